@@ -1,0 +1,70 @@
+# `make help` lists the targets. All that is needed beforehand: git, make, Python >= 3.11.
+
+PYTHON ?= python3
+CORES ?= all
+WORKERS ?= 2
+BIN := .venv/bin
+INSTALLED := .venv/installed
+TORCH := 2.13.0
+
+.DEFAULT_GOAL := help
+.PHONY: help book stale test lab zoo benchmarks lock clean
+
+help: ## list the targets
+	@grep -E '^[a-z]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z]+):.*## (.*)/make \1\t\2/' | expand -t 18
+
+# --nolock: a build that was killed leaves Snakemake's lock behind. What it had not finished is run
+# again; what it had is whole, because every result is renamed into its place.
+SNAKEMAKE = $(BIN)/python -m snakemake --cores $(CORES) --nolock --rerun-incomplete --keep-going \
+	--max-checksum-file-size 64MB --quiet progress rules host \
+	$(if $(MODELS)$(CHECKPOINT),--config $(if $(MODELS),'models=[$(shell echo $(MODELS) | tr -s " " ",")]') \
+	$(if $(CHECKPOINT),'checkpoint=$(CHECKPOINT)'))
+
+book: $(INSTALLED) ## run the stale notebooks and render the book; MODELS="a b" CHECKPOINT=folder
+	@$(SNAKEMAKE)
+	@echo "The book: $(CURDIR)/_build/html/index.html"
+
+stale: $(INSTALLED) ## say what `make book` would run, and why
+	@$(SNAKEMAKE) --dry-run
+
+test: $(INSTALLED) ## ruff, mypy, pytest, and nbval against an empty result store
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	OMP_NUM_THREADS=1 $(BIN)/pytest tests -n $(WORKERS) --dist loadfile
+	results=$$(mktemp -d) && trap 'rm -rf "$$results"' EXIT && \
+		OMP_NUM_THREADS=1 INFOFLOW_QUIET=1 INFOFLOW_RESULTS="$$results" \
+		$(BIN)/pytest notebooks --nbval --nbval-current-env --nbval-cell-timeout 300 \
+		-n $(WORKERS) --dist loadfile
+
+lab: $(INSTALLED) ## open the notebooks in JupyterLab
+	$(BIN)/jupyter lab notebooks
+
+zoo: $(INSTALLED) ## train the zoo's model from scratch, or go on where it was stopped; SEED=0
+	$(BIN)/python -m infoflow.shapes.train $(if $(SEED),--seed $(SEED))
+
+benchmarks: $(INSTALLED) ## measure the fast paths against the usual ways
+	$(BIN)/python -m benchmarks
+
+lock: ## pin the newest versions that pyproject.toml allows in requirements.lock and environment.yml
+	rm -rf _build/lock && $(PYTHON) -m venv _build/lock
+	_build/lock/bin/pip install --quiet torch==$(TORCH) ".[book,dev]"
+	sed -n '/^#/p' requirements.lock > _build/requirements.lock
+	# torch without the build's suffix and without its CUDA libraries, which it asks for itself
+	_build/lock/bin/pip freeze --all | grep -Ev '^(infoflow|pip|setuptools|wheel|nvidia-|cuda-|triton)' \
+		| sed -E 's/^torch[ =].*/torch==$(TORCH)/' >> _build/requirements.lock
+	mv _build/requirements.lock requirements.lock
+	awk -F== 'NR == FNR {version[$$1] = $$2; next} \
+		/==/ {name = $$1; sub(/^ *- /, "", name); sub(/==.*/, "==" version[name])} 1' \
+		requirements.lock environment.yml > _build/environment.yml
+	mv _build/environment.yml environment.yml
+
+clean: ## remove the book, the runs and the results; keeps the environment
+	rm -rf _build book/runs results .snakemake
+
+$(INSTALLED): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "infoflow needs Python 3.11 or newer; set PYTHON=")'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@

@@ -1,0 +1,105 @@
+"""The command line: which models there are, ask one about a picture, run a notebook."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import yaml
+
+from infoflow.errors import InfoflowError
+
+app = typer.Typer(
+    help="Where image information flows inside large vision-language models.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.command()
+def models() -> None:
+    """List the models that can be loaded by name."""
+    from infoflow import list_models
+
+    for name in list_models():
+        typer.echo(name)
+
+
+@app.command()
+def answer(
+    model: Annotated[str, typer.Argument(help="A name that `infoflow models` lists.")],
+    picture: Annotated[Path, typer.Argument(help="An image file.")],
+    question: Annotated[str, typer.Argument(help="What to ask about it.")],
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="Folder with the model's weights, instead of the hub's.")
+    ] = None,
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = 32,
+) -> None:
+    """Ask a model about a picture."""
+    from infoflow import load_lvlm
+
+    lvlm = load_lvlm(model, checkpoint=checkpoint)
+    prompt = lvlm.prompt(picture, question)
+    typer.echo(lvlm.answer(prompt, max_new_tokens=max_new_tokens))
+
+
+@app.command()
+def run(
+    notebook: Annotated[Path, typer.Argument(help="A notebook with a parameters cell.")],
+    target: Annotated[Path, typer.Argument(help="Where the executed notebook goes.")],
+    parameter: Annotated[
+        list[str] | None, typer.Option("--parameter", "-p", metavar="NAME=VALUE", help="Repeats.")
+    ] = None,
+    parameters: Annotated[
+        Path | None, typer.Option(help="YAML file of parameters; -p goes before it.")
+    ] = None,
+    error_page: Annotated[
+        Path | None, typer.Option(help="Where a failed run's page goes; beside TARGET if not said.")
+    ] = None,
+    title: Annotated[str | None, typer.Option(help="What the progress bar says.")] = None,
+) -> None:
+    """Run a notebook with parameters; TARGET is written whole or not at all."""
+    from infoflow.runner import run_notebook
+
+    values = _from_file(parameters) | _from_options(notebook, parameter or [])
+    typer.echo(run_notebook(notebook, target, values, error_page=error_page, title=title))
+
+
+def _from_file(path: Path | None) -> dict[str, Any]:
+    if path is None:
+        return {}
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise InfoflowError(f"cannot read parameters from {path}: {error}") from error
+    if not isinstance(values, dict):
+        raise InfoflowError(f"{path} must map parameter names to values.")
+    return values
+
+
+def _from_options(notebook: Path, options: list[str]) -> dict[str, Any]:
+    from infoflow.parameters import notebook_parameters, parse_value
+
+    declared = notebook_parameters(notebook)
+    values: dict[str, Any] = {}
+    for option in options:
+        name, equals, text = option.partition("=")
+        if not equals:
+            raise InfoflowError(f"-p needs NAME=VALUE; got {option!r}.")
+        # an unknown name is left for the runner to refuse, which knows the valid ones
+        values[name] = parse_value(text, declared[name]) if name in declared else text
+    return values
+
+
+def main() -> None:
+    """Run the command line; what the user can mend is one line on stderr and exit code 2."""
+    try:
+        app()
+    except InfoflowError as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

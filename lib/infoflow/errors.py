@@ -1,0 +1,29 @@
+"""Errors a user can act on: each names what was wrong and what would be valid."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class InfoflowError(ValueError):
+    """Base of every error that bad input can cause; the command line prints it without a traceback."""
+
+
+class UnknownNameError(InfoflowError):
+    """A model, task, layer or parameter name that does not exist."""
+
+
+def unknown_name(kind: str, name: str, valid: Iterable[str]) -> UnknownNameError:
+    """Build the error for an unknown name.
+
+    Args:
+        kind: What the name should have named, in words (``"model"``).
+        name: The name as given.
+        valid: Every name that would have been accepted.
+
+    Returns:
+        The error, to be raised by the caller; it proposes the closest valid name.
+    """
+    names = sorted(valid)
+    close = get_close_matches(str(name), names, n=1)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    return UnknownNameError(f"unknown {kind} {name!r}.{hint} Valid: {', '.join(names)}.")

@@ -1,0 +1,90 @@
+"""Where a checkpoint comes from, and on which device and in which type it is loaded."""
+
+from pathlib import Path
+
+import torch
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
+
+from infoflow.errors import InfoflowError, unknown_name
+from infoflow.families import ModelSpec
+
+_ZOO = Path(__file__).parent / "zoo"
+_DEVICES = ("auto", "cpu", "cuda", "cuda:0")
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def locate(
+    spec: ModelSpec, checkpoint: str | Path | None, revision: str | None
+) -> tuple[Path, str | None]:
+    """Find a model's checkpoint, fetching it from the hub if need be.
+
+    Args:
+        spec: The model.
+        checkpoint: A local folder to take instead.
+        revision: The hub's commit, branch or tag; None for the newest.
+
+    Returns:
+        The folder, and the hub's commit if it comes from there.
+
+    Raises:
+        InfoflowError: The hub is out of reach or has no such revision.
+    """
+    if checkpoint is not None:
+        return Path(checkpoint), None
+    if spec.hub_id is None:
+        return _ZOO / spec.name, None
+    try:
+        snapshot = snapshot_download(
+            spec.hub_id, revision=revision, allow_patterns=["*.json", "*.safetensors"]
+        )
+    except (LocalEntryNotFoundError, OfflineModeIsEnabled, HfHubHTTPError, OSError) as error:
+        version = f" at revision {revision!r}" if revision else ""
+        raise InfoflowError(
+            f"{spec.name} could not be fetched from the hub ({spec.hub_id}{version}): "
+            f"{type(error).__name__}. With the checkpoint on this machine, give its folder: "
+            f"load_lvlm({spec.name!r}, checkpoint=folder)."
+        ) from error
+    return Path(snapshot), Path(snapshot).name
+
+
+def choose_device(device: str | torch.device) -> torch.device:
+    """Choose where a model is loaded; ``"auto"`` takes a GPU if there is one.
+
+    Raises:
+        UnknownNameError: There is no such device.
+        InfoflowError: A GPU is asked for that is not there.
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        place = torch.device(device)
+    except RuntimeError as error:
+        raise unknown_name("device", str(device), _DEVICES) from error
+    if place.type not in {"cpu", "cuda"}:
+        raise unknown_name("device", str(device), _DEVICES)
+    if place.type == "cuda" and (place.index or 0) >= torch.cuda.device_count():
+        raise InfoflowError(
+            f"device {str(device)!r} asked for, but this machine has {torch.cuda.device_count()} "
+            "usable GPUs; device='cpu' always works."
+        )
+    return place
+
+
+def choose_dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype:
+    """Choose the type of weights and activations.
+
+    ``"auto"`` is float32 on a CPU, and on a GPU bfloat16, or float16 where that is not supported.
+
+    Raises:
+        UnknownNameError: There is no such type.
+    """
+    if dtype == "auto":
+        if device.type == "cpu":
+            return torch.float32
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    if isinstance(dtype, torch.dtype):
+        dtype = str(dtype).removeprefix("torch.")
+    if dtype not in _DTYPES:
+        raise unknown_name("dtype", dtype, ("auto", *_DTYPES))
+    return _DTYPES[dtype]

@@ -1,0 +1,262 @@
+"""A loaded vision-language model: prompts, the ordinary forward pass, greedy answers."""
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from infoflow.errors import InfoflowError
+from infoflow.families import Family, find_model
+from infoflow.families.checkpoint import weights_digest
+from infoflow.loading import choose_device, choose_dtype, locate
+from infoflow.prompt import Prompt, Spans, find_spans, read_image
+
+__all__ = ["LVLM", "Prompt", "Spans", "load_lvlm", "require_context"]
+
+
+class LVLM:
+    """A large vision-language model, ready for prompts and measures.
+
+    Attributes:
+        name: Its name in ``list_models``.
+        family: The adapter of its architecture.
+        folder: The checkpoint it was loaded from.
+        revision: The hub's commit; None for a zoo model or a local checkpoint.
+    """
+
+    def __init__(self, name: str, family: Family, folder: Path, revision: str | None) -> None:
+        self.name = name
+        self.family = family
+        self.folder = folder
+        self.revision = revision
+
+    def __repr__(self) -> str:
+        return f"LVLM({self.name!r}, {self.n_layers} layers, {self.dtype}, {self.device})"
+
+    @property
+    def model(self) -> Any:
+        """The transformers model."""
+        return self.family.model
+
+    @property
+    def tokenizer(self) -> Any:
+        """The transformers tokenizer."""
+        return self.family.tokenizer
+
+    @property
+    def decoder(self) -> Any:
+        """The text model inside: embeddings (B, S, D) to normed hidden states (B, S, D)."""
+        return self.family.decoder
+
+    @property
+    def layers(self) -> list[nn.Module]:
+        """The decoder layers, first to last."""
+        return list(self.decoder.layers)
+
+    @property
+    def norm(self) -> nn.Module:
+        """The norm between the last layer and the language head."""
+        norm: nn.Module = self.decoder.norm
+        return norm
+
+    @property
+    def lm_head(self) -> nn.Module:
+        """The language head: normed hidden states (..., D) to logits (..., V)."""
+        return self.family.lm_head
+
+    @property
+    def n_layers(self) -> int:
+        """L, the number of decoder layers."""
+        return len(self.layers)
+
+    @property
+    def n_heads(self) -> int:
+        """H, the number of query heads in a layer."""
+        return int(self.decoder.config.num_attention_heads)
+
+    @property
+    def context_length(self) -> int:
+        """The longest sequence the decoder has positions for, in tokens."""
+        return int(self.decoder.config.max_position_embeddings)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model's inputs must be."""
+        device: torch.device = self.model.device
+        return device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type of weights and activations."""
+        dtype: torch.dtype = self.model.dtype
+        return dtype
+
+    @cached_property
+    def digest(self) -> str:
+        """What identifies the weights: the hub's commit, or the SHA-256 of the local files."""
+        return self.revision or weights_digest(self.folder)
+
+    @cached_property
+    def eos_token_ids(self) -> tuple[int, ...]:
+        """The ids that end an answer; the first one pads."""
+        ids = self.model.generation_config.eos_token_id
+        if ids is None:
+            ids = self.tokenizer.eos_token_id
+        return tuple(ids) if isinstance(ids, (list, tuple)) else (int(ids),)
+
+    def prompt(self, image: Image.Image | str | Path, question: str) -> Prompt:
+        """Encode one picture and one question.
+
+        Args:
+            image: A picture or the path of one.
+            question: The text put to the model; the conversation around it is added.
+
+        Raises:
+            InfoflowError: The picture is missing or unreadable, the question is no text or contains
+                the image placeholder, or the prompt is longer than the model's context.
+        """
+        if not isinstance(question, str):
+            raise InfoflowError(f"a question must be text, not {type(question).__name__}.")
+        picture = read_image(image)
+        input_ids = torch.tensor(self.family.input_ids(question), device=self.device)
+        require_context(self, len(input_ids), "the prompt")
+        pixel_values = self.family.pixel_values(picture).to(self.device, self.dtype)
+        return Prompt(
+            input_ids=input_ids,
+            inputs_embeds=self.embed(input_ids, pixel_values),
+            pixel_values=pixel_values,
+            spans=find_spans(input_ids, self.family.image_token_id),
+            grid=self.family.grid(picture),
+            image=picture,
+            question=question,
+        )
+
+    def embed(self, input_ids: Tensor, pixel_values: Tensor) -> Tensor:
+        """Embed the tokens and put the image features in their places.
+
+        Differentiable in ``pixel_values``.
+
+        Args:
+            input_ids: Shape (S,) or (1, S).
+            pixel_values: The preprocessed picture, shape (1, 3, height, width).
+
+        Returns:
+            Shape (1, S, D).
+
+        Raises:
+            InfoflowError: The ids are no single sequence, the pixels do not fit the vision tower,
+                or there is not one image token id for each image feature.
+        """
+        ids = input_ids.to(self.device)
+        ids = ids[None] if ids.ndim == 1 else ids
+        if ids.ndim != 2 or ids.shape[0] != 1:
+            raise InfoflowError(
+                f"input ids of shape {tuple(input_ids.shape)} are not one sequence; "
+                "valid: (S,) or (1, S)."
+            )
+        embeds: Tensor = self.decoder.embed_tokens(ids)
+        features = self.family.image_features(pixel_values.to(self.device, self.dtype))
+        is_image = ids == self.family.image_token_id
+        if int(is_image.sum()) != len(features):
+            raise InfoflowError(
+                f"{int(is_image.sum())} image token ids for {len(features)} image features; "
+                f"the id {self.family.image_token_id} must stand once for each."
+            )
+        return embeds.masked_scatter(is_image[..., None], features.to(embeds))
+
+    def logits(self, embeds: Tensor) -> Tensor:
+        """Run the ordinary forward pass on one embedded sequence: (1, S, D) to (1, S, V)."""
+        hidden = self.decoder(inputs_embeds=embeds, use_cache=False).last_hidden_state
+        logits: Tensor = self.lm_head(hidden)
+        return logits
+
+    def generate(self, prompt: Prompt, max_new_tokens: int) -> Tensor:
+        """Decode greedily: the answer's ids, shape (T,), without the token that ended it.
+
+        Raises:
+            InfoflowError: ``max_new_tokens`` is not positive, or the context is too short for it.
+        """
+        if max_new_tokens < 1:
+            raise InfoflowError(f"max_new_tokens = {max_new_tokens}; it must be at least 1.")
+        require_context(self, len(prompt) + max_new_tokens - 1, "the prompt with its answer")
+        ids = self.model.generate(
+            inputs_embeds=prompt.inputs_embeds,
+            attention_mask=torch.ones_like(prompt.input_ids)[None],
+            do_sample=False,
+            num_beams=1,
+            max_new_tokens=max_new_tokens,
+            eos_token_id=list(self.eos_token_ids),
+            pad_token_id=self.eos_token_ids[0],
+        )[0]
+        return self._before_eos(ids)
+
+    def decode(self, ids: Tensor) -> str:
+        """Turn answer ids, shape (T,), into text, up to the first token that ends an answer."""
+        text: str = self.tokenizer.decode(self._before_eos(ids), skip_special_tokens=True)
+        return text.strip()
+
+    def answer(self, prompt: Prompt, max_new_tokens: int = 32) -> str:
+        """Answer greedily, in text."""
+        return self.decode(self.generate(prompt, max_new_tokens))
+
+    def encode_answer(self, text: str) -> Tensor:
+        """Encode an answer as the model would generate it: ids of shape (T,), no end token."""
+        ids = self.tokenizer(text, add_special_tokens=False).input_ids
+        return torch.tensor(ids, dtype=torch.long, device=self.device)
+
+    def _before_eos(self, ids: Tensor) -> Tensor:
+        ends = torch.isin(ids, torch.tensor(self.eos_token_ids, device=ids.device)).nonzero()
+        return ids[: int(ends[0])] if len(ends) else ids
+
+
+def load_lvlm(
+    name: str,
+    checkpoint: str | Path | None = None,
+    revision: str | None = None,
+    device: str | torch.device = "auto",
+    dtype: str | torch.dtype = "auto",
+) -> LVLM:
+    """Load a model by name.
+
+    Args:
+        name: One of ``list_models()``.
+        checkpoint: A local folder with the model's checkpoint, in place of the hub or the zoo.
+        revision: A commit, branch or tag of the hub's repository; None for its newest.
+        device: ``"auto"`` (a GPU if there is one), ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
+        dtype: ``"auto"`` (float32 on a CPU; on a GPU bfloat16, or float16 where that is not
+            supported), ``"float32"``, ``"bfloat16"`` or ``"float16"``.
+
+    Raises:
+        UnknownNameError: No model has that name, or no such device or type exists.
+        InfoflowError: The checkpoint is missing, partial or of another architecture; the hub is
+            out of reach; a GPU is asked for and there is none.
+    """
+    spec = find_model(name)
+    place = choose_device(device)
+    number = choose_dtype(dtype, place)
+    if revision is not None and (checkpoint is not None or spec.hub_id is None):
+        raise InfoflowError(
+            f"revision={revision!r} names a version on the hub, but {name} is loaded from a folder."
+        )
+    folder, commit = locate(spec, checkpoint, revision)
+    return LVLM(name, spec.family.open(folder, place, number), folder, commit)
+
+
+def require_context(lvlm: LVLM, length: int, what: str) -> None:
+    """Raise unless a sequence fits the model.
+
+    Args:
+        lvlm: The model.
+        length: The sequence's length in tokens.
+        what: What the sequence is, to begin the error with.
+
+    Raises:
+        InfoflowError: The sequence is longer than the context.
+    """
+    if length > lvlm.context_length:
+        raise InfoflowError(
+            f"{what} takes {length} tokens; {lvlm.name} has a context of {lvlm.context_length}."
+        )

@@ -1,0 +1,118 @@
+"""The figure of truncation: score against cut, with the baseline's band and the cliff."""
+
+from collections.abc import Mapping
+
+import matplotlib as mpl
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from matplotlib.axes import Axes
+
+from infoflow.cliff import Cliff
+from infoflow.plots.display import Plot
+from infoflow.plots.style import (
+    COLOURS,
+    HOUSE_STYLE,
+    SCORE_NAMES,
+    TASK_TITLES,
+    count_layers,
+    percent,
+    task_panels,
+)
+
+Scores = Mapping[str, npt.NDArray[np.float64]]
+
+
+def truncation_curves(
+    scores: Scores, cliffs: Mapping[str, Cliff], guesses: Mapping[str, float], model: str
+) -> Plot:
+    """Plot the mean score at every cut, one panel a task (the paper's Figure 5).
+
+    Args:
+        scores: By task, scores of the test items, shape (M, L + 1).
+        cliffs: By task, the cliff.
+        guesses: By task, the best blind guess (:func:`infoflow.tasks.blind_guess`).
+        model: Name of the model, for the caption.
+
+    Returns:
+        The plot; its table holds the mean score in percent, one row a cut, one column a task.
+    """
+    table = pd.DataFrame({task: 100 * array.mean(axis=0) for task, array in scores.items()})
+    table.index.name = "cut"
+    with mpl.rc_context(HOUSE_STYLE):
+        figure, panels = task_panels(len(scores), panel_height=3.0)
+        for axes, task in zip(panels, scores, strict=True):
+            _draw_curve(axes, table[task], cliffs[task], 100 * guesses[task])
+            axes.set_title(f"{TASK_TITLES[task]}\n", fontsize=11)
+            axes.set_ylabel(f"{SCORE_NAMES[task]} (%)")
+    return Plot(figure, _alt(cliffs), _caption(cliffs, model), table)
+
+
+def _draw_curve(axes: Axes, means: pd.Series, cliff: Cliff, guess: float) -> None:
+    last = int(means.index[-1])
+    axes.set_ylim(-3, 108)
+    count_layers(axes, last, below="cut: layers that see the image")
+    axes.tick_params(labelleft=True)
+    low, high = (100 * end for end in cliff.baseline_interval)
+    axes.axhspan(low, high, color=COLOURS["baseline"], alpha=0.25, linewidth=0)
+    axes.axhline(guess, linestyle=":", color=COLOURS["baseline"], linewidth=1.4)
+    axes.annotate(
+        "blind guess",
+        (last, guess),
+        xytext=(0, 3),
+        textcoords="offset points",
+        ha="right",
+        va="bottom",
+        color="#595959",
+        fontsize=9,
+    )
+    axes.plot(means.index, means, "-o", color=COLOURS["ours"], markersize=4)
+    axes.plot(
+        *(cliff.best, 100 * cliff.best_score),
+        marker="D",
+        markersize=8,
+        markerfacecolor="none",
+        markeredgecolor=COLOURS["paper"],
+        markeredgewidth=1.8,
+        linestyle="none",
+    )
+    _draw_cliff(axes, cliff, last)
+
+
+def _draw_cliff(axes: Axes, cliff: Cliff, last: int) -> None:
+    """A line at the cliff, a bracket for its interval, and its name on the side with room."""
+    foot = 10
+    axes.axvline(cliff.cut, color=COLOURS["cliff"], linewidth=1.4)
+    axes.plot(cliff.interval, (foot, foot), "-|", color=COLOURS["cliff"], markersize=9)
+    to_right = cliff.cut < last / 2
+    axes.annotate(
+        f"cliff {cliff.cut} [{cliff.interval[0]}, {cliff.interval[1]}]",
+        (cliff.interval[1] if to_right else cliff.interval[0], foot),
+        xytext=(6 if to_right else -6, 0),
+        textcoords="offset points",
+        ha="left" if to_right else "right",
+        va="center",
+        color=COLOURS["cliff"],
+        fontsize=9,
+    )
+
+
+def _alt(cliffs: Mapping[str, Cliff]) -> str:
+    told = "; ".join(
+        f"{TASK_TITLES[task]} cut {c.cut} [{c.interval[0]}, {c.interval[1]}], "
+        f"{percent(c.score)} against {percent(c.baseline)} intact"
+        for task, c in cliffs.items()
+    )
+    return f"Score rises with the cut and levels off at the cliff: {told}."
+
+
+def _caption(cliffs: Mapping[str, Cliff], model: str) -> str:
+    one = next(iter(cliffs.values()))
+    return (
+        f"Mean score on the test split ({one.n_test} items a task) when the image is removed from "
+        f"every layer above the cut: {model}. Grey band: 95 % interval of the intact model's score. "
+        f"Red line and bracket: the cliff and its 95 % interval, chosen on {one.n_calibration} "
+        "calibration items. Orange diamond: the paper's reading, the best cut on the test items "
+        "themselves. Dotted: the best guess without the picture. Upper axis: the paper's layer, "
+        "cut + 1."
+    )

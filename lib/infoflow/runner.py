@@ -1,0 +1,163 @@
+"""Run a parameterised notebook; the result is whole or absent, and the same bytes every time.
+
+papermill alone leaves a notebook that looks finished when its kernel was killed, injects a
+misspelt parameter with no more than a warning, and stamps every run with the time. Here a result
+appears only once every code cell has run to its end, and only with parameters the notebook has.
+"""
+
+import logging
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import papermill
+from ipykernel.kernelspec import get_kernel_dict
+from jupyter_client.kernelspec import KernelSpec
+from jupyter_client.manager import AsyncKernelManager
+from nbconvert import HTMLExporter
+from nbformat import NotebookNode
+from papermill.exceptions import PapermillExecutionError
+
+from infoflow.errors import InfoflowError
+from infoflow.files import atomic_write
+from infoflow.parameters import full_set, read_notebook
+
+
+class NotebookError(InfoflowError):
+    """A notebook that did not run to its end."""
+
+
+def run_notebook(
+    notebook: Path | str,
+    target: Path | str,
+    parameters: Mapping[str, Any] | None = None,
+    *,
+    error_page: Path | str | None = None,
+    title: str | None = None,
+) -> Path:
+    """Run a notebook with parameters and write the result in one piece.
+
+    The kernel is that of the running interpreter, in the notebook's folder, as in JupyterLab.
+
+    Args:
+        notebook: The notebook, with a cell tagged ``parameters``.
+        target: Where the result goes; an earlier one stays until the new one is whole.
+        parameters: Values that replace defaults; NumPy scalars and paths are made plain.
+        error_page: Where an HTML page of a run that failed goes; by default beside the target,
+            with ``.failed.html`` for its suffix.
+        title: What the progress bar says; by default the notebook's name.
+
+    Returns:
+        The target.
+
+    Raises:
+        UnknownNameError: The notebook has no such parameter.
+        InfoflowError: A value is not of the parameter's type, or the file is no notebook.
+        NotebookError: The run failed; the error names the cell.
+    """
+    notebook, target = Path(notebook).resolve(), Path(target).resolve()
+    page = Path(error_page) if error_page else target.with_suffix(".failed.html")
+    values = full_set(notebook, parameters or {})
+    with tempfile.TemporaryDirectory(prefix="infoflow-") as folder:
+        # papermill saves after each cell: elsewhere, so that no half result is seen at the target
+        work = Path(folder) / "run.ipynb"
+        try:
+            _execute(notebook, work, values, title or notebook.stem)
+            _refuse_unfinished(read_notebook(work))
+        except (Exception, KeyboardInterrupt) as error:
+            told = _failure(notebook, work, error)
+            _write_page(work, page)
+            if isinstance(error, KeyboardInterrupt):
+                raise
+            raise NotebookError(f"{told} The page with the error: {page}") from error
+        result = nbformat.writes(_without_traces(read_notebook(work))) + "\n"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    atomic_write(target, result.encode())
+    page.unlink(missing_ok=True)
+    return target
+
+
+class _OwnInterpreter(AsyncKernelManager):
+    """Starts the interpreter that runs this very code, whatever kernels are registered."""
+
+    @property
+    def kernel_spec(self) -> KernelSpec:
+        # no progress bars: they would end up on the page, different in every run
+        return KernelSpec(**get_kernel_dict(["--log-level=ERROR"]), env={"INFOFLOW_QUIET": "1"})
+
+
+def _execute(notebook: Path, work: Path, values: Mapping[str, Any], title: str) -> None:
+    source = work.with_name("source.ipynb")  # papermill formats braces in the path it is given
+    shutil.copyfile(notebook, source)
+    # papermill warns of parameters whose annotation it cannot read; they have been checked
+    logging.getLogger("papermill").setLevel(logging.ERROR)
+    papermill.execute_notebook(
+        source,
+        work,
+        dict(values),
+        kernel_name="python3",
+        language="python",
+        cwd=notebook.parent,
+        progress_bar={"desc": title},
+        kernel_manager_class=_OwnInterpreter,
+        coalesce_streams=True,
+    )
+
+
+def _refuse_unfinished(result: NotebookNode) -> None:
+    """Check what papermill's own status does not tell: that each code cell ran, and without error.
+
+    ``sys.exit(0)`` in a cell counts as success to papermill, though no later cell runs.
+    """
+    for cell in result.cells:
+        if cell.cell_type == "code" and cell.source.strip():
+            if cell.execution_count is None:
+                raise NotebookError("the cell never ran to its end")
+            if any(output.output_type == "error" for output in cell.outputs):
+                raise NotebookError("the cell raised an error")
+
+
+def _failure(notebook: Path, work: Path, error: BaseException) -> str:
+    """Say in one line where a run failed and why."""
+    cause = f"{type(error).__name__}: {error}"
+    if isinstance(error, PapermillExecutionError):
+        cause = f"{error.ename}: {error.evalue}"
+    elif isinstance(error, InfoflowError):
+        cause = str(error)
+    return f"{notebook} failed{_place(work)}: {' '.join(cause.split()).rstrip('.')}."
+
+
+def _place(work: Path) -> str:
+    """Name the last code cell that was begun by its number and its first line."""
+    if not work.exists():
+        return ""
+    cells = [cell for cell in read_notebook(work).cells if cell.cell_type == "code"]
+    begun = [number for number, cell in enumerate(cells, start=1) if _was_begun(cell)]
+    if not begun:
+        return ""
+    first_line = cells[begun[-1] - 1].source.strip().split("\n")[0]
+    return f" in code cell {begun[-1]} ({first_line})"
+
+
+def _was_begun(cell: NotebookNode) -> bool:
+    return cell.metadata.get("papermill", {}).get("start_time") is not None
+
+
+def _write_page(work: Path, page: Path) -> None:
+    if work.exists():
+        page.parent.mkdir(parents=True, exist_ok=True)
+        atomic_write(page, HTMLExporter().from_notebook_node(read_notebook(work))[0].encode())
+
+
+def _without_traces(result: NotebookNode) -> NotebookNode:
+    """Take out what differs between two runs of one thing: times and random cell ids."""
+    result.metadata.pop("papermill", None)
+    for cell in result.cells:
+        cell.metadata.pop("papermill", None)
+        cell.metadata.pop("execution", None)
+        if "injected-parameters" in cell.metadata.get("tags", []):
+            cell.id = "injected-parameters"
+    return result

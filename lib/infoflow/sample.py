@@ -1,0 +1,41 @@
+"""One item of a task: a picture, what is asked about it, and what is true of it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """A picture with one question and its ground truth.
+
+    Two samples are equal only if they are the same object: pictures and masks have no cheap
+    equality. Compare ``id`` instead.
+
+    Attributes:
+        id: Unique within its task and split, and stable between runs.
+        image: The picture, RGB.
+        question: The full text put to the model.
+        answer: The reference answer: an option's letter (ScienceQA), ``"yes"`` or ``"no"`` (POPE),
+            the text to be read (TextVQA), a reference caption (CHAIR).
+        kind: The group whose scores are reported apart, such as ``"count"`` or ``"adversarial"``.
+        choices: The options in order of their letters; empty unless multiple choice.
+        answers: All annotators' answers (TextVQA: ten); empty elsewhere.
+        objects: Names of the objects in the picture, one entry each; empty where not annotated.
+        regions: Boolean masks of shape (H, W) by name; empty where not annotated.
+        targets: Names of the regions the answer can be read from; empty where not annotated.
+    """
+
+    id: str
+    image: Image.Image
+    question: str
+    answer: str
+    kind: str
+    choices: tuple[str, ...] = ()
+    answers: tuple[str, ...] = ()
+    objects: tuple[str, ...] = ()
+    regions: Mapping[str, npt.NDArray[np.bool_]] = field(default_factory=dict)
+    targets: tuple[str, ...] = ()

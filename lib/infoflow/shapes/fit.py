@@ -1,0 +1,108 @@
+"""One training loop for every stage: seeded, resumable at any step, with progress."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.optim import AdamW, Muon, Optimizer
+from torch.utils.data import Dataset
+from tqdm import tqdm
+
+from infoflow.shapes.batches import Batch, stream
+
+CHECKPOINT_EVERY = 100
+_MATRIX_RATE, _OTHER_RATE = 0.02, 2e-3
+_WARM_UP, _DECAY = 80, 0.45
+"""Steps of linear warm-up, and the share of the steps at the end over which the rate falls to 0."""
+
+Loss = Callable[[Batch], tuple[Tensor, dict[str, float]]]
+
+
+def make_optimisers(module: nn.Module) -> list[Optimizer]:
+    """Muon for the matrices inside the network; AdamW for embeddings, heads, norms and biases."""
+    matrices: list[nn.Parameter] = []
+    others: list[nn.Parameter] = []
+    for name, parameter in module.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        inner = parameter.ndim == 2 and not any(k in name for k in ("embed", "head"))
+        (matrices if inner else others).append(parameter)
+    return [
+        Muon(matrices, lr=_MATRIX_RATE, momentum=0.95, weight_decay=0.01),
+        AdamW(others, lr=_OTHER_RATE, betas=(0.9, 0.98), weight_decay=0.0),
+    ]
+
+
+def rate_factor(step: int, steps: int) -> float:
+    """Learning rate at ``step`` of ``steps``, as a share of the highest."""
+    return min(1.0, (step + 1) / _WARM_UP, (steps - step) / (_DECAY * steps))
+
+
+def _save(path: Path, state: dict[str, object]) -> None:
+    """Write a checkpoint that is whole or absent."""
+    partial = path.with_suffix(".partial")
+    with partial.open("wb") as file:
+        torch.save(state, file)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def fit(
+    module: nn.Module,
+    loss: Loss[Batch],
+    batches: Dataset[Batch],
+    steps: int,
+    checkpoint: Path,
+) -> None:
+    """Train ``module`` in place.
+
+    Args:
+        module: Holds every parameter to train; frozen ones are left alone.
+        loss: Loss of a batch, and figures to show beside the progress bar.
+        batches: Numbered batches; step ``i`` uses batch ``i``.
+        steps: Number of steps in all.
+        checkpoint: File to resume from, written every ``CHECKPOINT_EVERY`` steps and at the end.
+    """
+    optimisers = make_optimisers(module)
+    rates = [[group["lr"] for group in optimiser.param_groups] for optimiser in optimisers]
+    first = 0
+    if checkpoint.exists():
+        state = torch.load(checkpoint, weights_only=True)
+        module.load_state_dict(state["module"])
+        for optimiser, saved in zip(optimisers, state["optimisers"], strict=True):
+            optimiser.load_state_dict(saved)
+        first = state["step"]
+    clipped = [p for group in optimisers[1].param_groups for p in group["params"]]
+    bar = tqdm(
+        stream(batches, first, steps),
+        desc=checkpoint.stem,
+        initial=first,
+        total=steps,
+        unit="step",
+        mininterval=10,
+        smoothing=0.05,
+    )
+    for step, batch in enumerate(bar, start=first):
+        for optimiser, highest in zip(optimisers, rates, strict=True):
+            for group, rate in zip(optimiser.param_groups, highest, strict=True):
+                group["lr"] = rate * rate_factor(step, steps)
+            optimiser.zero_grad(set_to_none=True)
+        value, figures = loss(batch)
+        value.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(clipped, 1.0)
+        for optimiser in optimisers:
+            optimiser.step()
+        if step % 20 == 0:
+            bar.set_postfix({k: f"{v:.3f}" for k, v in figures.items()}, refresh=False)
+        if (step + 1) % CHECKPOINT_EVERY == 0 or step + 1 == steps:
+            _save(
+                checkpoint,
+                {
+                    "module": module.state_dict(),
+                    "optimisers": [optimiser.state_dict() for optimiser in optimisers],
+                    "step": step + 1,
+                },
+            )

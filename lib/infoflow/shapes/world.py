@@ -1,0 +1,251 @@
+"""The synthetic world: which objects exist, which go together, and how a scene is laid out.
+
+A scene is a board of 96 x 96 pixels with two to five coloured shapes and up to two lettered signs.
+Objects are skewed and correlated on purpose: POPE's *popular* and *adversarial* negatives only mean
+something in a world where some objects are common and some are often seen together.
+"""
+
+import zlib
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+
+SIZE = 96
+"""Side of a picture in pixels."""
+CELL = 12
+"""Side of a letter in pixels; signs lie on this raster, so that a letter fills one image patch."""
+
+SHAPES = ("circle", "square", "triangle", "star", "heart", "moon", "cross", "ring")
+COLOURS = ("red", "green", "blue", "yellow", "purple", "orange")
+SIGNS = ("white", "black")
+
+_SHAPE_WEIGHT = np.array([5.0, 4.2, 3.6, 3.0, 2.6, 2.2, 1.8, 1.6])
+_COLOUR_WEIGHT = np.array([2.4, 1.6, 2.2, 1.8, 1.2, 1.4])
+THEMES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "sky": (("star", "moon", "circle"), ("yellow", "blue")),
+    "road": (("triangle", "square", "circle"), ("red", "orange")),
+    "garden": (("heart", "circle", "star"), ("green", "red")),
+    "hospital": (("cross", "square", "heart"), ("red", "blue")),
+    "party": (("ring", "star", "heart"), ("purple", "yellow")),
+}
+"""What each kind of scene favours: shapes and colours drawn more often, and so together."""
+_FAVOUR_SHAPE, _FAVOUR_COLOUR = 3.0, 2.5
+
+LETTERS = tuple("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
+_WORDS = (
+    "ANT BAG BAT BED BEE BOX BUS CAB CAR CAT COW CUP DOG EAR EGG FAN FIG FLY FOX GAS GUM HAM HAT "
+    "HEN ICE INK JAM JAR KEY KIT LEG LIP LOG MAP MUD MUG NET NUT OAK OIL OWL PAN PEN PIE PIG POT "
+    "RAM RAT RUG SAW SEA SKY SPY SUN TAP TEA TIN TOE TOY URN VAN VET WAX WEB WIG YAK ZIP ZOO"
+)
+UNSEEN_WORDS = ("BUS", "CUP", "FOX", "HEN", "JAM", "KEY", "MUG", "OWL", "SKY", "TOE", "VAN", "WEB")
+"""Words that stand on no sign of the training split, not even by chance."""
+WORDS = tuple(word for word in _WORDS.split() if word not in UNSEEN_WORDS)
+
+OBJECT_SIZES = (18, 20, 22, 24)
+SIGN_WIDTH, SIGN_HEIGHT = 3 * CELL + 4, CELL + 6
+_GAP = 2
+
+SPLITS = ("train", "calibration", "test")
+_BUCKETS = 16
+_SPLIT_OF_BUCKET = ("test",) * 2 + ("calibration",) * 2 + ("train",) * (_BUCKETS - 4)
+
+
+@dataclass(frozen=True)
+class Object:
+    """A coloured shape in a square box of ``size`` pixels at (``left``, ``top``)."""
+
+    colour: str
+    shape: str
+    left: int
+    top: int
+    size: int
+
+    @property
+    def name(self) -> str:
+        """The noun phrase of the object, e.g. ``"red circle"``."""
+        return f"{self.colour} {self.shape}"
+
+    @property
+    def centre(self) -> tuple[float, float]:
+        """Centre (x, y) in pixels."""
+        return self.left + self.size / 2, self.top + self.size / 2
+
+    @property
+    def box(self) -> tuple[int, int, int, int]:
+        """Bounding box (left, top, right, bottom) in pixels."""
+        return self.left, self.top, self.left + self.size, self.top + self.size
+
+
+@dataclass(frozen=True)
+class Sign:
+    """A white or black board with three letters."""
+
+    colour: str
+    text: str
+    left: int
+    top: int
+
+    @property
+    def name(self) -> str:
+        """The noun phrase of the sign, e.g. ``"white sign"``."""
+        return f"{self.colour} sign"
+
+    @property
+    def box(self) -> tuple[int, int, int, int]:
+        """Bounding box (left, top, right, bottom) in pixels."""
+        return self.left, self.top, self.left + SIGN_WIDTH, self.top + SIGN_HEIGHT
+
+    def letter_box(self, index: int) -> tuple[int, int, int, int]:
+        """Bounding box of one letter, in pixels; it coincides with one image patch."""
+        left, top = self.left + 2 + CELL * index, self.top + 3
+        return left, top, left + CELL, top + CELL
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What a picture shows: objects from left to right, and signs."""
+
+    objects: tuple[Object, ...]
+    signs: tuple[Sign, ...]
+
+    @property
+    def split(self) -> str:
+        """The one split this layout belongs to; splits are disjoint because layouts are."""
+        return _SPLIT_OF_BUCKET[zlib.crc32(repr(self).encode()) % _BUCKETS]
+
+    def count(self, attribute: str) -> int:
+        """How many objects have this colour or shape."""
+        return sum(attribute in (o.colour, o.shape) for o in self.objects)
+
+
+@cache
+def object_names() -> tuple[str, ...]:
+    """All 48 object names, colour by colour."""
+    return tuple(f"{colour} {shape}" for colour in COLOURS for shape in SHAPES)
+
+
+@cache
+def theme_distribution() -> np.ndarray:
+    """P(object | theme), shape (themes, 48), columns in the order of :func:`object_names`."""
+    rows = []
+    for shapes, colours in THEMES.values():
+        s = _SHAPE_WEIGHT * [_FAVOUR_SHAPE if name in shapes else 1.0 for name in SHAPES]
+        c = _COLOUR_WEIGHT * [_FAVOUR_COLOUR if name in colours else 1.0 for name in COLOURS]
+        rows.append(np.outer(c, s).ravel() / (c.sum() * s.sum()))
+    return np.array(rows)
+
+
+@cache
+def popularity() -> np.ndarray:
+    """P(object) in the world, shape (48,): what POPE's *popular* negatives are ranked by."""
+    return theme_distribution().mean(axis=0)
+
+
+@cache
+def co_occurrence() -> np.ndarray:
+    """P(a, b drawn for one scene), shape (48, 48): what *adversarial* negatives are ranked by."""
+    themes = theme_distribution()
+    return np.asarray(np.einsum("ta,tb->ab", themes, themes) / len(themes))
+
+
+def _overlaps(box: tuple[int, int, int, int], others: list[tuple[int, int, int, int]]) -> bool:
+    left, top, right, bottom = box
+    return any(
+        left < r + _GAP and l < right + _GAP and top < b + _GAP and t < bottom + _GAP
+        for l, t, r, b in others  # noqa: E741
+    )
+
+
+def _draw_names(rng: np.random.Generator, n: int) -> list[tuple[str, str]]:
+    """Distinct (colour, shape) pairs of one theme; half the scenes hold a crowd sharing a trait."""
+    weights = theme_distribution()[rng.integers(len(THEMES))].reshape(len(COLOURS), len(SHAPES))
+    names: list[tuple[str, str]] = []
+    crowd = int(rng.integers(2, 5)) if rng.random() < 0.5 else 0
+    shared_is_colour = rng.random() < 0.5
+    while len(names) < n:
+        p = weights.copy()
+        if names and len(names) < crowd:
+            keep = (
+                np.array(COLOURS)[:, None] == names[0][0]
+                if shared_is_colour
+                else np.array(SHAPES)[None, :] == names[0][1]
+            )
+            p = p * keep
+        c, s = divmod(
+            int(np.searchsorted(np.cumsum(p.ravel()), rng.random() * p.sum())), len(SHAPES)
+        )
+        pair = (COLOURS[c], SHAPES[s])
+        if pair not in names:
+            names.append(pair)
+    return names
+
+
+def _draw_text(rng: np.random.Generator, unseen: bool) -> str:
+    if unseen:
+        return UNSEEN_WORDS[rng.integers(len(UNSEEN_WORDS))]
+    if rng.random() < 0.4:
+        return WORDS[rng.integers(len(WORDS))]
+    while True:
+        text = "".join(LETTERS[i] for i in rng.integers(0, len(LETTERS), 3))
+        if text not in UNSEEN_WORDS:
+            return text
+
+
+def _place_signs(rng: np.random.Generator, n: int, unseen: bool) -> list[Sign] | None:
+    signs: list[Sign] = []
+    for colour in rng.permutation(SIGNS)[:n]:
+        for _ in range(12):
+            left, top = CELL * int(rng.integers(1, 5)) - 2, CELL * int(rng.integers(1, 7)) - 3
+            sign = Sign(str(colour), _draw_text(rng, unseen), left, top)
+            if not _overlaps(sign.box, [s.box for s in signs]):
+                signs.append(sign)
+                break
+        else:
+            return None
+    return signs
+
+
+def _place_objects(rng: np.random.Generator, n: int, signs: list[Sign]) -> list[Object] | None:
+    objects: list[Object] = []
+    taken = [sign.box for sign in signs]
+    for colour, shape in _draw_names(rng, n):
+        size = OBJECT_SIZES[rng.integers(len(OBJECT_SIZES))]
+        for _ in range(15):
+            left, top = (int(v) for v in rng.integers(0, SIZE - size + 1, 2))
+            placed = Object(colour, shape, left, top, size)
+            # captions name objects from left to right: keep the order unambiguous
+            clear = all(abs(placed.centre[0] - o.centre[0]) >= 4 for o in objects)
+            if clear and not _overlaps(placed.box, taken):
+                objects.append(placed)
+                taken.append(placed.box)
+                break
+        else:
+            return None
+    return objects
+
+
+def sample_scene(
+    rng: np.random.Generator, split: str, *, n_signs: int | None = None, unseen: bool = False
+) -> Scene:
+    """Draw a scene of one split.
+
+    Args:
+        rng: Source of randomness; the same state gives the same scene.
+        split: ``"train"``, ``"calibration"`` or ``"test"``.
+        n_signs: Number of signs (0 to 2), or ``None`` to draw it.
+        unseen: Put only words on the signs that training never shows.
+
+    Returns:
+        A scene whose layout hashes into ``split``.
+    """
+    while True:
+        signs = n_signs if n_signs is not None else int(rng.choice(3, p=[0.15, 0.5, 0.35]))
+        n = int(rng.choice([2, 3, 4, 5], p=[0.1, 0.2, 0.35, 0.35])) - (signs == 2)
+        placed_signs = _place_signs(rng, signs, unseen)
+        objects = None if placed_signs is None else _place_objects(rng, max(n, 2), placed_signs)
+        if placed_signs is None or objects is None:
+            continue
+        scene = Scene(tuple(sorted(objects, key=lambda o: o.centre[0])), tuple(placed_signs))
+        if scene.split == split:
+            return scene

@@ -1,0 +1,205 @@
+"""Which rooms of the library a piece of code rests on, read from its imports alone.
+
+Two things hang on this: a stored result is keyed by a digest of the code behind it, and the build
+re-runs a notebook when a room behind it changed. The room uses the standard library alone and
+imports no other room, so that the build can load it by its path and need not wait for torch.
+"""
+
+import ast
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+PACKAGE = "infoflow"
+ROOT = Path(__file__).resolve().parent
+
+
+def code_digest(*rooms: str, root: Path = ROOT) -> str:
+    """Digest the code of some rooms and of every room they import, directly or not.
+
+    Comments, docstrings and layout do not count: only a change that could change a result does.
+
+    Args:
+        *rooms: Names such as ``"flow"``, ``"infoflow.flow"`` or ``"tasks.pope"``.
+        root: Folder of the package.
+
+    Returns:
+        64 hexadecimal digits.
+
+    Raises:
+        ModuleNotFoundError: There is no such room.
+    """
+    digest = hashlib.sha256()
+    for path in sorted(room_files([_qualified(room) for room in rooms], root)):
+        digest.update(path.relative_to(root).as_posix().encode())
+        digest.update(ast.unparse(_without_docstrings(_parse(path))).encode())
+    return digest.hexdigest()
+
+
+def room_files(modules: Iterable[str], root: Path = ROOT) -> set[Path]:
+    """Find the source files of some modules of the package and of all they import from it.
+
+    Args:
+        modules: Dotted names within the package (``"infoflow.flow"``). The bare package stands for
+            its public names, hence for every room its ``__init__`` imports.
+        root: Folder of the package.
+
+    Returns:
+        The files. ``infoflow/__init__.py`` is never one of them: it is a list of names, and
+        counting it in would make every notebook depend on every room.
+
+    Raises:
+        ModuleNotFoundError: One of them is not a module of the package.
+    """
+    found: set[Path] = set()
+    waiting = list(modules)
+    while waiting:
+        name = waiting.pop()
+        if name == PACKAGE:
+            waiting += _public_names(root).values()
+            continue
+        path = _module_file(name, root)
+        if path is None:
+            raise ModuleNotFoundError(f"no room {name!r} in {root}", name=name)
+        if path in found:
+            continue
+        found.add(path)
+        waiting += _ancestors(name)
+        is_package = path.name == "__init__.py"
+        waiting += _imported_modules(_parse(path), name, root, is_package=is_package)
+    return found
+
+
+def notebook_files(notebook: Path, root: Path = ROOT) -> set[Path]:
+    """Find the source files of the rooms a notebook rests on.
+
+    Args:
+        notebook: An ``.ipynb`` file.
+        root: Folder of the package.
+
+    Returns:
+        The files. A notebook whose code cannot be parsed rests on every room: when unsure, run.
+    """
+    try:
+        tree = ast.parse(_notebook_code(notebook))
+    except (SyntaxError, ValueError):
+        return set(root.rglob("*.py"))
+    return room_files(_imported_modules(tree, "__main__", root, is_package=False), root)
+
+
+def _notebook_code(notebook: Path) -> str:
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    code = ("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+    return "\n".join(_without_magics(code))
+
+
+def _without_magics(sources: Iterable[str]) -> Iterator[str]:
+    """Drop IPython's own lines, which are no Python; a cell magic takes its whole cell with it."""
+    for source in sources:
+        if source.lstrip().startswith("%%"):
+            continue
+        lines = source.splitlines()
+        yield "\n".join(line for line in lines if not line.lstrip().startswith(("%", "!", "?")))
+
+
+def _qualified(room: str) -> str:
+    return room if room.split(".")[0] == PACKAGE else f"{PACKAGE}.{room}"
+
+
+def _ancestors(module: str) -> list[str]:
+    """List the packages that importing a module runs first, without the top one."""
+    parts = module.split(".")
+    return [".".join(parts[:end]) for end in range(2, len(parts))]
+
+
+def _module_file(module: str, root: Path) -> Path | None:
+    base = root.joinpath(*module.split(".")[1:])
+    for path in (base.with_suffix(".py"), base / "__init__.py"):
+        if path.is_file():
+            return path
+    return None
+
+
+def _parse(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+
+
+def _imported_modules(tree: ast.Module, importer: str, root: Path, *, is_package: bool) -> set[str]:
+    """List the package's modules that the import statements of a module ask for."""
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                found |= _of_plain_import(alias, tree, root)
+        elif isinstance(node, ast.ImportFrom):
+            origin = _origin(node, importer, is_package=is_package)
+            if origin.split(".")[0] == PACKAGE:
+                for alias in node.names:
+                    found |= _of_from_import(origin, alias.name, root)
+    return found
+
+
+def _origin(node: ast.ImportFrom, importer: str, *, is_package: bool) -> str:
+    """Spell out the module that a ``from ... import`` names, relative or not."""
+    if node.level == 0:
+        return node.module or ""
+    parts = importer.split(".")
+    kept = parts[: len(parts) - node.level + (1 if is_package else 0)]
+    return ".".join([*kept, *([node.module] if node.module else [])])
+
+
+def _of_plain_import(alias: ast.alias, tree: ast.Module, root: Path) -> set[str]:
+    """Resolve ``import infoflow`` by the names it is used for, ``import infoflow.x`` by itself."""
+    if alias.name.split(".")[0] != PACKAGE:
+        return set()
+    if alias.name != PACKAGE:
+        return {alias.name}
+    local = alias.asname or PACKAGE
+    used = {
+        node.attr
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute)
+        and isinstance(node.value, ast.Name)
+        and node.value.id == local
+    }
+    return set().union(*(_of_from_import(PACKAGE, name, root) for name in used))
+
+
+def _of_from_import(origin: str, name: str, root: Path) -> set[str]:
+    submodule = f"{origin}.{name}"
+    if _module_file(submodule, root) is not None:
+        return {submodule}
+    if origin != PACKAGE:
+        return {origin}
+    if name.startswith("__"):
+        return set()  # __version__ and its like live in the package itself
+    return {_public_names(root).get(name, PACKAGE)}
+
+
+def _public_names(root: Path) -> dict[str, str]:
+    """Map each public name to the module that defines it, as ``infoflow/__init__.py`` states it.
+
+    It may import the names, or list them as ``{"attention_flow": "flow"}`` to import them later.
+    """
+    names: dict[str, str] = {}
+    for node in ast.walk(_parse(root / "__init__.py")):
+        if isinstance(node, ast.ImportFrom):
+            origin = _origin(node, PACKAGE, is_package=True)
+            if origin.startswith(f"{PACKAGE}."):
+                names |= {alias.asname or alias.name: origin for alias in node.names}
+        elif isinstance(node, ast.Dict):
+            for key, value in zip(node.keys, node.values, strict=True):
+                if isinstance(key, ast.Constant) and isinstance(value, ast.Constant):
+                    module = _qualified(str(value.value))
+                    if _module_file(module, root) is not None:
+                        names[str(key.value)] = module
+    return names
+
+
+def _without_docstrings(tree: ast.Module) -> ast.Module:
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    for node in ast.walk(tree):
+        if isinstance(node, documented) and ast.get_docstring(node, clean=False) is not None:
+            node.body = node.body[1:] or [ast.Pass()]
+    return tree

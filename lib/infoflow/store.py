@@ -1,0 +1,225 @@
+"""Results on disk: rows of every item measured, arrays, and where both come from.
+
+A result lives in ``<root>/<measure>/<digest of its key>/``::
+
+    meta.json           the key, the provenance, wall time and peak memory so far
+    00000.parquet ...   one part a batch of items; its rows in the order they were measured
+    <name>.safetensors  arrays
+
+Every file is written under another name, flushed to the disk and renamed, so a process may be
+killed at any moment: what is there is whole, and the next call measures only what is missing.
+"""
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from filelock import FileLock
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save
+from tqdm import tqdm
+
+from infoflow.errors import InfoflowError
+from infoflow.files import atomic_write
+from infoflow.parts import (
+    Row,
+    in_order,
+    items_of,
+    make_part,
+    read_parts,
+    refuse_other_columns,
+    to_bytes,
+)
+from infoflow.provenance import peak_memory
+
+Item = TypeVar("Item")
+
+
+class Store:
+    """A folder of results that can be added to, interrupted and shared between processes."""
+
+    def __init__(self, root: Path | str | None = None) -> None:
+        """Open a store; nothing is written before there is a result.
+
+        Args:
+            root: Its folder. By default ``$INFOFLOW_RESULTS``, else ``results`` in the nearest
+                folder upwards that holds an ``experiments.yml``, else in the working folder.
+        """
+        self.root = Path(root) if root is not None else _default_root()
+
+    def collect(
+        self,
+        key: Mapping[str, Any],
+        items: Sequence[Item],
+        measure: Callable[[Item], Sequence[Row]],
+        *,
+        item_id: Callable[[Item], str] = lambda item: item.id,  # type: ignore[attr-defined]
+        batch: int = 16,
+        progress: str | None = None,
+        provenance: Mapping[str, Any] | None = None,
+    ) -> pd.DataFrame:
+        """Measure every item that has not been measured yet, and return the rows of all.
+
+        Args:
+            key: What the result depends on, as plain JSON values: ``"measure"`` (its name), the
+                model's digest, the task, the split, every parameter, the code's digest. Not the
+                number of items: more items then build on fewer.
+            items: What to measure, in the order the rows are wanted in.
+            measure: Gives the rows of one item; the columns are the same in every row.
+            item_id: Names an item; no two items may have the same name.
+            batch: Items measured between two writes to the disk.
+            progress: What the progress bar says; ``None`` or ``INFOFLOW_QUIET=1`` for no bar.
+            provenance: Kept in ``meta.json`` (see :func:`infoflow.provenance.provenance`).
+
+        Returns:
+            The rows, items in the order given, with the item's name in the column ``item``; the
+            same whether the items were measured in one go or in many.
+
+        Raises:
+            InfoflowError: The key is no plain JSON, two items have one name, or the rows differ in
+                their columns or in the type of a column.
+        """
+        names = [item_id(item) for item in items]
+        _refuse_repeated(names)
+        folder = self.folder(key)
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / ".lock"):
+            for leftover in folder.glob(".*.tmp"):
+                leftover.unlink()  # of a process that was killed while it wrote
+            parts = read_parts(folder)
+            done = {name for part in parts for name in items_of(part)}
+            waiting = [pair for pair in zip(names, items, strict=True) if pair[0] not in done]
+            if waiting or not self.meta(key):
+                self._note(key, {} if provenance is None else {"provenance": provenance})
+            number = max((int(path.stem) for path in folder.glob("*.parquet")), default=-1) + 1
+            with _bar(progress, total=len(items), initial=len(items) - len(waiting)) as bar:
+                for start in range(0, len(waiting), batch):
+                    began = time.perf_counter()
+                    rows_of = {}
+                    for name, item in waiting[start : start + batch]:
+                        rows_of[name] = measure(item)
+                        bar.update()
+                    part = make_part(rows_of)
+                    refuse_other_columns(parts, part)
+                    path = folder / f"{number + start // batch:05}.parquet"
+                    atomic_write(path, to_bytes(part))
+                    parts.append(part)
+                    self._note(key, _spent(self.meta(key), time.perf_counter() - began))
+        return in_order(parts, names)
+
+    def folder(self, key: Mapping[str, Any]) -> Path:
+        """Tell the folder of a result.
+
+        Args:
+            key: As for :meth:`collect`.
+
+        Raises:
+            InfoflowError: The key has no ``"measure"``, or holds something JSON cannot.
+        """
+        if not isinstance(key.get("measure"), str):
+            raise InfoflowError(f"a result's key needs the name of its 'measure'; got {dict(key)}.")
+        digest = hashlib.sha256(_canonical(key).encode()).hexdigest()
+        return self.root / key["measure"] / digest[:16]
+
+    def meta(self, key: Mapping[str, Any]) -> dict[str, Any]:
+        """Read what is known about a result.
+
+        Args:
+            key: As for :meth:`collect`.
+
+        Returns:
+            ``key``, ``provenance``, ``seconds`` (wall time of all the measuring so far) and the
+            peaks of :func:`infoflow.provenance.peak_memory`; empty if there is no such result.
+        """
+        path = self.folder(key) / "meta.json"
+        try:
+            meta = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return {}
+        except ValueError as error:
+            raise InfoflowError(f"{path} is damaged ({error}); delete its folder.") from error
+        return dict(meta)
+
+    def save_arrays(
+        self, key: Mapping[str, Any], name: str, arrays: Mapping[str, npt.NDArray[Any]]
+    ) -> None:
+        """Keep named arrays beside a result's rows, all of them or none.
+
+        Args:
+            key: As for :meth:`collect`.
+            name: Name of the file they share; an earlier one of that name is replaced.
+            arrays: The arrays, of any shape.
+        """
+        folder = self.folder(key)
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / ".lock"):
+            self._note(key, {})
+            whole = {label: np.ascontiguousarray(array) for label, array in arrays.items()}
+            atomic_write(folder / f"{name}.safetensors", save(whole))
+
+    def load_arrays(self, key: Mapping[str, Any], name: str) -> dict[str, npt.NDArray[Any]] | None:
+        """Read arrays back.
+
+        Args:
+            key: As for :meth:`collect`.
+            name: The name they were saved under.
+
+        Returns:
+            The arrays by name, or ``None`` if none were saved.
+
+        Raises:
+            InfoflowError: The file is damaged.
+        """
+        path = self.folder(key) / f"{name}.safetensors"
+        if not path.exists():
+            return None
+        try:
+            return dict(load_file(path))
+        except SafetensorError as error:
+            raise InfoflowError(f"{path} is damaged ({error}); delete it.") from error
+
+    def _note(self, key: Mapping[str, Any], news: Mapping[str, Any]) -> None:
+        """Bring ``meta.json`` up to date, if there is news."""
+        known = self.meta(key)
+        meta = {"key": json.loads(_canonical(key)), **known, **news}
+        if meta != known:
+            text = json.dumps(meta, indent=2, ensure_ascii=False) + "\n"
+            atomic_write(self.folder(key) / "meta.json", text.encode())
+
+
+def _default_root() -> Path:
+    if named := os.environ.get("INFOFLOW_RESULTS"):
+        return Path(named)
+    here = Path.cwd()
+    project = (folder for folder in (here, *here.parents) if (folder / "experiments.yml").exists())
+    return next(project, here) / "results"
+
+
+def _canonical(key: Mapping[str, Any]) -> str:
+    try:
+        return json.dumps(dict(key), sort_keys=True, ensure_ascii=False, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise InfoflowError(f"a result's key must be plain JSON values: {error}.") from error
+
+
+def _refuse_repeated(names: Sequence[str]) -> None:
+    if len(set(names)) < len(names):
+        repeated = next(name for name in names if names.count(name) > 1)
+        raise InfoflowError(f"two items are both named {repeated!r}; names must be unique.")
+
+
+def _bar(progress: str | None, *, total: int, initial: int) -> "tqdm[Any]":
+    quiet = progress is None or bool(os.environ.get("INFOFLOW_QUIET"))
+    return tqdm(desc=progress, total=total, initial=initial, unit="item", disable=quiet)
+
+
+def _spent(meta: Mapping[str, Any], seconds: float) -> dict[str, float]:
+    peaks = {name: max(peak, meta.get(name, 0.0)) for name, peak in peak_memory().items()}
+    return {"seconds": round(meta.get("seconds", 0.0) + seconds, 3), **peaks}

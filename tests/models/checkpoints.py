@@ -1,0 +1,155 @@
+"""Tiny LLaVA checkpoints with random weights, in transformers' layout and in the published one."""
+
+import json
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import (
+    CLIPVisionConfig,
+    LlamaConfig,
+    LlavaConfig,
+    LlavaForConditionalGeneration,
+    PreTrainedTokenizerFast,
+)
+
+IMAGE_SIZE, PATCH = 56, 7
+SPECIAL = ["<pad>", "<s>", "</s>", "<unk>", "<image>"]
+WORDS = (
+    "A chat between a curious user and an artificial intelligence assistant The assistant gives "
+    "helpful detailed polite answers to the user ' s questions USER ASSISTANT : . , ? what is in "
+    "this picture how many yes no one two three red green blue circle square star left right of"
+).split()
+VOCABULARY = SPECIAL + list(dict.fromkeys(WORDS))
+BOS, EOS, IMAGE = 1, 2, 4
+
+TEXT = {
+    "hidden_size": 64,
+    "intermediate_size": 96,
+    "num_hidden_layers": 6,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 4,
+    "vocab_size": len(VOCABULARY),
+    "max_position_embeddings": 160,
+    "bos_token_id": BOS,
+    "eos_token_id": EOS,
+    "pad_token_id": 0,
+    "rms_norm_eps": 1e-5,
+    # wide enough that attention is far from uniform and answers depend on the cut
+    "initializer_range": 0.15,
+}
+VISION = {
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 2,
+    "image_size": IMAGE_SIZE,
+    "patch_size": PATCH,
+    "projection_dim": 32,
+    "initializer_range": 0.3,
+}
+
+
+def random_model(text_config=None, seed=0):
+    """A float32 LLaVA-1.5 with random weights; `text_config` replaces the small LLaMA."""
+    torch.manual_seed(seed)
+    config = LlavaConfig(
+        vision_config=CLIPVisionConfig(**VISION),
+        text_config=text_config or LlamaConfig(**TEXT),
+        image_token_index=IMAGE,
+        vision_feature_layer=-2,
+        vision_feature_select_strategy="default",
+        image_seq_length=(IMAGE_SIZE // PATCH) ** 2,
+    )
+    model = LlavaForConditionalGeneration(config).eval().requires_grad_(False)
+    # an image that drowns in the text would make every test of its removal vacuous
+    model.model.multi_modal_projector.linear_2.weight.mul_(10)
+    model.generation_config.eos_token_id = EOS
+    return model
+
+
+def save_zoo_layout(model, folder: Path) -> Path:
+    """Save as the zoo's models are: one float16 file, transformers' own key names."""
+    model.half().save_pretrained(folder)
+    _save_companions(folder, {"image_processor_type": "LlavaImageProcessor"})
+    return folder
+
+
+def save_published_layout(model, folder: Path) -> Path:
+    """Save in the layout of llava-hf/llava-1.5-7b-hf: old key names, shards, its configuration."""
+    folder.mkdir(parents=True)
+    state = {_old_name(name): value.half() for name, value in model.state_dict().items()}
+    names = sorted(state)
+    shards = {
+        f"model-{i + 1:05d}-of-00003.safetensors": {n: state[n].contiguous() for n in names[i::3]}
+        for i in range(3)
+    }
+    for shard, tensors in shards.items():
+        save_file(tensors, folder / shard, metadata={"format": "pt"})
+    index = {
+        "metadata": {"total_size": sum(v.numel() * 2 for v in state.values())},
+        "weight_map": {name: shard for shard, tensors in shards.items() for name in tensors},
+    }
+    _write(folder / "model.safetensors.index.json", index)
+    config = {
+        "architectures": ["LlavaForConditionalGeneration"],
+        "ignore_index": -100,
+        "image_token_index": IMAGE,
+        "model_type": "llava",
+        "pad_token_id": 0,
+        "projector_hidden_act": "gelu",
+        "text_config": {
+            **{k: v for k, v in TEXT.items() if k != "initializer_range"},
+            "architectures": ["LlamaForCausalLM"],
+            "model_type": "llama",
+            "torch_dtype": "float16",
+        },
+        "torch_dtype": "float16",
+        "transformers_version": "4.36.0.dev0",
+        "vision_config": {
+            **{k: v for k, v in VISION.items() if k != "initializer_range"},
+            "model_type": "clip_vision_model",
+            "vocab_size": 32000,
+        },
+        "vision_feature_layer": -2,
+        "vision_feature_select_strategy": "default",
+    }
+    _write(folder / "config.json", config)
+    generation = {"bos_token_id": BOS, "eos_token_id": EOS, "pad_token_id": 0}
+    _write(folder / "generation_config.json", generation)
+    _save_companions(folder, {"image_processor_type": "CLIPImageProcessor", "do_center_crop": True})
+    return folder
+
+
+def _old_name(name: str) -> str:
+    if name == "lm_head.weight":
+        return "language_model.lm_head.weight"
+    name = name.removeprefix("model.")
+    if name.startswith("vision_tower.") and not name.startswith("vision_tower.vision_model."):
+        return name.replace("vision_tower.", "vision_tower.vision_model.", 1)
+    return name.replace("language_model.", "language_model.model.", 1)
+
+
+def _save_companions(folder: Path, processor: dict) -> None:
+    core = Tokenizer(models.WordLevel({t: i for i, t in enumerate(VOCABULARY)}, unk_token="<unk>"))
+    core.pre_tokenizer = pre_tokenizers.Whitespace()
+    PreTrainedTokenizerFast(
+        tokenizer_object=core,
+        bos_token="<s>",
+        eos_token="</s>",
+        unk_token="<unk>",
+        pad_token="<pad>",
+        additional_special_tokens=["<image>"],
+    ).save_pretrained(folder)
+    square = {"height": IMAGE_SIZE, "width": IMAGE_SIZE}
+    size = {"size": {"shortest_edge": IMAGE_SIZE}, "crop_size": square}
+    statistics = {
+        "image_mean": [0.48145466, 0.4578275, 0.40821073],
+        "image_std": [0.26862954, 0.26130258, 0.27577711],
+    }
+    _write(folder / "preprocessor_config.json", {**processor, **size, **statistics})
+
+
+def _write(path: Path, content: dict) -> None:
+    path.write_text(json.dumps(content, indent=2), encoding="utf-8")

@@ -1,0 +1,216 @@
+"""The synthetic world: deterministic, balanced, disjoint, and true to what it says of itself."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from infoflow.errors import UnknownNameError
+from infoflow.shapes import ITEMS_PER_SPLIT, questions, sample, samples
+from infoflow.shapes.model import CONTEXT_LENGTH
+from infoflow.shapes.render import instance_masks, render
+from infoflow.shapes.tokenizer import build_tokenizer
+from infoflow.shapes.world import (
+    CELL,
+    LETTERS,
+    SIZE,
+    SPLITS,
+    UNSEEN_WORDS,
+    Object,
+    Scene,
+    Sign,
+    co_occurrence,
+    object_names,
+    popularity,
+    sample_scene,
+)
+
+TASKS = ("scienceqa", "pope", "textvqa", "chair")
+
+
+def scene_of(*placed: tuple[str, str, int, int]) -> Scene:
+    return Scene(tuple(Object(c, s, left, top, 20) for c, s, left, top in placed), ())
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_items_are_the_same_every_time_and_differ_from_each_other(task):
+    first, again, other = (sample(task, "test", i) for i in (3, 3, 4))
+    assert first.question == again.question
+    assert first.answer == again.answer
+    assert np.array_equal(np.asarray(first.image), np.asarray(again.image))
+    assert not np.array_equal(np.asarray(first.image), np.asarray(other.image))
+
+
+def test_a_known_item_does_not_drift():
+    # the trained weights belong to exactly this world
+    item = sample("chair", "test", 0)
+    assert item.answer == "red heart, red triangle"
+    assert np.asarray(item.image).astype(int).sum() == pytest.approx(5664685, rel=1e-4)
+
+
+def test_splits_are_disjoint_because_layouts_are():
+    scenes = {
+        split: {sample_scene(np.random.default_rng([7, i]), split) for i in range(60)}
+        for split in SPLITS
+    }
+    assert all(scene.split == split for split in SPLITS for scene in scenes[split])
+    assert not scenes["train"] & scenes["test"]
+    assert not scenes["calibration"] & scenes["test"]
+
+
+@pytest.mark.parametrize("split", SPLITS)
+@pytest.mark.parametrize("task", TASKS)
+def test_every_task_has_500_items_a_split(task, split):
+    items = samples(task, split)
+    assert len(items) == ITEMS_PER_SPLIT == 500
+    assert items[499].id == f"{task}-{split}-0499"
+    with pytest.raises(IndexError):
+        items[500]
+
+
+def test_objects_never_overlap_and_stay_inside():
+    for i in range(100):
+        scene = sample_scene(np.random.default_rng(i), "train")
+        masks = [m for name, m in instance_masks(scene).items() if "letter" not in name]
+        assert np.sum(masks, axis=0).max() == 1
+        assert all(0 <= v <= SIZE for thing in (*scene.objects, *scene.signs) for v in thing.box)
+        assert len({o.name for o in scene.objects}) == len(scene.objects)
+
+
+def test_masks_lie_where_the_colour_is():
+    scene = Scene((Object("red", "square", 10, 40, 24),), (Sign("black", "FOX", 46, 9),))
+    picture = render(scene, np.random.default_rng(0)).astype(int)
+    masks = instance_masks(scene)
+    red, green, blue = (picture[masks["red square"]].mean(axis=0)).tolist()
+    assert red > 180
+    assert max(green, blue) < 80
+    board = picture[masks["black sign"]].mean()
+    assert board < picture[~masks["black sign"] & ~masks["red square"]].mean() - 60
+
+
+def test_letters_fill_exactly_one_patch_each():
+    sign = Sign("white", "CAT", 2 * CELL - 2, 3 * CELL - 3)
+    for index in range(3):
+        left, top, right, bottom = sign.letter_box(index)
+        assert left % CELL == top % CELL == 0
+        assert (right - left, bottom - top) == (CELL, CELL)
+
+
+def test_every_letter_can_be_told_from_every_other():
+    drawn = {
+        letter: render(Scene((), (Sign("white", letter * 3, 22, 9),)), np.random.default_rng(0))
+        for letter in LETTERS
+    }
+    grey = {k: v[12:24, 24:36].astype(float).mean(axis=2) for k, v in drawn.items()}
+    closest = min(np.abs(grey[a] - grey[b]).mean() for a in LETTERS for b in LETTERS if a < b)
+    assert closest > 5
+
+
+def test_scienceqa_options_hold_the_answer_once_and_letters_are_balanced():
+    items = samples("scienceqa", "test")[:240]
+    for item in items:
+        assert len(set(item.choices)) == 4
+        assert f"({item.answer}) {item.choices['ABCD'.index(item.answer)]}" in item.question
+    assert Counter(item.kind for item in items) == {"colour": 80, "count": 80, "relation": 80}
+    assert max(Counter(item.answer for item in items).values()) < 0.36 * len(items)
+
+
+def test_scienceqa_answers_are_true_of_the_scene():
+    for item in samples("scienceqa", "calibration")[:90]:
+        right = item.choices["ABCD".index(item.answer)]
+        if item.kind == "colour":
+            (target,) = item.targets
+            colour, shape = target.split()
+            assert right == colour
+            assert sum(shape in name for name in item.objects) == 1
+        elif item.kind == "count":
+            assert len(item.targets) == questions.NUMBERS.index(right) + 1
+        else:
+            (y, x), (y0, x0) = (
+                np.argwhere(item.regions[name]).mean(axis=0) for name in item.targets
+            )
+            assert {"left": x < x0, "right": x > x0, "above": y < y0, "below": y > y0}[right]
+
+
+def test_counts_and_directions_have_no_favourite():
+    items = samples("scienceqa", "test")[:500]
+    for kind, possible in (("count", questions.NUMBERS), ("relation", questions.DIRECTIONS)):
+        answers = Counter(i.choices["ABCD".index(i.answer)] for i in items if i.kind == kind)
+        assert set(answers) == set(possible)
+        assert max(answers.values()) < 0.35 * answers.total()
+
+
+def test_colour_options_include_the_other_colours_of_the_scene():
+    item = next(
+        i for i in samples("scienceqa", "test") if i.kind == "colour" and len(i.objects) > 3
+    )
+    others = {name.split()[0] for name in item.objects} - {item.targets[0].split()[0]}
+    assert len(others & set(item.choices)) == min(len(others), 3)
+
+
+def test_pope_is_balanced_and_its_negatives_are_absent():
+    items = samples("pope", "test")[:300]
+    for kind in questions.POPE_KINDS:
+        answers = Counter(item.answer for item in items if item.kind == kind)
+        assert answers == {"yes": 50, "no": 50}
+    for item in items:
+        asked = next(name for name in object_names() if name in item.question)
+        assert (asked in item.objects) == (item.answer == "yes")
+
+
+def test_pope_negatives_are_chosen_as_pope_chooses_them():
+    names = object_names()
+    scene = scene_of(("red", "circle", 0, 0), ("blue", "square", 40, 40))
+    drawn = {
+        kind: {questions.negative(scene, np.random.default_rng(i), kind) for i in range(300)}
+        for kind in questions.POPE_KINDS
+    }
+    ranked = [names[i] for i in np.argsort(-popularity(), kind="stable")]
+    absent = [name for name in ranked if name not in ("red circle", "blue square")]
+    assert drawn["popular"] == set(absent[:12])
+    together = co_occurrence()[[names.index("red circle"), names.index("blue square")]].sum(0)
+    by_company = sorted(absent, key=lambda name: -together[names.index(name)])
+    assert drawn["adversarial"] == set(by_company[:6])
+    assert len(drawn["random"]) > 40
+
+
+def test_the_world_is_skewed_and_correlated():
+    p = popularity()
+    assert p.sum() == pytest.approx(1)
+    assert p.max() > 5 * p.min()
+    independent = np.outer(p, p)
+    assert (co_occurrence() / independent).max() > 1.5
+
+
+def test_unseen_words_stand_on_no_training_sign():
+    for i in range(400):
+        scene = sample_scene(np.random.default_rng(i), "train")
+        assert not {sign.text for sign in scene.signs} & set(UNSEEN_WORDS)
+    kinds = Counter(item.kind for item in samples("textvqa", "test")[:80])
+    assert kinds == {"one": 40, "one-unseen": 20, "two": 10, "two-unseen": 10}
+    for item in samples("textvqa", "test")[:40]:
+        assert item.kind.endswith("unseen") == (item.answer in UNSEEN_WORDS)
+
+
+def test_captions_name_all_objects_from_left_to_right():
+    for item in samples("chair", "test")[:30]:
+        assert item.answer == ", ".join(item.objects)
+        spans = [np.argwhere(item.regions[name])[:, 1] for name in item.objects]
+        middles = [(columns.min() + columns.max()) / 2 for columns in spans]
+        assert middles == sorted(middles)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_tokenizer_knows_every_word_and_gives_answers_back(task):
+    tokenizer = build_tokenizer(CONTEXT_LENGTH)
+    for item in samples(task, "test")[:40]:
+        assert tokenizer.unk_token_id not in tokenizer.encode(item.question)
+        ids = tokenizer.encode(item.answer, add_special_tokens=False)
+        assert tokenizer.decode(ids) == item.answer
+
+
+def test_unknown_task_and_split_are_named():
+    with pytest.raises(UnknownNameError, match=r"unknown task 'popes'.*pope"):
+        sample("popes", "test", 0)
+    with pytest.raises(UnknownNameError, match=r"unknown split 'dev'.*calibration"):
+        samples("pope", "dev")

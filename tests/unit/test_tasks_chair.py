@@ -1,0 +1,176 @@
+import pandas as pd
+import pytest
+from PIL import Image
+
+from infoflow.errors import InfoflowError, UnknownNameError
+from infoflow.sample import Sample
+from infoflow.tasks.base import blind_guess
+from infoflow.tasks.captions import read_synonyms
+from infoflow.tasks.chair import Chair, caption_objects, chair_scores
+
+PICTURE = Image.new("RGB", (2, 2))
+COCO = [
+    ["person", "man", "woman", "people", "child", "children", "baby", "passenger", "adult"],
+    ["airplane", "jet", "plane"],
+    ["bus", "minibus"],
+    ["train"],
+    ["bird"],
+    ["dog", "puppy"],
+    ["sheep"],
+    ["bear"],
+    ["tie", "bow", "bow tie"],
+    ["wine glass"],
+    ["knife", "knive"],
+    ["hot dog"],
+    ["chair", "seat"],
+    ["dining table", "table"],
+    ["toilet"],
+    ["oven", "stove", "stove top oven"],
+    ["cell phone", "phone", "iPhone"],
+    ["teddy bear"],
+]
+SHAPES = [[f"{colour} {shape}"] for colour in ("red", "blue") for shape in ("circle", "cross")]
+
+
+@pytest.mark.parametrize(
+    ("caption", "objects"),
+    [
+        ("A man walks two dogs.", ["person", "dog"]),
+        ("a puppy and a dog", ["dog", "dog"]),
+        ("A hot dog on a table", ["hot dog", "dining table"]),
+        ("Two hot dogs!", ["hot dog"]),
+        ("It is hot. Dog days", ["dog"]),
+        ("a toilet seat", ["toilet"]),
+        ("the seat of the toilet", ["toilet"]),
+        ("the seat of the bus driver's train", ["chair", "bus", "train"]),
+        ("a baby bird and an adult sheep", ["bird", "sheep"]),
+        ("a baby with a bird", ["person", "bird"]),
+        ("a passenger jet, a passenger", ["airplane", "person"]),
+        ("a wine glass", ["wine glass"]),
+        ("three wine glasses", ["wine glass"]),
+        ("a glass of water", []),
+        ("a bow tie", ["tie"]),
+        ("a teddy bear near a bear", ["teddy bear", "bear"]),
+        ("knives", ["knife"]),
+        ("women and children", ["person", "person"]),
+        ("", []),
+    ],
+)
+def test_what_both_rules_find_in_a_caption(caption, objects):
+    if "bus" not in caption:
+        assert caption_objects(caption, COCO, "original") == objects
+    assert caption_objects(caption, COCO, "corrected") == objects
+
+
+@pytest.mark.parametrize(
+    ("caption", "original", "corrected"),
+    [
+        ("a bus", [], ["bus"]),
+        ("two buses", ["bus"], ["bus"]),
+        ("two ties", [], ["tie"]),
+        ("a stove top oven", ["oven", "oven"], ["oven"]),
+        ("an iPhone", [], ["cell phone"]),
+        ("a hot-dog", [], ["hot dog"]),
+        ("a baby puppy", ["person", "dog"], ["dog"]),
+        ("a passenger bus", ["person"], ["bus"]),
+        ("a train track", ["train"], []),
+    ],
+)
+def test_quirks_of_the_original_that_the_corrected_rule_puts_right(caption, original, corrected):
+    assert caption_objects(caption, COCO, "original") == original
+    assert caption_objects(caption, COCO, "corrected") == corrected
+
+
+@pytest.mark.parametrize(
+    ("caption", "objects"),
+    [
+        ("red circle, blue cross", ["red circle", "blue cross"]),
+        ("two red circles and blue crosses.", ["red circle", "blue cross"]),
+        ("red, circle", []),
+        ("red circle red circle", ["red circle", "red circle"]),
+        ("red red circle circle", ["red circle"]),
+        ("green circle", []),
+    ],
+)
+def test_double_words_of_a_table_are_found(caption, objects):
+    assert caption_objects(caption, SHAPES, "corrected") == objects
+
+
+def test_synonyms_from_a_file(tmp_path):
+    path = tmp_path / "synonyms.txt"
+    path.write_text("motorcycle, scooter,  motor bike\n\ncup\n")
+    assert read_synonyms(path) == [["motorcycle", "scooter", " motor bike"], ["cup"]]
+    # the stray space in the published file makes the original rule lose the motor bike
+    assert caption_objects("a motor bike, cups", path, "original") == ["cup"]
+    assert caption_objects("a motor bike, cups", str(path), "corrected") == ["motorcycle", "cup"]
+
+
+def test_errors_name_the_offender(tmp_path):
+    with pytest.raises(UnknownNameError, match=r"'orignal'.*'original'"):
+        caption_objects("", COCO, "orignal")
+    with pytest.raises(InfoflowError, match=r"none\.txt.*LisaAnne/Hallucination"):
+        caption_objects("", tmp_path / "none.txt")
+    (tmp_path / "empty.txt").write_text("\n")
+    with pytest.raises(InfoflowError, match="is empty"):
+        read_synonyms(tmp_path / "empty.txt")
+    with pytest.raises(InfoflowError, match="no synonyms"):
+        Chair([picture("red circle")], "test", "test")
+    with pytest.raises(InfoflowError, match="1 captions and 2 pictures"):
+        chair_scores([["a"]], [["a"], ["b"]])
+    with pytest.raises(InfoflowError, match="0 captions"):
+        chair_scores([], [])
+
+
+def test_scores_worked_by_hand():
+    # mentions 3 + 2 + 0, hallucinated 2 + 0 + 0, present 2 + 2 + 1, found 1 + 2 + 0
+    mentioned = [["dog", "cup", "cup"], ["cat", "dog"], []]
+    present = [["dog", "cat"], ["dog", "cat"], ["tie"]]
+    scores = chair_scores(mentioned, present)
+    assert scores.chair_i == pytest.approx(2 / 5)
+    assert scores.chair_s == pytest.approx(1 / 3)
+    assert scores.recall == pytest.approx(3 / 5)
+
+
+def test_silence_hallucinates_nothing_and_nothing_present_is_nothing_missed():
+    assert chair_scores([[]], [["dog"]]) == (0, 0, 0)
+    assert chair_scores([["dog"]], [[]]) == (1, 1, 1)
+
+
+def picture(*objects: str) -> Sample:
+    return Sample(" ".join(objects), PICTURE, "?", ", ".join(objects), "caption", objects=objects)
+
+
+def test_a_caption_scores_the_f1_of_its_objects():
+    sample = picture("red circle", "blue circle", "blue circle")
+    task = Chair([sample], "test", "test", "corrected", SHAPES)
+    assert task.score(sample, "blue circle, red circle") == 1
+    assert task.score(sample, "red circle, red circle") == pytest.approx(2 / 3)
+    assert task.score(sample, "red circle, red cross") == pytest.approx(1 / 2)
+    assert task.score(sample, "") == 0
+    assert task.score(picture(), "nothing") == 1
+
+
+def test_summary_equals_chair_scores_of_the_mentions():
+    samples = [picture("red circle", "blue cross"), picture("blue circle")]
+    task = Chair(samples, "test", "test", "corrected", SHAPES)
+    texts = ["red circle, red cross, red cross", "blue circle"]
+    rows = pd.DataFrame([task.details(s, t) for s, t in zip(samples, texts, strict=True)])
+    scores = chair_scores([text.split(", ") for text in texts], [s.objects for s in samples])
+    assert scores == pytest.approx((2 / 4, 1 / 2, 2 / 3))
+    assert task.summary(rows) == pytest.approx(
+        {
+            "CHAIRi": scores.chair_i,
+            "CHAIRs": scores.chair_s,
+            "recall": scores.recall,
+            "f1": (0.5 + 1) / 2,
+        }
+    )
+
+
+def test_blind_guess_is_the_best_caption_of_frequent_objects():
+    samples = [picture("red circle", "blue cross"), picture("red circle"), picture("blue circle")]
+    task = Chair(samples, "test", "test", "corrected", SHAPES)
+    one = 2 / 3 + 1 + 0
+    two = 1 + 2 / 3 + 0
+    three = 4 / 5 + 1 / 2 + 1 / 2
+    assert blind_guess(task) == pytest.approx(max(one, two, three) / 3)
