@@ -16,16 +16,16 @@ help: ## list the targets
 # --nolock: a build that was killed leaves Snakemake's lock behind. What it had not finished is run
 # again; what it had is whole, because every result is renamed into its place.
 SNAKEMAKE = $(BIN)/python -m snakemake --cores $(CORES) --nolock --rerun-incomplete --keep-going \
-	--max-checksum-file-size 64MB --quiet progress rules host \
+	--max-checksum-file-size 64MB \
 	$(if $(MODELS)$(CHECKPOINT),--config $(if $(MODELS),'models=[$(shell echo $(MODELS) | tr -s " " ",")]') \
 	$(if $(CHECKPOINT),'checkpoint=$(CHECKPOINT)'))
 
 book: $(INSTALLED) ## run the stale notebooks and render the book; MODELS="a b" CHECKPOINT=folder
-	@$(SNAKEMAKE)
+	@$(SNAKEMAKE) --quiet all || { echo 'The book was not built. `make stale` tells more.' >&2; exit 1; }
 	@echo "The book: $(CURDIR)/_build/html/index.html"
 
 stale: $(INSTALLED) ## say what `make book` would run, and why
-	@$(SNAKEMAKE) --dry-run
+	@$(SNAKEMAKE) --dry-run --quiet progress host
 
 test: $(INSTALLED) ## ruff, mypy, pytest, and nbval against an empty result store
 	$(BIN)/ruff check .

@@ -8,27 +8,53 @@ import json
 import re
 import runpy
 import shlex
+import subprocess
 import sys
 from pathlib import Path
 
-from snakemake.utils import validate
+import jsonschema
+import yaml
 
 
 configfile: "experiments.yml"
 
 
-validate(config, "experiments.schema.yml")
-
 # by its path: importing the package would import torch, if only to find that nothing is stale
 rooms_behind = runpy.run_path("lib/infoflow/sources.py")["notebook_files"]
 
 PYTHON = shlex.quote(sys.executable)
-RUNS = [
-    f"{model}/{notebook}"
-    for notebook, entry in config["notebooks"].items()
-    for model in config["models"]
-    if model in entry.get("models", config["models"])
-]
+JUPYTER_BOOK = shlex.quote(str(Path(sys.executable).with_name("jupyter-book")))
+NO_MODEL = "shapes"
+DATA = {"lib/infoflow/paper.py": "book/paper_values.yml"}
+
+
+def refuse_mistakes():
+    """End with one line that names what is wrong in experiments.yml or in MODELS."""
+    schema = yaml.safe_load(Path("experiments.schema.yml").read_text())
+    for error in jsonschema.Draft202012Validator(schema).iter_errors(config):
+        place = "".join(f"{step}: " for step in error.absolute_path)
+        sys.exit(f"error: experiments.yml: {place}{error.message}.")
+    for name in config["notebooks"]:
+        if not Path(f"notebooks/{name}.ipynb").exists():
+            sys.exit(f"error: experiments.yml: there is no notebooks/{name}.ipynb.")
+    in_zoo = {path.name for path in Path("lib/infoflow/zoo").glob("*")}
+    # asking the library imports torch, so only for the others
+    if others := sorted(set(config["models"]) - in_zoo):
+        command = [sys.executable, "-m", "infoflow.cli", "models"]
+        known = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+        if unknown := [name for name in others if name not in known]:
+            sys.exit(f"error: unknown model {unknown[0]!r}. Valid: {', '.join(known)}.")
+
+
+refuse_mistakes()
+
+def models_for(notebook):
+    """The models a notebook runs for; one about no model runs once, in a folder of its own."""
+    only = config["notebooks"][notebook].get("models", config["models"])
+    return [model for model in config["models"] if model in only] if only else [NO_MODEL]
+
+
+RUNS = [f"{model}/{notebook}" for notebook in config["notebooks"] for model in models_for(notebook)]
 
 
 def model_of(wildcards):
@@ -40,28 +66,31 @@ def notebook_of(wildcards):
 
 
 def files(folder, pattern="*"):
-    return sorted(str(path) for path in Path(folder).rglob(pattern) if path.is_file())
+    found = [path for path in Path(folder).rglob(pattern) if path.is_file()]
+    return sorted(str(path) for path in found if "__pycache__" not in path.parts)
 
 
 def rooms(wildcards):
-    """The library's rooms that a notebook imports, directly or not."""
+    """The library's rooms that a notebook imports, directly or not, and the data they read."""
     found = rooms_behind(Path(f"notebooks/{notebook_of(wildcards)}.ipynb"))
-    return sorted(str(path.relative_to(Path.cwd())) for path in found)
+    names = sorted(str(path.relative_to(Path.cwd())) for path in found)
+    return [*names, *(data for room, data in DATA.items() if room in names)]
 
 
 def weights(wildcards):
     """A model's own files: its folder in the zoo, or the checkpoint the user named."""
+    if model_of(wildcards) == NO_MODEL:
+        return []
     return files(config.get("checkpoint", f"lib/infoflow/zoo/{model_of(wildcards)}"))
 
 
 def arguments(wildcards):
     """A run's parameters as options of `infoflow run`."""
-    values = {
-        "model": model_of(wildcards),
-        **config["notebooks"][notebook_of(wildcards)].get("parameters", {}),
-    }
-    if "checkpoint" in config:
-        values["checkpoint"] = str(Path(config["checkpoint"]).absolute())
+    values = dict(config["notebooks"][notebook_of(wildcards)].get("parameters", {}))
+    if model_of(wildcards) != NO_MODEL:
+        values["model"] = model_of(wildcards)
+        if "checkpoint" in config:
+            values["checkpoint"] = str(Path(config["checkpoint"]).absolute())
     texts = {
         name: value if isinstance(value, str) else json.dumps(value)
         for name, value in values.items()
@@ -84,13 +113,13 @@ wildcard_constraints:
 
 onstart:
     stale = [job for job in workflow.dag.needrun_jobs() if job.rule.name == "notebook"]
-    seconds = {
-        job.wildcards.run: config["notebooks"][notebook_of(job.wildcards)]["seconds"]
-        for job in stale
-    }
-    print(f"{len(stale)} of {len(RUNS)} notebooks to run, about {sum(seconds.values())} s of work")
-    for job in stale:
-        print(f"  {job.wildcards.run}  {seconds[job.wildcards.run]} s  {workflow.dag.reason(job)}")
+    costs = [config["notebooks"][notebook_of(job.wildcards)]["seconds"] for job in stale]
+    if stale:
+        print(f"{len(stale)} of {len(RUNS)} notebooks to run, {sum(costs)} s of one core expected:")
+    else:
+        print("No notebook is stale; rendering the book.")
+    for job, cost in zip(stale, costs, strict=True):
+        print(f"  {job.wildcards.run}, {cost} s. {workflow.dag.reason(job)}")
     sys.stdout.flush()
 
 
@@ -105,7 +134,7 @@ rule book:
     # from nothing: a page left over from an earlier rendering would look like a part of the book
     shell:
         "rm -rf _build/html _build/.doctrees"
-        " && {PYTHON} -m jupyter_book build . -W --keep-going --quiet"
+        " && {JUPYTER_BOOK} build . -W -n --keep-going --quiet"
 
 
 rule notebook:

@@ -11,8 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from infoflow.attention import Attention, attention_rows, ordinary_attention
 from infoflow.lvlm import Spans
-from infoflow.probe import Attention, Observer, attention_rows, ordinary_attention
+from infoflow.probe import Observer, intervened
 
 KeyValue = tuple[Tensor, Tensor]
 """Keys and values, of the same leading shape."""
@@ -84,6 +85,18 @@ class BranchCache:
         bias = torch.zeros(hidden.shape).masked_fill(hidden, -torch.inf)
         self.bias = bias.to(intact[0].device)[:, None, None]
 
+    def hide(self, hidden: Tensor, positions: Tensor) -> None:
+        """Hide prompt tokens from the tokens that will be generated.
+
+        Args:
+            hidden: Which tokens, boolean of shape (S,).
+            positions: Where in the prompt the truncated branches' own keys lie, shape (b, U).
+        """
+        n_shared, (n_truncated, n_own) = len(hidden), positions.shape
+        self.bias[..., :n_shared].masked_fill_(hidden, -torch.inf)
+        own = self.bias[:n_truncated, 0, 0, n_shared : n_shared + n_own]
+        own.masked_fill_(hidden[positions], -torch.inf)
+
     def attend(self, call: Attention) -> Tensor:
         """Take in each branch's newest token and attend from it: shape (B, 1, H, d)."""
         key, value = self.own
@@ -119,8 +132,8 @@ class CachedBranches(Observer):
 class Branches(Observer):
     """Runs, beside the intact prompt, one branch for each cut.
 
-    The branch of cut ``c`` starts before layer ``c`` with the U positions it keeps: all after the
-    image and, of the image, the K tokens that the last prompt token attends to most in layer
+    The branch of cut ``c`` starts before layer ``c`` with the U positions it keeps: all text after
+    the prefix and, of the image, the K tokens that the last prompt token attends to most in layer
     ``c - 1``, heads averaged (paper, Eq. 10-11). Tokens stay at their original positions. From
     layer ``c`` on every layer is called a second time, on all branches begun so far.
 
@@ -135,6 +148,7 @@ class Branches(Observer):
         spans: Spans,
         embeds: Tensor,
         keep: int,
+        n_prefix: int,
         n_branches: int,
         room: int,
     ) -> None:
@@ -145,21 +159,25 @@ class Branches(Observer):
             spans: The prompt's token groups.
             embeds: The prompt, shape (1, S, D).
             keep: K, how many image tokens a branch keeps; with K > 0 cuts start at 1.
+            n_prefix: How many leading tokens, at most those before the image, are the same in a
+                branch as in the intact prompt.
             n_branches: B, how many branches will be decoded, untruncated ones included.
             room: N, how many generated tokens to leave room for.
         """
         self._cuts, self._image, self._keep = set(cuts), spans.image, keep
         self._n_branches, self._room = n_branches, room
-        self._n_prefix = spans.image.start
-        self._n_own = keep + spans.user.stop - spans.user.start
+        self._n_prefix = n_prefix
         device = embeds.device
-        self._user = torch.arange(spans.user.start, spans.user.stop, device=device)
+        text = [*range(n_prefix, spans.image.start), *range(spans.user.start, spans.user.stop)]
+        self._text = torch.tensor(text, device=device)
+        self._n_own = keep + len(text)
         visible = torch.ones(self._n_own, self._n_prefix + self._n_own, dtype=torch.bool)
         self._mask = visible.tril(self._n_prefix).to(device)[None, None]
-        self._positions = self._user.new_empty(0, self._n_own)
+        self._positions = self._text.new_empty(0, self._n_own)
         self._answer: Callable[[Attention], Tensor] = self._attend_intact
         self._intact: KeyValue
         self._own: KeyValue
+        self._hidden: Tensor | None
         self._row: Tensor
         self._row_before: Tensor
         self.hidden = embeds.new_empty(0, self._n_own, embeds.shape[-1])
@@ -186,18 +204,16 @@ class Branches(Observer):
             self.hidden = module.forward(self.hidden, **self._at_positions(kwargs))
             self._answer = self._attend_intact
         if self._room:
-            self.caches.append(
-                BranchCache(self._intact, self._own, self._n_branches, self._n_prefix, self._room)
-            )
+            self.caches.append(self._cache())
         if self._keep:
             self._row_before = self._row
 
     def _begin(self, hidden: Tensor) -> None:
         """Start a branch from a layer's intact input, shape (1, S, D)."""
-        positions = self._user
+        positions = self._text
         if self._keep:
             best = self._row_before[self._image].topk(self._keep).indices + self._image.start
-            positions = torch.cat([best.sort().values, positions])
+            positions = torch.cat([best, positions]).sort().values
         self._positions = torch.cat([self._positions, positions[None]])
         self.hidden = torch.cat([self.hidden, hidden[:, positions]])
 
@@ -210,8 +226,16 @@ class Branches(Observer):
             "position_embeddings": (cosine[0][at], sine[0][at]),
         }
 
+    def _cache(self) -> BranchCache:
+        """Keep this layer's keys and values for decoding."""
+        cache = BranchCache(self._intact, self._own, self._n_branches, self._n_prefix, self._room)
+        if self._hidden is not None:
+            cache.hide(self._hidden, self._positions)
+        return cache
+
     def _attend_intact(self, call: Attention) -> Tensor:
-        self._intact = call.key, call.value
+        call = intervened(call)
+        self._intact, self._hidden = (call.key, call.value), call.hidden
         self._own = call.key[:0, :, : self._n_own], call.value[:0, :, : self._n_own]
         if self._keep:
             self._row = attention_rows(call, 1)[:, 0].mean(0)
@@ -224,7 +248,16 @@ class Branches(Observer):
             torch.cat([intact[:, :, : self._n_prefix].expand(n, -1, -1, -1), own], dim=2)
             for intact, own in zip(self._intact, self._own, strict=True)
         )
-        return ordinary_attention(call._replace(key=key, value=value), self._mask)
+        return ordinary_attention(call._replace(key=key, value=value), self._visible())
+
+    def _visible(self) -> Tensor:
+        """Say which keys the branches' queries may see: (1 or b, 1, U, P + U), P the prefix."""
+        if self._hidden is None:
+            return self._mask
+        prefix = self._hidden[: self._n_prefix].expand(len(self._positions), -1)
+        hidden = torch.cat([prefix, self._hidden[self._positions]], dim=1)
+        own = self._mask.triu(self._n_prefix)
+        return self._mask & ~hidden[:, None, None] | own
 
 
 def _with_room(filled: Tensor, n_branches: int, room: int) -> Tensor:

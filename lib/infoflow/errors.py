@@ -5,7 +5,7 @@ from difflib import get_close_matches
 
 
 class InfoflowError(ValueError):
-    """Base of every error that bad input can cause; the command line prints it without a traceback."""
+    """Base of every error that bad input can cause; the command line prints no traceback for it."""
 
 
 class UnknownNameError(InfoflowError):

@@ -5,16 +5,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from infoflow.attention import Attention, attention_rows, ordinary_attention
 from infoflow.errors import InfoflowError, unknown_name
 from infoflow.lvlm import LVLM, Prompt, require_context
-from infoflow.probe import (
-    Attention,
-    Observer,
-    attached,
-    attention_rows,
-    ordinary_attention,
-    require_faithful,
-)
+from infoflow.probe import Observer, attached, intervened, require_faithful, teacher_forced
 
 HEAD_REDUCTIONS = ("mean", "max")
 
@@ -59,11 +53,11 @@ def attention_flow(
     """
     if head_reduce not in HEAD_REDUCTIONS:
         raise unknown_name("head reduction", head_reduce, HEAD_REDUCTIONS)
-    with torch.no_grad():
+    with torch.inference_mode():
         embeds, n_rows = _teacher_forced(lvlm, prompt, answer)
         require_faithful(lvlm, prompt.inputs_embeds)
         recorder = _RowRecorder(n_rows, len(prompt))
-        with attached(lvlm, recorder):
+        with attached(lvlm, recorder), teacher_forced(lvlm, len(prompt)):
             lvlm.decoder(inputs_embeds=embeds, use_cache=False)
     rows = torch.stack(recorder.rows).cpu()
     return AttentionFlow(rows, group_shares(reduce_heads(rows, head_reduce), prompt))
@@ -90,6 +84,7 @@ class _RowRecorder(Observer):
         self._n_rows, self._n_prompt = n_rows, n_prompt
 
     def attend(self, layer: int, call: Attention) -> Tensor:
+        call = intervened(call)
         weights = attention_rows(call, self._n_rows)[..., : self._n_prompt]
         self.rows.append((weights / weights.sum(-1, keepdim=True)).mean(1))
         return ordinary_attention(call)

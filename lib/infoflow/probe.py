@@ -1,53 +1,42 @@
 """The door into a decoder: one registered attention function and one hook a layer.
 
 A measure says what it wants to see or add as an ``Observer`` and runs the model inside
-``attached``. The prompt itself always takes the model's own path, call by call and bit by bit.
+``attached``. The prompt itself always takes the model's own path, call by call and bit by bit,
+unless a ``Modifier`` is at work: inside ``modified`` an observer sees the modified calls.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, Protocol, TypeVar
 from weakref import WeakKeyDictionary, WeakSet
 
 import torch
 from torch import Tensor, nn
 from transformers import AttentionInterface
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
+from infoflow.attention import Attention, ordinary_attention
 from infoflow.errors import InfoflowError
 from infoflow.lvlm import LVLM
 
 IMPLEMENTATION = "infoflow"
 """The attention function's registered name. No mask builder has it, so no mask is built."""
 
+_Key = TypeVar("_Key")
+_Value = TypeVar("_Value")
+
 _REFUSED = ("softcap", "s_aux", "position_bias")
-
-
-class Attention(NamedTuple):
-    """One call of the attention function: B sequences, H query heads, G key heads.
-
-    Attributes:
-        module: The attention module that calls.
-        query: Shape (B, H, Q, d), rotary positions applied.
-        key: Shape (B, G, K, d), rotary positions applied.
-        value: Shape (B, G, K, d).
-        scaling: What scores are multiplied with.
-    """
-
-    module: nn.Module
-    query: Tensor
-    key: Tensor
-    value: Tensor
-    scaling: float
 
 
 class Observer:
     """What a measure does during a forward pass; this base leaves the pass as it is."""
 
     def attend(self, layer: int, call: Attention) -> Tensor:
-        """Answer a layer's attention call: shape (B, Q, H, d)."""
-        return ordinary_attention(call)
+        """Answer a layer's attention call, as the model makes it: shape (B, Q, H, d).
+
+        Calls on the prompt's own path go through ``intervened`` first.
+        """
+        return ordinary_attention(intervened(call))
 
     def after_layer(
         self,
@@ -60,7 +49,32 @@ class Observer:
         """See a decoder layer's inputs and its output (1, S, D) after it has run."""
 
 
+class _Unmodified(Observer):
+    def attend(self, layer: int, call: Attention) -> Tensor:
+        return ordinary_attention(call)
+
+
+class Modifier(Protocol):
+    """What changes a forward pass, whether or not a measure observes it."""
+
+    def begin(self, embeds: Tensor, n_prompt: int) -> None:
+        """Hear that the decoder begins on embeddings (B, S, D); the first ones are the prompt."""
+
+    def modify(self, layer: int, call: Attention) -> Attention:
+        """Change a layer's attention call."""
+
+    def require_sweepable(self, keep: int) -> None:
+        """Raise if truncated branches cannot be run beside the prompt.
+
+        Args:
+            keep: How many image tokens a branch keeps.
+        """
+
+
+_NOBODY = Observer()
 _observed: WeakKeyDictionary[nn.Module, tuple[Observer, int]] = WeakKeyDictionary()
+_modified: WeakKeyDictionary[nn.Module, tuple[Modifier, int]] = WeakKeyDictionary()
+_prompt_lengths: WeakKeyDictionary[nn.Module, int] = WeakKeyDictionary()
 _checked: WeakSet[nn.Module] = WeakSet()
 
 
@@ -74,7 +88,7 @@ def attached(lvlm: LVLM, observer: Observer) -> Iterator[None]:
     Raises:
         InfoflowError: Another observer is attached to the model.
     """
-    attentions = [layer.get_submodule("self_attn") for layer in lvlm.layers]
+    attentions = _attentions(lvlm)
     if any(attention in _observed for attention in attentions):
         raise InfoflowError(
             f"a measure is already running on {lvlm.name}; run one at a time on one model."
@@ -94,6 +108,52 @@ def attached(lvlm: LVLM, observer: Observer) -> Iterator[None]:
             _observed.pop(attention, None)
 
 
+@contextmanager
+def modified(lvlm: LVLM, modifier: Modifier) -> Iterator[None]:
+    """Let a modifier change forward passes; whatever happens inside, the model is restored after.
+
+    Inside another such context it takes the other one's place. Attention masks are not honoured.
+    """
+
+    def begin(decoder: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        cache, embeds = kwargs.get("past_key_values"), kwargs["inputs_embeds"]
+        if cache is None or not cache.get_seq_length():
+            modifier.begin(embeds, _prompt_lengths.get(decoder, embeds.shape[1]))
+
+    entries = {attention: (modifier, i) for i, attention in enumerate(_attentions(lvlm))}
+    handle = lvlm.decoder.register_forward_pre_hook(begin, with_kwargs=True)
+    try:
+        with _held(_modified, entries), _attention_implementation(lvlm, IMPLEMENTATION):
+            yield
+    finally:
+        handle.remove()
+
+
+def modifier_of(lvlm: LVLM) -> Modifier | None:
+    """Return the modifier at work on a model, if there is one."""
+    entry = _modified.get(_attentions(lvlm)[0])
+    return entry and entry[0]
+
+
+def intervened(call: Attention) -> Attention:
+    """Return a call as the modifier at work wants it; without one, the call itself."""
+    if call.module not in _modified:
+        return call
+    modifier, layer = _modified[call.module]
+    return modifier.modify(layer, call)
+
+
+@contextmanager
+def teacher_forced(lvlm: LVLM, n_prompt: int) -> Iterator[None]:
+    """Tell modifiers that inside only the first positions of a sequence are the prompt.
+
+    Those after them are an answer that is read in: what is chosen on the prompt must not hang on
+    it, as it does not when the answer is decoded.
+    """
+    with _held(_prompt_lengths, {lvlm.decoder: n_prompt}):
+        yield
+
+
 def require_faithful(lvlm: LVLM, embeds: Tensor) -> None:
     """Check, once a model, that a probed forward pass is the ordinary one.
 
@@ -107,10 +167,10 @@ def require_faithful(lvlm: LVLM, embeds: Tensor) -> None:
     """
     if lvlm.decoder in _checked:
         return
+    with attached(lvlm, _Unmodified()):
+        probed = lvlm.decoder(inputs_embeds=embeds, use_cache=False).last_hidden_state
     with _attention_implementation(lvlm, "sdpa"):
         ordinary = lvlm.decoder(inputs_embeds=embeds, use_cache=False).last_hidden_state
-    with attached(lvlm, Observer()):
-        probed = lvlm.decoder(inputs_embeds=embeds, use_cache=False).last_hidden_state
     # the same kernels on the same shapes: equal on a CPU; a GPU may be allowed the last bits
     allowed = 8 * torch.finfo(embeds.dtype).eps * ordinary.abs().max()
     if not (probed - ordinary).abs().max() <= allowed:
@@ -121,39 +181,8 @@ def require_faithful(lvlm: LVLM, embeds: Tensor) -> None:
     _checked.add(lvlm.decoder)
 
 
-def ordinary_attention(call: Attention, mask: Tensor | None = None) -> Tensor:
-    """Attend as transformers' SDPA path does, causally unless a mask is given.
-
-    Args:
-        call: The call.
-        mask: Boolean, True where a query may look, shape (1, 1, Q, K).
-
-    Returns:
-        Shape (B, Q, H, d).
-    """
-    module, query, key, value, scaling = call
-    output: Tensor = sdpa_attention_forward(module, query, key, value, mask, scaling=scaling)[0]
-    return output
-
-
-def attention_rows(call: Attention, n_rows: int) -> Tensor:
-    """Compute the attention weights of the last queries of a single sequence.
-
-    Args:
-        call: The call, of one sequence whose keys end with its queries.
-        n_rows: R, how many queries.
-
-    Returns:
-        Float32 of shape (H, R, K); each row sums to one and is zero for later keys.
-    """
-    query, key = call.query[0, :, -n_rows:].float(), call.key[0].float()
-    heads, (groups, n_keys, width) = query.shape[0], key.shape
-    scores = query.reshape(groups, -1, width) @ key.mT * call.scaling
-    scores = scores.view(heads, n_rows, n_keys)
-    if n_rows > 1:
-        later = torch.ones(n_rows, n_keys, dtype=torch.bool, device=key.device)
-        scores = scores.masked_fill(later.triu(n_keys - n_rows + 1), -torch.inf)
-    return scores.softmax(-1)
+def _attentions(lvlm: LVLM) -> list[nn.Module]:
+    return [layer.get_submodule("self_attn") for layer in lvlm.layers]
 
 
 def _attend(
@@ -169,13 +198,15 @@ def _attend(
     """Hand an attention call to the module's observer; transformers' attention interface."""
     if attention_mask is not None:
         raise InfoflowError("the probe takes one unpadded sequence; an attention mask was given.")
-    observer, layer = _observed[module]
-    _refuse_unsupported(options, key.shape[2])
+    observer, layer = _observed.get(module, (_NOBODY, 0))
+    _refuse_unsupported(module, options, key.shape[2])
     return observer.attend(layer, Attention(module, query, key, value, scaling)), None
 
 
-def _refuse_unsupported(options: dict[str, Any], n_keys: int) -> None:
+def _refuse_unsupported(module: nn.Module, options: dict[str, Any], n_keys: int) -> None:
     """Raise on what would change the attention weights in ways that observers do not follow."""
+    if not getattr(module, "is_causal", True):
+        raise InfoflowError("the decoder's attention is not causal, so it cannot be probed.")
     for name in _REFUSED:
         if options.get(name) is not None:
             raise InfoflowError(f"the decoder's attention uses {name}, which cannot be probed.")
@@ -185,6 +216,19 @@ def _refuse_unsupported(options: dict[str, Any], n_keys: int) -> None:
             f"the decoder attends within a sliding window of {window} tokens, but the prompt has "
             f"{n_keys}; only prompts that fit the window can be probed."
         )
+
+
+@contextmanager
+def _held(table: MutableMapping[_Key, _Value], entries: Mapping[_Key, _Value]) -> Iterator[None]:
+    """Put entries into a table, and what they replaced back in again afterwards."""
+    before = {key: table[key] for key in entries if key in table}
+    table.update(entries)
+    try:
+        yield
+    finally:
+        for key in entries:
+            del table[key]
+        table.update(before)
 
 
 @contextmanager

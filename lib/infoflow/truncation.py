@@ -10,7 +10,7 @@ from torch import Tensor
 from infoflow.branches import Branches, CachedBranches
 from infoflow.errors import InfoflowError
 from infoflow.lvlm import LVLM, Prompt, require_context
-from infoflow.probe import attached, require_faithful
+from infoflow.probe import attached, modifier_of, require_faithful
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,14 +58,17 @@ def truncation_sweep(
 
     Raises:
         InfoflowError: A cut, ``keep`` or ``max_new_tokens`` is out of range, or the prompt with its
-            answer does not fit the context; or the model cannot be probed.
+            answer does not fit the context; or the model cannot be probed; or an intervention is at
+            work that cannot be swept.
     """
     _require_range("keep", keep, 0, prompt.spans.image.stop - prompt.spans.image.start)
+    if modifier := modifier_of(lvlm):
+        modifier.require_sweepable(keep)
     _require_range("max_new_tokens", max_new_tokens, 1, lvlm.context_length)
     require_context(lvlm, len(prompt) + max_new_tokens - 1, "the prompt with its answer")
     asked = _require_cuts(cuts, first=min(keep, 1), last=lvlm.n_layers)
     distinct = sorted(set(asked))
-    with torch.no_grad():
+    with torch.inference_mode():
         require_faithful(lvlm, prompt.inputs_embeds)
         logits, branches = _prefill(lvlm, prompt, keep, distinct, room=max_new_tokens - 1)
         tokens = _decode(lvlm, len(prompt), logits.argmax(-1), branches, max_new_tokens)
@@ -86,7 +89,9 @@ def _prefill(
     """Run the prompt and its branches: first-token logits (C, V), and the branches to decode."""
     truncated = [cut for cut in cuts if cut < lvlm.n_layers]
     embeds = prompt.inputs_embeds
-    branches = Branches(truncated, prompt.spans, embeds, keep, n_branches=len(cuts), room=room)
+    # tokens before the image never see it, but an intervention may change them by it
+    n_prefix = 0 if modifier_of(lvlm) else prompt.spans.image.start
+    branches = Branches(truncated, prompt.spans, embeds, keep, n_prefix, len(cuts), room)
     with attached(lvlm, branches):
         intact = lvlm.decoder(inputs_embeds=embeds, use_cache=False).last_hidden_state
     logits = lvlm.lm_head(lvlm.norm(branches.hidden[:, -1]))

@@ -20,7 +20,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     pages = rendered_pages()
     names = [page.relative_to(HTML).as_posix() for page in pages]
     absent = pytest.param(None, marks=pytest.mark.skip(reason=NOT_RENDERED), id="none")
-    metafunc.parametrize("page", pages or [absent], ids=names or None)
+    # by module, so that tests which share an opened page come one after the other
+    metafunc.parametrize("page", pages or [absent], ids=names or None, scope="module")
 
 
 @pytest.fixture(scope="session")

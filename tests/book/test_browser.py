@@ -2,10 +2,12 @@
 
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, ViewportSize, sync_playwright
 
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
@@ -18,8 +20,8 @@ QUIET = [
     "--disable-sync",
     "--no-first-run",
 ]
-PHONE = {"width": 390, "height": 844}
-DESKTOP = {"width": 1280, "height": 900}
+PHONE = ViewportSize(width=390, height=844)
+DESKTOP = ViewportSize(width=1280, height=900)
 LOCAL = ("file:", "data:", "blob:", "about:")
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on the PATH")
@@ -28,22 +30,21 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on the PAT
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(
-            executable_path=CHROMIUM, headless=True, args=QUIET
-        )
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, headless=True, args=QUIET)
         yield chromium
         chromium.close()
 
 
-@pytest.fixture
-def tab(browser: Browser) -> Iterator[Page]:
-    page = browser.new_page(viewport=PHONE)
-    yield page
-    page.close()
+class Visit(NamedTuple):
+    """A page opened at a phone's width, and all that went wrong meanwhile."""
+
+    tab: Page
+    problems: list[str]
 
 
-def open_page(tab: Page, page: Path) -> list[str]:
-    """Open a page, wait until it is still, and return everything that went wrong."""
+@contextmanager
+def opened(browser: Browser, page: Path) -> Iterator[Visit]:
+    tab = browser.new_page(viewport=PHONE)
     problems: list[str] = []
     tab.on("console", lambda m: m.type == "error" and problems.append(f"console: {m.text}"))
     tab.on("pageerror", lambda error: problems.append(f"script: {error}"))
@@ -54,7 +55,14 @@ def open_page(tab: Page, page: Path) -> list[str]:
     )
     tab.goto(page.as_uri(), wait_until="load")
     tab.evaluate("async () => { await window.MathJax?.startup?.promise; }")
-    return problems
+    yield Visit(tab, problems)
+    tab.close()
+
+
+@pytest.fixture(scope="module")
+def visit(browser: Browser, page: Path) -> Iterator[Visit]:
+    with opened(browser, page) as opened_page:
+        yield opened_page
 
 
 def overflow(tab: Page) -> list[str]:
@@ -72,20 +80,22 @@ def overflow(tab: Page) -> list[str]:
     )
 
 
-def test_page_opens_without_a_problem(tab: Page, page: Path) -> None:
-    assert open_page(tab, page) == []
+def test_page_opens_without_a_problem(visit: Visit) -> None:
+    assert visit.problems == []
+
+
+def test_every_image_is_drawn(visit: Visit) -> None:
     not_drawn = "() => [...document.images].filter((i) => !i.naturalWidth).map((i) => i.src)"
-    assert tab.evaluate(not_drawn) == []
+    assert visit.tab.evaluate(not_drawn) == []
 
 
-def test_page_does_not_scroll_sideways(tab: Page, page: Path) -> None:
-    open_page(tab, page)
-    assert overflow(tab) == []
-    tab.set_viewport_size(DESKTOP)
-    assert overflow(tab) == []
+@pytest.mark.parametrize("window", [PHONE, DESKTOP], ids=["phone", "desktop"])
+def test_page_does_not_scroll_sideways(visit: Visit, window: ViewportSize) -> None:
+    visit.tab.set_viewport_size(window)
+    assert overflow(visit.tab) == []
 
 
-def test_equations_are_typeset(tab: Page, html: Path) -> None:
-    open_page(tab, html / "book" / "method.html")
-    assert tab.locator("mjx-container").count() > 10
-    assert tab.locator("mjx-merror").count() == 0
+def test_equations_are_typeset(browser: Browser, html: Path) -> None:
+    with opened(browser, html / "book" / "method.html") as visit:
+        assert visit.tab.locator("mjx-container").count() > 10
+        assert visit.tab.locator("mjx-merror").count() == 0

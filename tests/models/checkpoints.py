@@ -16,12 +16,12 @@ from transformers import (
 
 IMAGE_SIZE, PATCH = 56, 7
 SPECIAL = ["<pad>", "<s>", "</s>", "<unk>", "<image>"]
-WORDS = (
-    "A chat between a curious user and an artificial intelligence assistant The assistant gives "
-    "helpful detailed polite answers to the user ' s questions USER ASSISTANT : . , ? what is in "
-    "this picture how many yes no one two three red green blue circle square star left right of"
-).split()
-VOCABULARY = SPECIAL + list(dict.fromkeys(WORDS))
+TEXT_OF_ALL_WORDS = """
+A chat between a curious user and an artificial intelligence assistant The assistant gives
+helpful detailed polite answers to the user ' s questions USER ASSISTANT : . , ? what is in
+this picture how many yes no one two three red green blue circle square star left right of
+"""
+VOCABULARY = SPECIAL + list(dict.fromkeys(TEXT_OF_ALL_WORDS.split()))
 BOS, EOS, IMAGE = 1, 2, 4
 
 TEXT = {

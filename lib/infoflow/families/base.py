@@ -60,6 +60,11 @@ class Family(ABC):
     def pixel_values(self, image: Image.Image) -> Tensor:
         """Preprocess an RGB picture: shape (1, 3, height, width), float32."""
 
+    @property
+    def pixel_std(self) -> Tensor:
+        """What pixels of [0, 1] are divided by when they are normalised: shape (3, 1, 1)."""
+        return torch.tensor(self.image_processor.image_std)[:, None, None]
+
     @abstractmethod
     def image_features(self, pixel_values: Tensor) -> Tensor:
         """Compute the image tokens' embeddings: shape (N, D).

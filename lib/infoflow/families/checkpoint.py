@@ -14,8 +14,9 @@ from transformers.utils import logging
 
 from infoflow.errors import InfoflowError
 
-CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
-_COMPANIONS = (CONFIG, "tokenizer.json", "preprocessor_config.json")
+CONFIG, PROCESSOR = "config.json", "preprocessor_config.json"
+WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
+_COMPANIONS = (CONFIG, PROCESSOR, "tokenizer.json")
 # Buffers that older conversions stored; transformers computes them.
 _HARMLESS = ("rotary_emb.inv_freq", "embeddings.position_ids")
 
@@ -106,6 +107,20 @@ def load_tokenizer(folder: Path) -> Any:
     if tokenizer.bos_token_id is None:
         raise InfoflowError(f"the tokenizer in {folder} names no bos_token.")
     return tokenizer
+
+
+def load_image_processor(processor: Any, folder: Path, **options: Any) -> Any:
+    """Load a checkpoint's image processor.
+
+    Args:
+        processor: The transformers class to load.
+        folder: The checkpoint.
+        **options: What to set otherwise than the checkpoint does.
+
+    Raises:
+        InfoflowError: Its configuration is damaged.
+    """
+    return processor(**_read_json(folder / PROCESSOR) | options)
 
 
 def _refuse_strangers(folder: Path, report: dict[str, Any]) -> None:

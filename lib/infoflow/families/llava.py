@@ -11,7 +11,7 @@ from transformers.models.llava.image_processing_pil_llava import LlavaImageProce
 
 from infoflow.errors import InfoflowError
 from infoflow.families.base import Family
-from infoflow.families.checkpoint import load_tokenizer, load_weights
+from infoflow.families.checkpoint import load_image_processor, load_tokenizer, load_weights
 from infoflow.grid import Grid
 
 PLACEHOLDER = "<image>"
@@ -31,7 +31,7 @@ class Llava15(Family):
         """Load a checkpoint folder; see ``Family.open``."""
         model = load_weights(LlavaForConditionalGeneration, folder, "llava", device, dtype)
         # The published processor crops the centre; the original code pads, which loses no border.
-        processor = LlavaImageProcessorPil.from_pretrained(folder, do_pad=True)
+        processor = load_image_processor(LlavaImageProcessorPil, folder, do_pad=True)
         return cls(model, load_tokenizer(folder), processor)
 
     @property

@@ -25,7 +25,7 @@ from infoflow.plots.style import (
 from infoflow.sample import Sample
 
 GROUPS = ("system", "image", "user")
-_AXIS = "cut that hides the image from this layer on"
+_AXIS = "layer, from 0 (= cut)"
 
 
 def flow_shares(rows: Mapping[str, pd.DataFrame], model: str) -> Plot:
@@ -42,16 +42,16 @@ def flow_shares(rows: Mapping[str, pd.DataFrame], model: str) -> Plot:
     with mpl.rc_context(HOUSE_STYLE):
         figure, panels = task_panels(len(rows))
         for axes, task in zip(panels, rows, strict=True):
-            _draw_shares(axes, table.loc[task], TASK_TITLES[task])
+            _draw_shares(axes, pd.DataFrame(table.xs(task)), TASK_TITLES[task])
         figure.supylabel("share of the answer's attention (%)", fontsize=10)
     return Plot(figure, _shares_alt(table), _shares_caption(rows, model), table)
 
 
 def _spread(rows: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """Mean and quantiles over items, in percent: rows task and layer, columns (group, statistic)."""
+    """Mean and quantiles over items, in percent: rows task, layer; columns group, statistic."""
     by_task = {}
     for task, frame in rows.items():
-        shares = 100 * frame.set_index("layer")[list(GROUPS)].groupby("layer")
+        shares = (100 * frame.set_index("layer")[list(GROUPS)]).groupby("layer")
         parts = {"mean": shares.mean(), "low": shares.quantile(0.1), "high": shares.quantile(0.9)}
         by_task[task] = pd.concat(parts, axis=1).swaplevel(axis=1)
     return pd.concat(by_task, names=["task"])
@@ -66,32 +66,36 @@ def _draw_shares(axes: Axes, table: pd.DataFrame, title: str) -> None:
         axes.plot(cuts, part["mean"], LINES[group], color=colour)
         axes.fill_between(cuts, part["low"], part["high"], color=colour, alpha=0.18, linewidth=0)
         labels.append((float(part["mean"].iloc[-1]), group, colour))
-    count_layers(axes, int(cuts[-1]), below=_AXIS)
+    count_layers(axes, len(cuts), int(cuts[-1]), below=_AXIS)
     label_ends(axes, labels, float(cuts[-1]))
     axes.set_title(title)
 
 
 def _shares_alt(table: pd.DataFrame) -> str:
-    image = table["image"]["mean"]
-    first, last = image.groupby("task").first(), image.groupby("task").last()
-    told = "; ".join(
-        f"{TASK_TITLES[task]} {first[task]:.1f} % in layer 1, {image[task].max():.1f} % at most "
-        f"(layer {image[task].idxmax()}), {last[task]:.1f} % in the last"
-        for task in first.index
-    )
-    return f"Lines of the system, image and user shares by layer. Image share: {told}."
+    told = []
+    for task in table.index.unique("task"):
+        share = table["image"]["mean"][task]
+        told.append(
+            f"{TASK_TITLES[task]} {share.iloc[0]:.1f} % in layer 1, {share.max():.1f} % at most "
+            f"(layer {share.idxmax()}), {share.iloc[-1]:.1f} % in the last"
+        )
+    return f"Lines of the system, image and user shares by layer. Image share: {'; '.join(told)}."
 
 
 def _shares_caption(rows: Mapping[str, pd.DataFrame], model: str) -> str:
     return (
         f"Share of the attention of the row that predicts the first answer token, heads averaged, "
         f"by layer: {model}, {_counts(rows)}. Lines are means over items, bands hold the middle "
-        "80 % of the items."
+        "80 % of the items. A cut hides the image from the layer of its number on; the upper axis "
+        "counts as the paper does."
     )
 
 
 def _counts(rows: Mapping[str, pd.DataFrame]) -> str:
-    return ", ".join(f"{f['item'].nunique()} items of {TASK_TITLES[t]}" for t, f in rows.items())
+    counts = {TASK_TITLES[task]: frame["item"].nunique() for task, frame in rows.items()}
+    if len(set(counts.values())) == 1:
+        return f"{next(iter(counts.values()))} test items a task"
+    return ", ".join(f"{count} test items of {title}" for title, count in counts.items())
 
 
 def image_share_control(
@@ -112,13 +116,13 @@ def image_share_control(
     with mpl.rc_context(HOUSE_STYLE):
         figure, panels = task_panels(len(rows))
         for axes, task in zip(panels, rows, strict=True):
-            _draw_control(axes, table.loc[task], TASK_TITLES[task])
+            _draw_control(axes, pd.DataFrame(table.xs(task)), TASK_TITLES[task])
         figure.supylabel("image's share of the answer's attention (%)", fontsize=10)
     means = table.groupby("task", sort=False).mean()
     told = "; ".join(
-        f"{TASK_TITLES[task]} {row['own']:.1f} % own, {row['grey']:.1f} % grey, "
-        f"{row['even']:.1f} % even"
-        for task, row in means.iterrows()
+        f"{TASK_TITLES[task]} {means['own'][task]:.1f} % own, {means['grey'][task]:.1f} % grey, "
+        f"{means['even'][task]:.1f} % even"
+        for task in rows
     )
     return Plot(
         figure,
@@ -151,7 +155,7 @@ def _draw_control(axes: Axes, table: pd.DataFrame, title: str) -> None:
     }
     for name, (line, colour) in styles.items():
         axes.plot(cuts, table[name], line, color=colour)
-    count_layers(axes, int(cuts[-1]), below=_AXIS)
+    count_layers(axes, len(cuts), int(cuts[-1]), below=_AXIS)
     ends = [(float(table[n].iloc[-1]), n, colour) for n, (_, colour) in styles.items()]
     label_ends(axes, ends, float(cuts[-1]))
     axes.set_title(title)
@@ -178,30 +182,29 @@ def attention_maps(
     profile = reduce_heads(flow.rows).numpy()[:, prompt.spans.image]
     size = prompt.image.size
     maps = [100 * prompt.grid.to_picture(profile[layer - 1], size) for layer in layers]
+    image = table["image %"]
     norm = PowerNorm(0.5, vmin=0, vmax=float(max(m.max() for m in maps)))
     with mpl.rc_context(HOUSE_STYLE):
         figure, panels = _picture_panels(len(layers) + 1)
         panels[0].imshow(prompt.image)
-        panels[0].set_title("picture", fontsize=10)
+        panels[0].set_title("picture", fontsize=10, weight="normal")
         for axes, layer, values in zip(panels[1:], layers, maps, strict=True):
             grey = prompt.image.convert("L")
             axes.imshow(grey, cmap="gray", vmin=0, vmax=255)
             shown = axes.imshow(values, cmap="inferno", norm=norm, alpha=0.8)
-            share = table.loc[layer, "image %"]
-            axes.set_title(f"layer {layer}: {share:.1f} %", fontsize=10)
+            axes.set_title(f"layer {layer}: {image[layer]:.1f} %", fontsize=10, weight="normal")
         for axes in panels:
             _outline(axes, sample)
         bar = figure.colorbar(shown, ax=panels, location="bottom", shrink=0.6, aspect=30, pad=0.02)
         bar.set_label("attention per image token (%)")
-    strongest = int(table["image %"].idxmax())
     return Plot(
         figure,
         f"The picture, and its attention map in {len(layers)} layers. The image's share is largest "
-        f"in layer {strongest} of those shown: {table.loc[strongest, 'image %']:.1f} %.",
+        f"in layer {image.idxmax()} of those shown: {image.max():.1f} %.",
         f"Attention of the row that predicts the answer to “{sample.question.splitlines()[-1]}” "
-        f"({sample.id}, {model}). Above each map: layer in the paper's count and the image's share "
-        "of all attention. One colour scale (square root) for all layers. White outline: the region "
-        "that holds the answer, where there is one.",
+        f"({sample.id}, {model}). Above each map: layer in the paper's count and the image's "
+        "share of all attention. One colour scale (square root) for all layers. White outline: the "
+        "region that holds the answer, where there is one.",
         table,
     )
 

@@ -1,6 +1,7 @@
 """The house style: one palette, one font size, and how layers are counted on an axis."""
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import seaborn as sns
@@ -63,24 +64,37 @@ def task_panels(n_panels: int, panel_height: float = 2.7) -> tuple[Figure, list[
     return figure, panels[:n_panels]
 
 
-def count_layers(axes: Axes, last_cut: int, *, below: str, labelled: bool = True) -> None:
+def count_layers(axes: Axes, n_layers: int, last_cut: int, *, below: str) -> None:
     """Mark an axis of cuts below and, above, of the paper's layers: layer = cut + 1.
 
     Args:
         axes: The panel; its horizontal axis counts cuts.
+        n_layers: L; at cut L nothing is truncated, so no layer of the paper belongs to it.
         last_cut: The last cut on the axis.
         below: What the lower axis counts.
-        labelled: Whether to spell out what both axes count.
     """
     ticks = _ticks(last_cut)
     axes.set_xlim(-0.4, last_cut + 0.4)
     axes.set_xticks(ticks)
-    above = axes.secondary_xaxis("top", functions=(lambda cut: cut + 1, lambda layer: layer - 1))
-    above.set_xticks([cut + 1 for cut in ticks])
+    above = axes.secondary_xaxis("top", functions=(_layer_of, _cut_of))
+    names = [str(cut + 1) if cut < n_layers else "intact" for cut in ticks]
+    above.set_xticks([cut + 1 for cut in ticks], names)
     above.tick_params(labelcolor="#595959", color="#595959")
-    if labelled:
-        axes.set_xlabel(below)
-        above.set_xlabel("paper's layer", color="#595959")
+    axes.set_xlabel(below)
+    above.set_xlabel("paper's layer", color="#595959")
+
+
+def layer_name(cut: int, n_layers: int) -> str:
+    """Name a cut as the paper counts: the first layer without the image, none at cut L."""
+    return str(cut + 1) if cut < n_layers else "none"
+
+
+def _layer_of(cut: Any) -> Any:
+    return cut + 1
+
+
+def _cut_of(layer: Any) -> Any:
+    return layer - 1
 
 
 def _ticks(last: int) -> list[int]:

@@ -20,6 +20,9 @@ from infoflow.plots.style import (
     task_panels,
 )
 
+_FOOT = -12
+"""Height of the cliff's bracket: below every score, so that no curve runs through it."""
+
 Scores = Mapping[str, npt.NDArray[np.float64]]
 
 
@@ -43,18 +46,20 @@ def truncation_curves(
         figure, panels = task_panels(len(scores), panel_height=3.0)
         for axes, task in zip(panels, scores, strict=True):
             _draw_curve(axes, table[task], cliffs[task], 100 * guesses[task])
-            axes.set_title(f"{TASK_TITLES[task]}\n", fontsize=11)
+            axes.set_title(TASK_TITLES[task])
             axes.set_ylabel(f"{SCORE_NAMES[task]} (%)")
     return Plot(figure, _alt(cliffs), _caption(cliffs, model), table)
 
 
 def _draw_curve(axes: Axes, means: pd.Series, cliff: Cliff, guess: float) -> None:
     last = int(means.index[-1])
-    axes.set_ylim(-3, 108)
-    count_layers(axes, last, below="cut: layers that see the image")
+    axes.set_ylim(_FOOT - 10, 108)
+    axes.set_yticks(range(0, 101, 20))
+    count_layers(axes, last, last, below="cut: layers that see the image")
     axes.tick_params(labelleft=True)
-    low, high = (100 * end for end in cliff.baseline_interval)
-    axes.axhspan(low, high, color=COLOURS["baseline"], alpha=0.25, linewidth=0)
+    intact, margin = 100 * cliff.baseline, 100 * cliff.margin
+    axes.axhline(intact, color=COLOURS["baseline"], linewidth=0.8)
+    axes.axhspan(intact - margin, intact + margin, color=COLOURS["baseline"], alpha=0.25, lw=0)
     axes.axhline(guess, linestyle=":", color=COLOURS["baseline"], linewidth=1.4)
     axes.annotate(
         "blind guess",
@@ -81,13 +86,12 @@ def _draw_curve(axes: Axes, means: pd.Series, cliff: Cliff, guess: float) -> Non
 
 def _draw_cliff(axes: Axes, cliff: Cliff, last: int) -> None:
     """A line at the cliff, a bracket for its interval, and its name on the side with room."""
-    foot = 10
     axes.axvline(cliff.cut, color=COLOURS["cliff"], linewidth=1.4)
-    axes.plot(cliff.interval, (foot, foot), "-|", color=COLOURS["cliff"], markersize=9)
+    axes.plot(cliff.interval, (_FOOT, _FOOT), "-|", color=COLOURS["cliff"], markersize=9)
     to_right = cliff.cut < last / 2
     axes.annotate(
         f"cliff {cliff.cut} [{cliff.interval[0]}, {cliff.interval[1]}]",
-        (cliff.interval[1] if to_right else cliff.interval[0], foot),
+        (cliff.interval[1] if to_right else cliff.interval[0], _FOOT),
         xytext=(6 if to_right else -6, 0),
         textcoords="offset points",
         ha="left" if to_right else "right",
@@ -103,16 +107,16 @@ def _alt(cliffs: Mapping[str, Cliff]) -> str:
         f"{percent(c.score)} against {percent(c.baseline)} intact"
         for task, c in cliffs.items()
     )
-    return f"Score rises with the cut and levels off at the cliff: {told}."
+    return f"Mean score by cut, with the cliff of each task: {told}."
 
 
 def _caption(cliffs: Mapping[str, Cliff], model: str) -> str:
     one = next(iter(cliffs.values()))
     return (
         f"Mean score on the test split ({one.n_test} items a task) when the image is removed from "
-        f"every layer above the cut: {model}. Grey band: 95 % interval of the intact model's score. "
-        f"Red line and bracket: the cliff and its 95 % interval, chosen on {one.n_calibration} "
-        "calibration items. Orange diamond: the paper's reading, the best cut on the test items "
-        "themselves. Dotted: the best guess without the picture. Upper axis: the paper's layer, "
-        "cut + 1."
+        f"every layer above the cut: {model}. Grey band: the intact score give or "
+        "take the margin. Red line and bracket: the cliff and its 95 % interval, chosen on "
+        f"{one.n_calibration} calibration items. Orange diamond: the paper's reading, the best cut "
+        "on the test items themselves. Dotted: the best guess without the picture. Upper axis: the "
+        "paper's layer, cut + 1."
     )

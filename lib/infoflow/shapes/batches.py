@@ -4,7 +4,7 @@ Batches are numbered, and a batch depends on seed, stage and number alone. Train
 step and go on with the very same data, whatever the number of loader processes.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import TypeVar
 
@@ -23,22 +23,63 @@ Batch = TypeVar("Batch")
 IGNORE = -100
 """Label of positions that carry no loss."""
 
-CURRICULUM: tuple[ask.Asker, ...] = (
+_LOOKING: tuple[ask.Asker, ...] = (
     ask.ask_presence(True, "matched"),
     ask.ask_presence(False, "matched"),
     ask.ask_presence(True, "matched"),
     ask.ask_presence(False, "adversarial"),
     ask.choose_colour,
     ask.choose_count,
-    ask.choose_relation,
+    ask.choose_direction,
     ask.ask_reading,
     ask.ask_reading,
     ask.ask_caption,
     ask.ask_colour,
     ask.ask_count,
-    ask.ask_relation,
+    ask.ask_direction,
 )
-"""What is asked of every training picture: the four tasks, and each choice as an open question."""
+_PLACING: tuple[ask.Asker, ...] = (
+    ask.ask_presence(True, "matched"),
+    ask.ask_presence(False, "matched"),
+    ask.one_of(ask.choose_colour, ask.choose_count, ask.choose_direction),
+    ask.ask_reading,
+    ask.ask_reading,
+    ask.ask_caption,
+    ask.ask_direction,
+    ask.ask_direction,
+    ask.ask_direction,
+    ask.ask_count,
+    ask.ask_count,
+    ask.ask_position,
+    ask.ask_position,
+    ask.ask_count,
+    ask.choose_direction,
+    ask.ask_colour,
+)
+_RELATING: tuple[ask.Asker, ...] = (
+    ask.ask_presence(True, "matched"),
+    ask.ask_presence(False, "matched"),
+    ask.choose_shape,
+    ask.choose_count,
+    ask.ask_caption,
+    ask.ask_relation,
+    ask.ask_relation,
+    ask.ask_relation,
+    ask.ask_relation,
+    ask.ask_reading,
+    ask.ask_count,
+    ask.ask_count,
+    ask.ask_relation,
+    ask.choose_shape,
+    ask.ask_relation,
+    ask.choose_colour,
+)
+CURRICULUM = ((0, _LOOKING), (900, _PLACING), (1800, _RELATING))
+"""From which batch on what is asked of every picture.
+
+First the tasks as they are, each choice also as an open question; then mostly where things are;
+then mostly what lies beside what. Some kinds of question are asked in training only.
+"""
 SLOTS, SLOT_LENGTH = 2, 112
 """Room for questions behind each picture: a question lies whole in one slot of so many tokens."""
 
@@ -146,7 +187,7 @@ class PatchBatches(Dataset[tuple[torch.Tensor, PatchLabels]]):
 
 
 class PackedBatches(Dataset[PackedBatch]):
-    """Numbered batches of pictures with the whole curriculum asked of each."""
+    """Numbered batches of pictures with many questions asked of each."""
 
     def __init__(self, seed: int, size: int) -> None:
         """Batches of ``size`` pictures."""
@@ -161,7 +202,8 @@ class PackedBatches(Dataset[PackedBatch]):
         rng = np.random.default_rng([2, self.seed, number])
         scenes = [sample_scene(rng, "train") for _ in range(self.size)]
         pictures = np.stack([render(scene, rng) for scene in scenes])
-        packed = [self._pack(scene, rng) for scene in scenes]
+        askers = [askers for first, askers in CURRICULUM if first <= number][-1]
+        packed = [self._pack(scene, askers, rng) for scene in scenes]
         ids, positions, labels, slots = (
             torch.from_numpy(np.stack(x)) for x in zip(*packed, strict=True)
         )
@@ -170,7 +212,9 @@ class PackedBatches(Dataset[PackedBatch]):
     def _encode(self, text: str) -> list[int]:
         return list(self._tokenizer.encode(text, add_special_tokens=False).ids)
 
-    def _pack(self, scene: Scene, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
+    def _pack(
+        self, scene: Scene, askers: Sequence[ask.Asker], rng: np.random.Generator
+    ) -> tuple[np.ndarray, ...]:
         """Token ids, positions and labels (S,), and question numbers (SLOTS, SLOT_LENGTH)."""
         start = len(self._start)
         ids = np.full(start + SLOTS * SLOT_LENGTH, EOS)
@@ -180,7 +224,7 @@ class PackedBatches(Dataset[PackedBatch]):
         labels = np.full_like(ids, IGNORE)
         numbers = np.full((SLOTS, SLOT_LENGTH), -1)
         used = np.zeros(SLOTS, int)
-        for number, asker in enumerate(CURRICULUM):
+        for number, asker in enumerate(askers):
             question = asker(scene, rng)
             if question is None:
                 continue

@@ -11,6 +11,7 @@ import numpy as np
 from infoflow.shapes.world import (
     COLOURS,
     SHAPES,
+    SIZE,
     Object,
     Scene,
     co_occurrence,
@@ -26,6 +27,8 @@ CAPTION_PROMPT = "Please describe this image in detail."
 POPE_KINDS = ("random", "popular", "adversarial")
 _N_POPULAR = 12
 _N_ADVERSARIAL = 6
+_LEVEL = 7
+"""Pixels by which two centres must differ for one object to lie left of or above another."""
 
 
 @dataclass(frozen=True)
@@ -87,9 +90,9 @@ def plural(shape: str) -> str:
     return shape + ("es" if shape.endswith("s") else "s")
 
 
-def direction(thing: Object, anchor: Object) -> str | None:
-    """Where ``thing`` lies seen from ``anchor``, or ``None`` where no direction dominates."""
-    dx, dy = (a - b for a, b in zip(thing.centre, anchor.centre, strict=True))
+def direction(point: tuple[float, float], anchor: tuple[float, float]) -> str | None:
+    """Where a point (x, y) lies seen from another, or ``None`` where no direction dominates."""
+    dx, dy = point[0] - anchor[0], point[1] - anchor[1]
     if abs(dx) >= 1.5 * abs(dy) + 6:
         return "left" if dx < 0 else "right"
     if abs(dy) >= 1.5 * abs(dx) + 6:
@@ -97,20 +100,58 @@ def direction(thing: Object, anchor: Object) -> str | None:
     return None
 
 
-def ask_relation(scene: Scene, rng: np.random.Generator) -> Question | None:
+def ask_direction(scene: Scene, rng: np.random.Generator) -> Question | None:
     """Ask where one object lies seen from another; the four directions are equally frequent."""
     wanted = _pick(rng, DIRECTIONS)
     pairs = [
         (a, b)
         for a in scene.objects
         for b in scene.objects
-        if a is not b and direction(a, b) == wanted
+        if a is not b and direction(a.centre, b.centre) == wanted
     ]
     if not pairs:
         return None
     thing, anchor = pairs[rng.integers(len(pairs))]
     text = f"Where is the {thing.name} seen from the {anchor.name}?"
-    return Question(text, wanted, "relation", (thing.name, anchor.name))
+    return Question(text, wanted, "direction", (thing.name, anchor.name))
+
+
+def lies(thing: Object, wanted: str, anchor: Object) -> bool | None:
+    """Whether ``thing`` lies in a direction from ``anchor``; ``None`` where they are level."""
+    axis, sign = {"left": (0, -1), "right": (0, 1), "above": (1, -1), "below": (1, 1)}[wanted]
+    along = sign * (thing.centre[axis] - anchor.centre[axis])
+    return None if abs(along) <= _LEVEL else along > 0
+
+
+def ask_relation(scene: Scene, rng: np.random.Generator) -> Question | None:
+    """Ask for the shape of the only object that lies in a direction from another.
+
+    The four directions are equally frequent.
+    """
+    wanted = _pick(rng, DIRECTIONS)
+    pairs = []
+    for anchor in scene.objects:
+        others = [(o, lies(o, wanted, anchor)) for o in scene.objects if o is not anchor]
+        there = [o for o, side in others if side]
+        if len(there) == 1 and all(side is not None for _, side in others):
+            pairs.append((there[0], anchor))
+    if not pairs:
+        return None
+    thing, anchor = pairs[rng.integers(len(pairs))]
+    text = f"What is {wanted}, seen from the {anchor.name}?"
+    return Question(text, thing.shape, "relation", (thing.name, anchor.name))
+
+
+def ask_position(scene: Scene, rng: np.random.Generator) -> Question | None:
+    """Ask where an object lies seen from the middle of the picture."""
+    middle = (SIZE / 2, SIZE / 2)
+    placed = [o for o in scene.objects if direction(o.centre, middle)]
+    if not placed:
+        return None
+    thing = placed[rng.integers(len(placed))]
+    answer = direction(thing.centre, middle)
+    assert answer is not None
+    return Question(f"Where is the {thing.name} in the image?", answer, "position", (thing.name,))
 
 
 def choose_colour(scene: Scene, rng: np.random.Generator) -> Question | None:
@@ -131,12 +172,39 @@ def choose_count(scene: Scene, rng: np.random.Generator) -> Question | None:
     return _multiple_choice(rng, question, [n for n in NUMBERS if n != question.answer])
 
 
-def choose_relation(scene: Scene, rng: np.random.Generator) -> Question | None:
+def choose_direction(scene: Scene, rng: np.random.Generator) -> Question | None:
     """Direction as multiple choice between left, right, above and below."""
-    question = ask_relation(scene, rng)
+    question = ask_direction(scene, rng)
     if question is None:
         return None
     return _multiple_choice(rng, question, [d for d in DIRECTIONS if d != question.answer])
+
+
+def choose_relation(scene: Scene, rng: np.random.Generator) -> Question | None:
+    """Relation as multiple choice between four shapes of the scene.
+
+    All four are there to be seen: knowing what the picture shows does not give the answer away.
+    """
+    question = choose_shape(scene, rng)
+    return question if question and all(map(scene.count, question.choices)) else None
+
+
+def choose_shape(scene: Scene, rng: np.random.Generator) -> Question | None:
+    """Relation as multiple choice; shapes that are not there fill up what the scene lacks."""
+    question = ask_relation(scene, rng)
+    if question is None:
+        return None
+    order = [str(s) for s in rng.permutation([s for s in SHAPES if s != question.answer])]
+    return _multiple_choice(rng, question, sorted(order, key=scene.count, reverse=True)[:3])
+
+
+def one_of(*askers: Asker) -> Asker:
+    """An asker that leaves the question to one of several."""
+
+    def ask(scene: Scene, rng: np.random.Generator) -> Question | None:
+        return askers[int(rng.integers(len(askers)))](scene, rng)
+
+    return ask
 
 
 def negative(scene: Scene, rng: np.random.Generator, kind: str) -> str:

@@ -5,6 +5,7 @@ to answer on the frozen tower. An interrupted run goes on where it stopped.
 """
 
 import json
+import shutil
 from pathlib import Path
 from typing import Annotated
 
@@ -25,7 +26,7 @@ from infoflow.shapes.tower import rescale_tower, train_tower
 from infoflow.shapes.world import SIZE
 
 NAME = "tiny-llava-1.5"
-TOWER_STEPS, LANGUAGE_STEPS = 1600, 2000
+TOWER_STEPS, LANGUAGE_STEPS = 1600, 2700
 
 
 def export(model: LlavaForConditionalGeneration, folder: Path, recipe: dict[str, object]) -> None:
@@ -55,6 +56,9 @@ def train(
     seed: Annotated[int, typer.Option(help="Seed of the initial weights and of the data.")] = 0,
     tower_steps: Annotated[int, typer.Option(help="Steps of the first stage.")] = TOWER_STEPS,
     language_steps: Annotated[int, typer.Option(help="Steps of the second.")] = LANGUAGE_STEPS,
+    tower: Annotated[
+        Path | None, typer.Option(help="A trained tower (tower.pt of another seed) to share.")
+    ] = None,
     work: Annotated[Path, typer.Option(help="Where checkpoints lie.")] = Path("zoo-training"),
     target: Annotated[
         Path | None, typer.Option(help="Where the model goes; WORK/seedN/model by default.")
@@ -64,6 +68,8 @@ def train(
     torch.set_num_threads(1)
     folder = work / f"seed{seed}"
     folder.mkdir(parents=True, exist_ok=True)
+    if tower is not None:
+        shutil.copy(tower, folder / "tower.pt")
     model = new_llava(seed)
     train_tower(model.model.vision_tower, seed, tower_steps, folder / "tower.pt")
     rescale_tower(model.model.vision_tower, seed)
@@ -71,6 +77,7 @@ def train(
     recipe = {
         "name": NAME,
         "seed": seed,
+        "shared_tower": str(tower) if tower else None,
         "tower_steps": tower_steps,
         "language_steps": language_steps,
         "image_tokens": IMAGE_TOKENS,

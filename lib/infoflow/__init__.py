@@ -1,0 +1,29 @@
+"""infoflow: where image information flows inside large vision-language models."""
+
+from infoflow.cliff import Cliff, cliff_layer
+from infoflow.errors import InfoflowError, UnknownNameError
+from infoflow.families import list_models
+from infoflow.flow import AttentionFlow, attention_flow
+from infoflow.lvlm import LVLM, Prompt, load_lvlm
+from infoflow.store import Store
+from infoflow.tasks import Sample, Task, load_task
+from infoflow.truncation import TruncationSweep, truncation_sweep
+
+__all__ = [
+    "LVLM",
+    "AttentionFlow",
+    "Cliff",
+    "InfoflowError",
+    "Prompt",
+    "Sample",
+    "Store",
+    "Task",
+    "TruncationSweep",
+    "UnknownNameError",
+    "attention_flow",
+    "cliff_layer",
+    "list_models",
+    "load_lvlm",
+    "load_task",
+    "truncation_sweep",
+]

@@ -1,0 +1,91 @@
+"""Attention calls: what a decoder layer asks, and how it is answered."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+
+class Attention(NamedTuple):
+    """One call of the attention function: B sequences, H query heads, G key heads.
+
+    Attributes:
+        module: The attention module that calls.
+        query: Shape (B, H, Q, d), rotary positions applied.
+        key: Shape (B, G, K, d), rotary positions applied.
+        value: Shape (B, G, K, d).
+        scaling: What scores are multiplied with.
+        hidden: Keys that a modifier hides from all queries but the key's own, boolean of shape
+            (K,), or None.
+        weights: What a modifier sets the attention weights to, shape (H, Q, K), or None.
+    """
+
+    module: nn.Module
+    query: Tensor
+    key: Tensor
+    value: Tensor
+    scaling: float
+    hidden: Tensor | None = None
+    weights: Tensor | None = None
+
+
+def ordinary_attention(call: Attention, mask: Tensor | None = None) -> Tensor:
+    """Attend as transformers' SDPA path does, causally unless a mask is given.
+
+    Args:
+        call: The call; what a modifier hid or set is honoured.
+        mask: Boolean, True where a query may look, shape (1, 1, Q, K).
+
+    Returns:
+        Shape (B, Q, H, d).
+    """
+    module, query, key, value, scaling, hidden, weights = call
+    if weights is not None:
+        return _weighted_values(weights, value)
+    if mask is None and hidden is not None:
+        mask = _visible(call, query.shape[2])[None, None]
+    output: Tensor = sdpa_attention_forward(module, query, key, value, mask, scaling=scaling)[0]
+    return output
+
+
+def attention_rows(call: Attention, n_rows: int) -> Tensor:
+    """Compute the attention weights of the last queries of a single sequence.
+
+    Args:
+        call: The call, of one sequence whose keys end with its queries; what a modifier hid or set
+            is honoured.
+        n_rows: R, how many queries.
+
+    Returns:
+        Shape (H, R, K), in float32 or the model's type if that is wider; each row sums to one and
+        is zero for later keys.
+    """
+    if call.weights is not None:
+        return call.weights[:, -n_rows:]
+    wide = torch.promote_types(call.query.dtype, torch.float32)
+    query, key = call.query[0, :, -n_rows:].to(wide), call.key[0].to(wide)
+    heads, (groups, n_keys, width) = query.shape[0], key.shape
+    scores = query.reshape(groups, -1, width) @ key.mT * call.scaling
+    scores = scores.view(heads, n_rows, n_keys)
+    if n_rows > 1 or call.hidden is not None:
+        scores = scores.masked_fill(~_visible(call, n_rows), -torch.inf)
+    return scores.softmax(-1)
+
+
+def _visible(call: Attention, n_rows: int) -> Tensor:
+    """Say which keys the last queries may see: boolean of shape (R, K)."""
+    n_keys = call.key.shape[2]
+    before = torch.ones(n_rows, n_keys, dtype=torch.bool, device=call.key.device).tril(
+        n_keys - n_rows
+    )
+    if call.hidden is None:
+        return before
+    return before & ~call.hidden | before.triu(n_keys - n_rows)
+
+
+def _weighted_values(weights: Tensor, value: Tensor) -> Tensor:
+    """Average the values (1, G, K, d) by weights (H, Q, K): shape (1, Q, H, d)."""
+    heads, n_queries, n_keys = weights.shape
+    folded = weights.to(value.dtype).reshape(value.shape[1], -1, n_keys)
+    return (folded @ value[0]).view(heads, n_queries, -1).transpose(0, 1)[None]

@@ -1,0 +1,106 @@
+"""What an intervention is: settings, and what they come to for one prompt."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from numbers import Real
+
+from torch import Tensor
+
+from infoflow.attention import Attention
+from infoflow.errors import InfoflowError
+from infoflow.lvlm import LVLM
+from infoflow.prompt import Spans
+
+
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """One prompt as the decoder is given it.
+
+    Attributes:
+        lvlm: The model.
+        embeds: The prompt's embeddings, shape (S, D).
+        spans: Where its system, image and user tokens lie.
+    """
+
+    lvlm: LVLM
+    embeds: Tensor
+    spans: Spans
+
+    @property
+    def n_image(self) -> int:
+        """N, the number of image tokens."""
+        return self.spans.image.stop - self.spans.image.start
+
+
+class Effect:
+    """What an intervention does while one prompt is read and answered; this base does nothing."""
+
+    def hidden(self, layer: int) -> Tensor | None:
+        """Say which tokens a layer hides from all others: boolean of shape (S,), or None.
+
+        Generated tokens do not see them either.
+        """
+        return None
+
+    def weights(self, layer: int, call: Attention) -> Tensor | None:
+        """Replace a layer's attention weights on the prompt: shape (H, S, S), or None to keep them.
+
+        Generated tokens attend as ever.
+        """
+        return None
+
+    def see(self, layer: int, call: Attention) -> None:
+        """See a layer's attention on the prompt, after all interventions."""
+
+
+class Intervention(ABC):
+    """An intervention's settings; see ``intervene``."""
+
+    @abstractmethod
+    def require_fits(self, lvlm: LVLM) -> None:
+        """Raise unless the settings suit a model.
+
+        Raises:
+            InfoflowError: A layer does not exist there.
+        """
+
+    @property
+    def sweepable(self) -> bool:
+        """Whether a truncated branch of the prompt is changed by it as the prompt itself is."""
+        return True
+
+    @abstractmethod
+    def begin(self, reading: Reading) -> Effect:
+        """Prepare for one prompt.
+
+        Raises:
+            InfoflowError: The settings do not suit the prompt.
+        """
+
+
+def require_whole(name: str, value: int, first: int, last: int | None = None) -> None:
+    """Raise unless a setting is a whole number of a range.
+
+    Args:
+        name: The setting.
+        value: Its value.
+        first: The least valid value.
+        last: The greatest one; None for no limit.
+
+    Raises:
+        InfoflowError: It is not.
+    """
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    if not whole or not first <= value <= (value if last is None else last):
+        valid = f"{first} or more" if last is None else f"{first} to {last}"
+        raise InfoflowError(f"{name} = {value!r} is out of range; valid: whole numbers, {valid}.")
+
+
+def require_share(name: str, value: float) -> None:
+    """Raise unless a setting is a number in [0, 1].
+
+    Raises:
+        InfoflowError: It is not.
+    """
+    if not (isinstance(value, Real) and 0 <= value <= 1):
+        raise InfoflowError(f"{name} = {value!r} is out of range; valid: 0 to 1.")

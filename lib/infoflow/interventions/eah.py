@@ -1,0 +1,175 @@
+"""EAH: in a shallow layer, let all heads attend as the head with the most vision sinks does."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import isfinite
+from numbers import Real
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from infoflow.attention import Attention, attention_rows, ordinary_attention
+from infoflow.errors import InfoflowError, unknown_name
+from infoflow.interventions.base import (
+    Effect,
+    Intervention,
+    Reading,
+    require_share,
+    require_whole,
+)
+from infoflow.lvlm import LVLM, Prompt
+from infoflow.probe import Observer, attached, intervened, require_faithful
+
+COLUMNS = ("all", "image")
+DIVISORS = ("exact", "ramp")
+
+
+@dataclass(frozen=True)
+class EAH(Intervention):
+    """Give all heads of a layer the attention of its head with the most sinks (Zhang et al., 2024).
+
+    A vision sink is an image token whose mean attention from later tokens exceeds ``beta``. Only
+    the reading of the prompt is changed, not decoding. Unlike in the released code the first head
+    may win, too; of several heads with as many sinks the first wins. Without a sink in any head
+    nothing is changed. EVAS is the method's later name.
+
+    Attributes:
+        layers: Layers to act in, counted from 0.
+        beta: The mean attention above which a token is a sink.
+        divisor: What column sums are divided by: ``"exact"``, the number of later tokens, or
+            ``"ramp"``, the released code's falling count.
+        columns: Whether the head's rows replace the others' whole (``"all"``) or only where they
+            look at the image (``"image"``), rows being divided by their sum then.
+        gamma: The share of image tokens that must be sinks in the winning head.
+    """
+
+    layers: Sequence[int] = (1,)
+    beta: float = 0.002
+    divisor: Literal["exact", "ramp"] = "exact"
+    columns: Literal["all", "image"] = "all"
+    gamma: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.layers, Sequence) or not self.layers:
+            raise InfoflowError(f"layers = {self.layers!r}; give at least one layer, as in (1,).")
+        for layer in self.layers:
+            require_whole("layer", layer, 0)
+        _require_sinks(self.beta, self.divisor)
+        if self.columns not in COLUMNS:
+            raise unknown_name("columns", self.columns, COLUMNS)
+        require_share("gamma", self.gamma)
+
+    def require_fits(self, lvlm: LVLM) -> None:
+        """Raise unless the model has the layers."""
+        for layer in self.layers:
+            require_whole("layer", layer, 0, lvlm.n_layers - 1)
+
+    def begin(self, reading: Reading) -> Effect:
+        """Prepare to find the prompt's sinks."""
+        return _Broadcast(self, reading.spans.image)
+
+
+def sink_density(lvlm: LVLM, prompt: Prompt, beta: float = 0.002, divisor: str = "exact") -> Tensor:
+    """Measure which share of the image tokens are vision sinks, by layer and head.
+
+    One forward pass; it holds the attention weights of one layer, (H, S, S), at a time.
+
+    Args:
+        lvlm: The model.
+        prompt: The picture and question.
+        beta: As of ``EAH``.
+        divisor: As of ``EAH``.
+
+    Returns:
+        Float32 of shape (L, H), in [0, 1].
+
+    Raises:
+        UnknownNameError: There is no such divisor.
+        InfoflowError: ``beta`` is negative or not finite, or the model cannot be probed.
+    """
+    _require_sinks(beta, divisor)
+    counter = _SinkCounter(prompt.spans.image, beta, divisor)
+    with torch.inference_mode():
+        require_faithful(lvlm, prompt.inputs_embeds)
+        with attached(lvlm, counter):
+            lvlm.decoder(inputs_embeds=prompt.inputs_embeds, use_cache=False)
+    return torch.stack(counter.densities).cpu()
+
+
+def vision_sinks(weights: Tensor, image: slice, beta: float, divisor: str) -> Tensor:
+    """Find the image tokens that much attention from later tokens goes to.
+
+    Args:
+        weights: Attention weights on a prompt, shape (H, S, S).
+        image: Where the N image tokens lie.
+        beta: The mean attention above which a token is a sink.
+        divisor: ``"exact"`` divides a column's sum, its diagonal left out, by the number of rows
+            below the diagonal; ``"ramp"``, as the released code does, by the end of the image less
+            the column's place in the image.
+
+    Returns:
+        Boolean of shape (H, N).
+    """
+    below = weights.tril(-1)[:, :, image].sum(1)
+    places = torch.arange(image.start, image.stop, device=weights.device)
+    if divisor == "exact":
+        return below / (weights.shape[-1] - 1 - places).clamp(min=1) > beta
+    return below / (image.stop - (places - image.start)) > beta
+
+
+def broadcast_head(weights: Tensor, head: int, columns: slice | None = None) -> Tensor:
+    """Give all heads one head's attention weights.
+
+    Args:
+        weights: Shape (H, S, S).
+        head: The head.
+        columns: Which columns to replace, rows being divided by their sums then; None for all.
+
+    Returns:
+        Shape (H, S, S); rows sum to one.
+    """
+    if columns is None:
+        return weights[head].expand_as(weights)
+    mixed = weights.clone()
+    mixed[:, :, columns] = weights[head, :, columns]
+    return mixed / mixed.sum(-1, keepdim=True)
+
+
+class _Broadcast(Effect):
+    def __init__(self, settings: EAH, image: slice) -> None:
+        self._settings, self._image = settings, image
+
+    def weights(self, layer: int, call: Attention) -> Tensor | None:
+        if layer not in self._settings.layers:
+            return None
+        weights = attention_rows(call, call.query.shape[2])
+        sinks = vision_sinks(weights, self._image, self._settings.beta, self._settings.divisor)
+        winner = int(sinks.sum(-1).argmax())
+        density = float(sinks[winner].double().mean())
+        if density == 0 or density < self._settings.gamma:
+            return None
+        columns = self._image if self._settings.columns == "image" else None
+        return broadcast_head(weights, winner, columns)
+
+
+class _SinkCounter(Observer):
+    """Keeps, of every layer, each head's share of sinks: shape (H,)."""
+
+    def __init__(self, image: slice, beta: float, divisor: str) -> None:
+        self.densities: list[Tensor] = []
+        self._image, self._beta, self._divisor = image, beta, divisor
+
+    def attend(self, layer: int, call: Attention) -> Tensor:
+        call = intervened(call)
+        weights = attention_rows(call, call.query.shape[2])
+        sinks = vision_sinks(weights, self._image, self._beta, self._divisor)
+        self.densities.append(sinks.float().mean(-1))
+        return ordinary_attention(call)
+
+
+def _require_sinks(beta: float, divisor: str) -> None:
+    if not (isinstance(beta, Real) and isfinite(beta) and beta >= 0):
+        raise InfoflowError(f"beta = {beta!r}; it must be a finite number, at least 0.")
+    if divisor not in DIVISORS:
+        raise unknown_name("divisor", divisor, DIVISORS)

@@ -1,0 +1,113 @@
+"""Interventions that hide image tokens by the attention they get: FastV and truncation."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from infoflow.attention import Attention, attention_rows
+from infoflow.errors import InfoflowError, unknown_name
+from infoflow.interventions.base import (
+    Effect,
+    Intervention,
+    Reading,
+    require_share,
+    require_whole,
+)
+from infoflow.lvlm import LVLM
+
+SPAN_MODES = ("exact", "authors")
+
+
+@dataclass(frozen=True)
+class FastV(Intervention):
+    """Let only the most attended image tokens be seen from layer K on (Chen et al., 2024).
+
+    Tokens are ranked by the attention that the last prompt token pays them in layer K - 1, heads
+    averaged. They are masked, not dropped, which is the same to all that remain; positions stay.
+    Tokens are chosen once, on the prompt, and stay hidden while decoding.
+
+    Attributes:
+        k: K, how many leading layers see the whole image; 1 to L - 1.
+        ratio: R, the share of image tokens that are hidden: N tokens keep (1 - R) N, rounded.
+    """
+
+    k: int = 2
+    ratio: float = 0.5
+
+    def __post_init__(self) -> None:
+        require_whole("k", self.k, 1)
+        require_share("ratio", self.ratio)
+
+    def require_fits(self, lvlm: LVLM) -> None:
+        """Raise unless K leaves a layer to prune."""
+        require_whole("k", self.k, 1, lvlm.n_layers - 1)
+
+    def begin(self, reading: Reading) -> Effect:
+        """Prepare to rank the prompt's image tokens."""
+        n_kept = round((1 - self.ratio) * reading.n_image)
+        return _Pruning(self.k, reading.spans.image, n_kept, reading.embeds)
+
+
+@dataclass(frozen=True)
+class Truncate(Intervention):
+    """Hide the image from a layer on (paper, Eq. 10-13), while reading and while decoding.
+
+    Attributes:
+        cut: How many leading layers see the whole image, 0 to L; the paper's layer l is cut l - 1.
+        keep: K, how many image tokens stay in sight: those that the last prompt token attends to
+            most in layer ``cut - 1``, heads averaged. They are chosen once, on the prompt.
+        span_mode: ``"exact"`` hides the image tokens; ``"authors"`` the same number of tokens from
+            one further on, as the released code does: it leaves the first image token in sight
+            and hides the first text token after the image.
+    """
+
+    cut: int
+    keep: int = 0
+    span_mode: Literal["exact", "authors"] = "exact"
+
+    def __post_init__(self) -> None:
+        require_whole("cut", self.cut, 0)
+        require_whole("keep", self.keep, 0)
+        if self.span_mode not in SPAN_MODES:
+            raise unknown_name("span mode", self.span_mode, SPAN_MODES)
+        if self.keep and not self.cut:
+            raise InfoflowError(
+                f"keep = {self.keep} with cut = 0: no layer comes before the cut to choose by; "
+                "valid: a cut of 1 or more, or keep=0."
+            )
+
+    def require_fits(self, lvlm: LVLM) -> None:
+        """Raise unless the model has that many layers."""
+        require_whole("cut", self.cut, 0, lvlm.n_layers)
+
+    @property
+    def sweepable(self) -> bool:
+        """Not if a text token competes with image tokens for a place."""
+        return not (self.keep and self.span_mode == "authors")
+
+    def begin(self, reading: Reading) -> Effect:
+        """Prepare to hide the prompt's image tokens."""
+        require_whole("keep", self.keep, 0, reading.n_image)
+        shift = int(self.span_mode == "authors")
+        image = reading.spans.image
+        span = slice(image.start + shift, image.stop + shift)
+        return _Pruning(self.cut, span, self.keep, reading.embeds)
+
+
+class _Pruning(Effect):
+    """Hides a span from a layer on, but for the tokens most attended in the layer before."""
+
+    def __init__(self, first_layer: int, span: slice, n_kept: int, embeds: Tensor) -> None:
+        self._first_layer, self._span, self._n_kept = first_layer, span, n_kept
+        self._hidden = torch.zeros(len(embeds), dtype=torch.bool, device=embeds.device)
+        self._hidden[span] = True
+
+    def hidden(self, layer: int) -> Tensor | None:
+        return self._hidden if layer >= self._first_layer else None
+
+    def see(self, layer: int, call: Attention) -> None:
+        if layer == self._first_layer - 1 and self._n_kept:
+            row = attention_rows(call, 1)[:, 0].mean(0)[self._span]
+            self._hidden[row.topk(self._n_kept).indices + self._span.start] = False

@@ -1,0 +1,154 @@
+"""Simignore: hide the image tokens least similar to the text (Zhang et al., AAAI 2025)."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from infoflow.errors import InfoflowError, unknown_name
+from infoflow.interventions.base import Effect, Intervention, Reading, require_whole
+from infoflow.lvlm import LVLM
+
+COUNTS = ("rows", "entries")
+METRICS = ("cosine", "euclidean", "manhattan")
+ORDERS = ("most", "least", "random")
+
+
+@dataclass(frozen=True, eq=False)
+class Simignore(Intervention):
+    """Let only image tokens be seen that are similar to the text, in all layers (Eq. 9-16).
+
+    The entries of the similarity matrix, image tokens by text tokens, are sorted; a walk along
+    them collects the image tokens it meets. The paper takes the tokens of the K best entries, which
+    are K or fewer: ``Simignore(K, count="entries")``. The released code walks on until it has met
+    K tokens, and reads the options alone: ``Simignore(452, start=1, text=options)`` for the 7B
+    model, ``Simignore(451, stride=2, text=options)`` for the 13B. Its published gain has FastV at
+    work besides, with 144 tokens: ``FastV(k=5, ratio=0.75)``, 4 for the 13B.
+
+    Attributes:
+        keep: K, how many ``count`` to walk for.
+        count: ``"rows"``: distinct image tokens; ``"entries"``: entries of the matrix.
+        start: The rank of the entry at which the walk begins.
+        stride: How many ranks a step goes.
+        text: What the image is compared with, as text or as ids of shape (M,); None for all that
+            follows the image in the prompt.
+        metric: Similarity of embeddings: ``"cosine"``, or ``"euclidean"`` or ``"manhattan"``
+            distance, negative. Distances are of the embeddings as they are: of normalised ones
+            the Euclidean would rank as the cosine does.
+        order: Which tokens stay, of as many: ``"most"``: those the walk meets first; ``"least"``,
+            for comparison: those it meets last or not at all; ``"random"``: any.
+        seed: Of the random order.
+    """
+
+    keep: int
+    count: Literal["rows", "entries"] = "rows"
+    start: int = 0
+    stride: int = 1
+    text: str | Tensor | None = None
+    metric: Literal["cosine", "euclidean", "manhattan"] = "cosine"
+    order: Literal["most", "least", "random"] = "most"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        require_whole("keep", self.keep, 0)
+        require_whole("start", self.start, 0)
+        require_whole("stride", self.stride, 1)
+        for kind, name, valid in (
+            ("count", self.count, COUNTS),
+            ("metric", self.metric, METRICS),
+            ("order", self.order, ORDERS),
+        ):
+            if name not in valid:
+                raise unknown_name(kind, name, valid)
+
+    def require_fits(self, lvlm: LVLM) -> None:
+        """Every model has layers to hide tokens in."""
+
+    def begin(self, reading: Reading) -> Effect:
+        """Choose the prompt's image tokens."""
+        image = reading.spans.image
+        similarities = similarity(reading.embeds[image], self._text(reading), self.metric)
+        kept = self._choose(steps_to_rows(similarities, self.start, self.stride)).to(
+            reading.embeds.device
+        )
+        hidden = torch.zeros(len(reading.embeds), dtype=torch.bool, device=kept.device)
+        hidden[image] = True
+        hidden[kept + image.start] = False
+        return _Hiding(hidden)
+
+    def _text(self, reading: Reading) -> Tensor:
+        """The embeddings that the image is compared with, shape (M, D)."""
+        if self.text is None:
+            return reading.embeds[reading.spans.user]
+        lvlm = reading.lvlm
+        ids = lvlm.encode_answer(self.text) if isinstance(self.text, str) else self.text
+        if ids.ndim != 1 or not len(ids):
+            raise InfoflowError(
+                f"text = {self.text!r} holds no token; give text or ids of shape (M,)."
+            )
+        vocabulary = lvlm.decoder.embed_tokens.num_embeddings
+        if ids.min() < 0 or ids.max() >= vocabulary:
+            raise InfoflowError(f"text = {self.text!r} has ids outside 0..{vocabulary - 1}.")
+        embeds: Tensor = lvlm.decoder.embed_tokens(ids.to(lvlm.device))
+        return embeds
+
+    def _choose(self, steps: Tensor) -> Tensor:
+        """Choose tokens by the step at which the walk meets each, shape (N,): indices (K,)."""
+        met = steps.isfinite()
+        n_kept = self.keep if self.count == "rows" else int((steps < self.keep).sum())
+        if n_kept > int(met.sum()):
+            raise InfoflowError(
+                f"keep = {self.keep}, but a walk from entry {self.start} in steps of {self.stride} "
+                f"meets {int(met.sum())} of {len(steps)} image tokens."
+            )
+        if self.order == "random":
+            generator = torch.Generator().manual_seed(self.seed)
+            return torch.randperm(len(steps), generator=generator)[:n_kept]
+        ranked = steps.argsort(stable=True)
+        return ranked[:n_kept] if self.order == "most" else ranked[len(steps) - n_kept :]
+
+
+def similarity(image: Tensor, text: Tensor, metric: str) -> Tensor:
+    """Compare embeddings: (N, D) and (M, D) to (N, M), higher being more similar.
+
+    Args:
+        image: Image tokens.
+        text: Text tokens.
+        metric: One of ``METRICS``.
+    """
+    wide = torch.promote_types(image.dtype, torch.float32)
+    image, text = image.to(wide), text.to(wide)
+    if metric == "cosine":
+        return normalize(image, dim=-1) @ normalize(text, dim=-1).T
+    return -torch.cdist(image, text, p=2 if metric == "euclidean" else 1)
+
+
+def steps_to_rows(similarities: Tensor, start: int, stride: int) -> Tensor:
+    """Walk along the entries of a matrix (N, M), from the highest down.
+
+    Args:
+        similarities: The matrix; equal entries are met in the order of the matrix.
+        start: The rank of the first entry.
+        stride: How many ranks a step goes.
+
+    Returns:
+        The step at which the walk first meets each row, shape (N,), infinite if never.
+    """
+    n_rows, n_columns = similarities.shape
+    ranked = similarities.flatten().argsort(descending=True, stable=True)
+    walk = ranked[start::stride] // n_columns
+    steps = torch.full((n_rows,), torch.inf, dtype=torch.float64, device=walk.device)
+    at = torch.arange(len(walk), dtype=torch.float64, device=walk.device)
+    return steps.scatter_reduce(0, walk, at, "amin")
+
+
+class _Hiding(Effect):
+    """Hides tokens in all layers."""
+
+    def __init__(self, hidden: Tensor) -> None:
+        self._hidden = hidden
+
+    def hidden(self, layer: int) -> Tensor | None:
+        return self._hidden

@@ -1,0 +1,154 @@
+"""The model card's figure and tables: scores by kind with intervals, bars, and two seeds."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from infoflow.intervals import mean_interval
+from infoflow.plots.display import Plot, Table
+from infoflow.plots.style import COLOURS, HOUSE_STYLE, TASK_TITLES, WIDTH
+
+Rows = Mapping[str, pd.DataFrame]
+
+
+def kind_scores(rows: Rows, seed: int) -> pd.DataFrame:
+    """Mean scores by task and kind, intact and with no image, with 95 % intervals.
+
+    Args:
+        rows: By task, rows of :func:`infoflow.evaluate.truncation_by_cut`.
+        seed: Seed of the bootstrap.
+
+    Returns:
+        One row a kind (index: task, kind; kind ``"all"`` for the task) with ``items`` and, in
+        percent, ``score``, ``low``, ``high``, ``blind``, ``blind_low``, ``blind_high``.
+    """
+    lines = {}
+    for task, frame in rows.items():
+        whole = frame.assign(kind="all")
+        groups = [whole] if frame["kind"].nunique() == 1 else [whole, frame]
+        for kind, group in pd.concat(groups).groupby("kind", sort=False):
+            intact = group.loc[group["cut"] == group["cut"].max(), "score"]
+            blind = group.loc[group["cut"] == 0, "score"]
+            lines[TASK_TITLES[task], str(kind)] = {
+                "items": len(intact),
+                **_in_percent(("score", "low", "high"), intact, seed),
+                **_in_percent(("blind", "blind_low", "blind_high"), blind, seed),
+            }
+    return pd.DataFrame.from_dict(lines, orient="index").rename_axis(["task", "kind"])
+
+
+def _in_percent(names: tuple[str, str, str], scores: pd.Series, seed: int) -> dict[str, float]:
+    values = (scores.mean(), *mean_interval(scores.to_numpy(), seed))
+    return {name: 100 * float(value) for name, value in zip(names, values, strict=True)}
+
+
+def kind_plot(scores: pd.DataFrame, model: str) -> Plot:
+    """Plot scores by kind, intact and with no image.
+
+    Args:
+        scores: Of :func:`kind_scores`.
+        model: Name of the model.
+    """
+    places = np.arange(len(scores))
+    with mpl.rc_context(HOUSE_STYLE):
+        figure = Figure(figsize=(WIDTH, 0.34 * len(scores) + 1.1))
+        axes = figure.subplots()
+        for text, (name, low, high), shift, colour, marker in (
+            ("intact", ("score", "low", "high"), -0.13, COLOURS["ours"], "o"),
+            ("no image", ("blind", "blind_low", "blind_high"), 0.13, COLOURS["baseline"], "s"),
+        ):
+            axes.hlines(places + shift, scores[low], scores[high], color=colour, linewidth=2)
+            axes.plot(
+                *(scores[name], places + shift, marker), color=colour, markersize=6, label=text
+            )
+        axes.set_yticks(places, [_line_name(t, k) for t, k in scores.index])
+        for label, (_, kind) in zip(axes.get_yticklabels(), scores.index, strict=True):
+            label.set_fontweight("bold" if kind == "all" else "normal")
+        axes.invert_yaxis()
+        axes.set_xlim(-2, 102)
+        axes.set_xlabel("mean score (%)")
+        axes.grid(axis="x", linewidth=0.5, color="#dddddd")
+        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, fontsize=10)
+    whole = scores.xs("all", level="kind")
+    told = "; ".join(
+        f"{task} {row['score']:.1f} % intact, {row['blind']:.1f} % with no image"
+        for task, row in whole.iterrows()
+    )
+    counts = ", ".join(f"{int(n)} {task}" for task, n in whole["items"].items())
+    return Plot(
+        figure,
+        f"Mean scores by task and kind: {told}.",
+        f"Mean score of {model} by task and kind of item, intact (circles) and with no image "
+        f"(squares), with 95 % intervals. Items of the test split: {counts}.",
+        scores,
+    )
+
+
+def _line_name(task: str, kind: str) -> str:
+    return task if kind == "all" else f"{kind}  "
+
+
+def kind_table(scores: pd.DataFrame) -> Table:
+    """Print the scores of :func:`kind_scores`."""
+    data = pd.DataFrame(
+        {
+            "kind": scores.index.get_level_values("kind"),
+            "items": scores["items"].astype(int).to_numpy(),
+            "intact %": _with_interval(scores, "score", "low", "high"),
+            "no image %": _with_interval(scores, "blind", "blind_low", "blind_high"),
+            "drop, points": (scores["score"] - scores["blind"]).map("{:.1f}".format).to_numpy(),
+        },
+        index=pd.Index(scores.index.get_level_values("task"), name="task"),
+    )
+    return Table(data, "Scores by kind, with 95 % intervals over items")
+
+
+def _with_interval(scores: pd.DataFrame, name: str, low: str, high: str) -> list[str]:
+    return [f"{r[name]:.1f} [{r[low]:.1f}, {r[high]:.1f}]" for _, r in scores.iterrows()]
+
+
+def bar_table(checks: Mapping[str, tuple[float, str, float]]) -> Table:
+    """Set measured values beside the bars the model was to reach.
+
+    Args:
+        checks: By description: the value in percent, ``">="``, ``"<="`` or ``"<"``, and the bar.
+    """
+    reached = {
+        ">=": lambda value, bar: value >= bar,
+        "<=": lambda value, bar: value <= bar,
+        "<": lambda value, bar: value < bar,
+    }
+    lines = {
+        name: {
+            "measured": f"{value:.1f}",
+            "bar": f"{sign} {bar:g}",
+            "reached": "yes" if reached[sign](value, bar) else "no",
+        }
+        for name, (value, sign, bar) in checks.items()
+    }
+    data = pd.DataFrame.from_dict(lines, orient="index").rename_axis("what (%)")
+    return Table(data, "What was asked of the model, and what it does")
+
+
+def seed_table(two_seeds: Mapping[str, Any]) -> Table:
+    """How far scores and cliffs move when the model is trained again with another seed.
+
+    Args:
+        two_seeds: Content of ``second_seed.json``: under ``seeds``, by seed and task,
+            ``mean_score`` (one a cut, from 0 to 1) and ``cliff`` (``cut`` and ``interval``);
+            under ``items``, their number by split.
+    """
+    lines: dict[str, dict[str, str]] = {}
+    for seed, tasks in two_seeds["seeds"].items():
+        for task, result in tasks.items():
+            low, high = result["cliff"]["interval"]
+            line = lines.setdefault(TASK_TITLES[task], {})
+            line[f"seed {seed}: intact %"] = f"{100 * result['mean_score'][-1]:.1f}"
+            line[f"seed {seed}: cliff"] = f"{result['cliff']['cut']} [{low}, {high}]"
+    data = pd.DataFrame.from_dict(lines, orient="index").rename_axis("task")
+    counts = ", ".join(f"{n} {split}" for split, n in two_seeds["items"].items())
+    return Table(data, f"Two training runs with different seeds ({counts} items a task)")

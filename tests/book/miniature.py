@@ -1,0 +1,133 @@
+"""A small project with the repository's own Makefile, Snakefile and runner, to build in seconds."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import yaml
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+ROOT = Path(__file__).resolve().parents[2]
+REAL = ["Makefile", "Snakefile", "experiments.schema.yml", "requirements.lock", "pyproject.toml"]
+ROOMS = ["cli", "errors", "files", "parameters", "runner", "sources"]
+
+CONFIG = """
+title: A book
+only_build_toc_files: true
+exclude_patterns: [_build, lib, notebooks]
+execute: {execute_notebooks: "off"}
+"""
+TOC = """
+format: jb-book
+root: book/intro
+chapters: [{glob: book/runs/*/*}]
+"""
+
+PARAMETERS = "model: str = 'tiny'\ncheckpoint: str | None = None\nlimit: int = 5"
+HOLD = """
+import time
+from pathlib import Path
+
+while Path("hold").exists():
+    Path("held").touch()
+    time.sleep(0.05)
+"""
+
+
+class Project:
+    """A clone in miniature: two rooms, two notebooks that import one each, one on no model."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.experiments = {
+            "models": ["tiny"],
+            "notebooks": {
+                "first": {"seconds": 2, "parameters": {"limit": 3}},
+                "second": {"seconds": 3, "models": ["tiny", "from-the-hub"]},
+                "third": {"seconds": 4, "models": []},
+            },
+        }
+
+    def create(self) -> None:
+        for name in REAL:
+            shutil.copy(ROOT / name, self.root)
+        for room in ROOMS:
+            source = ROOT / "lib" / "infoflow" / f"{room}.py"
+            self.write(f"lib/infoflow/{room}.py", source.read_text())
+        self.write("lib/infoflow/base.py", "unit = 1\n")
+        self.write("lib/infoflow/alpha.py", "from infoflow.base import unit\n\nalpha = 10 * unit\n")
+        self.write("lib/infoflow/beta.py", "beta = 20\n")
+        self.write(
+            "lib/infoflow/__init__.py",
+            "from infoflow.alpha import alpha\nfrom infoflow.beta import beta\n"
+            "def list_models():\n    return ['tiny', 'from-the-hub']\n",
+        )
+        self.write("lib/infoflow/zoo/tiny/card.json", "{}")
+        self.notebook("first", "from infoflow import alpha", HOLD, "print(model, limit, alpha)")
+        self.notebook("second", "from infoflow.beta import beta", "print(model, limit, beta)")
+        self.notebook("third", "print('no model', limit)", parameters="limit: int = 5")
+        self.write("_config.yml", CONFIG)
+        self.write("_toc.yml", TOC)
+        self.write("book/intro.md", "# A book\n")
+        self.write(".installed", "")
+
+    def write(self, name: str, text: str) -> None:
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+    def copy_to(self, root: Path) -> "Project":
+        """Copy the project as it was built: times are kept, for the build goes by them too."""
+        shutil.copytree(self.root, root, dirs_exist_ok=True)
+        return Project(root)
+
+    def notebook(self, name: str, *cells: str, parameters: str = PARAMETERS) -> None:
+        code = [new_code_cell(cell, id=f"c{number}") for number, cell in enumerate(cells)]
+        tagged = new_code_cell(parameters, id="p", metadata={"tags": ["parameters"]})
+        notebook = new_notebook(cells=[new_markdown_cell(f"# {name}", id="t"), tagged, *code])
+        self.write(f"notebooks/{name}.ipynb", nbformat.writes(notebook))
+
+    def command(self, target: str, **variables: str) -> list[str]:
+        self.write("experiments.yml", yaml.safe_dump(self.experiments))
+        settings = {"BIN": str(Path(sys.executable).parent), "INSTALLED": ".installed"} | variables
+        return ["make", target, *(f"{name}={value}" for name, value in settings.items())]
+
+    def environment(self) -> dict[str, str]:
+        # a test runner's own setting of the store must not reach the project
+        kept = {name: value for name, value in os.environ.items() if "INFOFLOW" not in name}
+        return kept | {"PYTHONPATH": str(self.root / "lib")}
+
+    def make(self, target: str = "book", **variables: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            self.command(target, **variables),
+            cwd=self.root,
+            env=self.environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def results(self) -> dict[str, bytes]:
+        runs = self.root / "book" / "runs"
+        return {str(path.relative_to(runs)): path.read_bytes() for path in files_in(runs)}
+
+    def stamps(self) -> dict[str, int]:
+        """When each run and the rendering were last written."""
+        index = self.root / "_build" / "html" / "index.html"
+        written = [*files_in(self.root / "book" / "runs"), *([index] if index.exists() else [])]
+        return {path.stem: path.stat().st_mtime_ns for path in written}
+
+    def stale(self) -> set[str]:
+        """What a build would make anew, as Snakemake's dry run tells."""
+        told = self.make("stale")
+        assert told.returncode == 0, told.stderr
+        runs = re.findall(r"wildcards: run=(\S+)", told.stdout)
+        return {*runs, *(["book"] if "rule book:" in told.stdout else [])}
+
+
+def files_in(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())

@@ -1,0 +1,185 @@
+"""`make book` on a project in miniature: what it runs, what it leaves alone, what a kill costs."""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from miniature import Project, files_in
+
+ALL = {"tiny/first.ipynb", "tiny/second.ipynb", "shapes/third.ipynb"}
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """Built once, from nothing; each test changes a copy of it."""
+    project = Project(tmp_path_factory.mktemp("original"))
+    project.create()
+    built = project.make()
+    assert built.returncode == 0, built.stderr
+    project.write("said.txt", built.stdout)
+    return project
+
+
+@pytest.fixture
+def project(original: Project, tmp_path: Path) -> Project:
+    return original.copy_to(tmp_path)
+
+
+def test_first_build_tells_its_cost_runs_all_and_renders(original: Project) -> None:
+    said = (original.root / "said.txt").read_text()
+    assert "3 of 3 notebooks to run, 9 s of one core expected" in said
+    index = original.root / "_build" / "html" / "index.html"
+    assert said.rstrip().endswith(f"The book: {index}")
+    assert index.exists()
+    page = index.parent / "book" / "runs" / "tiny" / "first.html"
+    assert "tiny 3 10" in page.read_text()
+    assert set(original.results()) == ALL
+
+
+def test_second_build_does_nothing(project: Project) -> None:
+    for path in [*files_in(project.root / "lib"), *files_in(project.root / "notebooks")]:
+        path.touch()  # a new time is no new content
+    before = project.stamps()
+    said = project.make()
+    assert said.returncode == 0
+    assert "notebook" not in said.stdout
+    assert project.stamps() == before
+
+
+def change_notebook(project: Project) -> None:
+    project.notebook("first", "print('other')")
+
+
+def change_room(project: Project) -> None:
+    project.write("lib/infoflow/beta.py", "beta = 21\n")
+
+
+def change_room_behind_a_room(project: Project) -> None:
+    project.write("lib/infoflow/base.py", "unit = 2\n")
+
+
+def change_parameter(project: Project) -> None:
+    project.experiments["notebooks"]["second"]["parameters"] = {"limit": 7}
+
+
+def change_weights(project: Project) -> None:
+    project.write("lib/infoflow/zoo/tiny/card.json", '{"seed": 1}')
+
+
+def change_prose(project: Project) -> None:
+    project.write("book/intro.md", "# Another title\n")
+
+
+def change_unrelated_weights(project: Project) -> None:
+    project.write("lib/infoflow/zoo/other/model.safetensors", "")
+
+
+@pytest.mark.parametrize(
+    ("change", "stale"),
+    [
+        (change_notebook, {"tiny/first", "book"}),
+        (change_room, {"tiny/second", "book"}),
+        (change_room_behind_a_room, {"tiny/first", "book"}),
+        (change_parameter, {"tiny/second", "book"}),
+        (change_weights, {"tiny/first", "tiny/second", "book"}),
+        (change_prose, {"book"}),
+        (change_unrelated_weights, set()),
+    ],
+)
+def test_a_change_makes_stale_what_depends_on_it_and_no_more(
+    project: Project, change: Callable[[Project], None], stale: set[str]
+) -> None:
+    change(project)
+    assert project.stale() == stale
+
+
+def test_a_stale_notebook_is_run_and_the_other_left_alone(project: Project) -> None:
+    before = project.stamps()
+    change_room_behind_a_room(project)
+    said = project.make()
+    assert said.returncode == 0, said.stderr
+    assert "1 of 3 notebooks to run, 2 s" in said.stdout
+    assert "lib/infoflow/base.py" in said.stdout
+    assert b"tiny 3 20" in project.results()["tiny/first.ipynb"]
+    after = project.stamps()
+    assert {name for name in after if after[name] != before[name]} == {"first", "index"}
+    assert project.stale() == set()
+
+
+def test_models_of_one_build_are_added_to_the_book(project: Project) -> None:
+    before = project.results()
+    said = project.make(MODELS="from-the-hub", CHECKPOINT=str(project.root / "notebooks"))
+    assert said.returncode == 0, said.stderr
+    after = project.results()
+    assert {name: after[name] for name in ALL} == before
+    assert set(after) - ALL == {"from-the-hub/first.ipynb", "from-the-hub/second.ipynb"}
+    run = after["from-the-hub/first.ipynb"].decode()
+    assert f'checkpoint = \\"{project.root / "notebooks"}\\"' in run
+    assert (project.root / "_build/html/book/runs/from-the-hub/first.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("entry", "value", "told"),
+    [
+        ("notebooks", {"first": {"seconds": 1, "paramters": {}}}, "'paramters' was unexpected"),
+        ("notebooks", {"frist": {"seconds": 1}}, "there is no notebooks/frist.ipynb"),
+        ("modles", ["tiny"], "'modles' was unexpected"),
+        ("models", ["tiyn"], "unknown model 'tiyn'. Valid: tiny, from-the-hub"),
+    ],
+)
+def test_a_mistake_in_the_experiments_is_named(
+    project: Project, entry: str, value: object, told: str
+) -> None:
+    project.experiments[entry] = value
+    said = project.make()
+    assert said.returncode != 0
+    assert told in said.stderr
+    assert "Traceback" not in said.stderr
+
+
+def test_a_failed_notebook_fails_the_build_and_leaves_its_page_aside(project: Project) -> None:
+    project.notebook("first", "print('so far')", "raise KeyError('lost')")
+    change_room(project)
+    said = project.make()
+    assert said.returncode != 0
+    assert "first.ipynb failed in code cell 4 (raise KeyError('lost')): KeyError" in said.stderr
+    assert set(project.results()) == ALL - {"tiny/first.ipynb"}
+    assert b"tiny 5 21" in project.results()["tiny/second.ipynb"], "the others run all the same"
+    failed = files_in(project.root / "_build" / "failed")
+    assert [path.relative_to(project.root).as_posix() for path in failed] == [
+        "_build/failed/tiny/first.html"
+    ]
+    assert "so far" in failed[0].read_text()
+
+
+def test_killed_in_the_middle_it_goes_on_to_the_same_results(
+    original: Project, tmp_path: Path
+) -> None:
+    project = Project(tmp_path)
+    project.create()
+    hold, held = (project.root / "notebooks" / name for name in ("hold", "held"))
+    hold.touch()
+    with subprocess.Popen(
+        project.command("book"),
+        cwd=project.root,
+        env=project.environment(),
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as build:
+        deadline = time.monotonic() + 300
+        while not held.exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        os.killpg(build.pid, signal.SIGKILL)
+    assert held.exists()
+    expected = original.results()
+    assert expected.items() >= project.results().items(), "a half result lies among the runs"
+    assert "tiny/first.ipynb" not in project.results()
+    hold.unlink()
+    assert project.make().returncode == 0
+    assert project.results() == expected
+    assert project.stale() == set()

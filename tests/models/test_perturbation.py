@@ -1,0 +1,145 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from conftest import QUESTION, picture
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from infoflow.cam import llava_cam
+from infoflow.errors import InfoflowError
+from infoflow.flow import attention_flow
+from infoflow.localisation import attention_maps, rank_correlation
+from infoflow.perturbation import (
+    answer_probabilities,
+    deletion_curve,
+    insertion_curve,
+    randomised_weights,
+    replace_hottest,
+)
+
+
+@given(st.integers(1, 40), st.integers(0, 3))
+def test_the_hottest_pixels_are_replaced_first(n_steps, levels):
+    rng = np.random.default_rng(0)
+    before, after = rng.integers(0, 99, (5, 6, 3), np.uint8), np.full((5, 6, 3), 200, np.uint8)
+    heat = rng.integers(0, levels + 1, (5, 6)).astype(float)
+    pictures = list(replace_hottest(before, after, heat, n_steps))
+    assert len(pictures) == n_steps + 1
+    assert np.array_equal(pictures[0], before)
+    assert np.array_equal(pictures[-1], after)
+    for step, pixels in enumerate(pictures):
+        changed = (pixels == 200).all(-1)
+        assert np.array_equal(pixels[~changed], before[~changed])
+        assert abs(changed.sum() - 30 * step / n_steps) <= 0.5
+        if changed.any() and not changed.all():
+            assert heat[changed].min() >= heat[~changed].max()
+
+
+def test_equally_hot_pixels_are_replaced_in_random_order():
+    before, after = np.zeros((20, 20, 3), np.uint8), np.full((20, 20, 3), 1, np.uint8)
+    halves = [list(replace_hottest(before, after, np.zeros((20, 20)), 2, s))[1] for s in (0, 0, 1)]
+    assert np.array_equal(halves[0], halves[1])
+    assert not np.array_equal(halves[0], halves[2])
+    assert 0.3 < halves[0][:10].mean() < 0.7
+
+
+def test_probability_is_the_geometric_mean_over_the_answer(lvlm, prompt):
+    other = lvlm.prompt(picture(1), QUESTION)
+    ids = lvlm.encode_answer("two red circle")
+    found = answer_probabilities(lvlm, [prompt, other], "two red circle")
+    for one, value in zip([prompt, other], found, strict=True):
+        chances = []
+        for t in range(3):
+            said = lvlm.decoder.embed_tokens(ids[:t])[None]
+            logits = lvlm.logits(torch.cat([one.inputs_embeds, said], dim=1))[0, -1]
+            chances.append(float(logits.softmax(-1)[ids[t]]))
+        assert float(value) == pytest.approx(math.prod(chances) ** (1 / 3), rel=1e-4)
+
+
+def test_curves_run_from_picture_to_blank_and_from_blur_to_picture(lvlm, prompt):
+    heat = np.random.default_rng(0).random((8, 8))
+    colour = np.asarray(prompt.image).mean((0, 1)).round().astype(int)
+    blank = Image.new("RGB", prompt.image.size, tuple(colour.tolist()))
+    ends = answer_probabilities(lvlm, [prompt, lvlm.prompt(blank, QUESTION)], "yes").tolist()
+    deleted = deletion_curve(lvlm, prompt, "yes", heat, n_steps=9)
+    shown = insertion_curve(lvlm, prompt, "yes", heat, n_steps=3)
+    assert deleted.fractions.tolist() == pytest.approx([i / 9 for i in range(10)])
+    assert deleted.scores[[0, -1]].tolist() == pytest.approx(ends, rel=1e-4)
+    assert shown.scores[-1] == pytest.approx(ends[0], rel=1e-4)
+    assert shown.scores[0] != pytest.approx(ends[0], rel=1e-2)
+    middle = (shown.scores[1:-1].sum() + (shown.scores[0] + shown.scores[-1]) / 2) / 3
+    assert shown.area == pytest.approx(middle)
+    assert 0 < deleted.area < 1
+
+
+def test_where_the_heat_is_decides_what_goes_first(lvlm):
+    """The model looks at half of the picture; the other half is the blank's colour already."""
+    pixels = np.full((56, 56, 3), 120, np.uint8)
+    pixels[:, :28:4] = 0
+    pixels[:, 2:28:4] = 240  # the mean stays 120
+    prompt = lvlm.prompt(Image.fromarray(pixels), QUESTION)
+    left = np.zeros((8, 8))
+    left[:, :4] = 1
+    right_map = deletion_curve(lvlm, prompt, "yes", left, n_steps=2)
+    wrong_map = deletion_curve(lvlm, prompt, "yes", 1 - left, n_steps=2)
+    start, end = right_map.scores[[0, 2]]
+    assert start != pytest.approx(end, rel=1e-3)
+    assert right_map.scores[1] == pytest.approx(end, rel=1e-4)
+    assert wrong_map.scores[1] == pytest.approx(start, rel=1e-4)
+
+
+def test_an_undefined_map_orders_no_pixels(lvlm, prompt):
+    with pytest.raises(InfoflowError, match="undefined"):
+        deletion_curve(lvlm, prompt, "yes", np.full((8, 8), np.nan))
+    with pytest.raises(InfoflowError, match="does not fit a grid of 8 x 8"):
+        insertion_curve(lvlm, prompt, "yes", np.ones((7, 8)))
+    with pytest.raises(InfoflowError, match="n_steps = 0"):
+        deletion_curve(lvlm, prompt, "yes", np.ones((8, 8)), n_steps=0)
+
+
+@pytest.mark.parametrize("n_layers", [None, 2, 0])
+def test_random_weights_last_as_long_as_the_context(lvlm, prompt, n_layers):
+    before = {name: value.clone() for name, value in lvlm.model.state_dict().items()}
+    n = lvlm.n_layers if n_layers is None else n_layers
+    with pytest.raises(KeyError), randomised_weights(lvlm, n_layers):  # noqa: PT012
+        for i, layer in enumerate(lvlm.layers):
+            for name, value in layer.state_dict().items():
+                old = before[f"model.language_model.layers.{i}.{name}"]
+                drawn = value.ndim > 1 and i >= lvlm.n_layers - n
+                assert torch.equal(value, old) != drawn
+                if drawn:
+                    torch.testing.assert_close(value.std(), old.std(), rtol=0.1, atol=0)
+        assert not torch.equal(lvlm.lm_head.weight, before["lm_head.weight"])
+        raise KeyError
+    after = lvlm.model.state_dict()
+    assert all(torch.equal(after[name], value) for name, value in before.items())
+
+
+def test_maps_of_random_weights_are_others(lvlm, prompt):
+    def maps(seed):
+        with randomised_weights(lvlm, seed=seed):
+            return llava_cam(lvlm, prompt, "yes", sigma=0.0).maps
+
+    trained = llava_cam(lvlm, prompt, "yes", sigma=0.0).maps
+    similar = rank_correlation(trained, maps(0))
+    assert (np.abs(similar[:-1]) < 0.9).all()
+    assert math.isnan(similar[-1])
+    assert torch.equal(maps(0).nan_to_num(), maps(0).nan_to_num())
+    assert not torch.equal(maps(0).nan_to_num(), maps(1).nan_to_num())
+
+
+def test_only_layers_there_are_can_be_randomised(lvlm):
+    with pytest.raises(InfoflowError, match="n_layers = 7 is out of range; valid: 0 to 6"):
+        randomised_weights(lvlm, 7).__enter__()
+
+
+def test_attention_is_laid_out_as_maps(lvlm, prompt):
+    flow = attention_flow(lvlm, prompt)
+    maps = attention_maps(flow, prompt)
+    assert maps.shape == (lvlm.n_layers, 8, 8)
+    np.testing.assert_allclose(maps.sum((1, 2)), flow.shares[:, 1], rtol=1e-5)
+    token = prompt.spans.image.start + 8 * 3 + 5
+    np.testing.assert_allclose(maps[2, 3, 5], flow.rows[2, :, token].mean(), rtol=1e-6)

@@ -1,0 +1,94 @@
+"""The command line: one line on stderr and exit code 2 for what the user can mend."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_notebook
+
+from infoflow import cli, list_models
+
+
+def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["infoflow", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    code = ended.value.code
+    return code if isinstance(code, int) else 0
+
+
+@pytest.fixture
+def notebook(tmp_path: Path) -> Path:
+    path = tmp_path / "page.ipynb"
+    parameters = (
+        "model: str = 'tiny'\nlimit: int = 3\ncuts: list = []\ncheckpoint: str | None = None"
+    )
+    cells = [
+        new_code_cell(parameters, metadata={"tags": ["parameters"]}),
+        new_code_cell("print([model, limit, cuts, checkpoint])"),
+    ]
+    nbformat.write(new_notebook(cells=cells), path)
+    return path
+
+
+def test_models_are_listed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(monkeypatch, "models") == 0
+    assert capsys.readouterr().out.split() == list_models()
+
+
+def test_run_takes_options_before_the_file(
+    monkeypatch: pytest.MonkeyPatch, notebook: Path, tmp_path: Path
+) -> None:
+    values = tmp_path / "values.yml"
+    values.write_text("limit: 5\ncuts: [0, 2]\n")
+    target = tmp_path / "out.ipynb"
+    options = ["-p", "limit=7", "-p", "model=1e3", "-p", "checkpoint=null"]
+    code = call(
+        monkeypatch, "run", str(notebook), str(target), "--parameters", str(values), *options
+    )
+    assert code == 0
+    outputs = nbformat.read(target, as_version=4).cells[-1].outputs
+    assert outputs[0].text == "['1e3', 7, [0, 2], None]\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["-p", "limt=3"], "unknown parameter of page.ipynb 'limt'. Did you mean 'limit'?"),
+        (
+            ["-p", "limit=many"],
+            "parameter 'limit' of page.ipynb is declared int; got 'many', a str.",
+        ),
+        (["-p", "limit"], "-p needs NAME=VALUE; got 'limit'."),
+        (["-p", "cuts=[1"], "parameter 'cuts': cannot read '[1'."),
+        (["--parameters", "absent.yml"], "cannot read parameters from absent.yml"),
+    ],
+)
+def test_a_mistake_is_one_line_without_traceback(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    notebook: Path,
+    options: list[str],
+    told: str,
+) -> None:
+    target = notebook.with_name("out.ipynb")
+    assert call(monkeypatch, "run", str(notebook), str(target), *options) == 2
+    said = capsys.readouterr()
+    assert said.err.startswith(f"error: {told}")
+    assert said.err.count("\n") == 1
+    assert said.out == ""
+    assert not target.exists()
+
+
+def test_an_unknown_model_is_one_line_without_traceback() -> None:
+    command = [sys.executable, "-m", "infoflow.cli", "answer", "tiny-lava", "no.png", "What?"]
+    said = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert said.returncode == 2
+    assert said.stderr.startswith(
+        "error: unknown model 'tiny-lava'. Did you mean 'tiny-llava-1.5'?"
+    )
+    assert said.stderr.count("\n") == 1

@@ -1,0 +1,203 @@
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from infoflow import evaluate
+from infoflow.controls import blank_pictures, swap_pictures
+from infoflow.errors import InfoflowError
+from infoflow.evaluate import (
+    answers,
+    flow_by_layer,
+    metrics_by_cut,
+    scores_by_cut,
+    truncation_by_cut,
+)
+from infoflow.flow import attention_flow
+from infoflow.intervals import mean_interval
+from infoflow.lvlm import load_lvlm
+from infoflow.paper import paper_values
+from infoflow.shapes.model import new_llava
+from infoflow.shapes.train import export
+from infoflow.store import Store
+from infoflow.tasks import load_task
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def lvlm(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("untrained")
+    export(new_llava(0), folder, {})
+    return load_lvlm("tiny-llava-1.5", checkpoint=folder, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return Store(tmp_path_factory.mktemp("results"))
+
+
+@pytest.fixture(scope="module")
+def task():
+    return load_task("textvqa", limit=3)
+
+
+@pytest.fixture(scope="module")
+def cut_rows(lvlm, task, store):
+    return truncation_by_cut(lvlm, task, store)
+
+
+def test_flow_rows_are_the_shares_of_each_item(lvlm, task, store):
+    rows = flow_by_layer(lvlm, task, store)
+    assert list(rows["item"].unique()) == [sample.id for sample in task]
+    for sample in task:
+        prompt = lvlm.prompt(sample.image, sample.question)
+        expected = attention_flow(lvlm, prompt).shares.numpy()
+        part = rows[rows["item"] == sample.id]
+        assert list(part["layer"]) == list(range(1, lvlm.n_layers + 1))
+        np.testing.assert_allclose(part[["system", "image", "user"]], expected, atol=1e-7)
+        image = prompt.spans.image
+        assert set(part["uniform_image"]) == {(image.stop - image.start) / len(prompt)}
+    even = rows[["uniform_system", "uniform_image", "uniform_user"]].sum(axis=1)
+    np.testing.assert_allclose(even, 1)
+
+
+def test_last_cut_is_the_untouched_model(lvlm, task, store, cut_rows):
+    untouched = answers(lvlm, task, store)
+    intact = cut_rows[cut_rows["cut"] == lvlm.n_layers]
+    assert list(intact["text"]) == list(untouched["text"])
+    assert list(intact["score"]) == list(untouched["score"])
+
+
+def test_first_cut_does_not_see_the_picture(lvlm, task, store, cut_rows):
+    blank = truncation_by_cut(lvlm, blank_pictures(task), store)
+    first, first_blank = (frame[frame["cut"] == 0] for frame in (cut_rows, blank))
+    assert list(first["text"]) == list(first_blank["text"])
+    np.testing.assert_allclose(first["margin"], first_blank["margin"], atol=1e-5)
+    assert not np.allclose(
+        *(frame[frame["cut"] == lvlm.n_layers]["margin"] for frame in (cut_rows, blank))
+    )
+
+
+def test_scores_are_those_of_the_task(task, cut_rows):
+    by_id = {sample.id: sample for sample in task}
+    for row in cut_rows.itertuples():
+        assert row.score == task.score(by_id[row.item], row.text)
+        assert row.kind == by_id[row.item].kind
+
+
+def test_measured_items_are_not_measured_again(lvlm, store, cut_rows, monkeypatch):
+    asked = []
+    real = evaluate.truncation_sweep
+
+    def counted(lvlm, prompt, **options):
+        asked.append(prompt.question)
+        return real(lvlm, prompt, **options)
+
+    monkeypatch.setattr(evaluate, "truncation_sweep", counted)
+    more = truncation_by_cut(lvlm, load_task("textvqa", limit=4), store)
+    assert len(asked) == 1
+    pd.testing.assert_frame_equal(more.iloc[: len(cut_rows)], cut_rows)
+
+
+def test_controls_and_splits_have_results_of_their_own(lvlm, task, store, cut_rows):
+    other = load_task("textvqa", split="calibration", limit=3)
+    frames = [
+        cut_rows,
+        truncation_by_cut(lvlm, other, store),
+        truncation_by_cut(lvlm, swap_pictures(task, other), store),
+    ]
+    keys = [frame.attrs["record"]["key"] for frame in frames]
+    assert len({str(key) for key in keys}) == len(keys)
+
+
+def test_scores_by_cut_are_items_by_cuts(lvlm, cut_rows):
+    scores = scores_by_cut(cut_rows.sample(frac=1, random_state=0))
+    assert scores.shape == (3, lvlm.n_layers + 1)
+    items = sorted(cut_rows["item"].unique())
+    for (item, cut), score in cut_rows.set_index(["item", "cut"])["score"].items():
+        assert scores[items.index(item), cut] == score
+
+
+def test_an_item_without_all_cuts_is_refused(cut_rows):
+    with pytest.raises(InfoflowError, match="every cut of every item"):
+        scores_by_cut(cut_rows.iloc[1:])
+
+
+def test_metrics_by_cut_are_the_summaries_of_each_cut():
+    task = load_task("pope", limit=6)
+    rows = pd.DataFrame(
+        [
+            {"cut": cut, "item": sample.id, **task.details(sample, text)}
+            for sample in task
+            for cut, text in ((0, "no"), (1, sample.answer))
+        ]
+    )
+    metrics = metrics_by_cut(task, rows)
+    assert list(metrics.index) == [0, 1]
+    assert list(metrics["accuracy"]) == [0.5, 1.0]
+    assert list(metrics["yes_ratio"]) == [0.0, 0.5]
+
+
+def test_swapped_items_keep_question_and_reference(task):
+    donor = load_task("textvqa", split="calibration", limit=5)
+    swapped = swap_pictures(task, donor)
+    assert len(swapped) == len(task)
+    for index, sample in enumerate(swapped):
+        own = task[index]
+        assert (sample.id, sample.question, sample.answer) == (own.id, own.question, own.answer)
+        assert sample.image.tobytes() == donor[index].image.tobytes()
+        assert not sample.regions
+        assert not sample.targets
+    assert swapped[-1].image.tobytes() == donor[len(task) - 1].image.tobytes()
+    assert [sample.id for sample in swapped.samples[:2]] == [task[0].id, task[1].id]
+
+
+def test_swapping_needs_enough_other_pictures(task):
+    with pytest.raises(InfoflowError, match="3 items cannot get the pictures of 2"):
+        swap_pictures(task, load_task("textvqa", split="calibration", limit=2))
+    with pytest.raises(InfoflowError, match="another split"):
+        swap_pictures(task, task)
+
+
+def test_blank_pictures_are_plain_and_of_the_same_size(task):
+    for own, blank in zip(task, blank_pictures(task), strict=True):
+        assert blank.image.size == own.image.size
+        assert len(blank.image.getcolors()) == 1
+        assert blank.question == own.question
+
+
+def test_interval_of_right_and_wrong_is_wilsons():
+    low, high = mean_interval([1.0] * 50)
+    z = 1.959964
+    assert high == 1
+    assert low == pytest.approx(50 / (50 + z**2), abs=1e-6)
+
+
+def test_interval_of_other_scores_is_a_seeded_bootstrap():
+    scores = np.random.default_rng(0).uniform(size=200)
+    low, high = mean_interval(scores, seed=1)
+    half = 1.96 * scores.std() / np.sqrt(200)
+    assert low == pytest.approx(scores.mean() - half, abs=0.01)
+    assert high == pytest.approx(scores.mean() + half, abs=0.01)
+    assert mean_interval(scores, seed=1) == (low, high)
+    assert mean_interval([0.5, 0.5]) == (0.5, 0.5)
+
+
+@pytest.mark.parametrize("scores", [[], [np.nan], [[1.0]]])
+def test_no_interval_without_scores(scores):
+    with pytest.raises(InfoflowError, match="no mean interval"):
+        mean_interval(scores)
+
+
+def test_paper_values_are_found_upwards(tmp_path):
+    (tmp_path / "book").mkdir()
+    (tmp_path / "book" / "paper_values.yml").write_text("table1: [1]\n")
+    inside = tmp_path / "a" / "b"
+    inside.mkdir(parents=True)
+    assert paper_values(inside) == {"table1": [1]}
+    with pytest.raises(InfoflowError, match=r"no .*paper_values\.yml upwards"):
+        paper_values("/")
+    (tmp_path / "book" / "paper_values.yml").write_text("[")
+    with pytest.raises(InfoflowError, match="cannot be read"):
+        paper_values(tmp_path)

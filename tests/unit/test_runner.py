@@ -1,0 +1,201 @@
+"""A notebook run: whole or absent, the same bytes each time, and only with fitting parameters."""
+
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import numpy as np
+import papermill
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+from infoflow.errors import InfoflowError, UnknownNameError
+from infoflow.parameters import notebook_parameters
+from infoflow.runner import NotebookError, run_notebook
+
+PARAMETERS = """\
+# What can be set
+model: str = "tiny"  # a = sign in a comment
+checkpoint: str | None = None
+limit: int = 3
+share: float = 0.5
+cuts: list[int] = [
+    1,
+    2,
+]
+seed = 0
+"""
+
+
+def write(path: Path, *cells: str, parameters: str = PARAMETERS) -> Path:
+    tagged = new_code_cell(parameters, id="p", metadata={"tags": ["parameters"]})
+    code = [new_code_cell(cell, id=f"c{number}") for number, cell in enumerate(cells)]
+    kernel = {"kernelspec": {"name": "no-such-kernel", "display_name": "None"}}
+    notebook = new_notebook(
+        cells=[new_markdown_cell("# T", id="t"), tagged, *code], metadata=kernel
+    )
+    nbformat.write(notebook, path)
+    return path
+
+
+def printed(notebook: Path) -> str:
+    cells = nbformat.read(notebook, as_version=4).cells
+    outputs = [output for cell in cells if cell.cell_type == "code" for output in cell.outputs]
+    return "".join(output.get("text", "") for output in outputs)
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Path:
+    return tmp_path / "runs" / "tiny" / "page.ipynb"
+
+
+def test_two_runs_give_the_same_bytes(tmp_path: Path, target: Path) -> None:
+    source = write(
+        tmp_path / "a {braced} name.ipynb",
+        "import time\nfor i in range(4):\n    print(i, flush=True)\n    time.sleep(0.03)",
+        "print(model, checkpoint, limit, share, cuts, seed)",
+    )
+    before = source.read_bytes()
+    first = run_notebook(source, target, {"limit": 7}).read_bytes()
+    second = run_notebook(source, target.with_name("b.ipynb"), {"limit": 7}).read_bytes()
+    assert first == second
+    assert printed(target) == "0\n1\n2\n3\ntiny None 7 0.5 [1, 2] 0\n"
+    assert source.read_bytes() == before
+    assert sorted(path.name for path in target.parent.iterdir()) == ["b.ipynb", "page.ipynb"]
+
+
+def test_every_run_shows_its_full_set_of_parameters(tmp_path: Path, target: Path) -> None:
+    run_notebook(write(tmp_path / "a.ipynb"), target, {"seed": 4})
+    injected = nbformat.read(target, as_version=4).cells[2]
+    assert "injected-parameters" in injected.metadata.tags
+    values: dict[str, Any] = {}
+    exec(injected.source, values)
+    values.pop("__builtins__")
+    assert values == {
+        "model": "tiny",
+        "checkpoint": None,
+        "limit": 3,
+        "share": 0.5,
+        "cuts": [1, 2],
+        "seed": 4,
+    }
+
+
+def test_the_kernel_is_this_interpreter_in_the_notebooks_folder_and_quiet(
+    tmp_path: Path, target: Path
+) -> None:
+    cell = "import os, sys\nprint(sys.executable, os.getcwd(), os.environ['INFOFLOW_QUIET'])"
+    run_notebook(write(tmp_path / "a.ipynb", cell), target)
+    assert printed(target).split() == [sys.executable, str(tmp_path), "1"]
+
+
+def test_values_are_made_plain(tmp_path: Path, target: Path) -> None:
+    source = write(tmp_path / "a.ipynb", "print([limit, share, cuts, checkpoint])")
+    given = {"limit": np.int64(5), "share": 1, "cuts": (np.int32(1), 2), "checkpoint": Path("/x y")}
+    run_notebook(source, target, given)
+    assert printed(target) == "[5, 1, [1, 2], '/x y']\n"
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"limit": "3"}, "'limit' .* declared int; got '3', a str"),
+        ({"limit": True}, "declared int; got True, a bool"),
+        ({"limit": 2.0}, "declared int; got 2.0"),
+        ({"share": "half"}, "'share' .* declared float"),
+        ({"model": None}, "'model' .* declared str; got None"),
+        ({"checkpoint": 3}, r"declared str \| None; got 3"),
+        ({"cuts": 3}, r"declared list\[int\]; got 3"),
+        ({"seed": "x"}, "'seed' .* declared int"),
+        ({"cuts": {1, 2}}, "'cuts': a notebook cannot be given a set"),
+    ],
+)
+def test_a_value_of_the_wrong_type_is_refused_by_name(
+    tmp_path: Path, target: Path, given: dict[str, Any], told: str
+) -> None:
+    with pytest.raises(InfoflowError, match=told):
+        run_notebook(write(tmp_path / "a.ipynb"), target, given)
+    assert not target.parent.exists()
+
+
+def test_an_unknown_parameter_is_refused_by_name(tmp_path: Path, target: Path) -> None:
+    with pytest.raises(UnknownNameError, match=r"'limt'\. Did you mean 'limit'"):
+        run_notebook(write(tmp_path / "a.ipynb"), target, {"limt": 3})
+
+
+@pytest.mark.parametrize(
+    ("parameters", "told"),
+    [("limit = 3 * 4", "only assign literals"), ("import os", "only assign literals: line 1")],
+)
+def test_a_parameters_cell_that_computes_is_refused(
+    tmp_path: Path, parameters: str, told: str
+) -> None:
+    with pytest.raises(InfoflowError, match=told):
+        notebook_parameters(write(tmp_path / "a.ipynb", parameters=parameters))
+
+
+def test_what_is_no_notebook_is_refused(tmp_path: Path, target: Path) -> None:
+    text = tmp_path / "a.ipynb"
+    text.write_text("{}")
+    for source in (text, tmp_path / "absent.ipynb"):
+        with pytest.raises(InfoflowError, match=f"{source.name} cannot be read"):
+            run_notebook(source, target)
+    untagged = new_notebook(cells=[new_code_cell("x = 1")])
+    nbformat.write(untagged, text)
+    with pytest.raises(InfoflowError, match="needs one cell tagged 'parameters'; it has 0"):
+        run_notebook(text, target)
+
+
+@pytest.mark.parametrize(
+    ("cell", "told"),
+    [
+        ("raise KeyError('lost')", r"cell 4 \(raise KeyError\('lost'\)\): KeyError: 'lost'"),
+        ("import os; os.kill(os.getpid(), 9)", r"cell 4 \(import os; .*DeadKernelError"),
+        ("import sys; sys.exit(0)", r"cell 4 \(import sys; .*raised an error"),
+    ],
+)
+def test_a_failed_run_leaves_the_target_as_it_was(
+    tmp_path: Path, target: Path, cell: str, told: str
+) -> None:
+    source = write(tmp_path / "a.ipynb", "print('so far')", cell, "print('never')")
+    target.parent.mkdir(parents=True)
+    target.write_text("an earlier run")
+    page = tmp_path / "failed" / "a.html"
+    with pytest.raises(NotebookError, match=told):
+        run_notebook(source, target, error_page=page)
+    assert target.read_text() == "an earlier run"
+    assert list(target.parent.iterdir()) == [target]
+    assert "so far" in page.read_text()
+
+
+def test_a_run_that_succeeds_takes_the_error_page_away(tmp_path: Path, target: Path) -> None:
+    source = write(tmp_path / "a.ipynb", "assert limit == 3")
+    with pytest.raises(NotebookError, match="AssertionError"):
+        run_notebook(source, target, {"limit": 4})
+    page = target.with_suffix(".failed.html")
+    assert page.exists()
+    run_notebook(source, target)
+    assert [path.name for path in target.parent.iterdir()] == ["page.ipynb"]
+
+
+def test_an_interrupted_run_leaves_nothing(
+    tmp_path: Path, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*args: object, **options: object) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(papermill, "execute_notebook", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        run_notebook(write(tmp_path / "a.ipynb"), target)
+    assert not target.parent.exists()
+
+
+def test_the_progress_bar_names_the_run(
+    tmp_path: Path, target: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    run_notebook(write(tmp_path / "a.ipynb"), target, title="tiny/page")
+    told = capfd.readouterr().err
+    assert "tiny/page: 100%" in told
+    assert "WARNING" not in told
