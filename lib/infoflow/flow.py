@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from infoflow.attention import Attention, attention_rows, ordinary_attention
-from infoflow.errors import InfoflowError, unknown_name
-from infoflow.lvlm import LVLM, Prompt, require_context
+from infoflow.errors import unknown_name
+from infoflow.forcing import answer_ids
+from infoflow.lvlm import LVLM, Prompt
 from infoflow.probe import Observer, attached, intervened, require_faithful, teacher_forced
 
 HEAD_REDUCTIONS = ("mean", "max")
@@ -18,8 +19,9 @@ class AttentionFlow:
     """How the rows that predict an answer spread their attention over the prompt.
 
     Attributes:
-        rows: Float32 of shape (L, H, S): each head's weights on the prompt's tokens; a row sums to
-            one. With several answer tokens, the mean of their rows.
+        rows: Float32 of shape (L, H, S): each head's weights on the prompt's tokens. The mean over
+            heads sums to one, and with a single answer token so does each head's row. With several
+            answer tokens, the mean of their rows.
         shares: Float32 of shape (L, 3): the sums over the system, image and user tokens of the rows
             with heads reduced; they sum to one (Eq. 7-8).
     """
@@ -34,8 +36,8 @@ def attention_flow(
     """Measure the attention flow of one prompt in one forward pass.
 
     Answer token t is predicted by the position before it, so its row starts at the prompt's last
-    token. Rows of later answer tokens also see earlier ones: those weights are set to zero, each
-    head's row is divided by what is left, and the rows are averaged over t. Beside the rows of one
+    token. Rows of later answer tokens also see earlier ones: those weights are set to zero, the
+    rest is divided by what is left with heads averaged, and the rows are averaged over t. Beside the rows of one
     layer at a time nothing of size S x S is ever held.
 
     Args:
@@ -86,7 +88,8 @@ class _RowRecorder(Observer):
     def attend(self, layer: int, call: Attention) -> Tensor:
         call = intervened(call)
         weights = attention_rows(call, self._n_rows)[..., : self._n_prompt]
-        self.rows.append((weights / weights.sum(-1, keepdim=True)).mean(1))
+        left = weights.sum(-1).mean(0)  # (R,): what the prompt gets, heads averaged
+        self.rows.append((weights / left[:, None]).mean(1))
         return ordinary_attention(call)
 
 
@@ -94,14 +97,6 @@ def _teacher_forced(lvlm: LVLM, prompt: Prompt, answer: str | Tensor | None) -> 
     """Append the answer but its last token: embeddings (1, S + T - 1, D), and T."""
     if answer is None:
         return prompt.inputs_embeds, 1
-    ids = lvlm.encode_answer(answer) if isinstance(answer, str) else answer.to(lvlm.device)
-    if ids.ndim != 1 or not len(ids):
-        raise InfoflowError(
-            f"the answer {answer!r} holds no token; give text or ids of shape (T,)."
-        )
-    vocabulary = lvlm.decoder.embed_tokens.num_embeddings
-    if ids.min() < 0 or ids.max() >= vocabulary:
-        raise InfoflowError(f"the answer {answer!r} has ids outside 0..{vocabulary - 1}.")
-    require_context(lvlm, len(prompt) + len(ids) - 1, "the prompt with its answer")
+    ids = answer_ids(lvlm, prompt, answer)
     said = lvlm.decoder.embed_tokens(ids[:-1])[None]
     return torch.cat([prompt.inputs_embeds, said], dim=1), len(ids)

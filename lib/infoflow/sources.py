@@ -46,8 +46,8 @@ def room_files(modules: Iterable[str], root: Path = ROOT) -> set[Path]:
         root: Folder of the package.
 
     Returns:
-        The files. ``infoflow/__init__.py`` is never one of them: it is a list of names, and
-        counting it in would make every notebook depend on every room.
+        The files. A package whose ``__init__.py`` only lists names, as ``infoflow`` itself, is
+        never one of them: counting it in would make every notebook depend on every room.
 
     Raises:
         ModuleNotFoundError: One of them is not a module of the package.
@@ -56,8 +56,8 @@ def room_files(modules: Iterable[str], root: Path = ROOT) -> set[Path]:
     waiting = list(modules)
     while waiting:
         name = waiting.pop()
-        if name == PACKAGE:
-            waiting += _public_names(root).values()
+        if _only_lists_names(name, root):
+            waiting += _public_names(name, root).values()
             continue
         path = _module_file(name, root)
         if path is None:
@@ -65,7 +65,7 @@ def room_files(modules: Iterable[str], root: Path = ROOT) -> set[Path]:
         if path in found:
             continue
         found.add(path)
-        waiting += _ancestors(name)
+        waiting += [package for package in _ancestors(name) if not _only_lists_names(package, root)]
         is_package = path.name == "__init__.py"
         waiting += _imported_modules(_parse(path), name, root, is_package=is_package)
     return found
@@ -125,18 +125,31 @@ def _parse(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
 
 
+def _only_lists_names(module: str, root: Path) -> bool:
+    """Whether a module is a package that runs nothing but imports of its public names."""
+    path = _module_file(module, root)
+    if module == PACKAGE or path is None or path.name != "__init__.py":
+        return module == PACKAGE
+    return all(
+        isinstance(node, ast.ImportFrom)
+        or (isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__")
+        for node in _without_docstrings(_parse(path)).body
+    )
+
+
 def _imported_modules(tree: ast.Module, importer: str, root: Path, *, is_package: bool) -> set[str]:
     """List the package's modules that the import statements of a module ask for."""
     found: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             for alias in node.names:
-                found |= _of_plain_import(alias, tree, root)
+                if alias.name.split(".")[0] == PACKAGE:
+                    found |= _of_name(alias.name, alias, tree, root)
         elif isinstance(node, ast.ImportFrom):
             origin = _origin(node, importer, is_package=is_package)
             if origin.split(".")[0] == PACKAGE:
                 for alias in node.names:
-                    found |= _of_from_import(origin, alias.name, root)
+                    found |= _of_name(f"{origin}.{alias.name}", alias, tree, root)
     return found
 
 
@@ -149,13 +162,15 @@ def _origin(node: ast.ImportFrom, importer: str, *, is_package: bool) -> str:
     return ".".join([*kept, *([node.module] if node.module else [])])
 
 
-def _of_plain_import(alias: ast.alias, tree: ast.Module, root: Path) -> set[str]:
-    """Resolve ``import infoflow`` by the names it is used for, ``import infoflow.x`` by itself."""
-    if alias.name.split(".")[0] != PACKAGE:
-        return set()
-    if alias.name != PACKAGE:
-        return {alias.name}
-    local = alias.asname or PACKAGE
+def _of_name(name: str, alias: ast.alias, tree: ast.Module, root: Path) -> set[str]:
+    """Resolve an imported dotted name: a list of names by those that are used, others as they are.
+
+    ``import infoflow.x`` binds ``infoflow``, whose uses do not tell; it stands for the whole of x.
+    """
+    local = alias.asname or alias.name
+    if "." in local or not _only_lists_names(name, root):
+        origin, _, attribute = name.rpartition(".")
+        return _of_attribute(origin, attribute, root) if origin else {name}
     used = {
         node.attr
         for node in ast.walk(tree)
@@ -163,37 +178,29 @@ def _of_plain_import(alias: ast.alias, tree: ast.Module, root: Path) -> set[str]
         and isinstance(node.value, ast.Name)
         and node.value.id == local
     }
-    return set().union(*(_of_from_import(PACKAGE, name, root) for name in used))
+    return set().union(*(_of_attribute(name, attribute, root) for attribute in used))
 
 
-def _of_from_import(origin: str, name: str, root: Path) -> set[str]:
-    submodule = f"{origin}.{name}"
-    if _module_file(submodule, root) is not None:
-        return {submodule}
-    if origin != PACKAGE:
+def _of_attribute(origin: str, name: str, root: Path) -> set[str]:
+    """Resolve one name of a module: a submodule, or the module that defines it."""
+    if _module_file(f"{origin}.{name}", root) is not None:
+        return {f"{origin}.{name}"}
+    if not _only_lists_names(origin, root):
         return {origin}
     if name.startswith("__"):
         return set()  # __version__ and its like live in the package itself
-    return {_public_names(root).get(name, PACKAGE)}
+    return {_public_names(origin, root).get(name, origin)}
 
 
-def _public_names(root: Path) -> dict[str, str]:
-    """Map each public name to the module that defines it, as ``infoflow/__init__.py`` states it.
-
-    It may import the names, or list them as ``{"attention_flow": "flow"}`` to import them later.
-    """
+def _public_names(package: str, root: Path) -> dict[str, str]:
+    """Map each name that a package lists to the module that defines it."""
+    path = root.joinpath(*package.split(".")[1:]) / "__init__.py"
     names: dict[str, str] = {}
-    for node in ast.walk(_parse(root / "__init__.py")):
+    for node in ast.walk(_parse(path)):
         if isinstance(node, ast.ImportFrom):
-            origin = _origin(node, PACKAGE, is_package=True)
+            origin = _origin(node, package, is_package=True)
             if origin.startswith(f"{PACKAGE}."):
                 names |= {alias.asname or alias.name: origin for alias in node.names}
-        elif isinstance(node, ast.Dict):
-            for key, value in zip(node.keys, node.values, strict=True):
-                if isinstance(key, ast.Constant) and isinstance(value, ast.Constant):
-                    module = _qualified(str(value.value))
-                    if _module_file(module, root) is not None:
-                        names[str(key.value)] = module
     return names
 
 

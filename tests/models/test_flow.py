@@ -4,11 +4,11 @@ from collections import Counter
 import checkpoints
 import pytest
 import torch
-from benchmarks import baselines
 from conftest import QUESTION, load_random, picture
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import LlamaConfig
 
+from benchmarks import baselines
 from infoflow.errors import InfoflowError, UnknownNameError
 from infoflow.flow import attention_flow
 
@@ -26,7 +26,7 @@ def naive_flow(lvlm, prompt, ids):
         for t in range(len(ids)):
             row = weights[0, :, n - 1 + t].clone()
             row[:, n:] = 0
-            rows.append((row / row.sum(-1, keepdim=True))[:, :n])
+            rows.append((row / row.mean(0).sum())[:, :n])
         layers.append(torch.stack(rows).mean(0))
     return torch.stack(layers)
 

@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from benchmarks import baselines
 from conftest import QUESTION, load_random, picture
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from benchmarks import baselines
 from infoflow.errors import InfoflowError
 from infoflow.flow import attention_flow
 from infoflow.interventions import EAH, FastV, Simignore, Truncate, intervene, sink_density

@@ -1,10 +1,10 @@
 import pytest
 import torch
-from benchmarks import baselines
 from checkpoints import TEXT
 from conftest import QUESTION, load_random, picture
 from transformers import Gemma2Config, LlamaConfig, MistralConfig
 
+from benchmarks import baselines
 from infoflow import probe
 from infoflow.attention import attention_rows
 from infoflow.errors import InfoflowError

@@ -1,8 +1,8 @@
 import pytest
 import torch
-from benchmarks import baselines
 from conftest import QUESTION, picture
 
+from benchmarks import baselines
 from infoflow.errors import InfoflowError
 from infoflow.truncation import truncation_sweep
 

@@ -3,16 +3,12 @@ import pandas as pd
 import pytest
 import torch
 
-from infoflow import evaluate
 from infoflow.controls import blank_pictures, swap_pictures
 from infoflow.errors import InfoflowError
-from infoflow.evaluate import (
-    answers,
-    flow_by_layer,
-    metrics_by_cut,
-    scores_by_cut,
-    truncation_by_cut,
-)
+from infoflow.evaluate import truncation as over_task
+from infoflow.evaluate.answers import answers
+from infoflow.evaluate.flow import flow_by_layer
+from infoflow.evaluate.truncation import metrics_by_cut, scores_by_cut, truncation_by_cut
 from infoflow.flow import attention_flow
 from infoflow.intervals import mean_interval
 from infoflow.lvlm import load_lvlm
@@ -88,13 +84,13 @@ def test_scores_are_those_of_the_task(task, cut_rows):
 
 def test_measured_items_are_not_measured_again(lvlm, store, cut_rows, monkeypatch):
     asked = []
-    real = evaluate.truncation_sweep
+    real = over_task.truncation_sweep
 
     def counted(lvlm, prompt, **options):
         asked.append(prompt.question)
         return real(lvlm, prompt, **options)
 
-    monkeypatch.setattr(evaluate, "truncation_sweep", counted)
+    monkeypatch.setattr(over_task, "truncation_sweep", counted)
     more = truncation_by_cut(lvlm, load_task("textvqa", limit=4), store)
     assert len(asked) == 1
     pd.testing.assert_frame_equal(more.iloc[: len(cut_rows)], cut_rows)

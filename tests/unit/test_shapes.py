@@ -126,18 +126,38 @@ def test_scienceqa_answers_are_true_of_the_scene():
         elif item.kind == "count":
             assert len(item.targets) == questions.NUMBERS.index(right) + 1
         else:
-            (y, x), (y0, x0) = (
-                np.argwhere(item.regions[name]).mean(axis=0) for name in item.targets
-            )
-            assert {"left": x < x0, "right": x > x0, "above": y < y0, "below": y > y0}[right]
+            wanted = item.question.split("What is ")[1].split(",")[0]
+            target, anchor = item.targets
+            assert right == target.split()[1]
+            axis, sign = {"above": (0, -1), "below": (0, 1), "left": (1, -1), "right": (1, 1)}[
+                wanted
+            ]
+            middle = {
+                name: np.argwhere(item.regions[name])[:, axis].mean() for name in item.objects
+            }
+            there = [n for n in item.objects if sign * (middle[n] - middle[anchor]) > 3]
+            assert there == [target]
 
 
 def test_counts_and_directions_have_no_favourite():
     items = samples("scienceqa", "test")[:500]
-    for kind, possible in (("count", questions.NUMBERS), ("relation", questions.DIRECTIONS)):
-        answers = Counter(i.choices["ABCD".index(i.answer)] for i in items if i.kind == kind)
-        assert set(answers) == set(possible)
+    counts = Counter(i.choices["ABCD".index(i.answer)] for i in items if i.kind == "count")
+    assert set(counts) == set(questions.NUMBERS)
+    directions = Counter(
+        word
+        for item in items
+        for word in questions.DIRECTIONS
+        if f"What is {word}," in item.question
+    )
+    assert directions.total() == sum(item.kind == "relation" for item in items)
+    for answers in (counts, directions):
         assert max(answers.values()) < 0.35 * answers.total()
+
+
+def test_relation_options_are_all_to_be_seen():
+    for item in samples("scienceqa", "test")[2:120:3]:
+        assert item.kind == "relation"
+        assert set(item.choices) <= {name.split()[1] for name in item.objects}
 
 
 def test_colour_options_include_the_other_colours_of_the_scene():

@@ -11,15 +11,19 @@ from infoflow.sources import ROOT, code_digest, notebook_files, room_files
 
 ROOMS = {
     "__init__": "from infoflow.alpha import alpha, second\nfrom .tasks import Task as Job\n"
-    "__version__ = '1'\n_LATER = {'gamma': 'gamma'}\n",
+    "from .gamma import gamma\n__version__ = '1'\n",
     "base": "unit = 1\n",
     "alpha": '"""Alpha."""\nfrom .base import unit\n\n'
     'def alpha():\n    """Say it."""\n    return unit\n',
     "beta": "def beta():\n    from infoflow import gamma\n",
     "gamma": "import json\n",
-    "tasks/__init__": "from .common import Task\n",
+    "tasks/__init__": "from .common import Task\nlimit = 1\n",
     "tasks/common": "from .. import errors\nfrom infoflow.tasks import words\n",
     "tasks/words": "",
+    "figures/__init__": '"""Figures."""\nfrom infoflow.figures.bars import bars\n'
+    'from .lines import lines\n\n__all__ = ["bars", "lines"]\n',
+    "figures/bars": "from infoflow import base\n",
+    "figures/lines": "",
     "tasks/other": "import infoflow.base\n",
     "errors": "",
 }
@@ -58,6 +62,11 @@ TASKS = {"tasks/__init__", "tasks/common", "tasks/words", "errors"}
         ("from infoflow.tasks.other import x", {"tasks/other", "base"} | TASKS),
         ("def later():\n    from infoflow import base", {"base"}),
         ("from infoflow import __version__", set()),
+        ("from infoflow.figures import bars", {"figures/bars", "base"}),
+        ("from infoflow import figures\nfigures.lines()", {"figures/lines"}),
+        ("from infoflow.figures.lines import lines", {"figures/lines"}),
+        ("import infoflow.figures as f\nf.lines()", {"figures/lines"}),
+        ("import infoflow.figures", {"figures/bars", "figures/lines", "base"}),
         ("from infoflow import *", {"alpha", "base", "gamma"} | TASKS),
         ("%matplotlib inline\n!ls\nfrom infoflow import base", {"base"}),
         ("not python at all", {*ROOMS}),

@@ -19,7 +19,7 @@ def kind_scores(rows: Rows, seed: int) -> pd.DataFrame:
     """Mean scores by task and kind, intact and with no image, with 95 % intervals.
 
     Args:
-        rows: By task, rows of :func:`infoflow.evaluate.truncation_by_cut`.
+        rows: By task, rows of :func:`infoflow.evaluate.truncation.truncation_by_cut`.
         seed: Seed of the bootstrap.
 
     Returns:

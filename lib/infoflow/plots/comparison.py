@@ -21,7 +21,7 @@ def flow_paper_table(
     this model's last.
 
     Args:
-        rows: By task, rows of :func:`infoflow.evaluate.flow_by_layer`.
+        rows: By task, rows of :func:`infoflow.evaluate.flow.flow_by_layer`.
         claims: ``attention_claims`` of the paper's values.
         paper_model: The model they are about.
         model: Name of the model.

@@ -32,7 +32,7 @@ def flow_shares(rows: Mapping[str, pd.DataFrame], model: str) -> Plot:
     """Plot how the answer's attention divides, by layer, one panel a task (the paper's Figure 2 A).
 
     Args:
-        rows: By task, rows of :func:`infoflow.evaluate.flow_by_layer`.
+        rows: By task, rows of :func:`infoflow.evaluate.flow.flow_by_layer`.
         model: Name of the model, for the caption.
 
     Returns:
@@ -104,7 +104,7 @@ def image_share_control(
     """Plot the image's share beside what it would be without anything to see.
 
     Args:
-        rows: By task, rows of :func:`infoflow.evaluate.flow_by_layer` on the task's own pictures.
+        rows: By task, rows of :func:`infoflow.evaluate.flow.flow_by_layer`, on its own pictures.
         blank: The same on grey pictures (:func:`infoflow.controls.blank_pictures`).
         model: Name of the model, for the caption.
 

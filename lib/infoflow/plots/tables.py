@@ -16,7 +16,7 @@ def share_table(rows: Rows, model: str) -> Table:
     """Mean image share by layer and task, in percent.
 
     Args:
-        rows: By task, rows of :func:`infoflow.evaluate.flow_by_layer`.
+        rows: By task, rows of :func:`infoflow.evaluate.flow.flow_by_layer`.
         model: Name of the model.
     """
     shares = {
@@ -32,7 +32,7 @@ def flow_control_table(rows: Rows, blank: Rows, seed: int) -> Table:
     """The image's share averaged over layers: own pictures, grey ones, even attention.
 
     Args:
-        rows: By task, rows of :func:`infoflow.evaluate.flow_by_layer` on the task's own pictures.
+        rows: By task, rows of :func:`infoflow.evaluate.flow.flow_by_layer`, on its own pictures.
         blank: The same on grey pictures.
         seed: Seed of the bootstrap of the interval.
     """
@@ -60,7 +60,7 @@ def answers_table(rows: pd.DataFrame) -> Table:
     """The answers of one item, cut by cut.
 
     Args:
-        rows: Rows of :func:`infoflow.evaluate.truncation_by_cut` of one item.
+        rows: Rows of :func:`infoflow.evaluate.truncation.truncation_by_cut` of one item.
     """
     data = pd.DataFrame(
         {
@@ -105,9 +105,9 @@ def truncation_control_table(
     """Scores with another picture, without a picture, and of the untouched model.
 
     Args:
-        rows: By task, rows of :func:`infoflow.evaluate.truncation_by_cut`.
-        swapped: By task, rows of :func:`infoflow.evaluate.answers` about others' pictures.
-        ordinary: By task, rows of :func:`infoflow.evaluate.answers` for the first of the items.
+        rows: By task, rows of :func:`infoflow.evaluate.truncation.truncation_by_cut`.
+        swapped: By task, rows of :func:`infoflow.evaluate.answers.answers` about others' pictures.
+        ordinary: By task, rows of :func:`infoflow.evaluate.answers.answers`, first items only.
         guesses: By task, the best blind guess.
     """
     lines = {}
@@ -131,7 +131,7 @@ def metrics_table(metrics: pd.DataFrame, columns: Sequence[str], title: str) -> 
     """Chosen metrics of one task by cut, in percent.
 
     Args:
-        metrics: Of :func:`infoflow.evaluate.metrics_by_cut`.
+        metrics: Of :func:`infoflow.evaluate.truncation.metrics_by_cut`.
         columns: The metrics to show.
         title: Caption of the table.
     """
