@@ -38,7 +38,7 @@ test: $(INSTALLED) ## ruff, mypy, pytest, and nbval against an empty result stor
 		-n $(WORKERS) --dist loadfile
 
 lab: $(INSTALLED) ## open the notebooks in JupyterLab
-	$(BIN)/jupyter lab notebooks
+	$(BIN)/jupyter lab --LabApp.default_url=/lab/tree/notebooks
 
 zoo: $(INSTALLED) ## train the zoo's model from scratch, or go on where it was stopped; SEED=0
 	$(BIN)/python -m infoflow.shapes.train $(if $(SEED),--seed $(SEED))

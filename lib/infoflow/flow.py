@@ -37,8 +37,8 @@ def attention_flow(
 
     Answer token t is predicted by the position before it, so its row starts at the prompt's last
     token. Rows of later answer tokens also see earlier ones: those weights are set to zero, the
-    rest is divided by what is left with heads averaged, and the rows are averaged over t. Beside the rows of one
-    layer at a time nothing of size S x S is ever held.
+    rest is divided by what is left with heads averaged, and the rows are averaged over t. Beside
+    the rows of one layer at a time nothing of size S x S is ever held.
 
     Args:
         lvlm: The model.

@@ -203,8 +203,8 @@ def choose_held_out(calibration: npt.ArrayLike, test: npt.ArrayLike) -> HeldOutC
     """Choose the best candidate (a layer, a site, a variant) on one split, score it on another.
 
     Args:
-        calibration: Scores of N items, shape (N, *candidates).
-        test: Scores of M other items, shape (M, *candidates). A candidate that is undefined for
+        calibration: Scores of N items, shape (N, ...): candidates last.
+        test: Scores of M other items, shape (M, ...). A candidate that is undefined for
             some item of either split is not chosen.
 
     Raises:

@@ -142,7 +142,8 @@ def test_an_answer_read_in_is_no_part_of_the_prompt(intervention, twin, exact, a
     rows = torch.stack(passed.attentions)[:, :, -len(answer) :, : len(asked)]
     with intervene(exact, intervention):
         flow = attention_flow(exact, asked, answer)
-    expected = (rows / rows.sum(-1, keepdim=True)).mean(2)
+    left = rows.mean(1).sum(-1)  # (L, T): what the prompt gets, heads averaged
+    expected = (rows / left[:, None, :, None]).mean(2)
     torch.testing.assert_close(flow.rows, expected, rtol=0, atol=TOLERANCE)
 
 

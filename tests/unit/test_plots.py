@@ -232,7 +232,7 @@ def test_what_nobody_ran_says_so():
     html = table._repr_mimebundle_()["text/html"]
     assert html.count('<td class="not-run">not run</td>') == len(column)
     assert "paper-vs-ours" in html
-    assert '<td class="paper">' in html
+    assert '<td class="paper words">' in html
 
 
 def test_published_values_stand_as_printed():

@@ -187,8 +187,13 @@ def test_an_interrupted_run_leaves_nothing(
         signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr(papermill, "execute_notebook", interrupt)
-    with pytest.raises(KeyboardInterrupt):
-        run_notebook(write(tmp_path / "a.ipynb"), target)
+    # a shell starts background jobs with the signal ignored
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run_notebook(write(tmp_path / "a.ipynb"), target)
+    finally:
+        signal.signal(signal.SIGINT, handler)
     assert not target.parent.exists()
 
 

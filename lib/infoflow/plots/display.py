@@ -87,7 +87,7 @@ class Table:
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> MimeBundle:
         kind = "table-scroll paper-vs-ours" if self.comparison else "table-scroll"
-        head = "".join(_cell("th", name) for name in self._names())
+        head = "".join(_cell("th", name, kind) for name, kind in self._heads())
         body = "".join(f"<tr>{self._row(label, row)}</tr>" for label, *row in self._rows())
         with pd.option_context("display.max_colwidth", None):
             plain = self.data.to_string()
@@ -101,8 +101,11 @@ class Table:
             "text/plain": f"{self.caption}\n{plain}",
         }
 
-    def _names(self) -> list[str]:
-        return [str(self.data.index.name or ""), *map(str, self.data.columns)]
+    def _heads(self) -> list[tuple[str, str]]:
+        """Names of the columns, and the class that sets those of words to the left."""
+        named = [(str(name), self.data[name]) for name in self.data.columns]
+        worded = [(n, "words" if c.map(type).eq(str).all() else "") for n, c in named]
+        return [(str(self.data.index.name or ""), ""), *worded]
 
     def _rows(self) -> list[tuple[Any, ...]]:
         return [tuple(row) for row in self.data.itertuples()]
@@ -114,8 +117,11 @@ class Table:
     def _value(self, column: str, value: Any) -> str:
         if value == NOT_RUN:
             return _cell("td", value, "not-run")
-        is_paper = self.comparison and column.startswith("paper")
-        return _cell("td", value, "paper" if is_paper else "")
+        marks = {
+            "paper": self.comparison and column.startswith("paper"),
+            "words": isinstance(value, str),
+        }
+        return _cell("td", value, " ".join(name for name, marked in marks.items() if marked))
 
 
 @dataclass(frozen=True)

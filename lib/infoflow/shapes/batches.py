@@ -74,11 +74,27 @@ _RELATING: tuple[ask.Asker, ...] = (
     ask.ask_relation,
     ask.choose_colour,
 )
-CURRICULUM = ((0, _LOOKING), (900, _PLACING), (1800, _RELATING))
+_CHOOSING: tuple[ask.Asker, ...] = (
+    ask.ask_presence(True, "matched"),
+    ask.ask_presence(False, "matched"),
+    ask.choose_count,
+    ask.choose_shape,
+    ask.choose_count,
+    ask.choose_shape,
+    ask.ask_caption,
+    ask.ask_reading,
+    ask.ask_relation,
+    ask.ask_relation,
+    ask.ask_count,
+    ask.ask_count,
+    ask.choose_shape,
+    ask.choose_colour,
+)
+CURRICULUM = ((0, _LOOKING), (900, _PLACING), (1800, _RELATING), (2700, _CHOOSING))
 """From which batch on what is asked of every picture.
 
 First the tasks as they are, each choice also as an open question; then mostly where things are;
-then mostly what lies beside what. Some kinds of question are asked in training only.
+then mostly what lies beside what; last mostly choices. Some questions are asked in training only.
 """
 SLOTS, SLOT_LENGTH = 2, 112
 """Room for questions behind each picture: a question lies whole in one slot of so many tokens."""
@@ -189,9 +205,9 @@ class PatchBatches(Dataset[tuple[torch.Tensor, PatchLabels]]):
 class PackedBatches(Dataset[PackedBatch]):
     """Numbered batches of pictures with many questions asked of each."""
 
-    def __init__(self, seed: int, size: int) -> None:
-        """Batches of ``size`` pictures."""
-        self.seed, self.size = seed, size
+    def __init__(self, seed: int, size: int, first: int = 0) -> None:
+        """Batches of ``size`` pictures, counted from batch ``first`` of the curriculum."""
+        self.seed, self.size, self.first = seed, size, first
         self._tokenizer = build_tokenizer(CONTEXT_LENGTH).backend_tokenizer
         before, after = TEMPLATE.split("<image>")
         self._start = [BOS, *self._encode(before), *[IMAGE] * IMAGE_TOKENS]
@@ -199,6 +215,7 @@ class PackedBatches(Dataset[PackedBatch]):
 
     def __getitem__(self, number: int) -> PackedBatch:
         """Draw one batch."""
+        number += self.first
         rng = np.random.default_rng([2, self.seed, number])
         scenes = [sample_scene(rng, "train") for _ in range(self.size)]
         pictures = np.stack([render(scene, rng) for scene in scenes])

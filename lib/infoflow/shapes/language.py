@@ -128,12 +128,21 @@ def standardise_projector(model: LlavaForConditionalGeneration, seed: int) -> No
 
 
 def train_language(
-    model: LlavaForConditionalGeneration, seed: int, steps: int, checkpoint: Path
+    model: LlavaForConditionalGeneration, seed: int, steps: tuple[int, int], folder: Path
 ) -> None:
-    """Train projector and decoder in place; resumes from ``checkpoint``."""
+    """Train projector and decoder in place, in two runs of falling learning rate.
+
+    Args:
+        model: The model; its vision tower is frozen.
+        seed: Seed of the projector and of the data.
+        steps: Steps of the first run and of the second, which goes on in the curriculum.
+        folder: Where the checkpoints ``language.pt`` and ``choosing.pt`` lie, to resume from.
+    """
     torch.manual_seed(seed)
     standardise_projector(model, seed)
     model.set_attn_implementation({"text_config": ATTENTION})
     answerer = Answerer(model)
-    fit(answerer, answerer.loss, PackedBatches(seed, BATCH), steps, checkpoint)
+    for name, first, length in (("language", 0, steps[0]), ("choosing", steps[0], steps[1])):
+        batches = PackedBatches(seed, BATCH, first)
+        fit(answerer, answerer.loss, batches, length, folder / f"{name}.pt")
     model.set_attn_implementation({"text_config": "sdpa"})

@@ -1,7 +1,8 @@
 """Train a zoo model from scratch: ``python -m infoflow.shapes.train --seed 0``.
 
-Two stages: the vision tower learns to say what each patch shows, then projector and decoder learn
-to answer on the frozen tower. An interrupted run goes on where it stopped.
+Three stages: the vision tower learns to say what each patch shows; projector and decoder learn to
+answer on the frozen tower; and, at a learning rate raised once more, to choose between options. An
+interrupted run goes on where it stopped.
 """
 
 import json
@@ -26,7 +27,7 @@ from infoflow.shapes.tower import rescale_tower, train_tower
 from infoflow.shapes.world import SIZE
 
 NAME = "tiny-llava-1.5"
-TOWER_STEPS, LANGUAGE_STEPS = 1600, 2700
+TOWER_STEPS, LANGUAGE_STEPS, CHOOSING_STEPS = 1600, 2700, 600
 
 
 def export(model: LlavaForConditionalGeneration, folder: Path, recipe: dict[str, object]) -> None:
@@ -56,6 +57,7 @@ def train(
     seed: Annotated[int, typer.Option(help="Seed of the initial weights and of the data.")] = 0,
     tower_steps: Annotated[int, typer.Option(help="Steps of the first stage.")] = TOWER_STEPS,
     language_steps: Annotated[int, typer.Option(help="Steps of the second.")] = LANGUAGE_STEPS,
+    choosing_steps: Annotated[int, typer.Option(help="Steps of the third.")] = CHOOSING_STEPS,
     tower: Annotated[
         Path | None, typer.Option(help="A trained tower (tower.pt of another seed) to share.")
     ] = None,
@@ -73,13 +75,14 @@ def train(
     model = new_llava(seed)
     train_tower(model.model.vision_tower, seed, tower_steps, folder / "tower.pt")
     rescale_tower(model.model.vision_tower, seed)
-    train_language(model, seed, language_steps, folder / "language.pt")
+    train_language(model, seed, (language_steps, choosing_steps), folder)
     recipe = {
         "name": NAME,
         "seed": seed,
         "shared_tower": str(tower) if tower else None,
         "tower_steps": tower_steps,
         "language_steps": language_steps,
+        "choosing_steps": choosing_steps,
         "image_tokens": IMAGE_TOKENS,
         "parameters": sum(p.numel() for p in model.parameters()),
     }
