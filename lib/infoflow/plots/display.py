@@ -104,7 +104,7 @@ class Table:
     def _heads(self) -> list[tuple[str, str]]:
         """Names of the columns, and the class that sets those of words to the left."""
         named = [(str(name), self.data[name]) for name in self.data.columns]
-        worded = [(n, "words" if c.map(type).eq(str).all() else "") for n, c in named]
+        worded = [(n, "words" if all(isinstance(v, str) for v in c) else "") for n, c in named]
         return [(str(self.data.index.name or ""), ""), *worded]
 
     def _rows(self) -> list[tuple[Any, ...]]:
