@@ -97,8 +97,9 @@ class Project:
         return ["make", target, *(f"{name}={value}" for name, value in settings.items())]
 
     def environment(self) -> dict[str, str]:
-        # a test runner's own setting of the store must not reach the project
-        kept = {name: value for name, value in os.environ.items() if "INFOFLOW" not in name}
+        # neither a test runner's own setting of the store nor an outer make must reach the project
+        own = ("INFOFLOW", "MAKE", "MFLAGS")
+        kept = {k: v for k, v in os.environ.items() if not any(name in k for name in own)}
         return kept | {"PYTHONPATH": str(self.root / "lib")}
 
     def make(self, target: str = "book", **variables: str) -> subprocess.CompletedProcess[str]:
