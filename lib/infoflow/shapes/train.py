@@ -66,7 +66,7 @@ def train(
         Path | None, typer.Option(help="Where the model goes; WORK/seedN/model by default.")
     ] = None,
 ) -> None:
-    """Train tiny-llava-1.5: about an hour on one CPU core."""
+    """Train tiny-llava-1.5: about two hours on one CPU core."""
     torch.set_num_threads(1)
     folder = work / f"seed{seed}"
     folder.mkdir(parents=True, exist_ok=True)
