@@ -3,8 +3,7 @@
 import torch
 from torch import Tensor
 
-from infoflow.errors import InfoflowError
-from infoflow.lvlm import LVLM, Prompt, require_context
+from infoflow.lvlm import LVLM, Prompt, require_context, require_token_ids
 from infoflow.probe import teacher_forced
 
 
@@ -24,13 +23,7 @@ def answer_ids(lvlm: LVLM, prompt: Prompt, answer: str | Tensor) -> Tensor:
     if ids.ndim == 1:
         ends = torch.isin(ids, torch.tensor(lvlm.eos_token_ids, device=ids.device))
         ids = ids[~ends.cummax(0).values] if len(ids) else ids
-    if ids.ndim != 1 or not len(ids):
-        raise InfoflowError(
-            f"the answer {answer!r} holds no token; give text or ids of shape (T,)."
-        )
-    vocabulary = lvlm.decoder.embed_tokens.num_embeddings
-    if ids.min() < 0 or ids.max() >= vocabulary:
-        raise InfoflowError(f"the answer {answer!r} has ids outside 0..{vocabulary - 1}.")
+    require_token_ids(lvlm, ids, f"the answer {answer!r}")
     require_context(lvlm, len(prompt) + len(ids) - 1, "the prompt with its answer")
     return ids
 

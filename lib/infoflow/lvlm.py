@@ -14,7 +14,7 @@ from infoflow.families.checkpoint import weights_digest
 from infoflow.loading import choose_device, choose_dtype, locate
 from infoflow.prompt import Prompt, Spans, find_spans, read_image
 
-__all__ = ["LVLM", "Prompt", "Spans", "load_lvlm", "require_context"]
+__all__ = ["LVLM", "Prompt", "Spans", "load_lvlm", "require_context", "require_token_ids"]
 
 
 class LVLM:
@@ -260,3 +260,21 @@ def require_context(lvlm: LVLM, length: int, what: str) -> None:
         raise InfoflowError(
             f"{what} takes {length} tokens; {lvlm.name} has a context of {lvlm.context_length}."
         )
+
+
+def require_token_ids(lvlm: LVLM, ids: Tensor, what: str) -> None:
+    """Raise unless ids are tokens of the model.
+
+    Args:
+        lvlm: The model.
+        ids: The ids, of any shape.
+        what: What they spell, to begin the error with.
+
+    Raises:
+        InfoflowError: The ids are no row of at least one, or lie outside the vocabulary.
+    """
+    if ids.ndim != 1 or not len(ids):
+        raise InfoflowError(f"{what} holds no token; give text or ids of shape (T,).")
+    vocabulary = lvlm.decoder.embed_tokens.num_embeddings
+    if ids.min() < 0 or ids.max() >= vocabulary:
+        raise InfoflowError(f"{what} has ids outside 0..{vocabulary - 1}.")

@@ -9,7 +9,7 @@ from torch.nn.functional import normalize
 
 from infoflow.errors import InfoflowError, unknown_name
 from infoflow.interventions.base import Effect, Intervention, Reading, require_whole
-from infoflow.lvlm import LVLM
+from infoflow.lvlm import LVLM, require_token_ids
 
 COUNTS = ("rows", "entries")
 METRICS = ("cosine", "euclidean", "manhattan")
@@ -84,13 +84,7 @@ class Simignore(Intervention):
             return reading.embeds[reading.spans.user]
         lvlm = reading.lvlm
         ids = lvlm.encode_answer(self.text) if isinstance(self.text, str) else self.text
-        if ids.ndim != 1 or not len(ids):
-            raise InfoflowError(
-                f"text = {self.text!r} holds no token; give text or ids of shape (M,)."
-            )
-        vocabulary = lvlm.decoder.embed_tokens.num_embeddings
-        if ids.min() < 0 or ids.max() >= vocabulary:
-            raise InfoflowError(f"text = {self.text!r} has ids outside 0..{vocabulary - 1}.")
+        require_token_ids(lvlm, ids, f"text = {self.text!r}")
         embeds: Tensor = lvlm.decoder.embed_tokens(ids.to(lvlm.device))
         return embeds
 
