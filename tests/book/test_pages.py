@@ -114,6 +114,10 @@ def test_no_traceback_or_widget_on_a_page(page: Path) -> None:
     assert parse(page).select('script[type^="application/vnd.jupyter"]') == []
 
 
+def test_no_folder_of_this_machine_on_a_page(page: Path) -> None:
+    assert str(Path(infoflow.__file__).parents[2]) not in page.read_text("utf-8")
+
+
 def test_front_page_leads_to_the_introduction(html: Path) -> None:
     refresh = parse(html / "index.html").select_one('meta[http-equiv="Refresh" i]')
     assert refresh is not None
