@@ -3,12 +3,14 @@
 PYTHON ?= python3
 CORES ?= all
 WORKERS ?= 2
+NOTEBOOKS ?= $(basename $(notdir $(wildcard notebooks/*.ipynb)))
+SECOND ?= zoo-training/seed1/model
 BIN := .venv/bin
 INSTALLED := .venv/installed
 TORCH := 2.13.0
 
 .DEFAULT_GOAL := help
-.PHONY: help book stale test lab zoo benchmarks lock clean
+.PHONY: help book stale test notebooks lab zoo seeds benchmarks lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z]+):.*## (.*)/make \1\t\2/' | expand -t 18
@@ -37,14 +39,22 @@ test: $(INSTALLED) ## ruff, mypy, pytest, and nbval against an empty result stor
 		$(BIN)/pytest notebooks --nbval --nbval-current-env --nbval-cell-timeout 300 \
 		-n $(WORKERS) --dist loadfile
 
+notebooks: $(INSTALLED) ## run the committed notebooks anew, keep their outputs; NOTEBOOKS="a b" WORKERS=2
+	@printf '%s\n' $(NOTEBOOKS) | OMP_NUM_THREADS=1 xargs -P $(WORKERS) -I NAME \
+		$(BIN)/python -m infoflow.cli refresh notebooks/NAME.ipynb \
+		--error-page _build/failed/notebooks/NAME.html
+
 lab: $(INSTALLED) ## open the notebooks in JupyterLab
 	$(BIN)/jupyter lab --LabApp.default_url=/lab/tree/notebooks
 
 zoo: $(INSTALLED) ## train the zoo's model from scratch, or go on where it was stopped; SEED=0
 	$(BIN)/python -m infoflow.shapes.train $(if $(SEED),--seed $(SEED))
 
-benchmarks: $(INSTALLED) ## measure the fast paths against the usual ways
-	$(BIN)/python -m benchmarks
+seeds: $(INSTALLED) ## measure how far scores and cliffs move with the training's seed; SECOND=folder
+	$(BIN)/python -m infoflow.shapes.seeds $(SECOND)
+
+benchmarks: $(INSTALLED) ## measure the fast paths against the usual ways; SIZE=quick OUTPUT=file
+	$(BIN)/python -m benchmarks $(if $(SIZE),--size $(SIZE)) $(if $(OUTPUT),--output $(OUTPUT))
 
 lock: ## pin the newest versions that pyproject.toml allows in requirements.lock and environment.yml
 	rm -rf _build/lock && $(PYTHON) -m venv _build/lock

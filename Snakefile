@@ -78,10 +78,15 @@ def rooms(wildcards):
 
 
 def weights(wildcards):
-    """A model's own files: its folder in the zoo, or the checkpoint the user named."""
+    """A model's own files: its folder in the zoo, or the checkpoint the user named.
+
+    A page that sets all models of the zoo side by side rests on theirs as well.
+    """
     if model_of(wildcards) == NO_MODEL:
         return []
-    return files(config.get("checkpoint", f"lib/infoflow/zoo/{model_of(wildcards)}"))
+    own = files(config.get("checkpoint", f"lib/infoflow/zoo/{model_of(wildcards)}"))
+    shows_zoo = config["notebooks"][notebook_of(wildcards)].get("zoo", False)
+    return sorted({*own, *(files("lib/infoflow/zoo") if shows_zoo else [])})
 
 
 def arguments(wildcards):
@@ -103,7 +108,9 @@ def pages(wildcards):
     runs = {f"book/runs/{run}.ipynb" for run in RUNS}
     prose = [path for path in files("book") if path not in runs]
     library = files("lib/infoflow", "*.py") + files("lib/infoflow/zoo", "card.json")
-    return [*prose, *library, *map(str, Path().glob("*.md")), "_config.yml", "_toc.yml"]
+    measured = files("benchmarks/results")
+    texts = [*map(str, Path().glob("*.md")), "_config.yml", "_toc.yml"]
+    return [*prose, *library, *measured, *texts]
 
 
 wildcard_constraints:

@@ -19,7 +19,8 @@ Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 
 def image_positions(prompt: Prompt) -> Tensor:
     """List the positions of the image tokens: shape (N,)."""
-    return torch.arange(prompt.spans.image.start, prompt.spans.image.stop)
+    image = prompt.spans.image
+    return torch.arange(image.start, image.stop, device=prompt.input_ids.device)
 
 
 def eager_attentions(lvlm: LVLM, embeds: Tensor) -> list[Tensor]:
@@ -77,7 +78,7 @@ def dropped_unshared(
 ) -> tuple[Tensor, Tensor]:
     """Decode with the positions taken out before layer ``cut``: tokens (T,) and logits (T, V)."""
     cache = DynamicCache(config=lvlm.decoder.config)
-    present = torch.ones(len(prompt), dtype=torch.bool)
+    present = torch.ones(len(prompt), dtype=torch.bool, device=lvlm.device)
     present[dropped] = False
     kept = present.nonzero()[:, 0]
 
@@ -114,7 +115,7 @@ def _decode(
 def _cached_step(lvlm: LVLM, cache: DynamicCache, embeds: Tensor, position: int) -> Tensor:
     hidden = lvlm.decoder(
         inputs_embeds=embeds,
-        position_ids=torch.arange(position, position + embeds.shape[1])[None],
+        position_ids=torch.arange(position, position + embeds.shape[1], device=lvlm.device)[None],
         past_key_values=cache,
         use_cache=True,
     ).last_hidden_state
@@ -124,7 +125,7 @@ def _cached_step(lvlm: LVLM, cache: DynamicCache, embeds: Tensor, position: int)
 
 def _masks(length: int, dropped: Tensor) -> tuple[Tensor, Tensor]:
     """Build the causal mask and the one that hides positions, each (1, 1, S, S), True = visible."""
-    causal = torch.ones(length, length, dtype=torch.bool).tril()
+    causal = torch.ones(length, length, dtype=torch.bool, device=dropped.device).tril()
     hiding = causal.clone()
     hiding[:, dropped] = False
     hiding.fill_diagonal_(True)  # a row that sees nothing has no softmax

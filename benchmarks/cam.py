@@ -1,52 +1,59 @@
 """LLaVA-CAM of all layers at once, against a pass for each layer; and what checkpointing saves."""
 
-import argparse
-from collections.abc import Callable
+from collections.abc import Iterator
 from functools import partial
-from types import SimpleNamespace
-from typing import Any
 
 import torch
 from torch import Tensor
-from transformers.utils import logging
 
-from benchmarks.gauges import cpu_seconds, peak_megabytes
-from benchmarks.model import SIZES, random_lvlm
-from infoflow.cam import llava_cam
+from benchmarks.arithmetic import Ways, saved_share
+from benchmarks.gauges import peak_megabytes, seconds
+from benchmarks.model import Size
+from benchmarks.table import Line
+from infoflow.cam import CAM, llava_cam
 from infoflow.gradients import OUTPUT
 from infoflow.lvlm import LVLM, Prompt
 
 N_PICTURES = 4
+SHARE_OF_LAYERS = 0.8
+"""What must be reached of L, the gain of one backward pass over one a layer."""
+CHECKPOINTED_PEAK = 0.3
+"""What of the memory a checkpointed pass may take at most."""
+
 _SITE = "post_attention_layernorm"
 _ANSWER = torch.tensor([7])
 
 
-def main() -> None:
-    """Measure at the size asked for and print one table."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.cam", description=__doc__)
-    parser.add_argument("--size", choices=SIZES, default="quick", help="default: quick")
-    size = parser.parse_args().size
-    torch.set_num_threads(1)
-    logging.set_verbosity_error()
-    lvlm, prompt = _model(size)
-    print(
-        f"{size}: maps of {lvlm.n_layers} layers and {N_PICTURES} noisy pictures, "
-        f"{len(prompt)} tokens; float32, one thread, CPU seconds"
+def cam_lines(size: Size, lvlm: LVLM, prompt: Prompt) -> Iterator[Line]:
+    """Measure the maps of all layers, for some noisy pictures."""
+    ways = Ways(lvlm.n_layers, prompt.spans)
+    one_by_one = partial(_maps, micro_batch=1)
+    recomputing = partial(_maps, micro_batch=1, checkpointed=True)
+    together = seconds(lambda: one_by_one(lvlm, prompt), lvlm.device, runs=2)
+    recomputed = seconds(lambda: recomputing(lvlm, prompt), lvlm.device)
+    gradients = ways.gradients(N_PICTURES)
+    loop = gradients.times(lvlm.n_layers)
+    yield Line(
+        "CAM of all layers, against a pass a layer",
+        *("s", _loop_seconds(lvlm, prompt), together),
+        *(loop.tokens / gradients.tokens, SHARE_OF_LAYERS * lvlm.n_layers),
+        f"{N_PICTURES} noisy pictures; passes of two layers and one picture, multiplied up",
+        (loop.h200_seconds(size), gradients.h200_seconds(size)),
     )
-    cams = partial(_cams, lvlm, prompt)
-    cams(micro_batch=1)
-    together = cpu_seconds(lambda: cams(micro_batch=1))
-    recomputed = cpu_seconds(lambda: cams(micro_batch=1, checkpointed=True))
-    loop = _loop_seconds(lvlm, prompt)
-    plain = peak_megabytes(_plain_task, size)
-    bounded = peak_megabytes(_checkpointed_task, size)
-    print(f"a pass for each layer and picture  {loop:8.2f} s (from two layers)")
-    print(
-        f"all layers at once                 {together:8.2f} s, {loop / together:.1f} times faster"
+    again = ways.gradients(N_PICTURES, recomputed=True)
+    yield Line(
+        "CAM checkpointed, against plain",
+        *("s", together, recomputed, gradients.tokens / again.tokens),
+        h200=(gradients.h200_seconds(size), again.h200_seconds(size)),
     )
-    print(f"all layers, checkpointed           {recomputed:8.2f} s")
-    print(f"peak memory of one batch           {plain:8.0f} MB")
-    print(f"the same, checkpointed             {bounded:8.0f} MB, {bounded / plain:.2f} of it")
+    yield Line(
+        "CAM checkpointed, against plain, peak memory",
+        "MB",
+        peak_megabytes(_in_one_batch, size, lvlm, prompt),
+        peak_megabytes(_checkpointed, size, lvlm, prompt),
+        *(1 / saved_share(size), 1 / CHECKPOINTED_PEAK),
+        f"{N_PICTURES} noisy pictures in one batch",
+    )
 
 
 def layer_gradients(
@@ -86,37 +93,28 @@ def layer_gradients(
 
 def _loop_seconds(lvlm: LVLM, prompt: Prompt) -> float:
     """Time a pass for each layer and picture; two layers are timed, and multiplied up."""
+    ids = _ANSWER.to(lvlm.device)
 
     def task() -> None:
-        for layer in (0, lvlm.n_layers // 2):
-            layer_gradients(lvlm, prompt.inputs_embeds, _ANSWER, _SITE, layer)
+        with torch.enable_grad():
+            for layer in (0, lvlm.n_layers // 2):
+                layer_gradients(lvlm, prompt.inputs_embeds, ids, _SITE, layer)
 
-    return cpu_seconds(task) / 2 * lvlm.n_layers * N_PICTURES
-
-
-def _cams(lvlm: LVLM, prompt: Prompt, **options: Any) -> None:
-    llava_cam(lvlm, prompt, _ANSWER, _SITE, n_samples=N_PICTURES, **options)
+    return seconds(task, lvlm.device) / 2 * lvlm.n_layers * N_PICTURES
 
 
-def _plain_task(size: str) -> Callable[[], object]:
-    return _batch(size, checkpointed=False)
+def _maps(lvlm: LVLM, prompt: Prompt, micro_batch: int, checkpointed: bool = False) -> CAM:
+    return llava_cam(
+        *(lvlm, prompt, _ANSWER, _SITE),
+        n_samples=N_PICTURES,
+        micro_batch=micro_batch,
+        checkpointed=checkpointed,
+    )
 
 
-def _checkpointed_task(size: str) -> Callable[[], object]:
-    return _batch(size, checkpointed=True)
+def _in_one_batch(lvlm: LVLM, prompt: Prompt) -> None:
+    _maps(lvlm, prompt, N_PICTURES)
 
 
-def _batch(size: str, checkpointed: bool) -> Callable[[], object]:
-    torch.set_num_threads(1)
-    lvlm, prompt = _model(size)
-    return partial(_cams, lvlm, prompt, micro_batch=N_PICTURES, checkpointed=checkpointed)
-
-
-def _model(size: str) -> tuple[LVLM, Prompt]:
-    lvlm, prompt = random_lvlm(SIZES[size])
-    lvlm.family.image_processor = SimpleNamespace(image_std=[0.27, 0.26, 0.28])
-    return lvlm, prompt
-
-
-if __name__ == "__main__":
-    main()
+def _checkpointed(lvlm: LVLM, prompt: Prompt) -> None:
+    _maps(lvlm, prompt, N_PICTURES, checkpointed=True)

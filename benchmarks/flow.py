@@ -1,46 +1,44 @@
-"""The attention flow against eager attention: time, and memory in processes of their own."""
+"""The attention flow against eager attention: time and memory."""
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from functools import partial
 
-import torch
-
 from benchmarks import baselines
-from benchmarks.gauges import cpu_seconds, peak_megabytes
-from benchmarks.model import SIZES, random_lvlm
-from benchmarks.table import print_row
+from benchmarks.arithmetic import Ways
+from benchmarks.gauges import peak_megabytes, seconds
+from benchmarks.model import Size
+from benchmarks.table import Line
 from infoflow.flow import attention_flow
 from infoflow.lvlm import LVLM, Prompt
 
 
-def print_flow(lvlm: LVLM, prompt: Prompt, size: str) -> None:
-    """Measure the flow and eager attention on the prompt of a size."""
-    eager = partial(baselines.eager_attentions, lvlm, prompt.inputs_embeds)
-    flow = partial(attention_flow, lvlm, prompt)
-    print_row("flow / eager output_attentions", cpu_seconds(eager, 3), cpu_seconds(flow, 3), "> 1")
-    rows = 4 * lvlm.n_layers * lvlm.n_heads * len(prompt) / 2**20
-    print(
-        f"  peak memory: eager {peak_megabytes(_eager_task, size):.0f} MB (its attention maps "
-        f"alone: {rows * len(prompt):.0f}), flow {peak_megabytes(_flow_task, size):.0f} MB "
-        f"(its rows: {rows:.1f})"
+def flow_lines(size: Size, lvlm: LVLM, prompt: Prompt) -> Iterator[Line]:
+    """Measure the flow and eager attention."""
+    eager = seconds(partial(_eager, lvlm, prompt), lvlm.device, runs=3)
+    flow = seconds(partial(attention_flow, lvlm, prompt), lvlm.device, runs=3)
+    one_pass = Ways(lvlm.n_layers, prompt.spans).one_pass().h200_seconds(size)
+    yield Line(
+        "flow, against eager output_attentions",
+        *("s", eager, flow, 1.0),
+        h200=(one_pass, one_pass),
+    )
+    yield Line(
+        "flow, against eager, peak memory",
+        "MB",
+        peak_megabytes(_eager, size, lvlm, prompt),
+        peak_megabytes(attention_flow, size, lvlm, prompt),
+        remark=_kept(lvlm, prompt),
     )
 
 
-def _eager_task(size: str) -> Callable[[], object]:
-    lvlm, prompt = _alone(size)
-    return partial(baselines.eager_attentions, lvlm, prompt.inputs_embeds)
+def _eager(lvlm: LVLM, prompt: Prompt) -> None:
+    baselines.eager_attentions(lvlm, prompt.inputs_embeds)
 
 
-def _flow_task(size: str) -> Callable[[], object]:
-    lvlm, prompt = _alone(size)
-    attention_flow(lvlm, prompt)  # the check that runs once a model
-    return partial(attention_flow, lvlm, prompt)
-
-
-def _alone(size: str) -> tuple[LVLM, Prompt]:
-    """Build the model in a process of its own, and warm it up."""
-    torch.set_num_threads(1)
-    torch.set_grad_enabled(False)
-    lvlm, prompt = random_lvlm(SIZES[size])
-    baselines.last_logits(lvlm, prompt.inputs_embeds)
-    return lvlm, prompt
+def _kept(lvlm: LVLM, prompt: Prompt) -> str:
+    """Say what each of the two must at least hold in the end."""
+    row = lvlm.n_layers * lvlm.n_heads * len(prompt) / 2**20
+    return (
+        f"all maps take {row * len(prompt) * lvlm.dtype.itemsize:.0f} MB, "
+        f"the rows that are used {4 * row:.1f} MB"
+    )

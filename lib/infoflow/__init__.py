@@ -9,7 +9,7 @@ from infoflow.interventions import EAH, FastV, Simignore, Truncate, intervene
 from infoflow.lvlm import LVLM, Prompt, load_lvlm
 from infoflow.store import Store
 from infoflow.tasks import Sample, Task, load_task
-from infoflow.truncation import TruncationSweep, truncation_sweep
+from infoflow.truncation import TruncationSweep, truncated_log_probs, truncation_sweep
 
 __all__ = [
     "CAM",
@@ -34,5 +34,6 @@ __all__ = [
     "llava_cam",
     "load_lvlm",
     "load_task",
+    "truncated_log_probs",
     "truncation_sweep",
 ]

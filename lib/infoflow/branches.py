@@ -133,9 +133,9 @@ class Branches(Observer):
     """Runs, beside the intact prompt, one branch for each cut.
 
     The branch of cut ``c`` starts before layer ``c`` with the U positions it keeps: all text after
-    the prefix and, of the image, the K tokens that the last prompt token attends to most in layer
-    ``c - 1``, heads averaged (paper, Eq. 10-11). Tokens stay at their original positions. From
-    layer ``c`` on every layer is called a second time, on all branches begun so far.
+    the prefix and, of the image, the K tokens that rank highest. Tokens stay at their original
+    positions. From layer ``c`` on every layer is called a second time, on all branches begun so
+    far.
 
     Attributes:
         hidden: The branches begun so far, shape (b, U, D), in order of their cuts.
@@ -148,6 +148,7 @@ class Branches(Observer):
         spans: Spans,
         embeds: Tensor,
         keep: int,
+        ranking: Tensor | None,
         n_prefix: int,
         n_branches: int,
         room: int,
@@ -157,8 +158,11 @@ class Branches(Observer):
         Args:
             cuts: The truncated branches' cuts, ascending, each below the number of layers.
             spans: The prompt's token groups.
-            embeds: The prompt, shape (1, S, D).
-            keep: K, how many image tokens a branch keeps; with K > 0 cuts start at 1.
+            embeds: The prompt and, perhaps, an answer that is read in after it: shape (1, S, D).
+            keep: K, how many image tokens a branch keeps.
+            ranking: Each branch's scores of the image tokens, shape (b, N). None for the attention
+                that the last prompt token pays them in layer ``c - 1``, heads averaged (paper,
+                Eq. 10-11); with K > 0 cuts then start at 1.
             n_prefix: How many leading tokens, at most those before the image, are the same in a
                 branch as in the intact prompt.
             n_branches: B, how many branches will be decoded, untruncated ones included.
@@ -167,8 +171,10 @@ class Branches(Observer):
         self._cuts, self._image, self._keep = set(cuts), spans.image, keep
         self._n_branches, self._room = n_branches, room
         self._n_prefix = n_prefix
-        device = embeds.device
-        text = [*range(n_prefix, spans.image.start), *range(spans.user.start, spans.user.stop)]
+        self._ranking = ranking
+        device, n_tokens = embeds.device, embeds.shape[1]
+        self._n_rows = n_tokens - spans.user.stop + 1  # from the last prompt token on
+        text = [*range(n_prefix, spans.image.start), *range(spans.user.start, n_tokens)]
         self._text = torch.tensor(text, device=device)
         self._n_own = keep + len(text)
         visible = torch.ones(self._n_own, self._n_prefix + self._n_own, dtype=torch.bool)
@@ -205,14 +211,19 @@ class Branches(Observer):
             self._answer = self._attend_intact
         if self._room:
             self.caches.append(self._cache())
-        if self._keep:
+        if self._ranks_by_attention:
             self._row_before = self._row
+
+    @property
+    def _ranks_by_attention(self) -> bool:
+        return self._keep > 0 and self._ranking is None
 
     def _begin(self, hidden: Tensor) -> None:
         """Start a branch from a layer's intact input, shape (1, S, D)."""
         positions = self._text
         if self._keep:
-            best = self._row_before[self._image].topk(self._keep).indices + self._image.start
+            row = self._row_before if self._ranking is None else self._ranking[len(self.hidden)]
+            best = row.topk(self._keep).indices + self._image.start
             positions = torch.cat([best, positions]).sort().values
         self._positions = torch.cat([self._positions, positions[None]])
         self.hidden = torch.cat([self.hidden, hidden[:, positions]])
@@ -237,8 +248,8 @@ class Branches(Observer):
         call = intervened(call)
         self._intact, self._hidden = (call.key, call.value), call.hidden
         self._own = call.key[:0, :, : self._n_own], call.value[:0, :, : self._n_own]
-        if self._keep:
-            self._row = attention_rows(call, 1)[:, 0].mean(0)
+        if self._ranks_by_attention:
+            self._row = attention_rows(call, self._n_rows)[:, 0].mean(0)[self._image]
         return ordinary_attention(call)
 
     def _attend_truncated(self, call: Attention) -> Tensor:

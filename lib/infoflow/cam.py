@@ -21,6 +21,7 @@ from infoflow.maps import (
     normalise_maps,
     thresholded,
 )
+from infoflow.probe import modifier_of
 
 MAX_NEW_TOKENS = 32
 """How long an answer the model gives itself if none is given."""
@@ -105,7 +106,8 @@ def llava_cam(
         sigma: Standard deviation of the noise, pixels being in [0, 1]; 0 for no noise, whatever
             ``n_samples`` is.
         seed: Seed of the noise. The first n of more pictures are those of n pictures.
-        micro_batch: How many pictures to run at once; a matter of speed and memory alone.
+        micro_batch: How many pictures to run at once; a matter of speed and memory alone. Under
+            an intervention it is one.
         checkpointed: Recompute layers in the backward pass: the same maps in less memory.
 
     Raises:
@@ -187,9 +189,16 @@ def _mean_maps(
             total[layer] += activation_map(feature, gradient, weighting).sum(0).to(total)
 
     n_pictures = 0
-    while batch := list(islice(pictures, micro_batch)):
-        visit_gradients(lvlm, torch.cat(batch), ids, prompt.spans.image, sites, add, checkpointed)
-        n_pictures += len(batch)
+
+    def batches() -> Iterator[Tensor]:
+        nonlocal n_pictures
+        # an intervention chooses its tokens for one prompt at a time
+        size = micro_batch if modifier_of(lvlm) is None else 1
+        while batch := list(islice(pictures, size)):
+            n_pictures += len(batch)
+            yield torch.cat(batch)
+
+    visit_gradients(lvlm, batches(), ids, prompt.spans.image, sites, add, checkpointed)
     return {key: total / n_pictures for key, total in totals.items()}
 
 

@@ -66,6 +66,20 @@ def run(
     typer.echo(run_notebook(notebook, target, values, error_page=error_page, title=title))
 
 
+@app.command()
+def refresh(
+    notebook: Annotated[Path, typer.Argument(help="A notebook with a parameters cell.")],
+    error_page: Annotated[
+        Path | None,
+        typer.Option(help="Where a failed run's page goes; beside NOTEBOOK if not said."),
+    ] = None,
+) -> None:
+    """Run NOTEBOOK with its defaults on an empty result store; keep the outputs in it."""
+    from infoflow.runner import refresh_notebook
+
+    typer.echo(refresh_notebook(notebook, error_page=error_page))
+
+
 def _from_file(path: Path | None) -> dict[str, Any]:
     if path is None:
         return {}

@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor
+from transformers import Cache
 
 from infoflow.lvlm import LVLM, Prompt, require_context, require_token_ids
 from infoflow.probe import teacher_forced
@@ -28,7 +29,7 @@ def answer_ids(lvlm: LVLM, prompt: Prompt, answer: str | Tensor) -> Tensor:
     return ids
 
 
-def predicting_states(lvlm: LVLM, embeds: Tensor, ids: Tensor) -> Tensor:
+def predicting_states(lvlm: LVLM, embeds: Tensor, ids: Tensor, read: Cache | None = None) -> Tensor:
     """Run prompts with one answer, and return the hidden states that predict its tokens.
 
     Answer token t is predicted one position before its own; the last one is never read in.
@@ -37,6 +38,7 @@ def predicting_states(lvlm: LVLM, embeds: Tensor, ids: Tensor) -> Tensor:
         lvlm: The model.
         embeds: B prompts of one length, shape (B, S, D).
         ids: The answer, shape (T,).
+        read: Keys and values of what comes before the prompts, if something does; it is used up.
 
     Returns:
         Normed hidden states, ready for the language head: shape (B, T, D).
@@ -44,6 +46,8 @@ def predicting_states(lvlm: LVLM, embeds: Tensor, ids: Tensor) -> Tensor:
     said = lvlm.decoder.embed_tokens(ids[:-1]).expand(len(embeds), -1, -1)
     with teacher_forced(lvlm, embeds.shape[1]):
         hidden: Tensor = lvlm.decoder(
-            inputs_embeds=torch.cat([embeds, said], dim=1), use_cache=False
+            inputs_embeds=torch.cat([embeds, said], dim=1),
+            past_key_values=read,
+            use_cache=read is not None,
         ).last_hidden_state
     return hidden[:, -len(ids) :]

@@ -2,19 +2,23 @@
 
 One forward and one backward pass serve every layer and site: each feature is handed on with its
 gradient at the moment the backward pass reaches it, so gradients of two layers never coexist.
+Tokens before the image never see it, so many pictures share one pass over them.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from copy import deepcopy
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
+from transformers import DynamicCache
 
 from infoflow.errors import InfoflowError
 from infoflow.forcing import predicting_states
 from infoflow.lvlm import LVLM
+from infoflow.probe import modifier_of
 
 PROJECTOR = "projector"
 OUTPUT = "output"
@@ -39,7 +43,7 @@ def reaches_answer(lvlm: LVLM, site: str, layer: int) -> bool:
 
 def visit_gradients(
     lvlm: LVLM,
-    embeds: Tensor,
+    batches: Iterable[Tensor],
     ids: Tensor,
     image: slice,
     sites: Sequence[str],
@@ -53,33 +57,57 @@ def visit_gradients(
 
     Args:
         lvlm: The model; its parameters get no gradient.
-        embeds: B prompts of one length, shape (B, S, D).
+        batches: Prompts that differ in their pictures alone, shapes (B, S, D).
         ids: The answer, shape (T,).
         image: Where the image tokens lie.
         sites: Some of ``SITES``; a site of a layer that does not reach the answer is left out.
-        consumer: Called once for each layer and site, from the last layer to the first.
+        consumer: Called once a batch for each layer and site, from the last layer to the first.
         checkpointed: Recompute each layer during the backward pass instead of keeping its
             activations: less memory, about a third more time, the same gradients.
 
     Raises:
         InfoflowError: The decoder has no such site, or cannot recompute its layers.
     """
+    # what recomputes layers, or changes them, must be given the whole prompt
+    alone = checkpointed or modifier_of(lvlm) is not None
+    n_shared = 0 if alone else image.start
+    place = slice(image.start - n_shared, image.stop - n_shared)
 
     def watch(site: str, layer: int, feature: Tensor) -> None:
-        at_image = feature.detach()[:, image]
+        at_image = feature.detach()[:, place]
         feature.register_hook(  # type: ignore[no-untyped-call]
-            lambda gradient: consumer(site, layer, at_image, gradient[:, image])
+            lambda gradient: consumer(site, layer, at_image, gradient[:, place])
         )
 
-    recomputing = _checkpointing(lvlm) if checkpointed else nullcontext()
-    with torch.enable_grad(), recomputing, _hooked(lvlm, sites, watch):
-        leaf = embeds.detach().requires_grad_()
-        if PROJECTOR in sites:
-            watch(PROJECTOR, 0, leaf)
-        states = predicting_states(lvlm, leaf, ids)
-        # the head's rows of the answer alone: logits of the whole vocabulary are not needed
-        head: Tensor = lvlm.lm_head.get_parameter("weight")
-        torch.autograd.grad((states * head[ids]).sum(), leaf)
+    shared = None
+    for embeds in batches:
+        if n_shared and shared is None:
+            shared = _read_in(lvlm, embeds[:1, :n_shared])
+        recomputing = _checkpointing(lvlm) if checkpointed else nullcontext()
+        read = None if shared is None else _repeated(shared, len(embeds))
+        with torch.enable_grad(), recomputing, _hooked(lvlm, sites, watch):
+            leaf = embeds[:, n_shared:].detach().requires_grad_()
+            if PROJECTOR in sites:
+                watch(PROJECTOR, 0, leaf)
+            states = predicting_states(lvlm, leaf, ids, read)
+            # the head's rows of the answer alone: logits of the whole vocabulary are not needed
+            head: Tensor = lvlm.lm_head.get_parameter("weight")
+            torch.autograd.grad((states * head[ids]).sum(), leaf)
+
+
+def _read_in(lvlm: LVLM, embeds: Tensor) -> DynamicCache:
+    """Keys and values of the tokens (1, P, D) that a sequence begins with."""
+    cache = DynamicCache(config=lvlm.decoder.config)
+    with torch.no_grad():
+        lvlm.decoder(inputs_embeds=embeds, past_key_values=cache, use_cache=True)
+    return cache
+
+
+def _repeated(cache: DynamicCache, n: int) -> DynamicCache:
+    """A copy of a cache for n sequences that begin alike."""
+    copy = deepcopy(cache)
+    copy.batch_repeat_interleave(n)
+    return copy
 
 
 @contextmanager

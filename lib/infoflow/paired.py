@@ -83,9 +83,25 @@ def mcnemar(before: npt.ArrayLike, after: npt.ArrayLike) -> McNemar:
         raise InfoflowError("McNemar's test takes scores that are 0 or 1; others were given.")
     lost = int(((first == 1) & (second == 0)).sum())
     gained = int(((first == 0) & (second == 1)).sum())
+    return mcnemar_of_counts(lost, gained, len(first))
+
+
+def mcnemar_of_counts(lost: int, gained: int, n_items: int) -> McNemar:
+    """Test published counts, where the answers themselves are not at hand.
+
+    Args:
+        lost: Items that were right and became wrong.
+        gained: Items that were wrong and became right.
+        n_items: All items.
+
+    Raises:
+        InfoflowError: A count is negative, or more items changed than there are.
+    """
     changed = lost + gained
+    if min(lost, gained) < 0 or not 0 < n_items >= changed:
+        raise InfoflowError(f"{lost} lost and {gained} gained of {n_items} items cannot be.")
     p_value = float(binomtest(gained, changed).pvalue) if changed else 1.0
-    return McNemar(lost, gained, len(first), p_value)
+    return McNemar(lost, gained, n_items, p_value)
 
 
 def equivalence(

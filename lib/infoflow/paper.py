@@ -18,8 +18,10 @@ def paper_values(start: Path | str | None = None) -> dict[str, Any]:
             folder, then from this library's own source.
 
     Returns:
-        The file's content: ``sources``, ``table1``, ``cliffs``, ``no_image`` and
-        ``attention_claims``.
+        The file's content: ``sources``, ``table1``, ``cliffs``, ``no_image``,
+        ``attention_claims``, the sister papers' values under ``simignore`` and ``eah``, and what
+        the audit goes by: ``n_items``, ``released_code`` and ``claims``; ``truncation_diagram``
+        and ``topk``, of Figure 6 and appendix A.2.
 
     Raises:
         InfoflowError: The file is not there or is no YAML.

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from infoflow.errors import InfoflowError
 from infoflow.forcing import answer_ids, predicting_states
 from infoflow.lvlm import LVLM, Prompt
+from infoflow.probe import modifier_of
 
 _BLUR = 0.1  # of the picture's longer side
 _BATCH = 8
@@ -187,9 +188,11 @@ def _curve(
         lvlm.prompt(Image.fromarray(pixels), prompt.question)
         for pixels in replace_hottest(*ends, over_picture, n_steps, seed)
     ]
+    # an intervention chooses its tokens for one prompt at a time
+    size = _BATCH if modifier_of(lvlm) is None else 1
     scores = [
-        answer_probabilities(lvlm, changed[start : start + _BATCH], answer)
-        for start in range(0, len(changed), _BATCH)
+        answer_probabilities(lvlm, changed[start : start + size], answer)
+        for start in range(0, len(changed), size)
     ]
     fractions = np.linspace(0, 1, n_steps + 1)
     return PerturbationCurve(fractions, torch.cat(scores).double().numpy())

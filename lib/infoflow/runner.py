@@ -10,7 +10,7 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import nbformat
 import papermill
@@ -61,11 +61,66 @@ def run_notebook(
     notebook, target = Path(notebook).resolve(), Path(target).resolve()
     page = Path(error_page) if error_page else target.with_suffix(".failed.html")
     values = full_set(notebook, parameters or {})
+    result = _whole_run(notebook, values, page, title or notebook.stem, _OwnInterpreter)
+    _put_in_place(target, _without_traces(result), page)
+    return target
+
+
+def refresh_notebook(notebook: Path | str, *, error_page: Path | str | None = None) -> Path:
+    """Run a notebook with its defaults on an empty result store, and keep the outputs in it.
+
+    Cells, their ids and their metadata stay as they are. What is new are the outputs, without what
+    was said on stderr, and the numbers of the cells.
+
+    Args:
+        notebook: The notebook; it stays untouched if the run fails.
+        error_page: Where an HTML page of a run that failed goes; by default beside the notebook,
+            with ``.failed.html`` for its suffix.
+
+    Returns:
+        The notebook.
+
+    Raises:
+        InfoflowError: The file is no notebook, or has no cell tagged ``parameters``.
+        NotebookError: The run failed; the error names the cell.
+    """
+    notebook = Path(notebook).resolve()
+    page = Path(error_page) if error_page else notebook.with_suffix(".failed.html")
+    full_set(notebook, {})  # a notebook that could not be given parameters is refused
+    with tempfile.TemporaryDirectory(prefix="infoflow-results-") as store:
+
+        class OnEmptyStore(_OwnInterpreter):
+            environment: ClassVar = _OwnInterpreter.environment | {"INFOFLOW_RESULTS": store}
+
+        result = _whole_run(notebook, {}, page, notebook.stem, OnEmptyStore)
+    _put_in_place(notebook, _with_outputs_of(result, read_notebook(notebook)), page)
+    return notebook
+
+
+class _OwnInterpreter(AsyncKernelManager):
+    """Starts the interpreter that runs this very code, whatever kernels are registered."""
+
+    # no progress bars: they would end up on the page, different in every run
+    environment: ClassVar = {"INFOFLOW_QUIET": "1"}
+
+    @property
+    def kernel_spec(self) -> KernelSpec:
+        return KernelSpec(**get_kernel_dict(["--log-level=ERROR"]), env=self.environment)
+
+
+def _whole_run(
+    notebook: Path,
+    values: Mapping[str, Any],
+    page: Path,
+    title: str,
+    kernel: type[_OwnInterpreter],
+) -> NotebookNode:
+    """Run a notebook to its end, or raise and leave a page that shows how far it came."""
     with tempfile.TemporaryDirectory(prefix="infoflow-") as folder:
         # papermill saves after each cell: elsewhere, so that no half result is seen at the target
         work = Path(folder) / "run.ipynb"
         try:
-            _execute(notebook, work, values, title or notebook.stem)
+            _execute(notebook, work, values, title, kernel)
             _refuse_unfinished(read_notebook(work))
         except (Exception, KeyboardInterrupt) as error:
             told = _failure(notebook, work, error)
@@ -73,23 +128,22 @@ def run_notebook(
             if isinstance(error, KeyboardInterrupt):
                 raise
             raise NotebookError(f"{told} The page with the error: {page}") from error
-        result = nbformat.writes(_without_traces(read_notebook(work))) + "\n"
+        return read_notebook(work)
+
+
+def _put_in_place(target: Path, result: NotebookNode, page: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
-    atomic_write(target, result.encode())
+    atomic_write(target, (nbformat.writes(result) + "\n").encode())
     page.unlink(missing_ok=True)
-    return target
 
 
-class _OwnInterpreter(AsyncKernelManager):
-    """Starts the interpreter that runs this very code, whatever kernels are registered."""
-
-    @property
-    def kernel_spec(self) -> KernelSpec:
-        # no progress bars: they would end up on the page, different in every run
-        return KernelSpec(**get_kernel_dict(["--log-level=ERROR"]), env={"INFOFLOW_QUIET": "1"})
-
-
-def _execute(notebook: Path, work: Path, values: Mapping[str, Any], title: str) -> None:
+def _execute(
+    notebook: Path,
+    work: Path,
+    values: Mapping[str, Any],
+    title: str,
+    kernel: type[_OwnInterpreter],
+) -> None:
     source = work.with_name("source.ipynb")  # papermill formats braces in the path it is given
     shutil.copyfile(notebook, source)
     # papermill warns of parameters whose annotation it cannot read; they have been checked
@@ -102,7 +156,7 @@ def _execute(notebook: Path, work: Path, values: Mapping[str, Any], title: str) 
         language="python",
         cwd=notebook.parent,
         progress_bar={"desc": title},
-        kernel_manager_class=_OwnInterpreter,
+        kernel_manager_class=kernel,
         coalesce_streams=True,
     )
 
@@ -161,3 +215,17 @@ def _without_traces(result: NotebookNode) -> NotebookNode:
         if "injected-parameters" in cell.metadata.get("tags", []):
             cell.id = "injected-parameters"
     return result
+
+
+def _with_outputs_of(run: NotebookNode, notebook: NotebookNode) -> NotebookNode:
+    """Take over a run's outputs and cell numbers, and nothing else of it."""
+    for cell, after in zip(notebook.cells, run.cells, strict=True):
+        cell.metadata.pop("execution", None)  # when it ran, which JupyterLab keeps
+        if cell.cell_type == "code":
+            cell.execution_count = after.execution_count
+            cell.outputs = [output for output in after.outputs if output.get("name") != "stderr"]
+    notebook.metadata = NotebookNode(
+        kernelspec={"display_name": "Python 3", "language": "python", "name": "python3"},
+        language_info={"name": "python"},
+    )
+    return notebook

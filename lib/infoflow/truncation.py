@@ -3,14 +3,16 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from operator import index
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from infoflow.branches import Branches, CachedBranches
 from infoflow.errors import InfoflowError
+from infoflow.forcing import answer_ids
 from infoflow.lvlm import LVLM, Prompt, require_context
-from infoflow.probe import attached, modifier_of, require_faithful
+from infoflow.probe import attached, modifier_of, require_faithful, teacher_forced
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +41,7 @@ def truncation_sweep(
     keep: int = 0,
     cuts: Iterable[int] | None = None,
     max_new_tokens: int = 1,
+    ranking: Tensor | None = None,
 ) -> TruncationSweep:
     """Answer one prompt under many cuts in one pass, exactly.
 
@@ -49,56 +52,176 @@ def truncation_sweep(
     Args:
         lvlm: The model.
         prompt: The picture and question.
-        keep: K, how many image tokens stay after the cut: those that the last prompt token attends
-            to most in the last layer before it, heads averaged (Eq. 10-11). They are chosen once,
-            on the prompt.
-        cuts: The cuts, in any order; None for all of them: 0..L, or 1..L with ``keep`` > 0, where
-            cut 0 has no layer to choose by.
+        keep: K, how many of the N image tokens stay after the cut: those that rank highest. They
+            are chosen once, on the prompt.
+        cuts: The cuts, in any order; None for all that can be ranked: 0..L, or 1..L with
+            ``keep`` > 0 and a ranking by layer, since no layer comes before cut 0.
         max_new_tokens: T, how many tokens to decode.
+        ranking: Scores of the image tokens: one ranking for all cuts, shape (N,), or one a layer,
+            shape (L, N), of which cut c uses row c - 1, the last layer that saw the whole image.
+            None for the paper's: the attention that the last prompt token pays them in that layer,
+            heads averaged (Eq. 10-11).
 
     Raises:
         InfoflowError: A cut, ``keep`` or ``max_new_tokens`` is out of range, or the prompt with its
-            answer does not fit the context; or the model cannot be probed; or an intervention is at
-            work that cannot be swept.
+            answer does not fit the context; the ranking has another shape, or no number where one
+            is needed; or the model cannot be probed; or an intervention is at work that cannot be
+            swept.
     """
-    _require_range("keep", keep, 0, prompt.spans.image.stop - prompt.spans.image.start)
-    if modifier := modifier_of(lvlm):
-        modifier.require_sweepable(keep)
     _require_range("max_new_tokens", max_new_tokens, 1, lvlm.context_length)
     require_context(lvlm, len(prompt) + max_new_tokens - 1, "the prompt with its answer")
-    asked = _require_cuts(cuts, first=min(keep, 1), last=lvlm.n_layers)
-    distinct = sorted(set(asked))
+    plan = _plan(lvlm, prompt, keep, cuts, ranking)
     with torch.inference_mode():
         require_faithful(lvlm, prompt.inputs_embeds)
-        logits, branches = _prefill(lvlm, prompt, keep, distinct, room=max_new_tokens - 1)
+        intact, branches = _run(lvlm, prompt, prompt.inputs_embeds, plan, room=max_new_tokens - 1)
+        logits = lvlm.lm_head(lvlm.norm(branches.hidden[:, -1]))
+        if plan.ends_intact:
+            # the head over all positions, as in the ordinary pass: one row alone rounds differently
+            logits = torch.cat([logits, lvlm.lm_head(intact)[:, -1]])
         tokens = _decode(lvlm, len(prompt), logits.argmax(-1), branches, max_new_tokens)
-    order = [distinct.index(cut) for cut in asked]
-    logits = logits.float().cpu()[order]
+    logits = logits.float().cpu()[plan.order]
     best = logits.topk(2).values
     return TruncationSweep(
-        cuts=torch.tensor(asked),
+        cuts=torch.tensor(plan.asked),
         logits=logits,
-        tokens=tokens.cpu()[order],
+        tokens=tokens.cpu()[plan.order],
         margins=best[:, 0] - best[:, 1],
     )
 
 
-def _prefill(
-    lvlm: LVLM, prompt: Prompt, keep: int, cuts: list[int], room: int
+def truncated_log_probs(
+    lvlm: LVLM,
+    prompt: Prompt,
+    answer: str | Tensor,
+    keep: int = 0,
+    cuts: Iterable[int] | None = None,
+    ranking: Tensor | None = None,
+) -> Tensor:
+    """Compute how probable an answer is under many cuts, in one pass and without decoding.
+
+    The answer is read in (teacher forcing), so each of its tokens is predicted from the prompt and
+    the answer's own tokens before it, all under the same cut. A smooth companion to the score of a
+    decoded answer, which only moves when the most probable token changes.
+
+    Args:
+        lvlm: The model.
+        prompt: The picture and question.
+        answer: The answer, as text or as ids of shape (T,); a token that ends it is no part of it.
+        keep: As for ``truncation_sweep``; the tokens kept are the same.
+        cuts: As for ``truncation_sweep``.
+        ranking: As for ``truncation_sweep``.
+
+    Returns:
+        Float32 of shape (C,), in nats, in the order of the cuts: the sum over the answer's tokens
+        of their log-probabilities.
+
+    Raises:
+        InfoflowError: As for ``truncation_sweep``; or the answer is empty, or holds ids outside the
+            vocabulary.
+    """
+    ids = answer_ids(lvlm, prompt, answer)
+    plan = _plan(lvlm, prompt, keep, cuts, ranking)
+    with torch.inference_mode():
+        require_faithful(lvlm, prompt.inputs_embeds)
+        said = lvlm.decoder.embed_tokens(ids[:-1])[None]
+        embeds = torch.cat([prompt.inputs_embeds, said], dim=1)
+        intact, branches = _run(lvlm, prompt, embeds, plan, room=0)
+        states = lvlm.norm(branches.hidden[:, -len(ids) :])
+        if plan.ends_intact:
+            states = torch.cat([states, intact[:, -len(ids) :]])
+        # one cut at a time: logits of all of them at once would be large
+        log_probs = (lvlm.lm_head(rows).float().log_softmax(-1) for rows in states)
+        sums = torch.stack([of_cut.gather(-1, ids[:, None]).sum() for of_cut in log_probs])
+    return sums.cpu()[plan.order]
+
+
+class _Plan(NamedTuple):
+    """What to run: the cuts as asked for, and what the branches keep.
+
+    Attributes:
+        asked: The cuts in the order asked for.
+        distinct: The same, ascending, each once.
+        n_layers: L.
+        keep: K.
+        ranking: Scores of the image tokens, a row a truncated cut of ``distinct``, or None.
+    """
+
+    asked: list[int]
+    distinct: list[int]
+    n_layers: int
+    keep: int
+    ranking: Tensor | None
+
+    @property
+    def truncated(self) -> list[int]:
+        """The cuts that truncate anything."""
+        return [cut for cut in self.distinct if cut < self.n_layers]
+
+    @property
+    def ends_intact(self) -> bool:
+        """Whether the intact model, the last of ``distinct``, was asked for."""
+        return self.distinct[-1] == self.n_layers
+
+    @property
+    def order(self) -> list[int]:
+        """Where in ``distinct`` each cut asked for is."""
+        return [self.distinct.index(cut) for cut in self.asked]
+
+
+def _plan(
+    lvlm: LVLM, prompt: Prompt, keep: int, cuts: Iterable[int] | None, ranking: Tensor | None
+) -> _Plan:
+    """Check what was asked for.
+
+    Raises:
+        InfoflowError: See ``truncation_sweep``.
+    """
+    n_image = prompt.spans.image.stop - prompt.spans.image.start
+    _require_range("keep", keep, 0, n_image)
+    if modifier := modifier_of(lvlm):
+        modifier.require_sweepable(keep if ranking is None else 0)
+    fixed = ranking is not None and ranking.shape == (n_image,)
+    asked = _require_cuts(cuts, first=0 if fixed else min(keep, 1), last=lvlm.n_layers)
+    plan = _Plan(asked, sorted(set(asked)), lvlm.n_layers, keep, None)
+    if ranking is None:
+        return plan
+    return plan._replace(ranking=_rank_by_cut(ranking.detach(), lvlm, n_image, plan))
+
+
+def _rank_by_cut(ranking: Tensor, lvlm: LVLM, n_image: int, plan: _Plan) -> Tensor:
+    """Take each truncated cut's scores: shape (b, N)."""
+    if ranking.shape == (n_image,):
+        ranking = ranking.expand(lvlm.n_layers, -1)
+    if ranking.shape != (lvlm.n_layers, n_image):
+        raise InfoflowError(
+            f"a ranking of shape {tuple(ranking.shape)} does not fit {n_image} image tokens; "
+            f"valid: ({n_image},) or ({lvlm.n_layers}, {n_image})."
+        )
+    # row -1, of cut 0, is any row: there the ranking is the same in all, or nothing is kept
+    rows = ranking[[cut - 1 for cut in plan.truncated]]
+    if plan.keep and (unknown := rows.isnan().any(-1)).any():
+        cut = plan.truncated[int(unknown.nonzero()[0])]
+        raise InfoflowError(f"the ranking for cut {cut} holds NaN; every score must be a number.")
+    return rows.to(lvlm.device)
+
+
+def _run(
+    lvlm: LVLM, prompt: Prompt, embeds: Tensor, plan: _Plan, room: int
 ) -> tuple[Tensor, Branches]:
-    """Run the prompt and its branches: first-token logits (C, V), and the branches to decode."""
-    truncated = [cut for cut in cuts if cut < lvlm.n_layers]
-    embeds = prompt.inputs_embeds
+    """Run the prompt, an answer read in after it, and its branches beside it.
+
+    Returns:
+        The intact model's normed hidden states (1, S, D), and the branches.
+    """
     # tokens before the image never see it, but an intervention may change them by it
     n_prefix = 0 if modifier_of(lvlm) else prompt.spans.image.start
-    branches = Branches(truncated, prompt.spans, embeds, keep, n_prefix, len(cuts), room)
-    with attached(lvlm, branches):
+    n_branches = len(plan.distinct)
+    branches = Branches(
+        plan.truncated, prompt.spans, embeds, plan.keep, plan.ranking, n_prefix, n_branches, room
+    )
+    with attached(lvlm, branches), teacher_forced(lvlm, len(prompt)):
         intact = lvlm.decoder(inputs_embeds=embeds, use_cache=False).last_hidden_state
-    logits = lvlm.lm_head(lvlm.norm(branches.hidden[:, -1]))
-    if len(truncated) < len(cuts):
-        # the head over all positions, as in the ordinary pass: one row alone rounds differently
-        logits = torch.cat([logits, lvlm.lm_head(intact)[:, -1]])
-    return logits, branches
+    return intact, branches
 
 
 def _decode(lvlm: LVLM, start: int, first: Tensor, branches: Branches, n_tokens: int) -> Tensor:

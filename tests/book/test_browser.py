@@ -6,8 +6,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+import pandas as pd
 import pytest
-from playwright.sync_api import Browser, Page, ViewportSize, sync_playwright
+from PIL import Image
+from playwright.sync_api import Browser, Locator, Page, ViewportSize, sync_playwright
+
+from infoflow.plots import Frame, Scrubber
+from infoflow.plots.heat import to_png
 
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
@@ -99,3 +104,104 @@ def test_equations_are_typeset(browser: Browser, html: Path) -> None:
     with opened(browser, html / "book" / "method.html") as visit:
         assert visit.tab.locator("mjx-container").count() > 10
         assert visit.tab.locator("mjx-merror").count() == 0
+
+
+def test_every_contact_sheet_has_its_slider(visit: Visit) -> None:
+    sheets = visit.tab.locator("figure.scrubber")
+    assert sheets.locator("input[type=range]").count() == sheets.count()
+
+
+STATIC = Path(__file__).resolve().parents[2] / "book" / "_static"
+
+
+@pytest.fixture(scope="module")
+def sheets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A page with two contact sheets of three frames, the last of which has no picture."""
+    pages = [
+        Scrubber(
+            frames=[
+                Frame("layer 1", "Layer 1: a red square, all over.", to_png(picture("red"))),
+                Frame("layer 2", "Layer 2: a blue square, all over.", to_png(picture("blue"))),
+                Frame("layer 3", "Layer 3: undefined.", None, "undefined"),
+            ],
+            label=f"Layer of map {number}",
+            caption="Two squares and nothing.",
+            table=pd.DataFrame({"peak": [1, 2]}),
+            numbers="Numbers",
+        )._repr_mimebundle_()["text/html"]
+        for number in range(2)
+    ]
+    page = tmp_path_factory.mktemp("sheets") / "page.html"
+    page.write_text(
+        "<!doctype html><html><head><meta charset='utf-8'>"
+        f"<link rel='stylesheet' href='{(STATIC / 'infoflow.css').as_uri()}'>"
+        f"<script src='{(STATIC / 'scrubber.js').as_uri()}'></script>"
+        f"</head><body><main class='bd-content'>{''.join(pages)}</main></body></html>",
+        "utf-8",
+    )
+    return page
+
+
+def picture(colour: str) -> Image.Image:
+    return Image.new("RGB", (40, 40), colour)
+
+
+def shown(sheet: Locator) -> tuple[str | None, str, str | None]:
+    """Where the large picture comes from, what is told of it, and what the slider says."""
+    stage = sheet.locator(".stage")
+    pictures = stage.locator("img")
+    source = pictures.get_attribute("src") if pictures.count() else stage.locator(".view")
+    text = source if isinstance(source, str) else source.inner_text()
+    return text, stage.locator(".told").inner_text(), slider(sheet).get_attribute("aria-valuetext")
+
+
+def slider(sheet: Locator) -> Locator:
+    return sheet.locator("input[type=range]")
+
+
+def test_the_scrubber_is_moved_by_keyboard(browser: Browser, sheets: Path) -> None:
+    with opened(browser, sheets) as visit:
+        first, second = visit.tab.locator("figure.scrubber").all()
+        small = first.locator(".frames img")
+        red, blue = (small.nth(i).get_attribute("src") for i in range(2))
+        words = ["Layer 1: a red square, all over.", "Layer 2: a blue square, all over."]
+        assert shown(first) == (red, words[0], words[0])
+
+        visit.tab.keyboard.press("Tab")  # the first thing on the page that takes the focus
+        assert slider(first).evaluate("element => element === document.activeElement")
+        visit.tab.keyboard.press("ArrowRight")
+        assert shown(first) == (blue, words[1], words[1])
+        assert first.locator(".frame.shown figcaption").inner_text() == "layer 2"
+        visit.tab.keyboard.press("End")
+        assert shown(first) == ("undefined", "Layer 3: undefined.", "Layer 3: undefined.")
+        assert first.locator(".stage img").count() == 0
+        visit.tab.keyboard.press("Home")
+        assert shown(first) == (red, words[0], words[0])
+        assert shown(second)[1] == words[0]
+        assert visit.problems == []
+
+
+def test_the_scrubber_is_moved_by_a_click_on_a_frame(browser: Browser, sheets: Path) -> None:
+    with opened(browser, sheets) as visit:
+        second = visit.tab.locator("figure.scrubber").nth(1)
+        second.locator(".frame").nth(1).click()
+        assert shown(second)[1] == "Layer 2: a blue square, all over."
+        assert slider(second).input_value() == "1"
+        assert slider(second).get_attribute("aria-label") == "Layer of map 1"
+
+
+@pytest.mark.parametrize("window", [PHONE, DESKTOP], ids=["phone", "desktop"])
+def test_without_a_script_the_contact_sheet_is_all_there(
+    browser: Browser, sheets: Path, window: ViewportSize
+) -> None:
+    context = browser.new_context(viewport=window, java_script_enabled=False)
+    tab = context.new_page()
+    tab.goto(sheets.as_uri())
+    sheet = tab.locator("figure.scrubber").first
+    assert tab.locator("input").count() == 0
+    assert sheet.locator(".frame figcaption").all_inner_texts() == ["layer 1", "layer 2", "layer 3"]
+    boxes = [frame.bounding_box() for frame in sheet.locator(".frame").all()]
+    assert all(box and box["x"] + box["width"] <= window["width"] for box in boxes)
+    assert len({box["y"] for box in boxes if box}) == 1  # side by side
+    assert sheet.locator(".absent").inner_text() == "undefined"
+    context.close()

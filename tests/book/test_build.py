@@ -1,6 +1,8 @@
 """`make book` on a project in miniature: what it runs, what it leaves alone, what a kill costs."""
 
 import os
+import re
+import shutil
 import signal
 import subprocess
 import time
@@ -78,6 +80,11 @@ def change_unrelated_weights(project: Project) -> None:
     project.write("lib/infoflow/zoo/other/model.safetensors", "")
 
 
+def change_weights_of_a_page_on_all(project: Project) -> None:
+    project.experiments["notebooks"]["second"]["zoo"] = True
+    project.write("lib/infoflow/zoo/other/model.safetensors", "")
+
+
 @pytest.mark.parametrize(
     ("change", "stale"),
     [
@@ -88,6 +95,7 @@ def change_unrelated_weights(project: Project) -> None:
         (change_weights, {"tiny/first", "tiny/second", "book"}),
         (change_prose, {"book"}),
         (change_unrelated_weights, set()),
+        (change_weights_of_a_page_on_all, {"tiny/second", "book"}),
     ],
 )
 def test_a_change_makes_stale_what_depends_on_it_and_no_more(
@@ -95,6 +103,18 @@ def test_a_change_makes_stale_what_depends_on_it_and_no_more(
 ) -> None:
     change(project)
     assert project.stale() == stale
+
+
+def test_the_dry_run_says_why(project: Project) -> None:
+    change_room_behind_a_room(project)
+    change_parameter(project)
+    said = project.make("stale").stdout
+    why = dict(re.findall(r"reason: (.+)\n\s+wildcards: run=(\S+)", said))
+    by_run = {run: reason for reason, run in why.items()}
+    assert "lib/infoflow/base.py" in by_run["tiny/first"]
+    assert "Params have changed" in by_run["tiny/second"]
+    assert "shapes/third" not in by_run
+    assert "2 of 3 notebooks to run, 5 s of one core expected" in project.make().stdout
 
 
 def test_a_stale_notebook_is_run_and_the_other_left_alone(project: Project) -> None:
@@ -128,6 +148,9 @@ def test_models_of_one_build_are_added_to_the_book(project: Project) -> None:
         ("notebooks", {"first": {"seconds": 1, "paramters": {}}}, "'paramters' was unexpected"),
         ("notebooks", {"frist": {"seconds": 1}}, "there is no notebooks/frist.ipynb"),
         ("modles", ["tiny"], "'modles' was unexpected"),
+        ("notebooks", {"first": {"seconds": 1, "zoo": "yes"}}, "'yes' is not of type 'boolean'"),
+        ("notebooks", {"first": {"seconds": "1"}}, "first: seconds: '1' is not of type 'number'"),
+        ("notebooks", {"first": {"parameters": {}}}, "'seconds' is a required property"),
         ("models", ["tiyn"], "unknown model 'tiyn'. Valid: tiny, from-the-hub"),
     ],
 )
@@ -156,13 +179,8 @@ def test_a_failed_notebook_fails_the_build_and_leaves_its_page_aside(project: Pr
     assert "so far" in failed[0].read_text()
 
 
-def test_killed_in_the_middle_it_goes_on_to_the_same_results(
-    original: Project, tmp_path: Path
-) -> None:
-    project = Project(tmp_path)
-    project.create()
-    hold, held = (project.root / "notebooks" / name for name in ("hold", "held"))
-    hold.touch()
+def build_and_kill(project: Project, sign: Path) -> None:
+    """Begin to make the book, and kill all of it without warning when a sign appears."""
     with subprocess.Popen(
         project.command("book"),
         cwd=project.root,
@@ -172,10 +190,20 @@ def test_killed_in_the_middle_it_goes_on_to_the_same_results(
         stderr=subprocess.DEVNULL,
     ) as build:
         deadline = time.monotonic() + 300
-        while not held.exists() and time.monotonic() < deadline:
+        while not sign.exists() and time.monotonic() < deadline:
             time.sleep(0.05)
         os.killpg(build.pid, signal.SIGKILL)
-    assert held.exists()
+    assert sign.exists()
+
+
+def test_killed_in_the_middle_it_goes_on_to_the_same_results(
+    original: Project, tmp_path: Path
+) -> None:
+    project = Project(tmp_path)
+    project.create()
+    hold, held = (project.root / "notebooks" / name for name in ("hold", "held"))
+    hold.touch()
+    build_and_kill(project, held)
     expected = original.results()
     assert expected.items() >= project.results().items(), "a half result lies among the runs"
     assert "tiny/first.ipynb" not in project.results()
@@ -183,3 +211,36 @@ def test_killed_in_the_middle_it_goes_on_to_the_same_results(
     assert project.make().returncode == 0
     assert project.results() == expected
     assert project.stale() == set()
+
+
+def test_killed_while_it_renders_it_renders_again_and_runs_nothing(
+    original: Project, project: Project
+) -> None:
+    html = project.root / "_build" / "html"
+    page = html / "book" / "intro.html"
+    whole = page.read_text()
+    project.write("book/intro.md", "# Another title\n")
+    shutil.rmtree(project.root / "_build")
+    before = project.stamps()
+    build_and_kill(project, html.parent / ".doctrees")
+    said = project.make()
+    assert said.returncode == 0, said.stderr
+    assert "No notebook is stale" in said.stdout
+    assert project.results() == original.results()
+    assert {name: when for name, when in project.stamps().items() if name != "index"} == before
+    assert "Another title" in page.read_text() != whole
+    assert project.stale() == set()
+
+
+def test_committed_notebooks_are_run_anew(project: Project) -> None:
+    project.notebook("second", "raise KeyError('lost')")
+    untouched = (project.root / "notebooks" / "second.ipynb").read_bytes()
+    said = project.make("notebooks", NOTEBOOKS="first second")
+    assert said.returncode != 0
+    assert "second.ipynb failed in code cell 2 (raise KeyError('lost')): KeyError" in said.stderr
+    assert "first: 100%" in said.stderr
+    assert "tiny 5 10" in (project.root / "notebooks" / "first.ipynb").read_text()
+    assert (project.root / "notebooks" / "second.ipynb").read_bytes() == untouched
+    assert '"outputs": []' in (project.root / "notebooks" / "third.ipynb").read_text()
+    failed = files_in(project.root / "_build" / "failed")
+    assert [path.name for path in failed] == ["second.html"]

@@ -62,3 +62,35 @@ def test_cliffs_are_layers_of_the_model(paper: dict[str, Any]) -> None:
     for cliff in paper["cliffs"]:
         assert cliff["task"] in TASKS
         assert 1 <= cliff["layer"] <= 32
+
+
+def test_simignores_values_agree_with_each_other(paper: dict[str, Any]) -> None:
+    simignore = paper["simignore"]
+    gains = {gain["model"]: gain for gain in simignore["gains"]}
+    for entry in simignore["stored"]:
+        right, gain = entry["right"], gains[entry["model"]]
+        assert right["simignore"] - right["baseline"] == entry["gained"] - entry["lost"]
+        for arm, count in right.items():
+            assert round(100 * count / entry["n_items"], 2) == gain[arm]
+    curve = {entry["ignored"]: entry["accuracy"] for entry in simignore["ignored"]}
+    which = simignore["which"]
+    best = gains["llava-1.5-7b"]["simignore"]
+    assert curve[which["ignored"]] == which["accuracy"]["least"] == best == max(curve.values())
+    assert simignore["metrics"]["cosine"] == best
+    for score in [*curve.values(), *which["accuracy"].values()]:
+        assert 50 < score < 100
+    for setting in simignore["settings"]:
+        assert setting["model"] in gains
+        assert 0 < setting["fastv_keep"] < setting["keep"] < simignore["n_image"]
+
+
+def test_eahs_values_name_their_sources(paper: dict[str, Any]) -> None:
+    eah = paper["eah"]
+    assert {eah["source"], paper["simignore"]["source"]} <= set(paper["sources"])
+    for effect in eah["effects"]:
+        assert effect["source"] in paper["sources"]
+        assert (effect["by"] == "authors") == (effect["source"] in {"eah", "evas"})
+        assert effect["task"] in TASKS
+        assert 0 < effect["after"] < 100 > effect["before"] > 0
+    for setting in eah["settings"]:
+        assert 0 <= setting["layer"] < eah["n_layers"]

@@ -94,7 +94,7 @@ def pruned(first_layer, n_kept, shift=0):
     return Pruned
 
 
-def simignored(keep, start=0, stride=1, by="rows", ids=None, distance=None, least=False):
+def simignored(keep, start=0, stride=1, by="rows", ids=None, distance=None, order="most"):
     class Simignored(Twin):
         def __init__(self, lvlm, embeds, prompt):
             super().__init__(lvlm, embeds, prompt)
@@ -115,12 +115,15 @@ def simignored(keep, start=0, stride=1, by="rows", ids=None, distance=None, leas
             entries.sort(key=lambda entry: entry[0])
             found = []
             for step, (_, place) in enumerate(entries[start::stride]):
-                if not least and keep == (step if by == "entries" else len(found)):
+                if order == "most" and keep == (step if by == "entries" else len(found)):
                     break
                 if place not in found:
                     found.append(place)
-            kept = found[len(found) - keep :] if least else found
-            return [place for place in self.image if place not in kept]
+            if order == "least":
+                found = found[len(found) - keep :]
+            while order == "ends" and len(found) > keep:  # drop from the middle outwards
+                del found[(keep + 1) // 2]
+            return [place for place in self.image if place not in found]
 
         @staticmethod
         def compare(image, token):

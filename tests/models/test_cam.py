@@ -11,7 +11,9 @@ from infoflow.cam import WEIGHTS, authors_maps, llava_cam, llava_cams
 from infoflow.errors import InfoflowError, UnknownNameError
 from infoflow.flow import attention_flow
 from infoflow.gradients import LAYER_SITES, SITES, visit_gradients
+from infoflow.interventions import EAH, FastV, Truncate, intervene
 from infoflow.maps import activation_map, thresholded
+from infoflow.probe import teacher_forced
 
 RELATIVE = 1e-5
 ANSWER = "two red circle"
@@ -193,7 +195,7 @@ def test_checkpointing_keeps_no_activation_of_a_layer(lvlm, prompt):
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
             visit_gradients(
                 lvlm,
-                prompt.inputs_embeds,
+                [prompt.inputs_embeds],
                 lvlm.encode_answer("yes"),
                 prompt.spans.image,
                 [POST_NORM],
@@ -249,11 +251,11 @@ def test_the_answer_is_read_where_it_is_predicted(lvlm, prompt, cams):
     for t in range(len(ids)):
         read = lvlm.decoder.embed_tokens(ids[:t])[None]
         embeds = torch.cat([prompt.inputs_embeds, read], dim=1)
-        visit_gradients(lvlm, embeds, ids[t : t + 1], image, [POST_NORM], add, False)
+        visit_gradients(lvlm, [embeds], ids[t : t + 1], image, [POST_NORM], add, False)
     whole = {}
     visit_gradients(
         lvlm,
-        prompt.inputs_embeds,
+        [prompt.inputs_embeds],
         ids,
         image,
         [POST_NORM],
@@ -408,3 +410,44 @@ def test_unknown_names_are_refused(lvlm, prompt):
         llava_cam(lvlm, prompt, "yes", site="post_attention_norm")
     with pytest.raises(UnknownNameError, match="unknown weighting 'max'"):
         llava_cam(lvlm, prompt, "yes", weights="max")
+
+
+def test_pictures_share_what_comes_before_the_image(lvlm, prompt, smooth):
+    lengths = []
+    handle = lvlm.decoder.register_forward_pre_hook(
+        lambda module, args, kwargs: lengths.append(tuple(kwargs["inputs_embeds"].shape[:2])),
+        with_kwargs=True,
+    )
+    try:
+        found = llava_cams(lvlm, prompt, ANSWER, n_samples=5, sigma=0.2, seed=3, micro_batch=2)
+    finally:
+        handle.remove()
+    before, after = prompt.spans.image.start, len(prompt) - prompt.spans.image.start + 2
+    assert lengths == [(1, before), (2, after), (2, after), (1, after)]
+    for key, cam in found.items():
+        assert_same_maps(cam.maps, smooth[key].maps)
+
+
+@pytest.mark.parametrize(
+    "effect", [Truncate(cut=3), FastV(k=2, ratio=0.5), EAH(layers=(1,), beta=0.002)], ids=str
+)
+def test_maps_inside_an_intervention_are_of_the_changed_model(lvlm, prompt, cams, effect):
+    ids, image = lvlm.encode_answer(ANSWER), prompt.spans.image
+    with intervene(lvlm, effect):
+        found = plain(lvlm, prompt)
+        recomputed = plain(lvlm, prompt, checkpointed=True)
+        noisy = llava_cams(lvlm, prompt, ANSWER, n_samples=3, micro_batch=3)
+        alone = llava_cams(lvlm, prompt, ANSWER, n_samples=3, micro_batch=1)
+        with teacher_forced(lvlm, len(prompt)):
+            feature, gradient = layer_gradients(lvlm, prompt.inputs_embeds, ids, POST_NORM, 1)
+    expected = activation_map(feature[image], gradient[image], "mean").view(8, 8)
+    assert_same_maps(found[POST_NORM, "mean"].maps[1], expected)
+    for key, cam in found.items():
+        assert torch.equal(recomputed[key].maps.isnan(), cam.maps.isnan())
+        scale = cam.maps.nan_to_num().max()
+        torch.testing.assert_close(
+            recomputed[key].maps.nan_to_num(), cam.maps.nan_to_num(), rtol=0, atol=1e-5 * scale
+        )
+        assert torch.equal(noisy[key].maps.nan_to_num(), alone[key].maps.nan_to_num())
+    differs = (found[POST_NORM, "mean"].maps - cams[POST_NORM, "mean"].maps)[:LAST].abs().max()
+    assert differs > 1e-3 * cams[POST_NORM, "mean"].peaks[:LAST].max()

@@ -10,9 +10,20 @@ from hypothesis.extra.numpy import arrays
 from benchmarks import baselines
 from infoflow.errors import InfoflowError
 from infoflow.flow import attention_flow
-from infoflow.interventions import EAH, FastV, Simignore, Truncate, intervene, sink_density
+from infoflow.interventions import (
+    EAH,
+    FastV,
+    Simignore,
+    Truncate,
+    even_strengths,
+    intervene,
+    sink_density,
+    sink_strengths,
+)
+from infoflow.interventions.base import Reading, same_depth
 from infoflow.interventions.eah import broadcast_head, vision_sinks
-from infoflow.interventions.simignore import similarity, steps_to_rows
+from infoflow.interventions.simignore import ORDERS, similarity, steps_to_rows
+from infoflow.prompt import Spans
 
 N_IMAGE, N_TOKENS = 64, 4
 TOLERANCE = 5e-5
@@ -91,13 +102,13 @@ EMBEDDINGS = st.integers(2, 9).flatmap(
 )
 
 
-@pytest.mark.parametrize("order", ["most", "least", "random"])
+@pytest.mark.parametrize("order", ORDERS)
 def test_ignoring_nothing_is_the_whole_model(order, lvlm, prompt):
     kept = Simignore(N_IMAGE, order=order)
     assert_same(answers(lvlm, prompt, kept), answers(lvlm, prompt))
 
 
-@pytest.mark.parametrize("order", ["most", "least", "random"])
+@pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("keep", [0, 1, 40, 64])
 def test_exactly_k_image_tokens_stay_in_sight(keep, order, lvlm, prompt):
     with intervene(lvlm, Simignore(keep, order=order, stride=2)):
@@ -110,12 +121,13 @@ def test_exactly_k_image_tokens_stay_in_sight(keep, order, lvlm, prompt):
 @pytest.mark.parametrize("keep", [1, 40, 64, 300])
 def test_the_k_best_entries_keep_at_most_k_tokens(keep, lvlm, prompt):
     kept = {}
-    for order in ("most", "least", "random"):
+    for order in ORDERS:
         with intervene(lvlm, Simignore(keep, count="entries", order=order)):
             kept[order] = int(
                 (attention_flow(lvlm, prompt).rows[0, 0] > 0)[prompt.spans.image].sum()
             )
-    assert kept["most"] == kept["least"] == kept["random"] <= min(keep, N_IMAGE)
+    assert len(set(kept.values())) == 1
+    assert kept["most"] <= min(keep, N_IMAGE)
     assert kept["most"] < keep or keep == 1
 
 
@@ -147,6 +159,33 @@ def test_a_walk_meets_rows_in_the_order_of_their_entries(embeddings, start, stri
     walk = [row for _, row in entries[start::stride]]
     met = [walk.index(row) if row in walk else float("inf") for row in range(len(image))]
     assert steps.tolist() == met
+
+
+@quick
+@given(EMBEDDINGS, st.integers(0, 9), st.sampled_from(ORDERS), st.integers(0, 99))
+def test_a_choice_holds_exactly_k_rows_whatever_the_embeddings(embeddings, keep, order, seed):
+    image, text = (torch.from_numpy(array) for array in embeddings)
+    keep = min(keep, len(image))
+    reading = Reading(None, torch.cat([image, text]), spans_of(len(image), len(text)))
+    ignored = Simignore(keep, order=order, seed=seed).ignored(reading)
+    assert int((~ignored).sum()) == keep
+    by_entries = Simignore(keep, count="entries", order=order, seed=seed).ignored(reading)
+    assert int((~by_entries).sum()) <= keep
+
+
+@quick
+@given(EMBEDDINGS, st.integers(0, 9))
+def test_more_kept_tokens_hold_the_fewer(embeddings, keep):
+    image, text = (torch.from_numpy(array) for array in embeddings)
+    reading = Reading(None, torch.cat([image, text]), spans_of(len(image), len(text)))
+    fewer, more = sorted((min(keep, len(image)), len(image) - 1))
+    for order in ("most", "least"):
+        small, large = (Simignore(k, order=order).ignored(reading) for k in (fewer, more))
+        assert (small | ~large).all()
+
+
+def spans_of(n_image, n_text):
+    return Spans(slice(0, 0), slice(0, n_image), slice(n_image, n_image + n_text))
 
 
 # EAH
@@ -200,6 +239,27 @@ def test_a_broadcast_leaves_rows_that_sum_to_one(table, head, columns):
     changed = broadcast_head(weights, head, columns)
     torch.testing.assert_close(changed.sum(-1), torch.ones(weights.shape[:2]).double())
     torch.testing.assert_close(changed[head], weights[head])
+
+
+@pytest.mark.parametrize("divisor", ["exact", "ramp"])
+@pytest.mark.parametrize("spans", [(0, 3, 9), (4, 11, 12), (2, 5, 5)])
+def test_even_strengths_equal_a_loop_over_rows(spans, divisor):
+    start, stop, end = spans
+    strengths = even_strengths(
+        Spans(slice(0, start), slice(start, stop), slice(stop, end)), divisor
+    )
+    for i, column in enumerate(range(start, stop)):
+        below = sum(1 / (row + 1) for row in range(column + 1, end))
+        count = end - 1 - column if divisor == "exact" else stop - i
+        assert float(strengths[i]) == pytest.approx(below / max(count, 1), abs=1e-12)
+
+
+def test_even_strengths_fall_as_a_prompt_grows():
+    short, long = (
+        even_strengths(Spans(slice(0, 8), slice(8, 8 + n), slice(8 + n, 2 * n))).mean()
+        for n in (32, 128)
+    )
+    assert 3 < short / long < 5
 
 
 @quick
@@ -303,3 +363,27 @@ def test_only_a_loaded_model_can_be_intervened_in(lvlm):
 def test_sink_density_refuses_bad_settings(arguments, lvlm, prompt):
     with pytest.raises(InfoflowError, match=next(iter(arguments))):
         sink_density(lvlm, prompt, **arguments)
+
+
+def test_sink_strengths_refuse_an_unknown_divisor(lvlm, prompt):
+    with pytest.raises(InfoflowError, match="divisor 'rows'"):
+        sink_strengths(lvlm, prompt, "rows")
+    with pytest.raises(InfoflowError, match="divisor 'rows'"):
+        even_strengths(prompt.spans, "rows")
+
+
+# Depth
+
+
+@pytest.mark.parametrize("n_layers", [1, 6, 12, 32, 64])
+def test_the_same_depth_is_where_middles_are_nearest(n_layers):
+    for layer in range(32):
+        found = same_depth(layer, 32, n_layers)
+        off = [abs((other + 0.5) / n_layers - (layer + 0.5) / 32) for other in range(n_layers)]
+        assert off[found] == pytest.approx(min(off))
+    assert [same_depth(layer, 32, 32) for layer in range(32)] == list(range(32))
+
+
+def test_a_layer_that_is_not_there_has_no_depth():
+    with pytest.raises(InfoflowError, match=r"layer = 32 .* 0 to 31"):
+        same_depth(32, 32, 12)

@@ -11,7 +11,15 @@ from conftest import QUESTION, load_random, picture
 from infoflow.attention import attention_rows
 from infoflow.errors import InfoflowError
 from infoflow.flow import attention_flow
-from infoflow.interventions import EAH, FastV, Simignore, Truncate, intervene, sink_density
+from infoflow.interventions import (
+    EAH,
+    FastV,
+    Simignore,
+    Truncate,
+    intervene,
+    sink_density,
+    sink_strengths,
+)
 from infoflow.probe import Observer, attached, intervened
 from infoflow.truncation import truncation_sweep
 
@@ -48,7 +56,8 @@ CASES = {
         Simignore(20, metric="manhattan"),
         plain.simignored(20, distance=1),
     ),
-    "Simignore, least": (Simignore(20, order="least"), plain.simignored(20, least=True)),
+    "Simignore, least": (Simignore(20, order="least"), plain.simignored(20, order="least")),
+    "Simignore, ends": (Simignore(21, order="ends"), plain.simignored(21, order="ends")),
     "all image tokens ignored": (Simignore(0), plain.pruned(0, 0)),
     "EAH": (EAH(beta=0.02), plain.broadcast((1,), 0.02)),
     "EAH, two layers": (EAH(layers=(0, 3), beta=0.01), plain.broadcast((0, 3), 0.01)),
@@ -205,6 +214,25 @@ def test_sink_density_equals_its_plain_twin(beta, exact, asked):
     assert float(density.std()) > 0.01
 
 
+@pytest.mark.parametrize("divisor", ["exact", "ramp"])
+def test_sink_strengths_equal_column_sums_over_counts(divisor, exact, asked):
+    passed = plain.run(exact, asked.inputs_embeds[0], asked)
+    image, n = asked.spans.image, len(asked)
+    expected = [
+        [
+            [
+                float(head[column + 1 :, column].sum())
+                / (n - 1 - column if divisor == "exact" else image.stop - i)
+                for i, column in enumerate(range(image.start, image.stop))
+            ]
+            for head in weights
+        ]
+        for weights in passed.attentions
+    ]
+    strengths = sink_strengths(exact, asked, divisor)
+    torch.testing.assert_close(strengths, torch.tensor(expected).double(), rtol=0, atol=TOLERANCE)
+
+
 def test_sink_density_inside_is_of_the_changed_model(exact, asked):
     with intervene(exact, EAH(beta=0.02)):
         density = sink_density(exact, asked, 0.02)
@@ -248,19 +276,38 @@ def state(lvlm):
     )
 
 
+class Interrupt(Observer):
+    """Breaks off at layer 3 of the given pass: the reading of the prompt, or a decoding step."""
+
+    def __init__(self, n_passes):
+        self.left = n_passes
+
+    def attend(self, layer, call):
+        if layer == 3:
+            self.left -= 1
+            if not self.left:
+                raise KeyboardInterrupt
+        return super().attend(layer, call)
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("n_passes", [1, 2])
+def test_an_interrupted_answer_leaves_no_trace(name, n_passes, lvlm, prompt):
+    before, logits = state(lvlm), lvlm.logits(prompt.inputs_embeds)
+    interrupt = attached(lvlm, Interrupt(n_passes))
+    with pytest.raises(KeyboardInterrupt), intervene(lvlm, CASES[name][0]), interrupt:
+        lvlm.generate(prompt, N_TOKENS)
+    assert state(lvlm) == before
+    assert torch.equal(lvlm.logits(prompt.inputs_embeds), logits)
+
+
 def test_nested_and_interrupted_contexts_leave_no_trace(lvlm, prompt):
     before, logits = state(lvlm), lvlm.logits(prompt.inputs_embeds)
     weights = {name: value.clone() for name, value in lvlm.model.state_dict().items()}
 
-    class Interrupt(Observer):
-        def attend(self, layer, call):
-            if layer == 3:
-                raise KeyboardInterrupt
-            return super().attend(layer, call)
-
     with intervene(lvlm, FastV()):
         outer = lvlm.logits(prompt.inputs_embeds)
-        with pytest.raises(KeyboardInterrupt), intervene(lvlm, EAH()), attached(lvlm, Interrupt()):
+        with pytest.raises(KeyboardInterrupt), intervene(lvlm, EAH()), attached(lvlm, Interrupt(1)):
             lvlm.logits(prompt.inputs_embeds)
         assert torch.equal(lvlm.logits(prompt.inputs_embeds), outer)
         with pytest.raises(InfoflowError), intervene(lvlm, EAH(), Truncate(cut=7)):

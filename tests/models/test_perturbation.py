@@ -11,6 +11,7 @@ from PIL import Image
 from infoflow.cam import llava_cam
 from infoflow.errors import InfoflowError
 from infoflow.flow import attention_flow
+from infoflow.interventions import EAH, Truncate, intervene
 from infoflow.localisation import attention_maps, rank_correlation
 from infoflow.perturbation import (
     answer_probabilities,
@@ -143,3 +144,31 @@ def test_attention_is_laid_out_as_maps(lvlm, prompt):
     np.testing.assert_allclose(maps.sum((1, 2)), flow.shares[:, 1], rtol=1e-5)
     token = prompt.spans.image.start + 8 * 3 + 5
     np.testing.assert_allclose(maps[2, 3, 5], flow.rows[2, :, token].mean(), rtol=1e-6)
+
+
+def masked_probability(lvlm, prompt, text, effect):
+    with intervene(lvlm, effect):
+        return float(answer_probabilities(lvlm, [prompt], text))
+
+
+@pytest.mark.parametrize("effect", [Truncate(cut=3), EAH(layers=(1,), beta=0.002)], ids=str)
+def test_curves_are_of_the_model_that_an_intervention_makes(lvlm, prompt, effect):
+    heat = np.random.default_rng(0).random((8, 8))
+    ordinary = deletion_curve(lvlm, prompt, "two red", heat, n_steps=3)
+    with intervene(lvlm, effect):
+        changed = deletion_curve(lvlm, prompt, "two red", heat, n_steps=3)
+    colour = np.asarray(prompt.image).mean((0, 1)).round().astype(int)
+    blank = lvlm.prompt(Image.new("RGB", prompt.image.size, tuple(colour.tolist())), QUESTION)
+    ends = [masked_probability(lvlm, one, "two red", effect) for one in (prompt, blank)]
+    assert changed.scores[[0, -1]].tolist() == pytest.approx(ends, rel=1e-4)
+    assert not np.allclose(changed.scores, ordinary.scores, rtol=1e-3)
+    again = deletion_curve(lvlm, prompt, "two red", heat, n_steps=3)
+    assert np.array_equal(again.scores, ordinary.scores)
+
+
+def test_where_no_layer_sees_the_picture_no_map_matters(lvlm, prompt):
+    heat = np.random.default_rng(0).random((8, 8))
+    with intervene(lvlm, Truncate(cut=0)):
+        for curve_of in (deletion_curve, insertion_curve):
+            scores = curve_of(lvlm, prompt, "yes", heat, n_steps=3).scores
+            assert scores.tolist() == pytest.approx([scores[0]] * 4, rel=1e-5)

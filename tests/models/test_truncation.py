@@ -1,13 +1,27 @@
+import plain
 import pytest
 import torch
 from conftest import QUESTION, picture
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from benchmarks import baselines
+from infoflow import probe
+from infoflow.cam import llava_cam
 from infoflow.errors import InfoflowError
-from infoflow.truncation import truncation_sweep
+from infoflow.flow import attention_flow
+from infoflow.interventions import Simignore, Truncate, intervene
+from infoflow.truncation import truncated_log_probs, truncation_sweep
 
 N_TOKENS = 16
+N_IMAGE = 64
 TOLERANCE = 5e-5
+quick = settings(max_examples=25, deadline=None)
+
+
+@pytest.fixture(scope="session")
+def pair(lvlm, prompt):
+    return lvlm, prompt
 
 
 @pytest.fixture(scope="module")
@@ -140,8 +154,192 @@ def test_an_answer_that_ends_at_once_is_all_end_tokens(lvlm, prompt, sweep, monk
         ({"keep": 3, "cuts": [0, 1]}, "cut = 0 .* 1 to 6"),
         ({"max_new_tokens": 0}, "max_new_tokens = 0"),
         ({"max_new_tokens": 100}, "context of 160"),
+        ({"ranking": torch.rand(63)}, r"shape \(63,\) does not fit 64 .* \(64,\) or \(6, 64\)"),
+        ({"ranking": torch.rand(64, 6)}, r"shape \(64, 6\) does not fit"),
+        ({"ranking": torch.rand(6, 64), "keep": 3, "cuts": [0]}, "cut = 0 .* 1 to 6"),
+        ({"ranking": torch.full((64,), torch.nan), "keep": 3, "cuts": [2]}, "cut 2 holds NaN"),
     ],
 )
 def test_arguments_out_of_range_are_one_clear_error(lvlm, prompt, arguments, message):
     with pytest.raises(InfoflowError, match=message):
         truncation_sweep(lvlm, prompt, **arguments)
+
+
+def random_ranking(lvlm, seed, by_layer):
+    shape = (lvlm.n_layers, N_IMAGE) if by_layer else (N_IMAGE,)
+    return torch.rand(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def dropped_by(ranking, prompt, keep, cut):
+    """The positions of the image tokens that do not rank among the first K."""
+    row = ranking if ranking.ndim == 1 else ranking[cut - 1]
+    order = sorted(range(N_IMAGE), key=lambda token: -float(row[token]))
+    return baselines.image_positions(prompt)[order[keep:]]
+
+
+@quick
+@given(st.integers(0, N_IMAGE), st.integers(1, 6), st.booleans(), st.integers(0, 99))
+def test_a_ranking_keeps_its_first_k_as_a_masked_forward_pass_does(pair, keep, cut, by_layer, seed):
+    lvlm, prompt = pair
+    ranking = random_ranking(lvlm, seed, by_layer)
+    dropped = dropped_by(ranking, prompt, keep, cut)
+    twin = baselines.masked_logits(lvlm, prompt.inputs_embeds, cut, dropped)
+    sweep = truncation_sweep(lvlm, prompt, keep, ranking=ranking)
+    cuts = sweep.cuts.tolist()
+    assert cuts == list(range(int(by_layer and keep > 0), lvlm.n_layers + 1))
+    torch.testing.assert_close(sweep.logits[cuts.index(cut)], twin, rtol=0, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("by_layer", [False, True])
+def test_ranked_answers_are_decoded_under_the_same_mask(lvlm, prompt, by_layer):
+    ranking = random_ranking(lvlm, 3, by_layer)
+    sweep = truncation_sweep(lvlm, prompt, keep=7, max_new_tokens=6, ranking=ranking)
+    for i, cut in enumerate(sweep.cuts.tolist()):
+        dropped = dropped_by(ranking, prompt, 7, cut)
+        tokens, logits = baselines.masked_without_cache(lvlm, prompt, cut, dropped, 6)
+        torch.testing.assert_close(sweep.logits[i], logits[0], rtol=0, atol=TOLERANCE)
+        assert torch.equal(sweep.tokens[i], tokens)
+    assert len({tuple(tokens) for tokens in sweep.tokens.tolist()}) >= 4
+
+
+def test_ranking_by_the_papers_attention_is_the_default(lvlm, prompt):
+    attention = attention_flow(lvlm, prompt).rows.mean(1)[:, prompt.spans.image]
+    default = truncation_sweep(lvlm, prompt, keep=5, max_new_tokens=4)
+    same = truncation_sweep(lvlm, prompt, keep=5, max_new_tokens=4, ranking=attention)
+    assert torch.equal(same.logits, default.logits)
+    assert torch.equal(same.tokens, default.tokens)
+    turned = truncation_sweep(lvlm, prompt, keep=5, ranking=-attention)
+    assert (turned.logits[:-1] - default.logits[:-1]).abs().amax(1).min() > 100 * TOLERANCE
+
+
+def test_maps_rank_too_and_an_undefined_last_layer_is_not_needed(lvlm, prompt):
+    maps = llava_cam(lvlm, prompt, "yes", n_samples=1, sigma=0.0).maps.flatten(1)
+    assert maps[-1].isnan().all()
+    assert ((maps[:-1] > 0).sum(-1) >= 3).all()  # so that three tokens are better than the rest
+    sweep = truncation_sweep(lvlm, prompt, keep=3, ranking=maps)
+    for cut in range(1, lvlm.n_layers):
+        dropped = dropped_by(maps, prompt, 3, cut)
+        twin = baselines.masked_logits(lvlm, prompt.inputs_embeds, cut, dropped)
+        torch.testing.assert_close(sweep.logits[cut - 1], twin, rtol=0, atol=TOLERANCE)
+
+
+def test_a_given_ranking_is_swept_under_an_intervention(lvlm, prompt):
+    ranking = random_ranking(lvlm, 5, by_layer=False)
+    with intervene(lvlm, Simignore(40, order="random")):
+        sweep = truncation_sweep(lvlm, prompt, keep=20, max_new_tokens=4, ranking=ranking)
+        ignored = (attention_flow(lvlm, prompt).rows[0, 0] == 0).nonzero()[:, 0].tolist()
+    assert len(ignored) == N_IMAGE - 40
+    for cut in range(lvlm.n_layers + 1):
+        dropped = dropped_by(ranking, prompt, 20, cut).tolist()
+
+        class Both(plain.Twin):
+            def hidden(self, layer, attentions, cut=cut, dropped=dropped):
+                return [*ignored, *(dropped if layer >= cut else [])]
+
+        tokens, logits = plain.answer(lvlm, prompt, 4, [Both])
+        torch.testing.assert_close(sweep.logits[cut], logits[0], rtol=0, atol=TOLERANCE)
+        assert torch.equal(sweep.tokens[cut], tokens)
+
+
+def masked_log_prob(lvlm, prompt, ids, cut, dropped):
+    """One full masked forward pass for each answer token."""
+    embeds, total = prompt.inputs_embeds, 0.0
+    for token in ids:
+        logits = baselines.masked_logits(lvlm, embeds, cut, dropped)
+        total += float(logits.log_softmax(-1)[token])
+        embeds = torch.cat([embeds, lvlm.decoder.embed_tokens(token)[None, None]], dim=1)
+    return total
+
+
+@quick
+@given(
+    *(st.integers(0, N_IMAGE), st.integers(1, 6), st.booleans(), st.integers(0, 99)),
+    st.lists(st.integers(3, 40), min_size=1, max_size=6),
+)
+def test_log_probs_equal_masked_forward_passes(pair, keep, cut, by_layer, seed, answer):
+    lvlm, prompt = pair
+    ids = torch.tensor(answer)
+    ranking = random_ranking(lvlm, seed, by_layer)
+    twin = masked_log_prob(lvlm, prompt, ids, cut, dropped_by(ranking, prompt, keep, cut))
+    found = truncated_log_probs(lvlm, prompt, ids, keep, [cut], ranking)
+    torch.testing.assert_close(found, torch.tensor([twin]), rtol=0, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("keep", [0, 5])
+def test_log_probs_keep_the_tokens_that_a_sweep_keeps(lvlm, prompt, keep):
+    # ranked by the last prompt token's attention, not by that of the answer's last token
+    sweep = truncation_sweep(lvlm, prompt, keep)
+    attentions = baselines.eager_attentions(lvlm, prompt.inputs_embeds)
+    image = baselines.image_positions(prompt)
+    ids = lvlm.encode_answer("two red circle left of blue")
+    found = truncated_log_probs(lvlm, prompt, ids, keep)
+    for i, cut in enumerate(sweep.cuts.tolist()):
+        row = attentions[cut - 1][0, :, -1].mean(0)[image]
+        dropped = image[row.argsort(descending=True)[keep:]]
+        twin = masked_log_prob(lvlm, prompt, ids, cut, dropped)
+        assert float(found[i]) == pytest.approx(twin, abs=TOLERANCE)
+    first = sweep.logits.log_softmax(-1)
+    one = truncated_log_probs(lvlm, prompt, ids[:1], keep)
+    torch.testing.assert_close(one, first[:, ids[0]], rtol=0, atol=TOLERANCE)
+
+
+def test_the_whole_models_log_prob_is_that_of_the_ordinary_forward_pass(lvlm, prompt):
+    ids = lvlm.encode_answer("two red circle")
+    said = lvlm.decoder.embed_tokens(ids[:-1])[None]
+    logits = lvlm.logits(torch.cat([prompt.inputs_embeds, said], dim=1))[0, -len(ids) :]
+    ordinary = logits.log_softmax(-1)[range(len(ids)), ids].sum()
+    found = truncated_log_probs(lvlm, prompt, "two red circle")
+    assert found.shape == (lvlm.n_layers + 1,)
+    assert not found.is_inference()
+    torch.testing.assert_close(found[-1], ordinary, rtol=0, atol=1e-5)
+    assert (found[:-1] - found[-1]).abs().min() > 100 * TOLERANCE
+
+
+def test_an_answers_end_token_is_no_part_of_it(lvlm, prompt, monkeypatch):
+    monkeypatch.setattr(lvlm, "eos_token_ids", (2,))
+    ended, bare = (
+        truncated_log_probs(lvlm, prompt, torch.tensor(ids)) for ids in ([9, 8, 2, 2], [9, 8])
+    )
+    assert torch.equal(ended, bare)
+
+
+@pytest.mark.parametrize("cuts", [[0], [3, 1], [6], [4, 0, 6, 4]])
+def test_log_probs_of_some_cuts_are_those_of_all(lvlm, prompt, cuts):
+    every = truncated_log_probs(lvlm, prompt, "two red circle")
+    some = truncated_log_probs(lvlm, prompt, "two red circle", cuts=cuts)
+    torch.testing.assert_close(some, every[cuts], rtol=0, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("intervention", [Simignore(30), Truncate(cut=4)], ids=str)
+def test_log_probs_under_an_intervention_are_those_of_truncating_beside_it(
+    lvlm, prompt, intervention
+):
+    ids = lvlm.encode_answer("two red circle")
+    with intervene(lvlm, intervention):
+        found = truncated_log_probs(lvlm, prompt, ids)
+    said = lvlm.decoder.embed_tokens(ids[:-1])[None]
+    for cut in range(lvlm.n_layers + 1):
+        with (
+            intervene(lvlm, intervention, Truncate(cut=cut)),
+            probe.teacher_forced(lvlm, len(prompt)),
+        ):
+            logits = lvlm.logits(torch.cat([prompt.inputs_embeds, said], dim=1))[0, -len(ids) :]
+        alone = float(logits.log_softmax(-1)[range(len(ids)), ids].sum())
+        assert float(found[cut]) == pytest.approx(alone, abs=TOLERANCE)
+    assert (found[:4] - found[-1]).abs().min() > 100 * TOLERANCE
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"answer": ""}, "holds no token"),
+        ({"answer": torch.tensor([10**5])}, "outside 0.."),
+        ({"answer": "yes " * 100}, "context of 160"),
+        ({"answer": "yes", "cuts": [7]}, "cut = 7 .* 0 to 6"),
+        ({"answer": "yes", "keep": 65}, "keep = 65"),
+        ({"answer": "yes", "ranking": torch.rand(9)}, "does not fit 64 image tokens"),
+    ],
+)
+def test_log_probs_of_bad_arguments_are_one_clear_error(lvlm, prompt, arguments, message):
+    with pytest.raises(InfoflowError, match=message):
+        truncated_log_probs(lvlm, prompt, **arguments)

@@ -11,7 +11,11 @@ from infoflow.parameters import notebook_parameters
 
 FOLDER = Path(__file__).resolve().parents[2] / "notebooks"
 ALL = sorted(FOLDER.glob("*.ipynb"))
-RESULTS = [path for path in ALL if path.name.startswith("fig")]
+RESULTS = [
+    path
+    for path in ALL
+    if path.stem.startswith(("a2", "claims", "eah", "fig", "simignore", "table1"))
+]
 SECTIONS = [
     *("Definition", "One picture", "The task", "Control", "Paper beside ours"),
     *("Limits", "Try it yourself", "Provenance"),
@@ -36,7 +40,23 @@ def named(paths):
 
 def test_all_notebooks_are_here():
     assert [path.stem for path in ALL] == [
-        *("fig2_attention_flow", "fig5_truncation", "model_card", "shapes_datasheet"),
+        "a2_topk",
+        "claims",
+        "eah",
+        "fig1_flow_overview",
+        "fig2_attention_flow",
+        "fig3_cam_reasoning",
+        "fig4_cam_presence",
+        "fig5_truncation",
+        "fig6_truncation_matrix",
+        "fig7_cam_sites",
+        "fig8_cam_more",
+        "fig9_without_picture",
+        "model_card",
+        "own_picture",
+        "shapes_datasheet",
+        "simignore",
+        "table1",
     ]
 
 

@@ -3,12 +3,21 @@ import pandas as pd
 import pytest
 import torch
 
+from infoflow.cam import llava_cam
 from infoflow.controls import blank_pictures, swap_pictures
-from infoflow.errors import InfoflowError
+from infoflow.errors import InfoflowError, UnknownNameError
+from infoflow.evaluate import topk
 from infoflow.evaluate import truncation as over_task
 from infoflow.evaluate.answers import answers
 from infoflow.evaluate.flow import flow_by_layer
-from infoflow.evaluate.truncation import metrics_by_cut, scores_by_cut, truncation_by_cut
+from infoflow.evaluate.topk import fewest_kept, score_grid, topk_by_cut
+from infoflow.evaluate.truncation import (
+    log_probs_by_cut,
+    log_probs_per_token,
+    metrics_by_cut,
+    scores_by_cut,
+    truncation_by_cut,
+)
 from infoflow.flow import attention_flow
 from infoflow.intervals import mean_interval
 from infoflow.lvlm import load_lvlm
@@ -80,6 +89,122 @@ def test_scores_are_those_of_the_task(task, cut_rows):
     for row in cut_rows.itertuples():
         assert row.score == task.score(by_id[row.item], row.text)
         assert row.kind == by_id[row.item].kind
+
+
+def test_log_probs_are_of_the_reference_and_need_no_decoding(lvlm, task, store):
+    rows = log_probs_by_cut(lvlm, task, store)
+    assert list(rows.columns) == ["item", "kind", "cut", "log_prob", "n_tokens"]
+    for sample in task:
+        prompt, ids = lvlm.prompt(sample.image, sample.question), lvlm.encode_answer(sample.answer)
+        part = rows[rows["item"] == sample.id]
+        assert list(part["cut"]) == list(range(lvlm.n_layers + 1))
+        assert set(part["n_tokens"]) == {len(ids)}
+        embeds = torch.cat([prompt.inputs_embeds, lvlm.decoder.embed_tokens(ids[:-1])[None]], dim=1)
+        logits = lvlm.logits(embeds)[0, -len(ids) :].log_softmax(-1)
+        intact = logits[range(len(ids)), ids].sum()
+        assert part["log_prob"].iloc[-1] == pytest.approx(float(intact), abs=5e-5)
+    blank = log_probs_by_cut(lvlm, blank_pictures(task), store)
+    first, first_blank = (frame[frame["cut"] == 0]["log_prob"] for frame in (rows, blank))
+    np.testing.assert_allclose(first, first_blank, atol=1e-5)
+
+
+def test_log_probs_per_token_are_items_by_cuts():
+    rows = pd.DataFrame(
+        [
+            {"item": item, "cut": cut, "log_prob": -float(cut + n), "n_tokens": n}
+            for item, n in (("b", 2), ("a", 4))
+            for cut in (1, 0)
+        ]
+    )
+    assert log_probs_per_token(rows).tolist() == [[-1.0, -1.25], [-1.0, -1.5]]
+    with pytest.raises(InfoflowError, match="every cut of every item"):
+        log_probs_per_token(rows.iloc[1:])
+
+
+@pytest.fixture(scope="module")
+def kept_rows(lvlm, task, store):
+    return topk_by_cut(lvlm, task, store, [2, 64], [1, 5])
+
+
+def test_top_k_rows_are_sweeps_that_keep_k(lvlm, task, kept_rows):
+    sample = task[1]
+    prompt = lvlm.prompt(sample.image, sample.question)
+    sweep = over_task.truncation_sweep(lvlm, prompt, 2, [1, 5], task.max_new_tokens)
+    part = kept_rows[(kept_rows["item"] == sample.id) & (kept_rows["keep"] == 2)]
+    assert list(part["cut"]) == [1, 5]
+    assert list(part["text"]) == [lvlm.decode(tokens) for tokens in sweep.tokens]
+    assert set(part["n_image"]) == {64}
+
+
+def test_keeping_all_is_the_untouched_model(lvlm, task, store, kept_rows):
+    untouched = answers(lvlm, task, store).set_index("item")["text"]
+    every = kept_rows[kept_rows["keep"] == 64]
+    assert list(every["text"]) == list(untouched[every["item"]])
+
+
+def rankings_asked(monkeypatch, lvlm, task, folder, by, seed=0):
+    """The rankings that a measure over the task hands to the sweep."""
+    asked = []
+    real = topk.truncation_sweep
+
+    def noted(lvlm, prompt, keep, cuts, max_new_tokens, ranking):
+        asked.append(ranking)
+        return real(lvlm, prompt, keep, cuts, max_new_tokens, ranking)
+
+    monkeypatch.setattr(topk, "truncation_sweep", noted)
+    topk_by_cut(lvlm, task, Store(folder), [2, 5], [1], by, seed)
+    monkeypatch.setattr(topk, "truncation_sweep", real)
+    return asked
+
+
+def test_random_tokens_are_each_items_own_and_nested(lvlm, task, tmp_path, monkeypatch):
+    first = rankings_asked(monkeypatch, lvlm, task, tmp_path / "a", "random")
+    again = rankings_asked(monkeypatch, lvlm, task, tmp_path / "b", "random")
+    other = rankings_asked(monkeypatch, lvlm, task, tmp_path / "c", "random", seed=1)
+    assert all(torch.equal(*pair) for pair in zip(first, again, strict=True))
+    assert not any(torch.equal(*pair) for pair in zip(first, other, strict=True))
+    by_item = [first[i : i + 2] for i in range(0, len(first), 2)]
+    assert all(torch.equal(fewer, more) for fewer, more in by_item)
+    assert not torch.equal(by_item[0][0], by_item[1][0])
+
+
+def test_cam_ranks_by_the_map_of_the_reference(lvlm, task, tmp_path, monkeypatch):
+    asked = rankings_asked(monkeypatch, lvlm, task, tmp_path, "cam")
+    for sample, ranking in zip(task, asked[::2], strict=True):
+        prompt = lvlm.prompt(sample.image, sample.question)
+        maps = llava_cam(lvlm, prompt, sample.answer, n_samples=1, sigma=0.0).maps
+        torch.testing.assert_close(ranking, maps.flatten(1), equal_nan=True)
+
+
+def test_unknown_rankings_and_empty_k_are_refused(lvlm, task, store):
+    with pytest.raises(UnknownNameError, match="attention, cam, random"):
+        topk_by_cut(lvlm, task, store, [1], [1], by="luck")
+    for keeps in ([], [0, 1]):
+        with pytest.raises(InfoflowError, match="each at least 1"):
+            topk_by_cut(lvlm, task, store, keeps, [1])
+
+
+def test_score_grid_goes_from_no_token_to_all(task, cut_rows, kept_rows):
+    few = kept_rows[kept_rows["keep"] == 2].assign(n_image=64)
+    grid = score_grid(few, cut_rows)
+    assert list(grid.index) == [0, 2, 64]
+    assert list(grid.columns) == [1, 5]
+    by_cut = cut_rows.groupby("cut")["score"].mean()
+    assert grid.loc[0, 5] == by_cut[5]
+    assert list(grid.loc[64]) == [by_cut.iloc[-1]] * 2
+    assert grid.loc[2, 1] == few[few["cut"] == 1]["score"].mean()
+    with pytest.raises(InfoflowError, match="same items"):
+        score_grid(few[few["item"] != task[0].id], cut_rows)
+
+
+def test_fewest_kept_is_where_harm_ends_for_good():
+    grid = pd.DataFrame(
+        {1: [0.2, 0.85, 0.6, 0.9], 2: [0.2, 0.6, 0.85, 0.9], 3: [0.9, 0.9, 0.8, 0.9]},
+        index=pd.Index([0, 1, 4, 64], name="keep"),
+    )
+    assert fewest_kept(grid, 0.05).to_dict() == {1: 64, 2: 4, 3: 64}
+    assert fewest_kept(grid, 0.1).to_dict() == {1: 64, 2: 4, 3: 0}
+    assert fewest_kept(grid, 0.7).to_dict() == {1: 0, 2: 0, 3: 0}
 
 
 def test_measured_items_are_not_measured_again(lvlm, store, cut_rows, monkeypatch):

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from infoflow.errors import InfoflowError
-from infoflow.paired import equivalence, mcnemar
+from infoflow.paired import equivalence, mcnemar, mcnemar_of_counts
 
 BITS = st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=40)
 quick = settings(max_examples=60, deadline=None)
@@ -134,3 +134,16 @@ def test_mcnemar_is_for_right_and_wrong_only():
 def test_the_margin_must_be_positive(margin):
     with pytest.raises(InfoflowError, match="margin is"):
         equivalence([1, 0], [1, 1], margin=margin)
+
+
+@pytest.mark.parametrize(("lost", "gained"), [(0, 0), (3, 9), (91, 149)])
+def test_published_counts_are_tested_as_answers_are(lost, gained):
+    before = [1] * lost + [0] * gained + [1, 0]
+    after = [0] * lost + [1] * gained + [1, 0]
+    assert mcnemar_of_counts(lost, gained, len(before)) == mcnemar(before, after)
+
+
+@pytest.mark.parametrize("counts", [(-1, 2, 5), (3, 3, 5), (0, 0, 0)])
+def test_counts_that_cannot_be_are_refused(counts):
+    with pytest.raises(InfoflowError, match="cannot be"):
+        mcnemar_of_counts(*counts)

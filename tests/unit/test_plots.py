@@ -220,7 +220,7 @@ def test_paper_claims_are_checked_against_our_rows():
     assert bad[ours].iloc[by_id["falls-early"]] == "no: 10.0 to 50.0 %"
     assert good[ours].iloc[by_id["below-two-percent"]] == "yes: at most 1.5 %"
     assert bad[ours].iloc[by_id["below-two-percent"]] == "no: at most 50.0 %"
-    assert bad[ours].iloc[by_id["flat-middle"]] == "between 50.0 and 50.0 %"
+    assert bad[ours].iloc[by_id["flat-middle"]] == "yes: between 50.0 and 50.0 %"
     assert good[ours].iloc[by_id["rises-last"]].startswith("no: image +0.5, user -")
     assert good[ours].iloc[by_id["system-most"]].startswith("no: in ")
 
@@ -319,6 +319,31 @@ def test_seed_table_sets_runs_side_by_side():
         {"items": {"test": 500}, "seeds": {"0": {"pope": result}, "1": {"pope": result}}}
     ).data
     assert data.loc["POPE"].tolist() == ["90.0", "1 [0, 1]", "90.0", "1 [0, 1]"]
+
+
+def two_seeds(*cuts):
+    """Two runs on two tasks: the cliffs of POPE are at the cuts given, TextVQA's at 2."""
+    pope = [
+        {"mean_score": [0.5, 0.75, 1.0], "cliff": {"cut": cut, "interval": [0, 2]}} for cut in cuts
+    ]
+    reading = {"mean_score": [0.0, 0.125, 0.25], "cliff": {"cut": 2, "interval": [1, 2]}}
+    return {
+        "items": {"calibration": 300, "test": 400},
+        "seeds": {str(seed): {"pope": p, "textvqa": reading} for seed, p in enumerate(pope)},
+    }
+
+
+def test_seed_plot_tells_how_far_the_cliff_moves():
+    plot = plots.seed_plot(two_seeds(2, 0))
+    assert plot.table["POPE", "seed 1"].tolist() == [50, 75, 100]
+    assert plot.table["TextVQA", "seed 0"].tolist() == [0, 12.5, 25]
+    assert "in 1 of 2 tasks, at most by 2 cuts (POPE)" in plot.caption
+    assert "400 test items" in plot.caption
+    assert "300 calibration items" in plot.caption
+    assert "POPE cuts 2 and 0; TextVQA cuts 2 and 2" in plot.alt
+    assert "the same cut with each seed, in every task" in plots.seed_plot(two_seeds(1, 1)).caption
+    assert len(plot.figure.axes) == 2
+    assert plot.png == plots.seed_plot(two_seeds(2, 0)).png
 
 
 def test_tables_escape_and_scroll():

@@ -13,7 +13,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from infoflow.errors import InfoflowError, UnknownNameError
 from infoflow.parameters import notebook_parameters
-from infoflow.runner import NotebookError, run_notebook
+from infoflow.runner import NotebookError, refresh_notebook, run_notebook
 
 PARAMETERS = """\
 # What can be set
@@ -204,3 +204,46 @@ def test_the_progress_bar_names_the_run(
     told = capfd.readouterr().err
     assert "tiny/page: 100%" in told
     assert "WARNING" not in told
+
+
+def test_refreshing_renews_the_outputs_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("INFOFLOW_RESULTS", str(tmp_path / "results"))
+    source = write(
+        tmp_path / "a.ipynb",
+        "import sys\nprint(limit, end=' ')\nprint('chatter', file=sys.stderr)",
+        "import os\nfrom pathlib import Path\nstore = Path(os.environ['INFOFLOW_RESULTS'])\n"
+        "print(list(store.iterdir()), os.environ['INFOFLOW_QUIET'])",
+        "None",
+    )
+    before = nbformat.read(source, as_version=4)
+    before.metadata.widgets = {"state": {}}
+    before.cells[2].metadata = {"tags": ["hide-input"], "execution": {"iopub.execute_input": "now"}}
+    before.cells[2].outputs = [nbformat.v4.new_output("stream", name="stdout", text="out of date")]
+    nbformat.write(before, source)
+
+    assert refresh_notebook(source) == source
+    after = nbformat.read(source, as_version=4)
+    assert printed(source) == "3 [] 1\n"
+    assert [cell.get("execution_count") for cell in after.cells] == [None, 1, 2, 3, 4]
+    assert [(cell.id, cell.source) for cell in after.cells] == [
+        (cell.id, cell.source) for cell in before.cells
+    ]
+    tags = [{}, {"tags": ["parameters"]}, {"tags": ["hide-input"]}, {}, {}]
+    assert [dict(cell.metadata) for cell in after.cells] == tags
+    assert set(after.metadata) == {"kernelspec", "language_info"}
+    assert list(tmp_path.iterdir()) == [source]
+
+    first = source.read_bytes()
+    refresh_notebook(source)
+    assert source.read_bytes() == first
+
+
+def test_a_failed_refreshing_leaves_the_notebook_as_it_was(tmp_path: Path) -> None:
+    source = write(tmp_path / "a.ipynb", "print('so far')", "raise KeyError('lost')")
+    before = source.read_bytes()
+    with pytest.raises(NotebookError, match=r"code cell 3 \(raise KeyError\('lost'\)\): KeyError"):
+        refresh_notebook(source, error_page=tmp_path / "failed" / "a.html")
+    assert source.read_bytes() == before
+    assert "so far" in (tmp_path / "failed" / "a.html").read_text()

@@ -1,13 +1,23 @@
 """The recipe: packing changes nothing but the speed, and an interrupted run loses nothing."""
 
+from collections import Counter
+
+import numpy as np
 import pytest
 import torch
 
 from infoflow.families.llava import TEMPLATE
 from infoflow.shapes import fit
-from infoflow.shapes.batches import CURRICULUM, IGNORE, PackedBatches, PatchBatches
+from infoflow.shapes.batches import (
+    CURRICULUM,
+    IGNORE,
+    PackedBatches,
+    PatchBatches,
+    countable_scene,
+)
 from infoflow.shapes.language import ATTENTION, Answerer
 from infoflow.shapes.model import CONTEXT_LENGTH, new_llava, normalise
+from infoflow.shapes.questions import NUMBERS, ask_count
 from infoflow.shapes.tokenizer import BOS, EOS, IMAGE, build_tokenizer
 from infoflow.shapes.tower import feature_statistics, rescale_tower
 from infoflow.shapes.world import CELL, SHAPES, SIZE
@@ -143,10 +153,11 @@ def test_the_rate_warms_up_holds_and_ends_at_zero():
 
 
 @pytest.mark.parametrize("number", [first for first, _ in CURRICULUM])
-def test_slots_hold_most_of_the_curriculum(number):
+def test_little_room_in_the_slots_is_wasted(number):
     batch = PackedBatches(0, 24)[number]
     asked = [len(set(s.flatten().tolist()) - {-1}) for s in batch.slots]
-    assert sum(asked) / len(asked) > 9
+    assert sum(asked) / len(asked) > 8
+    assert (batch.slots >= 0).float().mean() > 0.75
 
 
 def test_the_curriculum_turns_to_what_lies_beside_what():
@@ -157,3 +168,18 @@ def test_the_curriculum_turns_to_what_lies_beside_what():
         relations.append(text.count("seen from"))
     assert relations[0] < relations[1]
     assert relations[0] < relations[2]
+
+
+def test_training_counts_to_four_not_much_less_often_than_to_one():
+    rng = np.random.default_rng(0)
+    asked = [ask_count(countable_scene(rng), rng) for _ in range(600)]
+    numbers = Counter(question.answer for question in asked if question)
+    assert set(numbers) == set(NUMBERS)
+    assert max(numbers.values()) < 3 * min(numbers.values())
+
+
+def test_the_last_run_is_about_numbers():
+    text = build_tokenizer(CONTEXT_LENGTH).decode(
+        PackedBatches(0, 8)[CURRICULUM[-1][0]].input_ids.flatten()
+    )
+    assert text.count("How many") > 2.5 * 8

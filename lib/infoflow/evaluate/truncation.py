@@ -6,11 +6,12 @@ import pandas as pd
 
 from infoflow.errors import InfoflowError
 from infoflow.evaluate.collecting import Row, collect
+from infoflow.forcing import answer_ids
 from infoflow.lvlm import LVLM
 from infoflow.sample import Sample
 from infoflow.store import Store
 from infoflow.tasks import Task
-from infoflow.truncation import truncation_sweep
+from infoflow.truncation import truncated_log_probs, truncation_sweep
 
 
 def truncation_by_cut(lvlm: LVLM, task: Task, store: Store) -> pd.DataFrame:
@@ -43,6 +44,34 @@ def truncation_by_cut(lvlm: LVLM, task: Task, store: Store) -> pd.DataFrame:
     return collect("truncation_by_cut", lvlm, task, store, parameters, measure)
 
 
+def log_probs_by_cut(lvlm: LVLM, task: Task, store: Store) -> pd.DataFrame:
+    """Measure how probable every item's reference answer is under every truncation (K = 0).
+
+    The reference is read in, not decoded: its words count as they are written, so a model that
+    answers as well in other words gets a low value.
+
+    Args:
+        lvlm: The model.
+        task: The items.
+        store: Where the rows are kept.
+
+    Returns:
+        Columns ``item``, ``kind``, ``cut`` (0: no image, L: intact), ``log_prob`` (in nats, summed
+        over the answer's tokens) and ``n_tokens``.
+    """
+
+    def measure(sample: Sample) -> list[Row]:
+        prompt = lvlm.prompt(sample.image, sample.question)
+        ids = answer_ids(lvlm, prompt, sample.answer)
+        log_probs = truncated_log_probs(lvlm, prompt, ids).double().tolist()
+        return [
+            {"kind": sample.kind, "cut": cut, "log_prob": log_prob, "n_tokens": len(ids)}
+            for cut, log_prob in enumerate(log_probs)
+        ]
+
+    return collect("log_probs_by_cut", lvlm, task, store, {"keep": 0}, measure)
+
+
 def scores_by_cut(rows: pd.DataFrame) -> npt.NDArray[np.float64]:
     """Arrange scores as :func:`infoflow.cliff.cliff_layer` takes them.
 
@@ -55,7 +84,26 @@ def scores_by_cut(rows: pd.DataFrame) -> npt.NDArray[np.float64]:
     Raises:
         InfoflowError: There are no rows, or an item lacks a cut.
     """
-    table = rows.pivot(index="item", columns="cut", values="score")
+    return _items_by_cuts(rows, rows["score"])
+
+
+def log_probs_per_token(rows: pd.DataFrame) -> npt.NDArray[np.float64]:
+    """Arrange log-probabilities as :func:`infoflow.cliff.cliff_layer` takes scores.
+
+    Args:
+        rows: Rows of :func:`log_probs_by_cut`.
+
+    Returns:
+        Shape (N, L + 1), in nats per token of the reference: item by cut, both in order.
+
+    Raises:
+        InfoflowError: There are no rows, or an item lacks a cut.
+    """
+    return _items_by_cuts(rows, rows["log_prob"] / rows["n_tokens"])
+
+
+def _items_by_cuts(rows: pd.DataFrame, values: pd.Series) -> npt.NDArray[np.float64]:
+    table = rows.assign(value=values).pivot(index="item", columns="cut", values="value")
     if table.empty or table.isna().to_numpy().any():
         raise InfoflowError("scores by cut need at least one item, and every cut of every item.")
     return table.to_numpy(dtype=np.float64)

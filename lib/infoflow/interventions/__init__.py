@@ -2,8 +2,18 @@
 
 from infoflow.interventions.base import Intervention
 from infoflow.interventions.context import intervene
-from infoflow.interventions.eah import EAH, sink_density
+from infoflow.interventions.eah import EAH, even_strengths, sink_density, sink_strengths
 from infoflow.interventions.pruning import FastV, Truncate
 from infoflow.interventions.simignore import Simignore
 
-__all__ = ["EAH", "FastV", "Intervention", "Simignore", "Truncate", "intervene", "sink_density"]
+__all__ = [
+    "EAH",
+    "FastV",
+    "Intervention",
+    "Simignore",
+    "Truncate",
+    "even_strengths",
+    "intervene",
+    "sink_density",
+    "sink_strengths",
+]

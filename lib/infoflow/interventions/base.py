@@ -78,6 +78,26 @@ class Intervention(ABC):
         """
 
 
+def same_depth(layer: int, of: int, n_layers: int) -> int:
+    """Find the layer at the same depth in a model of another size.
+
+    Args:
+        layer: A layer, counted from 0.
+        of: How many layers its model has.
+        n_layers: How many layers the other model has.
+
+    Returns:
+        The layer whose middle lies nearest to that layer's middle, as shares of the two depths;
+        the deeper of two as near.
+
+    Raises:
+        InfoflowError: The model of ``of`` layers has no such layer, or the other has none.
+    """
+    require_whole("layer", layer, 0, of - 1)
+    require_whole("n_layers", n_layers, 1)
+    return (2 * layer + 1) * n_layers // (2 * of)
+
+
 def require_whole(name: str, value: int, first: int, last: int | None = None) -> None:
     """Raise unless a setting is a whole number of a range.
 

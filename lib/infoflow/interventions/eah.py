@@ -18,7 +18,7 @@ from infoflow.interventions.base import (
     require_share,
     require_whole,
 )
-from infoflow.lvlm import LVLM, Prompt
+from infoflow.lvlm import LVLM, Prompt, Spans
 from infoflow.probe import Observer, attached, intervened, require_faithful
 
 COLUMNS = ("all", "image")
@@ -89,12 +89,75 @@ def sink_density(lvlm: LVLM, prompt: Prompt, beta: float = 0.002, divisor: str =
         InfoflowError: ``beta`` is negative or not finite, or the model cannot be probed.
     """
     _require_sinks(beta, divisor)
-    counter = _SinkCounter(prompt.spans.image, beta, divisor)
+    return (sink_strengths(lvlm, prompt, divisor) > beta).float().mean(-1)
+
+
+def sink_strengths(lvlm: LVLM, prompt: Prompt, divisor: str = "exact") -> Tensor:
+    """Measure how much attention later tokens pay each image token, by layer and head.
+
+    What exceeds ``beta`` is a vision sink, so one call serves all thresholds. One forward pass; it
+    holds the attention weights of one layer, (H, S, S), at a time.
+
+    Args:
+        lvlm: The model.
+        prompt: The picture and question.
+        divisor: As of ``EAH``.
+
+    Returns:
+        Shape (L, H, N), at least 0.
+
+    Raises:
+        UnknownNameError: There is no such divisor.
+        InfoflowError: The model cannot be probed.
+    """
+    _require_divisor(divisor)
+    reader = _ColumnReader(prompt.spans.image, divisor)
     with torch.inference_mode():
         require_faithful(lvlm, prompt.inputs_embeds)
-        with attached(lvlm, counter):
+        with attached(lvlm, reader):
             lvlm.decoder(inputs_embeds=prompt.inputs_embeds, use_cache=False)
-    return torch.stack(counter.densities).cpu()
+    return torch.stack(reader.means).cpu()
+
+
+def even_strengths(spans: Spans, divisor: str = "exact") -> Tensor:
+    """Tell the strengths if every token attended evenly to itself and all before it.
+
+    A threshold says little that does not lie above these: they fall as a sequence gets longer.
+
+    Args:
+        spans: Where a prompt's tokens lie.
+        divisor: As of ``EAH``.
+
+    Returns:
+        Float64 of shape (N,).
+
+    Raises:
+        UnknownNameError: There is no such divisor.
+    """
+    _require_divisor(divisor)
+    n_tokens = spans.user.stop
+    even = torch.ones(1, n_tokens, n_tokens, dtype=torch.float64).tril()
+    return column_means(even / even.sum(-1, keepdim=True), spans.image, divisor)[0]
+
+
+def column_means(weights: Tensor, image: slice, divisor: str) -> Tensor:
+    """Average the attention that image tokens get from later tokens.
+
+    Args:
+        weights: Attention weights on a prompt, shape (H, S, S).
+        image: Where the N image tokens lie.
+        divisor: ``"exact"`` divides a column's sum, its diagonal left out, by the number of rows
+            below the diagonal; ``"ramp"``, as the released code does, by the end of the image less
+            the column's place in the image.
+
+    Returns:
+        Shape (H, N).
+    """
+    below = weights.tril(-1)[:, :, image].sum(1)
+    places = torch.arange(image.start, image.stop, device=weights.device)
+    if divisor == "exact":
+        return below / (weights.shape[-1] - 1 - places).clamp(min=1)
+    return below / (image.stop - (places - image.start))
 
 
 def vision_sinks(weights: Tensor, image: slice, beta: float, divisor: str) -> Tensor:
@@ -104,18 +167,12 @@ def vision_sinks(weights: Tensor, image: slice, beta: float, divisor: str) -> Te
         weights: Attention weights on a prompt, shape (H, S, S).
         image: Where the N image tokens lie.
         beta: The mean attention above which a token is a sink.
-        divisor: ``"exact"`` divides a column's sum, its diagonal left out, by the number of rows
-            below the diagonal; ``"ramp"``, as the released code does, by the end of the image less
-            the column's place in the image.
+        divisor: As of :func:`column_means`.
 
     Returns:
         Boolean of shape (H, N).
     """
-    below = weights.tril(-1)[:, :, image].sum(1)
-    places = torch.arange(image.start, image.stop, device=weights.device)
-    if divisor == "exact":
-        return below / (weights.shape[-1] - 1 - places).clamp(min=1) > beta
-    return below / (image.stop - (places - image.start)) > beta
+    return column_means(weights, image, divisor) > beta
 
 
 def broadcast_head(weights: Tensor, head: int, columns: slice | None = None) -> Tensor:
@@ -153,23 +210,26 @@ class _Broadcast(Effect):
         return broadcast_head(weights, winner, columns)
 
 
-class _SinkCounter(Observer):
-    """Keeps, of every layer, each head's share of sinks: shape (H,)."""
+class _ColumnReader(Observer):
+    """Keeps, of every layer, what each image token gets from later ones: shape (H, N)."""
 
-    def __init__(self, image: slice, beta: float, divisor: str) -> None:
-        self.densities: list[Tensor] = []
-        self._image, self._beta, self._divisor = image, beta, divisor
+    def __init__(self, image: slice, divisor: str) -> None:
+        self.means: list[Tensor] = []
+        self._image, self._divisor = image, divisor
 
     def attend(self, layer: int, call: Attention) -> Tensor:
         call = intervened(call)
         weights = attention_rows(call, call.query.shape[2])
-        sinks = vision_sinks(weights, self._image, self._beta, self._divisor)
-        self.densities.append(sinks.float().mean(-1))
+        self.means.append(column_means(weights, self._image, self._divisor))
         return ordinary_attention(call)
 
 
 def _require_sinks(beta: float, divisor: str) -> None:
     if not (isinstance(beta, Real) and isfinite(beta) and beta >= 0):
         raise InfoflowError(f"beta = {beta!r}; it must be a finite number, at least 0.")
+    _require_divisor(divisor)
+
+
+def _require_divisor(divisor: str) -> None:
     if divisor not in DIVISORS:
         raise unknown_name("divisor", divisor, DIVISORS)

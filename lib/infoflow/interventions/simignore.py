@@ -13,7 +13,7 @@ from infoflow.lvlm import LVLM, require_token_ids
 
 COUNTS = ("rows", "entries")
 METRICS = ("cosine", "euclidean", "manhattan")
-ORDERS = ("most", "least", "random")
+ORDERS = ("most", "least", "ends", "random")
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +38,8 @@ class Simignore(Intervention):
             distance, negative. Distances are of the embeddings as they are: of normalised ones
             the Euclidean would rank as the cosine does.
         order: Which tokens stay, of as many: ``"most"``: those the walk meets first; ``"least"``,
-            for comparison: those it meets last or not at all; ``"random"``: any.
+            for comparison: those it meets last or not at all; ``"ends"``: half of the first and
+            half of the last, so that those in between are hidden; ``"random"``: any.
         seed: Of the random order.
     """
 
@@ -48,7 +49,7 @@ class Simignore(Intervention):
     stride: int = 1
     text: str | Tensor | None = None
     metric: Literal["cosine", "euclidean", "manhattan"] = "cosine"
-    order: Literal["most", "least", "random"] = "most"
+    order: Literal["most", "least", "ends", "random"] = "most"
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -68,15 +69,22 @@ class Simignore(Intervention):
 
     def begin(self, reading: Reading) -> Effect:
         """Choose the prompt's image tokens."""
-        image = reading.spans.image
-        similarities = similarity(reading.embeds[image], self._text(reading), self.metric)
-        kept = self._choose(steps_to_rows(similarities, self.start, self.stride)).to(
-            reading.embeds.device
-        )
-        hidden = torch.zeros(len(reading.embeds), dtype=torch.bool, device=kept.device)
-        hidden[image] = True
-        hidden[kept + image.start] = False
+        hidden = torch.zeros(len(reading.embeds), dtype=torch.bool, device=reading.embeds.device)
+        hidden[reading.spans.image] = self.ignored(reading)
         return _Hiding(hidden)
+
+    def ignored(self, reading: Reading) -> Tensor:
+        """Say which of a prompt's image tokens are hidden: boolean of shape (N,).
+
+        Raises:
+            InfoflowError: The settings do not suit the prompt.
+        """
+        image = reading.embeds[reading.spans.image]
+        similarities = similarity(image, self._text(reading), self.metric)
+        kept = self._choose(steps_to_rows(similarities, self.start, self.stride))
+        ignored = torch.ones(len(image), dtype=torch.bool, device=image.device)
+        ignored[kept.to(image.device)] = False
+        return ignored
 
     def _text(self, reading: Reading) -> Tensor:
         """The embeddings that the image is compared with, shape (M, D)."""
@@ -100,8 +108,9 @@ class Simignore(Intervention):
         if self.order == "random":
             generator = torch.Generator().manual_seed(self.seed)
             return torch.randperm(len(steps), generator=generator)[:n_kept]
+        n_first = {"most": n_kept, "least": 0, "ends": n_kept - n_kept // 2}[self.order]
         ranked = steps.argsort(stable=True)
-        return ranked[:n_kept] if self.order == "most" else ranked[len(steps) - n_kept :]
+        return torch.cat([ranked[:n_first], ranked[len(steps) - n_kept + n_first :]])
 
 
 def similarity(image: Tensor, text: Tensor, metric: str) -> Tensor:

@@ -3,9 +3,41 @@
 Nothing here runs a model: what is shown was measured by :mod:`infoflow.evaluate` or by the caller.
 """
 
-from infoflow.plots.card import bar_table, kind_plot, kind_scores, kind_table, seed_table
-from infoflow.plots.comparison import cliff_paper_table, flow_paper_table, score_paper_table
+from infoflow.plots.audit import (
+    claim_table,
+    count_table,
+    f1_plot,
+    planted_words,
+    row_table,
+    rule_table,
+    verdict_grid,
+    verdict_table,
+)
+from infoflow.plots.blind import blind_plot, ways_plot
+from infoflow.plots.blind_tables import (
+    blind_table,
+    fate_table,
+    habit_table,
+    habit_words,
+    no_image_paper_table,
+    no_image_words,
+    way_answers_table,
+    ways_table,
+)
+from infoflow.plots.cam import cam_profile, cam_profiles, cam_table
+from infoflow.plots.cam_claims import cam_paper_table
+from infoflow.plots.cam_control import cam_control_plot, cam_control_table
+from infoflow.plots.cam_maps import cam_numbers, cam_scrubber, map_rows
+from infoflow.plots.card import bar_table, kind_plot, kind_scores, kind_table, seed_plot, seed_table
+from infoflow.plots.comparison import cliff_paper_table, score_paper_table
+from infoflow.plots.depth_tables import (
+    depth_control_table,
+    depth_paper_table,
+    depth_table,
+    depth_words,
+)
 from infoflow.plots.display import NOT_RUN, Plot, ProvenanceBox, Table, Words, provenance_box
+from infoflow.plots.eah import eah_effects_table, eah_settings_table, eah_sweeps
 from infoflow.plots.flow import (
     attention_maps,
     chosen_layers,
@@ -13,48 +45,195 @@ from infoflow.plots.flow import (
     image_share_control,
     map_table,
 )
+from infoflow.plots.flow_claims import flow_paper_table, flow_verdicts, reduction_table
+from infoflow.plots.heads import head_maps, head_reductions, head_table
+from infoflow.plots.interventions import arm_metrics_table, hidden_maps, paired_table
+from infoflow.plots.localisation import (
+    SITE_NAMES,
+    place_name,
+    rival_curves,
+    site_grid,
+    source_name,
+)
+from infoflow.plots.localisation_tables import (
+    ALL_TASKS,
+    choice_table,
+    choice_words,
+    free_layer_table,
+    site_paper_table,
+)
+from infoflow.plots.matrix import (
+    block_table,
+    drift_table,
+    matrix_pair,
+    matrix_paper_table,
+    vanishing_shares,
+    vanishing_table,
+)
+from infoflow.plots.overview import item_arcs, mean_arcs
+from infoflow.plots.own import cut_answers, own_provenance, own_sheet
+from infoflow.plots.perturbation import perturbation_plot, sanity_table
 from infoflow.plots.samples import frequency_maps, region_sheet, sample_sheet
+from infoflow.plots.scrubber import Frame, Scrubber
+from infoflow.plots.simignore import (
+    entries_table,
+    ignored_curve,
+    simignore_paper_table,
+    stored_predictions_table,
+    which_ignored_table,
+)
+from infoflow.plots.sinks import sink_heatmap, sink_maps, sink_thresholds
 from infoflow.plots.style import TASK_TITLES, percent
+from infoflow.plots.table1 import (
+    sampling_table,
+    selection_table,
+    table1_gains,
+    table1_table,
+    table1_tests,
+)
 from infoflow.plots.tables import (
     answers_table,
     cliff_table,
+    cliff_test_table,
     flow_control_table,
     metrics_table,
     share_table,
+    span_table,
     truncation_control_table,
 )
-from infoflow.plots.truncation import truncation_curves
+from infoflow.plots.topk import (
+    fewest_table,
+    fewest_words,
+    kept_answers_table,
+    rivals_table,
+    topk_heat,
+    topk_paper_table,
+    topk_rivals,
+)
+from infoflow.plots.truncation import log_prob_curves, log_prob_table, truncation_curves
 
 __all__ = [
+    "ALL_TASKS",
     "NOT_RUN",
+    "SITE_NAMES",
     "TASK_TITLES",
+    "Frame",
     "Plot",
     "ProvenanceBox",
+    "Scrubber",
     "Table",
     "Words",
     "answers_table",
+    "arm_metrics_table",
     "attention_maps",
     "bar_table",
+    "blind_plot",
+    "blind_table",
+    "block_table",
+    "cam_control_plot",
+    "cam_control_table",
+    "cam_numbers",
+    "cam_paper_table",
+    "cam_profile",
+    "cam_profiles",
+    "cam_scrubber",
+    "cam_table",
+    "choice_table",
+    "choice_words",
     "chosen_layers",
+    "claim_table",
     "cliff_paper_table",
     "cliff_table",
+    "cliff_test_table",
+    "count_table",
+    "cut_answers",
+    "depth_control_table",
+    "depth_paper_table",
+    "depth_table",
+    "depth_words",
+    "drift_table",
+    "eah_effects_table",
+    "eah_settings_table",
+    "eah_sweeps",
+    "entries_table",
+    "f1_plot",
+    "fate_table",
+    "fewest_table",
+    "fewest_words",
     "flow_control_table",
     "flow_paper_table",
     "flow_shares",
+    "flow_verdicts",
+    "free_layer_table",
     "frequency_maps",
+    "habit_table",
+    "habit_words",
+    "head_maps",
+    "head_reductions",
+    "head_table",
+    "hidden_maps",
+    "ignored_curve",
     "image_share_control",
+    "item_arcs",
+    "kept_answers_table",
     "kind_plot",
     "kind_scores",
     "kind_table",
+    "log_prob_curves",
+    "log_prob_table",
+    "map_rows",
     "map_table",
+    "matrix_pair",
+    "matrix_paper_table",
+    "mean_arcs",
     "metrics_table",
+    "no_image_paper_table",
+    "no_image_words",
+    "own_provenance",
+    "own_sheet",
+    "paired_table",
     "percent",
+    "perturbation_plot",
+    "place_name",
+    "planted_words",
     "provenance_box",
+    "reduction_table",
     "region_sheet",
+    "rival_curves",
+    "rivals_table",
+    "row_table",
+    "rule_table",
     "sample_sheet",
+    "sampling_table",
+    "sanity_table",
     "score_paper_table",
+    "seed_plot",
     "seed_table",
+    "selection_table",
     "share_table",
+    "simignore_paper_table",
+    "sink_heatmap",
+    "sink_maps",
+    "sink_thresholds",
+    "site_grid",
+    "site_paper_table",
+    "source_name",
+    "span_table",
+    "stored_predictions_table",
+    "table1_gains",
+    "table1_table",
+    "table1_tests",
+    "topk_heat",
+    "topk_paper_table",
+    "topk_rivals",
     "truncation_control_table",
     "truncation_curves",
+    "vanishing_shares",
+    "vanishing_table",
+    "verdict_grid",
+    "verdict_table",
+    "way_answers_table",
+    "ways_plot",
+    "ways_table",
+    "which_ignored_table",
 ]

@@ -6,11 +6,20 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from infoflow.intervals import mean_interval
 from infoflow.plots.display import Plot, Table
-from infoflow.plots.style import COLOURS, HOUSE_STYLE, TASK_TITLES, WIDTH
+from infoflow.plots.style import (
+    COLOURS,
+    HOUSE_STYLE,
+    SCORE_NAMES,
+    TASK_TITLES,
+    WIDTH,
+    count_layers,
+    task_panels,
+)
 
 Rows = Mapping[str, pd.DataFrame]
 
@@ -152,3 +161,90 @@ def seed_table(two_seeds: Mapping[str, Any]) -> Table:
     data = pd.DataFrame.from_dict(lines, orient="index").rename_axis("task")
     counts = ", ".join(f"{n} {split}" for split, n in two_seeds["items"].items())
     return Table(data, f"Two training runs with different seeds ({counts} items a task)")
+
+
+def seed_plot(two_seeds: Mapping[str, Any]) -> Plot:
+    """Plot the mean score at every cut for each training seed, one panel a task.
+
+    Args:
+        two_seeds: As for :func:`seed_table`.
+
+    Returns:
+        The plot; its table holds the mean score in percent, one row a cut.
+    """
+    seeds = two_seeds["seeds"]
+    tasks = list(next(iter(seeds.values())))
+    curves = {
+        TASK_TITLES[task]: pd.DataFrame(
+            {
+                f"seed {seed}": 100 * np.array(results[task]["mean_score"])
+                for seed, results in seeds.items()
+            }
+        ).rename_axis("cut")
+        for task in tasks
+    }
+    with mpl.rc_context(HOUSE_STYLE):
+        figure, panels = task_panels(len(tasks))
+        for axes, task in zip(panels, tasks, strict=True):
+            cliffs = [results[task]["cliff"] for results in seeds.values()]
+            _draw_seeds(axes, curves[TASK_TITLES[task]], cliffs)
+            axes.set_title(TASK_TITLES[task])
+            axes.set_ylabel(f"{SCORE_NAMES[task]} (%)")
+        handles, names = panels[0].get_legend_handles_labels()
+        figure.legend(handles, names, loc="outside upper center", ncols=2, fontsize=10)
+    moves = {
+        TASK_TITLES[task]: [results[task]["cliff"]["cut"] for results in seeds.values()]
+        for task in tasks
+    }
+    moved = {task: max(cuts) - min(cuts) for task, cuts in moves.items()}
+    told = "; ".join(f"{task} cuts {' and '.join(map(str, cuts))}" for task, cuts in moves.items())
+    return Plot(
+        figure,
+        f"Mean score by cut for seeds {' and '.join(seeds)}, with their cliffs: {told}.",
+        f"Mean score on {two_seeds['items']['test']} test items a task, for the same recipe with "
+        f"seeds {' and '.join(seeds)}. {_moves(moved)} Brackets below: each seed's cliff and its "
+        f"95 % interval, chosen on {two_seeds['items']['calibration']} calibration items. Upper "
+        "axis: the paper's layer, cut + 1.",
+        pd.concat(curves, axis="columns"),
+    )
+
+
+def _moves(moved: Mapping[str, int]) -> str:
+    if not any(moved.values()):
+        return "The cliff lies at the same cut with each seed, in every task."
+    farthest = max(moved, key=lambda task: moved[task])
+    cuts = "cut" if moved[farthest] == 1 else "cuts"
+    return (
+        f"The cliff moves with the seed in {sum(map(bool, moved.values()))} of {len(moved)} tasks, "
+        f"at most by {moved[farthest]} {cuts} ({farthest})."
+    )
+
+
+def _draw_seeds(axes: Axes, means: pd.DataFrame, cliffs: list[Mapping[str, Any]]) -> None:
+    last = int(means.index[-1])
+    axes.set_ylim(-28, 108)
+    axes.set_yticks(range(0, 101, 20))
+    count_layers(axes, last, last, below="cut: layers that see the image")
+    axes.tick_params(labelleft=True)
+    for (name, curve), cliff, foot, colour, marker, line in zip(
+        *(
+            means.items(),
+            cliffs,
+            (-10, -20),
+            (COLOURS["ours"], COLOURS["paper"]),
+            "os",
+            ("-", "--"),
+        ),
+        strict=True,
+    ):
+        axes.plot(
+            means.index,
+            curve,
+            color=colour,
+            marker=marker,
+            linestyle=line,
+            markersize=4,
+            label=str(name),
+        )
+        axes.plot(cliff["interval"], (foot, foot), "-|", color=colour, markersize=7)
+        axes.plot(cliff["cut"], foot, marker=marker, color=colour, markersize=5)

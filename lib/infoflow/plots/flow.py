@@ -18,6 +18,7 @@ from infoflow.plots.style import (
     LINES,
     TASK_TITLES,
     WIDTH,
+    asked,
     count_layers,
     label_ends,
     task_panels,
@@ -201,7 +202,7 @@ def attention_maps(
         figure,
         f"The picture, and its attention map in {len(layers)} layers. The image's share is largest "
         f"in layer {image.idxmax()} of those shown: {image.max():.1f} %.",
-        f"Attention of the row that predicts the answer to “{sample.question.splitlines()[-1]}” "
+        f"Attention of the row that predicts the answer to “{asked(sample.question)}” "
         f"({sample.id}, {model}). Above each map: layer in the paper's count and the image's "
         "share of all attention. One colour scale (square root) for all layers. White outline: the "
         "region that holds the answer, where there is one.",

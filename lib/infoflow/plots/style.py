@@ -1,6 +1,6 @@
 """The house style: one palette, one font size, and how layers are counted on an axis."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -139,3 +139,15 @@ def label_ends(axes: Axes, labels: Iterable[tuple[float, str, str]], x: float) -
 def percent(share: float) -> str:
     """Write a share as a percentage with one decimal."""
     return f"{round(100 * share, 1) + 0.0:.1f} %"
+
+
+def listed(names: Sequence[str]) -> str:
+    """Write names as one enumerates them: ``"a, b and c"``; nothing for no name."""
+    return " and ".join(part for part in (", ".join(names[:-1]), *names[-1:]) if part)
+
+
+def asked(question: str) -> str:
+    """Pick the line of a question that asks: the last one with a question mark, or the last."""
+    lines = question.splitlines() or [question]
+    line = next((line for line in reversed(lines) if "?" in line), lines[-1])
+    return line.removeprefix("Question: ")

@@ -7,7 +7,8 @@ import pandas as pd
 from infoflow.cliff import Cliff
 from infoflow.intervals import mean_interval
 from infoflow.plots.display import Table
-from infoflow.plots.style import TASK_TITLES, layer_name
+from infoflow.plots.interventions import compare_arms
+from infoflow.plots.style import TASK_TITLES, layer_name, listed
 
 Rows = Mapping[str, pd.DataFrame]
 
@@ -97,6 +98,81 @@ def cliff_table(cliffs: Mapping[str, Cliff], n_layers: int) -> Table:
         }
     data = pd.DataFrame.from_dict(lines, orient="index").rename_axis("task")
     return Table(data, "Cliffs, chosen on calibration items and scored on test items (%)")
+
+
+def cliff_test_table(rows: Rows, cliffs: Mapping[str, Cliff], margin: float, seed: int) -> Table:
+    """Truncation at the cliff against the intact model, item by item on the test items.
+
+    Args:
+        rows: By task, rows of :func:`infoflow.evaluate.truncation.truncation_by_cut`.
+        cliffs: By task, the cliff.
+        margin: The difference of mean scores, from 0 to 1, that is taken not to matter.
+        seed: Seed of the bootstrap, for scores that are not 0 or 1.
+    """
+    found = {
+        TASK_TITLES[task]: compare_arms(
+            frame[frame["cut"] == frame["cut"].max()],
+            frame[frame["cut"] == cliffs[task].cut],
+            margin,
+            seed,
+        )
+        for task, frame in rows.items()
+    }
+    points = f"{100 * margin:g} points"
+    lines = {
+        title: {
+            "cut": str(cliffs[task].cut),
+            "worse": str(c.worse),
+            "better": str(c.better),
+            "McNemar p": f"{c.mcnemar.p_value:.2g}" if c.mcnemar else _NOT_BINARY,
+            "difference, points": c.points,
+            f"within {points}": "yes" if c.equivalence.equivalent else "not shown",
+            "would be within": f"{100 * c.equivalence.least_margin:.1f} points",
+        }
+        for task, (title, c) in zip(rows, found.items(), strict=True)
+    }
+    differ = listed([title for title, c in found.items() if c.differs]) or "no task"
+    same = listed([title for title, c in found.items() if c.equivalence.equivalent]) or "no task"
+    data = pd.DataFrame.from_dict(lines, orient="index").rename_axis("task")
+    return Table(
+        data,
+        "Truncated at the cliff against the intact model on the same test items. Told apart in "
+        f"{differ}; shown to be within {points} (90 % interval inside them) in {same}",
+    )
+
+
+_NOT_BINARY = "not defined for scores between 0 and 1"
+
+
+def span_table(exact: Rows, authors: Rows, cuts: Mapping[str, int], margin: float) -> Table:
+    """The released code's image span, one token further on, beside the exact one.
+
+    Args:
+        exact: By task, rows of :func:`infoflow.evaluate.truncation.truncation_by_cut`.
+        authors: By task, rows of :func:`infoflow.evaluate.interventions.answers_under`, truncated
+            at that cut with the authors' span; first items only.
+        cuts: By task, the cut.
+        margin: The difference of mean scores, from 0 to 1, that is taken not to matter.
+    """
+    lines, changed = {}, {}
+    for task, shifted in authors.items():
+        frame = exact[task]
+        own = frame[(frame["cut"] == cuts[task]) & frame["item"].isin(shifted["item"])]
+        texts = own.set_index("item")["text"]
+        differ = int((shifted.set_index("item")["text"] != texts[shifted["item"]]).sum())
+        compared = compare_arms(own, shifted, margin)
+        changed[TASK_TITLES[task]] = differ
+        lines[TASK_TITLES[task]] = {
+            "cut": str(cuts[task]),
+            "exact span %": f"{100 * own['score'].mean():.1f}",
+            "authors' span %": f"{100 * compared.score:.1f}",
+            "worse": str(compared.worse),
+            "better": str(compared.better),
+            "answers that differ": f"{differ} of {len(shifted)}",
+        }
+    where = listed([title for title, count in changed.items() if count]) or "no task"
+    data = pd.DataFrame.from_dict(lines, orient="index").rename_axis("task")
+    return Table(data, f"The authors' span beside the exact one. It changes answers in {where}")
 
 
 def truncation_control_table(

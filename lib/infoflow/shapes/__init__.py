@@ -8,6 +8,7 @@ file. Splits are disjoint because every scene layout belongs to exactly one spli
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import overload
 
 import numpy as np
@@ -21,7 +22,6 @@ from infoflow.shapes.world import SPLITS, Scene, sample_scene
 
 ITEMS_PER_SPLIT = 500
 _READING_KINDS = ("one", "one-unseen", "one", "one-unseen", "one", "two", "one", "two-unseen")
-_CHOICES: tuple[ask.Asker, ...] = (ask.choose_colour, ask.choose_count, ask.choose_relation)
 
 
 def _draw(
@@ -42,7 +42,16 @@ def _draw(
 
 
 def _scienceqa(rng: np.random.Generator, split: str, index: int) -> tuple[Scene, ask.Question]:
-    return _draw(rng, split, _CHOICES[index % len(_CHOICES)])
+    """Kinds, letters and numbers take turns: no constant answer is right more often than others."""
+    turn, kind = divmod(index, 3)
+    number = (turn + turn // len(ask.LETTERS)) % len(ask.NUMBERS) + 1
+    choosers: tuple[ask.Asker, ...] = (
+        ask.choose_colour,
+        partial(ask.choose_count, number=number),
+        ask.choose_relation,
+    )
+    scene, question = _draw(rng, split, choosers[kind])
+    return scene, ask.answered_by(ask.LETTERS[turn % len(ask.LETTERS)], question)
 
 
 def _pope(rng: np.random.Generator, split: str, index: int) -> tuple[Scene, ask.Question]:

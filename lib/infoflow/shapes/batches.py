@@ -90,11 +90,38 @@ _CHOOSING: tuple[ask.Asker, ...] = (
     ask.choose_shape,
     ask.choose_colour,
 )
-CURRICULUM = ((0, _LOOKING), (900, _PLACING), (1800, _RELATING), (2700, _CHOOSING))
+_COUNTING: tuple[ask.Asker, ...] = (
+    ask.ask_presence(True, "matched"),
+    ask.ask_presence(False, "matched"),
+    ask.choose_count,
+    ask.choose_shape,
+    ask.choose_count,
+    ask.ask_caption,
+    ask.ask_reading,
+    ask.choose_count,
+    ask.ask_count,
+    ask.ask_count,
+    ask.ask_relation,
+    ask.choose_colour,
+    ask.ask_count,
+)
+CURRICULUM = (
+    (0, _LOOKING),
+    (900, _PLACING),
+    (1800, _RELATING),
+    (2700, _CHOOSING),
+    (COUNTING_FROM := 3300, _COUNTING),
+)
 """From which batch on what is asked of every picture.
 
 First the tasks as they are, each choice also as an open question; then mostly where things are;
-then mostly what lies beside what; last mostly choices. Some questions are asked in training only.
+then mostly what lies beside what; then mostly choices; last mostly numbers. Some questions are
+asked in training only.
+"""
+_LARGEST_GROUP = (0.05, 0.15, 0.35, 0.45)
+"""Share of pictures, where numbers are asked, by the size of the largest group sharing a trait.
+
+The world shows three or four alike in a third of its scenes: too seldom to learn to count them.
 """
 SLOTS, SLOT_LENGTH = 2, 112
 """Room for questions behind each picture: a question lies whole in one slot of so many tokens."""
@@ -182,6 +209,15 @@ def _label_patches(scene: Scene) -> dict[str, np.ndarray]:
     }
 
 
+def countable_scene(rng: np.random.Generator) -> Scene:
+    """Draw a training scene; how large its largest group is follows ``_LARGEST_GROUP``."""
+    wanted = 1 + int(rng.choice(len(_LARGEST_GROUP), p=_LARGEST_GROUP))
+    while True:
+        scene = sample_scene(rng, "train")
+        if max(scene.count(trait) for trait in (*COLOURS, *SHAPES)) == wanted:
+            return scene
+
+
 class PatchBatches(Dataset[tuple[torch.Tensor, PatchLabels]]):
     """Numbered batches of pictures (B, 96, 96, 3) with labels for every patch."""
 
@@ -217,7 +253,11 @@ class PackedBatches(Dataset[PackedBatch]):
         """Draw one batch."""
         number += self.first
         rng = np.random.default_rng([2, self.seed, number])
-        scenes = [sample_scene(rng, "train") for _ in range(self.size)]
+        counting = number >= COUNTING_FROM
+        scenes = [
+            countable_scene(rng) if counting else sample_scene(rng, "train")
+            for _ in range(self.size)
+        ]
         pictures = np.stack([render(scene, rng) for scene in scenes])
         askers = [askers for first, askers in CURRICULUM if first <= number][-1]
         packed = [self._pack(scene, askers, rng) for scene in scenes]

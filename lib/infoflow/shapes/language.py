@@ -4,6 +4,7 @@ No picture is ever dropped or masked here: where the information-flow cliff of a
 for the model to decide.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -128,21 +129,23 @@ def standardise_projector(model: LlavaForConditionalGeneration, seed: int) -> No
 
 
 def train_language(
-    model: LlavaForConditionalGeneration, seed: int, steps: tuple[int, int], folder: Path
+    model: LlavaForConditionalGeneration, seed: int, steps: Mapping[str, int], folder: Path
 ) -> None:
-    """Train projector and decoder in place, in two runs of falling learning rate.
+    """Train projector and decoder in place, in several runs of falling learning rate.
 
     Args:
         model: The model; its vision tower is frozen.
         seed: Seed of the projector and of the data.
-        steps: Steps of the first run and of the second, which goes on in the curriculum.
-        folder: Where the checkpoints ``language.pt`` and ``choosing.pt`` lie, to resume from.
+        steps: Name of each run and its steps; each goes on in the curriculum.
+        folder: Where each run has its checkpoint, to resume from.
     """
     torch.manual_seed(seed)
     standardise_projector(model, seed)
     model.set_attn_implementation({"text_config": ATTENTION})
     answerer = Answerer(model)
-    for name, first, length in (("language", 0, steps[0]), ("choosing", steps[0], steps[1])):
+    first = 0
+    for name, length in steps.items():
         batches = PackedBatches(seed, BATCH, first)
         fit(answerer, answerer.loss, batches, length, folder / f"{name}.pt")
+        first += length
     model.set_attn_implementation({"text_config": "sdpa"})

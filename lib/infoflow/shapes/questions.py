@@ -4,7 +4,7 @@ Each asker returns ``None`` when the scene does not allow its question.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -55,13 +55,25 @@ def _multiple_choice(
     """Turn an open question into one with the options (A) to (D) in random order."""
     options = [question.answer, *fillers]
     choices = tuple(options[i] for i in rng.permutation(len(options)))
-    listed = " ".join(f"({letter}) {c}" for letter, c in zip(LETTERS, choices, strict=True))
     text = (
-        f"Context: {CONTEXT}\nQuestion: {question.text}\nOptions: {listed}\n"
+        f"Context: {CONTEXT}\nQuestion: {question.text}\nOptions: {_listed(choices)}\n"
         "Answer with the option's letter."
     )
     letter = LETTERS[choices.index(question.answer)]
     return Question(text, letter, question.kind, question.targets, choices)
+
+
+def _listed(choices: Sequence[str]) -> str:
+    return " ".join(f"({letter}) {c}" for letter, c in zip(LETTERS, choices, strict=True))
+
+
+def answered_by(letter: str, question: Question) -> Question:
+    """The same multiple-choice question, its right option having changed places."""
+    order = list(question.choices)
+    old, new = LETTERS.index(question.answer), LETTERS.index(letter)
+    order[old], order[new] = order[new], order[old]
+    text = question.text.replace(_listed(question.choices), _listed(order))
+    return replace(question, text=text, answer=letter, choices=tuple(order))
 
 
 def ask_colour(scene: Scene, rng: np.random.Generator) -> Question | None:
@@ -73,9 +85,18 @@ def ask_colour(scene: Scene, rng: np.random.Generator) -> Question | None:
     return Question(f"What colour is the {thing.shape}?", thing.colour, "colour", (thing.name,))
 
 
-def ask_count(scene: Scene, rng: np.random.Generator) -> Question | None:
-    """Ask how many objects share a trait; every answer from one to four is asked equally often."""
-    wanted = int(rng.integers(1, len(NUMBERS) + 1))
+def ask_count(scene: Scene, rng: np.random.Generator, number: int | None = None) -> Question | None:
+    """Ask how many objects share a trait.
+
+    Args:
+        scene: The scene.
+        rng: Source of randomness.
+        number: The right answer, 1 to 4; drawn by default, each as often as the others.
+
+    Returns:
+        The question, or ``None`` where no trait is shared by so many.
+    """
+    wanted = number or int(rng.integers(1, len(NUMBERS) + 1))
     traits = [t for t in (*COLOURS, *SHAPES) if scene.count(t) == wanted]
     if not traits:
         return None
@@ -164,9 +185,11 @@ def choose_colour(scene: Scene, rng: np.random.Generator) -> Question | None:
     return _multiple_choice(rng, question, sorted(order, key=lambda c: c not in seen)[:3])
 
 
-def choose_count(scene: Scene, rng: np.random.Generator) -> Question | None:
-    """Count as multiple choice between one, two, three and four."""
-    question = ask_count(scene, rng)
+def choose_count(
+    scene: Scene, rng: np.random.Generator, number: int | None = None
+) -> Question | None:
+    """Count as multiple choice between one, two, three and four; see :func:`ask_count`."""
+    question = ask_count(scene, rng, number)
     if question is None:
         return None
     return _multiple_choice(rng, question, [n for n in NUMBERS if n != question.answer])
@@ -195,7 +218,7 @@ def choose_shape(scene: Scene, rng: np.random.Generator) -> Question | None:
     if question is None:
         return None
     order = [str(s) for s in rng.permutation([s for s in SHAPES if s != question.answer])]
-    return _multiple_choice(rng, question, sorted(order, key=scene.count, reverse=True)[:3])
+    return _multiple_choice(rng, question, sorted(order, key=lambda s: not scene.count(s))[:3])
 
 
 def one_of(*askers: Asker) -> Asker:

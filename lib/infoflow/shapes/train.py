@@ -1,8 +1,8 @@
 """Train a zoo model from scratch: ``python -m infoflow.shapes.train --seed 0``.
 
-Three stages: the vision tower learns to say what each patch shows; projector and decoder learn to
-answer on the frozen tower; and, at a learning rate raised once more, to choose between options. An
-interrupted run goes on where it stopped.
+The vision tower learns to say what each patch shows. Then projector and decoder learn to answer on
+the frozen tower, in three runs, each from a learning rate raised once more: all that is asked;
+choosing between options; counting. An interrupted run goes on where it stopped.
 """
 
 import json
@@ -27,7 +27,7 @@ from infoflow.shapes.tower import rescale_tower, train_tower
 from infoflow.shapes.world import SIZE
 
 NAME = "tiny-llava-1.5"
-TOWER_STEPS, LANGUAGE_STEPS, CHOOSING_STEPS = 1600, 2700, 600
+TOWER_STEPS, LANGUAGE_STEPS, CHOOSING_STEPS, COUNTING_STEPS = 1600, 2700, 600, 500
 
 
 def export(model: LlavaForConditionalGeneration, folder: Path, recipe: dict[str, object]) -> None:
@@ -58,6 +58,7 @@ def train(
     tower_steps: Annotated[int, typer.Option(help="Steps of the first stage.")] = TOWER_STEPS,
     language_steps: Annotated[int, typer.Option(help="Steps of the second.")] = LANGUAGE_STEPS,
     choosing_steps: Annotated[int, typer.Option(help="Steps of the third.")] = CHOOSING_STEPS,
+    counting_steps: Annotated[int, typer.Option(help="Steps of the fourth.")] = COUNTING_STEPS,
     tower: Annotated[
         Path | None, typer.Option(help="A trained tower (tower.pt of another seed) to share.")
     ] = None,
@@ -75,7 +76,8 @@ def train(
     model = new_llava(seed)
     train_tower(model.model.vision_tower, seed, tower_steps, folder / "tower.pt")
     rescale_tower(model.model.vision_tower, seed)
-    train_language(model, seed, (language_steps, choosing_steps), folder)
+    steps = {"language": language_steps, "choosing": choosing_steps, "counting": counting_steps}
+    train_language(model, seed, steps, folder)
     recipe = {
         "name": NAME,
         "seed": seed,
@@ -83,6 +85,7 @@ def train(
         "tower_steps": tower_steps,
         "language_steps": language_steps,
         "choosing_steps": choosing_steps,
+        "counting_steps": counting_steps,
         "image_tokens": IMAGE_TOKENS,
         "parameters": sum(p.numel() for p in model.parameters()),
     }

@@ -1,0 +1,96 @@
+"""Shallow, middle and deep layers: what is read there, and what is lost without it."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from infoflow.evaluate.flow import SPANS
+from infoflow.evaluate.truncation import scores_by_cut
+from infoflow.paired import equivalence
+
+NAMES = ("shallow", "middle", "deep")
+
+
+@dataclass(frozen=True)
+class Depth:
+    """A third of the layers.
+
+    Attributes:
+        name: ``"shallow"``, ``"middle"`` or ``"deep"``.
+        first: Its first layer in the paper's count, 1 to L.
+        last: Its last layer.
+    """
+
+    name: str
+    first: int
+    last: int
+
+    @property
+    def cut(self) -> int:
+        """The cut that takes the image from this depth on, and from all layers above."""
+        return self.first - 1
+
+
+def depths(n_layers: int) -> list[Depth]:
+    """Divide the layers into thirds, as equal as can be; the first ones take what is left over.
+
+    Args:
+        n_layers: L, at least 1. Two layers are shallow and deep, a single one is shallow.
+    """
+    names = NAMES if n_layers >= len(NAMES) else (NAMES[0], NAMES[-1])[:n_layers]
+    parts = np.array_split(np.arange(1, n_layers + 1), len(names))
+    return [Depth(n, int(part[0]), int(part[-1])) for n, part in zip(names, parts, strict=True)]
+
+
+def shares_by_depth(flow: pd.DataFrame) -> pd.DataFrame:
+    """Average the shares of attention over the layers of each depth, and over items.
+
+    Args:
+        flow: Rows of :func:`infoflow.evaluate.flow.flow_by_layer`.
+
+    Returns:
+        One row a depth (its name); columns ``first`` and ``last`` (layers, paper's count), the mean
+        shares ``system``, ``image`` and ``user``, from 0 to 1, and ``uniform_system``,
+        ``uniform_image`` and ``uniform_user``: what even attention would give.
+    """
+    columns = [*SPANS, *(f"uniform_{name}" for name in SPANS)]
+    by_layer = flow.groupby("layer")[columns].mean()
+    lines = {
+        d.name: {"first": d.first, "last": d.last, **by_layer.loc[d.first : d.last].mean()}
+        for d in depths(len(by_layer))
+    }
+    table = pd.DataFrame.from_dict(lines, orient="index").rename_axis("depth")
+    return table.astype({"first": int, "last": int})
+
+
+def loss_by_depth(cuts: pd.DataFrame, margin: float, seed: int = 0) -> pd.DataFrame:
+    """Measure what is lost when the image is removed from each depth on.
+
+    Args:
+        cuts: Rows of :func:`infoflow.evaluate.truncation.truncation_by_cut`.
+        margin: The difference of mean scores, from 0 to 1, that does not matter.
+        seed: Seed of the bootstrap.
+
+    Returns:
+        One row a depth (its name): ``cut``, the mean scores ``intact`` and ``removed``, their
+        paired ``difference`` (removed less intact) with its 90 % interval ``low`` to ``high``, and
+        ``unharmed``: whether a loss of the margin or more is ruled out
+        (:attr:`infoflow.paired.Equivalence.unharmed`).
+    """
+    scores = scores_by_cut(cuts)
+    intact = scores[:, -1]
+    lines = {}
+    for depth in depths(scores.shape[1] - 1):
+        removed = scores[:, depth.cut]
+        found = equivalence(intact, removed, margin, seed)
+        lines[depth.name] = {
+            "cut": depth.cut,
+            "intact": float(intact.mean()),
+            "removed": float(removed.mean()),
+            "difference": found.difference,
+            "low": found.interval[0],
+            "high": found.interval[1],
+            "unharmed": found.unharmed,
+        }
+    return pd.DataFrame.from_dict(lines, orient="index").rename_axis("depth")

@@ -1,0 +1,59 @@
+"""Every page runs for a checkpoint in the published layout, be its answers garbage."""
+
+import json
+import re
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+from cells import FOLDER, run_cells, small
+
+from infoflow.runner import run_notebook
+
+sys.path.insert(0, str(FOLDER.parent / "tests" / "models"))
+
+import checkpoints
+
+MODEL = "llava-1.5-7b"
+ALL_TASKS = {"fig2_attention_flow", "fig5_truncation", "table1"}
+OF_MANY_MODELS = {"claims", "table1"}
+OF_ANY_MODEL = sorted({p.stem for p in FOLDER.glob("*.ipynb")} - {"model_card", "shapes_datasheet"})
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("checkpoints") / "published"
+    checkpoints.save_published_layout(checkpoints.random_model(), folder)
+    config = json.loads((folder / "config.json").read_text())
+    config["text_config"]["max_position_embeddings"] = 512  # long questions, whole answers
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def results(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """One store for all pages: they share most of their rows."""
+    shared = tmp_path_factory.getbasetemp() / "shared-results"
+    monkeypatch.setenv("INFOFLOW_RESULTS", str(shared))
+    monkeypatch.setenv("INFOFLOW_QUIET", "1")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", OF_ANY_MODEL)
+def test_a_page_runs_for_a_random_checkpoint(name: str, checkpoint: Path) -> None:
+    settings = small(name, n_tasks=None if name in ALL_TASKS else 1)
+    if name in OF_MANY_MODELS:
+        settings["zoo"] = False
+    shown = run_cells(name, model=MODEL, checkpoint=str(checkpoint), **settings)
+    assert any(text.startswith("Provenance") and MODEL in text for text in shown)
+
+
+@pytest.mark.slow
+def test_the_runner_writes_such_a_page(checkpoint: Path, tmp_path: Path) -> None:
+    settings = small("table1") | {"zoo": False}
+    parameters = {"model": MODEL, "checkpoint": str(checkpoint), **settings}
+    target = run_notebook(FOLDER / "table1.ipynb", tmp_path / "table1.ipynb", parameters)
+    text = nbformat.writes(nbformat.read(target, as_version=4))
+    assert f"Provenance: {MODEL}" in text
+    assert not re.search(r"\bnan\b", text)

@@ -1,0 +1,58 @@
+"""One wrong constant or function of the library changes what each notebook prints.
+
+The cells run in this process on two items, so all notebooks can be tried; ``test_rerun.py`` shows
+on some of them that nbval itself fails. Both runs of a notebook share a store, so the mistakes are
+in what comes after the stored measures, or in what a page measures directly.
+"""
+
+import importlib
+from pathlib import Path
+
+import pytest
+from cells import FOLDER, run_cells, small
+
+WRONG = {
+    "a2_topk": ("infoflow.paired.LEVEL", 0.2),
+    "claims": ("infoflow.audit.on_paper.N_SPLITS", 2),
+    "eah": ("infoflow.paired.LEVEL", 0.2),
+    "fig1_flow_overview": ("infoflow.paired.LEVEL", 0.2),
+    "fig2_attention_flow": ("infoflow.intervals.CONFIDENCE", 0.5),
+    "fig3_cam_reasoning": ("infoflow.cam.THRESHOLD", 0.1),
+    "fig4_cam_presence": ("infoflow.cam.THRESHOLD", 0.1),
+    "fig5_truncation": ("infoflow.paired.LEVEL", 0.2),
+    "fig6_truncation_matrix": ("infoflow.paired.LEVEL", 0.2),
+    "fig7_cam_sites": ("infoflow.intervals.CONFIDENCE", 0.5),
+    "fig8_cam_more": ("infoflow.cliff._ROUNDING", 2.0),
+    "fig9_without_picture": ("infoflow.intervals.CONFIDENCE", 0.5),
+    "model_card": ("infoflow.intervals.CONFIDENCE", 0.5),
+    "own_picture": ("infoflow.cam.THRESHOLD", 0.1),
+    "shapes_datasheet": ("infoflow.tasks.textvqa._credit", lambda n_matches, n_answers: 0.5),
+    "simignore": ("infoflow.paired.LEVEL", 0.2),
+    "table1": ("infoflow.paired.LEVEL", 0.2),
+}
+"""By notebook, what is made wrong, and how."""
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("results")
+
+
+def test_every_notebook_has_its_mistake() -> None:
+    assert set(WRONG) == {path.stem for path in FOLDER.glob("*.ipynb")}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", list(WRONG))
+def test_a_wrong_number_changes_what_is_printed(
+    name: str, results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("INFOFLOW_RESULTS", str(results))
+    monkeypatch.setenv("INFOFLOW_QUIET", "1")
+    right = run_cells(name, **small(name))
+    module, _, constant = WRONG[name][0].rpartition(".")
+    monkeypatch.setattr(importlib.import_module(module), constant, WRONG[name][1])
+    wrong = run_cells(name, **small(name))
+    assert len(right) == len(wrong)
+    differing = [(a, b) for a, b in zip(right, wrong, strict=True) if a != b]
+    assert differing, f"{WRONG[name][0]} = {WRONG[name][1]} went unnoticed"

@@ -1,0 +1,150 @@
+"""LLaVA-CAM over a task: rows against maps computed one by one, and statistics against twins."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+from infoflow.cam import llava_cam
+from infoflow.controls import GREY, swap_pictures
+from infoflow.errors import InfoflowError
+from infoflow.evaluate.cam import (
+    cam_by_layer,
+    cam_control,
+    change_at_cliff,
+    mass_above_chance,
+)
+from infoflow.localisation import localise, rank_correlation, target_mask
+from infoflow.lvlm import load_lvlm
+from infoflow.shapes.model import new_llava
+from infoflow.shapes.train import export
+from infoflow.store import Store
+from infoflow.tasks import load_task
+
+torch.set_num_threads(1)
+SETTINGS = {"n_samples": 2, "sigma": 0.1, "seed": 3}
+
+
+@pytest.fixture(scope="module")
+def lvlm(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("untrained")
+    export(new_llava(0), folder, {})
+    return load_lvlm("tiny-llava-1.5", checkpoint=folder, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return Store(tmp_path_factory.mktemp("results"))
+
+
+@pytest.fixture(scope="module")
+def task():
+    return load_task("pope", limit=2)  # the first has a target, the second none
+
+
+@pytest.fixture(scope="module")
+def rows(lvlm, task, store):
+    return cam_by_layer(lvlm, task, store, **SETTINGS)
+
+
+def test_rows_describe_the_map_of_each_layer(lvlm, task, rows):
+    for sample in task:
+        prompt = lvlm.prompt(sample.image, sample.question)
+        cam = llava_cam(lvlm, prompt, lvlm.generate(prompt, task.max_new_tokens), **SETTINGS)
+        part = rows[rows["item"] == sample.id]
+        assert list(part["layer"]) == list(range(1, lvlm.n_layers + 1))
+        assert set(part["kind"]) == {sample.kind}
+        np.testing.assert_allclose(part["peak"], cam.peaks, rtol=1e-6)
+        np.testing.assert_allclose(part["entropy"], cam.entropies, rtol=1e-6)
+        lit = cam.lit.where(cam.peaks > 0, math.nan)  # a map of zeros has no shape
+        np.testing.assert_allclose(part["lit"], lit, rtol=1e-6)
+
+
+def test_maps_are_scored_against_the_target_where_there_is_one(lvlm, task, rows):
+    columns = ["mass", "hit", "mass_chance", "hit_chance"]
+    first, second = (rows[rows["item"] == sample.id] for sample in task)
+    assert second[columns].isna().all(axis=None)
+    sample = task[0]
+    prompt = lvlm.prompt(sample.image, sample.question)
+    cam = llava_cam(lvlm, prompt, lvlm.generate(prompt, task.max_new_tokens), **SETTINGS)
+    found = localise(cam.maps, prompt.grid, target_mask(sample))
+    np.testing.assert_allclose(first["mass"], found.mass)
+    np.testing.assert_allclose(first["hit"], found.hits)
+    assert set(first["mass_chance"]) == {found.mass_chance}
+
+
+def test_the_last_layer_is_undefined(lvlm, rows):
+    last = rows[rows["layer"] == lvlm.n_layers]
+    assert last[["peak", "entropy", "lit", "mass", "hit"]].isna().all(axis=None)
+    assert rows[rows["layer"] < lvlm.n_layers]["peak"].notna().all()
+
+
+def test_control_maps_are_of_the_same_answer_on_other_pictures(lvlm, task, store):
+    donor = load_task("pope", split="calibration", limit=2)
+    control = cam_control(lvlm, task, donor, store, **SETTINGS)
+    swapped = swap_pictures(task, donor)
+    for index, sample in enumerate(task):
+        own = lvlm.prompt(sample.image, sample.question)
+        answer = lvlm.generate(own, task.max_new_tokens)
+        maps = llava_cam(lvlm, own, answer, **SETTINGS).maps
+        pictures = {
+            "another": swapped[index].image.resize(sample.image.size),
+            "grey": Image.new("RGB", sample.image.size, GREY),
+        }
+        for name, picture in pictures.items():
+            prompt = lvlm.prompt(picture, sample.question)
+            cam = llava_cam(lvlm, prompt, answer, **SETTINGS)
+            part = control[(control["item"] == sample.id) & (control["picture"] == name)]
+            np.testing.assert_allclose(part["entropy"], cam.entropies, rtol=1e-6)
+            np.testing.assert_allclose(part["correlation"], rank_correlation(cam.maps, maps))
+            if sample.targets:
+                found = localise(cam.maps, prompt.grid, target_mask(sample))
+                np.testing.assert_allclose(part["mass"], found.mass)
+
+
+def test_control_needs_as_many_pictures(lvlm, task, store):
+    with pytest.raises(InfoflowError, match="2 items cannot get the pictures of 1"):
+        cam_control(lvlm, task, load_task("pope", split="calibration", limit=1), store)
+
+
+def test_parameters_name_results_of_their_own(lvlm, task, store, rows):
+    other = cam_by_layer(lvlm, task, store, **(SETTINGS | {"sigma": 0.3}))
+    assert other.attrs["record"]["key"] != rows.attrs["record"]["key"]
+    assert not np.allclose(other["peak"].iloc[:-1], rows["peak"].iloc[:-1], equal_nan=True)
+
+
+def table(entropies, masses=None, chance=0.1):
+    """Rows with the given values, item by layer."""
+    masses = entropies if masses is None else masses
+    return pd.DataFrame(
+        [
+            {
+                **{"item": f"item-{i}", "layer": j + 1},
+                **{"entropy": entropies[i][j], "mass": masses[i][j], "mass_chance": chance},
+            }
+            for i in range(len(entropies))
+            for j in range(len(entropies[0]))
+        ]
+    )
+
+
+def test_change_at_the_cliff_is_behind_less_before():
+    rows = table([[5, 3, 1, math.nan], [4, 4, math.nan, math.nan], [2, 2, 4, math.nan]])
+    assert change_at_cliff(rows, 2, "entropy").tolist() == [
+        1 - 4,
+        4 - 2,
+    ]  # the second has no map behind
+    assert change_at_cliff(rows, 1, "entropy").tolist() == [2 - 5, 4 - 4, 3 - 2]
+    assert not len(change_at_cliff(rows, 0, "entropy"))
+    assert not len(change_at_cliff(rows, 3, "entropy"))
+
+
+def test_mass_is_averaged_over_the_layers_asked_for():
+    nan = math.nan
+    rows = table([[0.0] * 3] * 3, masses=[[0.1, 0.3, 0.9], [0.2, nan, 0.9], [nan, nan, nan]])
+    np.testing.assert_allclose(mass_above_chance(rows, 1, 2), [0.1, 0.1])
+    np.testing.assert_allclose(mass_above_chance(rows, 3, 3), [0.8, 0.8])
+    assert not len(mass_above_chance(rows, 1, 0))

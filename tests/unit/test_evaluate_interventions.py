@@ -1,0 +1,179 @@
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from infoflow.errors import InfoflowError
+from infoflow.evaluate import interventions as over_task
+from infoflow.evaluate.answers import answers
+from infoflow.evaluate.interventions import (
+    ByOptions,
+    answers_under,
+    described,
+    metrics_by_arm,
+    tokens_ignored,
+)
+from infoflow.evaluate.sinks import sink_density_by_head
+from infoflow.interventions import (
+    EAH,
+    FastV,
+    Simignore,
+    Truncate,
+    even_strengths,
+    intervene,
+    sink_density,
+)
+from infoflow.interventions.base import Effect, Intervention
+from infoflow.lvlm import load_lvlm
+from infoflow.shapes.model import new_llava
+from infoflow.shapes.train import export
+from infoflow.store import Store
+from infoflow.tasks import load_task
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def lvlm(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("untrained")
+    model = new_llava(0)
+    with torch.no_grad():  # so that untrained answers depend on what is seen
+        model.model.multi_modal_projector.linear_2.weight.mul_(20)
+        for layer in model.model.language_model.layers:
+            for project in (layer.self_attn.q_proj, layer.self_attn.k_proj, layer.self_attn.v_proj):
+                project.weight.mul_(10)
+    export(model, folder, {})
+    return load_lvlm("tiny-llava-1.5", checkpoint=folder, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return Store(tmp_path_factory.mktemp("results"))
+
+
+@pytest.fixture(scope="module")
+def task():
+    return load_task("scienceqa", limit=3)
+
+
+def said(lvlm, sample, task, *interventions):
+    prompt = lvlm.prompt(sample.image, sample.question)
+    with intervene(lvlm, *interventions):
+        return lvlm.answer(prompt, task.max_new_tokens)
+
+
+@pytest.mark.parametrize(
+    "changes", [(Truncate(cut=0),), (Simignore(20), FastV(k=3, ratio=0.75))], ids=["one", "two"]
+)
+def test_rows_are_the_answers_inside_the_context(changes, lvlm, task, store):
+    rows = answers_under(lvlm, task, store, *changes)
+    assert list(rows["item"]) == [sample.id for sample in task]
+    for row, sample in zip(rows.itertuples(), task, strict=True):
+        assert row.text == said(lvlm, sample, task, *changes)
+        assert row.score == task.score(sample, row.text)
+    untouched = answers(lvlm, task, store)
+    assert set(rows.columns) == set(untouched.columns)
+    assert list(rows["text"]) != list(untouched["text"])
+
+
+def test_no_change_is_the_untouched_model(lvlm, task, store):
+    pd.testing.assert_frame_equal(answers_under(lvlm, task, store), answers(lvlm, task, store))
+
+
+def test_the_model_is_left_as_it_was(lvlm, task, store):
+    before = said(lvlm, task[0], task)
+    answers_under(lvlm, task, store, Simignore(3))
+    assert said(lvlm, task[0], task) == before
+
+
+def test_every_setting_is_a_result_of_its_own(lvlm, task, store, monkeypatch):
+    asked = []
+    real = over_task.intervene
+    monkeypatch.setattr(over_task, "intervene", lambda *a: asked.append(a) or real(*a))
+    arms = [
+        (Simignore(20),),
+        (Simignore(20, start=1),),
+        (Simignore(20, text="red"),),
+        (Simignore(20, text=torch.tensor([20, 21])),),
+        (ByOptions(Simignore(20)),),
+        (Simignore(20), FastV()),
+    ]
+    for changes in arms * 2:
+        answers_under(lvlm, load_task("scienceqa", limit=1), store, *changes)
+    assert len(asked) <= len(arms)
+    names = [" + ".join(described(change) for change in changes) for changes in arms]
+    assert len(set(names)) == len(arms)
+
+
+def test_settings_are_told_but_for_defaults():
+    assert described(EAH()) == "EAH()"
+    assert described(EAH(layers=(2, 3), beta=0.1)) == "EAH(layers=[2, 3], beta=0.1)"
+    assert described(EAH(layers=range(2, 4), beta=0.1)) == "EAH(layers=[2, 3], beta=0.1)"
+    assert described(Simignore(5)) == "Simignore(keep=5)"
+    literal = described(Simignore(5, text="options of the item"))
+    assert described(ByOptions(Simignore(5))) != literal
+    assert (
+        described(Simignore(5, text=torch.tensor([1, 2]))) == "Simignore(keep=5, text=ids [1, 2])"
+    )
+
+
+def test_what_cannot_be_told_is_refused(lvlm, task, store):
+    class Nameless(Intervention):
+        def require_fits(self, lvlm):
+            pass
+
+        def begin(self, reading):
+            return Effect()
+
+    with pytest.raises(InfoflowError, match="must be a dataclass"):
+        answers_under(lvlm, task, store, Nameless())
+
+
+def test_options_are_the_text_after_the_beginning(lvlm, task, store):
+    for sample in task:
+        ids = ByOptions(Simignore(20)).of(lvlm, sample).text
+        assert int(ids[0]) == lvlm.tokenizer.bos_token_id
+        assert lvlm.tokenizer.decode(ids[1:]).split() == " ".join(sample.choices).split()
+    other = load_task("pope", limit=1)
+    with pytest.raises(InfoflowError, match=f"{other[0].id} has no options"):
+        answers_under(lvlm, other, store, ByOptions(Simignore(20)))
+
+
+def test_ignored_tokens_are_counted_by_item_and_choice(lvlm, task, store):
+    choices = [Simignore(20), Simignore(20, count="entries"), ByOptions(Simignore(64))]
+    rows = tokens_ignored(lvlm, task, store, choices)
+    table = rows.pivot(index="item", columns="choice", values="n_ignored")
+    assert list(table[0]) == [44] * 3
+    assert (table[1] >= 44).all()
+    assert (table[1] > 44).any()
+    assert list(table[2]) == [0] * 3
+    assert set(rows["n_image"]) == {64}
+    assert list(rows["keep"][:3]) == [20, 20, 64]
+
+
+def test_metrics_by_arm_are_the_summaries_of_each_arm(lvlm, task, store):
+    rows = {"none": answers_under(lvlm, task, store)}
+    metrics = metrics_by_arm(task, rows)
+    assert list(metrics.index) == ["none"]
+    assert metrics["accuracy"]["none"] == rows["none"]["score"].mean()
+
+
+def test_sink_rows_are_the_densities_of_each_item(lvlm, store):
+    task, betas = load_task("pope", limit=2), [0.005, 0.01, 0.02]
+    rows = sink_density_by_head(lvlm, task, store, betas)
+    assert len(rows) == 2 * 3 * lvlm.n_layers * lvlm.n_heads
+    for sample in task:
+        prompt = lvlm.prompt(sample.image, sample.question)
+        for beta in betas:
+            part = rows[(rows["item"] == sample.id) & (rows["beta"] == beta)]
+            table = part.pivot(index="layer", columns="head", values="density")
+            assert list(table.index) == list(range(1, lvlm.n_layers + 1))
+            np.testing.assert_allclose(table, sink_density(lvlm, prompt, beta), atol=1e-7)
+            even = float((even_strengths(prompt.spans) > beta).double().mean())
+            assert set(part["even"]) == {even}
+    assert rows["density"].nunique() > 5
+
+
+def test_sinks_need_a_threshold(lvlm, store, task):
+    with pytest.raises(InfoflowError, match="betas is empty"):
+        sink_density_by_head(lvlm, task, store, [])

@@ -1,0 +1,187 @@
+"""Figures and tables of heat maps: that they show what the rows say, and say what is undefined."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from infoflow.errors import InfoflowError
+from infoflow.evaluate.localisation import choices
+from infoflow.heatmaps import ATTENTION, CENTRE, LAYER_CAMS, PAPER, RANDOM, Place, Source
+from infoflow.paper import paper_values
+from infoflow.plots import (
+    ALL_TASKS,
+    choice_table,
+    choice_words,
+    free_layer_table,
+    perturbation_plot,
+    place_name,
+    rival_curves,
+    sanity_table,
+    site_grid,
+    site_paper_table,
+)
+
+N_LAYERS, N_ITEMS = 4, 20
+BEST = Source("self_attn.v_proj", "element-wise")
+LEVELS = {PAPER: 0.3, ATTENTION: 0.6, BEST: 0.9, RANDOM: 0.1, CENTRE: 0.2}
+
+
+def undefined(source, layer):
+    behind = {"post_attention_layernorm", "output"}
+    return source.site in behind and layer == N_LAYERS
+
+
+def hit_rows(levels=None, n_items=N_ITEMS):
+    """Each source hits a share of the items, in layer 2; half as many elsewhere."""
+    levels = LEVELS if levels is None else levels
+    places = [Place(*s, n) for s in (*LAYER_CAMS, ATTENTION) for n in range(1, N_LAYERS + 1)]
+    places += [Place(*s, 0) for s in (RANDOM, CENTRE)]
+    places += [Place("projector", w, 0) for w in ("mean", "relu-mean", "element-wise")]
+    lines = []
+    for place in places:
+        share = levels.get(place.source, 0.1) * (1 if place.layer in (0, 2) else 0.5)
+        for item in range(n_items):
+            hit = np.nan if undefined(place.source, place.layer) else float(item < share * n_items)
+            lines.append({"item": f"i{item:02}", "kind": "one", **place._asdict(), "hit": hit})
+    return pd.DataFrame(lines).assign(mass=0.1, hit_chance=0.15, mass_chance=0.1)
+
+
+@pytest.fixture(scope="module")
+def rows():
+    return {"pope": hit_rows(), "textvqa": hit_rows()}
+
+
+@pytest.fixture(scope="module")
+def chosen(rows):
+    by_task = {name: choices([frame], [frame]) for name, frame in rows.items()}
+    return by_task | {ALL_TASKS: choices(list(rows.values()), list(rows.values()))}
+
+
+def curve_rows(areas):
+    fractions = np.linspace(0, 1, 5)
+    return pd.DataFrame(
+        [
+            {
+                "item": item,
+                **place._asdict(),
+                "curve": curve,
+                "fraction": fraction,
+                "probability": level * (1 if curve == "insertion" else 1 - level),
+            }
+            for place, level in areas.items()
+            for curve in ("deletion", "insertion")
+            for item in ("a", "b")
+            for fraction in fractions
+        ]
+    )
+
+
+def test_the_grid_holds_hit_rates_and_leaves_undefined_cells_empty(rows):
+    plot = site_grid(rows, "toy")
+    assert plot.table.loc[("pope", "mean", "post_attention_layernorm"), 2] == pytest.approx(30)
+    assert plot.table.loc[("textvqa", "element-wise", "self_attn.v_proj"), 2] == pytest.approx(90)
+    empty = plot.table.isna()
+    assert empty.to_numpy().sum() == 2 * 3 * 2
+    assert empty[N_LAYERS].sum() == 2 * 3 * 2
+    assert "values on POPE and values on TextVQA" in plot.caption
+    assert "Hatched: undefined, 6 of 48 cells a task" in plot.caption
+    assert "at most 90.0 % (values, element-wise, layer 2)" in plot.alt
+    hatched = [patch for axes in plot.figure.axes for patch in axes.patches if patch.get_hatch()]
+    assert len(hatched) == 12
+
+
+def test_an_undefined_map_leaves_a_gap_in_its_line(rows):
+    plot = rival_curves(rows, BEST, "toy")
+    assert (
+        plot.table.loc[("pope", N_LAYERS), "paper's CAM"]
+        != plot.table.loc[("pope", N_LAYERS), "paper's CAM"]
+    )
+    assert plot.table.loc[("pope", 2)].to_dict() == pytest.approx(
+        {
+            "attention": 60,
+            "paper's CAM": 30,
+            "chosen CAM": 90,
+            "random token": 15,
+            "centre": 20,
+        }
+    )
+    assert "in 2 of 2 tasks" in plot.caption
+    assert (
+        "in 0 of 2 tasks"
+        in rival_curves({t: hit_rows({PAPER: 0.9}) for t in rows}, BEST, "toy").caption
+    )
+
+
+def test_the_choice_table_tells_choice_score_and_difference(chosen):
+    table = choice_table(chosen, seed=0)
+    lines = table.data[table.data["maps"] == "CAM, any site"]
+    assert list(lines.index) == ["POPE", "TextVQA", ALL_TASKS]
+    assert set(lines["chosen"]) == {"values (element-wise), layer 2"}
+    assert lines.loc[ALL_TASKS, "test %"].startswith("90.0 [")
+    assert lines.loc[ALL_TASKS, "less attention, points"].startswith("+30.0 [+")
+    rival = table.data[table.data["maps"] == "attention"]
+    assert set(rival["less attention, points"]) == {"the rival"}
+    assert "40 of all tasks" in table.caption
+
+
+def test_the_verdict_follows_the_interval(chosen):
+    text = choice_words(chosen, seed=0).text
+    assert "more than the paper's site (30.0 %" in text
+    assert "more than the attention row (60.0 %" in text
+    worse = hit_rows({PAPER: 0.3, ATTENTION: 0.9, BEST: 0.4})
+    text = choice_words({ALL_TASKS: choices([worse], [worse])}, seed=0).text
+    assert "less than the attention row" in text
+    same = hit_rows({PAPER: 0.5, ATTENTION: 0.5, BEST: 0.5})
+    text = choice_words({ALL_TASKS: choices([same], [same])}, seed=0).text
+    assert "not shown to differ from the paper's site" in text
+
+
+def test_free_layers_are_those_whose_removal_costs_nothing(rows):
+    flow = pd.DataFrame({"layer": [1, 2, 3, 4] * 2, "image": [0.1, 0.2, 0.8, 0.7] * 2})
+    log_probs = np.array([[-3.0, -1.0, -0.51, -0.5, -0.5]] * 3)
+    table = free_layer_table({"pope": flow}, {"pope": log_probs}, rows, BEST).data.loc["POPE"]
+    assert table["layers that need not see the image"] == "3 to 4"
+    assert table["loss, nats a token"] == "0.010"
+    assert table["image's share of attention there %"] == "70.0 to 80.0"
+    assert table["in the layers before %"] == "10.0 to 20.0"
+    assert table["attention on target there %"] == "30.0 to 30.0"
+    needed = free_layer_table({"pope": flow}, {"pope": log_probs * [1, 1, 1, 1, 0]}, rows, PAPER)
+    assert needed.data.loc["POPE", "layers that need not see the image"] == "none"
+    assert needed.data.loc["POPE", "attention on target there %"] == "no such map"
+
+
+def test_curves_are_means_and_the_best_of_them_is_named():
+    maps = {Place(*PAPER, 3): 0.8, Place(*ATTENTION, 2): 0.9, Place("target", "none", 0): 1.0}
+    plot = perturbation_plot({"pope": curve_rows(maps)}, "toy")
+    assert list(plot.table.columns) == [place_name(place) for place in maps]
+    assert plot.table.loc[("insertion", 0.5), "attention, layer 2"] == pytest.approx(0.9)
+    assert "Smallest area of deletion: attention, layer 2" in plot.caption
+    assert "largest of insertion: attention, layer 2" in plot.caption
+    assert "second norm (mean), layer 3 0.160 and 0.800" in plot.alt
+    with pytest.raises(InfoflowError, match="no item names a region"):
+        perturbation_plot({"pope": pd.DataFrame({"item": []})}, "toy")
+    two = perturbation_plot({"pope": curve_rows(maps), "textvqa": curve_rows(maps)}, "toy")
+    assert "means over 4 items" in two.caption
+
+
+def test_the_sanity_table_leaves_undefined_maps_out():
+    lines = [
+        {"item": item, "site": PAPER.site, "weights": PAPER.weights, "layer": layer}
+        | {"correlation": value, "hit": 1.0, "random_hit": 0.0, "hit_chance": 0.15}
+        for item in ("a", "b")
+        for layer, value in ((1, 0.2), (2, 0.4), (3, np.nan))
+    ]
+    table = sanity_table({"pope": pd.DataFrame(lines)}, "toy", seed=0)
+    assert table.data.loc["second norm (mean)", "rank correlation"] == "+0.30 [+0.30, +0.30]"
+    assert table.data.loc["second norm (mean)", "random weights: hit %"] == "0.0"
+    assert "2 items" in table.caption
+
+
+def test_the_papers_site_stands_beside_every_site(rows):
+    table = site_paper_table(rows, rows, paper_values()["claims"], "llava-1.5-7b", "toy")
+    column = table.data["paper, llava-1.5-7b"]
+    assert column[column == "clearest"].index.tolist() == ["second norm"]
+    assert set(table.data["ours, llava-1.5-7b on the benchmarks"]) == {"not run"}
+    assert table.data.loc["values", "ours, toy: POPE"] == "90.0"
+    assert table.data.loc["second norm", "ours, toy: POPE"] == "30.0"
+    assert "Figure 7" in table.caption
