@@ -12,7 +12,7 @@ import pytest
 from cells import FOLDER, run_cells, small
 
 WRONG = {
-    "a2_topk": ("infoflow.paired.LEVEL", 0.2),
+    "a2_topk": ("infoflow.plots.topk.fewest_kept", lambda grid, margin: grid.columns.to_series()),
     "claims": ("infoflow.audit.on_paper.N_SPLITS", 2),
     "eah": ("infoflow.paired.LEVEL", 0.2),
     "fig1_flow_overview": ("infoflow.paired.LEVEL", 0.2),
