@@ -1,4 +1,7 @@
-"""A wrong number in the library makes a notebook's re-run differ from what is stored."""
+"""A wrong number in the library makes a notebook's re-run differ from what is stored.
+
+Two notebooks go through nbval itself; ``test_mutations.py`` tries them all, in one process.
+"""
 
 import os
 import re
@@ -59,36 +62,6 @@ def library_with(tmp_path, room, right, wrong):
             *("means.shape[-1] - n_unharmed, 0)", "means.shape[-1] - n_unharmed - 1, 0)"),
             "plots.cliff_table(cliffs",
             id="cliff",
-        ),
-        pytest.param(
-            *("fig1_flow_overview", "evaluate/depths.py"),
-            *("return self.first - 1", "return self.first"),
-            "plots.depth_table(shares",
-            id="depth",
-        ),
-        pytest.param(
-            *("fig2_attention_flow", "flow.py"),
-            *("strongest.sum(-1, keepdim=True)", "strongest.amax(-1, keepdim=True)"),
-            "plots.head_reductions(rows",
-            id="reduction",
-        ),
-        pytest.param(
-            *("fig9_without_picture", "evaluate/blind.py"),
-            *('alternative="greater"', 'alternative="less"'),
-            "plots.blind_table(scores",
-            id="guessing",
-        ),
-        pytest.param(
-            *("simignore", "interventions/pruning.py"),
-            *("(1 - self.ratio) * reading.n_image)", "(1 - self.ratio) * reading.n_image) - 4"),
-            "plots.hidden_maps(hidden",
-            id="pruning",
-        ),
-        pytest.param(
-            *("eah", "interventions/eah.py"),
-            *("(weights.shape[-1] - 1 - places)", "(weights.shape[-1] - places)"),
-            "plots.sink_heatmap(density",
-            id="sinks",
         ),
     ],
 )
