@@ -12,10 +12,7 @@ from infoflow import plots
 from infoflow.errors import InfoflowError
 from infoflow.evaluate.blind import blind_habits, blind_scores, by_wording
 from infoflow.evaluate.text_only import text_answers, text_only
-from infoflow.lvlm import load_lvlm
 from infoflow.paper import paper_values
-from infoflow.shapes.model import new_llava
-from infoflow.shapes.train import export
 from infoflow.store import Store
 from infoflow.tasks import blind_guess, load_task
 
@@ -122,13 +119,6 @@ def test_a_prior_on_wording_shows_only_by_wording(scienceqa):
 def test_wording_needs_options(pope):
     with pytest.raises(InfoflowError, match="has no options"):
         by_wording(pope, answered(pope, lambda sample: "no"))
-
-
-@pytest.fixture(scope="module")
-def lvlm(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("untrained")
-    export(new_llava(0), folder, {})
-    return load_lvlm("tiny-llava-1.5", checkpoint=folder, device="cpu")
 
 
 def test_text_alone_is_the_prompt_without_image_tokens(lvlm, tmp_path):

@@ -20,26 +20,11 @@ from infoflow.evaluate.truncation import (
 )
 from infoflow.flow import attention_flow
 from infoflow.intervals import mean_interval
-from infoflow.lvlm import load_lvlm
 from infoflow.paper import paper_values
-from infoflow.shapes.model import new_llava
-from infoflow.shapes.train import export
 from infoflow.store import Store
 from infoflow.tasks import load_task
 
 torch.set_num_threads(1)
-
-
-@pytest.fixture(scope="module")
-def lvlm(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("untrained")
-    export(new_llava(0), folder, {})
-    return load_lvlm("tiny-llava-1.5", checkpoint=folder, device="cpu")
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory):
-    return Store(tmp_path_factory.mktemp("results"))
 
 
 @pytest.fixture(scope="module")

@@ -18,26 +18,10 @@ from infoflow.evaluate.cam import (
     mass_above_chance,
 )
 from infoflow.localisation import localise, rank_correlation, target_mask
-from infoflow.lvlm import load_lvlm
-from infoflow.shapes.model import new_llava
-from infoflow.shapes.train import export
-from infoflow.store import Store
 from infoflow.tasks import load_task
 
 torch.set_num_threads(1)
 SETTINGS = {"n_samples": 2, "sigma": 0.1, "seed": 3}
-
-
-@pytest.fixture(scope="module")
-def lvlm(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("untrained")
-    export(new_llava(0), folder, {})
-    return load_lvlm("tiny-llava-1.5", checkpoint=folder, device="cpu")
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory):
-    return Store(tmp_path_factory.mktemp("results"))
 
 
 @pytest.fixture(scope="module")

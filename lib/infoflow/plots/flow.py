@@ -7,17 +7,17 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
-from matplotlib.figure import Figure
 
 from infoflow.flow import AttentionFlow, reduce_heads
+from infoflow.localisation import target_mask
 from infoflow.lvlm import Prompt
 from infoflow.plots.display import Plot
+from infoflow.plots.pictures import outline_targets, picture_panels
 from infoflow.plots.style import (
     COLOURS,
     HOUSE_STYLE,
     LINES,
     TASK_TITLES,
-    WIDTH,
     asked,
     count_layers,
     label_ends,
@@ -186,7 +186,7 @@ def attention_maps(
     image = table["image %"]
     norm = PowerNorm(0.5, vmin=0, vmax=float(max(m.max() for m in maps)))
     with mpl.rc_context(HOUSE_STYLE):
-        figure, panels = _picture_panels(len(layers) + 1)
+        figure, panels = picture_panels(len(layers) + 1, room=0.6)
         panels[0].imshow(prompt.image)
         panels[0].set_title("picture", fontsize=10, weight="normal")
         for axes, layer, values in zip(panels[1:], layers, maps, strict=True):
@@ -195,7 +195,7 @@ def attention_maps(
             shown = axes.imshow(values, cmap="inferno", norm=norm, alpha=0.8)
             axes.set_title(f"layer {layer}: {image[layer]:.1f} %", fontsize=10, weight="normal")
         for axes in panels:
-            _outline(axes, sample)
+            outline_targets(axes, sample)
         bar = figure.colorbar(shown, ax=panels, location="bottom", shrink=0.6, aspect=30, pad=0.02)
         bar.set_label("attention per image token (%)")
     return Plot(
@@ -226,7 +226,7 @@ def map_table(flow: AttentionFlow, prompt: Prompt, sample: Sample) -> pd.DataFra
     shares = pd.DataFrame(100 * flow.shares.numpy(), columns=[f"{group} %" for group in GROUPS])
     shares.index = pd.RangeIndex(1, len(shares) + 1, name="layer")
     if sample.targets:
-        inside = np.logical_or.reduce([sample.regions[name] for name in sample.targets])
+        inside = target_mask(sample)
         profile = reduce_heads(flow.rows).numpy()[:, prompt.spans.image]
         maps = [prompt.grid.to_picture(row, prompt.image.size) for row in profile]
         shares["on target %"] = [100 * float(m[inside].sum() / m.sum()) for m in maps]
@@ -237,19 +237,3 @@ def map_table(flow: AttentionFlow, prompt: Prompt, sample: Sample) -> pd.DataFra
 def chosen_layers(n_layers: int, n_shown: int = 7) -> list[int]:
     """Layers spread evenly from the first to the last, in the paper's count."""
     return sorted({round(layer) for layer in np.linspace(1, n_layers, n_shown)})
-
-
-def _picture_panels(n_panels: int) -> tuple[Figure, list[Axes]]:
-    columns = min(n_panels, 4)
-    rows = -(-n_panels // columns)
-    figure = Figure(figsize=(WIDTH, WIDTH / columns * rows * 1.12 + 0.6))
-    panels = list(figure.subplots(rows, columns, squeeze=False).flat)
-    for axes in panels:
-        axes.axis("off")
-    return figure, panels[:n_panels]
-
-
-def _outline(axes: Axes, sample: Sample) -> None:
-    for name in sample.targets:
-        axes.contour(sample.regions[name], levels=[0.5], colors="black", linewidths=2.2)
-        axes.contour(sample.regions[name], levels=[0.5], colors="white", linewidths=1.2)

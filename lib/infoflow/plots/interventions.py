@@ -7,14 +7,14 @@ import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from infoflow.errors import InfoflowError
+from infoflow.localisation import target_mask
 from infoflow.lvlm import Prompt
 from infoflow.paired import LEVEL, Equivalence, McNemar, equivalence, mcnemar
 from infoflow.plots.display import Plot, Table
-from infoflow.plots.style import HOUSE_STYLE, WIDTH
+from infoflow.plots.pictures import outline_targets, picture_panels
+from infoflow.plots.style import HOUSE_STYLE
 from infoflow.sample import Sample
 
 Arms = Mapping[str, pd.DataFrame]
@@ -170,7 +170,7 @@ def hidden_maps(
     shares = table["hidden %"]
     picture = np.asarray(prompt.image) / 255
     with mpl.rc_context(HOUSE_STYLE):
-        figure, panels = picture_panels(len(masks))
+        figure, panels = picture_panels(len(masks), room=0.5)
         for axes, (name, mask) in zip(panels, masks.items(), strict=True):
             axes.imshow(np.where(mask[..., None], 0.12 * picture + 0.1, picture))
             outline_targets(axes, sample)
@@ -206,7 +206,7 @@ def _hidden_table(
         }
     ).rename_axis("arm")
     if sample.targets:
-        target = np.logical_or.reduce([sample.regions[name] for name in sample.targets])
+        target = target_mask(sample)
         table["target hidden %"] = [100 * float(mask[target].mean()) for mask in masks.values()]
     return table
 
@@ -216,21 +216,3 @@ def _kept_told(table: pd.DataFrame) -> str:
         return "The item has no such region."
     told = ", ".join(f"{name} {share:.0f} %" for name, share in table["target hidden %"].items())
     return f"Of that region's area are hidden: {told}."
-
-
-def picture_panels(n_panels: int) -> tuple[Figure, list[Axes]]:
-    """Make a figure of pictures without axes, four in a row."""
-    columns = min(n_panels, 4)
-    rows = -(-n_panels // columns)
-    figure = Figure(figsize=(WIDTH, WIDTH / columns * rows * 1.12 + 0.5))
-    panels = list(figure.subplots(rows, columns, squeeze=False).flat)
-    for axes in panels:
-        axes.axis("off")
-    return figure, panels[:n_panels]
-
-
-def outline_targets(axes: Axes, sample: Sample) -> None:
-    """Outline the regions the answer can be read from, white on black."""
-    for name in sample.targets:
-        axes.contour(sample.regions[name], levels=[0.5], colors="black", linewidths=2.2)
-        axes.contour(sample.regions[name], levels=[0.5], colors="white", linewidths=1.2)

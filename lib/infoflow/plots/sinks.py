@@ -11,7 +11,7 @@ from torch import Tensor
 
 from infoflow.lvlm import Prompt
 from infoflow.plots.display import Plot
-from infoflow.plots.interventions import outline_targets, picture_panels
+from infoflow.plots.pictures import outline_targets, picture_panels
 from infoflow.plots.style import (
     COLOURS,
     HOUSE_STYLE,
@@ -184,7 +184,7 @@ def sink_maps(
         index=pd.Index(list(layers), name="layer"),
     )
     with mpl.rc_context(HOUSE_STYLE):
-        figure, panels = picture_panels(len(layers) + 1)
+        figure, panels = picture_panels(len(layers) + 1, room=0.5)
         panels[0].imshow(prompt.image)
         panels[0].set_title("picture\n", fontsize=10, weight="normal")
         for axes, layer, head in zip(panels[1:], layers, table["head"], strict=True):

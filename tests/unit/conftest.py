@@ -1,0 +1,20 @@
+"""What the tests of measures over a task share: an untrained model, and a store of their own."""
+
+import pytest
+
+from infoflow.lvlm import load_lvlm
+from infoflow.shapes.model import new_llava
+from infoflow.shapes.train import export
+from infoflow.store import Store
+
+
+@pytest.fixture(scope="module")
+def lvlm(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("untrained")
+    export(new_llava(0), folder, {})
+    return load_lvlm("tiny-llava-1.5", checkpoint=folder, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return Store(tmp_path_factory.mktemp("results"))
