@@ -4,6 +4,7 @@ Snakemake re-runs what lacks its result or whose inputs changed in content, and 
 `snakemake --dry-run` tells what and why.
 """
 
+import html
 import json
 import re
 import runpy
@@ -128,6 +129,15 @@ onstart:
     for job, cost in zip(stale, costs, strict=True):
         print(f"  {job.wildcards.run}, {cost} s. {workflow.dag.reason(job)}")
     sys.stdout.flush()
+
+
+onerror:
+    # once more at the end: the others ran on, and the message has long scrolled away
+    for run in RUNS:
+        page = Path(f"_build/failed/{run}.html")
+        if page.exists():
+            title = re.search("<title>(.*?)</title>", page.read_text(encoding="utf-8"), re.DOTALL)
+            print(f"{html.unescape(title[1])} See {page}.", file=sys.stderr)
 
 
 rule book:

@@ -124,7 +124,7 @@ def _whole_run(
             _refuse_unfinished(read_notebook(work))
         except (Exception, KeyboardInterrupt) as error:
             told = _failure(notebook, work, error)
-            _write_page(work, page)
+            _write_page(work, page, told)
             if isinstance(error, KeyboardInterrupt):
                 raise
             raise NotebookError(f"{told} The page with the error: {page}") from error
@@ -200,10 +200,13 @@ def _was_begun(cell: NotebookNode) -> bool:
     return cell.metadata.get("papermill", {}).get("start_time") is not None
 
 
-def _write_page(work: Path, page: Path) -> None:
+def _write_page(work: Path, page: Path, told: str) -> None:
+    """Show how far a run came, under a title that tells what happened."""
     if work.exists():
         page.parent.mkdir(parents=True, exist_ok=True)
-        atomic_write(page, HTMLExporter().from_notebook_node(read_notebook(work))[0].encode())
+        title = {"metadata": {"name": told}}
+        shown, _ = HTMLExporter().from_notebook_node(read_notebook(work), resources=title)
+        atomic_write(page, shown.encode())
 
 
 def _without_traces(result: NotebookNode) -> NotebookNode:

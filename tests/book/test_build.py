@@ -177,6 +177,8 @@ def test_a_failed_notebook_fails_the_build_and_leaves_its_page_aside(project: Pr
         "_build/failed/tiny/first.html"
     ]
     assert "so far" in failed[0].read_text()
+    last = said.stderr[said.stderr.index("second") :].splitlines()[-3:]
+    assert any("KeyError: 'lost'. See _build/failed/tiny/first.html." in line for line in last)
 
 
 def build_and_kill(project: Project, sign: Path) -> None:
