@@ -121,34 +121,41 @@ class LVLM:
         if not isinstance(question, str):
             raise InfoflowError(f"a question must be text, not {type(question).__name__}.")
         picture = read_image(image)
-        input_ids = torch.tensor(self.family.input_ids(question), device=self.device)
+        ids = self.family.input_ids(question, picture.size)
+        input_ids = torch.tensor(ids, device=self.device)
         require_context(self, len(input_ids), "the prompt")
         pixel_values = self.family.pixel_values(picture).to(self.device, self.dtype)
+        seen = self.family.see(pixel_values, input_ids, picture.size)
         return Prompt(
             input_ids=input_ids,
-            inputs_embeds=self.embed(input_ids, pixel_values),
+            inputs_embeds=self._insert(input_ids[None], seen.features),
             pixel_values=pixel_values,
             spans=find_spans(input_ids, self.family.image_token_id),
-            grid=self.family.grid(picture),
+            grid=self.family.grid(picture.size, seen),
             image=picture,
             question=question,
         )
 
-    def embed(self, input_ids: Tensor, pixel_values: Tensor) -> Tensor:
+    def embed(
+        self, input_ids: Tensor, pixel_values: Tensor, size: tuple[int, int] | None = None
+    ) -> Tensor:
         """Embed the tokens and put the image features in their places.
 
         Differentiable in ``pixel_values``.
 
         Args:
             input_ids: Shape (S,) or (1, S).
-            pixel_values: The preprocessed picture, shape (1, 3, height, width).
+            pixel_values: The preprocessed picture, shape (1, 3, height, width), or
+                (1, tiles, 3, height, width) for a model that cuts pictures into tiles.
+            size: The picture's width and height, for such a model. Without it they are told from
+                the numbers of tiles and of image token ids, which nearly always say enough.
 
         Returns:
             Shape (1, S, D).
 
         Raises:
             InfoflowError: The ids are no single sequence, the pixels do not fit the vision tower,
-                or there is not one image token id for each image feature.
+                there is not one image token id for each image feature, or the size is needed.
         """
         ids = input_ids.to(self.device)
         ids = ids[None] if ids.ndim == 1 else ids
@@ -157,9 +164,14 @@ class LVLM:
                 f"input ids of shape {tuple(input_ids.shape)} are not one sequence; "
                 "valid: (S,) or (1, S)."
             )
-        embeds: Tensor = self.decoder.embed_tokens(ids)
-        features = self.family.image_features(pixel_values.to(self.device, self.dtype))
+        seen = self.family.see(pixel_values.to(self.device, self.dtype), ids[0], size)
+        return self._insert(ids, seen.features)
+
+    def _insert(self, ids: Tensor, features: Tensor) -> Tensor:
+        """Embed ids (1, S) with the image features (N, D) in their places: (1, S, D)."""
         is_image = ids == self.family.image_token_id
+        # the image token's id need not be in the vocabulary
+        embeds: Tensor = self.decoder.embed_tokens(ids.masked_fill(is_image, 0))
         if int(is_image.sum()) != len(features):
             raise InfoflowError(
                 f"{int(is_image.sum())} image token ids for {len(features)} image features; "

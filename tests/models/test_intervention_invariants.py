@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from conftest import QUESTION, load_random, picture
+from conftest import LLAVA, QUESTION, load_random, picture
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -16,6 +16,7 @@ from infoflow.interventions.simignore import similarity, steps_to_rows
 
 N_IMAGE, N_TOKENS = 64, 4
 TOLERANCE = 5e-5
+MODELS = LLAVA  # nothing here depends on the family
 quick = settings(max_examples=60, deadline=None)
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from infoflow.errors import unknown_name
 from infoflow.families.base import Family
 from infoflow.families.llava import Llava15
+from infoflow.families.llava_next import LlavaNext
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class ModelSpec:
 _SPECS = (
     ModelSpec("tiny-llava-1.5", Llava15),
     ModelSpec("llava-1.5-7b", Llava15, hub_id="llava-hf/llava-1.5-7b-hf"),
+    ModelSpec("llava-1.6-7b", LlavaNext, hub_id="llava-hf/llava-v1.6-vicuna-7b-hf"),
 )
 _BY_NAME = {spec.name: spec for spec in _SPECS}
 
