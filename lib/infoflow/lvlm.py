@@ -8,10 +8,10 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from infoflow.errors import InfoflowError
+from infoflow.errors import InfoflowError, unknown_name
 from infoflow.families import Family, find_model
 from infoflow.families.checkpoint import weights_digest
-from infoflow.loading import choose_device, choose_dtype, locate
+from infoflow.loading import choose_device, choose_dtype, locate, locate_part
 from infoflow.prompt import Prompt, Spans, find_spans, read_image
 
 __all__ = ["LVLM", "Prompt", "Spans", "load_lvlm", "require_context", "require_token_ids"]
@@ -91,13 +91,17 @@ class LVLM:
     @property
     def dtype(self) -> torch.dtype:
         """The type of weights and activations."""
-        dtype: torch.dtype = self.model.dtype
+        dtype: torch.dtype = self.decoder.dtype
         return dtype
 
     @cached_property
     def digest(self) -> str:
-        """What identifies the weights: the hub's commit, or the SHA-256 of the local files."""
-        return self.revision or weights_digest(self.folder)
+        """What identifies the weights: the hub's commit, or the SHA-256 of the local files.
+
+        A commit says all only of weights that come from nowhere else.
+        """
+        commit = None if self.family.parts else self.revision
+        return commit or weights_digest(self.folder)
 
     @cached_property
     def eos_token_ids(self) -> tuple[int, ...]:
@@ -194,7 +198,7 @@ class LVLM:
         if max_new_tokens < 1:
             raise InfoflowError(f"max_new_tokens = {max_new_tokens}; it must be at least 1.")
         require_context(self, len(prompt) + max_new_tokens - 1, "the prompt with its answer")
-        ids = self.model.generate(
+        ids = self.family.language_model.generate(
             inputs_embeds=prompt.inputs_embeds,
             attention_mask=torch.ones_like(prompt.input_ids)[None],
             do_sample=False,
@@ -224,12 +228,16 @@ class LVLM:
         return ids[: int(ends[0])] if len(ends) else ids
 
 
+_ARGUMENTS = ("checkpoint", "revision", "device", "dtype")
+
+
 def load_lvlm(
     name: str,
     checkpoint: str | Path | None = None,
     revision: str | None = None,
     device: str | torch.device = "auto",
     dtype: str | torch.dtype = "auto",
+    **parts: str | Path,
 ) -> LVLM:
     """Load a model by name.
 
@@ -240,20 +248,27 @@ def load_lvlm(
         device: ``"auto"`` (a GPU if there is one), ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
         dtype: ``"auto"`` (float32 on a CPU; on a GPU bfloat16, or float16 where that is not
             supported), ``"float32"``, ``"bfloat16"`` or ``"float16"``.
+        **parts: Local folders of what some published checkpoints need beside themselves, in place
+            of the hub. Shikra's is a difference to LLaMA-7B: ``base`` is that LLaMA, ``vision``
+            the CLIP tower.
 
     Raises:
-        UnknownNameError: No model has that name, or no such device or type exists.
+        UnknownNameError: No model has that name, or no such device, type or part exists.
         InfoflowError: The checkpoint is missing, partial or of another architecture; the hub is
             out of reach; a GPU is asked for and there is none.
     """
     spec = find_model(name)
+    for part in parts:
+        if part not in spec.family.parts:
+            raise unknown_name(f"argument for {name}", part, (*_ARGUMENTS, *spec.family.parts))
     place = choose_device(device)
     number = choose_dtype(dtype, place)
     if revision is not None and (checkpoint is not None or spec.hub_id is None):
         raise InfoflowError(
             f"revision={revision!r} names a version on the hub, but {name} is loaded from a folder."
         )
-    folder, commit = locate(spec, checkpoint, revision)
+    found, commit = locate(spec, checkpoint, revision)
+    folder = spec.family.prepare(found, lambda part: locate_part(spec, part, parts))
     return LVLM(name, spec.family.open(folder, place, number), folder, commit)
 
 

@@ -10,7 +10,10 @@ from transformers import LlamaConfig
 sys.path.insert(0, str(Path(__file__).parents[2]))  # the naive twins live in benchmarks
 
 import checkpoints
+import tiny_instructblip
+import tiny_internvl
 import tiny_llava_next
+import tiny_shikra
 
 from infoflow.lvlm import load_lvlm
 
@@ -46,11 +49,26 @@ def published_checkpoint(tmp_path_factory):
     return checkpoints.save_published_layout(checkpoints.random_model(), folder)
 
 
-PUBLISHED = {"llava-1.6-7b": tiny_llava_next.save}
+PUBLISHED = {
+    "instructblip-7b": tiny_instructblip.save,
+    "internvl-7b": tiny_internvl.save,
+    "llava-1.6-7b": tiny_llava_next.save,
+    "shikra-7b": tiny_shikra.save,
+}
 """Writers of tiny random checkpoints as they are published: what to give ``load_lvlm``."""
 
 
 LLAVA = ("heads", "grouped")
+SIZES = ((50, 80), (80, 50), (56, 56), (9, 190), (190, 9))
+"""Heights and widths of pictures: landscape, portrait, square, and extreme ones."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory):
+    """Keep converted checkpoints out of the user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("INFOFLOW_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 def pytest_generate_tests(metafunc):

@@ -90,7 +90,7 @@ def ordinary(exact, asked):
 
 def step_logits(lvlm, prompt, n_tokens):
     """Tokens (T,) and logits (T, V) of transformers' cached decoding."""
-    output = lvlm.model.generate(
+    output = lvlm.family.language_model.generate(
         inputs_embeds=prompt.inputs_embeds,
         attention_mask=torch.ones_like(prompt.input_ids)[None],
         do_sample=False,

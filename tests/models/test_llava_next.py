@@ -2,12 +2,14 @@
 
 import numpy as np
 import pytest
+import restated
 import tiny_llava_next
 import torch
 from checkpoints import BOS, IMAGE
 from conftest import QUESTION, picture
 from PIL import Image
-from tiny_llava_next import SIDE, TILE
+from test_geometry import assert_lit, marked, patch_change
+from tiny_llava_next import PATCH, SIDE, TILE
 from transformers import LlavaNextForConditionalGeneration
 
 from infoflow.errors import InfoflowError
@@ -46,41 +48,12 @@ def reference(folder):
     return LlavaNextForConditionalGeneration.from_pretrained(folder, dtype=torch.float32).eval()
 
 
-def tower(weights, pixels):
-    """CLIP's tower up to the last layer but one, without the class token, written out."""
-    w = {k.removeprefix("vision_tower.vision_model."): v for k, v in weights.items()}
-    states = torch.nn.functional.conv2d(pixels, w["embeddings.patch_embedding.weight"], stride=7)
-    states = states.flatten(2).mT
-    first = w["embeddings.class_embedding"].expand(len(pixels), 1, -1)
-    states = torch.cat([first, states], 1) + w["embeddings.position_embedding.weight"]
-
-    def norm(x, name):
-        return torch.nn.functional.layer_norm(
-            x, x.shape[-1:], w[f"{name}.weight"], w[f"{name}.bias"], 1e-5
-        )
-
-    def linear(x, name):
-        return x @ w[f"{name}.weight"].mT + w[f"{name}.bias"]
-
-    states = norm(states, "pre_layrnorm")
-    for i in range(2):
-        name = f"encoder.layers.{i}"
-        x = norm(states, f"{name}.layer_norm1")
-        query, key, value = (
-            linear(x, f"{name}.self_attn.{p}_proj").unflatten(-1, (2, 16)).transpose(1, 2)
-            for p in "qkv"
-        )
-        mixed = (query @ key.mT / 4).softmax(-1) @ value
-        states = states + linear(mixed.transpose(1, 2).flatten(2), f"{name}.self_attn.out_proj")
-        x = linear(norm(states, f"{name}.layer_norm2"), f"{name}.mlp.fc1")
-        states = states + linear(x * torch.sigmoid(1.702 * x), f"{name}.mlp.fc2")
-    return states[:, 1:]
-
-
-def restated(weights, pixels, tiles, rows, cols):
+def image_tokens(weights, pixels, tiles, rows, cols):
     """The image tokens: the whole picture's, then row by row those of the tiles and a newline."""
     project = "multi_modal_projector.linear_"
-    hidden = tower(weights, pixels[0]) @ weights[f"{project}1.weight"].mT
+    tower = restated.starting_with("vision_tower.vision_model.", weights)
+    patches = torch.stack([restated.clip(tower, tile, 2, n_layers=2) for tile in pixels[0]])
+    hidden = patches @ weights[f"{project}1.weight"].mT
     hidden = torch.nn.functional.gelu(hidden + weights[f"{project}1.bias"])
     tokens = hidden @ weights[f"{project}2.weight"].mT + weights[f"{project}2.bias"]
     found, (down, across) = list(tokens[0]), tiles
@@ -104,7 +77,7 @@ def weights(folder):
 def test_image_tokens_are_those_of_the_restatement(lvlm, weights, shape):
     prompt = lvlm.prompt(picture(size=shape), QUESTION)
     tiles, rows, cols = SHAPES[shape]
-    expected = restated(weights, prompt.pixel_values, tiles, rows, cols)
+    expected = image_tokens(weights, prompt.pixel_values, tiles, rows, cols)
     found = prompt.inputs_embeds[0, prompt.spans.image]
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5 * float(expected.abs().max()))
 
@@ -195,34 +168,16 @@ def test_pixels_are_the_squashed_picture_and_its_tiles(lvlm):
 @pytest.mark.parametrize("shape", [(100, 160), (160, 100), (112, 112), (60, 200), (210, 63)])
 @pytest.mark.parametrize("place", [(0.0, 0.0), (0.6, 0.3), (0.75, 0.75)])
 def test_a_marked_block_lights_up_where_it_was(lvlm, shape, place):
-    """Tokens whose own pixels differ from those of the unmarked picture, laid on the picture."""
-    height, width = shape
-    pixels = np.zeros((height, width, 3), dtype=np.uint8)
-    block = np.zeros(shape, dtype=bool)
-    top, left = (int(p * side) for p, side in zip(place, shape, strict=True))
-    block[top : top + height // 4, left : left + width // 4] = True
-    marked = pixels + 255 * block[..., None].astype(np.uint8)
-    plain, lit = (
-        lvlm.prompt(Image.fromarray(p), QUESTION) for p in (pixels, marked.astype(np.uint8))
-    )
-    change = (lit.pixel_values - plain.pixel_values)[0].mean(1)
-    change = change.unfold(1, 7, 7).unfold(2, 7, 7).mean((-1, -2))  # a value a patch
-    family, size = lvlm.family, plain.image.size
-    tiling = family.tiling(size)
-    values = torch.cat(
-        [
-            change[0].flatten(),
-            family._joined(change[1:].flatten(1)[..., None].expand(-1, -1, 64), tiling)[:, 0],
-        ]
-    )
-    newlines = torch.ones(tiling.rows, tiling.cols + 1).cumsum(1).eq(tiling.cols + 1).flatten()
-    values[SIDE**2 :][newlines] = 1e6  # what newlines hold must not show
-    heat = plain.grid.to_picture(values, size)
-    assert heat.max() < 10
-    assert block[np.unravel_index(heat.argmax(), heat.shape)]
-    assert heat[block].sum() / heat.sum() > 0.35  # of a sixteenth of the picture
-    y, x = (
-        np.average(np.arange(n), weights=heat.sum(axis)) for n, axis in ((height, 1), (width, 0))
-    )
-    expected = [np.flatnonzero(block.any(axis)).mean() for axis in (1, 0)]
-    np.testing.assert_allclose([y, x], expected, atol=0.03 * max(shape))
+    plain, white, block = marked(shape, place)
+    before, after = (lvlm.prompt(image, QUESTION) for image in (plain, white))
+    pairs = zip(before.pixel_values[0], after.pixel_values[0], strict=True)
+    changes = torch.stack([patch_change(*pair, PATCH) for pair in pairs])
+    tiling = lvlm.family.tiling(plain.size)
+    (down, across), rows, cols = tiling
+    raster = changes[1:].view(down, across, SIDE, SIDE).transpose(1, 2)
+    raster = raster.reshape(down * SIDE, across * SIDE)
+    top, left = (down * SIDE - rows) // 2, (across * SIDE - cols) // 2
+    kept = raster[top : top + rows, left : left + cols]
+    newlines = torch.full((rows, 1), 1e6)  # what newlines hold must not show
+    values = torch.cat([changes[0], torch.cat([kept, newlines], 1).flatten()])
+    assert_lit(before.grid.to_picture(values, plain.size), block, atol=0.03 * max(shape))

@@ -1,9 +1,9 @@
 """What a family's adapter answers: everything in which architectures differ."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import torch
 from PIL import Image
@@ -38,8 +38,11 @@ class Family(ABC):
         image_processor: What turns a picture into pixel values.
     """
 
-    parts: tuple[str, ...] = ()
-    """Folders that a published checkpoint needs beside its own, by the name of their argument."""
+    files: ClassVar[tuple[str, ...]] = ("*.json", "*.safetensors")
+    """Patterns of the files that are fetched from the hub."""
+    parts: ClassVar[Mapping[str, str]] = {}
+    """What a published checkpoint needs beside itself: the argument's name, and where the hub has
+    it."""
 
     def __init__(self, model: Any, tokenizer: Any, image_processor: Any) -> None:
         self.model = model
@@ -47,14 +50,14 @@ class Family(ABC):
         self.image_processor = image_processor
 
     @classmethod
-    def prepare(cls, folder: Path, parts: Mapping[str, Path]) -> Path:
+    def prepare(cls, folder: Path, find_part: Callable[[str], Path]) -> Path:
         """Find the folder to open for a checkpoint: itself, or what it is converted to.
 
         A published checkpoint that transformers does not read is converted once, into a cache.
 
         Args:
             folder: The checkpoint, as published or as converted.
-            parts: The folders of what it lacks, by the names in ``parts``.
+            find_part: Finds the folder of what it lacks, by a name of ``parts``.
 
         Raises:
             InfoflowError: The folder is not a whole checkpoint of this architecture.
@@ -69,6 +72,11 @@ class Family(ABC):
         Raises:
             InfoflowError: The folder is not a whole checkpoint of this architecture.
         """
+
+    @property
+    def language_model(self) -> Any:
+        """The part that generates text from embeddings: here the whole model."""
+        return self.model
 
     @property
     @abstractmethod

@@ -9,3 +9,6 @@ SYSTEM = (
 )
 VICUNA_V1 = f"{SYSTEM} USER: {PLACEHOLDER}\n{{question}} ASSISTANT:"
 """The ``vicuna_v1`` conversation with one picture and one question."""
+
+SHIKRA = f"{SYSTEM} USER:{PLACEHOLDER}{{question}} ASSISTANT:"
+"""Shikra's: the spaces beside the marks around the picture are no tokens."""
