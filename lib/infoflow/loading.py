@@ -1,6 +1,6 @@
 """Where a checkpoint comes from, and on which device and in which type it is loaded."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -11,6 +11,7 @@ from infoflow.errors import InfoflowError, unknown_name
 from infoflow.families import ModelSpec
 
 _ZOO = Path(__file__).parent / "zoo"
+_ARGUMENTS = ("checkpoint", "revision", "device", "dtype")
 _DEVICES = ("auto", "cpu", "cuda", "cuda:0")
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -37,6 +38,17 @@ def locate(
         return _ZOO / spec.name, None
     folder = _fetch(spec.hub_id, spec.family.files, revision, spec.name, "checkpoint")
     return folder, folder.name
+
+
+def require_parts(spec: ModelSpec, given: Iterable[str]) -> None:
+    """Raise unless a model has the parts for which folders are given.
+
+    Raises:
+        UnknownNameError: It has no such part.
+    """
+    for part in given:
+        if part not in spec.family.parts:
+            raise unknown_name(f"argument for {spec.name}", part, (*_ARGUMENTS, *spec.family.parts))
 
 
 def locate_part(spec: ModelSpec, part: str, given: Mapping[str, str | Path]) -> Path:

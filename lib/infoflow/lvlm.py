@@ -8,10 +8,10 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from infoflow.errors import InfoflowError, unknown_name
+from infoflow.errors import InfoflowError
 from infoflow.families import Family, find_model
 from infoflow.families.checkpoint import weights_digest
-from infoflow.loading import choose_device, choose_dtype, locate, locate_part
+from infoflow.loading import choose_device, choose_dtype, locate, locate_part, require_parts
 from infoflow.prompt import Prompt, Spans, find_spans, read_image
 
 __all__ = ["LVLM", "Prompt", "Spans", "load_lvlm", "require_context", "require_token_ids"]
@@ -228,9 +228,6 @@ class LVLM:
         return ids[: int(ends[0])] if len(ends) else ids
 
 
-_ARGUMENTS = ("checkpoint", "revision", "device", "dtype")
-
-
 def load_lvlm(
     name: str,
     checkpoint: str | Path | None = None,
@@ -258,9 +255,7 @@ def load_lvlm(
             out of reach; a GPU is asked for and there is none.
     """
     spec = find_model(name)
-    for part in parts:
-        if part not in spec.family.parts:
-            raise unknown_name(f"argument for {name}", part, (*_ARGUMENTS, *spec.family.parts))
+    require_parts(spec, parts)
     place = choose_device(device)
     number = choose_dtype(dtype, place)
     if revision is not None and (checkpoint is not None or spec.hub_id is None):
