@@ -96,10 +96,8 @@ class LVLM:
 
     @cached_property
     def digest(self) -> str:
-        """What identifies the weights: the hub's commit, or the SHA-256 of the local files.
-
-        A commit says all only of weights that come from nowhere else.
-        """
+        """What identifies the weights: the hub's commit, or the SHA-256 of the local files."""
+        # a commit says all only of weights that come from nowhere else
         commit = None if self.family.parts else self.revision
         return commit or weights_digest(self.folder)
 
