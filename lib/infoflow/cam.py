@@ -145,9 +145,8 @@ def llava_cams(
         ids = _own_answer(lvlm, prompt) if answer is None else answer_ids(lvlm, prompt, answer)
         pictures = _noisy_pictures(lvlm, prompt, n_samples if sigma else 1, sigma, seed)
         means = _mean_maps(lvlm, prompt, ids, pictures, sites, weights, micro_batch, checkpointed)
-        shape = (-1, prompt.grid.rows, prompt.grid.cols)
         return {
-            key: CAM(mean.float().cpu().reshape(shape), *key, answer=ids.cpu())
+            key: CAM(_over_cells(mean, prompt), *key, answer=ids.cpu())
             for key, mean in means.items()
         }
 
@@ -216,8 +215,14 @@ def _noisy_pictures(
     for _ in range(n_samples):
         noise = scale * torch.randn(pixels.shape, generator=generator)
         with torch.no_grad():
-            embeds = lvlm.embed(prompt.input_ids, pixels + noise.to(pixels))
+            noisy = pixels + noise.to(pixels)
+            embeds = lvlm.embed(prompt.input_ids, noisy, prompt.image.size)
         yield embeds
+
+
+def _over_cells(values: Tensor, prompt: Prompt) -> Tensor:
+    """Turn values of image tokens, (L, N), into maps: float32 of shape (L, h, w)."""
+    return torch.from_numpy(prompt.grid.cells(values.float().cpu().numpy()))
 
 
 def _own_answer(lvlm: LVLM, prompt: Prompt) -> Tensor:
@@ -230,9 +235,8 @@ def _own_answer(lvlm: LVLM, prompt: Prompt) -> Tensor:
 def _empty_maps(lvlm: LVLM, prompt: Prompt, site: str, weights: str) -> Tensor:
     """Zeros of shape (L, N), in which undefined layers are NaN."""
     n_maps = 1 if site == PROJECTOR else lvlm.n_layers
-    n_cells = prompt.grid.rows * prompt.grid.cols
     # double, so that the order and grouping of the sum leave no trace
-    maps = torch.zeros(n_maps, n_cells, dtype=torch.float64, device=lvlm.device)
+    maps = torch.zeros(n_maps, prompt.grid.n_tokens, dtype=torch.float64, device=lvlm.device)
     for layer in range(n_maps):
         if not reaches_answer(lvlm, site, layer) or (
             weights == "element-wise" and _is_only_normed(lvlm, site, layer)

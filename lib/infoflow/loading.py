@@ -1,5 +1,6 @@
 """Where a checkpoint comes from, and on which device and in which type it is loaded."""
 
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -10,6 +11,7 @@ from infoflow.errors import InfoflowError, unknown_name
 from infoflow.families import ModelSpec
 
 _ZOO = Path(__file__).parent / "zoo"
+_ARGUMENTS = ("checkpoint", "revision", "device", "dtype")
 _DEVICES = ("auto", "cpu", "cuda", "cuda:0")
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -34,18 +36,52 @@ def locate(
         return Path(checkpoint), None
     if spec.hub_id is None:
         return _ZOO / spec.name, None
+    folder = _fetch(spec.hub_id, spec.family.files, revision, spec.name, "checkpoint")
+    return folder, folder.name
+
+
+def require_parts(spec: ModelSpec, given: Iterable[str]) -> None:
+    """Raise unless a model has the parts for which folders are given.
+
+    Raises:
+        UnknownNameError: It has no such part.
+    """
+    for part in given:
+        if part not in spec.family.parts:
+            raise unknown_name(f"argument for {spec.name}", part, (*_ARGUMENTS, *spec.family.parts))
+
+
+def locate_part(spec: ModelSpec, part: str, given: Mapping[str, str | Path]) -> Path:
+    """Find what a model's checkpoint needs beside itself, fetching it from the hub if need be.
+
+    Args:
+        spec: The model.
+        part: One of its family's parts.
+        given: Local folders to take instead, by part.
+
+    Raises:
+        InfoflowError: The hub is out of reach.
+    """
+    if part in given:
+        return Path(given[part])
+    patterns = ("*.json", "*.safetensors", "tokenizer.model")
+    return _fetch(spec.family.parts[part], patterns, None, spec.name, part)
+
+
+def _fetch(
+    hub_id: str, patterns: Sequence[str], revision: str | None, name: str, argument: str
+) -> Path:
     try:
-        snapshot = snapshot_download(
-            spec.hub_id, revision=revision, allow_patterns=["*.json", "*.safetensors"]
-        )
+        snapshot = snapshot_download(hub_id, revision=revision, allow_patterns=list(patterns))
     except (LocalEntryNotFoundError, OfflineModeIsEnabled, HfHubHTTPError, OSError) as error:
         version = f" at revision {revision!r}" if revision else ""
+        what = name if argument == "checkpoint" else f"the {argument} of {name}"
         raise InfoflowError(
-            f"{spec.name} could not be fetched from the hub ({spec.hub_id}{version}): "
-            f"{type(error).__name__}. With the checkpoint on this machine, give its folder: "
-            f"load_lvlm({spec.name!r}, checkpoint=folder)."
+            f"{what} could not be fetched from the hub ({hub_id}{version}): "
+            f"{type(error).__name__}. With it on this machine, give its folder: "
+            f"load_lvlm({name!r}, {argument}=folder)."
         ) from error
-    return Path(snapshot), Path(snapshot).name
+    return Path(snapshot)
 
 
 def choose_device(device: str | torch.device) -> torch.device:

@@ -162,7 +162,7 @@ def attention_maps(flow: AttentionFlow, prompt: Prompt) -> Floats:
     They cost one forward pass and no gradient: what a CAM has to beat.
     """
     rows = reduce_heads(flow.rows)[:, prompt.spans.image]
-    return rows.double().numpy().reshape(-1, prompt.grid.rows, prompt.grid.cols)
+    return prompt.grid.cells(rows.double().numpy())
 
 
 def random_maps(n: int, grid: Grid, seed: int = 0) -> Floats:

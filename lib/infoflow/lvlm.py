@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from infoflow.errors import InfoflowError
 from infoflow.families import Family, find_model
 from infoflow.families.checkpoint import weights_digest
-from infoflow.loading import choose_device, choose_dtype, locate
+from infoflow.loading import choose_device, choose_dtype, locate, locate_part, require_parts
 from infoflow.prompt import Prompt, Spans, find_spans, read_image
 
 __all__ = ["LVLM", "Prompt", "Spans", "load_lvlm", "require_context", "require_token_ids"]
@@ -91,13 +91,15 @@ class LVLM:
     @property
     def dtype(self) -> torch.dtype:
         """The type of weights and activations."""
-        dtype: torch.dtype = self.model.dtype
+        dtype: torch.dtype = self.decoder.dtype
         return dtype
 
     @cached_property
     def digest(self) -> str:
         """What identifies the weights: the hub's commit, or the SHA-256 of the local files."""
-        return self.revision or weights_digest(self.folder)
+        # a commit says all only of weights that come from nowhere else
+        commit = None if self.family.parts else self.revision
+        return commit or weights_digest(self.folder)
 
     @cached_property
     def eos_token_ids(self) -> tuple[int, ...]:
@@ -121,34 +123,41 @@ class LVLM:
         if not isinstance(question, str):
             raise InfoflowError(f"a question must be text, not {type(question).__name__}.")
         picture = read_image(image)
-        input_ids = torch.tensor(self.family.input_ids(question), device=self.device)
+        ids = self.family.input_ids(question, picture.size)
+        input_ids = torch.tensor(ids, device=self.device)
         require_context(self, len(input_ids), "the prompt")
         pixel_values = self.family.pixel_values(picture).to(self.device, self.dtype)
+        seen = self.family.see(pixel_values, input_ids, picture.size)
         return Prompt(
             input_ids=input_ids,
-            inputs_embeds=self.embed(input_ids, pixel_values),
+            inputs_embeds=self._insert(input_ids[None], seen.features),
             pixel_values=pixel_values,
             spans=find_spans(input_ids, self.family.image_token_id),
-            grid=self.family.grid(picture),
+            grid=self.family.grid(picture.size, seen),
             image=picture,
             question=question,
         )
 
-    def embed(self, input_ids: Tensor, pixel_values: Tensor) -> Tensor:
+    def embed(
+        self, input_ids: Tensor, pixel_values: Tensor, size: tuple[int, int] | None = None
+    ) -> Tensor:
         """Embed the tokens and put the image features in their places.
 
         Differentiable in ``pixel_values``.
 
         Args:
             input_ids: Shape (S,) or (1, S).
-            pixel_values: The preprocessed picture, shape (1, 3, height, width).
+            pixel_values: The preprocessed picture, shape (1, 3, height, width), or
+                (1, tiles, 3, height, width) for a model that cuts pictures into tiles.
+            size: The picture's width and height, for such a model. Without it they are told from
+                the numbers of tiles and of image token ids, which nearly always say enough.
 
         Returns:
             Shape (1, S, D).
 
         Raises:
             InfoflowError: The ids are no single sequence, the pixels do not fit the vision tower,
-                or there is not one image token id for each image feature.
+                there is not one image token id for each image feature, or the size is needed.
         """
         ids = input_ids.to(self.device)
         ids = ids[None] if ids.ndim == 1 else ids
@@ -157,9 +166,14 @@ class LVLM:
                 f"input ids of shape {tuple(input_ids.shape)} are not one sequence; "
                 "valid: (S,) or (1, S)."
             )
-        embeds: Tensor = self.decoder.embed_tokens(ids)
-        features = self.family.image_features(pixel_values.to(self.device, self.dtype))
+        seen = self.family.see(pixel_values.to(self.device, self.dtype), ids[0], size)
+        return self._insert(ids, seen.features)
+
+    def _insert(self, ids: Tensor, features: Tensor) -> Tensor:
+        """Embed ids (1, S) with the image features (N, D) in their places: (1, S, D)."""
         is_image = ids == self.family.image_token_id
+        # the image token's id need not be in the vocabulary
+        embeds: Tensor = self.decoder.embed_tokens(ids.masked_fill(is_image, 0))
         if int(is_image.sum()) != len(features):
             raise InfoflowError(
                 f"{int(is_image.sum())} image token ids for {len(features)} image features; "
@@ -182,7 +196,7 @@ class LVLM:
         if max_new_tokens < 1:
             raise InfoflowError(f"max_new_tokens = {max_new_tokens}; it must be at least 1.")
         require_context(self, len(prompt) + max_new_tokens - 1, "the prompt with its answer")
-        ids = self.model.generate(
+        ids = self.family.language_model.generate(
             inputs_embeds=prompt.inputs_embeds,
             attention_mask=torch.ones_like(prompt.input_ids)[None],
             do_sample=False,
@@ -218,6 +232,7 @@ def load_lvlm(
     revision: str | None = None,
     device: str | torch.device = "auto",
     dtype: str | torch.dtype = "auto",
+    **parts: str | Path,
 ) -> LVLM:
     """Load a model by name.
 
@@ -228,20 +243,25 @@ def load_lvlm(
         device: ``"auto"`` (a GPU if there is one), ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
         dtype: ``"auto"`` (float32 on a CPU; on a GPU bfloat16, or float16 where that is not
             supported), ``"float32"``, ``"bfloat16"`` or ``"float16"``.
+        **parts: Local folders of what some published checkpoints need beside themselves, in place
+            of the hub. Shikra's is a difference to LLaMA-7B: ``base`` is that LLaMA, ``vision``
+            the CLIP tower.
 
     Raises:
-        UnknownNameError: No model has that name, or no such device or type exists.
+        UnknownNameError: No model has that name, or no such device, type or part exists.
         InfoflowError: The checkpoint is missing, partial or of another architecture; the hub is
             out of reach; a GPU is asked for and there is none.
     """
     spec = find_model(name)
+    require_parts(spec, parts)
     place = choose_device(device)
     number = choose_dtype(dtype, place)
     if revision is not None and (checkpoint is not None or spec.hub_id is None):
         raise InfoflowError(
             f"revision={revision!r} names a version on the hub, but {name} is loaded from a folder."
         )
-    folder, commit = locate(spec, checkpoint, revision)
+    found, commit = locate(spec, checkpoint, revision)
+    folder = spec.family.prepare(found, lambda part: locate_part(spec, part, parts))
     return LVLM(name, spec.family.open(folder, place, number), folder, commit)
 
 

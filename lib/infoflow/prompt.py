@@ -26,7 +26,8 @@ class Prompt:
     Attributes:
         input_ids: Shape (S,); every image token holds the image token id.
         inputs_embeds: Shape (1, S, D): token embeddings, image features in their places.
-        pixel_values: The preprocessed picture, shape (1, 3, height, width).
+        pixel_values: The preprocessed picture, shape (1, 3, height, width), or
+            (1, tiles, 3, height, width) for a model that cuts pictures into tiles.
         spans: Where the system, image and user tokens lie.
         grid: Where the image tokens lie on the picture.
         image: The picture, RGB.

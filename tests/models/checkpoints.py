@@ -23,6 +23,8 @@ this picture how many yes no one two three red green blue circle square star lef
 """
 VOCABULARY = SPECIAL + list(dict.fromkeys(TEXT_OF_ALL_WORDS.split()))
 BOS, EOS, IMAGE = 1, 2, 4
+CLIP_MEAN = [0.48145466, 0.4578275, 0.40821073]
+CLIP_STD = [0.26862954, 0.26130258, 0.27577711]
 
 TEXT = {
     "hidden_size": 64,
@@ -72,26 +74,13 @@ def random_model(text_config=None, seed=0):
 def save_zoo_layout(model, folder: Path) -> Path:
     """Save as the zoo's models are: one float16 file, transformers' own key names."""
     model.half().save_pretrained(folder)
-    _save_companions(folder, {"image_processor_type": "LlavaImageProcessor"})
+    save_companions(folder, {"image_processor_type": "LlavaImageProcessor"})
     return folder
 
 
 def save_published_layout(model, folder: Path) -> Path:
     """Save in the layout of llava-hf/llava-1.5-7b-hf: old key names, shards, its configuration."""
-    folder.mkdir(parents=True)
-    state = {_old_name(name): value.half() for name, value in model.state_dict().items()}
-    names = sorted(state)
-    shards = {
-        f"model-{i + 1:05d}-of-00003.safetensors": {n: state[n].contiguous() for n in names[i::3]}
-        for i in range(3)
-    }
-    for shard, tensors in shards.items():
-        save_file(tensors, folder / shard, metadata={"format": "pt"})
-    index = {
-        "metadata": {"total_size": sum(v.numel() * 2 for v in state.values())},
-        "weight_map": {name: shard for shard, tensors in shards.items() for name in tensors},
-    }
-    _write(folder / "model.safetensors.index.json", index)
+    save_shards({old_name(k): v.half() for k, v in model.state_dict().items()}, folder)
     config = {
         "architectures": ["LlavaForConditionalGeneration"],
         "ignore_index": -100,
@@ -115,14 +104,34 @@ def save_published_layout(model, folder: Path) -> Path:
         "vision_feature_layer": -2,
         "vision_feature_select_strategy": "default",
     }
-    _write(folder / "config.json", config)
+    write(folder / "config.json", config)
     generation = {"bos_token_id": BOS, "eos_token_id": EOS, "pad_token_id": 0}
-    _write(folder / "generation_config.json", generation)
-    _save_companions(folder, {"image_processor_type": "CLIPImageProcessor", "do_center_crop": True})
+    write(folder / "generation_config.json", generation)
+    save_companions(folder, {"image_processor_type": "CLIPImageProcessor", "do_center_crop": True})
     return folder
 
 
-def _old_name(name: str) -> str:
+def save_shards(state, folder: Path, n=3) -> None:
+    """Save tensors as a sharded safetensors checkpoint with its index."""
+    folder.mkdir(parents=True, exist_ok=True)
+    names = sorted(state)
+    shards = {
+        f"model-{i + 1:05d}-of-{n:05d}.safetensors": {k: state[k].contiguous() for k in names[i::n]}
+        for i in range(n)
+    }
+    for shard, tensors in shards.items():
+        save_file(tensors, folder / shard, metadata={"format": "pt"})
+    write(folder / "model.safetensors.index.json", index_of(shards))
+
+
+def index_of(shards) -> dict:
+    """Describe shards as an index file does."""
+    sizes = (v.numel() * v.element_size() for tensors in shards.values() for v in tensors.values())
+    names = {name: shard for shard, tensors in shards.items() for name in tensors}
+    return {"metadata": {"total_size": sum(sizes)}, "weight_map": names}
+
+
+def old_name(name: str) -> str:
     if name == "lm_head.weight":
         return "language_model.lm_head.weight"
     name = name.removeprefix("model.")
@@ -131,7 +140,15 @@ def _old_name(name: str) -> str:
     return name.replace("language_model.", "language_model.model.", 1)
 
 
-def _save_companions(folder: Path, processor: dict) -> None:
+def save_companions(folder: Path, processor: dict, image_size=IMAGE_SIZE) -> None:
+    save_tokenizer(folder)
+    square = {"height": image_size, "width": image_size}
+    size = {"size": {"shortest_edge": image_size}, "crop_size": square}
+    statistics = {"image_mean": CLIP_MEAN, "image_std": CLIP_STD}
+    write(folder / "preprocessor_config.json", {**size, **statistics, **processor})
+
+
+def save_tokenizer(folder: Path) -> None:
     core = Tokenizer(models.WordLevel({t: i for i, t in enumerate(VOCABULARY)}, unk_token="<unk>"))
     core.pre_tokenizer = pre_tokenizers.Whitespace()
     PreTrainedTokenizerFast(
@@ -142,14 +159,7 @@ def _save_companions(folder: Path, processor: dict) -> None:
         pad_token="<pad>",
         additional_special_tokens=["<image>"],
     ).save_pretrained(folder)
-    square = {"height": IMAGE_SIZE, "width": IMAGE_SIZE}
-    size = {"size": {"shortest_edge": IMAGE_SIZE}, "crop_size": square}
-    statistics = {
-        "image_mean": [0.48145466, 0.4578275, 0.40821073],
-        "image_std": [0.26862954, 0.26130258, 0.27577711],
-    }
-    _write(folder / "preprocessor_config.json", {**processor, **size, **statistics})
 
 
-def _write(path: Path, content: dict) -> None:
+def write(path: Path, content: dict) -> None:
     path.write_text(json.dumps(content, indent=2), encoding="utf-8")

@@ -10,6 +10,10 @@ from transformers import LlamaConfig
 sys.path.insert(0, str(Path(__file__).parents[2]))  # the naive twins live in benchmarks
 
 import checkpoints
+import tiny_instructblip
+import tiny_internvl
+import tiny_llava_next
+import tiny_shikra
 
 from infoflow.lvlm import load_lvlm
 
@@ -25,7 +29,10 @@ def picture(seed=0, size=(50, 80)):
 
 def load_random(folder, text_config=None, seed=0):
     checkpoints.save_zoo_layout(checkpoints.random_model(text_config, seed), folder)
-    lvlm = load_lvlm("tiny-llava-1.5", checkpoint=folder, device="cpu")
+    return never_ending(load_lvlm("tiny-llava-1.5", checkpoint=folder, device="cpu"))
+
+
+def never_ending(lvlm):
     lvlm.eos_token_ids = (10**6,)  # random answers must not end early unless a test says so
     return lvlm
 
@@ -42,11 +49,49 @@ def published_checkpoint(tmp_path_factory):
     return checkpoints.save_published_layout(checkpoints.random_model(), folder)
 
 
-@pytest.fixture(scope="session", params=["heads", "grouped"])
-def lvlm(request, tmp_path_factory):
-    groups = {"heads": 4, "grouped": 2}[request.param]
+PUBLISHED = {
+    "instructblip-7b": tiny_instructblip.save,
+    "internvl-7b": tiny_internvl.save,
+    "llava-1.6-7b": tiny_llava_next.save,
+    "shikra-7b": tiny_shikra.save,
+}
+"""Writers of tiny random checkpoints as they are published: what to give ``load_lvlm``."""
+
+
+LLAVA = ("heads", "grouped")
+SIZES = ((50, 80), (80, 50), (56, 56), (9, 190), (190, 9))
+"""Heights and widths of pictures: landscape, portrait, square, and extreme ones."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory):
+    """Keep converted checkpoints out of the user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("INFOFLOW_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+def pytest_generate_tests(metafunc):
+    """Run tests on every family, unless their module says MODELS = LLAVA."""
+    if "tiny_name" in metafunc.fixturenames:
+        models = getattr(metafunc.module, "MODELS", (*LLAVA, *PUBLISHED))
+        metafunc.parametrize("tiny_name", models, indirect=True, scope="session")
+
+
+@pytest.fixture(scope="session")
+def tiny_name(request):
+    return request.param
+
+
+@pytest.fixture(scope="session")
+def lvlm(tiny_name, tmp_path_factory):
+    """A tiny random model: of every family, and of LLaVA-1.5 also one with grouped heads."""
+    folder = tmp_path_factory.mktemp(tiny_name)
+    if tiny_name in PUBLISHED:
+        return never_ending(load_lvlm(tiny_name, **PUBLISHED[tiny_name](folder), device="cpu"))
+    groups = {"heads": 4, "grouped": 2}[tiny_name]
     config = LlamaConfig(**{**checkpoints.TEXT, "num_key_value_heads": groups})
-    return load_random(tmp_path_factory.mktemp(request.param), config)
+    return load_random(folder, config)
 
 
 @pytest.fixture(scope="session")

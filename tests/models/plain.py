@@ -78,18 +78,19 @@ class Twin:
         return weights
 
 
-def pruned(first_layer, n_kept, shift=0):
-    """FastV and truncation."""
+def pruned(first_layer, n_kept=None, shift=0, share=None):
+    """FastV and truncation; a number of image tokens stays, or a share of them."""
 
     class Pruned(Twin):
         def hidden(self, layer, attentions):
             if layer < first_layer:
                 return []
             span = [place + shift for place in self.image]
-            if not n_kept:
+            kept = n_kept if share is None else round(share * len(span))
+            if not kept:
                 return span
             row = attentions[first_layer - 1][:, self.n_prompt - 1].mean(0)
-            return sorted(span, key=lambda place: float(row[place]))[: len(span) - n_kept]
+            return sorted(span, key=lambda place: float(row[place]))[: len(span) - kept]
 
     return Pruned
 

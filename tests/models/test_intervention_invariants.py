@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from conftest import QUESTION, load_random, picture
+from conftest import LLAVA, QUESTION, load_random, picture
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -27,6 +27,7 @@ from infoflow.prompt import Spans
 
 N_IMAGE, N_TOKENS = 64, 4
 TOLERANCE = 5e-5
+MODELS = LLAVA  # nothing here depends on the family
 quick = settings(max_examples=60, deadline=None)
 
 

@@ -1,12 +1,11 @@
 """Interventions on a model: equal to the plain twin, composable, and gone afterwards."""
 
-import copy
 from contextlib import ExitStack
 
 import plain
 import pytest
 import torch
-from conftest import QUESTION, load_random, picture
+from conftest import QUESTION, never_ending, picture
 
 from infoflow.attention import attention_rows
 from infoflow.errors import InfoflowError
@@ -20,6 +19,7 @@ from infoflow.interventions import (
     sink_density,
     sink_strengths,
 )
+from infoflow.lvlm import load_lvlm
 from infoflow.probe import Observer, attached, intervened
 from infoflow.truncation import truncation_sweep
 
@@ -28,8 +28,8 @@ N_TOKENS = 3
 IDS = torch.tensor([33, 34, 31])
 
 CASES = {
-    "FastV": (FastV(k=2, ratio=0.5), plain.pruned(2, 32)),
-    "FastV, 16 of 64": (FastV(k=5, ratio=0.75), plain.pruned(5, 16)),
+    "FastV": (FastV(k=2, ratio=0.5), plain.pruned(2, share=0.5)),
+    "FastV, a quarter stays": (FastV(k=5, ratio=0.75), plain.pruned(5, share=0.25)),
     "truncation": (Truncate(cut=3), plain.pruned(3, 0)),
     "truncation at once": (Truncate(cut=0), plain.pruned(0, 0)),
     "truncation to 5": (Truncate(cut=2, keep=5), plain.pruned(2, 5)),
@@ -70,8 +70,8 @@ CASES = {
         plain.broadcast((1,), 0.02, columns="image"),
     ),
     "EAH, dense heads only": (
-        EAH(layers=(0, 1, 2, 3, 4, 5), beta=0.02, gamma=0.2),
-        plain.broadcast(range(6), 0.02, gamma=0.2),
+        EAH(layers=(0, 1, 2, 3, 4, 5), beta=0.015, gamma=0.2),
+        plain.broadcast(range(6), 0.015, gamma=0.2),
     ),
 }
 every_case = pytest.mark.parametrize(("intervention", "twin"), CASES.values(), ids=CASES)
@@ -80,9 +80,9 @@ ALL = ["EAH", "FastV", "Simignore", "authors' truncation to 5"]
 
 
 @pytest.fixture(scope="module")
-def exact(lvlm, tmp_path_factory):
+def exact(lvlm):
     """The fixture's model in float64."""
-    double = load_random(tmp_path_factory.mktemp("double"), copy.deepcopy(lvlm.decoder.config))
+    double = never_ending(load_lvlm(lvlm.name, checkpoint=lvlm.folder, device="cpu"))
     double.model.double()
     return double
 
@@ -99,7 +99,7 @@ def ordinary(exact, asked):
 
 def step_logits(lvlm, prompt, n_tokens):
     """Tokens (T,) and logits (T, V) of transformers' cached decoding."""
-    output = lvlm.model.generate(
+    output = lvlm.family.language_model.generate(
         inputs_embeds=prompt.inputs_embeds,
         attention_mask=torch.ones_like(prompt.input_ids)[None],
         do_sample=False,

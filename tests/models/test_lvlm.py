@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from checkpoints import BOS, EOS, IMAGE, IMAGE_SIZE
-from conftest import QUESTION, picture
+from conftest import PUBLISHED, QUESTION, picture
 from PIL import Image
 from transformers import LlavaForConditionalGeneration
 
@@ -26,7 +26,9 @@ def published(published_checkpoint):
 
 
 def test_the_zoo_is_listed_before_the_hub():
-    assert list_models() == ["tiny-llava-1.5", "llava-1.5-7b"]
+    names = list_models()
+    assert names == sorted(names, key=lambda name: (not name.startswith("tiny-"), name))
+    assert {"tiny-llava-1.5", "llava-1.5-7b", *PUBLISHED} == set(names)
 
 
 @pytest.mark.parametrize("name", ["zoo", "published"])

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from conftest import QUESTION, picture
+from conftest import LLAVA, QUESTION, picture
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -20,6 +20,8 @@ from infoflow.perturbation import (
     randomised_weights,
     replace_hottest,
 )
+
+MODELS = LLAVA  # nothing here depends on the family
 
 
 @given(st.integers(1, 40), st.integers(0, 3))

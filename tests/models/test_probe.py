@@ -1,7 +1,7 @@
 import pytest
 import torch
 from checkpoints import TEXT
-from conftest import QUESTION, load_random, picture
+from conftest import LLAVA, QUESTION, load_random, picture
 from transformers import Gemma2Config, LlamaConfig, MistralConfig
 
 from benchmarks import baselines
@@ -13,6 +13,7 @@ from infoflow.lvlm import load_lvlm
 from infoflow.probe import Observer, attached
 from infoflow.truncation import truncation_sweep
 
+MODELS = LLAVA  # nothing here depends on the family
 SHAPE = {k: v for k, v in TEXT.items() if k != "num_key_value_heads"}
 
 

@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
+from scipy import sparse
 
 from infoflow.errors import InfoflowError
-from infoflow.grid import Grid
+from infoflow.grid import Grid, Raster, stack
 
 
 def test_a_constant_map_stays_constant():
@@ -53,10 +54,53 @@ def test_padding_is_cut_off():
 
 @pytest.mark.parametrize("shape", [(5,), (3, 2), (2, 3, 1), ()])
 def test_a_map_of_another_shape_is_one_clear_error(shape):
-    with pytest.raises(InfoflowError, match="grid of 2 x 3 tokens"):
+    with pytest.raises(InfoflowError, match="grid of 2 x 3 cells"):
         Grid(2, 3).to_picture(np.zeros(shape), (4, 4))
 
 
 def test_an_empty_picture_is_one_clear_error():
     with pytest.raises(InfoflowError, match=r"\(0, 4\)"):
         Grid(2, 3).to_picture(np.zeros(6), (0, 4))
+
+
+def test_cells_take_their_shares_of_the_tokens():
+    spread = np.array([[0.5, 0.5, 0.0], [0.0, 0.0, 2.0]])
+    grid = Grid(1, 2, spread=sparse.csr_array(spread))
+    values = np.array([[1.0, 3.0, 5.0], [np.nan] * 3], dtype=np.float32)
+    np.testing.assert_array_equal(grid.cells(values), [[[2.0, 10.0]], [[np.nan, np.nan]]])
+    assert grid.cells(values).dtype == np.float32
+    np.testing.assert_array_equal(grid.to_picture(values[0], (2, 1)), [[2.0, 10.0]])
+    np.testing.assert_array_equal(grid.to_picture([[2.0, 10.0]], (2, 1)), [[2.0, 10.0]])
+    with pytest.raises(InfoflowError, match=r"2 cells for 3 tokens; valid: \(\.\.\., 3\)"):
+        grid.cells(np.zeros((4, 2)))
+
+
+def test_a_token_is_a_cell_by_default():
+    values = np.arange(24.0).reshape(4, 6)
+    np.testing.assert_array_equal(Grid(2, 3).cells(values), values.reshape(4, 2, 3))
+    assert Grid(2, 3).n_tokens == 6
+
+
+@pytest.mark.parametrize("box", [(0.0, 0.0, 1.0, 1.0), (0.0, -0.02, 1.0, 1.03)])
+def test_stacked_rasters_average_at_their_places_on_the_picture(box):
+    """A plane is its own interpolation, so both rasters must agree on it, and their mean too."""
+    size, coarse = (64, 48), Grid(6, 6, (0.1, 0.1, 0.9, 0.8))
+    fine = Grid(12, 16, box)
+
+    def plane(grid):
+        left, top, right, bottom = grid.box
+        x = ((np.arange(grid.cols) + 0.5) / grid.cols - left) / (right - left)
+        y = ((np.arange(grid.rows) + 0.5) / grid.rows - top) / (bottom - top)
+        return (x[None, :] + 10 * y[:, None]).ravel()
+
+    values = np.full(36 + 192 + 5, 1e6)  # five tokens lie nowhere
+    values[:36], values[41:] = plane(coarse), plane(fine)
+    rasters = [Raster(fine, 41 + np.arange(192)), Raster(coarse, np.arange(36))]
+    grid = stack(rasters, len(values))
+    assert (grid.rows, grid.cols, grid.box, grid.n_tokens) == (12, 16, box, 233)
+    inner = (slice(2, -2), slice(2, -2))  # beyond the outermost centres maps are held constant
+    np.testing.assert_allclose(
+        grid.cells(values)[inner], plane(fine).reshape(12, 16)[inner], atol=1e-9
+    )
+    np.testing.assert_allclose(grid.cells(np.ones(233)), 1)
+    assert grid.to_picture(values, size).shape == (48, 64)

@@ -4,7 +4,11 @@ from dataclasses import dataclass
 
 from infoflow.errors import unknown_name
 from infoflow.families.base import Family
+from infoflow.families.instructblip import InstructBlip
+from infoflow.families.internvl import InternVLChat
 from infoflow.families.llava import Llava15
+from infoflow.families.llava_next import LlavaNext
+from infoflow.families.shikra import Shikra
 
 
 @dataclass(frozen=True)
@@ -24,7 +28,11 @@ class ModelSpec:
 
 _SPECS = (
     ModelSpec("tiny-llava-1.5", Llava15),
+    ModelSpec("instructblip-7b", InstructBlip, hub_id="Salesforce/instructblip-vicuna-7b"),
+    ModelSpec("internvl-7b", InternVLChat, hub_id="OpenGVLab/InternVL-Chat-ViT-6B-Vicuna-7B"),
     ModelSpec("llava-1.5-7b", Llava15, hub_id="llava-hf/llava-1.5-7b-hf"),
+    ModelSpec("shikra-7b", Shikra, hub_id="shikras/shikra-7b-delta-v1"),
+    ModelSpec("llava-1.6-7b", LlavaNext, hub_id="llava-hf/llava-v1.6-vicuna-7b-hf"),
 )
 _BY_NAME = {spec.name: spec for spec in _SPECS}
 

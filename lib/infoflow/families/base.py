@@ -1,14 +1,32 @@
 """What a family's adapter answers: everything in which architectures differ."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from infoflow.errors import InfoflowError
 from infoflow.grid import Grid
+
+Size = tuple[int, int]
+"""A picture's width and height in pixels, as ``PIL.Image.size``."""
+
+
+class Seen(NamedTuple):
+    """What a model's vision side makes of a picture.
+
+    Attributes:
+        features: The image tokens' embeddings, shape (N, D).
+        looks: Where each image token looked, if tokens are not places: weights over the vision
+            tower's patches, shape (N, patches), each row summing to one.
+    """
+
+    features: Tensor
+    looks: Tensor | None = None
 
 
 class Family(ABC):
@@ -17,12 +35,34 @@ class Family(ABC):
     Attributes:
         model: The transformers model, in evaluation mode, its parameters frozen.
         tokenizer: Its tokenizer.
+        image_processor: What turns a picture into pixel values.
     """
+
+    files: ClassVar[tuple[str, ...]] = ("*.json", "*.safetensors")
+    """Patterns of the files that are fetched from the hub."""
+    parts: ClassVar[Mapping[str, str]] = {}
+    """What a published checkpoint needs beside itself: the argument's name, and where the hub has
+    it."""
 
     def __init__(self, model: Any, tokenizer: Any, image_processor: Any) -> None:
         self.model = model
         self.tokenizer = tokenizer
         self.image_processor = image_processor
+
+    @classmethod
+    def prepare(cls, folder: Path, find_part: Callable[[str], Path]) -> Path:
+        """Find the folder to open for a checkpoint: itself, or what it is converted to.
+
+        A published checkpoint that transformers does not read is converted once, into a cache.
+
+        Args:
+            folder: The checkpoint, as published or as converted.
+            find_part: Finds the folder of what it lacks, by a name of ``parts``.
+
+        Raises:
+            InfoflowError: The folder is not a whole checkpoint of this architecture.
+        """
+        return folder
 
     @classmethod
     @abstractmethod
@@ -32,6 +72,11 @@ class Family(ABC):
         Raises:
             InfoflowError: The folder is not a whole checkpoint of this architecture.
         """
+
+    @property
+    def language_model(self) -> Any:
+        """The part that generates text from embeddings: here the whole model."""
+        return self.model
 
     @property
     @abstractmethod
@@ -46,11 +91,15 @@ class Family(ABC):
     @property
     @abstractmethod
     def image_token_id(self) -> int:
-        """The id that stands for an image token in the input ids."""
+        """The id that stands for an image token in the input ids, in the vocabulary or not."""
 
     @abstractmethod
-    def input_ids(self, question: str) -> list[int]:
+    def input_ids(self, question: str, size: Size) -> list[int]:
         """Encode the whole prompt around a question, one image token id an image token.
+
+        Args:
+            question: The text put to the model.
+            size: The picture's size, on which the number of image tokens may depend.
 
         Raises:
             InfoflowError: The question contains the image placeholder.
@@ -58,7 +107,7 @@ class Family(ABC):
 
     @abstractmethod
     def pixel_values(self, image: Image.Image) -> Tensor:
-        """Preprocess an RGB picture: shape (1, 3, height, width), float32."""
+        """Preprocess an RGB picture: shape (1, 3, height, width), or one more for tiles."""
 
     @property
     def pixel_std(self) -> Tensor:
@@ -66,13 +115,45 @@ class Family(ABC):
         return torch.tensor(self.image_processor.image_std)[:, None, None]
 
     @abstractmethod
-    def image_features(self, pixel_values: Tensor) -> Tensor:
-        """Compute the image tokens' embeddings: shape (N, D).
+    def see(self, pixel_values: Tensor, input_ids: Tensor, size: Size | None) -> Seen:
+        """Compute the image tokens' embeddings.
+
+        Args:
+            pixel_values: The preprocessed picture.
+            input_ids: The prompt it belongs to, shape (S,): its text may steer what is seen.
+            size: The picture's size; None to tell it from the number of image tokens.
 
         Raises:
-            InfoflowError: The pixels do not have the shape that the vision tower takes.
+            InfoflowError: The pixels do not have the shape that the vision tower takes, or the
+                size is needed and was not given.
         """
 
     @abstractmethod
-    def grid(self, image: Image.Image) -> Grid:
+    def grid(self, size: Size, seen: Seen) -> Grid:
         """Say where the image tokens lie on a picture."""
+
+    def tokenise(self, text: str) -> list[int]:
+        """Encode a piece of a prompt: no token is added at its beginning or end."""
+        ids: list[int] = self.tokenizer(text, add_special_tokens=False).input_ids
+        return ids
+
+
+def require_shape(pixel_values: Tensor, *valid: int) -> None:
+    """Raise unless pixels have the shape that a vision tower takes.
+
+    Raises:
+        InfoflowError: They have not.
+    """
+    if tuple(pixel_values.shape) != valid:
+        raise InfoflowError(
+            f"pixel values of shape {tuple(pixel_values.shape)} do not fit the vision tower; "
+            f"valid: {valid}."
+        )
+
+
+def square_box(size: Size) -> tuple[float, float, float, float]:
+    """Place a picture in the square it is padded to, to the pixel as image processors do."""
+    width, height = size
+    side = max(width, height)
+    left, top = (side - width) // 2, (side - height) // 2
+    return (left / side, top / side, (left + width) / side, (top + height) / side)

@@ -31,10 +31,10 @@ def weight_files(folder: Path) -> list[Path]:
         return [folder / WEIGHTS]
     if not (folder / INDEX).is_file():
         raise InfoflowError(f"{folder} holds no weights: neither {WEIGHTS} nor {INDEX}.")
-    shards = sorted(set(_read_json(folder / INDEX).get("weight_map", {}).values()))
+    shards = sorted(set(read_json(folder / INDEX).get("weight_map", {}).values()))
     if not shards:
         raise InfoflowError(f"{folder / INDEX} names no weights; the checkpoint is damaged.")
-    _require(folder, shards)
+    require_files(folder, shards)
     return [folder / shard for shard in shards]
 
 
@@ -69,8 +69,8 @@ def load_weights(
     """
     if not folder.is_dir():
         raise InfoflowError(f"no checkpoint at {folder}: it is not a folder.")
-    _require(folder, _COMPANIONS)
-    found = _read_json(folder / CONFIG).get("model_type")
+    require_files(folder, _COMPANIONS)
+    found = read_json(folder / CONFIG).get("model_type")
     if found != model_type:
         raise InfoflowError(
             f"{folder} holds a model of type {found!r}; this family loads {model_type!r}."
@@ -120,7 +120,7 @@ def load_image_processor(processor: Any, folder: Path, **options: Any) -> Any:
     Raises:
         InfoflowError: Its configuration is damaged.
     """
-    return processor(**_read_json(folder / PROCESSOR) | options)
+    return processor(**read_json(folder / PROCESSOR) | options)
 
 
 def _refuse_strangers(folder: Path, report: dict[str, Any]) -> None:
@@ -131,24 +131,35 @@ def _refuse_strangers(folder: Path, report: dict[str, Any]) -> None:
         "unexpected": sorted(unexpected),
         "of another shape": sorted(str(key[0]) for key in report["mismatched_keys"]),
     }
-    found = [f"{len(keys)} {what} ({_some(keys)})" for what, keys in wrong.items() if keys]
+    found = [f"{len(keys)} {what} ({some(keys)})" for what, keys in wrong.items() if keys]
     if found:
         raise InfoflowError(
             f"the tensors in {folder} are not those its {CONFIG} asks for: {'; '.join(found)}."
         )
 
 
-def _some(names: Sequence[str], limit: int = 3) -> str:
+def some(names: Sequence[str], limit: int = 3) -> str:
+    """Name the first few of many."""
     return ", ".join(names[:limit]) + (", ..." if len(names) > limit else "")
 
 
-def _require(folder: Path, names: Sequence[str]) -> None:
+def require_files(folder: Path, names: Sequence[str]) -> None:
+    """Raise unless a checkpoint has some files.
+
+    Raises:
+        InfoflowError: One is missing.
+    """
     missing = [name for name in names if not (folder / name).is_file()]
     if missing:
-        raise InfoflowError(f"{folder} is not a whole checkpoint; missing: {_some(missing)}.")
+        raise InfoflowError(f"{folder} is not a whole checkpoint; missing: {some(missing)}.")
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        InfoflowError: The file is missing, damaged, or holds something else.
+    """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -156,6 +167,11 @@ def _read_json(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise InfoflowError(f"{path} is not a JSON object.")
     return content
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write a JSON object."""
+    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 @contextmanager

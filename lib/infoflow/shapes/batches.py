@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from infoflow.families.llava import TEMPLATE
+from infoflow.families.prompts import VICUNA_V1 as TEMPLATE
 from infoflow.shapes import questions as ask
 from infoflow.shapes.model import CONTEXT_LENGTH, IMAGE_TOKENS
 from infoflow.shapes.render import instance_masks, render

@@ -5,7 +5,7 @@ from functools import cache
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from infoflow.families.llava import TEMPLATE
+from infoflow.families.prompts import VICUNA_V1 as TEMPLATE
 from infoflow.shapes.questions import CAPTION_PROMPT, CONTEXT, DIRECTIONS, NUMBERS, plural
 from infoflow.shapes.world import COLOURS, LETTERS, SHAPES, SIGNS
 

@@ -1,0 +1,83 @@
+"""What the families share that are of transformers' LLaVA kind: the prompt and the way inside."""
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from infoflow.errors import InfoflowError
+from infoflow.families.base import Family, Seen, Size, require_shape, square_box
+from infoflow.families.prompts import PLACEHOLDER, VICUNA_V1
+from infoflow.grid import Grid
+
+
+class VicunaFamily(Family):
+    """A vision tower, a projector and a LLaMA decoder; one square picture, a token a patch."""
+
+    template = VICUNA_V1
+
+    @property
+    def decoder(self) -> Any:
+        """The LLaMA decoder."""
+        return self.model.model.language_model
+
+    @property
+    def lm_head(self) -> nn.Module:
+        """The linear map to the vocabulary."""
+        head: nn.Module = self.model.lm_head
+        return head
+
+    @property
+    def image_token_id(self) -> int:
+        """The placeholder's id, from the checkpoint's configuration."""
+        return int(self.model.config.image_token_id)
+
+    @property
+    def pixels_a_side(self) -> int:
+        """The side of the square that the vision tower takes, in pixels."""
+        return _first(self.model.config.vision_config.image_size)
+
+    @property
+    def tokens_a_side(self) -> int:
+        """Patches along one side of that square."""
+        return self.pixels_a_side // _first(self.model.config.vision_config.patch_size)
+
+    def input_ids(self, question: str, size: Size) -> list[int]:
+        """Encode the conversation; the texts before and after the picture are tokenised apart."""
+        before, after = self.template.format(question=question).split(PLACEHOLDER, 1)
+        asked = self.tokenise(after)
+        if PLACEHOLDER in question or self.image_token_id in asked:
+            raise InfoflowError(
+                f"the question contains the image placeholder {PLACEHOLDER!r}: {question!r}. "
+                "Leave it out; the picture's place in the prompt is fixed."
+            )
+        image = self.around_image([self.image_token_id] * self.n_image_tokens(size))
+        return [self.tokenizer.bos_token_id, *self.tokenise(before), *image, *asked]
+
+    def n_image_tokens(self, size: Size) -> int:
+        """Count the image tokens of a picture of that size."""
+        return self.tokens_a_side**2
+
+    def around_image(self, image: list[int]) -> list[int]:
+        """Put the ids that mark the beginning and the end of a picture around it: here none."""
+        return image
+
+    def pixel_values(self, image: Any) -> Tensor:
+        """Pad the picture to a square with the family's colour, then resize and normalise it."""
+        values: Tensor = self.image_processor(image, return_tensors="pt").pixel_values
+        return values
+
+    def see(self, pixel_values: Tensor, input_ids: Tensor, size: Size | None) -> Seen:
+        """Run the vision tower and the projector; see ``Family.see``."""
+        side = self.pixels_a_side
+        require_shape(pixel_values, 1, 3, side, side)
+        features = self.model.get_image_features(pixel_values=pixel_values, return_dict=True)
+        return Seen(features.pooler_output[0])
+
+    def grid(self, size: Size, seen: Seen) -> Grid:
+        """Place the picture in the padded square."""
+        return Grid(self.tokens_a_side, self.tokens_a_side, square_box(size))
+
+
+def _first(side: Any) -> int:
+    """Read a side that a configuration gives as a number or as a pair."""
+    return int(side[0] if isinstance(side, list | tuple) else side)
