@@ -8,14 +8,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import binomtest, bootstrap, norm
+from scipy.stats import binomtest
 
 from infoflow.errors import InfoflowError
+from infoflow.intervals import difference_interval
 
 LEVEL = 0.05
 """Level of each one-sided test of equivalence; the interval beside it holds 1 - 2 LEVEL."""
-
-_RESAMPLES = 2000
 
 
 @dataclass(frozen=True)
@@ -109,10 +108,8 @@ def equivalence(
 ) -> Equivalence:
     """Test whether two models score the same, up to a margin.
 
-    No significant difference is not yet equivalence; an interval inside the margin is. Scores that
-    are all 0 or 1 get the adjusted Wald interval of paired proportions (Bonett and Price, 2012),
-    since a bootstrap would call ten unchanged answers certain. Others get the percentile interval
-    of a bootstrap over items.
+    No significant difference is not yet equivalence; an interval inside the margin is. The interval
+    is that of :func:`infoflow.intervals.difference_interval`.
 
     Args:
         before: One score an item, shape (N,).
@@ -127,38 +124,13 @@ def equivalence(
     if not (np.isfinite(margin) and margin > 0):
         raise InfoflowError(f"margin is {margin}; it must be finite and positive.")
     first, second = _paired(before, after)
-    binary = _all_binary(first, second)
     differences = second - first
     return Equivalence(
         difference=float(differences.mean()),
-        interval=_wald(differences) if binary else _resampled(differences, seed),
+        interval=difference_interval(differences, seed, confidence=1 - 2 * LEVEL),
         margin=float(margin),
         n_items=len(first),
     )
-
-
-def _wald(differences: npt.NDArray[np.float64]) -> tuple[float, float]:
-    """Interval of the mean of -1, 0 and 1, with one lost and one gained item added."""
-    n_items = len(differences) + 2
-    lost = (np.sum(differences < 0) + 1) / n_items
-    gained = (np.sum(differences > 0) + 1) / n_items
-    centre = gained - lost
-    half = norm.isf(LEVEL) * np.sqrt((gained + lost - centre**2) / n_items)
-    return float(max(centre - half, -1)), float(min(centre + half, 1))
-
-
-def _resampled(differences: npt.NDArray[np.float64], seed: int) -> tuple[float, float]:
-    if np.ptp(differences) == 0:
-        return float(differences[0]), float(differences[0])
-    found = bootstrap(
-        (np.sort(differences),),  # so that the order of items does not matter
-        np.mean,
-        n_resamples=_RESAMPLES,
-        confidence_level=1 - 2 * LEVEL,
-        method="percentile",
-        rng=np.random.default_rng(seed),
-    ).confidence_interval
-    return float(found.low), float(found.high)
 
 
 def _paired(

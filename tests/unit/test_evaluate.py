@@ -19,7 +19,7 @@ from infoflow.evaluate.truncation import (
     truncation_by_cut,
 )
 from infoflow.flow import attention_flow
-from infoflow.intervals import mean_interval
+from infoflow.intervals import difference_interval, mean_interval
 from infoflow.paper import paper_values
 from infoflow.store import Store
 from infoflow.tasks import load_task
@@ -288,6 +288,22 @@ def test_interval_of_other_scores_is_a_seeded_bootstrap():
     assert high == pytest.approx(scores.mean() + half, abs=0.01)
     assert mean_interval(scores, seed=1) == (low, high)
     assert mean_interval([0.5, 0.5]) == (0.5, 0.5)
+
+
+def test_unchanged_answers_leave_room_for_a_difference_either_way():
+    low, high = difference_interval([0] * 20)
+    assert low == -high < 0
+    half = 1.959963984540054 * (2 / 22 / 22) ** 0.5  # Bonett and Price: one lost, one gained
+    assert high == pytest.approx(half)
+
+
+def test_graded_differences_are_resampled_in_any_order():
+    differences = np.random.default_rng(0).normal(0.1, 0.2, 40)
+    low, high = difference_interval(differences, seed=3)
+    assert low < differences.mean() < high
+    assert difference_interval(differences[::-1], seed=3) == (low, high)
+    narrow = difference_interval(differences, seed=3, confidence=0.5)
+    assert low < narrow[0] < narrow[1] < high
 
 
 @pytest.mark.parametrize("scores", [[], [np.nan], [[1.0]]])

@@ -61,6 +61,12 @@ def test_few_unchanged_answers_are_not_yet_equivalence():
     assert equivalence([1] * 1000, [1] * 1000, margin=0.05).equivalent
 
 
+def test_few_unchanged_graded_scores_are_not_yet_equivalence():
+    graded = [0.3, 1, 0.6, 0.9, 0.3, 1, 0, 0.6, 1, 0.3]
+    assert not equivalence(graded, graded, margin=0.05).equivalent
+    assert equivalence(graded * 100, graded * 100, margin=0.05).equivalent
+
+
 def test_a_gain_is_unharmed_but_not_equivalent():
     gained = equivalence(*table(0, 30, 50, 20), margin=0.1)
     assert gained.unharmed

@@ -12,7 +12,7 @@ from infoflow.audit.findings import (
     by_task,
     decided,
 )
-from infoflow.intervals import mean_interval
+from infoflow.intervals import difference_interval
 
 SITE = "post_attention_layernorm"
 """Where the paper reads the features."""
@@ -84,7 +84,7 @@ def _clearest(evidence: Evidence) -> Finding:
 
 def _decided(by_item: pd.Series) -> str:
     """Whether a mean over items is above zero."""
-    return decided(mean_interval(by_item.to_numpy()), len(by_item), above=0.0)
+    return decided(difference_interval(by_item.to_numpy()), len(by_item), above=0.0)
 
 
 CHECKS = {

@@ -16,7 +16,7 @@ from infoflow.audit.findings import (
     combined,
     decided,
 )
-from infoflow.intervals import mean_interval
+from infoflow.intervals import difference_interval, mean_interval
 
 EARLY = 5
 """The layer up to which the share is said to fall, in the paper's count."""
@@ -52,7 +52,7 @@ def _means(shares: pd.DataFrame) -> pd.Series:
 def _falls(shares: pd.DataFrame) -> tuple[str, str]:
     image = shares["image"]
     late = min(EARLY, image.columns[-1])
-    interval = mean_interval((FAST * image[1] - image[late]).to_numpy())
+    interval = difference_interval((FAST * image[1] - image[late]).to_numpy())
     words = f"{image[1].mean():.1f} to {image[late].mean():.1f} %"
     return words, decided(interval, len(shares), above=0.0)
 
@@ -70,7 +70,8 @@ def _rises(shares: pd.DataFrame) -> tuple[str, str]:
     last = shares["image"].columns[-1]
     rises = {name: shares[name][last] - shares[name][last - 1] for name in ("image", "user")}
     verdicts = [
-        decided(mean_interval(rise.to_numpy()), len(rise), above=0.0) for rise in rises.values()
+        decided(difference_interval(rise.to_numpy()), len(rise), above=0.0)
+        for rise in rises.values()
     ]
     words = ", ".join(f"{name} {rise.mean():+.1f}" for name, rise in rises.items())
     # both must rise, so one that falls is enough

@@ -9,7 +9,7 @@ import pandas as pd
 
 from infoflow.cliff import Cliff
 from infoflow.evaluate.cam import change_at_cliff, mass_above_chance
-from infoflow.intervals import mean_interval
+from infoflow.intervals import difference_interval, mean_interval
 from infoflow.plots.display import NOT_RUN, Table
 from infoflow.plots.style import TASK_TITLES
 
@@ -101,7 +101,7 @@ def _judged(differences: npt.NDArray[np.float64], seed: int) -> str:
     """Say whether a mean difference is above zero, below, or not told apart from it."""
     if not len(differences):
         return "open"
-    low, high = mean_interval(differences, seed)
+    low, high = difference_interval(differences, seed)
     return "yes" if low > 0 else "no" if high < 0 else "open"
 
 

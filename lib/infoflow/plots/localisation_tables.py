@@ -10,7 +10,7 @@ from infoflow.cliff import cliff_layer
 from infoflow.evaluate.localisation import ChosenPlace, choose_place
 from infoflow.gradients import SITES
 from infoflow.heatmaps import ATTENTION, PAPER, Source
-from infoflow.intervals import mean_interval
+from infoflow.intervals import difference_interval
 from infoflow.maps import WEIGHTS
 from infoflow.plots.display import NOT_RUN, Table, Words
 from infoflow.plots.localisation import SITE_NAMES, mean_by_layer, place_name
@@ -63,9 +63,9 @@ def choice_table(choices: Choices, seed: int) -> Table:
 def _difference(chosen: ChosenPlace, rival: ChosenPlace, seed: int) -> str:
     if chosen is rival:
         return "the rival"
-    difference = 100 * (chosen.scores - rival.scores)
-    low, high = mean_interval(difference, seed)
-    return f"{difference.mean():+.1f} [{low:+.1f}, {high:+.1f}]"
+    differences = chosen.scores - rival.scores
+    low, high = difference_interval(differences, seed)
+    return f"{100 * differences.mean():+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]"
 
 
 def choice_words(choices: Choices, seed: int) -> Words:
@@ -90,7 +90,7 @@ def choice_words(choices: Choices, seed: int) -> Words:
 
 
 def _verdict(one: ChosenPlace, other: ChosenPlace, seed: int) -> str:
-    low, high = mean_interval(one.scores - other.scores, seed)
+    low, high = difference_interval(one.scores - other.scores, seed)
     if low > 0:
         return "more than"
     return "less than" if high < 0 else "not shown to differ from"

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from infoflow.cliff import Cliff
-from infoflow.intervals import mean_interval
+from infoflow.intervals import difference_interval
 from infoflow.plots.display import Table
 from infoflow.plots.interventions import compare_arms
 from infoflow.plots.style import TASK_TITLES, layer_name, listed
@@ -42,7 +42,7 @@ def flow_control_table(rows: Rows, blank: Rows, seed: int) -> Table:
         own = _per_item(frame)
         grey = _per_item(blank[task])[own.index]
         difference = own - grey
-        low, high = mean_interval(difference.to_numpy(), seed)
+        low, high = difference_interval(difference.to_numpy(), seed)
         lines[TASK_TITLES[task]] = {
             "own picture %": f"{own.mean():.1f}",
             "grey picture %": f"{grey.mean():.1f}",
