@@ -1,5 +1,6 @@
 """Tables and figures of interventions: their numbers, and that their words follow the data."""
 
+from dataclasses import replace
 from io import BytesIO
 
 import numpy as np
@@ -10,7 +11,7 @@ from PIL import Image
 
 from infoflow import plots
 from infoflow.errors import InfoflowError
-from infoflow.grid import Grid
+from infoflow.grid import Grid, Raster, stack
 from infoflow.interventions import EAH
 from infoflow.paired import equivalence, mcnemar
 from infoflow.paper import paper_values
@@ -178,9 +179,21 @@ def test_hidden_tokens_cover_their_part_of_the_picture():
     assert list(table["target hidden %"]) == [0, 100, 0]
 
 
-def test_items_without_regions_have_maps_too():
-    from dataclasses import replace
+def test_a_cell_is_hidden_with_most_of_the_tokens_it_mixes():
+    sample = draw("textvqa", "test", 0)
+    fine, coarse = Raster(Grid(4, 4), np.arange(16)), Raster(Grid(2, 2), np.arange(16, 20))
+    prompt = replace(prompt_of(sample), grid=stack([fine, coarse], 20))
+    target = np.zeros(sample.image.size[::-1], dtype=bool)
+    target[:24, :24] = True  # the first of the 4 x 4 cells
+    sample = replace(sample, regions={"corner": target}, targets=("corner",))
+    corner, both = np.zeros((2, 20))
+    corner[0] = both[[0, 16]] = 1
+    hidden = {"fine one alone": corner, "both": both}
+    table = plots.hidden_maps(hidden, prompt, sample, MODEL).table
+    assert list(table["target hidden %"]) == [0, 100]
 
+
+def test_items_without_regions_have_maps_too():
     sample = replace(draw("pope", "test", 0), regions={}, targets=())
     plot = plots.hidden_maps({"none": np.zeros(64)}, prompt_of(sample), sample, MODEL)
     assert "no such region" in plot.caption

@@ -164,8 +164,8 @@ def hidden_maps(
         The plot; its table holds, by arm, tokens ``hidden``, the same in percent and, if the item
         has target regions, ``target hidden %``: the share of their area.
     """
-    places = _token_places(prompt)
-    masks = {name: np.asarray(tokens, dtype=bool)[places] for name, tokens in hidden.items()}
+    places = _cell_places(prompt)
+    masks = {name: _hidden_cells(tokens, prompt)[places] for name, tokens in hidden.items()}
     table = _hidden_table(hidden, masks, sample)
     shares = table["hidden %"]
     picture = np.asarray(prompt.image) / 255
@@ -186,11 +186,21 @@ def hidden_maps(
     )
 
 
-def _token_places(prompt: Prompt) -> npt.NDArray[np.intp]:
-    """Say which image token each pixel belongs to: shape (height, width)."""
+def _hidden_cells(tokens: npt.ArrayLike, prompt: Prompt) -> npt.NDArray[np.bool_]:
+    """Say of which cells more than half is hidden: shape (rows * cols,).
+
+    A cell may mix several tokens, as much of each as the grid says.
+    """
+    gone = np.asarray(tokens, dtype=np.float64)
+    hidden, whole = (prompt.grid.cells(part).ravel() for part in (gone, np.ones_like(gone)))
+    return np.asarray(hidden > whole / 2, dtype=bool)
+
+
+def _cell_places(prompt: Prompt) -> npt.NDArray[np.intp]:
+    """Say which cell of the grid each pixel belongs to: shape (height, width)."""
     grid = prompt.grid
-    row, column = np.divmod(np.arange(grid.rows * grid.cols), grid.cols)
-    # a grid interpolates between tokens' centres, so a token's edges lie half way between them
+    row, column = np.indices((grid.rows, grid.cols))
+    # a grid interpolates between cells' centres, so a cell's edges lie half way between them
     y, x = (np.rint(grid.to_picture(place, prompt.image.size)) for place in (row, column))
     return (y * grid.cols + x).astype(np.intp)
 
