@@ -27,7 +27,7 @@ from infoflow.shapes.tower import rescale_tower, train_tower
 from infoflow.shapes.world import SIZE
 
 NAME = "tiny-llava-1.5"
-TOWER_STEPS, LANGUAGE_STEPS, CHOOSING_STEPS, COUNTING_STEPS = 1600, 2700, 600, 500
+TOWER_STEPS, LANGUAGE_STEPS, CHOOSING_STEPS, COUNTING_STEPS = 1600, 2700, 600, 900
 
 
 def export(model: LlavaForConditionalGeneration, folder: Path, recipe: dict[str, object]) -> None:
