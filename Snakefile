@@ -39,8 +39,10 @@ def refuse_mistakes():
         if not Path(f"notebooks/{name}.ipynb").exists():
             sys.exit(f"error: experiments.yml: there is no notebooks/{name}.ipynb.")
     in_zoo = {path.name for path in Path("lib/infoflow/zoo").glob("*")}
+    if shipped := sorted(in_zoo & set(config.get("revisions", {}))):
+        sys.exit(f"error: experiments.yml: revisions: {shipped[0]} is not on the hub; drop it.")
     # asking the library imports torch, so only for the others
-    if others := sorted(set(config["models"]) - in_zoo):
+    if others := sorted({*config["models"], *config.get("revisions", {})} - in_zoo):
         command = [sys.executable, "-m", "infoflow.cli", "models"]
         known = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
         if unknown := [name for name in others if name not in known]:
@@ -94,7 +96,9 @@ def arguments(wildcards):
     """A run's parameters as options of `infoflow run`."""
     values = dict(config["notebooks"][notebook_of(wildcards)].get("parameters", {}))
     if model_of(wildcards) != NO_MODEL:
-        values["model"] = model_of(wildcards)
+        values["model"] = model = model_of(wildcards)
+        if "checkpoint" not in config and model in config.get("revisions", {}):
+            values["model"] = f"{model}@{config['revisions'][model]}"
         if "checkpoint" in config:
             values["checkpoint"] = str(Path(config["checkpoint"]).absolute())
     texts = {

@@ -1,5 +1,6 @@
 """Attention calls: what a decoder layer asks, and how it is answered."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -71,6 +72,11 @@ def attention_rows(call: Attention, n_rows: int) -> Tensor:
     if n_rows > 1 or call.hidden is not None:
         scores = scores.masked_fill(~_visible(call, n_rows), -torch.inf)
     return scores.softmax(-1)
+
+
+def stack_layers(results: Sequence[Tensor]) -> Tensor:
+    """Stack what was read at each layer, on whatever device it lies, on the CPU: (L, ...)."""
+    return torch.stack([result.to(results[0].device) for result in results]).cpu()
 
 
 def _visible(call: Attention, n_rows: int) -> Tensor:

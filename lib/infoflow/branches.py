@@ -109,6 +109,7 @@ class BranchCache:
 
     def keep(self, branches: Tensor) -> None:
         """Drop all branches but those at the given places."""
+        branches = branches.to(self.bias.device)
         self.own = self.own[0][branches], self.own[1][branches]
         self.bias = self.bias[branches]
 
@@ -223,10 +224,12 @@ class Branches(Observer):
         positions = self._text
         if self._keep:
             row = self._row_before if self._ranking is None else self._ranking[len(self.hidden)]
-            best = row.topk(self._keep).indices + self._image.start
+            best = row.topk(self._keep).indices.to(positions.device) + self._image.start
             positions = torch.cat([best, positions]).sort().values
         self._positions = torch.cat([self._positions, positions[None]])
-        self.hidden = torch.cat([self.hidden, hidden[:, positions]])
+        # layers may lie on several devices; positions stay where the prompt is
+        begun = hidden[:, positions.to(hidden.device)]
+        self.hidden = torch.cat([self.hidden.to(begun.device), begun])
 
     def _at_positions(self, kwargs: dict[str, Any]) -> dict[str, Any]:
         """Turn the intact prompt's layer arguments into those of the branches."""
@@ -241,7 +244,7 @@ class Branches(Observer):
         """Keep this layer's keys and values for decoding."""
         cache = BranchCache(self._intact, self._own, self._n_branches, self._n_prefix, self._room)
         if self._hidden is not None:
-            cache.hide(self._hidden, self._positions)
+            cache.hide(self._hidden, self._positions.to(self._hidden.device))
         return cache
 
     def _attend_intact(self, call: Attention) -> Tensor:
@@ -263,12 +266,13 @@ class Branches(Observer):
 
     def _visible(self) -> Tensor:
         """Say which keys the branches' queries may see: (1 or b, 1, U, P + U), P the prefix."""
+        mask = self._mask.to(self._intact[0].device)
         if self._hidden is None:
-            return self._mask
-        prefix = self._hidden[: self._n_prefix].expand(len(self._positions), -1)
-        hidden = torch.cat([prefix, self._hidden[self._positions]], dim=1)
-        own = self._mask.triu(self._n_prefix)
-        return self._mask & ~hidden[:, None, None] | own
+            return mask
+        positions = self._positions.to(mask.device)
+        prefix = self._hidden[: self._n_prefix].expand(len(positions), -1)
+        hidden = torch.cat([prefix, self._hidden[positions]], dim=1)
+        return mask & ~hidden[:, None, None] | mask.triu(self._n_prefix)
 
 
 def _with_room(filled: Tensor, n_branches: int, room: int) -> Tensor:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from infoflow.attention import Attention, attention_rows, ordinary_attention
+from infoflow.attention import Attention, attention_rows, ordinary_attention, stack_layers
 from infoflow.errors import unknown_name
 from infoflow.forcing import answer_ids
 from infoflow.lvlm import LVLM, Prompt
@@ -61,7 +61,7 @@ def attention_flow(
         recorder = _RowRecorder(n_rows, len(prompt))
         with attached(lvlm, recorder), teacher_forced(lvlm, len(prompt)):
             lvlm.decoder(inputs_embeds=embeds, use_cache=False)
-    rows = torch.stack(recorder.rows).cpu()
+    rows = stack_layers(recorder.rows)
     return AttentionFlow(rows, group_shares(reduce_heads(rows, head_reduce), prompt))
 
 

@@ -9,10 +9,12 @@ from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, Offl
 
 from infoflow.errors import InfoflowError, unknown_name
 from infoflow.families import ModelSpec
+from infoflow.placement import Placement
+from infoflow.quantisation import require_quantisable
 
 _ZOO = Path(__file__).parent / "zoo"
-_ARGUMENTS = ("checkpoint", "revision", "device", "dtype")
-_DEVICES = ("auto", "cpu", "cuda", "cuda:0")
+_ARGUMENTS = ("checkpoint", "revision", "device", "dtype", "quantise")
+_DEVICES = ("auto", "cpu", "cuda", "cuda:0", "cuda:1")
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -38,6 +40,30 @@ def locate(
         return _ZOO / spec.name, None
     folder = _fetch(spec.hub_id, spec.family.files, revision, spec.name, "checkpoint")
     return folder, folder.name
+
+
+def split_revision(name: str, revision: str | None) -> tuple[str, str | None]:
+    """Take apart a model's name and the version of it that the name may say, as in ``name@commit``.
+
+    Args:
+        name: The name as given.
+        revision: The version, if it was given apart.
+
+    Returns:
+        The model's own name, and the version.
+
+    Raises:
+        InfoflowError: No version follows the ``@``, or there are two versions.
+    """
+    own, at, within = name.partition("@")
+    if not at:
+        return name, revision
+    if not within or revision is not None:
+        raise InfoflowError(
+            f"{name!r} names {'no version' if not within else 'one version of two'}; "
+            f"valid: {own!r}, '{own}@REVISION', or revision=REVISION beside it."
+        )
+    return own, within
 
 
 def require_parts(spec: ModelSpec, given: Iterable[str]) -> None:
@@ -82,6 +108,22 @@ def _fetch(
             f"load_lvlm({name!r}, {argument}=folder)."
         ) from error
     return Path(snapshot)
+
+
+def choose_placement(device: str | torch.device, quantise: str | None) -> Placement:
+    """Choose where a model is loaded, and how its weights are quantised.
+
+    Args:
+        device: ``"auto"`` for GPUs if there are any, and as many as it takes; or a single device.
+        quantise: ``"8bit"``, ``"4bit"`` or None.
+
+    Raises:
+        UnknownNameError: There is no such device or quantisation.
+        InfoflowError: A GPU is asked for that is not there, or the weights cannot be quantised.
+    """
+    place = choose_device(device)
+    require_quantisable(quantise, place)
+    return Placement(place, device == "auto" and place.type == "cuda", quantise)
 
 
 def choose_device(device: str | torch.device) -> torch.device:

@@ -11,7 +11,15 @@ from torch import Tensor, nn
 from infoflow.errors import InfoflowError
 from infoflow.families import Family, find_model
 from infoflow.families.checkpoint import weights_digest
-from infoflow.loading import choose_device, choose_dtype, locate, locate_part, require_parts
+from infoflow.limits import require_context, require_token_ids
+from infoflow.loading import (
+    choose_dtype,
+    choose_placement,
+    locate,
+    locate_part,
+    require_parts,
+    split_revision,
+)
 from infoflow.prompt import Prompt, Spans, find_spans, read_image
 
 __all__ = ["LVLM", "Prompt", "Spans", "load_lvlm", "require_context", "require_token_ids"]
@@ -25,13 +33,22 @@ class LVLM:
         family: The adapter of its architecture.
         folder: The checkpoint it was loaded from.
         revision: The hub's commit; None for a zoo model or a local checkpoint.
+        quantise: How its weights were quantised: ``"8bit"``, ``"4bit"``, or None.
     """
 
-    def __init__(self, name: str, family: Family, folder: Path, revision: str | None) -> None:
+    def __init__(
+        self,
+        name: str,
+        family: Family,
+        folder: Path,
+        revision: str | None,
+        quantise: str | None = None,
+    ) -> None:
         self.name = name
         self.family = family
         self.folder = folder
         self.revision = revision
+        self.quantise = quantise
 
     def __repr__(self) -> str:
         return f"LVLM({self.name!r}, {self.n_layers} layers, {self.dtype}, {self.device})"
@@ -96,10 +113,14 @@ class LVLM:
 
     @cached_property
     def digest(self) -> str:
-        """What identifies the weights: the hub's commit, or the SHA-256 of the local files."""
+        """What identifies the weights: the hub's commit, or the SHA-256 of the local files.
+
+        Quantised weights are other ones, and say so.
+        """
         # a commit says all only of weights that come from nowhere else
         commit = None if self.family.parts else self.revision
-        return commit or weights_digest(self.folder)
+        found = commit or weights_digest(self.folder)
+        return f"{found}-{self.quantise}" if self.quantise else found
 
     @cached_property
     def eos_token_ids(self) -> tuple[int, ...]:
@@ -232,69 +253,43 @@ def load_lvlm(
     revision: str | None = None,
     device: str | torch.device = "auto",
     dtype: str | torch.dtype = "auto",
+    quantise: str | None = None,
     **parts: str | Path,
 ) -> LVLM:
     """Load a model by name.
 
     Args:
-        name: One of ``list_models()``.
+        name: One of ``list_models()``, or ``name@revision``: wherever a model is named, its version
+            can be, so that a notebook's ``model`` parameter pins it, too.
         checkpoint: A local folder with the model's checkpoint, in place of the hub or the zoo.
         revision: A commit, branch or tag of the hub's repository; None for its newest.
-        device: ``"auto"`` (a GPU if there is one), ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
+        device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``. ``"auto"`` is the first GPU that
+            holds the model; if none does, its decoder layers are spread over all of them and, as
+            far as that is not enough, main memory. Without a GPU it is the CPU.
         dtype: ``"auto"`` (float32 on a CPU; on a GPU bfloat16, or float16 where that is not
             supported), ``"float32"``, ``"bfloat16"`` or ``"float16"``.
+        quantise: ``"8bit"`` or ``"4bit"`` to quantise the weights (on a GPU, with the extra
+            ``quantised`` installed); None to leave them as they are.
         **parts: Local folders of what some published checkpoints need beside themselves, in place
             of the hub. Shikra's is a difference to LLaMA-7B: ``base`` is that LLaMA, ``vision``
             the CLIP tower.
 
     Raises:
-        UnknownNameError: No model has that name, or no such device, type or part exists.
+        UnknownNameError: No model has that name, or no such device, type, quantisation or part
+            exists.
         InfoflowError: The checkpoint is missing, partial or of another architecture; the hub is
-            out of reach; a GPU is asked for and there is none.
+            out of reach; a GPU is asked for and there is none; or the model does not fit, and then
+            the error says, before anything is loaded, what would.
     """
+    name, revision = split_revision(name, revision)
     spec = find_model(name)
     require_parts(spec, parts)
-    place = choose_device(device)
-    number = choose_dtype(dtype, place)
+    placement = choose_placement(device, quantise)
+    number = choose_dtype(dtype, placement.device)
     if revision is not None and (checkpoint is not None or spec.hub_id is None):
         raise InfoflowError(
             f"revision={revision!r} names a version on the hub, but {name} is loaded from a folder."
         )
     found, commit = locate(spec, checkpoint, revision)
     folder = spec.family.prepare(found, lambda part: locate_part(spec, part, parts))
-    return LVLM(name, spec.family.open(folder, place, number), folder, commit)
-
-
-def require_context(lvlm: LVLM, length: int, what: str) -> None:
-    """Raise unless a sequence fits the model.
-
-    Args:
-        lvlm: The model.
-        length: The sequence's length in tokens.
-        what: What the sequence is, to begin the error with.
-
-    Raises:
-        InfoflowError: The sequence is longer than the context.
-    """
-    if length > lvlm.context_length:
-        raise InfoflowError(
-            f"{what} takes {length} tokens; {lvlm.name} has a context of {lvlm.context_length}."
-        )
-
-
-def require_token_ids(lvlm: LVLM, ids: Tensor, what: str) -> None:
-    """Raise unless ids are tokens of the model.
-
-    Args:
-        lvlm: The model.
-        ids: The ids, of any shape.
-        what: What they spell, to begin the error with.
-
-    Raises:
-        InfoflowError: The ids are no row of at least one, or lie outside the vocabulary.
-    """
-    if ids.ndim != 1 or not len(ids):
-        raise InfoflowError(f"{what} holds no token; give text or ids of shape (T,).")
-    vocabulary = lvlm.decoder.embed_tokens.num_embeddings
-    if ids.min() < 0 or ids.max() >= vocabulary:
-        raise InfoflowError(f"{what} has ids outside 0..{vocabulary - 1}.")
+    return LVLM(name, spec.family.open(folder, placement, number), folder, commit, quantise)

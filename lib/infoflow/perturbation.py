@@ -144,7 +144,7 @@ def randomised_weights(lvlm: LVLM, n_layers: int | None = None, seed: int = 0) -
         seed: Seed of the weights.
 
     Raises:
-        InfoflowError: The model has fewer layers.
+        InfoflowError: The model has fewer layers, or weights that are quantised or offloaded.
     """
     n = lvlm.n_layers if n_layers is None else n_layers
     if not 0 <= n <= lvlm.n_layers:
@@ -152,6 +152,11 @@ def randomised_weights(lvlm: LVLM, n_layers: int | None = None, seed: int = 0) -
     generator = torch.Generator().manual_seed(seed)
     modules = [lvlm.lm_head, *lvlm.layers[lvlm.n_layers - n :]]
     matrices = [m for module in modules for m in module.parameters() if m.ndim > 1]
+    if not all(m.is_floating_point() and not m.is_meta for m in matrices):
+        raise InfoflowError(
+            f"weights of {lvlm.name} are quantised or offloaded, so none can be put in their "
+            "place; load it whole onto one device, or onto GPUs that hold it."
+        )
     before = [matrix.detach().to("cpu", copy=True) for matrix in matrices]
     try:
         for matrix in matrices:

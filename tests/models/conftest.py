@@ -13,6 +13,7 @@ import checkpoints
 import tiny_instructblip
 import tiny_internvl
 import tiny_llava_next
+import tiny_qwen_vl
 import tiny_shikra
 
 from infoflow.lvlm import load_lvlm
@@ -53,6 +54,8 @@ PUBLISHED = {
     "instructblip-7b": tiny_instructblip.save,
     "internvl-7b": tiny_internvl.save,
     "llava-1.6-7b": tiny_llava_next.save,
+    "qwen-vl-7b": tiny_qwen_vl.save,
+    "qwen-vl-chat-7b": tiny_qwen_vl.save,
     "shikra-7b": tiny_shikra.save,
 }
 """Writers of tiny random checkpoints as they are published: what to give ``load_lvlm``."""

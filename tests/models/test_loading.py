@@ -9,6 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from infoflow.errors import InfoflowError, UnknownNameError
 from infoflow.lvlm import load_lvlm
+from infoflow.provenance import provenance
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -149,8 +150,11 @@ def test_a_model_of_the_hub_is_known_by_its_commit(offline_cache, published_chec
     shutil.copytree(published_checkpoint, repository / "snapshots" / COMMIT)
     (repository / "refs").mkdir()
     (repository / "refs" / "main").write_text(COMMIT)
-    lvlm = load_lvlm("llava-1.5-7b", device="cpu")
-    assert lvlm.revision == lvlm.digest == COMMIT
+    for name in ("llava-1.5-7b", f"llava-1.5-7b@{COMMIT}"):
+        lvlm = load_lvlm(name, device="cpu")
+        assert lvlm.name == "llava-1.5-7b"
+        assert lvlm.revision == lvlm.digest == COMMIT
+        assert provenance(lvlm, None, {}, "")["model"]["revision"] == COMMIT
     assert lvlm.prompt(picture(), QUESTION).inputs_embeds.shape[-1] == 64
 
 
@@ -173,6 +177,11 @@ def test_a_gpu_that_is_not_there_is_one_clear_error(zoo_checkpoint, monkeypatch)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     with pytest.raises(InfoflowError, match=r"device 'cuda' .*0 usable GPUs.*device='cpu'"):
         load_lvlm("tiny-llava-1.5", checkpoint=zoo_checkpoint, device="cuda")
+
+
+def test_a_pinned_version_that_is_not_there_is_one_clear_error(offline_cache):
+    with pytest.raises(InfoflowError, match=f"at revision '{COMMIT}'"):
+        load_lvlm(f"llava-1.5-7b@{COMMIT}", device="cpu")
 
 
 @pytest.mark.parametrize("name", ["tiny-llava-1.5", "llava-1.5-7b"])

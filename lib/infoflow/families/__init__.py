@@ -8,6 +8,7 @@ from infoflow.families.instructblip import InstructBlip
 from infoflow.families.internvl import InternVLChat
 from infoflow.families.llava import Llava15
 from infoflow.families.llava_next import LlavaNext
+from infoflow.families.qwen_vl import QwenVL, QwenVLChat
 from infoflow.families.shikra import Shikra
 
 
@@ -31,6 +32,8 @@ _SPECS = (
     ModelSpec("instructblip-7b", InstructBlip, hub_id="Salesforce/instructblip-vicuna-7b"),
     ModelSpec("internvl-7b", InternVLChat, hub_id="OpenGVLab/InternVL-Chat-ViT-6B-Vicuna-7B"),
     ModelSpec("llava-1.5-7b", Llava15, hub_id="llava-hf/llava-1.5-7b-hf"),
+    ModelSpec("qwen-vl-7b", QwenVL, hub_id="Qwen/Qwen-VL"),
+    ModelSpec("qwen-vl-chat-7b", QwenVLChat, hub_id="Qwen/Qwen-VL-Chat"),
     ModelSpec("shikra-7b", Shikra, hub_id="shikras/shikra-7b-delta-v1"),
     ModelSpec("llava-1.6-7b", LlavaNext, hub_id="llava-hf/llava-v1.6-vicuna-7b-hf"),
 )

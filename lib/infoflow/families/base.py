@@ -7,10 +7,12 @@ from typing import Any, ClassVar, NamedTuple, Self
 
 import torch
 from PIL import Image
+from scipy import sparse
 from torch import Tensor, nn
 
 from infoflow.errors import InfoflowError
 from infoflow.grid import Grid
+from infoflow.placement import Placement
 
 Size = tuple[int, int]
 """A picture's width and height in pixels, as ``PIL.Image.size``."""
@@ -66,8 +68,13 @@ class Family(ABC):
 
     @classmethod
     @abstractmethod
-    def open(cls, folder: Path, device: torch.device, dtype: torch.dtype) -> Self:
+    def open(cls, folder: Path, placement: Placement, dtype: torch.dtype) -> Self:
         """Load a checkpoint folder.
+
+        Args:
+            folder: The checkpoint, in the layout that transformers reads.
+            placement: Where it goes.
+            dtype: The type of its weights.
 
         Raises:
             InfoflowError: The folder is not a whole checkpoint of this architecture.
@@ -157,3 +164,19 @@ def square_box(size: Size) -> tuple[float, float, float, float]:
     side = max(width, height)
     left, top = (side - width) // 2, (side - height) // 2
     return (left / side, top / side, (left + width) / side, (top + height) / side)
+
+
+def grid_of_looks(side: int, seen: Seen) -> Grid:
+    """Place image tokens that are no places: each gives its value to the patches it looked at.
+
+    Args:
+        side: Patches along one side of the picture, which fills the frame.
+        seen: What was seen; a token's value is shared out as its looks are.
+
+    Raises:
+        InfoflowError: The looks were not recorded.
+    """
+    if seen.looks is None:
+        raise InfoflowError("the queries' looks were not recorded.")
+    spread = sparse.csr_array(seen.looks.detach().double().cpu().numpy().T)
+    return Grid(side, side, spread=spread)

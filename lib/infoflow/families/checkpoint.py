@@ -13,6 +13,14 @@ from transformers import AutoTokenizer
 from transformers.utils import logging
 
 from infoflow.errors import InfoflowError
+from infoflow.placement import (
+    Placement,
+    Weights,
+    count_numbers,
+    map_devices,
+    naming_exhaustion,
+)
+from infoflow.quantisation import quantisation_settings
 
 CONFIG, PROCESSOR = "config.json", "preprocessor_config.json"
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -49,7 +57,7 @@ def weights_digest(folder: Path) -> str:
 
 
 def load_weights(
-    architecture: Any, folder: Path, model_type: str, device: torch.device, dtype: torch.dtype
+    architecture: Any, folder: Path, model_type: str, placement: Placement, dtype: torch.dtype
 ) -> Any:
     """Load the weights of a checkpoint folder into an architecture, strictly.
 
@@ -57,15 +65,15 @@ def load_weights(
         architecture: The transformers class to load.
         folder: The checkpoint.
         model_type: What its configuration must call itself.
-        device: Where the weights go.
+        placement: Where the weights go.
         dtype: What they are converted to.
 
     Returns:
         The model, in evaluation mode, its parameters frozen, attention through SDPA.
 
     Raises:
-        InfoflowError: A file is missing or damaged, the checkpoint is of another architecture, or
-            its tensors are not exactly the ones that the configuration asks for.
+        InfoflowError: A file is missing or damaged, the checkpoint is of another architecture, its
+            tensors are not exactly the ones that the configuration asks for, or they do not fit.
     """
     if not folder.is_dir():
         raise InfoflowError(f"no checkpoint at {folder}: it is not a folder.")
@@ -75,18 +83,23 @@ def load_weights(
         raise InfoflowError(
             f"{folder} holds a model of type {found!r}; this family loads {model_type!r}."
         )
-    weight_files(folder)
+    files = weight_files(folder)
     try:
-        with _quiet():
+        weights = Weights(folder, count_numbers(files), dtype)
+        device_map = map_devices(placement, weights, lambda: _without_weights(architecture, folder))
+        with _quiet(), naming_exhaustion(placement, weights):
             model, report = architecture.from_pretrained(
                 folder,
                 dtype=dtype,
-                device_map={"": device},
+                device_map=device_map,
+                quantization_config=quantisation_settings(placement.quantise, dtype),
                 attn_implementation="sdpa",
                 use_safetensors=True,
                 local_files_only=True,
                 output_loading_info=True,
             )
+    except InfoflowError:
+        raise
     except (SafetensorError, OSError, RuntimeError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         raise InfoflowError(f"the checkpoint in {folder} cannot be loaded: {reason}") from error
@@ -100,13 +113,23 @@ def load_tokenizer(folder: Path) -> Any:
     Raises:
         InfoflowError: Its files are damaged, or it has no token to begin a sequence with.
     """
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    except Exception as error:  # the tokenizers library raises bare Exception on a damaged file
-        raise InfoflowError(f"the tokenizer in {folder} cannot be read: {error}") from error
+    tokenizer = read_tokenizer(folder)
     if tokenizer.bos_token_id is None:
         raise InfoflowError(f"the tokenizer in {folder} names no bos_token.")
     return tokenizer
+
+
+def read_tokenizer(folder: Path) -> Any:
+    """Load a tokenizer, whether or not it has a token to begin a sequence with.
+
+    Raises:
+        InfoflowError: Its files are damaged.
+    """
+    try:
+        with _quiet():
+            return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except Exception as error:  # the tokenizers library raises bare Exception on a damaged file
+        raise InfoflowError(f"the tokenizer in {folder} cannot be read: {error}") from error
 
 
 def load_image_processor(processor: Any, folder: Path, **options: Any) -> Any:
@@ -121,6 +144,12 @@ def load_image_processor(processor: Any, folder: Path, **options: Any) -> Any:
         InfoflowError: Its configuration is damaged.
     """
     return processor(**read_json(folder / PROCESSOR) | options)
+
+
+def _without_weights(architecture: Any, folder: Path) -> Any:
+    """Build a checkpoint's model on no device, to see of what it is made."""
+    with torch.device("meta"):
+        return architecture(architecture.config_class.from_pretrained(folder))
 
 
 def _refuse_strangers(folder: Path, report: dict[str, Any]) -> None:

@@ -34,7 +34,7 @@ from infoflow.families.checkpoint import (
 BIN, BIN_INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
 _KINDS = ((INDEX, WEIGHTS), (BIN_INDEX, BIN))
 _SHARD_BYTES = 2 << 30
-_BUFFERS = ("rotary_emb.inv_freq", "position_ids", "attn.bias", "attn.masked_bias")
+_BUFFERS = ("rotary_emb.inv_freq", "position_ids", ".attn.bias", ".attn.masked_bias")
 
 Remap = Callable[[str, Tensor], Mapping[str, Tensor] | None]
 """Turns a published tensor into those of transformers' layout; None if it does not know it."""

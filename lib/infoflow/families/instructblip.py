@@ -9,21 +9,22 @@ from typing import Any, Self
 
 import torch
 from PIL import Image
-from scipy import sparse
 from torch import Tensor, nn
-from transformers import AutoTokenizer, InstructBlipForConditionalGeneration
+from transformers import InstructBlipForConditionalGeneration
 from transformers.models.blip.image_processing_pil_blip import BlipImageProcessorPil
 
 from infoflow.errors import InfoflowError
-from infoflow.families.base import Family, Seen, Size, require_shape
+from infoflow.families.base import Family, Seen, Size, grid_of_looks, require_shape
 from infoflow.families.checkpoint import (
     load_image_processor,
     load_tokenizer,
     load_weights,
+    read_tokenizer,
     require_files,
 )
 from infoflow.families.prompts import PLACEHOLDER
 from infoflow.grid import Grid
+from infoflow.placement import Placement
 
 QFORMER_TOKENIZER = "qformer_tokenizer"
 _BOUNDARY = "</s>"
@@ -45,20 +46,13 @@ class InstructBlip(Family):
         model.generation_config.eos_token_id = self.boundary_id
 
     @classmethod
-    def open(cls, folder: Path, device: torch.device, dtype: torch.dtype) -> Self:
+    def open(cls, folder: Path, placement: Placement, dtype: torch.dtype) -> Self:
         """Load a checkpoint folder; see ``Family.open``."""
         model = load_weights(
-            InstructBlipForConditionalGeneration, folder, "instructblip", device, dtype
+            InstructBlipForConditionalGeneration, folder, "instructblip", placement, dtype
         )
         require_files(folder / QFORMER_TOKENIZER, ("tokenizer.json",))
-        try:
-            asking = AutoTokenizer.from_pretrained(
-                folder / QFORMER_TOKENIZER, local_files_only=True
-            )
-        except Exception as error:  # the tokenizers library raises bare Exception
-            raise InfoflowError(
-                f"the tokenizer in {folder / QFORMER_TOKENIZER} cannot be read: {error}"
-            ) from error
+        asking = read_tokenizer(folder / QFORMER_TOKENIZER)
         processor = load_image_processor(BlipImageProcessorPil, folder)
         return cls(model, load_tokenizer(folder), processor, asking)
 
@@ -140,7 +134,4 @@ class InstructBlip(Family):
 
         Shares are means over heads and layers with cross-attention; the class token's is left out.
         """
-        if seen.looks is None:
-            raise InfoflowError("the queries' looks were not recorded.")
-        spread = sparse.csr_array(seen.looks.detach().double().cpu().numpy().T)
-        return Grid(self._side, self._side, spread=spread)
+        return grid_of_looks(self._side, seen)

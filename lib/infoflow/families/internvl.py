@@ -33,6 +33,7 @@ from infoflow.families.conversion import (
 from infoflow.families.published import decoder_name, generation_config, llama_config, tower_folder
 from infoflow.families.sentencepiece import llama_tokenizer
 from infoflow.families.vicuna import VicunaFamily
+from infoflow.placement import Placement
 
 TOWER = "model.vision_tower.vision_tower."
 NATIVE_TOWER = "model.vision_tower."
@@ -79,9 +80,9 @@ class InternVLChat(VicunaFamily):
         return converted("internvl", sources, lambda target: _convert(folder, target))
 
     @classmethod
-    def open(cls, folder: Path, device: torch.device, dtype: torch.dtype) -> Self:
+    def open(cls, folder: Path, placement: Placement, dtype: torch.dtype) -> Self:
         """Load a checkpoint folder; see ``Family.open``."""
-        model = load_weights(LlavaForConditionalGeneration, folder, "llava", device, dtype)
+        model = load_weights(LlavaForConditionalGeneration, folder, "llava", placement, dtype)
         processor = load_image_processor(LlavaImageProcessorPil, folder)
         return cls(model, load_tokenizer(folder), processor)
 

@@ -9,15 +9,16 @@ from transformers.models.llava.image_processing_pil_llava import LlavaImageProce
 
 from infoflow.families.checkpoint import load_image_processor, load_tokenizer, load_weights
 from infoflow.families.vicuna import VicunaFamily
+from infoflow.placement import Placement
 
 
 class Llava15(VicunaFamily):
     """LLaVA-1.5, in the layout of ``llava-hf/llava-1.5-7b-hf`` or in transformers' own."""
 
     @classmethod
-    def open(cls, folder: Path, device: torch.device, dtype: torch.dtype) -> Self:
+    def open(cls, folder: Path, placement: Placement, dtype: torch.dtype) -> Self:
         """Load a checkpoint folder; see ``Family.open``."""
-        model = load_weights(LlavaForConditionalGeneration, folder, "llava", device, dtype)
+        model = load_weights(LlavaForConditionalGeneration, folder, "llava", placement, dtype)
         # The published processor crops the centre; the original code pads, which loses no border.
         processor = load_image_processor(LlavaImageProcessorPil, folder, do_pad=True)
         return cls(model, load_tokenizer(folder), processor)

@@ -23,6 +23,7 @@ from infoflow.families.base import Seen, Size, require_shape
 from infoflow.families.checkpoint import load_image_processor, load_tokenizer, load_weights
 from infoflow.families.vicuna import VicunaFamily
 from infoflow.grid import Grid, Raster, stack
+from infoflow.placement import Placement
 
 
 class Tiling(NamedTuple):
@@ -48,9 +49,11 @@ class LlavaNext(VicunaFamily):
     """LLaVA-1.6, in the layout of ``llava-hf/llava-v1.6-vicuna-7b-hf``."""
 
     @classmethod
-    def open(cls, folder: Path, device: torch.device, dtype: torch.dtype) -> Self:
+    def open(cls, folder: Path, placement: Placement, dtype: torch.dtype) -> Self:
         """Load a checkpoint folder; see ``Family.open``."""
-        model = load_weights(LlavaNextForConditionalGeneration, folder, "llava_next", device, dtype)
+        model = load_weights(
+            LlavaNextForConditionalGeneration, folder, "llava_next", placement, dtype
+        )
         # one list of shapes for both, so that the picture is cut as its tokens are counted
         processor = load_image_processor(
             LlavaNextImageProcessorPil,

@@ -44,6 +44,7 @@ from infoflow.families.published import (
 )
 from infoflow.families.sentencepiece import llama_tokenizer, read_pieces
 from infoflow.families.vicuna import VicunaFamily
+from infoflow.placement import Placement
 
 MARKS = ("<im_patch>", "<im_start>", "<im_end>")
 """The tokens added to LLaMA's: in the place of each patch, and around them all."""
@@ -86,9 +87,9 @@ class Shikra(VicunaFamily):
         )
 
     @classmethod
-    def open(cls, folder: Path, device: torch.device, dtype: torch.dtype) -> Self:
+    def open(cls, folder: Path, placement: Placement, dtype: torch.dtype) -> Self:
         """Load a checkpoint folder; see ``Family.open``."""
-        model = load_weights(LlavaForConditionalGeneration, folder, "llava", device, dtype)
+        model = load_weights(LlavaForConditionalGeneration, folder, "llava", placement, dtype)
         processor = load_image_processor(CLIPImageProcessorPil, folder)
         return cls(model, load_tokenizer(folder), processor)
 

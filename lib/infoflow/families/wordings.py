@@ -91,6 +91,24 @@ WORDINGS: dict[str, dict[str, Wording]] = {
 with reference OCR tokens in the prompt; without them the line is left out."""
 
 
+def wording_family(model: str) -> str:
+    """Tell by a model's name whose wording it is asked in.
+
+    Args:
+        model: A name of ``list_models()``, or of a family itself.
+
+    Returns:
+        The family in ``WORDINGS`` that the name holds.
+
+    Raises:
+        UnknownNameError: The name holds none.
+    """
+    found = [family for family in WORDINGS if family in model]
+    if not found:
+        raise unknown_name("family in the model's name", model, WORDINGS)
+    return found[0]
+
+
 def phrase(
     family: str,
     benchmark: str,

@@ -86,7 +86,7 @@ class _Interventions:
         n_queries, n_keys = call.query.shape[2], call.key.shape[2]
         for mask in (effect.hidden(layer) for effect in self._effects):
             if mask is not None:
-                mask = pad(mask, (0, n_keys - self._n_prompt))
+                mask = pad(mask, (0, n_keys - self._n_prompt)).to(call.key.device)
                 call = call._replace(hidden=mask if call.hidden is None else mask | call.hidden)
         if n_queries < n_keys:
             return call

@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from infoflow.attention import Attention, attention_rows, ordinary_attention
+from infoflow.attention import Attention, attention_rows, ordinary_attention, stack_layers
 from infoflow.errors import InfoflowError, unknown_name
 from infoflow.interventions.base import (
     Effect,
@@ -116,7 +116,7 @@ def sink_strengths(lvlm: LVLM, prompt: Prompt, divisor: str = "exact") -> Tensor
         require_faithful(lvlm, prompt.inputs_embeds)
         with attached(lvlm, reader):
             lvlm.decoder(inputs_embeds=prompt.inputs_embeds, use_cache=False)
-    return torch.stack(reader.means).cpu()
+    return stack_layers(reader.means)
 
 
 def even_strengths(spans: Spans, divisor: str = "exact") -> Tensor:

@@ -110,4 +110,5 @@ class _Pruning(Effect):
     def see(self, layer: int, call: Attention) -> None:
         if layer == self._first_layer - 1 and self._n_kept:
             row = attention_rows(call, 1)[:, 0].mean(0)[self._span]
-            self._hidden[row.topk(self._n_kept).indices + self._span.start] = False
+            kept = row.topk(self._n_kept).indices.to(self._hidden.device)
+            self._hidden[kept + self._span.start] = False
