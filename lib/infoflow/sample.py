@@ -1,7 +1,8 @@
 """One item of a task: a picture, what is asked about it, and what is true of it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +19,8 @@ class Sample:
     Attributes:
         id: Unique within its task and split, and stable between runs.
         image: The picture, RGB.
-        question: The full text put to the model.
+        question: The full text put to the model; of a task that is ``bare``, the question alone
+            (:func:`infoflow.asking.worded` makes the one of the other).
         answer: The reference answer: an option's letter (ScienceQA), ``"yes"`` or ``"no"`` (POPE),
             the text to be read (TextVQA), a reference caption (CHAIR).
         kind: The group whose scores are reported apart, such as ``"count"`` or ``"adversarial"``.
@@ -27,6 +29,9 @@ class Sample:
         objects: Names of the objects in the picture, one entry each; empty where not annotated.
         regions: Boolean masks of shape (H, W) by name; empty where not annotated.
         targets: Names of the regions the answer can be read from; empty where not annotated.
+        context: What is told before the question (ScienceQA's hint); empty elsewhere.
+        ocr: Words that a program read in the picture, to be told to the model (TextVQA); empty
+            elsewhere.
     """
 
     id: str
@@ -39,3 +44,9 @@ class Sample:
     objects: tuple[str, ...] = ()
     regions: Mapping[str, npt.NDArray[np.bool_]] = field(default_factory=dict)
     targets: tuple[str, ...] = ()
+    context: str = ""
+    ocr: tuple[str, ...] = ()
+
+    def asking(self, question: str) -> Self:
+        """Return the same item with another question."""
+        return replace(self, question=question)

@@ -3,10 +3,14 @@
 A task holds samples and scores answers; it never runs a model.
 """
 
+from pathlib import Path
+from typing import Any
+
 from infoflow import shapes
 from infoflow.errors import InfoflowError, unknown_name
 from infoflow.sample import Sample
 from infoflow.shapes.world import SPLITS, object_names
+from infoflow.tasks import real
 from infoflow.tasks.base import Task, blind_guess
 from infoflow.tasks.chair import Chair
 from infoflow.tasks.pope import Pope
@@ -25,50 +29,120 @@ def list_tasks() -> list[str]:
 
 def load_task(
     name: str,
-    source: str = "shapes",
+    source: str | Path = "shapes",
     split: str = "test",
     limit: int | None = None,
     rule: str | None = None,
+    *,
+    max_new_tokens: int | None = None,
+    organisation: str | None = None,
+    revision: str | None = None,
+    ocr: bool | None = None,
+    synonyms: str | Path | None = None,
+    pictures: str | Path | None = None,
 ) -> Task:
     """Load a benchmark's samples together with its way of scoring.
 
+    Questions of a benchmark's own data are bare: :func:`infoflow.asking.worded` words them for a
+    model. Which files a folder must hold is said on the book's page about the benchmarks.
+
     Args:
         name: ``"scienceqa"``, ``"pope"``, ``"textvqa"`` or ``"chair"``.
-        source: ``"shapes"``, the synthetic world.
-        split: ``"train"``, ``"calibration"`` or ``"test"``.
+        source: ``"shapes"``, the synthetic world; ``"hub"``, the benchmark's own data through
+            ``datasets``; or a folder with them, as the hub's parquet files or as the originals.
+        split: ``"test"`` is what is reported and ``"calibration"`` what choices are made on.
+            Shapes has also ``"train"``. ScienceQA: test and validation. TextVQA: validation and
+            train, for the answers of its test are not public. POPE: all of it and, as it has no
+            more, one half of its pictures, with ``"held-out"`` the other half, to report what was
+            chosen. CHAIR: 500 pictures drawn with a seed, and the next 500; the second only from
+            COCO's files.
         limit: Use only the first so many items; all where ``None`` or more than there are.
         rule: Name of the scoring rule, one of ``Task.rules``; ``None`` takes the first, and for
             captions of Shapes ``"corrected"``.
+        max_new_tokens: How many tokens an answer gets at most; ``None`` for what the published
+            scripts give.
+        organisation: Who keeps the set on the hub; ``None`` for :data:`infoflow.tasks.hub.HUB`'s.
+        revision: Commit, branch or tag on the hub; ``None`` for :data:`infoflow.tasks.hub.HUB`'s.
+        ocr: TextVQA: whether the words that a program read in the picture are told to the model.
+            ``None`` for ``True``, as in the published scores of LLaVA-1.5 and InternVL-Chat.
+        synonyms: CHAIR: the published list of synonyms; ``None`` for the folder's
+            ``synonyms.txt``.
+        pictures: CHAIR: a file with the pictures to take in place of the draw, a name or number of
+            COCO a line.
 
     Returns:
-        The task; pictures are drawn when their sample is asked for.
+        The task; pictures are drawn or opened when their sample is asked for.
 
     Raises:
         UnknownNameError: There is no such task, source, split or rule.
-        InfoflowError: The limit leaves no item, the source is not available yet, or the rule does
-            not fit the source.
+        InfoflowError: The limit leaves no item, an argument does not fit the task or its source,
+            or data are missing, incomplete or damaged.
     """
     if name not in _TASKS:
         raise unknown_name("task", name, _TASKS)
-    if source == "hub":
-        raise InfoflowError("source 'hub' is not available yet; valid: shapes.")
-    if source != "shapes":
-        raise unknown_name("source", source, ["shapes"])
-    if split not in SPLITS:
-        raise unknown_name("split", split, SPLITS)
     if limit is not None and limit < 1:
         raise InfoflowError(f"limit is {limit}, which leaves task {name!r} empty; use 1 or more.")
-    samples = shapes.samples(name, split, limit)
-    if name == "chair":
-        return _captions_of_shapes(samples, split, rule or "corrected")
+    if max_new_tokens is not None and max_new_tokens < 1:
+        raise InfoflowError(f"max_new_tokens is {max_new_tokens}; it must be at least 1.")
+    on_hub, own = source == "hub", source != "shapes"
+    _refuse_unfit(name, source, on_hub, organisation=organisation, revision=revision)
+    _refuse_unfit(name, source, own and name == "textvqa", ocr=ocr)
+    _refuse_unfit(name, source, own and name == "chair", synonyms=synonyms, pictures=pictures)
+    length = {} if max_new_tokens is None else {"max_new_tokens": max_new_tokens}
+    if not own:
+        return _shapes_task(name, split, limit, rule, length)
     task = _TASKS[name]
-    return task(samples, source, split, rule or task.rules[0])
+    rule = _known_rule(task, rule)
+    loaded = real.load(
+        name,
+        source,
+        split,
+        limit,
+        rule,
+        organisation=organisation,
+        revision=revision,
+        ocr=ocr is not False,
+        synonyms=synonyms,
+        pictures=pictures,
+    )
+    settings: dict[str, Any] = {
+        "max_new_tokens": real.BENCHMARKS[name].max_new_tokens,
+        "n_whole": loaded.n_whole,
+        **length,
+    }
+    if name == "chair":
+        settings["synonyms"] = loaded.synonyms
+    return task(loaded.samples, loaded.source, loaded.split, rule, bare=True, **settings)
 
 
-def _captions_of_shapes(samples: shapes.Samples, split: str, rule: str) -> Chair:
-    if rule == "original":
-        raise InfoflowError(
-            "CHAIR's rule 'original' joins only the double words of COCO, and every object of "
-            "Shapes is a double word; valid: corrected."
-        )
-    return Chair(samples, "shapes", split, rule, tuple((name,) for name in object_names()))
+def _known_rule(task: type[Task], rule: str | None) -> str:
+    """Check the rule before gigabytes are fetched for it."""
+    if rule is not None and rule not in task.rules:
+        raise unknown_name(f"{task.name} scoring rule", rule, task.rules)
+    return rule or task.rules[0]
+
+
+def _refuse_unfit(name: str, source: str | Path, fit: bool, **arguments: object) -> None:
+    """Raise where an argument is given that says nothing about this task and source."""
+    for argument, value in arguments.items():
+        if value is not None and not fit:
+            raise InfoflowError(f"{argument}= does not apply to {name!r} from {str(source)!r}.")
+
+
+def _shapes_task(
+    name: str, split: str, limit: int | None, rule: str | None, length: dict[str, int]
+) -> Task:
+    if split not in SPLITS:
+        raise unknown_name("split", split, SPLITS)
+    samples = shapes.samples(name, split, limit)
+    settings: dict[str, Any] = {"n_whole": len(shapes.samples(name, split)), **length}
+    if name == "chair":
+        rule = rule or "corrected"
+        if rule == "original":
+            raise InfoflowError(
+                "CHAIR's rule 'original' joins only the double words of COCO, and every object of "
+                "Shapes is a double word; valid: corrected."
+            )
+        settings["synonyms"] = tuple((name,) for name in object_names())
+    task = _TASKS[name]
+    return task(samples, "shapes", split, rule or task.rules[0], **settings)

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import pandas as pd
@@ -21,8 +21,12 @@ class Task(ABC):
         source: Where the items come from, such as ``"shapes"``.
         split: Which part of the source they are.
         rule: Name of the scoring rule, one of ``rules``.
-        name: The benchmark.
         max_new_tokens: How many tokens an answer needs at most.
+        bare: Whether questions are as in the benchmark's files, to be worded for a family of models
+            before they are put to one (:func:`infoflow.asking.worded`).
+        n_whole: How many items the split has, of which a limit may have left fewer; None if that is
+            not known.
+        name: The benchmark.
         rules: Scoring rules of the benchmark; the first is the default.
 
     Raises:
@@ -34,9 +38,11 @@ class Task(ABC):
     source: str
     split: str
     rule: str
+    max_new_tokens: int = field(kw_only=True)
+    bare: bool = field(default=False, kw_only=True)
+    n_whole: int | None = field(default=None, kw_only=True)
 
     name: ClassVar[str]
-    max_new_tokens: ClassVar[int]
     rules: ClassVar[tuple[str, ...]]
 
     def __post_init__(self) -> None:

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
 import pandas as pd
@@ -101,10 +101,10 @@ class Chair(Task):
     """
 
     rule: str = RULES[0]
+    max_new_tokens: int = field(default=32, kw_only=True)
     synonyms: Table = ()
 
     name: ClassVar[str] = "chair"
-    max_new_tokens: ClassVar[int] = 32
     rules: ClassVar[tuple[str, ...]] = RULES
 
     def __post_init__(self) -> None:

@@ -1,6 +1,6 @@
 """POPE: is this object in the picture? Yes or no, read by one of three incompatible rules."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import pandas as pd
@@ -64,9 +64,9 @@ class Pope(Task):
     """
 
     rule: str = RULES[0]
+    max_new_tokens: int = field(default=4, kw_only=True)
 
     name: ClassVar[str] = "pope"
-    max_new_tokens: ClassVar[int] = 4
     rules: ClassVar[tuple[str, ...]] = RULES
 
     def details(self, sample: Sample, text: str) -> dict[str, Any]:

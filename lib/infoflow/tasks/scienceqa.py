@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import pandas as pd
@@ -75,9 +75,9 @@ class ScienceQA(Task):
     """ScienceQA (Lu et al., 2022): the share of right letters; an unread answer is wrong."""
 
     rule: str = RULES[0]
+    max_new_tokens: int = field(default=4, kw_only=True)
 
     name: ClassVar[str] = "scienceqa"
-    max_new_tokens: ClassVar[int] = 4
     rules: ClassVar[tuple[str, ...]] = RULES
 
     def details(self, sample: Sample, text: str) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import pandas as pd
@@ -24,7 +24,12 @@ def _credit(n_matches: int, n_answers: int) -> float:
     return (n_matches * left_out_is_match + n_others * left_out_is_other) / n_answers
 
 
-def _check_answers(answers: Sequence[str]) -> None:
+def require_answers(answers: Sequence[str]) -> None:
+    """Raise unless there are enough reference answers for soft accuracy.
+
+    Raises:
+        InfoflowError: There are fewer than four.
+    """
     # With three, even an answer that all people gave could not score 1.
     if len(answers) <= _ENOUGH_MATCHES:
         raise InfoflowError(
@@ -50,7 +55,7 @@ def vqa_accuracy(prediction: str, answers: Sequence[str]) -> float:
     Raises:
         InfoflowError: There are fewer than four answers.
     """
-    _check_answers(answers)
+    require_answers(answers)
     normalised = normalise_answer(prediction)
     n_matches = sum(normalise_answer(answer) == normalised for answer in answers)
     return _credit(n_matches, len(answers))
@@ -61,9 +66,9 @@ class TextVQA(Task):
     """TextVQA (Singh et al., 2019): mean soft accuracy."""
 
     rule: str = RULES[0]
+    max_new_tokens: int = field(default=6, kw_only=True)
 
     name: ClassVar[str] = "textvqa"
-    max_new_tokens: ClassVar[int] = 6
     rules: ClassVar[tuple[str, ...]] = RULES
 
     def details(self, sample: Sample, text: str) -> dict[str, Any]:
@@ -87,6 +92,6 @@ class TextVQA(Task):
 
 
 def _credits(answers: Sequence[str]) -> dict[str, float]:
-    _check_answers(answers)
+    require_answers(answers)
     counts = Counter(normalise_answer(answer) for answer in answers)
     return {answer: _credit(n_matches, len(answers)) for answer, n_matches in counts.items()}

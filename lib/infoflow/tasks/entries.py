@@ -1,0 +1,156 @@
+"""A benchmark's items as its files give them; a picture is read when it is asked for."""
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any, Self, overload
+
+from PIL import Image
+
+from infoflow.errors import InfoflowError
+from infoflow.sample import Sample
+
+
+@dataclass(frozen=True)
+class Fields:
+    """All of a sample but its picture; see :class:`infoflow.sample.Sample`."""
+
+    id: str
+    question: str
+    answer: str
+    kind: str
+    choices: tuple[str, ...] = ()
+    answers: tuple[str, ...] = ()
+    objects: tuple[str, ...] = ()
+    context: str = ""
+    ocr: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An item whose picture is still closed.
+
+    Attributes:
+        fields: All of it but the picture.
+        picture: The picture's file, or what gives its bytes.
+    """
+
+    fields: Fields
+    picture: Path | Callable[[], bytes]
+
+    def open(self) -> Image.Image:
+        """Read the picture, RGB.
+
+        Raises:
+            InfoflowError: It is missing or damaged; the error names the item.
+        """
+        place = self.picture if isinstance(self.picture, Path) else BytesIO(self.picture())
+        try:
+            with Image.open(place) as opened:
+                return opened.convert("RGB")
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            where = f" {self.picture}" if isinstance(self.picture, Path) else ""
+            raise InfoflowError(
+                f"the picture{where} of item {self.fields.id!r} is missing or damaged "
+                f"({type(error).__name__})."
+            ) from error
+
+
+class ClosedSample(Sample):
+    """A sample that reads its picture each time it is asked for it, and does not keep it.
+
+    All items of a benchmark can so be gone through, for their ids or their references, at no cost;
+    held open, their pictures would fill the memory.
+    """
+
+    entry: Entry
+
+    @classmethod
+    def of(cls, entry: Entry) -> Self:
+        """Make the sample of an entry; its picture stays closed."""
+        sample = object.__new__(cls)  # the constructor would want the picture
+        sample.__dict__.update(vars(entry.fields), regions={}, targets=(), entry=entry)
+        return sample
+
+    def __getattr__(self, name: str) -> Any:
+        """Give what is not set: the picture of a sample made by :meth:`of`."""
+        if name == "image":
+            return self.entry.open()
+        raise AttributeError(f"{type(self).__name__!r} has no attribute {name!r}")
+
+    def asking(self, question: str) -> Self:
+        """Return the same item with another question; the picture stays closed."""
+        sample = object.__new__(type(self))
+        sample.__dict__.update(vars(self), question=question)
+        return sample
+
+
+@dataclass(frozen=True)
+class Entries(Sequence[Sample]):
+    """The items of a benchmark, their pictures closed."""
+
+    entries: Sequence[Entry]
+
+    def __len__(self) -> int:
+        """Number of items."""
+        return len(self.entries)
+
+    @overload
+    def __getitem__(self, index: int) -> Sample: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Sample]: ...
+    def __getitem__(self, index: int | slice) -> Sample | Sequence[Sample]:
+        """Give one item, or a list of them."""
+        if isinstance(index, slice):
+            return [ClosedSample.of(entry) for entry in self.entries[index]]
+        return ClosedSample.of(self.entries[index])
+
+
+def require_sound(entries: Sequence[Entry], where: str) -> None:
+    """Check a split as a whole.
+
+    Args:
+        entries: Its items.
+        where: What they were read from, to begin the error with.
+
+    Raises:
+        InfoflowError: There is no item, or two have the same id.
+    """
+    if not entries:
+        raise InfoflowError(f"{where} holds no item; a split needs at least one.")
+    seen: set[str] = set()
+    for entry in entries:
+        if entry.fields.id in seen:
+            raise InfoflowError(f"{where} holds two items with the id {entry.fields.id!r}.")
+        seen.add(entry.fields.id)
+
+
+def require_pictures(entries: Sequence[Entry]) -> None:
+    """Check that the pictures that are files are there; they are not opened.
+
+    Raises:
+        InfoflowError: One is missing; the error names the first of them and its item.
+    """
+    files = [entry for entry in entries if isinstance(entry.picture, Path)]
+    missing = [entry for entry in files if not Path(str(entry.picture)).is_file()]
+    if missing:
+        raise InfoflowError(
+            f"{len(missing)} of {len(entries)} pictures are missing, the first of them "
+            f"{missing[0].picture} of item {missing[0].fields.id!r}."
+        )
+
+
+def digest(entries: Sequence[Entry]) -> str:
+    """Digest what is asked and what is held to be right.
+
+    A result is stored under it in place of a folder's name, so that moved data are the same data
+    and changed data are not. Pictures do not count: hashing gigabytes at every start is too slow.
+
+    Returns:
+        12 hexadecimal digits.
+    """
+    lines = (json.dumps(asdict(entry.fields), sort_keys=True) for entry in entries)
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:12]

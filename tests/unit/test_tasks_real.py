@@ -1,0 +1,324 @@
+"""The benchmarks' own data: two layouts each, from the files to a table, and every error."""
+
+import json
+from dataclasses import replace
+
+import datasets
+import huggingface_hub
+import pytest
+import real_sets
+from datasets import Dataset
+
+from infoflow.asking import question_for, worded
+from infoflow.controls import blank_pictures
+from infoflow.errors import InfoflowError, UnknownNameError
+from infoflow.evaluate.answers import answers
+from infoflow.evaluate.truncation import metrics_by_cut, truncation_by_cut
+from infoflow.families import list_models
+from infoflow.families.wordings import WORDINGS, wording_family
+from infoflow.plots.tables import metrics_table
+from infoflow.tasks import blind_guess, list_tasks, load_task
+from infoflow.tasks.draw import in_drawn_order
+from infoflow.tasks.entries import Entry
+
+SIZES = {"scienceqa": 3, "pope": 24, "textvqa": 3, "chair": 4}
+METRICS = {
+    "scienceqa": {"accuracy", "accuracy/natural science", "accuracy/social science"},
+    "pope": {"accuracy", "f1/random", "f1/popular", "f1/adversarial", "yes_ratio"},
+    "textvqa": {"accuracy"},
+    "chair": {"CHAIRs", "CHAIRi", "recall"},
+}
+
+
+@pytest.fixture(scope="module")
+def sets(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("sets")
+    for (name, layout), make in real_sets.MAKERS.items():
+        make(folder / name / layout)
+    return folder
+
+
+def without_pictures(sample):
+    names = ("question", "answer", "kind", "choices", "answers", "objects", "context", "ocr")
+    return {name: getattr(sample, name) for name in names}
+
+
+@pytest.mark.parametrize(("name", "layout"), real_sets.MAKERS)
+def test_from_the_files_to_the_table(name, layout, sets, lvlm, store):
+    task = load_task(name, sets / name / layout, max_new_tokens=2)
+    assert len(task) == SIZES[name]
+    asked = worded(task, lvlm.name)
+    rows = answers(lvlm, asked, store)
+    assert list(rows["item"]) == [sample.id for sample in task]
+    assert set(asked.summary(rows)) >= METRICS[name]
+    assert asked.source in json.dumps(rows.attrs["record"]["key"])
+    cuts = truncation_by_cut(lvlm, replace(asked, samples=asked.samples[:2]), store)
+    metrics = metrics_by_cut(asked, cuts)
+    table = metrics_table(metrics, sorted(METRICS[name] & set(metrics)), name)
+    assert len(table.data) == lvlm.n_layers + 1
+
+
+@pytest.mark.parametrize("name", list_tasks())
+def test_both_layouts_hold_the_same(name, sets):
+    one, other = (load_task(name, sets / name / layout) for layout in ("parquet", "originals"))
+    found = [sorted(map(str, map(without_pictures, task))) for task in (one, other)]
+    if name == "chair":  # rows hold no captions, so the reference differs
+        assert {s.id: s.objects for s in one} == {s.id: s.objects for s in other}
+        assert [s.answer for s in other if s.id == "chair-42"] == ["A dog on a seat."]
+    else:
+        assert found[0] == found[1]
+    if name != "scienceqa":  # whose rows bear no number
+        assert {s.id for s in one} == {s.id for s in other}
+    assert len({s.id for s in other}) == len(other)
+    assert all(s.image.mode == "RGB" and s.image.size == (32, 24) for s in one)
+    assert all(not s.regions and not s.targets for s in one)
+
+
+@pytest.mark.parametrize("name", list_tasks())
+def test_reference_answers_score_one(name, sets):
+    for layout in ("parquet", "originals"):
+        task = load_task(name, sets / name / layout)
+        for sample in task:
+            said = " and ".join(sample.objects) if name == "chair" else sample.answer
+            assert task.score(sample, said) == 1
+
+
+def test_pictures_stay_closed_until_asked_for(sets, monkeypatch):
+    opened = []
+    task = worded(load_task("pope", sets / "pope" / "originals"), "shikra")
+    read = Entry.open
+    monkeypatch.setattr(Entry, "open", lambda entry: opened.append(1) or read(entry))
+    assert len({sample.id for sample in task}) == 24
+    assert blind_guess(task) == 0.5
+    assert not opened
+    sample = task[0]
+    assert sample.image.tobytes() == sample.image.tobytes()
+    assert len(opened) == 2
+    grey = blank_pictures(task)[0]
+    assert (grey.id, grey.question) == (sample.id, sample.question)
+    assert grey.image.getcolors() == [(32 * 24, (128, 128, 128))]
+    with pytest.raises(AttributeError, match="no attribute 'imge'"):
+        _ = sample.imge
+
+
+def test_scienceqa_keeps_the_questions_with_a_picture(sets):
+    rows, files = (load_task("scienceqa", sets / "scienceqa" / k) for k in ("parquet", "originals"))
+    assert [s.id for s in rows] == ["scienceqa-test-0", "scienceqa-test-2", "scienceqa-test-3"]
+    assert [s.id for s in files] == ["scienceqa-11", "scienceqa-13", "scienceqa-14"]
+    assert [s.answer for s in rows] == ["B", "A", "E"]
+    assert rows[0].context == "A shelf."
+    calibration = load_task("scienceqa", sets / "scienceqa" / "originals", "calibration")
+    assert calibration.split == "validation"
+    assert [s.id for s in calibration] == ["scienceqa-21"]
+
+
+def test_pope_kinds_take_turns_and_halves_share_no_picture(sets):
+    task = load_task("pope", sets / "pope" / "originals", limit=6)
+    assert [s.id for s in task] == [f"pope-{kind}-{n}" for n in (1, 2) for kind in real_sets.KINDS]
+    assert [s.answer for s in task] == ["yes"] * 3 + ["no"] * 3
+    halves = [
+        [s.id for s in load_task("pope", sets / "pope" / "parquet", split)]
+        for split in ("calibration", "held-out")
+    ]
+    assert [len(half) for half in halves] == [12, 12]
+    places = [{(int(name.split("-")[-1]) - 1) // 2 for name in half} for half in halves]
+    assert places[0].isdisjoint(places[1])
+    assert sorted(places[0] | places[1]) == [0, 1, 2, 3]
+
+
+def test_pope_of_the_full_config_is_the_same(sets, tmp_path):
+    real_sets.pope_full_parquet(tmp_path)
+    task, full = (load_task("pope", folder) for folder in (sets / "pope" / "parquet", tmp_path))
+    assert [s.id for s in task] == [s.id for s in full]
+    assert task.source == full.source
+
+
+def test_textvqa_with_and_without_ocr(sets):
+    for layout in ("parquet", "originals"):
+        folder = sets / "textvqa" / layout
+        told, untold = load_task("textvqa", folder), load_task("textvqa", folder, ocr=False)
+        assert told.split == untold.split == "validation"
+        assert told.source.endswith(", with OCR tokens")
+        assert untold.source.endswith(", without OCR tokens")
+        assert told[0].ocr == ("NOKIA", "2010")
+        assert untold[0].ocr == ()
+        assert "Reference OCR token: NOKIA, 2010" in worded(told, "llava-1.5-7b")[0].question
+        assert "OCR" not in worded(untold, "llava-1.5-7b")[0].question
+        train = load_task("textvqa", folder, "calibration")
+        assert [(train.split, s.id) for s in train] == [("train", "textvqa-1")]
+
+
+def test_chairs_truth_is_instances_and_captions_by_the_rule(sets):
+    folder = sets / "chair" / "originals"
+    original = {s.id: list(s.objects) for s in load_task("chair", folder)}
+    assert original == {f"chair-{n}": names for n, names in real_sets.CHAIR_OBJECTS.items()}
+    corrected = {s.id: s.objects for s in load_task("chair", folder, rule="corrected")}
+    assert corrected["chair-133"] == ("bus",)
+    task = load_task("chair", folder)
+    sample = next(s for s in task if s.id == "chair-73")
+    details = task.details(sample, "A man with two hot dogs and a dog on a bus.")
+    assert details["prediction"] == "person, hot dog, dog"
+    assert (details["mentions"], details["hallucinated"]) == (3, 1)
+
+
+def test_chair_draws_pictures_or_takes_a_list(sets, tmp_path, monkeypatch):
+    folder = sets / "chair" / "originals"
+    monkeypatch.setattr("infoflow.tasks.chair_data.N_PICTURES", 2)
+    drawn = in_drawn_order(["42", "73", "74", "133"])
+    assert [s.id for s in load_task("chair", folder)] == [f"chair-{n}" for n in drawn[:2]]
+    other = load_task("chair", folder, "calibration")
+    assert [s.id for s in other] == [f"chair-{n}" for n in drawn[2:]]
+    listed = tmp_path / "pictures.txt"
+    listed.write_text("74\nCOCO_val2014_000000000042.jpg\n")
+    for layout in ("originals", "parquet"):
+        task = load_task("chair", sets / "chair" / layout, pictures=listed)
+        assert [s.id for s in task] == ["chair-74", "chair-42"]
+    rest = load_task("chair", folder, "calibration", pictures=listed)
+    assert {s.id for s in rest} == {"chair-73", "chair-133"}
+    listed.write_text("7")
+    with pytest.raises(InfoflowError, match="not in the data, the first of them 7"):
+        load_task("chair", folder, pictures=listed)
+    listed.write_text("the dog\n")
+    with pytest.raises(InfoflowError, match=r"'the' in .* is no picture of COCO"):
+        load_task("chair", folder, pictures=listed)
+
+
+def test_the_draw_is_the_same_everywhere():
+    names = [str(n) for n in range(10)]
+    order = in_drawn_order(names)
+    assert order == in_drawn_order(reversed(names * 2))
+    assert order == ["6", "7", "5", "9", "4", "3", "1", "2", "0", "8"]  # as sha256sum has it
+
+
+def test_synonyms_are_part_of_the_source(sets, tmp_path):
+    other = tmp_path / "other.txt"
+    other.write_text(real_sets.SYNONYMS + "cat, kitten\n")
+    folder = sets / "chair" / "parquet"
+    sources = {load_task("chair", folder, synonyms=path).source for path in (None, other)}
+    assert len(sources) == 2
+
+
+def test_the_source_is_a_digest_of_what_is_asked(sets, tmp_path):
+    folder = sets / "scienceqa" / "originals"
+    assert load_task("scienceqa", folder, limit=1).source == load_task("scienceqa", folder).source
+    real_sets.scienceqa_originals(tmp_path)
+    assert load_task("scienceqa", tmp_path).source == load_task("scienceqa", folder).source
+    problems = json.loads((tmp_path / "problems.json").read_text())
+    problems["14"]["answer"] = 0
+    (tmp_path / "problems.json").write_text(json.dumps(problems))
+    assert load_task("scienceqa", tmp_path).source != load_task("scienceqa", folder).source
+
+
+# ---- wording
+
+
+def test_shapes_is_worded_already():
+    task = load_task("pope", limit=2)
+    assert worded(task, "llava-1.5-7b") is task
+
+
+@pytest.mark.parametrize("family", WORDINGS)
+def test_a_worded_task_asks_what_the_table_says_and_can_be_worded_once(family, sets):
+    task = load_task("scienceqa", sets / "scienceqa" / "originals")
+    asked = worded(task, family)
+    assert asked.source.startswith(f"{task.source}, worded for {family} ")
+    assert [s.question for s in asked] == [question_for(s, "scienceqa", family) for s in task]
+    assert all(choice in asked[0].question for choice in ("the cup", "the hat", "A shelf."))
+    assert worded(asked, "shikra") is asked
+    assert [s.question for s in asked[:2]] == [s.question for s in asked][:2]
+
+
+def test_another_wording_is_another_source(sets, monkeypatch):
+    task = load_task("pope", sets / "pope" / "originals", limit=1)
+    before = worded(task, "shikra").source
+    assert worded(task, "shikra").source == before
+    changed = replace(WORDINGS["shikra"]["pope"], template="{question} Say yes or no.")
+    monkeypatch.setitem(WORDINGS["shikra"], "pope", changed)
+    assert worded(task, "shikra").source != before
+
+
+def test_every_model_has_one_wording():
+    for name in list_models():
+        assert sum(family in name for family in WORDINGS) == 1
+        assert wording_family(name) in name
+    with pytest.raises(UnknownNameError, match="'gpt'"):
+        wording_family("gpt")
+
+
+# ---- the hub
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+@pytest.fixture
+def hub(monkeypatch):
+    """A hub that has the tiny sets, and notes what it was asked for."""
+    made = {
+        "ScienceQA": (real_sets.scienceqa_rows, real_sets.SCIENCEQA_FEATURES),
+        "POPE": (lambda _: real_sets.pope_rows(), real_sets.POPE_FEATURES),
+        "textvqa": (real_sets.textvqa_rows, real_sets.TEXTVQA_FEATURES),
+        "mscoco_chair": (lambda _: real_sets.chair_rows(), real_sets.CHAIR_FEATURES),
+    }
+    asked = []
+
+    def load_dataset(repository, config, split, revision):
+        asked.append((repository, config, split, revision))
+        rows, features = made[repository.split("/")[1]]
+        return Dataset.from_list(rows(split), features=features)
+
+    class Api:
+        def dataset_info(self, repository, revision):
+            asked.append((repository, revision))
+            return type("Info", (), {"sha": COMMIT})
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    monkeypatch.setattr(huggingface_hub, "HfApi", Api)
+    return asked
+
+
+def test_the_hub_gives_what_its_parquet_files_give(hub, sets, tmp_path):
+    synonyms = sets / "chair" / "parquet" / "synonyms.txt"
+    for name in list_tasks():
+        given = {"synonyms": synonyms} if name == "chair" else {}
+        task = load_task(name, "hub", **given)
+        local = load_task(name, sets / name / "parquet", **given)
+        assert [without_pictures(s) for s in task] == [without_pictures(s) for s in local]
+        assert [s.image.tobytes() for s in task] == [s.image.tobytes() for s in local]
+        assert task.source.startswith("hub ")
+        assert f"@{COMMIT}" in task.source
+
+
+def test_organisation_and_revision_can_be_chosen(hub):
+    load_task("scienceqa", "hub", "calibration")
+    load_task("pope", "hub", organisation="lmms-lab", revision="main")
+    task = load_task("textvqa", "hub", revision="f" * 40)
+    assert hub == [
+        ("lmms-lab-encoder/ScienceQA", None),
+        ("lmms-lab-encoder/ScienceQA", "ScienceQA-IMG", "validation", COMMIT),
+        ("lmms-lab/POPE", "main"),
+        ("lmms-lab/POPE", None, "test", COMMIT),
+        ("lmms-lab-encoder/textvqa", None, "validation", "f" * 40),
+    ]
+    assert task.source == f"hub lmms-lab-encoder/textvqa@{'f' * 40}, with OCR tokens"
+
+
+@pytest.mark.parametrize("error", [ConnectionError("no route"), ValueError("no such config")])
+def test_without_the_hub_one_error_says_how_to_give_a_folder(hub, monkeypatch, error):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr(datasets, "load_dataset", fail)
+    message = r"lmms-lab-encoder/POPE.*organisation=.*load_task\('pope', source=folder\)"
+    with pytest.raises(InfoflowError, match=message):
+        load_task("pope", "hub")
+
+
+def test_chairs_calibration_needs_the_originals(hub, sets):
+    for source in ("hub", sets / "chair" / "parquet"):
+        with pytest.raises(InfoflowError, match="no items for the split 'calibration'; valid: te"):
+            load_task(
+                "chair",
+                source,
+                "calibration",
+                synonyms=sets / "chair" / "parquet" / "synonyms.txt",
+            )
