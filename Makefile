@@ -3,14 +3,15 @@
 PYTHON ?= python3
 CORES ?= all
 WORKERS ?= 2
+GPUS ?= 1
 NOTEBOOKS ?= $(basename $(notdir $(wildcard notebooks/*.ipynb)))
-SECOND ?= zoo-training/seed1/model
+SECOND ?= zoo-training/tiny-llava-1.5/seed1/model
 BIN := .venv/bin
 INSTALLED := .venv/installed
 TORCH := 2.13.0
 
 .DEFAULT_GOAL := help
-.PHONY: help book stale test notebooks lab zoo seeds benchmarks lock clean
+.PHONY: help book stale test notebooks evaluation lab zoo seeds benchmarks lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z]+):.*## (.*)/make \1\t\2/' | expand -t 18
@@ -44,11 +45,15 @@ notebooks: $(INSTALLED) ## run the committed notebooks anew, keep their outputs;
 		$(BIN)/python -m infoflow.cli refresh notebooks/NAME.ipynb \
 		--error-page _build/failed/notebooks/NAME.html
 
+evaluation: $(INSTALLED) ## run the evaluations of evaluations.yml in shards, and merge them; CORES=2 GPUS=1
+	$(BIN)/python -m snakemake --snakefile evaluation.smk --cores $(CORES) --resources gpu=$(GPUS) \
+		--nolock --rerun-incomplete --keep-going --quiet rules
+
 lab: $(INSTALLED) ## open the notebooks in JupyterLab
 	$(BIN)/jupyter lab --LabApp.default_url=/lab/tree/notebooks
 
-zoo: $(INSTALLED) ## train the zoo's model from scratch, or go on where it was stopped; SEED=0
-	$(BIN)/python -m infoflow.shapes.train $(if $(SEED),--seed $(SEED))
+zoo: $(INSTALLED) ## train a zoo model from scratch, or go on where it stopped; MODEL=name SEED=0
+	$(BIN)/python -m infoflow.shapes.train $(MODEL) $(if $(SEED),--seed $(SEED))
 
 seeds: $(INSTALLED) ## measure how far scores and cliffs move with the training's seed; SECOND=folder
 	$(BIN)/python -m infoflow.shapes.seeds $(SECOND)

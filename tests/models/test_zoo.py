@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from infoflow.lvlm import load_lvlm
+from infoflow.shapes.architectures import find_architecture
 from infoflow.shapes.batches import PackedBatches
 from infoflow.shapes.model import normalise
 from infoflow.shapes.tokenizer import IMAGE
@@ -60,7 +61,7 @@ def test_pictures_and_prompts_are_those_of_the_training(lvlm):
     prompt = lvlm.prompt(sample.image, sample.question)
     trained = normalise(torch.from_numpy(np.array(sample.image))[None])
     torch.testing.assert_close(prompt.pixel_values, trained, rtol=0, atol=1e-6)
-    ids = PackedBatches(0, 1)[0].input_ids[0]
+    ids = PackedBatches(find_architecture("tiny-llava-1.5"), 0, 1)[0].input_ids[0]
     start = prompt.spans.image.stop
     assert torch.equal(prompt.input_ids[:start], ids[:start])
     assert (prompt.input_ids == IMAGE).sum() == 64

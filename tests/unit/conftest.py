@@ -3,7 +3,7 @@
 import pytest
 
 from infoflow.lvlm import load_lvlm
-from infoflow.shapes.model import new_llava
+from infoflow.shapes.architectures import find_architecture
 from infoflow.shapes.train import export
 from infoflow.store import Store
 
@@ -11,7 +11,8 @@ from infoflow.store import Store
 @pytest.fixture(scope="module")
 def lvlm(tmp_path_factory):
     folder = tmp_path_factory.mktemp("untrained")
-    export(new_llava(0), folder, {})
+    tiny_llava = find_architecture("tiny-llava-1.5")
+    export(tiny_llava, tiny_llava.new_model(0), folder, {})
     return load_lvlm("tiny-llava-1.5", checkpoint=folder, device="cpu")
 
 

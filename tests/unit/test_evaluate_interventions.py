@@ -25,7 +25,7 @@ from infoflow.interventions import (
 )
 from infoflow.interventions.base import Effect, Intervention
 from infoflow.lvlm import load_lvlm
-from infoflow.shapes.model import new_llava
+from infoflow.shapes.architectures import find_architecture
 from infoflow.shapes.train import export
 from infoflow.store import Store
 from infoflow.tasks import load_task
@@ -36,13 +36,14 @@ torch.set_num_threads(1)
 @pytest.fixture(scope="module")
 def lvlm(tmp_path_factory):
     folder = tmp_path_factory.mktemp("untrained")
-    model = new_llava(0)
+    tiny_llava = find_architecture("tiny-llava-1.5")
+    model = tiny_llava.new_model(0)
     with torch.no_grad():  # so that untrained answers depend on what is seen
         model.model.multi_modal_projector.linear_2.weight.mul_(20)
         for layer in model.model.language_model.layers:
             for project in (layer.self_attn.q_proj, layer.self_attn.k_proj, layer.self_attn.v_proj):
                 project.weight.mul_(10)
-    export(model, folder, {})
+    export(tiny_llava, model, folder, {})
     return load_lvlm("tiny-llava-1.5", checkpoint=folder, device="cpu")
 
 

@@ -11,7 +11,7 @@ from infoflow.flow import attention_flow
 from infoflow.lvlm import load_lvlm
 from infoflow.paper import paper_values
 from infoflow.plots.heads import heads_for_half
-from infoflow.shapes.model import new_llava
+from infoflow.shapes.architectures import find_architecture
 from infoflow.shapes.train import export
 from infoflow.store import Store
 from infoflow.tasks import load_task
@@ -24,7 +24,8 @@ MODEL = "some-model"
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory):
     folder = tmp_path_factory.mktemp("untrained")
-    export(new_llava(0), folder, {})
+    tiny_llava = find_architecture("tiny-llava-1.5")
+    export(tiny_llava, tiny_llava.new_model(0), folder, {})
     lvlm = load_lvlm("tiny-llava-1.5", checkpoint=folder, device="cpu")
     task = load_task("pope", limit=2)
     return lvlm, task, flow_by_layer(lvlm, task, Store(tmp_path_factory.mktemp("results")))

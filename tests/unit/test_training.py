@@ -1,37 +1,40 @@
 """The recipe: packing changes nothing but the speed, and an interrupted run loses nothing."""
 
+import json
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import typer
 
-from infoflow.families.llava import TEMPLATE
-from infoflow.shapes import fit
-from infoflow.shapes.batches import (
-    CURRICULUM,
-    IGNORE,
-    PackedBatches,
-    PatchBatches,
-    countable_scene,
-)
+from infoflow.errors import InfoflowError
+from infoflow.families.prompts import VICUNA_V1 as TEMPLATE
+from infoflow.shapes import fit, language, tower
+from infoflow.shapes.architectures import find_architecture
+from infoflow.shapes.batches import IGNORE, PackedBatches, PatchBatches, stream
+from infoflow.shapes.curriculum import CURRICULUM, countable_scene
 from infoflow.shapes.language import ATTENTION, Answerer
-from infoflow.shapes.model import CONTEXT_LENGTH, new_llava, normalise
+from infoflow.shapes.model import CONTEXT_LENGTH, normalise
 from infoflow.shapes.questions import NUMBERS, ask_count
 from infoflow.shapes.tokenizer import BOS, EOS, IMAGE, build_tokenizer
-from infoflow.shapes.tower import feature_statistics, rescale_tower
+from infoflow.shapes.tower import feature_statistics
+from infoflow.shapes.train import train
 from infoflow.shapes.world import CELL, SHAPES, SIZE
+
+LLAVA = find_architecture("tiny-llava-1.5")
 
 
 @pytest.fixture(scope="module")
 def model():
-    return new_llava(0).eval().requires_grad_(False)
+    return LLAVA.new_model(0).eval().requires_grad_(False)
 
 
 def test_a_packed_question_is_answered_as_if_it_stood_alone(model):
-    batch = PackedBatches(seed=5, size=2)[0]
+    batch = PackedBatches(LLAVA, seed=5, size=2)[0]
     model.set_attn_implementation({"text_config": ATTENTION})
-    packed = Answerer(model)(batch)
+    packed = Answerer(LLAVA, model)(batch)
     model.set_attn_implementation({"text_config": "sdpa"})
     start = batch.input_ids.shape[1] - batch.slots[0].numel()
     checked = 0
@@ -51,7 +54,7 @@ def test_a_packed_question_is_answered_as_if_it_stood_alone(model):
 
 
 def test_packed_labels_spell_the_answers():
-    batch = PackedBatches(seed=5, size=4)[1]
+    batch = PackedBatches(LLAVA, seed=5, size=4)[1]
     tokenizer = build_tokenizer(CONTEXT_LENGTH)
     text = tokenizer.decode(batch.input_ids[0])
     before = TEMPLATE.split("<image>")[0]
@@ -66,11 +69,11 @@ def test_packed_labels_spell_the_answers():
 
 
 def test_batches_depend_on_their_number_alone():
-    first, again = PackedBatches(3, 2)[7], PackedBatches(3, 2)[7]
+    first, again = PackedBatches(LLAVA, 3, 2)[7], PackedBatches(LLAVA, 3, 2)[7]
     assert torch.equal(first.input_ids, again.input_ids)
     assert torch.equal(first.pictures, again.pictures)
-    assert not torch.equal(first.pictures, PackedBatches(3, 2)[8].pictures)
-    assert not torch.equal(first.pictures, PackedBatches(4, 2)[7].pictures)
+    assert not torch.equal(first.pictures, PackedBatches(LLAVA, 3, 2)[8].pictures)
+    assert not torch.equal(first.pictures, PackedBatches(LLAVA, 4, 2)[7].pictures)
 
 
 def test_patch_labels_mark_letters_and_objects():
@@ -85,21 +88,42 @@ def test_patch_labels_mark_letters_and_objects():
     assert (labels.shape[coloured & ~objects] < len(SHAPES) + 2).all()
 
 
-def test_rescaling_the_tower_changes_its_scale_only():
-    tower = new_llava(1).model.vision_tower.eval()
+def test_the_loss_of_llava_is_what_it_was_before_there_were_others():
+    """The recipe as it was written for LLaVA-1.5 alone, of which the shipped model comes."""
+    model = LLAVA.new_model(3)
+    vision, project = model.model.vision_tower, model.model.multi_modal_projector
+    torch.manual_seed(3)
+    LLAVA.start_connector(model, *feature_statistics(LLAVA, vision, 3))
+    torch.manual_seed(3)
+    pictures, _ = PatchBatches(3, tower.BATCH)[0]
     with torch.no_grad():
-        tower.pre_layrnorm.weight *= 20
-        for layer in tower.encoder.layers:
-            layer.mlp.fc2.weight *= 20
-            layer.self_attn.out_proj.weight *= 20
-    pictures, _ = PatchBatches(0, 2)[0]
-    before = tower(normalise(pictures), output_hidden_states=True).hidden_states[-2]
-    rescale_tower(tower, seed=0)
-    after = tower(normalise(pictures), output_hidden_states=True).hidden_states[-2]
-    _, std = feature_statistics(tower, 0)
-    assert std.square().mean().sqrt().item() == pytest.approx(1, abs=1e-3)
-    ratio = (before * after).sum() / after.square().sum()
-    assert (before - ratio * after).abs().max() / before.abs().max() < 2e-3
+        states = vision(normalise(pictures), output_hidden_states=True).hidden_states[-2][:, 1:]
+        mean, std = states.flatten(0, 1).mean(0), states.flatten(0, 1).std(0)
+        first = torch.empty(128, 128).normal_(0, 128**-0.5).div_(std)
+        second = torch.empty(128, 128).normal_(0, 128**-0.5)
+    assert torch.equal(project.linear_1.weight, first)
+    assert torch.equal(project.linear_1.bias, -(first @ mean))
+    assert torch.equal(project.linear_2.weight, second)
+    batch = PackedBatches(LLAVA, 3, 3)[1]
+    model.set_attn_implementation({"text_config": ATTENTION})
+    found = Answerer(LLAVA, model).loss(batch)[0].item()
+    inner, asked = model.model, batch.labels != IGNORE
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        seen = vision(normalise(batch.pictures), output_hidden_states=True)
+        embeds = inner.get_input_embeddings()(batch.input_ids)
+        image = (batch.input_ids == IMAGE)[..., None]
+        features = project(seen.hidden_states[-2][:, 1:]).to(embeds.dtype)
+        hidden = inner.language_model(
+            inputs_embeds=embeds.masked_scatter(image, features),
+            position_ids=batch.position_ids,
+            slot_mask=language.slot_mask(batch.slots),
+            use_cache=False,
+        ).last_hidden_state
+        logits = model.lm_head(hidden[asked])
+    labels = batch.labels[asked]
+    weight = torch.where(labels == EOS, 0.2, 1.0)
+    losses = torch.nn.functional.cross_entropy(logits.float(), labels, reduction="none")
+    assert found == pytest.approx(((losses * weight).sum() / weight.sum()).item(), abs=1e-6)
 
 
 class Line(torch.nn.Module):
@@ -154,7 +178,7 @@ def test_the_rate_warms_up_holds_and_ends_at_zero():
 
 @pytest.mark.parametrize("number", [first for first, _ in CURRICULUM])
 def test_little_room_in_the_slots_is_wasted(number):
-    batch = PackedBatches(0, 24)[number]
+    batch = PackedBatches(LLAVA, 0, 24)[number]
     asked = [len(set(s.flatten().tolist()) - {-1}) for s in batch.slots]
     assert sum(asked) / len(asked) > 8
     assert (batch.slots >= 0).float().mean() > 0.75
@@ -163,7 +187,7 @@ def test_little_room_in_the_slots_is_wasted(number):
 def test_the_curriculum_turns_to_what_lies_beside_what():
     relations = []
     for first, _ in CURRICULUM:
-        batch = PackedBatches(0, 8)[first]
+        batch = PackedBatches(LLAVA, 0, 8)[first]
         text = build_tokenizer(CONTEXT_LENGTH).decode(batch.input_ids.flatten())
         relations.append(text.count("seen from"))
     assert relations[0] < relations[1]
@@ -180,6 +204,73 @@ def test_training_counts_to_four_not_much_less_often_than_to_one():
 
 def test_the_last_run_is_about_numbers():
     text = build_tokenizer(CONTEXT_LENGTH).decode(
-        PackedBatches(0, 8)[CURRICULUM[-1][0]].input_ids.flatten()
+        PackedBatches(LLAVA, 0, 8)[CURRICULUM[-1][0]].input_ids.flatten()
     )
     assert text.count("How many") > 2.5 * 8
+
+
+@pytest.fixture
+def small(monkeypatch, tmp_path):
+    """Arguments of a run that takes a second; it is one step a stage on two pictures."""
+    monkeypatch.setattr(tower, "BATCH", 2)
+    monkeypatch.setattr(language, "BATCH", 2)
+    steps = {f"{stage}_steps": 1 for stage in ("tower", "language", "choosing", "counting")}
+    return {"device": "cpu", "work": tmp_path, "target": None, "tower": None, **steps}
+
+
+def test_a_run_is_told_by_model_and_seed_and_not_repeated(small, tmp_path, monkeypatch, capsys):
+    run = {"model": "tiny-qwen-vl", "seed": 4, "loaders": 2}
+    train(**run, **small)
+    folder = tmp_path / "tiny-qwen-vl" / "seed4"
+    names = ("tower.pt", "language.pt", "choosing.pt", "counting.pt")
+    assert all((folder / name).is_file() for name in names)
+    recipe = json.loads((folder / "model" / "recipe.json").read_text())
+    assert (recipe["name"], recipe["seed"], recipe["device"]) == ("tiny-qwen-vl", 4, "cpu")
+    assert (recipe["image_tokens"], recipe["counting_steps"]) == (16, 1)
+    weights = (folder / "model" / "model.safetensors").read_bytes()
+    written = [(folder / name).stat().st_mtime_ns for name in names]
+    train(**run, **small)
+    assert [(folder / name).stat().st_mtime_ns for name in names] == written
+    assert (folder / "model" / "model.safetensors").read_bytes() == weights
+    assert "tiny-qwen-vl (seed 4) written to" in capsys.readouterr().out
+
+
+def test_a_tower_is_shared_between_models_that_have_the_same(small, tmp_path):
+    reader = tower.PatchReader(LLAVA, LLAVA.tower(LLAVA.new_model(7)))
+    fit.fit(reader, reader.loss, PatchBatches(7, 2), 1, tmp_path / "tower.pt")
+    shared = small | {"tower": tmp_path / "tower.pt"}
+    train(model="tiny-shikra", seed=0, loaders=1, **shared)
+    saved = torch.load(tmp_path / "tiny-shikra/seed0/counting.pt", weights_only=True)["module"]
+    given = torch.load(tmp_path / "tower.pt", weights_only=True)["module"]
+    ours = saved["model.model.vision_tower.encoder.layers.0.self_attn.q_proj.weight"]
+    assert torch.equal(ours, given["tower.encoder.layers.0.self_attn.q_proj.weight"])
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"model": "tiny-llava"}, "tiny-llava-1.5"),
+        ({"device": "tpu"}, "cuda"),
+        ({"tower": Path("nowhere.pt")}, "nowhere.pt"),
+    ],
+)
+def test_a_run_that_cannot_be_is_one_clear_error(small, changed, message, capsys):
+    with pytest.raises(typer.Exit) as exit_:
+        train(**({"model": "tiny-llava-1.5", "seed": 0, "loaders": 1} | small | changed))
+    assert exit_.value.exit_code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_checkpoint_of_another_architecture_is_one_clear_error(tmp_path):
+    line = Line()
+    fit.fit(line, line.loss, Numbered(), 1, tmp_path / "line.pt")
+    qwen = find_architecture("tiny-qwen-vl")
+    reader = tower.PatchReader(qwen, qwen.tower(qwen.new_model(0)))
+    with pytest.raises(InfoflowError, match=r"line\.pt is the checkpoint of another"):
+        fit.fit(reader, reader.loss, PatchBatches(0, 2), 1, tmp_path / "line.pt")
+
+
+def test_batches_do_not_depend_on_how_many_processes_draw_them():
+    drawn = [[b.input_ids for b in stream(PackedBatches(LLAVA, 1, 1), 3, 8, n)] for n in (1, 2)]
+    assert len(drawn[0]) == 5
+    assert all(torch.equal(one, two) for one, two in zip(*drawn, strict=True))

@@ -6,125 +6,26 @@ step and go on with the very same data, whatever the number of loader processes.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from infoflow.families.prompts import VICUNA_V1 as TEMPLATE
 from infoflow.shapes import questions as ask
-from infoflow.shapes.model import CONTEXT_LENGTH, IMAGE_TOKENS
+from infoflow.shapes.architectures import Architecture, Asked
+from infoflow.shapes.curriculum import COUNTING_FROM, CURRICULUM, countable_scene
+from infoflow.shapes.model import N_PATCHES
 from infoflow.shapes.render import instance_masks, render
-from infoflow.shapes.tokenizer import BOS, EOS, IMAGE, build_tokenizer
+from infoflow.shapes.tokenizer import EOS, IMAGE, PAD
 from infoflow.shapes.world import CELL, COLOURS, LETTERS, SHAPES, SIGNS, SIZE, Scene, sample_scene
 
 Batch = TypeVar("Batch")
 IGNORE = -100
 """Label of positions that carry no loss."""
 
-_LOOKING: tuple[ask.Asker, ...] = (
-    ask.ask_presence(True, "matched"),
-    ask.ask_presence(False, "matched"),
-    ask.ask_presence(True, "matched"),
-    ask.ask_presence(False, "adversarial"),
-    ask.choose_colour,
-    ask.choose_count,
-    ask.choose_direction,
-    ask.ask_reading,
-    ask.ask_reading,
-    ask.ask_caption,
-    ask.ask_colour,
-    ask.ask_count,
-    ask.ask_direction,
-)
-_PLACING: tuple[ask.Asker, ...] = (
-    ask.ask_presence(True, "matched"),
-    ask.ask_presence(False, "matched"),
-    ask.one_of(ask.choose_colour, ask.choose_count, ask.choose_direction),
-    ask.ask_reading,
-    ask.ask_reading,
-    ask.ask_caption,
-    ask.ask_direction,
-    ask.ask_direction,
-    ask.ask_direction,
-    ask.ask_count,
-    ask.ask_count,
-    ask.ask_position,
-    ask.ask_position,
-    ask.ask_count,
-    ask.choose_direction,
-    ask.ask_colour,
-)
-_RELATING: tuple[ask.Asker, ...] = (
-    ask.ask_presence(True, "matched"),
-    ask.ask_presence(False, "matched"),
-    ask.choose_shape,
-    ask.choose_count,
-    ask.ask_caption,
-    ask.ask_relation,
-    ask.ask_relation,
-    ask.ask_relation,
-    ask.ask_relation,
-    ask.ask_reading,
-    ask.ask_count,
-    ask.ask_count,
-    ask.ask_relation,
-    ask.choose_shape,
-    ask.ask_relation,
-    ask.choose_colour,
-)
-_CHOOSING: tuple[ask.Asker, ...] = (
-    ask.ask_presence(True, "matched"),
-    ask.ask_presence(False, "matched"),
-    ask.choose_count,
-    ask.choose_shape,
-    ask.choose_count,
-    ask.choose_shape,
-    ask.ask_caption,
-    ask.ask_reading,
-    ask.ask_relation,
-    ask.ask_relation,
-    ask.ask_count,
-    ask.ask_count,
-    ask.choose_shape,
-    ask.choose_colour,
-)
-_COUNTING: tuple[ask.Asker, ...] = (
-    ask.ask_presence(True, "matched"),
-    ask.ask_presence(False, "matched"),
-    ask.choose_count,
-    ask.choose_shape,
-    ask.choose_count,
-    ask.ask_caption,
-    ask.ask_reading,
-    ask.choose_count,
-    ask.ask_count,
-    ask.ask_count,
-    ask.ask_relation,
-    ask.choose_colour,
-    ask.ask_count,
-)
-CURRICULUM = (
-    (0, _LOOKING),
-    (900, _PLACING),
-    (1800, _RELATING),
-    (2700, _CHOOSING),
-    (COUNTING_FROM := 3300, _COUNTING),
-)
-"""From which batch on what is asked of every picture.
-
-First the tasks as they are, each choice also as an open question; then mostly where things are;
-then mostly what lies beside what; then mostly choices; last mostly numbers. Some questions are
-asked in training only.
-"""
-_LARGEST_GROUP = (0.05, 0.15, 0.35, 0.45)
-"""Share of pictures, where numbers are asked, by the size of the largest group sharing a trait.
-
-The world shows three or four alike in a third of its scenes: too seldom to learn to count them.
-"""
-SLOTS, SLOT_LENGTH = 2, 112
-"""Room for questions behind each picture: a question lies whole in one slot of so many tokens."""
+SLOT_LENGTH = 112
+"""Room in a slot, in tokens; a question lies whole in one of them."""
 
 
 @dataclass(frozen=True)
@@ -155,12 +56,15 @@ class PatchLabels:
 class PackedBatch:
     """Pictures with packed questions: a shared start with the image, then slots of questions.
 
+    Where the question steers what is seen nothing is shared, and each has its own image tokens.
+
     Attributes:
         pictures: uint8 (B, 96, 96, 3).
-        input_ids: int64 (B, S), S = start + SLOTS * SLOT_LENGTH.
+        input_ids: int64 (B, S), S = start + N * SLOT_LENGTH.
         position_ids: int64 (B, S): each question continues the shared start.
         labels: int64 (B, S): the next token of an answer, ``IGNORE`` elsewhere.
-        slots: int64 (B, SLOTS, SLOT_LENGTH): number of the question, -1 where a slot is empty.
+        slots: int64 (B, N, SLOT_LENGTH): number of the question, -1 where a slot is empty.
+        asked: What steers the image tokens.
     """
 
     pictures: torch.Tensor
@@ -168,6 +72,17 @@ class PackedBatch:
     position_ids: torch.Tensor
     labels: torch.Tensor
     slots: torch.Tensor
+    asked: Asked
+
+
+class _Packed(NamedTuple):
+    """One picture's questions: arrays as in ``PackedBatch``, and each question's steering ids."""
+
+    input_ids: np.ndarray
+    position_ids: np.ndarray
+    labels: np.ndarray
+    slots: np.ndarray
+    asked: list[list[int]]
 
 
 def _patch_cover(mask: np.ndarray) -> np.ndarray:
@@ -178,11 +93,11 @@ def _patch_cover(mask: np.ndarray) -> np.ndarray:
 
 def _label_patches(scene: Scene) -> dict[str, np.ndarray]:
     masks = instance_masks(scene)
-    shape = np.full(IMAGE_TOKENS, len(SHAPES) + len(SIGNS))
-    colour = np.full(IMAGE_TOKENS, len(COLOURS))
-    letter, place = np.full(IMAGE_TOKENS, IGNORE), np.full(IMAGE_TOKENS, IGNORE)
-    centre = np.full((IMAGE_TOKENS, 2), np.nan, np.float32)
-    best = np.full(IMAGE_TOKENS, 0.08)  # less than a twelfth of a patch does not count
+    shape = np.full(N_PATCHES, len(SHAPES) + len(SIGNS))
+    colour = np.full(N_PATCHES, len(COLOURS))
+    letter, place = np.full(N_PATCHES, IGNORE), np.full(N_PATCHES, IGNORE)
+    centre = np.full((N_PATCHES, 2), np.nan, np.float32)
+    best = np.full(N_PATCHES, 0.08)  # less than a twelfth of a patch does not count
     for thing in scene.objects:
         cover = _patch_cover(masks[thing.name])
         here = cover > best
@@ -209,15 +124,6 @@ def _label_patches(scene: Scene) -> dict[str, np.ndarray]:
     }
 
 
-def countable_scene(rng: np.random.Generator) -> Scene:
-    """Draw a training scene; how large its largest group is follows ``_LARGEST_GROUP``."""
-    wanted = 1 + int(rng.choice(len(_LARGEST_GROUP), p=_LARGEST_GROUP))
-    while True:
-        scene = sample_scene(rng, "train")
-        if max(scene.count(trait) for trait in (*COLOURS, *SHAPES)) == wanted:
-            return scene
-
-
 class PatchBatches(Dataset[tuple[torch.Tensor, PatchLabels]]):
     """Numbered batches of pictures (B, 96, 96, 3) with labels for every patch."""
 
@@ -241,13 +147,11 @@ class PatchBatches(Dataset[tuple[torch.Tensor, PatchLabels]]):
 class PackedBatches(Dataset[PackedBatch]):
     """Numbered batches of pictures with many questions asked of each."""
 
-    def __init__(self, seed: int, size: int, first: int = 0) -> None:
+    def __init__(self, architecture: Architecture, seed: int, size: int, first: int = 0) -> None:
         """Batches of ``size`` pictures, counted from batch ``first`` of the curriculum."""
-        self.seed, self.size, self.first = seed, size, first
-        self._tokenizer = build_tokenizer(CONTEXT_LENGTH).backend_tokenizer
-        before, after = TEMPLATE.split("<image>")
-        self._start = [BOS, *self._encode(before), *[IMAGE] * IMAGE_TOKENS]
-        self._after = after
+        self.architecture, self.seed, self.size, self.first = architecture, seed, size, first
+        self._family = architecture.prompts()
+        self._start = [] if architecture.steered else _up_to_image(self._prompt(""))
 
     def __getitem__(self, number: int) -> PackedBatch:
         """Draw one batch."""
@@ -262,31 +166,31 @@ class PackedBatches(Dataset[PackedBatch]):
         askers = [askers for first, askers in CURRICULUM if first <= number][-1]
         packed = [self._pack(scene, askers, rng) for scene in scenes]
         ids, positions, labels, slots = (
-            torch.from_numpy(np.stack(x)) for x in zip(*packed, strict=True)
+            torch.from_numpy(np.stack(x)) for x in list(zip(*packed, strict=True))[:4]
         )
-        return PackedBatch(torch.from_numpy(pictures), ids, positions, labels, slots)
+        asked = _padded([row.asked for row in packed])
+        return PackedBatch(torch.from_numpy(pictures), ids, positions, labels, slots, asked)
 
-    def _encode(self, text: str) -> list[int]:
-        return list(self._tokenizer.encode(text, add_special_tokens=False).ids)
+    def _prompt(self, question: str) -> list[int]:
+        return self._family.input_ids(question, (SIZE, SIZE))
 
-    def _pack(
-        self, scene: Scene, askers: Sequence[ask.Asker], rng: np.random.Generator
-    ) -> tuple[np.ndarray, ...]:
-        """Token ids, positions and labels (S,), and question numbers (SLOTS, SLOT_LENGTH)."""
-        start = len(self._start)
-        ids = np.full(start + SLOTS * SLOT_LENGTH, EOS)
+    def _pack(self, scene: Scene, askers: Sequence[ask.Asker], rng: np.random.Generator) -> _Packed:
+        """Put the questions, one after the other, each into the first slot that has room."""
+        start, slots = len(self._start), self.architecture.slots
+        ids = np.full(start + slots * SLOT_LENGTH, EOS)
         ids[:start] = self._start
         positions = np.zeros_like(ids)
         positions[:start] = np.arange(start)
         labels = np.full_like(ids, IGNORE)
-        numbers = np.full((SLOTS, SLOT_LENGTH), -1)
-        used = np.zeros(SLOTS, int)
+        numbers = np.full((slots, SLOT_LENGTH), -1)
+        used = np.zeros(slots, int)
+        asked: dict[int, list[int]] = {}
         for number, asker in enumerate(askers):
             question = asker(scene, rng)
             if question is None:
                 continue
-            prompt = self._encode(self._after.format(question=question.text))
-            answer = [*self._encode(question.answer), EOS]
+            prompt = self._prompt(question.text)[start:]
+            answer = [*self._family.tokenise(question.answer), EOS]
             length = len(prompt) + len(answer) - 1
             free = np.flatnonzero(used + length <= SLOT_LENGTH)
             if len(free) == 0:  # a crowded picture: the last questions of the curriculum wait
@@ -298,17 +202,35 @@ class PackedBatches(Dataset[PackedBatch]):
             ids[here : here + length] = (prompt + answer)[:length]
             positions[here : here + length] = start + np.arange(length)
             labels[here + len(prompt) - 1 : here + length] = answer
-        return ids, positions, labels, numbers
+            asked[here] = self.architecture.steering_ids(self._family, question.text)
+        in_order = [asked[here] for here in sorted(asked)]
+        return _Packed(ids, positions, labels, numbers, in_order)
 
 
-def stream(batches: Dataset[Batch], first: int, last: int) -> Iterator[Batch]:
-    """Batches ``first`` to ``last - 1``, prepared by one process beside the training."""
+def _up_to_image(prompt: list[int]) -> list[int]:
+    """Cut a prompt behind its image tokens."""
+    return prompt[: len(prompt) - prompt[::-1].index(IMAGE)]
+
+
+def _padded(asked: list[list[list[int]]]) -> Asked:
+    """Stack the questions' ids, row after row, without those that steer nothing."""
+    rows = [(row, ids) for row, questions in enumerate(asked) for ids in questions if ids]
+    longest = max((len(ids) for _, ids in rows), default=0)
+    stacked = torch.tensor([ids + [PAD] * (longest - len(ids)) for _, ids in rows])
+    return Asked(
+        stacked.long().reshape(len(rows), longest),
+        torch.tensor([row for row, _ in rows], dtype=torch.long),
+    )
+
+
+def stream(batches: Dataset[Batch], first: int, last: int, loaders: int) -> Iterator[Batch]:
+    """Batches ``first`` to ``last - 1``, in order, prepared by processes beside the training."""
     return iter(
         DataLoader(
             batches,
             batch_size=None,
             sampler=range(first, last),
-            num_workers=1,
+            num_workers=loaders,
             prefetch_factor=4,
         )
     )

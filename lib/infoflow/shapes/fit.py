@@ -2,7 +2,9 @@
 
 import os
 from collections.abc import Callable
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +12,7 @@ from torch.optim import AdamW, Muon, Optimizer
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
+from infoflow.errors import InfoflowError
 from infoflow.shapes.batches import Batch, stream
 
 CHECKPOINT_EVERY = 100
@@ -17,7 +20,10 @@ _MATRIX_RATE, _OTHER_RATE = 0.02, 2e-3
 _WARM_UP, _DECAY = 80, 0.45
 """Steps of linear warm-up, and the share of the steps at the end over which the rate falls to 0."""
 
-Loss = Callable[[Batch], tuple[Tensor, dict[str, float]]]
+_EMBEDDINGS = ("embed", "head", "attn_pool.query")
+"""In the names of matrices that are tables of vectors, or read-outs, and not maps inside."""
+
+Loss = Callable[[Batch], tuple[Tensor, dict[str, Tensor]]]
 
 
 def make_optimisers(module: nn.Module) -> list[Optimizer]:
@@ -27,7 +33,7 @@ def make_optimisers(module: nn.Module) -> list[Optimizer]:
     for name, parameter in module.named_parameters():
         if not parameter.requires_grad:
             continue
-        inner = parameter.ndim == 2 and not any(k in name for k in ("embed", "head"))
+        inner = parameter.ndim == 2 and not any(k in name for k in _EMBEDDINGS)
         (matrices if inner else others).append(parameter)
     return [
         Muon(matrices, lr=_MATRIX_RATE, momentum=0.95, weight_decay=0.01),
@@ -50,14 +56,41 @@ def _save(path: Path, state: dict[str, object]) -> None:
     partial.replace(path)
 
 
+def _resume(path: Path, module: nn.Module, optimisers: list[Optimizer]) -> int:
+    """Load a checkpoint, whatever device it was written on; the steps that were done."""
+    state = torch.load(path, weights_only=True, map_location="cpu")
+    try:
+        module.load_state_dict(state["module"])
+    except RuntimeError as error:
+        raise InfoflowError(
+            f"{path} is the checkpoint of another architecture; valid: one that a run of the same "
+            "wrote."
+        ) from error
+    for optimiser, saved in zip(optimisers, state["optimisers"], strict=True):
+        optimiser.load_state_dict(saved)
+    return int(state["step"])
+
+
+def on_device(batch: Any, device: torch.device) -> Any:
+    """Bring a batch to a device: a tensor, or a tuple or dataclass of batches."""
+    if isinstance(batch, Tensor):
+        return batch.to(device)
+    if is_dataclass(batch):
+        parts = {f.name: on_device(getattr(batch, f.name), device) for f in fields(batch)}
+        return replace(batch, **parts)  # type: ignore[type-var]
+    items = (on_device(item, device) for item in batch)
+    return type(batch)(*items) if hasattr(batch, "_fields") else tuple(items)
+
+
 def fit(
     module: nn.Module,
     loss: Loss[Batch],
     batches: Dataset[Batch],
     steps: int,
     checkpoint: Path,
+    loaders: int = 1,
 ) -> None:
-    """Train ``module`` in place.
+    """Train ``module`` in place, on the device it is on.
 
     Args:
         module: Holds every parameter to train; frozen ones are left alone.
@@ -65,19 +98,18 @@ def fit(
         batches: Numbered batches; step ``i`` uses batch ``i``.
         steps: Number of steps in all.
         checkpoint: File to resume from, written every ``CHECKPOINT_EVERY`` steps and at the end.
+        loaders: Processes that prepare batches; how many there are changes no batch.
+
+    Raises:
+        InfoflowError: The checkpoint is of something else.
     """
+    device = next(module.parameters()).device
     optimisers = make_optimisers(module)
     rates = [[group["lr"] for group in optimiser.param_groups] for optimiser in optimisers]
-    first = 0
-    if checkpoint.exists():
-        state = torch.load(checkpoint, weights_only=True)
-        module.load_state_dict(state["module"])
-        for optimiser, saved in zip(optimisers, state["optimisers"], strict=True):
-            optimiser.load_state_dict(saved)
-        first = state["step"]
+    first = _resume(checkpoint, module, optimisers) if checkpoint.exists() else 0
     clipped = [p for group in optimisers[1].param_groups for p in group["params"]]
     bar = tqdm(
-        stream(batches, first, steps),
+        stream(batches, first, steps, loaders),
         desc=checkpoint.stem,
         initial=first,
         total=steps,
@@ -90,13 +122,13 @@ def fit(
             for group, rate in zip(optimiser.param_groups, highest, strict=True):
                 group["lr"] = rate * rate_factor(step, steps)
             optimiser.zero_grad(set_to_none=True)
-        value, figures = loss(batch)
+        value, figures = loss(on_device(batch, device))
         value.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(clipped, 1.0)
         for optimiser in optimisers:
             optimiser.step()
         if step % 20 == 0:
-            bar.set_postfix({k: f"{v:.3f}" for k, v in figures.items()}, refresh=False)
+            bar.set_postfix({k: f"{float(v):.3f}" for k, v in figures.items()}, refresh=False)
         if (step + 1) % CHECKPOINT_EVERY == 0 or step + 1 == steps:
             _save(
                 checkpoint,

@@ -11,11 +11,11 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import AttentionInterface, LlavaForConditionalGeneration
+from transformers import AttentionInterface
 
+from infoflow.shapes.architectures import Architecture
 from infoflow.shapes.batches import IGNORE, PackedBatch, PackedBatches
 from infoflow.shapes.fit import fit
-from infoflow.shapes.model import normalise
 from infoflow.shapes.tokenizer import EOS, IMAGE
 from infoflow.shapes.tower import feature_statistics
 
@@ -57,7 +57,7 @@ def packed_attention(
     h, d = query.shape[1], query.shape[-1]
     start = query.shape[2] - n * u
     scores = (query * scaling) @ key[:, :, :start].transpose(2, 3)  # everything on the start
-    later = torch.full((start, start), -1e4, dtype=scores.dtype).triu(1)
+    later = torch.full((start, start), -1e4, dtype=scores.dtype, device=scores.device).triu(1)
     shared = (scores[:, :, :start] + later).softmax(-1) @ value[:, :, :start]
     q, k, v = (x[:, :, start:].reshape(b, h, n, u, d) for x in (query * scaling, key, value))
     on_start = scores[:, :, start:].reshape(b, h, n, u, start)
@@ -74,78 +74,79 @@ AttentionInterface.register(ATTENTION, packed_attention)
 def slot_mask(segments: Tensor) -> Tensor:
     """Additive mask (B, N, U, U), causal within each question; ``segments`` is (B, N, U)."""
     same = segments[..., :, None] == segments[..., None, :]
-    return torch.zeros(same.shape).masked_fill(~same.tril(), -1e4)
+    return torch.zeros(same.shape, device=same.device).masked_fill(~same.tril(), -1e4)
 
 
 class Answerer(nn.Module):
-    """LLaVA with the loss of packed questions."""
+    """A model of any architecture, with the loss of packed questions."""
 
-    def __init__(self, model: LlavaForConditionalGeneration) -> None:
+    def __init__(self, architecture: Architecture, model: Any) -> None:
         """Freeze the vision tower of ``model``."""
         super().__init__()
-        self.model = model
-        model.model.vision_tower.requires_grad_(False)
+        self.architecture, self.model = architecture, model
+        self._family = architecture.adapter(model)
+        architecture.tower(model).requires_grad_(False)
 
     def forward(self, batch: PackedBatch) -> Tensor:
         """Hidden states (B, S, D) after the decoder's final norm."""
-        inner = self.model.model
-        with torch.no_grad():
-            tower = inner.vision_tower(normalise(batch.pictures), output_hidden_states=True)
-        features = inner.multi_modal_projector(tower.hidden_states[-2][:, 1:])
-        embeds = inner.get_input_embeddings()(batch.input_ids)
+        decoder = self._family.decoder
+        tokens = self._image_tokens(batch)
+        embeds = decoder.embed_tokens(batch.input_ids)
         image = (batch.input_ids == IMAGE)[..., None]
-        return inner.language_model(
-            inputs_embeds=embeds.masked_scatter(image, features.to(embeds.dtype)),
+        hidden: Tensor = decoder(
+            inputs_embeds=embeds.masked_scatter(image, tokens.to(embeds.dtype)),
             position_ids=batch.position_ids,
             slot_mask=slot_mask(batch.slots),
             use_cache=False,
         ).last_hidden_state
+        return hidden
 
-    def loss(self, batch: PackedBatch) -> tuple[Tensor, dict[str, float]]:
+    def _image_tokens(self, batch: PackedBatch) -> Tensor:
+        """All image tokens of a batch, in the order of their places."""
+        with torch.no_grad():
+            look = self.architecture.look(self.architecture.tower(self.model), batch.pictures)
+        return self.architecture.image_tokens(self.model, look, batch.asked)
+
+    def loss(self, batch: PackedBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """Cross-entropy of the answers' tokens, and the share of answer tokens right."""
         asked = batch.labels != IGNORE
         with torch.autocast(batch.pictures.device.type, torch.bfloat16):
-            logits = self.model.lm_head(self(batch)[asked])
+            logits = self._family.lm_head(self(batch)[asked])
         labels = batch.labels[asked]
         weight = torch.where(labels == EOS, _END_WEIGHT, 1.0)
         losses = F.cross_entropy(logits.float(), labels, reduction="none")
         value = (losses * weight).sum() / weight.sum()
         right = (logits.argmax(-1) == labels)[labels != EOS].float().mean()
-        return value, {"loss": value.item(), "right": right.item()}
-
-
-@torch.no_grad()
-def standardise_projector(model: LlavaForConditionalGeneration, seed: int) -> None:
-    """Initialise the projector so that its hidden units start at zero mean and unit variance."""
-    mean, std = feature_statistics(model.model.vision_tower, seed)
-    first, second = (
-        model.model.multi_modal_projector.linear_1,
-        model.model.multi_modal_projector.linear_2,
-    )
-    first.weight.normal_(0, first.in_features**-0.5).div_(std)
-    first.bias.copy_(-(first.weight @ mean))
-    second.weight.normal_(0, second.in_features**-0.5)
-    second.bias.zero_()
+        return value, {"loss": value.detach(), "right": right}
 
 
 def train_language(
-    model: LlavaForConditionalGeneration, seed: int, steps: Mapping[str, int], folder: Path
+    architecture: Architecture,
+    model: Any,
+    seed: int,
+    steps: Mapping[str, int],
+    folder: Path,
+    loaders: int = 1,
 ) -> None:
-    """Train projector and decoder in place, in several runs of falling learning rate.
+    """Train all but the tower in place, in several runs of falling learning rate.
 
     Args:
+        architecture: What the model is.
         model: The model; its vision tower is frozen.
-        seed: Seed of the projector and of the data.
+        seed: Seed of what lies between tower and decoder, and of the data.
         steps: Name of each run and its steps; each goes on in the curriculum.
         folder: Where each run has its checkpoint, to resume from.
+        loaders: Processes that prepare batches.
     """
     torch.manual_seed(seed)
-    standardise_projector(model, seed)
-    model.set_attn_implementation({"text_config": ATTENTION})
-    answerer = Answerer(model)
+    statistics = feature_statistics(architecture, architecture.tower(model), seed)
+    architecture.start_connector(model, *statistics)
+    answerer = Answerer(architecture, model)
+    decoder = architecture.adapter(model).decoder
+    decoder.set_attn_implementation(ATTENTION)
     first = 0
     for name, length in steps.items():
-        batches = PackedBatches(seed, BATCH, first)
-        fit(answerer, answerer.loss, batches, length, folder / f"{name}.pt")
+        batches = PackedBatches(architecture, seed, BATCH, first)
+        fit(answerer, answerer.loss, batches, length, folder / f"{name}.pt", loaders)
         first += length
-    model.set_attn_implementation({"text_config": "sdpa"})
+    decoder.set_attn_implementation("sdpa")

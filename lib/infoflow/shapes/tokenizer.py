@@ -1,5 +1,6 @@
 """The zoo's tokenizer: one token a word; what a sign says is spelled, one token a letter."""
 
+from dataclasses import dataclass
 from functools import cache
 
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
@@ -9,8 +10,25 @@ from infoflow.families.prompts import VICUNA_V1 as TEMPLATE
 from infoflow.shapes.questions import CAPTION_PROMPT, CONTEXT, DIRECTIONS, NUMBERS, plural
 from infoflow.shapes.world import COLOURS, LETTERS, SHAPES, SIGNS
 
-SPECIAL_TOKENS = ("<pad>", "<s>", "</s>", "<unk>", "<image>")
-PAD, BOS, EOS, UNK, IMAGE = range(len(SPECIAL_TOKENS))
+PAD, BOS, EOS, UNK, IMAGE = range(5)
+
+
+@dataclass(frozen=True)
+class Specials:
+    """What a family calls its special tokens; the ids are the same for all.
+
+    Attributes:
+        end: Ends an answer.
+        image: Stands for an image token.
+        marks: Further ones, after the words.
+    """
+
+    end: str = "</s>"
+    image: str = "<image>"
+    marks: tuple[str, ...] = ()
+
+
+_LLAVAS = Specials()
 
 _PHRASES = (
     f"Context: {CONTEXT}\nQuestion: Options: (A) (B) (C) (D) Answer with the option's letter.",
@@ -31,7 +49,7 @@ def _split() -> pre_tokenizers.PreTokenizer:
 
 
 @cache
-def vocabulary() -> tuple[str, ...]:
+def vocabulary(specials: Specials) -> tuple[str, ...]:
     """Every token; the index is its id."""
     text = " ".join(
         (
@@ -46,19 +64,21 @@ def vocabulary() -> tuple[str, ...]:
         )
     )
     words = {piece for piece, _ in _split().pre_tokenize_str(text)}
-    return SPECIAL_TOKENS + tuple(sorted(words | set(LETTERS)))
+    first = ("<pad>", "<s>", specials.end, "<unk>", specials.image)
+    return (*first, *sorted(words | set(LETTERS)), *specials.marks)
 
 
-def build_tokenizer(context_length: int) -> PreTrainedTokenizerFast:
+def build_tokenizer(context_length: int, specials: Specials = _LLAVAS) -> PreTrainedTokenizerFast:
     """Build the tokenizer.
 
     Args:
         context_length: Longest sequence, in tokens, that the model takes.
+        specials: The special tokens; LLaVA's by default.
 
     Returns:
         A tokenizer that ``AutoTokenizer`` reads back after ``save_pretrained``.
     """
-    ids = {token: i for i, token in enumerate(vocabulary())}
+    ids = {token: i for i, token in enumerate(vocabulary(specials))}
     core = Tokenizer(models.WordLevel(ids, unk_token="<unk>"))
     core.pre_tokenizer = _split()
     # join with spaces, then close up spelled letters and the space before a comma
@@ -73,10 +93,10 @@ def build_tokenizer(context_length: int) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(
         tokenizer_object=core,
         bos_token="<s>",
-        eos_token="</s>",
+        eos_token=specials.end,
         unk_token="<unk>",
         pad_token="<pad>",
-        additional_special_tokens=["<image>"],
+        additional_special_tokens=[specials.image, *specials.marks],
         model_max_length=context_length,
         clean_up_tokenization_spaces=False,
     )

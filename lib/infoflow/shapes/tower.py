@@ -5,11 +5,11 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import CLIPVisionModel
 
+from infoflow.shapes.architectures import Architecture
 from infoflow.shapes.batches import PatchBatches, PatchLabels
 from infoflow.shapes.fit import fit
-from infoflow.shapes.model import normalise
+from infoflow.shapes.model import WIDTH
 from infoflow.shapes.world import COLOURS, LETTERS, SHAPES, SIGNS
 
 BATCH = 64
@@ -18,10 +18,11 @@ BATCH = 64
 class PatchReader(nn.Module):
     """The tower with one linear read-out for each label; the read-outs are thrown away later."""
 
-    def __init__(self, tower: CLIPVisionModel) -> None:
-        """Read out from the features that LLaVA uses: the last but one hidden state."""
+    frame_centres: Tensor
+
+    def __init__(self, architecture: Architecture, tower: nn.Module) -> None:
+        """Read out from the features that are handed on."""
         super().__init__()
-        width = tower.config.hidden_size
         sizes = {
             "shape": len(SHAPES) + len(SIGNS) + 1,
             "colour": len(COLOURS) + 1,
@@ -30,20 +31,21 @@ class PatchReader(nn.Module):
             "centre": 2,
             "present": len(COLOURS) * len(SHAPES),
         }
-        self.tower, self.width = tower, width
-        self.heads = nn.ModuleDict({name: nn.Linear(width, n) for name, n in sizes.items()})
+        self.architecture, self.tower = architecture, tower
+        self.heads = nn.ModuleDict({name: nn.Linear(WIDTH, n) for name, n in sizes.items()})
+        self.register_buffer("frame_centres", architecture.frame_centres(), persistent=False)
 
     def forward(self, pictures: Tensor) -> dict[str, Tensor]:
         """Read-outs (B, 64, ...) of pictures uint8 (B, 96, 96, 3); ``present`` is (B, 48)."""
-        out = self.tower(normalise(pictures), output_hidden_states=True)
-        patches = F.layer_norm(out.hidden_states[-2][:, 1:].float(), (self.width,))
-        picture = out.last_hidden_state[:, 0]
-        return {
-            name: head(picture if name == "present" else patches).float()
+        look = self.architecture.look(self.tower, pictures)
+        patches = F.layer_norm(look.patches.float(), (WIDTH,))
+        read: dict[str, Tensor] = {
+            name: head(look.picture if name == "present" else patches).float()
             for name, head in self.heads.items()
         }
+        return read | {"centre": read["centre"] + self.frame_centres}
 
-    def loss(self, batch: tuple[Tensor, PatchLabels]) -> tuple[Tensor, dict[str, float]]:
+    def loss(self, batch: tuple[Tensor, PatchLabels]) -> tuple[Tensor, dict[str, Tensor]]:
         """Sum of the losses of all labels, and the share of object and letter patches right."""
         pictures, labels = batch
         with torch.autocast(pictures.device.type, torch.bfloat16):
@@ -63,46 +65,51 @@ class PatchReader(nn.Module):
         )
         objects, letters = labels.shape < len(SHAPES), labels.letter >= 0
         return value, {
-            "loss": value.item(),
+            "loss": value.detach(),
             "shape": _share_right(read["shape"], labels.shape, objects),
             "colour": _share_right(read["colour"], labels.colour, objects),
             "letter": _share_right(read["letter"], labels.letter, letters),
         }
 
 
-def _share_right(scores: Tensor, labels: Tensor, where: Tensor) -> float:
-    return (scores.argmax(-1) == labels)[where].float().mean().item()
+def _share_right(scores: Tensor, labels: Tensor, where: Tensor) -> Tensor:
+    return (scores.argmax(-1) == labels)[where].float().mean()
 
 
-def train_tower(tower: CLIPVisionModel, seed: int, steps: int, checkpoint: Path) -> None:
-    """Train the tower in place; resumes from ``checkpoint``."""
+def train_tower(
+    architecture: Architecture,
+    tower: nn.Module,
+    seed: int,
+    steps: int,
+    checkpoint: Path,
+    loaders: int = 1,
+) -> None:
+    """Train the tower in place, where it is; resumes from ``checkpoint``."""
     torch.manual_seed(seed)
-    reader = PatchReader(tower)
-    fit(reader, reader.loss, PatchBatches(seed, BATCH), steps, checkpoint)
+    reader = PatchReader(architecture, tower).to(next(tower.parameters()).device)
+    fit(reader, reader.loss, PatchBatches(seed, BATCH), steps, checkpoint, loaders)
 
 
 @torch.no_grad()
-def feature_statistics(tower: CLIPVisionModel, seed: int) -> tuple[Tensor, Tensor]:
+def feature_statistics(
+    architecture: Architecture, tower: nn.Module, seed: int
+) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation (both (D,)) of the patch features over one batch."""
     pictures, _ = PatchBatches(seed, BATCH)[0]
-    features = tower(normalise(pictures), output_hidden_states=True).hidden_states[-2][:, 1:]
-    flat = features.flatten(0, 1)
+    look = architecture.look(tower, pictures.to(next(tower.parameters()).device))
+    flat = look.patches.flatten(0, 1)
     return flat.mean(0), flat.std(0)
 
 
 @torch.no_grad()
-def rescale_tower(tower: CLIPVisionModel, seed: int) -> None:
+def rescale_tower(architecture: Architecture, tower: nn.Module, seed: int) -> None:
     """Bring the features to unit scale without changing what the tower computes.
 
     Training lets the residual stream grow; a scale far from one slows the projector down and
     wastes the range of float16. Every block normalises its input, so dividing all that is written
     to the stream by one number divides the features by it and changes nothing else.
     """
-    _, std = feature_statistics(tower, seed)
+    _, std = feature_statistics(architecture, tower, seed)
     scale = std.square().mean().sqrt()
-    tower.pre_layrnorm.weight /= scale
-    tower.pre_layrnorm.bias /= scale
-    for layer in tower.encoder.layers:
-        for out in (layer.self_attn.out_proj, layer.mlp.fc2):
-            out.weight /= scale
-            out.bias /= scale
+    for tensor in architecture.written(tower):
+        tensor /= scale
