@@ -6,13 +6,14 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from benchmarks.arithmetic import Ways, saved_share
+from benchmarks.arithmetic import H200, saved_share
 from benchmarks.gauges import peak_megabytes, seconds
 from benchmarks.model import Size
 from benchmarks.table import Line
 from infoflow.cam import CAM, llava_cam
 from infoflow.gradients import OUTPUT
 from infoflow.lvlm import LVLM, Prompt
+from infoflow.work import Ways
 
 N_PICTURES = 4
 SHARE_OF_LAYERS = 0.8
@@ -38,13 +39,13 @@ def cam_lines(size: Size, lvlm: LVLM, prompt: Prompt) -> Iterator[Line]:
         *("s", _loop_seconds(lvlm, prompt), together),
         *(loop.tokens / gradients.tokens, SHARE_OF_LAYERS * lvlm.n_layers),
         f"{N_PICTURES} noisy pictures; passes of two layers and one picture, multiplied up",
-        (loop.h200_seconds(size), gradients.h200_seconds(size)),
+        (loop.seconds(size.layer, H200), gradients.seconds(size.layer, H200)),
     )
     again = ways.gradients(N_PICTURES, recomputed=True)
     yield Line(
         "CAM checkpointed, against plain",
         *("s", together, recomputed, gradients.tokens / again.tokens),
-        h200=(gradients.h200_seconds(size), again.h200_seconds(size)),
+        h200=(gradients.seconds(size.layer, H200), again.seconds(size.layer, H200)),
     )
     yield Line(
         "CAM checkpointed, against plain, peak memory",

@@ -4,19 +4,20 @@ from collections.abc import Iterator
 from functools import partial
 
 from benchmarks import baselines
-from benchmarks.arithmetic import Ways
+from benchmarks.arithmetic import H200
 from benchmarks.gauges import peak_megabytes, seconds
 from benchmarks.model import Size
 from benchmarks.table import Line
 from infoflow.flow import attention_flow
 from infoflow.lvlm import LVLM, Prompt
+from infoflow.work import Ways
 
 
 def flow_lines(size: Size, lvlm: LVLM, prompt: Prompt) -> Iterator[Line]:
     """Measure the flow and eager attention."""
     eager = seconds(partial(_eager, lvlm, prompt), lvlm.device, runs=3)
     flow = seconds(partial(attention_flow, lvlm, prompt), lvlm.device, runs=3)
-    one_pass = Ways(lvlm.n_layers, prompt.spans).one_pass().h200_seconds(size)
+    one_pass = Ways(lvlm.n_layers, prompt.spans).one_pass().seconds(size.layer, H200)
     yield Line(
         "flow, against eager output_attentions",
         *("s", eager, flow, 1.0),

@@ -18,6 +18,7 @@ from infoflow.families import Llava15
 from infoflow.grid import Grid
 from infoflow.lvlm import LVLM, Prompt
 from infoflow.prompt import find_spans
+from infoflow.work import Layer
 
 _IMAGE_ID, _PATCH = 4, 14
 _N_SYSTEM, _N_USER = 35, 25
@@ -67,6 +68,11 @@ class Size:
     def layer_parameters(self) -> int:
         """The weights of one decoder layer: four attention matrices and three others."""
         return 4 * self.width**2 + 3 * self.width * self.inner
+
+    @property
+    def layer(self) -> Layer:
+        """One decoder layer, as its cost is counted."""
+        return Layer(self.layer_parameters, self.width)
 
 
 SIZES = {

@@ -7,13 +7,14 @@ import torch
 from torch import Tensor
 
 from benchmarks import baselines
-from benchmarks.arithmetic import Ways, Work
+from benchmarks.arithmetic import H200
 from benchmarks.gauges import seconds
 from benchmarks.model import Size
 from benchmarks.table import Line
 from infoflow.flow import attention_flow, reduce_heads
 from infoflow.lvlm import LVLM, Prompt
 from infoflow.truncation import TruncationSweep, truncation_sweep
+from infoflow.work import Ways, Work
 
 N_TOKENS, KEEP = 16, 64
 SHARE_OF_FORMULA = 0.8
@@ -58,14 +59,14 @@ def sweep_lines(size: Size, lvlm: LVLM, prompt: Prompt) -> Iterator[Line]:
             wanted = WANTED_16_TOKENS.get(lvlm.n_layers)
         yield Line(
             *(name, "s", usual, took, predicted, wanted, _agreement(sweep, answers)),
-            (theirs.h200_seconds(size), ways.sweep(n_tokens).h200_seconds(size)),
+            (theirs.seconds(size.layer, H200), ways.sweep(n_tokens).seconds(size.layer, H200)),
         )
     yield _keeping_line(size, lvlm, prompt)
     plain = seconds(lambda: baselines.last_logits(lvlm, prompt.inputs_embeds), lvlm.device, runs=3)
     yield Line(
         "sweep, against one ordinary pass",
         *("s", plain, ours[1][0], ways.one_pass().tokens / ways.sweep().tokens),
-        h200=(ways.one_pass().h200_seconds(size), ways.sweep().h200_seconds(size)),
+        h200=(ways.one_pass().seconds(size.layer, H200), ways.sweep().seconds(size.layer, H200)),
     )
 
 
@@ -91,7 +92,7 @@ def _keeping_line(size: Size, lvlm: LVLM, prompt: Prompt) -> Line:
         f"sweep keeping {KEEP}, against masked passes",
         *("s", usual, took, theirs.tokens / ours.tokens, None),
         f"{told} (masked passes of {len(cuts)} cuts, multiplied up)",
-        (theirs.h200_seconds(size), ours.h200_seconds(size)),
+        (theirs.seconds(size.layer, H200), ours.seconds(size.layer, H200)),
     )
 
 

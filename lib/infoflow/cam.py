@@ -2,15 +2,16 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice, product
+from itertools import product
 from math import isfinite
 
 import torch
 from torch import Tensor
 
 from infoflow.errors import InfoflowError, unknown_name
+from infoflow.exhaustion import in_batches
 from infoflow.forcing import answer_ids
-from infoflow.gradients import OUTPUT, PROJECTOR, SITES, reaches_answer, visit_gradients
+from infoflow.gradients import OUTPUT, PROJECTOR, SITES, gradient_visitor, reaches_answer
 from infoflow.lvlm import LVLM, Prompt
 from infoflow.maps import (
     THRESHOLD,
@@ -107,7 +108,7 @@ def llava_cam(
             ``n_samples`` is.
         seed: Seed of the noise. The first n of more pictures are those of n pictures.
         micro_batch: How many pictures to run at once; a matter of speed and memory alone. Under
-            an intervention it is one.
+            an intervention it is one; where a GPU's memory runs out, half as many and so on.
         checkpointed: Recompute layers in the backward pass: the same maps in less memory.
 
     Raises:
@@ -180,25 +181,27 @@ def _mean_maps(
     checkpointed: bool,
 ) -> dict[tuple[str, str], Tensor]:
     """Average the maps of embedded pictures, (1, S, D) each: by site and weighting (L, N)."""
-    totals = {key: _empty_maps(lvlm, prompt, *key) for key in product(sites, weights)}
+    visit = gradient_visitor(lvlm, ids, prompt.spans.image, sites, checkpointed)
 
-    def add(site: str, layer: int, feature: Tensor, gradient: Tensor) -> None:
-        for weighting in weights:
-            total = totals[site, weighting]
-            total[layer] += activation_map(feature, gradient, weighting).sum(0).to(total)
+    def summed(batch: list[Tensor]) -> tuple[int, dict[tuple[str, str], Tensor]]:
+        sums = {key: _empty_maps(lvlm, prompt, *key) for key in product(sites, weights)}
 
-    n_pictures = 0
+        def add(site: str, layer: int, feature: Tensor, gradient: Tensor) -> None:
+            for weighting in weights:
+                of_site = sums[site, weighting]
+                of_site[layer] += activation_map(feature, gradient, weighting).to(of_site).sum(0)
 
-    def batches() -> Iterator[Tensor]:
-        nonlocal n_pictures
-        # an intervention chooses its tokens for one prompt at a time
-        size = micro_batch if modifier_of(lvlm) is None else 1
-        while batch := list(islice(pictures, size)):
-            n_pictures += len(batch)
-            yield torch.cat(batch)
+        visit(torch.cat(batch), add)
+        return len(batch), sums
 
-    visit_gradients(lvlm, batches(), ids, prompt.spans.image, sites, add, checkpointed)
-    return {key: total / n_pictures for key, total in totals.items()}
+    # an intervention chooses its tokens for one prompt at a time
+    size = micro_batch if modifier_of(lvlm) is None else 1
+    found = list(in_batches(pictures, summed, size, lvlm.decoder, "noisy pictures"))
+    n_pictures = sum(n for n, _ in found)
+    return {
+        key: torch.stack([sums[key] for _, sums in found]).sum(0) / n_pictures
+        for key in product(sites, weights)
+    }
 
 
 def _noisy_pictures(

@@ -1,4 +1,4 @@
-"""The command line: which models there are, ask one about a picture, run a notebook."""
+"""The command line: ask a model about a picture, run a notebook, evaluate on a benchmark."""
 
 import sys
 from pathlib import Path
@@ -78,6 +78,69 @@ def refresh(
     from infoflow.runner import refresh_notebook
 
     typer.echo(refresh_notebook(notebook, error_page=error_page))
+
+
+@app.command()
+def evaluate(
+    model: Annotated[str, typer.Argument(help="A name that `infoflow models` lists.")],
+    task: Annotated[str, typer.Argument(help="scienceqa, pope, textvqa or chair.")],
+    measure: Annotated[str, typer.Argument(help="A name such as answers or truncation_by_cut.")],
+    parameter: Annotated[
+        list[str] | None,
+        typer.Option("--parameter", "-p", metavar="NAME=VALUE", help="Of the measure; repeats."),
+    ] = None,
+    source: Annotated[str, typer.Option(help="shapes, hub, or a folder with the data.")] = "shapes",
+    split: Annotated[str, typer.Option(help="Which part of the data.")] = "test",
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many items.")] = None,
+    rule: Annotated[str | None, typer.Option(help="The scoring rule.")] = None,
+    task_option: Annotated[
+        list[str] | None,
+        typer.Option("--task-option", "-t", metavar="NAME=VALUE", help="Of the task; repeats."),
+    ] = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="Folder with the model's weights, instead of the hub's.")
+    ] = None,
+    revision: Annotated[str | None, typer.Option(help="The weights' version on the hub.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
+    quantise: Annotated[str | None, typer.Option(help="8bit or 4bit.")] = None,
+    shard: Annotated[
+        str | None,
+        typer.Option(help="2/8: only the second of eight shares; rank: this process's own."),
+    ] = None,
+    results: Annotated[Path | None, typer.Option(help="Folder of the result store.")] = None,
+) -> None:
+    """Measure a model on a task, going on where it was stopped; print the result's folder."""
+    from infoflow.evaluate import running
+    from infoflow.evaluate.measures import read_settings
+    from infoflow.lvlm import load_lvlm
+    from infoflow.shards import Shard
+    from infoflow.store import Store
+
+    settings = read_settings(measure, parameter or [])
+    share = None if shard is None else Shard.parse(shard)
+    items = running.load_items(task, source, split, limit, rule, task_option or [])
+    typer.echo(running.expectation(model, checkpoint, items, measure, settings, share), err=True)
+    place = running.own_device(device) if shard == "rank" else device
+    lvlm = load_lvlm(model, checkpoint, revision, place, dtype, quantise)
+    folder, rows = running.evaluate(lvlm, items, measure, settings, Store(results), share)
+    typer.echo(f"{rows['item'].nunique()} items have {len(rows)} rows.", err=True)
+    typer.echo(folder)
+
+
+@app.command()
+def merge(
+    folders: Annotated[
+        list[Path], typer.Argument(help="What `infoflow evaluate --shard` printed, of all shards.")
+    ],
+    results: Annotated[Path | None, typer.Option(help="Folder of the result store.")] = None,
+) -> None:
+    """Merge the shards of evaluations, checked for rows that are missing or there twice."""
+    from infoflow.merging import merge as merge_shards
+    from infoflow.store import Store
+
+    for folder in merge_shards(folders, Store(results)):
+        typer.echo(folder)
 
 
 def _from_file(path: Path | None) -> dict[str, Any]:

@@ -5,7 +5,7 @@ gradient at the moment the backward pass reaches it, so gradients of two layers 
 Tokens before the image never see it, so many pictures share one pass over them.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from copy import deepcopy
 from functools import partial
@@ -41,46 +41,46 @@ def reaches_answer(lvlm: LVLM, site: str, layer: int) -> bool:
     return site not in _DEAD_ENDS or layer < lvlm.n_layers - 1
 
 
-def visit_gradients(
-    lvlm: LVLM,
-    batches: Iterable[Tensor],
-    ids: Tensor,
-    image: slice,
-    sites: Sequence[str],
-    consumer: Consumer,
-    checkpointed: bool,
-) -> None:
-    """Hand every feature of the image tokens, with its gradient, to a consumer.
+def gradient_visitor(
+    lvlm: LVLM, ids: Tensor, image: slice, sites: Sequence[str], checkpointed: bool
+) -> Callable[[Tensor, Consumer], None]:
+    """Prepare to hand every feature of the image tokens, with its gradient, to a consumer.
 
     The gradient is that of the sum of the answer's logits (paper, Eq. 1-2), each read at the
     position that predicts its token. Batched prompts do not mix. Not for use in inference mode.
 
     Args:
         lvlm: The model; its parameters get no gradient.
-        batches: Prompts that differ in their pictures alone, shapes (B, S, D).
         ids: The answer, shape (T,).
         image: Where the image tokens lie.
         sites: Some of ``SITES``; a site of a layer that does not reach the answer is left out.
-        consumer: Called once a batch for each layer and site, from the last layer to the first.
         checkpointed: Recompute each layer during the backward pass instead of keeping its
             activations: less memory, about a third more time, the same gradients.
 
+    Returns:
+        What visits a batch of prompts, shape (B, S, D), that differ from one another and from those
+        of other calls in their pictures alone. It calls the consumer once for each layer and site,
+        from the last layer to the first.
+
     Raises:
-        InfoflowError: The decoder has no such site, or cannot recompute its layers.
+        InfoflowError: The decoder has no such site, or cannot recompute its layers: raised by the
+            visit.
     """
     # what recomputes layers, or changes them, must be given the whole prompt
     alone = checkpointed or modifier_of(lvlm) is not None
     n_shared = 0 if alone else image.start
     place = slice(image.start - n_shared, image.stop - n_shared)
+    shared: DynamicCache | None = None
 
-    def watch(site: str, layer: int, feature: Tensor) -> None:
-        at_image = feature.detach()[:, place]
-        feature.register_hook(  # type: ignore[no-untyped-call]
-            lambda gradient: consumer(site, layer, at_image, gradient[:, place])
-        )
+    def visit(embeds: Tensor, consumer: Consumer) -> None:
+        nonlocal shared
 
-    shared = None
-    for embeds in batches:
+        def watch(site: str, layer: int, feature: Tensor) -> None:
+            at_image = feature.detach()[:, place]
+            feature.register_hook(  # type: ignore[no-untyped-call]
+                lambda gradient: consumer(site, layer, at_image, gradient[:, place])
+            )
+
         if n_shared and shared is None:
             shared = _read_in(lvlm, embeds[:1, :n_shared])
         recomputing = _checkpointing(lvlm) if checkpointed else nullcontext()
@@ -93,6 +93,8 @@ def visit_gradients(
             # the head's rows of the answer alone: logits of the whole vocabulary are not needed
             head: Tensor = lvlm.lm_head.get_parameter("weight")
             torch.autograd.grad((states * head[ids]).sum(), leaf)
+
+    return visit
 
 
 def _read_in(lvlm: LVLM, embeds: Tensor) -> DynamicCache:

@@ -67,7 +67,7 @@ def group_blocks(matrix: Tensor, spans: Spans) -> Tensor:
 
     Returns:
         Shape (3, 3): the mean share that the tokens of a group (system, image, user) give to each
-        group; rows sum to one.
+        group; rows sum to one. NaN for a group without tokens: some families begin with the image.
     """
     return torch.stack(
         [torch.stack([matrix[rows, columns].sum(-1).mean() for columns in spans]) for rows in spans]

@@ -6,7 +6,7 @@ of the wrong type with no more than a warning.
 """
 
 import ast
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -131,6 +131,40 @@ def parse_value(text: str, parameter: Parameter) -> Any:
         return yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise InfoflowError(f"parameter {parameter.name!r}: cannot read {text!r}.") from error
+
+
+def read_options(
+    declared: Iterable[Parameter], options: Iterable[str], what: str
+) -> dict[str, Any]:
+    """Read values for declared parameters as they are typed on the command line.
+
+    Args:
+        declared: The parameters.
+        options: ``NAME=VALUE`` each.
+        what: What has the parameters, for errors.
+
+    Returns:
+        A value for every parameter: what is not given has its default.
+
+    Raises:
+        UnknownNameError: There is no such parameter.
+        InfoflowError: An option has no value, or one that is not of the parameter's type.
+    """
+    known = {parameter.name: parameter for parameter in declared}
+    values = {name: parameter.default for name, parameter in known.items()}
+    for option in options:
+        name, equals, text = option.partition("=")
+        if not equals:
+            raise InfoflowError(f"a parameter is given as NAME=VALUE; got {option!r}.")
+        if not known:
+            raise InfoflowError(f"{what} has no parameters of its own; got {option!r}.")
+        if name not in known:
+            raise unknown_name(f"parameter of {what}", name, known)
+        values[name] = parse_value(text, known[name])
+        if not known[name].accepts(values[name]):
+            kind = known[name].kind
+            raise InfoflowError(f"parameter {name!r} of {what} is declared {kind}; got {text!r}.")
+    return values
 
 
 def read_notebook(notebook: Path) -> NotebookNode:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from infoflow.errors import InfoflowError
@@ -81,6 +82,29 @@ def refuse_other_columns(parts: Iterable[pa.Table], new: pa.Table) -> None:
                 raise InfoflowError(
                     f"column {column!r} mixes {' and '.join(sorted(map(str, kinds)))}."
                 )
+
+
+def take_items(parts: Sequence[pa.Table], names: Sequence[str]) -> pa.Table:
+    """Join parts into one that holds the rows of some items, in the order the parts have them.
+
+    Args:
+        parts: The parts; each item's rows are in one of them.
+        names: The items; the joined part names them in this order.
+
+    Raises:
+        InfoflowError: The parts' columns or types do not fit together.
+    """
+    filled: list[pa.Table] = []
+    for part in parts:
+        refuse_other_columns(filled, part)
+        if part.num_rows:
+            filled.append(part)
+    if not filled:
+        return make_part({name: [] for name in names})
+    wanted = pa.array(names, pa.string())
+    taken = (part.filter(pc.is_in(part[ITEM], wanted)).replace_schema_metadata() for part in filled)
+    joined = pa.concat_tables(taken, promote_options="default").combine_chunks()
+    return joined.replace_schema_metadata({ITEMS: json.dumps(list(names))})
 
 
 def in_order(parts: Sequence[pa.Table], names: Sequence[str]) -> pd.DataFrame:

@@ -37,7 +37,10 @@ def provenance(
     """
     data = None
     if task is not None:
-        data = {"task": task.name, "source": task.source, "split": task.split, "count": len(task)}
+        data = {
+            **{"task": task.name, "source": task.source, "split": task.split},
+            **{"count": len(task), "of": task.n_whole},
+        }
     return {
         "model": {
             "name": lvlm.name,

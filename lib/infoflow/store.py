@@ -13,6 +13,7 @@ killed at any moment: what is there is whole, and the next call measures only wh
 import hashlib
 import json
 import os
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -21,6 +22,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import pyarrow as pa
 from filelock import FileLock
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
@@ -29,12 +31,14 @@ from tqdm import tqdm
 from infoflow.errors import InfoflowError
 from infoflow.files import atomic_write
 from infoflow.parts import (
+    ITEM,
     Row,
     in_order,
     items_of,
     make_part,
     read_parts,
     refuse_other_columns,
+    take_items,
     to_bytes,
 )
 from infoflow.provenance import peak_memory
@@ -95,16 +99,17 @@ class Store:
                 leftover.unlink()  # of a process that was killed while it wrote
             parts = read_parts(folder)
             done = {name for part in parts for name in items_of(part)}
-            waiting = [pair for pair in zip(names, items, strict=True) if pair[0] not in done]
+            # by its place: an item in memory holds its picture
+            waiting = [place for place, name in enumerate(names) if name not in done]
             if waiting or not self.meta(key):
                 self._note(key, {} if provenance is None else {"provenance": provenance})
-            number = max((int(path.stem) for path in folder.glob("*.parquet")), default=-1) + 1
+            number = _next_number(folder)
             with _bar(progress, total=len(items), initial=len(items) - len(waiting)) as bar:
                 for start in range(0, len(waiting), batch):
                     began = time.perf_counter()
                     rows_of = {}
-                    for name, item in waiting[start : start + batch]:
-                        rows_of[name] = measure(item)
+                    for place in waiting[start : start + batch]:
+                        rows_of[names[place]] = measure(items[place])
                         bar.update()
                     part = make_part(rows_of)
                     refuse_other_columns(parts, part)
@@ -113,6 +118,39 @@ class Store:
                     parts.append(part)
                     self._note(key, _spent(self.meta(key), time.perf_counter() - began))
         return in_order(parts, names)
+
+    def adopt(self, key: Mapping[str, Any], rows: pa.Table, meta: Mapping[str, Any]) -> Path:
+        """Take over rows that were measured in other stores, all of them or none.
+
+        Args:
+            key: As for :meth:`collect`.
+            rows: The rows, as a part that names its items.
+            meta: What ``meta.json`` shall say beside the key, ``seconds`` and ``shards`` (where
+                the rows come from) among it. Adopting from the same shards again adds no time.
+
+        Returns:
+            The result's folder.
+
+        Raises:
+            InfoflowError: The store already holds other rows of one of the items.
+        """
+        folder = self.folder(key)
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / ".lock"):
+            parts = read_parts(folder)
+            done = {name for part in parts for name in items_of(part)}
+            names = items_of(rows)
+            refuse_other_columns(parts, rows)
+            _refuse_other_rows(parts, rows, [name for name in names if name in done], folder)
+            new = [name for name in names if name not in done]
+            known = self.meta(key)
+            if known.get("shards") != meta["shards"]:
+                seconds = round(known.get("seconds", 0.0) + meta["seconds"], 3)
+                self._note(key, {**meta, "seconds": seconds})
+            if new:
+                part = to_bytes(take_items([rows], new))
+                atomic_write(folder / f"{_next_number(folder):05}.parquet", part)
+        return folder
 
     def folder(self, key: Mapping[str, Any]) -> Path:
         """Tell the folder of a result.
@@ -194,6 +232,29 @@ class Store:
             atomic_write(self.folder(key) / "meta.json", text.encode())
 
 
+def _next_number(folder: Path) -> int:
+    return max((int(path.stem) for path in folder.glob("*.parquet")), default=-1) + 1
+
+
+def _refuse_other_rows(
+    parts: Sequence[pa.Table], rows: pa.Table, names: Sequence[str], folder: Path
+) -> None:
+    """Raise unless the rows of some items are the same in some parts and in another."""
+    there, coming = (in_order(tables, names) for tables in (parts, [rows]))
+    if names and not there.equals(coming):
+        told = "" if len(there) != len(coming) else _first_difference(there, coming)
+        raise InfoflowError(
+            f"{folder} already holds rows of {len(names)} of these items, and they are not the "
+            f"same{told}. Rows of one key cannot differ; find out which are right, and delete the "
+            "others."
+        )
+
+
+def _first_difference(there: pd.DataFrame, coming: pd.DataFrame) -> str:
+    differ = ~((there == coming) | (there.isna() & coming.isna())).all(axis=1)
+    return f", the first of them {there[ITEM][differ].iloc[0]!r}" if differ.any() else ""
+
+
 def _default_root() -> Path:
     if named := os.environ.get("INFOFLOW_RESULTS"):
         return Path(named)
@@ -217,7 +278,11 @@ def _refuse_repeated(names: Sequence[str]) -> None:
 
 def _bar(progress: str | None, *, total: int, initial: int) -> "tqdm[Any]":
     quiet = progress is None or bool(os.environ.get("INFOFLOW_QUIET"))
-    return tqdm(desc=progress, total=total, initial=initial, unit="item", disable=quiet)
+    # a log keeps every state of a bar: on a run of days one a minute is enough
+    pause = 0.1 if sys.stderr.isatty() else 60.0
+    return tqdm(
+        desc=progress, total=total, initial=initial, unit="item", disable=quiet, mininterval=pause
+    )
 
 
 def _spent(meta: Mapping[str, Any], seconds: float) -> dict[str, float]:

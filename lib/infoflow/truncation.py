@@ -1,18 +1,20 @@
 """Truncation: what the model answers if the image is removed from a layer on (paper, Eq. 10-13)."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from operator import index
-from typing import NamedTuple
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from infoflow.branches import Branches, CachedBranches
-from infoflow.errors import InfoflowError
+from infoflow.cuts import Plan, plan_cuts, require_range
+from infoflow.exhaustion import in_batches
 from infoflow.forcing import answer_ids
 from infoflow.lvlm import LVLM, Prompt, require_context
 from infoflow.probe import attached, modifier_of, require_faithful, teacher_forced
+
+_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,23 +70,21 @@ def truncation_sweep(
             is needed; or the model cannot be probed; or an intervention is at work that cannot be
             swept.
     """
-    _require_range("max_new_tokens", max_new_tokens, 1, lvlm.context_length)
+    require_range("max_new_tokens", max_new_tokens, 1, lvlm.context_length)
     require_context(lvlm, len(prompt) + max_new_tokens - 1, "the prompt with its answer")
-    plan = _plan(lvlm, prompt, keep, cuts, ranking)
+    plan = plan_cuts(lvlm, prompt, keep, cuts, ranking)
     with torch.inference_mode():
         require_faithful(lvlm, prompt.inputs_embeds)
-        intact, branches = _run(lvlm, prompt, prompt.inputs_embeds, plan, room=max_new_tokens - 1)
-        logits = lvlm.lm_head(lvlm.norm(branches.hidden[:, -1]))
-        if plan.ends_intact:
-            # the head over all positions, as in the ordinary pass: one row alone rounds differently
-            logits = torch.cat([logits, lvlm.lm_head(intact)[:, -1]])
-        tokens = _decode(lvlm, len(prompt), logits.argmax(-1), branches, max_new_tokens)
-    logits = logits.float().cpu()[plan.order]
+        found = list(
+            _by_batch(plan, lvlm, lambda part: _answers(lvlm, prompt, part, max_new_tokens))
+        )
+    logits = torch.cat([of_part for of_part, _ in found])[plan.order]
+    tokens = torch.cat([of_part for _, of_part in found])[plan.order]
     best = logits.topk(2).values
     return TruncationSweep(
         cuts=torch.tensor(plan.asked),
         logits=logits,
-        tokens=tokens.cpu()[plan.order],
+        tokens=tokens,
         margins=best[:, 0] - best[:, 1],
     )
 
@@ -120,93 +120,51 @@ def truncated_log_probs(
             vocabulary.
     """
     ids = answer_ids(lvlm, prompt, answer)
-    plan = _plan(lvlm, prompt, keep, cuts, ranking)
+    plan = plan_cuts(lvlm, prompt, keep, cuts, ranking)
     with torch.inference_mode():
         require_faithful(lvlm, prompt.inputs_embeds)
         said = lvlm.decoder.embed_tokens(ids[:-1])[None]
         embeds = torch.cat([prompt.inputs_embeds, said], dim=1)
-        intact, branches = _run(lvlm, prompt, embeds, plan, room=0)
-        states = lvlm.norm(branches.hidden[:, -len(ids) :])
-        if plan.ends_intact:
-            states = torch.cat([states, intact[:, -len(ids) :]])
-        # one cut at a time: logits of all of them at once would be large
-        log_probs = (lvlm.lm_head(rows).float().log_softmax(-1) for rows in states)
-        sums = torch.stack([of_cut.gather(-1, ids[:, None]).sum() for of_cut in log_probs])
-    return sums.cpu()[plan.order]
+        found = _by_batch(plan, lvlm, lambda part: _sums(lvlm, prompt, embeds, ids, part))
+        sums = torch.cat(list(found))
+    return sums[plan.order]
 
 
-class _Plan(NamedTuple):
-    """What to run: the cuts as asked for, and what the branches keep.
+def _by_batch(plan: Plan, lvlm: LVLM, run: Callable[[Plan], _Result]) -> Iterator[_Result]:
+    """Run all cuts at once or, where a GPU's memory is too small for it, part by part.
 
-    Attributes:
-        asked: The cuts in the order asked for.
-        distinct: The same, ascending, each once.
-        n_layers: L.
-        keep: K.
-        ranking: Scores of the image tokens, a row a truncated cut of ``distinct``, or None.
+    Each part repeats the intact pass; floats may then differ in their last bits.
     """
-
-    asked: list[int]
-    distinct: list[int]
-    n_layers: int
-    keep: int
-    ranking: Tensor | None
-
-    @property
-    def truncated(self) -> list[int]:
-        """The cuts that truncate anything."""
-        return [cut for cut in self.distinct if cut < self.n_layers]
-
-    @property
-    def ends_intact(self) -> bool:
-        """Whether the intact model, the last of ``distinct``, was asked for."""
-        return self.distinct[-1] == self.n_layers
-
-    @property
-    def order(self) -> list[int]:
-        """Where in ``distinct`` each cut asked for is."""
-        return [self.distinct.index(cut) for cut in self.asked]
+    n_cuts = len(plan.distinct)
+    return in_batches(
+        plan.distinct, lambda cuts: run(plan.part(cuts)), n_cuts, lvlm.decoder, "cuts"
+    )
 
 
-def _plan(
-    lvlm: LVLM, prompt: Prompt, keep: int, cuts: Iterable[int] | None, ranking: Tensor | None
-) -> _Plan:
-    """Check what was asked for.
-
-    Raises:
-        InfoflowError: See ``truncation_sweep``.
-    """
-    n_image = prompt.spans.image.stop - prompt.spans.image.start
-    _require_range("keep", keep, 0, n_image)
-    if modifier := modifier_of(lvlm):
-        modifier.require_sweepable(keep if ranking is None else 0)
-    fixed = ranking is not None and ranking.shape == (n_image,)
-    asked = _require_cuts(cuts, first=0 if fixed else min(keep, 1), last=lvlm.n_layers)
-    plan = _Plan(asked, sorted(set(asked)), lvlm.n_layers, keep, None)
-    if ranking is None:
-        return plan
-    return plan._replace(ranking=_rank_by_cut(ranking.detach(), lvlm, n_image, plan))
+def _answers(lvlm: LVLM, prompt: Prompt, plan: Plan, max_new_tokens: int) -> tuple[Tensor, Tensor]:
+    """First logits (C, V), as float32, and decoded tokens (C, T) of the distinct cuts."""
+    intact, branches = _run(lvlm, prompt, prompt.inputs_embeds, plan, room=max_new_tokens - 1)
+    logits = lvlm.lm_head(lvlm.norm(branches.hidden[:, -1]))
+    if plan.ends_intact:
+        # the head over all positions, as in the ordinary pass: one row alone rounds differently
+        logits = torch.cat([logits, lvlm.lm_head(intact)[:, -1]])
+    tokens = _decode(lvlm, len(prompt), logits.argmax(-1), branches, max_new_tokens)
+    return logits.float().cpu(), tokens.cpu()
 
 
-def _rank_by_cut(ranking: Tensor, lvlm: LVLM, n_image: int, plan: _Plan) -> Tensor:
-    """Take each truncated cut's scores: shape (b, N)."""
-    if ranking.shape == (n_image,):
-        ranking = ranking.expand(lvlm.n_layers, -1)
-    if ranking.shape != (lvlm.n_layers, n_image):
-        raise InfoflowError(
-            f"a ranking of shape {tuple(ranking.shape)} does not fit {n_image} image tokens; "
-            f"valid: ({n_image},) or ({lvlm.n_layers}, {n_image})."
-        )
-    # row -1, of cut 0, is any row: there the ranking is the same in all, or nothing is kept
-    rows = ranking[[cut - 1 for cut in plan.truncated]]
-    if plan.keep and (unknown := rows.isnan().any(-1)).any():
-        cut = plan.truncated[int(unknown.nonzero()[0])]
-        raise InfoflowError(f"the ranking for cut {cut} holds NaN; every score must be a number.")
-    return rows.to(lvlm.device)
+def _sums(lvlm: LVLM, prompt: Prompt, embeds: Tensor, ids: Tensor, plan: Plan) -> Tensor:
+    """Log-probability of an answer that is read in, under each of the distinct cuts: (C,)."""
+    intact, branches = _run(lvlm, prompt, embeds, plan, room=0)
+    states = lvlm.norm(branches.hidden[:, -len(ids) :])
+    if plan.ends_intact:
+        states = torch.cat([states, intact[:, -len(ids) :]])
+    # one cut at a time: logits of all of them at once would be large
+    log_probs = (lvlm.lm_head(rows).float().log_softmax(-1) for rows in states)
+    return torch.stack([of_cut.gather(-1, ids[:, None]).sum() for of_cut in log_probs]).cpu()
 
 
 def _run(
-    lvlm: LVLM, prompt: Prompt, embeds: Tensor, plan: _Plan, room: int
+    lvlm: LVLM, prompt: Prompt, embeds: Tensor, plan: Plan, room: int
 ) -> tuple[Tensor, Branches]:
     """Run the prompt, an answer read in after it, and its branches beside it.
 
@@ -252,27 +210,3 @@ def _decode(lvlm: LVLM, start: int, first: Tensor, branches: Branches, n_tokens:
             newest = lvlm.lm_head(hidden[:, 0]).argmax(-1)
             tokens[running, step] = newest
     return tokens
-
-
-def _require_cuts(cuts: Iterable[int] | None, first: int, last: int) -> list[int]:
-    """Return the cuts asked for, all of them by default.
-
-    Raises:
-        InfoflowError: There are none, or one is no whole number of first..last.
-    """
-    if cuts is None:
-        return list(range(first, last + 1))
-    try:
-        asked = [index(cut) for cut in cuts]
-    except TypeError as error:
-        raise InfoflowError(f"cuts must be whole numbers, not {cuts!r}.") from error
-    if not asked:
-        raise InfoflowError(f"no cut was asked for; valid: {first} to {last}, or None for all.")
-    for cut in asked:
-        _require_range("cut", cut, first, last)
-    return asked
-
-
-def _require_range(name: str, value: int, first: int, last: int) -> None:
-    if not first <= value <= last:
-        raise InfoflowError(f"{name} = {value} is out of range; valid: {first} to {last}.")

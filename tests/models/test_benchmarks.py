@@ -9,12 +9,13 @@ import torch
 
 from benchmarks import __main__ as benchmark
 from benchmarks import baselines
-from benchmarks.arithmetic import Ways, saved_share
+from benchmarks.arithmetic import H200, saved_share
 from benchmarks.gauges import peak_megabytes
 from benchmarks.model import SIZES, Size, random_lvlm, random_model
 from benchmarks.table import Line, print_line
 from infoflow.prompt import Spans
 from infoflow.truncation import truncation_sweep
+from infoflow.work import Ways
 
 TOY = Size(layers=4, width=32, inner=48, heads=2, side=9, vocabulary=99)
 SEVEN = SIZES["llava-1.5-7b"]
@@ -83,18 +84,19 @@ def test_the_arithmetic_at_7b():
     # by hand: 8.34 TFLOP a full pass at 790 TFLOP/s; 405 MB a layer at 4.3 TB/s; 32 layers
     ways = Ways(32, PROMPT)
     assert SEVEN.layer_parameters == 4 * 4096**2 + 3 * 4096 * 11008
-    assert ways.one_pass().h200_seconds(SEVEN) == pytest.approx(8.34e12 / 790e12, rel=2e-3)
+    assert ways.one_pass().seconds(SEVEN.layer, H200) == pytest.approx(8.34e12 / 790e12, rel=2e-3)
     masked, sweep = ways.masked(33), ways.sweep()
     assert masked.tokens / sweep.tokens == pytest.approx(33 / (1 + 25 * 33 / (2 * 636)))
-    assert masked.h200_seconds(SEVEN) == pytest.approx(33 * 8.34 / 790, rel=2e-3)
-    assert 0.015 < sweep.h200_seconds(SEVEN) < 0.020
+    assert masked.seconds(SEVEN.layer, H200) == pytest.approx(33 * 8.34 / 790, rel=2e-3)
+    assert 0.015 < sweep.seconds(SEVEN.layer, H200) < 0.020
     # a decoding step reads all weights once, for one token or for 33
     step = 32 * 2 * SEVEN.layer_parameters / 4.3e12
-    decoding = ways.sweep(16).h200_seconds(SEVEN) - sweep.h200_seconds(SEVEN)
+    decoding = ways.sweep(16).seconds(SEVEN.layer, H200) - sweep.seconds(SEVEN.layer, H200)
     assert decoding == pytest.approx(15 * step)
-    cached = ways.masked_with_cache(16).h200_seconds(SEVEN) - masked.h200_seconds(SEVEN)
+    cached = ways.masked_with_cache(16).seconds(SEVEN.layer, H200)
+    cached -= masked.seconds(SEVEN.layer, H200)
     assert cached == pytest.approx(33 * 15 * step)
-    assert ways.gradients(10).h200_seconds(SEVEN) == pytest.approx(0.211, abs=1e-3)
+    assert ways.gradients(10).seconds(SEVEN.layer, H200) == pytest.approx(0.211, abs=1e-3)
 
 
 def test_checkpointing_saves_more_the_deeper_the_model():

@@ -15,6 +15,7 @@ from infoflow.truncation import truncated_log_probs, truncation_sweep
 
 N_TOKENS = 16
 N_IMAGE = 64
+"""Image tokens of a prompt, at least."""
 TOLERANCE = 5e-5
 quick = settings(max_examples=25, deadline=None)
 
@@ -154,10 +155,6 @@ def test_an_answer_that_ends_at_once_is_all_end_tokens(lvlm, prompt, sweep, monk
         ({"keep": 3, "cuts": [0, 1]}, "cut = 0 .* 1 to 6"),
         ({"max_new_tokens": 0}, "max_new_tokens = 0"),
         ({"max_new_tokens": 100}, "context of 160"),
-        ({"ranking": torch.rand(63)}, r"shape \(63,\) does not fit 64 .* \(64,\) or \(6, 64\)"),
-        ({"ranking": torch.rand(64, 6)}, r"shape \(64, 6\) does not fit"),
-        ({"ranking": torch.rand(6, 64), "keep": 3, "cuts": [0]}, "cut = 0 .* 1 to 6"),
-        ({"ranking": torch.full((64,), torch.nan), "keep": 3, "cuts": [2]}, "cut 2 holds NaN"),
     ],
 )
 def test_arguments_out_of_range_are_one_clear_error(lvlm, prompt, arguments, message):
@@ -165,23 +162,42 @@ def test_arguments_out_of_range_are_one_clear_error(lvlm, prompt, arguments, mes
         truncation_sweep(lvlm, prompt, **arguments)
 
 
-def random_ranking(lvlm, seed, by_layer):
-    shape = (lvlm.n_layers, N_IMAGE) if by_layer else (N_IMAGE,)
+def test_a_ranking_of_the_wrong_shape_or_without_numbers_is_one_clear_error(lvlm, prompt):
+    n = prompt.grid.n_tokens
+    for ranking, arguments, message in (
+        (torch.rand(9), {}, rf"shape \(9,\) does not fit {n} .* \({n},\) or \(6, {n}\)"),
+        (torch.rand(n, 6), {}, rf"shape \({n}, 6\) does not fit"),
+        (torch.rand(6, n), {"keep": 3, "cuts": [0]}, "cut = 0 .* 1 to 6"),
+        (torch.full((n,), torch.nan), {"keep": 3, "cuts": [2]}, "cut 2 holds NaN"),
+    ):
+        with pytest.raises(InfoflowError, match=message):
+            truncation_sweep(lvlm, prompt, ranking=ranking, **arguments)
+
+
+def random_ranking(lvlm, prompt, seed, by_layer):
+    n = prompt.grid.n_tokens
+    shape = (lvlm.n_layers, n) if by_layer else (n,)
     return torch.rand(shape, generator=torch.Generator().manual_seed(seed))
 
 
 def dropped_by(ranking, prompt, keep, cut):
     """The positions of the image tokens that do not rank among the first K."""
     row = ranking if ranking.ndim == 1 else ranking[cut - 1]
-    order = sorted(range(N_IMAGE), key=lambda token: -float(row[token]))
+    order = sorted(range(len(row)), key=lambda token: -float(row[token]))
     return baselines.image_positions(prompt)[order[keep:]]
+
+
+def over_tokens(prompt, maps):
+    """What a map (L, h, w) has at each token: shape (L, N); a token may be of several cells."""
+    cells, spread = maps.flatten(1), prompt.grid.spread
+    return cells if spread is None else cells @ torch.from_numpy(spread.toarray()).to(cells)
 
 
 @quick
 @given(st.integers(0, N_IMAGE), st.integers(1, 6), st.booleans(), st.integers(0, 99))
 def test_a_ranking_keeps_its_first_k_as_a_masked_forward_pass_does(pair, keep, cut, by_layer, seed):
     lvlm, prompt = pair
-    ranking = random_ranking(lvlm, seed, by_layer)
+    ranking = random_ranking(lvlm, prompt, seed, by_layer)
     dropped = dropped_by(ranking, prompt, keep, cut)
     twin = baselines.masked_logits(lvlm, prompt.inputs_embeds, cut, dropped)
     sweep = truncation_sweep(lvlm, prompt, keep, ranking=ranking)
@@ -192,7 +208,7 @@ def test_a_ranking_keeps_its_first_k_as_a_masked_forward_pass_does(pair, keep, c
 
 @pytest.mark.parametrize("by_layer", [False, True])
 def test_ranked_answers_are_decoded_under_the_same_mask(lvlm, prompt, by_layer):
-    ranking = random_ranking(lvlm, 3, by_layer)
+    ranking = random_ranking(lvlm, prompt, 3, by_layer)
     sweep = truncation_sweep(lvlm, prompt, keep=7, max_new_tokens=6, ranking=ranking)
     for i, cut in enumerate(sweep.cuts.tolist()):
         dropped = dropped_by(ranking, prompt, 7, cut)
@@ -213,7 +229,8 @@ def test_ranking_by_the_papers_attention_is_the_default(lvlm, prompt):
 
 
 def test_maps_rank_too_and_an_undefined_last_layer_is_not_needed(lvlm, prompt):
-    maps = llava_cam(lvlm, prompt, "yes", n_samples=1, sigma=0.0).maps.flatten(1)
+    cam = llava_cam(lvlm, prompt, "yes", weights="element-wise", n_samples=1, sigma=0.0)
+    maps = over_tokens(prompt, cam.maps)
     assert maps[-1].isnan().all()
     assert ((maps[:-1] > 0).sum(-1) >= 3).all()  # so that three tokens are better than the rest
     sweep = truncation_sweep(lvlm, prompt, keep=3, ranking=maps)
@@ -224,11 +241,11 @@ def test_maps_rank_too_and_an_undefined_last_layer_is_not_needed(lvlm, prompt):
 
 
 def test_a_given_ranking_is_swept_under_an_intervention(lvlm, prompt):
-    ranking = random_ranking(lvlm, 5, by_layer=False)
+    ranking = random_ranking(lvlm, prompt, 5, by_layer=False)
     with intervene(lvlm, Simignore(40, order="random")):
         sweep = truncation_sweep(lvlm, prompt, keep=20, max_new_tokens=4, ranking=ranking)
         ignored = (attention_flow(lvlm, prompt).rows[0, 0] == 0).nonzero()[:, 0].tolist()
-    assert len(ignored) == N_IMAGE - 40
+    assert len(ignored) == prompt.grid.n_tokens - 40
     for cut in range(lvlm.n_layers + 1):
         dropped = dropped_by(ranking, prompt, 20, cut).tolist()
 
@@ -259,7 +276,7 @@ def masked_log_prob(lvlm, prompt, ids, cut, dropped):
 def test_log_probs_equal_masked_forward_passes(pair, keep, cut, by_layer, seed, answer):
     lvlm, prompt = pair
     ids = torch.tensor(answer)
-    ranking = random_ranking(lvlm, seed, by_layer)
+    ranking = random_ranking(lvlm, prompt, seed, by_layer)
     twin = masked_log_prob(lvlm, prompt, ids, cut, dropped_by(ranking, prompt, keep, cut))
     found = truncated_log_probs(lvlm, prompt, ids, keep, [cut], ranking)
     torch.testing.assert_close(found, torch.tensor([twin]), rtol=0, atol=TOLERANCE)
@@ -336,8 +353,8 @@ def test_log_probs_under_an_intervention_are_those_of_truncating_beside_it(
         ({"answer": torch.tensor([10**5])}, "outside 0.."),
         ({"answer": "yes " * 100}, "context of 160"),
         ({"answer": "yes", "cuts": [7]}, "cut = 7 .* 0 to 6"),
-        ({"answer": "yes", "keep": 65}, "keep = 65"),
-        ({"answer": "yes", "ranking": torch.rand(9)}, "does not fit 64 image tokens"),
+        ({"answer": "yes", "keep": 500}, "keep = 500"),
+        ({"answer": "yes", "ranking": torch.rand(9)}, r"does not fit \d\d image tokens"),
     ],
 )
 def test_log_probs_of_bad_arguments_are_one_clear_error(lvlm, prompt, arguments, message):

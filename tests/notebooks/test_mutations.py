@@ -16,7 +16,7 @@ WRONG = {
     "claims": ("infoflow.audit.on_paper.N_SPLITS", 2),
     "eah": ("infoflow.paired.LEVEL", 0.2),
     "fig1_flow_overview": ("infoflow.paired.LEVEL", 0.2),
-    "fig2_attention_flow": ("infoflow.intervals.CONFIDENCE", 0.5),
+    "fig2_attention_flow": ("infoflow.intervals._RESAMPLES", 5),
     "fig3_cam_reasoning": ("infoflow.cam.THRESHOLD", 0.1),
     "fig4_cam_presence": ("infoflow.cam.THRESHOLD", 0.1),
     "fig5_truncation": ("infoflow.paired.LEVEL", 0.2),

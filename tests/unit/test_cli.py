@@ -92,3 +92,53 @@ def test_an_unknown_model_is_one_line_without_traceback() -> None:
         "error: unknown model 'tiny-lava'. Did you mean 'tiny-llava-1.5'?"
     )
     assert said.stderr.count("\n") == 1
+
+
+EVALUATE = ("evaluate", "tiny-llava-1.5", "pope", "answers")
+
+
+def test_shards_are_evaluated_and_merged(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    store = ["--results", str(tmp_path)]
+    folders = []
+    for shard in ("1/2", "2/2"):
+        options = ["--limit", "3", "--shard", shard, "-t", "max_new_tokens=2", *store]
+        assert call(monkeypatch, *EVALUATE, *options) == 0
+        said = capsys.readouterr()
+        assert "in this shard of only the first 3 of 500 items of pope test" in said.err
+        assert "on one card of 80 GB" in said.err.splitlines()[0], "said before the run starts"
+        folders.append(said.out.strip())
+    assert call(monkeypatch, "merge", folders[0], *store) == 2
+    assert "these are missing: 2" in capsys.readouterr().err
+    assert call(monkeypatch, "merge", *folders, *store) == 0
+    merged = Path(capsys.readouterr().out.strip())
+    assert merged.parent == tmp_path / "answers"
+    assert call(monkeypatch, *EVALUATE, "--limit", "3", "-t", "max_new_tokens=2", *store) == 0
+    assert Path(capsys.readouterr().out.strip()) == merged
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("pope", "answrs"), "unknown measure 'answrs'. Did you mean 'answers'?"),
+        (("pop", "answers"), "unknown task 'pop'. Did you mean 'pope'?"),
+        (("pope", "answers", "-p", "seed=1"), "answers has no parameters of its own"),
+        (("pope", "cam_by_layer", "-p", "sed=1"), "unknown parameter of cam_by_layer 'sed'."),
+        (("pope", "cam_by_layer", "-p", "seed=x"), "parameter 'seed' of cam_by_layer is declared"),
+        (("pope", "topk_by_cut", "-p", "cuts=[1]"), "topk_by_cut needs keeps"),
+        (("pope", "answers", "-t", "orc=1"), "unknown parameter of task pope 'orc'."),
+        (("pope", "answers", "--shard", "3/2"), "there is no shard 3/2"),
+        (("pope", "answers", "--limit", "2", "--shard", "1/3"), "2 items cannot be split into 3"),
+    ],
+)
+def test_a_mistake_in_an_evaluation_is_one_line(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: tuple[str, ...],
+    told: str,
+) -> None:
+    assert call(monkeypatch, "evaluate", "tiny-llava-1.5", *arguments) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: {told}")
+    assert said.count("\n") == 1

@@ -397,3 +397,19 @@ def test_provenance_counts_the_items_shown():
     assert box.lasting["parameters"] == "limit = 4"
     assert "2.5 s" in box.circumstances["wall time, peak memory"]
     assert "2.5" not in box._repr_mimebundle_()["text/plain"]
+
+
+@pytest.mark.parametrize(
+    ("whole", "told"),
+    [
+        (500, "only 4 of the 500 items of pope test"),
+        (4, "no: all items of each"),
+        (None, "4 of pope test, a set of unknown size"),
+    ],
+)
+def test_provenance_says_if_only_a_part_of_a_set_was_measured(whole, told):
+    frame = cut_rows(step_scores(2, n_items=4))
+    frame.attrs["record"] = record("truncation_by_cut", 2.5)
+    frame.attrs["record"]["provenance"]["data"]["of"] = whole
+    box = plots.provenance_box(frame, parameters={})
+    assert told in box._repr_mimebundle_()["text/html"]

@@ -155,7 +155,7 @@ def test_cliff_tests_are_paired_on_the_test_items():
 
 
 def test_scores_between_0_and_1_have_no_mcnemar():
-    scores = step(4, high=0.75)
+    scores = step(4, high=0.75, n_items=60)
     cliff = cliff_layer(scores, margin=0.1)
     row = plots.cliff_test_table({"chair": cut_rows(scores)}, {"chair": cliff}, 0.05, 0).data.iloc[
         0
@@ -251,7 +251,7 @@ def test_vanishing_attention_stands_beside_the_lost_score(made):
     assert list(table.loc["pope"]["vanishing"]) == pytest.approx(np.linspace(60, 10, L))
     assert "POPE 60.0 % vanish at cut 0, which costs 90.0 points" in made["vanishing"].caption
     flow = {"pope": flow_rows(np.linspace(0.6, 0.1, L))}
-    truncated = {"pope": TRUNCATED["pope"]}
+    truncated = {"pope": cut_rows(step(3, n_items=60, high=0.9))}
     lost, spared = (
         plots.vanishing_table(flow, truncated, cut, 0.05, 0).data.iloc[0] for cut in (1, 4)
     )

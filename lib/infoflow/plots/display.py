@@ -195,6 +195,7 @@ def provenance_box(*frames: pd.DataFrame, parameters: Mapping[str, Any]) -> Prov
             "dtype, attention": f"{model['dtype']}, {model['attention']}",
         },
         circumstances={
+            "part of the set": _parts_of_sets(records, frames),
             "device": f"{machine['device']} ({machine['device_name']}), "
             f"{machine['threads']} threads, Python {machine['python']}",
             "code digest": f"{', '.join(codes)}; commit {first['code']['commit'] or 'unknown'}",
@@ -207,6 +208,19 @@ def provenance_box(*frames: pd.DataFrame, parameters: Mapping[str, Any]) -> Prov
 def _data(record: Mapping[str, Any]) -> str:
     data = record["provenance"]["data"]
     return f"{record['key']['measure']} on {data['task']} {data['split']} ({data['source']})"
+
+
+def _parts_of_sets(records: Sequence[Mapping[str, Any]], frames: Sequence[pd.DataFrame]) -> str:
+    """Say of which sets only some items were measured."""
+    told = set()
+    for record, frame in zip(records, frames, strict=True):
+        data = record["provenance"]["data"]
+        count, whole = frame["item"].nunique(), data.get("of")
+        if whole is None:
+            told.add(f"{count} of {data['task']} {data['split']}, a set of unknown size")
+        elif count < whole:
+            told.add(f"only {count} of the {whole} items of {data['task']} {data['split']}")
+    return "; ".join(sorted(told)) or "no: all items of each"
 
 
 def _listed(values: Mapping[str, Any]) -> str:

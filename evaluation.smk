@@ -1,0 +1,122 @@
+"""Evaluations in shards: one job a shard, on this machine or on a cluster, and a checked merge.
+
+What runs stands in evaluations.yml. A job that was killed goes on where it was: its rows are in
+the result store, and what Snakemake knows as its output is only the note that it is finished.
+"""
+
+import json
+import runpy
+import shlex
+import sys
+from pathlib import Path
+
+import jsonschema
+import yaml
+
+
+# by its path: importing the package would import torch, if only to find that nothing is to be done
+room_files = runpy.run_path("lib/infoflow/sources.py")["room_files"]
+
+PYTHON = shlex.quote(sys.executable)
+RESULTS = "results"
+OPTIONS = ("checkpoint", "revision", "dtype", "source", "split", "limit", "rule")
+
+
+def read_evaluations():
+    """Read evaluations.yml, or end with one line that names what is wrong in it."""
+    read = {}
+    for part in ("evaluations.schema", "evaluations"):
+        try:
+            read[part] = yaml.safe_load(Path(f"{part}.yml").read_text())
+        except (OSError, yaml.YAMLError) as error:
+            sys.exit(f"error: {part}.yml cannot be read: {' '.join(str(error).split())}")
+    validator = jsonschema.Draft202012Validator(read["evaluations.schema"])
+    for error in validator.iter_errors(read["evaluations"]):
+        place = "".join(f"{step}: " for step in error.absolute_path)
+        sys.exit(f"error: evaluations.yml: {place}{error.message}.")
+    return read["evaluations"]["evaluations"]
+
+
+EVALUATIONS = read_evaluations()
+
+
+def shards_of(name):
+    count = EVALUATIONS[name]["shards"]
+    return [f"{RESULTS}/evaluations/{name}/{n}-of-{count}.txt" for n in range(1, count + 1)]
+
+
+def typed(values):
+    """Values as `infoflow evaluate` takes them: NAME=VALUE."""
+    for name, value in values.items():
+        yield f"{name}={value if isinstance(value, str) else json.dumps(value)}"
+
+
+def arguments(wildcards):
+    """An evaluation as arguments of `infoflow evaluate`."""
+    asked = EVALUATIONS[wildcards.name]
+    parts = [asked["model"], asked["task"], asked["measure"]]
+    parts += [f"--{name}={asked[name]}" for name in OPTIONS if name in asked]
+    parts += [f"--parameter={text}" for text in typed(asked.get("parameters", {}))]
+    parts += [f"--task-option={text}" for text in typed(asked.get("task_options", {}))]
+    return shlex.join(parts)
+
+
+def rooms(wildcards):
+    """The code that measures. A change that changes no result costs a look at the store."""
+    found = room_files(["infoflow.cli", "infoflow.evaluate.running"])
+    return sorted(str(path.relative_to(Path.cwd())) for path in found)
+
+
+def weights(wildcards):
+    """The model's own files: its folder in the zoo, or the checkpoint that is named."""
+    asked = EVALUATIONS[wildcards.name]
+    folder = Path(asked.get("checkpoint", f"lib/infoflow/zoo/{asked['model']}"))
+    return sorted(str(path) for path in folder.rglob("*") if path.is_file())
+
+
+wildcard_constraints:
+    number=r"\d+",
+    total=r"\d+",
+    name="[A-Za-z0-9][A-Za-z0-9._-]*",
+
+
+localrules:
+    evaluation,
+    merge,
+
+
+onstart:
+    stale = [job for job in workflow.dag.needrun_jobs() if job.rule.name == "shard"]
+    print(f"{len(stale)} of {sum(each['shards'] for each in EVALUATIONS.values())} shards to run.")
+    sys.stdout.flush()
+
+
+rule evaluation:
+    input:
+        expand(f"{RESULTS}/evaluations/{{name}}.txt", name=EVALUATIONS),
+
+
+rule merge:
+    input:
+        lambda wildcards: shards_of(wildcards.name),
+    output:
+        f"{RESULTS}/evaluations/{{name}}.txt",
+    shell:
+        "{PYTHON} -m infoflow.cli merge $(cat {input}) --results {RESULTS} > {output}"
+
+
+rule shard:
+    input:
+        rooms=rooms,
+        weights=weights,
+        packages="requirements.lock",
+    output:
+        f"{RESULTS}/evaluations/{{name}}/{{number}}-of-{{total}}.txt",
+    params:
+        arguments=arguments,
+    threads: 1
+    resources:
+        gpu=lambda wildcards: EVALUATIONS[wildcards.name].get("gpus", 1),
+    shell:
+        "OMP_NUM_THREADS={threads} {PYTHON} -m infoflow.cli evaluate {params.arguments}"
+        " --shard {wildcards.number}/{wildcards.total} --results {RESULTS} > {output}"

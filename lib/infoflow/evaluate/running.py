@@ -1,0 +1,171 @@
+"""Running a measure over a task, or over one shard of it, and saying beforehand what it will take.
+
+It is what the command line and the workflow run; from Python the measures themselves are called.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from inspect import Parameter as Argument
+from inspect import formatannotation, signature
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from infoflow.asking import worded
+from infoflow.costs import Cost, assumptions, expected_cost
+from infoflow.evaluate.measures import find_measure
+from infoflow.families import find_model
+from infoflow.loading import locate
+from infoflow.lvlm import LVLM
+from infoflow.parameters import Parameter, read_options
+from infoflow.shape import model_shape
+from infoflow.shards import Shard, sign
+from infoflow.store import Store
+from infoflow.tasks import Task, load_task
+
+TOKENS_PER_WORD = 1.4
+N_TEMPLATE = 8
+"""Tokens of a prompt after its question: the turn of the one who answers."""
+N_ASKED = 20
+"""Questions whose length is counted."""
+
+
+def load_items(
+    task: str,
+    source: str,
+    split: str,
+    limit: int | None,
+    rule: str | None,
+    options: Sequence[str],
+) -> Task:
+    """Load a task as it is asked for on the command line.
+
+    Args:
+        task: Its name.
+        source: Where the items come from.
+        split: Which part of the source.
+        limit: Only the first so many items; None for all.
+        rule: The scoring rule; None for the first.
+        options: The other arguments of :func:`infoflow.tasks.load_task`, ``NAME=VALUE`` each.
+
+    Raises:
+        UnknownNameError: There is no such task, source, split, rule or argument.
+        InfoflowError: A value is not of the argument's type; or what loading raises.
+    """
+    others = [
+        each
+        for each in signature(load_task).parameters.values()
+        if each.kind == Argument.KEYWORD_ONLY
+    ]
+    declared = [Parameter(a.name, formatannotation(a.annotation), a.default) for a in others]
+    values = read_options(declared, options, f"task {task}")
+    return load_task(task, source, split, limit, rule, **values)
+
+
+def own_device(device: str) -> str:
+    """Choose the GPU of one of several processes that a launcher started on a machine.
+
+    Args:
+        device: As asked for; ``"auto"`` becomes the GPU with the process's ``LOCAL_RANK``.
+    """
+    rank = os.environ.get("LOCAL_RANK")
+    if device != "auto" or rank is None or not torch.cuda.is_available():
+        return device
+    return f"cuda:{rank}"
+
+
+def expectation(
+    model: str,
+    checkpoint: Path | None,
+    task: Task,
+    measure: str,
+    settings: Mapping[str, Any],
+    shard: Shard | None = None,
+) -> str:
+    """Say what a run should take on one card of 80 GB, before the model is fetched or loaded.
+
+    Args:
+        model: Its name.
+        checkpoint: Its folder, if it is not the hub's or the zoo's.
+        task: The items.
+        measure: Name of the measure.
+        settings: Its parameters, all of them.
+        shard: The share that will be measured; None for all.
+
+    Raises:
+        InfoflowError: There are more shards than items, or the model's shape is not known.
+    """
+    spec = find_model(model)
+    share = shard.of(task) if shard else task
+    n_user = _tokens_after_image(worded(share, model))
+    in_zoo = spec.hub_id is None
+    shape = model_shape(model, locate(spec, checkpoint, None)[0] if in_zoo else checkpoint)
+    cost = expected_cost(measure, shape, len(share), n_user, task.max_new_tokens, settings)
+    return (
+        f"{model}, {measure}, {_items_told(task, share)}: on one card of 80 GB {_told(cost)} are "
+        f"to be expected. {assumptions(n_user, task.max_new_tokens)}"
+    )
+
+
+def evaluate(
+    lvlm: LVLM,
+    task: Task,
+    measure: str,
+    settings: Mapping[str, Any],
+    store: Store,
+    shard: Shard | None = None,
+) -> tuple[Path, pd.DataFrame]:
+    """Measure what is missing of a task, or of one shard of it.
+
+    Args:
+        lvlm: The model.
+        task: All items, as they were loaded; they are worded for the model here.
+        measure: Name of the measure.
+        settings: Its parameters.
+        store: Where whole results lie; a shard's own store lies within.
+        shard: The share to measure; None for all.
+
+    Returns:
+        The result's folder, and its rows.
+
+    Raises:
+        InfoflowError: There are more shards than items; or what the measure raises.
+    """
+    asked = worded(task, lvlm.name)
+    if shard is not None:
+        asked, store = shard.of(asked), shard.store(store)
+    rows = find_measure(measure)(lvlm, asked, store, **settings)
+    key = rows.attrs["record"]["key"]
+    if shard is not None:
+        sign(shard, store, key, [sample.id for sample in asked])
+    return store.folder(key), rows
+
+
+def _tokens_after_image(task: Task) -> int:
+    lengths = [len(sample.question.split()) for sample in islice(task, N_ASKED)]
+    return round(TOKENS_PER_WORD * sum(lengths) / len(lengths)) + N_TEMPLATE
+
+
+def _items_told(task: Task, share: Task) -> str:
+    """Say how many items there are, and if they are not all of the set."""
+    told = f"{len(task)} items"
+    if task.n_whole is not None and len(task) < task.n_whole:
+        told = f"only the first {len(task)} of {task.n_whole} items"
+    shard = f"{len(share)} in this shard of " if len(share) < len(task) else ""
+    return f"{shard}{told} of {task.name} {task.split} ({task.source})"
+
+
+def _told(cost: Cost) -> str:
+    times = ", ".join(f"{_span(seconds)} ({name})" for name, seconds in cost.seconds.items())
+    size = cost.bytes / 1e9
+    return f"{times} and {size:.1f} GB" if size >= 1 else f"{times} and {size:.2g} GB"
+
+
+def _span(seconds: float) -> str:
+    for name, unit in (("days", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * unit:
+            return f"{seconds / unit:.1f} {name}"
+    return f"{seconds:.0f} s" if seconds >= 1 else "less than 1 s"

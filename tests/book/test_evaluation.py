@@ -1,0 +1,95 @@
+"""The workflow of sharded evaluations: what it runs, on a scratch copy of the project."""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+FILES = ["evaluation.smk", "evaluations.yml", "evaluations.schema.yml", "requirements.lock"]
+ONE = {"model": "tiny-llava-1.5", "task": "pope", "measure": "answers", "shards": 2, "gpus": 0}
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    for name in FILES:
+        shutil.copy(ROOT / name, tmp_path)
+    library = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ROOT / "lib", tmp_path / "lib", ignore=library)
+    shutil.copytree(ROOT / "profiles", tmp_path / "profiles")
+    return tmp_path
+
+
+def snakemake(
+    project: Path, *options: str, evaluations: object = None
+) -> subprocess.CompletedProcess[str]:
+    if evaluations is not None:
+        (project / "evaluations.yml").write_text(yaml.safe_dump(evaluations))
+    command = [sys.executable, "-m", "snakemake", "--snakefile", "evaluation.smk", *options]
+    return subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"sahrds": 2}, "evaluations: one: Additional properties are not allowed ('sahrds'"),
+        ({"shards": 0}, "evaluations: one: shards: 0 is less than the minimum of 1"),
+        ({"shards": "2"}, "evaluations: one: shards: '2' is not of type 'integer'"),
+        ({"task": "pop"}, "evaluations: one: task: 'pop' is not one of"),
+        ({"gpus": -1}, "evaluations: one: gpus: -1 is less than the minimum of 0"),
+    ],
+)
+def test_a_mistake_in_the_evaluations_is_named(
+    project: Path, change: dict[str, object], told: str
+) -> None:
+    said = snakemake(project, "--dry-run", evaluations={"evaluations": {"one": ONE | change}})
+    assert said.returncode != 0
+    assert f"error: evaluations.yml: {told}" in said.stderr
+    assert "Traceback" not in said.stderr
+
+
+def test_shards_are_jobs_with_a_gpu_each_and_one_merge(project: Path) -> None:
+    others = {name: value for name, value in ONE.items() if name != "gpus"}
+    asked = others | {
+        "measure": "topk_by_cut",
+        "shards": 3,
+        "limit": 9,
+        "parameters": {"keeps": [1, 2], "cuts": [3], "by": "random"},
+        "task_options": {"max_new_tokens": 4},
+    }
+    evaluations = {"evaluations": {"one": ONE, "two": asked}}
+    said = snakemake(project, "--dry-run", "--printshellcmds", evaluations=evaluations)
+    assert said.returncode == 0, said.stderr
+    commands = re.findall(r"infoflow\.cli (evaluate .+)", said.stdout)
+    assert len(commands) == 2 + 3
+    (second,) = (command for command in commands if "--shard 2/3" in command)
+    assert "tiny-llava-1.5 pope topk_by_cut --limit=9" in second
+    assert "'--parameter=keeps=[1, 2]'" in second
+    assert "--parameter=by=random" in second
+    assert "--task-option=max_new_tokens=4" in second
+    assert said.stdout.count("gpu=1") == 3
+    assert len(re.findall(r"infoflow\.cli merge", said.stdout)) == 2
+
+
+@pytest.mark.slow
+def test_it_runs_here_on_two_cores_and_then_has_nothing_to_do(project: Path) -> None:
+    evaluations = {"evaluations": {"one": ONE | {"limit": 3}}}
+    said = snakemake(project, "--cores", "2", evaluations=evaluations)
+    assert said.returncode == 0, said.stderr
+    assert "2 in this shard of only the first 3 of 500 items of pope test" in said.stderr
+    told = (project / "results" / "evaluations" / "one.txt").read_text().strip()
+    assert len(list((project / told).glob("*.parquet"))) == 1
+    again = snakemake(project, "--cores", "2", "--dry-run")
+    assert "Nothing to be done" in again.stdout + again.stderr
+
+
+def test_the_committed_evaluations_and_profile_are_sound(project: Path) -> None:
+    said = snakemake(project, "--dry-run", "--quiet")
+    assert said.returncode == 0, said.stderr
+    profile = yaml.safe_load((project / "profiles" / "slurm" / "config.yaml").read_text())
+    assert profile["executor"] == "slurm"
+    assert profile["restart-times"] > 0, "a job out of time goes on where it was"

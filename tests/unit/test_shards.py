@@ -1,0 +1,297 @@
+"""Evaluations in shards: merged, they are what a straight run gives; else they are refused."""
+
+import json
+import multiprocessing
+import os
+import random
+import shutil
+import signal
+import time
+from dataclasses import replace
+from functools import partialmethod
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+from infoflow.errors import InfoflowError
+from infoflow.evaluate.flow import flow_by_layer
+from infoflow.evaluate.running import evaluate
+from infoflow.evaluate.truncation import truncation_by_cut
+from infoflow.lvlm import load_lvlm
+from infoflow.merging import merge
+from infoflow.parts import items_of, read_parts
+from infoflow.shards import RECEIPT, Shard
+from infoflow.store import Store
+from infoflow.tasks import load_task
+
+torch.set_num_threads(1)
+
+MODEL = "tiny-llava-1.5"
+FLOW = "flow_by_layer"
+N_ITEMS = 120
+
+
+@pytest.fixture(scope="module")
+def lvlm():
+    return load_lvlm(MODEL, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def task():
+    return load_task("pope", limit=7)
+
+
+@pytest.fixture(scope="module")
+def straight(lvlm, task, tmp_path_factory):
+    return flow_by_layer(lvlm, task, Store(tmp_path_factory.mktemp("straight")))
+
+
+def all_shards(lvlm, task, store, count, measure=FLOW):
+    shards = [Shard(count, number) for number in range(1, count + 1)]
+    return [evaluate(lvlm, task, measure, {}, store, shard)[0] for shard in shards]
+
+
+def stored(lvlm, task, store, monkeypatch):
+    """What the store holds of a task; nothing may be measured for it."""
+    with monkeypatch.context() as context:
+        context.setattr("infoflow.evaluate.flow.attention_flow", None)
+        return flow_by_layer(lvlm, task, store)
+
+
+def assert_same(rows, expected):
+    pd.testing.assert_frame_equal(rows, expected, check_exact=True)
+
+
+@pytest.fixture(scope="module")
+def finished(lvlm, task, tmp_path_factory):
+    """Two finished shards; each test spoils a copy of them."""
+    store = Store(tmp_path_factory.mktemp("finished"))
+    all_shards(lvlm, task, store, 2)
+    return store.root
+
+
+@pytest.fixture
+def shards(finished, tmp_path):
+    shutil.copytree(finished, tmp_path / "results")
+    return sorted((tmp_path / "results" / "shards").glob(f"*/{FLOW}/*"))
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(tmp_path / "results")
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7])
+def test_shards_merge_to_the_rows_of_a_straight_run(
+    lvlm, task, straight, tmp_path, monkeypatch, count
+):
+    store = Store(tmp_path)
+    (folder,) = merge(all_shards(lvlm, task, store, count), store)
+    rows = stored(lvlm, task, store, monkeypatch)
+    assert_same(rows, straight)
+    assert folder == store.folder(straight.attrs["record"]["key"])
+    record = rows.attrs["record"]
+    assert record["provenance"]["data"]["count"] == 7
+    assert [told["shard"] for told in record["shards"]] == [
+        f"{number}/{count}" for number in range(1, count + 1)
+    ]
+    told = sum(each["seconds"] for each in record["shards"])
+    assert record["seconds"] == pytest.approx(told, abs=1e-2)
+
+
+def test_order_and_batch_do_not_change_a_row(lvlm, task, straight, tmp_path, monkeypatch):
+    backwards = replace(task, samples=list(task)[::-1])
+    monkeypatch.setattr(Store, "collect", partialmethod(Store.collect, batch=2))
+    rows = flow_by_layer(lvlm, backwards, Store(tmp_path))
+    order = {name: place for place, name in enumerate(straight["item"].unique())}
+    back = rows.sort_values("item", key=lambda item: item.map(order), kind="stable")
+    assert_same(back.reset_index(drop=True), straight)
+
+
+def test_decoded_sweeps_do_not_change_by_order_batch_or_shard(lvlm, tmp_path, monkeypatch):
+    task = load_task("textvqa", limit=4)
+    expected = truncation_by_cut(lvlm, task, Store(tmp_path / "straight"))
+    store = Store(tmp_path / "sharded")
+    folders = all_shards(lvlm, replace(task, samples=list(task)), store, 3, "truncation_by_cut")
+    merge(folders[::-1], store)
+    monkeypatch.setattr("infoflow.evaluate.truncation.truncation_sweep", None)
+    assert_same(truncation_by_cut(lvlm, task, store), expected)
+
+
+def test_shards_of_more_items_build_on_those_of_fewer(lvlm, task, straight, tmp_path, monkeypatch):
+    store = Store(tmp_path)
+    few = load_task("pope", limit=5)
+    merge(all_shards(lvlm, few, store, 2), store)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.parquet")}
+    merge(all_shards(lvlm, task, store, 2), store)
+    assert_same(stored(lvlm, task, store, monkeypatch), straight)
+    after = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.parquet")}
+    assert before.items() <= after.items()
+    new = {name for path in after.keys() - before for name in names_in(path)}
+    assert new == {sample.id for sample in list(task)[5:]}
+
+
+def names_in(path):
+    return items_of(read_parts(path.parent)[int(path.stem)])
+
+
+def test_merging_again_changes_nothing(shards, store):
+    (folder,) = merge(shards, store)
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    assert merge(reversed(shards), store) == [folder]
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_a_merge_killed_before_its_rows_were_written_is_made_good(shards, store):
+    (folder,) = merge(shards, store)
+    (part,) = folder.glob("*.parquet")
+    content, meta = part.read_bytes(), (folder / "meta.json").read_text()
+    part.unlink()
+    merge(shards, store)
+    assert part.read_bytes() == content
+    assert (folder / "meta.json").read_text() == meta
+
+
+def no_receipt(shards):
+    (shards[1] / RECEIPT).unlink()
+    return shards
+
+
+def one_left_out(shards):
+    return shards[:1]
+
+
+def given_twice(shards):
+    return [*shards, shards[0]]
+
+
+def part_lost(shards):
+    next(shards[1].glob("*.parquet")).unlink()
+    return shards
+
+
+def part_doubled(shards):
+    part = next(shards[0].glob("*.parquet"))
+    shutil.copy(part, part.with_name("00009.parquet"))
+    return shards
+
+
+def one_item_in_both(shards):
+    for path in shards[0].glob("*.parquet"):
+        shutil.copy(path, shards[1] / f"9{path.name}")
+    receipts = [json.loads((shard / RECEIPT).read_text()) for shard in shards]
+    receipts[1]["items"][0] = receipts[0]["items"][0]
+    (shards[1] / RECEIPT).write_text(json.dumps(receipts[1]))
+    return shards
+
+
+def of_another_limit(shards):
+    receipt = json.loads((shards[0] / RECEIPT).read_text())
+    receipt["items"] = receipt["items"][:2]
+    (shards[0] / RECEIPT).write_text(json.dumps(receipt))
+    return shards
+
+
+def damaged_receipt(shards):
+    (shards[0] / RECEIPT).write_text("{")
+    return shards
+
+
+@pytest.mark.parametrize(
+    ("spoil", "told"),
+    [
+        (no_receipt, r"is not the result of a finished shard: it has no shard\.json"),
+        (one_left_out, "of 2 shards of flow_by_layer these are missing: 2"),
+        (given_twice, "shard 1/2 of flow_by_layer is there twice"),
+        (part_lost, "lacks the rows of 3 of its 3 items, the first of them 'pope-test-0001'"),
+        (part_doubled, "holds the rows of item 'pope-test-0000' twice"),
+        (one_item_in_both, "item 'pope-test-0000' is in shard 1/2 and in shard 2/2"),
+        (of_another_limit, "have 2, 3 items, which are not the shares of one set"),
+        (damaged_receipt, "is damaged"),
+        (lambda shards: [], "no shard to merge"),
+    ],
+)
+def test_what_is_not_whole_is_not_merged(shards, store, spoil, told):
+    with pytest.raises(InfoflowError, match=told):
+        merge(spoil(shards), store)
+    assert not (store.root / FLOW).exists(), "something was written before all was checked"
+
+
+def test_other_rows_of_an_item_are_refused(lvlm, task, shards, store, monkeypatch):
+    few = replace(task, samples=list(task)[:2])
+    real = flow_by_layer(lvlm, few, store)
+    meta = store.folder(real.attrs["record"]["key"])
+    part = next(meta.glob("*.parquet"))
+    merge(shards, store)  # the same rows are no harm
+    for path in meta.glob("*.parquet"):
+        if path != part:
+            path.unlink()
+    changed = pd.read_parquet(part)
+    changed.loc[0, "image"] += 1e-9
+    part.unlink()
+    rows = {
+        name: [dict(row) for row in of_item.drop(columns="item").to_dict("records")]
+        for name, of_item in changed.groupby("item", sort=False)
+    }
+    key = real.attrs["record"]["key"]
+    store.collect(key, list(rows), lambda name: rows[name], item_id=str)
+    with pytest.raises(InfoflowError, match="not the same, the first of them 'pope-test-0000'"):
+        merge(shards, store)
+
+
+@pytest.mark.parametrize("text", ["2", "0/2", "3/2", "a/b", "1/0", "-1/2", "rank"])
+def test_what_is_no_shard_is_refused(monkeypatch, text):
+    monkeypatch.delenv("RANK", raising=False)
+    with pytest.raises(InfoflowError, match="shard"):
+        Shard.parse(text)
+
+
+def test_a_launched_process_has_the_shard_of_its_rank(monkeypatch):
+    monkeypatch.setenv("RANK", "2")
+    monkeypatch.setenv("WORLD_SIZE", "8")
+    assert Shard.parse("rank") == Shard.parse("3/8") == Shard(count=8, number=3)
+
+
+def test_more_shards_than_items_are_refused(task):
+    with pytest.raises(InfoflowError, match="7 items cannot be split into 8 shards"):
+        Shard(8, 1).of(task)
+
+
+def _run_shard(root: Path, number: int) -> None:
+    torch.set_num_threads(1)
+    Store.collect = partialmethod(Store.collect, batch=2)  # type: ignore[assignment]
+    task = load_task("pope", limit=N_ITEMS)
+    evaluate(load_lvlm(MODEL, device="cpu"), task, FLOW, {}, Store(root), Shard(2, number))
+
+
+@pytest.mark.slow
+def test_two_shards_killed_ten_times_give_the_rows_of_a_straight_run(lvlm, tmp_path, monkeypatch):
+    task = load_task("pope", limit=N_ITEMS)
+    expected = flow_by_layer(lvlm, task, Store(tmp_path / "straight"))
+    processes = multiprocessing.get_context("forkserver")
+    processes.set_forkserver_preload(["infoflow.evaluate.running", "infoflow.merging"])
+    root, chance = tmp_path / "sharded", random.Random(0)
+
+    def n_parts(number: int) -> int:
+        return len(list((root / "shards" / f"{number}-of-2").rglob("0*.parquet")))
+
+    for kill in range(10):
+        number = kill % 2 + 1
+        goal = n_parts(number) + chance.randrange(2)
+        process = processes.Process(target=_run_shard, args=(root, number))
+        process.start()
+        begun = time.monotonic()
+        while process.is_alive() and n_parts(number) < goal and time.monotonic() < begun + 120:
+            time.sleep(0.002)
+        time.sleep(chance.random() * 0.1)  # anywhere in an item, or in the writing of a batch
+        os.kill(process.pid or 0, signal.SIGKILL)
+        process.join()
+        assert process.exitcode == -signal.SIGKILL, "it was done before it could be killed"
+    assert 0 < n_parts(1) + n_parts(2) < N_ITEMS / 2
+    store = Store(root)
+    with pytest.raises(InfoflowError, match="no shard"):
+        merge((root / "shards").glob(f"*/{FLOW}/*"), store)
+    merge(all_shards(lvlm, task, store, 2), store)
+    assert_same(stored(lvlm, task, store, monkeypatch), expected)
