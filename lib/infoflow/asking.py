@@ -7,10 +7,9 @@ of every published score. Shapes needs none of this: its questions are what the 
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import overload
 
 from infoflow.families.wordings import phrase, wording_family
-from infoflow.sample import Sample
+from infoflow.sample import LazySamples, Sample
 from infoflow.tasks import Task
 
 
@@ -69,7 +68,7 @@ def _digest(benchmark: str, family: str) -> str:
 
 
 @dataclass(frozen=True)
-class _Worded(Sequence[Sample]):
+class _Worded(LazySamples):
     samples: Sequence[Sample]
     benchmark: str
     family: str
@@ -77,12 +76,6 @@ class _Worded(Sequence[Sample]):
     def __len__(self) -> int:
         return len(self.samples)
 
-    @overload
-    def __getitem__(self, index: int) -> Sample: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Sample]: ...
-    def __getitem__(self, index: int | slice) -> Sample | Sequence[Sample]:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
-        sample = self.samples[index]
+    def at(self, place: int) -> Sample:
+        sample = self.samples[place]
         return sample.asking(question_for(sample, self.benchmark, self.family))

@@ -6,12 +6,11 @@ are measured and stored like any other; their ``source`` says what was done to t
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import overload
 
 from PIL import Image
 
 from infoflow.errors import InfoflowError
-from infoflow.sample import Sample
+from infoflow.sample import LazySamples, Sample
 from infoflow.tasks import Task
 
 GREY = (128, 128, 128)
@@ -55,39 +54,26 @@ def swap_pictures(task: Task, donor: Task) -> Task:
 
 
 @dataclass(frozen=True)
-class _Blank(Sequence[Sample]):
+class _Blank(LazySamples):
     samples: Sequence[Sample]
 
     def __len__(self) -> int:
         return len(self.samples)
 
-    @overload
-    def __getitem__(self, index: int) -> Sample: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Sample]: ...
-    def __getitem__(self, index: int | slice) -> Sample | Sequence[Sample]:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
-        sample = self.samples[index]
+    def at(self, place: int) -> Sample:
+        sample = self.samples[place]
         return _with_picture(sample, Image.new("RGB", sample.image.size, GREY))
 
 
 @dataclass(frozen=True)
-class _Swapped(Sequence[Sample]):
+class _Swapped(LazySamples):
     samples: Sequence[Sample]
     donors: Sequence[Sample]
 
     def __len__(self) -> int:
         return len(self.samples)
 
-    @overload
-    def __getitem__(self, index: int) -> Sample: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Sample]: ...
-    def __getitem__(self, index: int | slice) -> Sample | Sequence[Sample]:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
-        place = range(len(self))[index]
+    def at(self, place: int) -> Sample:
         return _with_picture(self.samples[place], self.donors[place].image)
 
 

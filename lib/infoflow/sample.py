@@ -1,8 +1,9 @@
-"""One item of a task: a picture, what is asked about it, and what is true of it."""
+"""One item of a task: a picture, what is asked about it, what is true of it; and rows of them."""
 
-from collections.abc import Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Self
+from typing import Self, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -50,3 +51,26 @@ class Sample:
     def asking(self, question: str) -> Self:
         """Return the same item with another question."""
         return replace(self, question=question)
+
+
+class LazySamples(Sequence[Sample], ABC):
+    """Samples that are made when they are asked for; all their pictures would fill the memory."""
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Number of items."""
+
+    @abstractmethod
+    def at(self, place: int) -> Sample:
+        """Make the item at a place, 0 to the last."""
+
+    @overload
+    def __getitem__(self, index: int) -> Sample: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Sample]: ...
+    def __getitem__(self, index: int | slice) -> Sample | Sequence[Sample]:
+        """Make one item, or a list of them."""
+        places = range(len(self))[index]
+        if isinstance(places, range):
+            return [self.at(place) for place in places]
+        return self.at(places)

@@ -15,11 +15,11 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Self, overload
+from typing import Any, Self
 
 from infoflow.errors import InfoflowError
 from infoflow.files import atomic_write
-from infoflow.sample import Sample
+from infoflow.sample import LazySamples, Sample
 from infoflow.store import Store
 from infoflow.tasks import Task
 
@@ -103,7 +103,7 @@ def sign(shard: Shard, store: Store, key: Mapping[str, Any], names: Sequence[str
 
 
 @dataclass(frozen=True)
-class _Strided(Sequence[Sample]):
+class _Strided(LazySamples):
     """Every so many-th item, opened when it is asked for."""
 
     samples: Sequence[Sample]
@@ -113,15 +113,8 @@ class _Strided(Sequence[Sample]):
     def __len__(self) -> int:
         return len(range(self.first, len(self.samples), self.step))
 
-    @overload
-    def __getitem__(self, index: int) -> Sample: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Sample]: ...
-    def __getitem__(self, index: int | slice) -> Sample | Sequence[Sample]:
-        places = range(self.first, len(self.samples), self.step)[index]
-        if isinstance(places, range):
-            return [self.samples[place] for place in places]
-        return self.samples[places]
+    def at(self, place: int) -> Sample:
+        return self.samples[range(self.first, len(self.samples), self.step)[place]]
 
 
 def _by_rank() -> str:

@@ -6,16 +6,15 @@ file. Splits are disjoint because every scene layout belongs to exactly one spli
 """
 
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import overload
 
 import numpy as np
 from PIL import Image
 
 from infoflow.errors import unknown_name
-from infoflow.sample import Sample
+from infoflow.sample import LazySamples, Sample
 from infoflow.shapes import questions as ask
 from infoflow.shapes.render import instance_masks, render
 from infoflow.shapes.world import SPLITS, Scene, sample_scene
@@ -116,7 +115,7 @@ def sample(task: str, split: str, index: int) -> Sample:
 
 
 @dataclass(frozen=True)
-class Samples(Sequence[Sample]):
+class Samples(LazySamples):
     """The items of one task and split; each is drawn when it is asked for."""
 
     task: str
@@ -127,17 +126,9 @@ class Samples(Sequence[Sample]):
         """Number of items."""
         return self.length
 
-    @overload
-    def __getitem__(self, index: int) -> Sample: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Sample]: ...
-    def __getitem__(self, index: int | slice) -> Sample | Sequence[Sample]:
-        """Draw one item, or a list of them."""
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(self.length))]
-        if not -self.length <= index < self.length:
-            raise IndexError(f"item {index} of {self.length}")
-        return sample(self.task, self.split, index % self.length)
+    def at(self, place: int) -> Sample:
+        """Draw one item."""
+        return sample(self.task, self.split, place)
 
 
 def samples(task: str, split: str, limit: int | None = None) -> Samples:

@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Any, Self, overload
+from typing import Any, Self
 
 from PIL import Image
 
 from infoflow.errors import InfoflowError
-from infoflow.sample import Sample
+from infoflow.sample import LazySamples, Sample
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class ClosedSample(Sample):
 
 
 @dataclass(frozen=True)
-class Entries(Sequence[Sample]):
+class Entries(LazySamples):
     """The items of a benchmark, their pictures closed."""
 
     entries: Sequence[Entry]
@@ -98,15 +98,9 @@ class Entries(Sequence[Sample]):
         """Number of items."""
         return len(self.entries)
 
-    @overload
-    def __getitem__(self, index: int) -> Sample: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Sample]: ...
-    def __getitem__(self, index: int | slice) -> Sample | Sequence[Sample]:
-        """Give one item, or a list of them."""
-        if isinstance(index, slice):
-            return [ClosedSample.of(entry) for entry in self.entries[index]]
-        return ClosedSample.of(self.entries[index])
+    def at(self, place: int) -> Sample:
+        """Make the item of one entry."""
+        return ClosedSample.of(self.entries[place])
 
 
 def require_sound(entries: Sequence[Entry], where: str) -> None:
