@@ -58,9 +58,9 @@ def library_with(tmp_path, room, right, wrong):
             id="scorer",
         ),
         pytest.param(
-            *("fig5_truncation", "cliff.py"),
+            *("table1", "cliff.py"),
             *("means.shape[-1] - n_unharmed, 0)", "means.shape[-1] - n_unharmed - 1, 0)"),
-            "plots.cliff_table(cliffs",
+            "evidence = {model: truncation_evidence(",
             id="cliff",
         ),
     ],
