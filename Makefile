@@ -20,10 +20,11 @@ help: ## list the targets
 # again; what it had is whole, because every result is renamed into its place.
 SNAKEMAKE = $(BIN)/python -m snakemake --cores $(CORES) --nolock --rerun-incomplete --keep-going \
 	--max-checksum-file-size 64MB \
-	$(if $(MODELS)$(CHECKPOINT),--config $(if $(MODELS),'models=[$(shell echo $(MODELS) | tr -s " " ",")]') \
-	$(if $(CHECKPOINT),'checkpoint=$(CHECKPOINT)'))
+	$(if $(MODELS)$(CHECKPOINT)$(SOURCE),--config \
+	$(if $(MODELS),'models=[$(shell echo $(MODELS) | tr -s " " ",")]') \
+	$(if $(CHECKPOINT),'checkpoint=$(CHECKPOINT)') $(if $(SOURCE),'source=$(SOURCE)'))
 
-book: $(INSTALLED) ## run the stale notebooks and render the book; MODELS="a b" CHECKPOINT=folder
+book: $(INSTALLED) ## run the stale notebooks and render the book; MODELS="a b" CHECKPOINT=folder SOURCE=hub
 	@$(SNAKEMAKE) --quiet all || { echo 'The book was not built. `make stale` tells more.' >&2; exit 1; }
 	@echo "The book: $(CURDIR)/_build/html/index.html"
 

@@ -25,7 +25,8 @@ rooms_behind = runpy.run_path("lib/infoflow/sources.py")["notebook_files"]
 
 PYTHON = shlex.quote(sys.executable)
 JUPYTER_BOOK = shlex.quote(str(Path(sys.executable).with_name("jupyter-book")))
-NO_MODEL = "shapes"
+NO_MODEL = SHAPES = "shapes"
+ZOO = {path.name for path in Path("lib/infoflow/zoo").glob("*")}
 DATA = {"lib/infoflow/paper.py": "book/paper_values.yml"}
 
 
@@ -38,18 +39,30 @@ def refuse_mistakes():
     for name in config["notebooks"]:
         if not Path(f"notebooks/{name}.ipynb").exists():
             sys.exit(f"error: experiments.yml: there is no notebooks/{name}.ipynb.")
-    in_zoo = {path.name for path in Path("lib/infoflow/zoo").glob("*")}
-    if shipped := sorted(in_zoo & set(config.get("revisions", {}))):
+    if shipped := sorted(ZOO & set(config.get("revisions", {}))):
         sys.exit(f"error: experiments.yml: revisions: {shipped[0]} is not on the hub; drop it.")
     # asking the library imports torch, so only for the others
-    if others := sorted({*config["models"], *config.get("revisions", {})} - in_zoo):
+    if others := sorted({*config["models"], *config.get("revisions", {})} - ZOO):
         command = [sys.executable, "-m", "infoflow.cli", "models"]
         known = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
         if unknown := [name for name in others if name not in known]:
             sys.exit(f"error: unknown model {unknown[0]!r}. Valid: {', '.join(known)}.")
 
 
+def refuse_source():
+    """End with one line if SOURCE is nowhere, or if no page of this build would take it."""
+    if SOURCE not in (SHAPES, "hub") and not Path(SOURCE).is_dir():
+        sys.exit(f"error: SOURCE={SOURCE}: there is no such folder. Valid: shapes, hub, a folder.")
+    if SOURCE != SHAPES and not set(config["models"]) - ZOO:
+        sys.exit(
+            f"error: SOURCE={SOURCE}: a model of the zoo knows Shapes alone. Name another with "
+            "MODELS=, such as MODELS=llava-1.5-7b."
+        )
+
+
 refuse_mistakes()
+SOURCE = config.get("source", SHAPES)
+refuse_source()
 
 def models_for(notebook):
     """The models a notebook runs for; one about no model runs once, in a folder of its own."""
@@ -58,6 +71,22 @@ def models_for(notebook):
 
 
 RUNS = [f"{model}/{notebook}" for notebook in config["notebooks"] for model in models_for(notebook)]
+
+
+def takes_source(notebook):
+    """Whether a notebook can ask about other items than Shapes': its parameters cell says so."""
+    cells = json.loads(Path(f"notebooks/{notebook}.ipynb").read_text(encoding="utf-8"))["cells"]
+    tagged = (cell for cell in cells if "parameters" in cell["metadata"].get("tags", []))
+    return any(re.search(r"^source\b", "".join(c["source"]), re.MULTILINE) for c in tagged)
+
+
+def source_for(notebook, model):
+    """What a page is told of its items; nothing if it, or its model, is about Shapes alone."""
+    if SOURCE == SHAPES or model in {NO_MODEL, *ZOO} or not takes_source(notebook):
+        return {}
+    if SOURCE == "hub":
+        return {**config["notebooks"][notebook].get("hub", {}), "source": SOURCE}
+    return {"source": str(Path(SOURCE).absolute())}
 
 
 def model_of(wildcards):
@@ -101,6 +130,7 @@ def arguments(wildcards):
             values["model"] = f"{model}@{config['revisions'][model]}"
         if "checkpoint" in config:
             values["checkpoint"] = str(Path(config["checkpoint"]).absolute())
+    values |= source_for(notebook_of(wildcards), model_of(wildcards))
     texts = {
         name: value if isinstance(value, str) else json.dumps(value)
         for name, value in values.items()

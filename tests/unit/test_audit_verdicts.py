@@ -21,11 +21,9 @@ from infoflow.audit.findings import (
     decided,
 )
 from infoflow.audit.planted import CLIFFS, planted
-from infoflow.audit.stored import benchmark_evidence
 from infoflow.audit.verdicts import MEASURED, RECOMPUTED, measured_findings, recomputed_findings
 from infoflow.paper import paper_values
 from infoflow.plots import flow_claims
-from infoflow.store import Store
 
 ALWAYS_UNDEFINED = {"cam-last-layer"}
 
@@ -206,35 +204,3 @@ def test_count_table_names_counts_that_fit(paper):
     row = data[data["paper: printed"] == "66.48"]
     assert row["of 2017 with an image"].tolist() == ["1341"]
     assert row["of 4241 in all"].tolist() == ["no count"]
-
-
-def store_run(store, evidence, source, split, rows, model="llava-1.5-7b"):
-    for task, frame in rows.items():
-        key = {"measure": "truncation_by_cut", "source": source, "split": split, "task": task}
-        names = sorted(set(frame["item"]))
-
-        def measure(name, frame=frame):
-            return frame[frame["item"] == name].drop(columns="item").to_dict("records")
-
-        store.collect(
-            key,
-            names,
-            measure,
-            item_id=lambda name: name,
-            provenance={"model": {"name": model}},
-        )
-
-
-def test_stored_runs_on_the_benchmarks_are_found(tmp_path, favourable):
-    store = Store(tmp_path)
-    assert benchmark_evidence(store, "llava-1.5-7b") is None
-    rows = {"pope": favourable.cuts["pope"]}
-    store_run(store, favourable, "shapes", "test", rows)
-    store_run(store, favourable, "hub", "test", rows)
-    assert benchmark_evidence(store, "llava-1.5-7b") is None, "no items to choose the cliff on"
-    store_run(store, favourable, "hub", "calibration", rows)
-    found = benchmark_evidence(store, "llava-1.5-7b")
-    assert found.cliffs["pope"].cut == CLIFFS["pope"]
-    assert found.n_layers == favourable.n_layers
-    assert found.cuts["pope"]["item"].nunique() == rows["pope"]["item"].nunique()
-    assert benchmark_evidence(store, "qwen-vl-7b") is None

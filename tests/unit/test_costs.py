@@ -122,6 +122,7 @@ def test_what_is_said_names_the_part_of_the_set_and_the_assumptions():
     assert "989 TFLOP/s, 3.35 TB/s (H100)" in said
     assert "50% of the peaks" in said
     assert "14.5 GB" in said
+    assert expectation("llava-1.5-7b@v1", None, task, "answers", {}, Shard(2, 1)) == said
     whole = load_items("pope", "shapes", "test", None, None, ["max_new_tokens=7"])
     said = expectation("tiny-llava-1.5", None, whole, "answers", {})
     assert "answers, 500 items of pope test (shapes): on one card" in said

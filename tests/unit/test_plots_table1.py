@@ -77,8 +77,19 @@ def test_a_zoo_model_stands_beside_its_architecture_and_the_rest_is_not_run(pape
 def test_a_run_on_the_benchmark_fills_its_row(paper, better):
     run = {"shikra-7b": scores(better)[MODEL]}
     column = plots.table1_table(paper, scores(better), run).data["7B on the benchmark"]
-    assert "60.0 to 90.0" in set(column["Shikra"])
+    assert "60.0 to 90.0 (n = 40)" in set(column["Shikra"])
     assert (column.drop("Shikra") == "not run").all()
+
+
+def test_a_run_on_a_part_of_the_benchmark_says_so(paper, better):
+    run = {"llava-1.5-7b": scores(better)[MODEL]}
+    wholes = {"llava-1.5-7b": {"scienceqa": 2017, "pope": 40, "textvqa": None}}
+    data = plots.table1_table(paper, {}, run, wholes).data.loc["LLaVA1.5-7B"]
+    column = data.set_index("score")["7B on the benchmark"]
+    assert column["ScienceQA accuracy"] == "60.0 to 90.0 (first 40 of 2017)"
+    assert column["POPE accuracy"] == "60.0 to 90.0 (n = 40)"
+    assert column["TextVQA accuracy"] == "60.0 to 90.0 (n = 40)"
+    assert column["CHAIR recall"] == "30.0 to 45.0 (n = 40)", "shown, though not printed"
 
 
 def test_tests_show_harm_and_gain_only_where_they_are(better):

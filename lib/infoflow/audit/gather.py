@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from infoflow.audit.findings import Evidence, Rows
@@ -14,6 +15,7 @@ from infoflow.evaluate.last_layer import last_layer_gradients
 from infoflow.evaluate.localisation import localisation_by_layer
 from infoflow.evaluate.truncation import scores_by_cut, truncation_by_cut
 from infoflow.interventions import EAH, Simignore
+from infoflow.items import Items
 from infoflow.lvlm import LVLM
 from infoflow.store import Store
 from infoflow.tasks import Task, blind_guess, load_task
@@ -23,7 +25,12 @@ SITE_TASKS = ("scienceqa", "pope", "textvqa")
 
 
 def truncation_evidence(
-    lvlm: LVLM, tasks: Sequence[str], limit: int, store: Store, seed: int = 0
+    lvlm: LVLM,
+    tasks: Sequence[str],
+    limit: int,
+    store: Store,
+    seed: int = 0,
+    source: str | Path = "shapes",
 ) -> Evidence:
     """Gather the scores at every cut, with the cliffs chosen on calibration items.
 
@@ -33,13 +40,15 @@ def truncation_evidence(
         limit: Items a task and split.
         store: Where the rows are kept.
         seed: Of the bootstrap behind the cliffs' intervals.
+        source: Where the items come from (:class:`infoflow.items.Items`).
 
     Raises:
-        UnknownNameError: There is no such task.
-        InfoflowError: The limit leaves no item.
+        UnknownNameError: There is no such task or source.
+        InfoflowError: The limit leaves no item, or the source lacks them.
     """
-    test = {name: load_task(name, limit=limit) for name in tasks}
-    chosen_on = {name: load_task(name, split="calibration", limit=limit) for name in tasks}
+    items = Items(lvlm.name, source)
+    test = {name: items.test(name, limit) for name in tasks}
+    chosen_on = {name: items.calibration(name, limit) for name in tasks}
     cuts = {name: truncation_by_cut(lvlm, task, store) for name, task in test.items()}
     calibration = {name: truncation_by_cut(lvlm, task, store) for name, task in chosen_on.items()}
     return Evidence(

@@ -18,7 +18,7 @@ from infoflow.asking import worded
 from infoflow.costs import Cost, assumptions, expected_cost
 from infoflow.evaluate.measures import find_measure
 from infoflow.families import find_model
-from infoflow.loading import locate
+from infoflow.loading import locate, split_revision
 from infoflow.lvlm import LVLM
 from infoflow.parameters import Parameter, read_options
 from infoflow.shape import model_shape
@@ -88,7 +88,7 @@ def expectation(
     """Say what a run should take on one card of 80 GB, before the model is fetched or loaded.
 
     Args:
-        model: Its name.
+        model: Its name, with or without its version.
         checkpoint: Its folder, if it is not the hub's or the zoo's.
         task: The items.
         measure: Name of the measure.
@@ -98,14 +98,15 @@ def expectation(
     Raises:
         InfoflowError: There are more shards than items, or the model's shape is not known.
     """
-    spec = find_model(model)
+    name, _ = split_revision(model, None)
+    spec = find_model(name)
     share = shard.of(task) if shard else task
-    n_user = _tokens_after_image(worded(share, model))
+    n_user = _tokens_after_image(worded(share, name))
     in_zoo = spec.hub_id is None
-    shape = model_shape(model, locate(spec, checkpoint, None)[0] if in_zoo else checkpoint)
+    shape = model_shape(name, locate(spec, checkpoint, None)[0] if in_zoo else checkpoint)
     cost = expected_cost(measure, shape, len(share), n_user, task.max_new_tokens, settings)
     return (
-        f"{model}, {measure}, {_items_told(task, share)}: on one card of 80 GB {_told(cost)} are "
+        f"{name}, {measure}, {_items_told(task, share)}: on one card of 80 GB {_told(cost)} are "
         f"to be expected. {assumptions(n_user, task.max_new_tokens)}"
     )
 

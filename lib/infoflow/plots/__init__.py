@@ -75,6 +75,7 @@ from infoflow.plots.own import cut_answers, own_provenance, own_sheet
 from infoflow.plots.perturbation import perturbation_plot, sanity_table
 from infoflow.plots.samples import frequency_maps, region_sheet, sample_sheet
 from infoflow.plots.scrubber import Frame, Scrubber
+from infoflow.plots.selection import selection_table
 from infoflow.plots.simignore import (
     entries_table,
     ignored_curve,
@@ -83,10 +84,10 @@ from infoflow.plots.simignore import (
     which_ignored_table,
 )
 from infoflow.plots.sinks import sink_heatmap, sink_maps, sink_thresholds
+from infoflow.plots.source import on_source, source_words
 from infoflow.plots.style import TASK_TITLES, percent
 from infoflow.plots.table1 import (
     sampling_table,
-    selection_table,
     table1_gains,
     table1_table,
     table1_tests,
@@ -189,6 +190,7 @@ __all__ = [
     "metrics_table",
     "no_image_paper_table",
     "no_image_words",
+    "on_source",
     "own_provenance",
     "own_sheet",
     "paired_table",
@@ -218,6 +220,7 @@ __all__ = [
     "site_grid",
     "site_paper_table",
     "source_name",
+    "source_words",
     "span_table",
     "stored_predictions_table",
     "table1_gains",

@@ -17,7 +17,7 @@ from infoflow.maps import map_entropies
 from infoflow.plots.display import Plot
 from infoflow.plots.heat import paint_heat, paint_picture, place_of_peak, to_png
 from infoflow.plots.scrubber import Frame, Scrubber
-from infoflow.plots.style import HOUSE_STYLE, WIDTH
+from infoflow.plots.style import HOUSE_STYLE, WIDTH, asked
 from infoflow.prompt import Prompt
 from infoflow.sample import Sample
 
@@ -168,11 +168,9 @@ def _picture_words(sample: Sample) -> str:
 
 
 def _caption(numbers: pd.DataFrame, prompt: Prompt, sample: Sample, said: str, model: str) -> str:
-    asked = sample.question.strip().splitlines()
-    question = next((x for x in asked if x.startswith("Question:")), asked[-1])
     undefined = [str(layer) for layer in numbers.index[numbers["peak"].isna()]]
     parts = [
-        f"LLaVA-CAM of {model} for the answer “{said}” to “{question.removeprefix('Question: ')}” "
+        f"LLaVA-CAM of {model} for the answer “{said}” to “{asked(sample.question)}” "
         f"({sample.id}), every layer in the paper's count, each map divided by its own maximum: "
         "black is zero, yellow the maximum."
     ]

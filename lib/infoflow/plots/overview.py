@@ -204,7 +204,7 @@ def _arc(axes: Axes, start: float, share: float, group: str, alpha: float) -> No
 
 def _title(axes: Axes, left: str, right: str) -> None:
     axes.set_title(left, loc="left", fontsize=9.5, weight="bold", pad=3)
-    axes.set_title(right, loc="right", fontsize=9, weight="normal", pad=3)
+    axes.set_title(right, loc="right", fontsize=9, weight="normal", pad=3, parse_math=False)
 
 
 def _mean_alt(shares: Depths) -> str:

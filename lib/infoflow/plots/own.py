@@ -29,7 +29,8 @@ def own_sheet(sample: Sample) -> Plot:
         picture, words = figure.subplots(1, 2, width_ratios=(1, 1.5))
         picture.imshow(sample.image)
         asked = "\n".join(fill(line, _CHARACTERS) for line in sample.question.splitlines())
-        words.text(0, 0.98, f"{asked}\n→ {fill(sample.answer, _CHARACTERS)}", va="top")
+        told = f"{asked}\n→ {fill(sample.answer, _CHARACTERS)}"
+        words.text(0, 0.98, told, va="top", parse_math=False)  # dollars are dollars
         for axes in (picture, words):
             axes.axis("off")
     width, height = sample.image.size

@@ -11,7 +11,7 @@ import seaborn as sns
 from matplotlib.figure import Figure
 
 from infoflow.plots.display import Plot
-from infoflow.plots.style import HOUSE_STYLE, TASK_TITLES, WIDTH
+from infoflow.plots.style import HOUSE_STYLE, TASK_TITLES, WIDTH, asked
 from infoflow.sample import Sample
 
 _CHARACTERS = 42
@@ -21,7 +21,7 @@ def sample_sheet(samples: Sequence[Sample], task: str) -> Plot:
     """Show items: each picture with its question and reference answer.
 
     Args:
-        samples: The items.
+        samples: The items, of Shapes or of a benchmark itself.
         task: Their task.
 
     Returns:
@@ -35,17 +35,29 @@ def sample_sheet(samples: Sequence[Sample], task: str) -> Plot:
             picture.axis("off")
             words.axis("off")
             words.text(0, 0.98, f"{sample.kind}", va="top", fontsize=10, weight="bold")
-            asked = "\n".join(fill(line, _CHARACTERS) for line in sample.question.splitlines())
-            words.text(0, 0.84, f"{asked}\n→ {fill(sample.answer, _CHARACTERS)}", va="top")
+            lines = (fill(line, _CHARACTERS) for line in sample.question.splitlines())
+            question = "\n".join(lines)
+            told = f"{question}\n→ {fill(sample.answer, _CHARACTERS)}"
+            words.text(0, 0.84, told, va="top", parse_math=False)  # dollars are dollars
     kinds = ", ".join(dict.fromkeys(sample.kind for sample in samples))
-    shown = "; ".join(f"{', '.join(sample.objects)}" for sample in samples)
+    drawn = any(sample.regions for sample in samples)  # which no benchmark of photographs has
     return Plot(
         figure,
-        f"Drawn scenes with question and answer. They show: {shown}."[:400],
-        f"Items of {TASK_TITLES[task]} in Shapes ({kinds}), magnified; after the arrow the "
-        "reference answer.",
+        (_scenes_told(samples) if drawn else _photographs_told(samples))[:400],
+        f"Items of {TASK_TITLES[task]}{' in Shapes' if drawn else ''} ({kinds}), magnified; after "
+        "the arrow the reference answer.",
         _items(samples),
     )
+
+
+def _scenes_told(samples: Sequence[Sample]) -> str:
+    shown = "; ".join(f"{', '.join(sample.objects)}" for sample in samples)
+    return f"Drawn scenes with question and answer. They show: {shown}."
+
+
+def _photographs_told(samples: Sequence[Sample]) -> str:
+    asked_for = "; ".join(f"{asked(sample.question)} {sample.answer}" for sample in samples)
+    return f"Pictures with question and answer: {asked_for}"
 
 
 def _items(samples: Sequence[Sample]) -> pd.DataFrame:

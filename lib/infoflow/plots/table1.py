@@ -9,11 +9,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from infoflow.audit.arithmetic import most_changes, standard_error
-from infoflow.audit.findings import Evidence
 from infoflow.audit.scores import LOWER_IS_BETTER, METRICS, PairedScore
-from infoflow.audit.selection import SelectionBias
 from infoflow.plots.display import NOT_RUN, Plot, Table
-from infoflow.plots.style import COLOURS, HOUSE_STYLE, SCORE_NAMES, TASK_TITLES, WIDTH, listed
+from infoflow.plots.style import COLOURS, HOUSE_STYLE, TASK_TITLES, WIDTH, listed
 
 Scores = Mapping[str, Sequence[PairedScore]]
 """Paired scores by model."""
@@ -28,7 +26,12 @@ def score_name(task: str, metric: str) -> str:
     return f"{TASK_TITLES[task]} {_NAMES.get(metric, metric)}"
 
 
-def table1_table(paper: Paper, ours: Scores, benchmark: Scores) -> Table:
+def table1_table(
+    paper: Paper,
+    ours: Scores,
+    benchmark: Scores,
+    wholes: Mapping[str, Mapping[str, int | None]] | None = None,
+) -> Table:
     """The paper's Table 1, row by row, with our models on Shapes and on the benchmarks.
 
     Args:
@@ -36,6 +39,8 @@ def table1_table(paper: Paper, ours: Scores, benchmark: Scores) -> Table:
         ours: By model, scores on Shapes. A zoo model stands in the row of the model whose
             architecture it has: ``tiny-llava-1.5`` beside ``llava-1.5-7b``.
         benchmark: By model, scores on the paper's benchmarks, as far as they were run.
+        wholes: By model and task, how many items the benchmark has, of which a run may have taken
+            only the first; None where that is not known.
     """
     lines = []
     for row in paper["table1"]:
@@ -48,22 +53,26 @@ def table1_table(paper: Paper, ours: Scores, benchmark: Scores) -> Table:
                     "score": score_name(task, metric),
                     "paper: intact": _printed(printed, "baseline"),
                     "paper: at cliff": _printed(printed, "cliff"),
-                    "7B on the benchmark": _pair(benchmark.get(row["model"], ()), task, metric),
+                    "7B on the benchmark": _run(
+                        benchmark.get(row["model"], ()),
+                        *(task, metric),
+                        (wholes or {}).get(row["model"], {}).get(task),
+                    ),
                     "ours on Shapes": " | ".join(
                         _pair(ours[name], task, metric, name) for name in here
                     )
                     or NOT_RUN,
                 }
-                if printed or here:
+                if printed or here or line["7B on the benchmark"] != NOT_RUN:
                     lines.append(line)
     data = pd.DataFrame(lines).set_index("model")
     shown = listed(
         [f"{name} ({next(iter(s)).change.n_items} items a task)" for name, s in ours.items()]
     )
     caption = (
-        f"Intact model to truncated at the cliff (%). Ours: {shown}; the cliff is chosen on as "
-        "many other items. CHAIRs and CHAIRi: less is better; recall keeps silence from winning. "
-        "A dash stands where the paper prints nothing."
+        f"Intact model to truncated at the cliff (%). Ours: {shown or NOT_RUN}; the cliff is "
+        "chosen on as many other items. CHAIRs and CHAIRi: less is better; recall keeps silence "
+        "from winning. A dash stands where the paper prints nothing."
     )
     return Table(data, caption, comparison=True)
 
@@ -83,12 +92,28 @@ def _printed(pair: Mapping[str, float] | None, when: str) -> str:
     return f"{pair[when]:.2f}" if pair else "-"
 
 
-def _pair(scores: Sequence[PairedScore], task: str, metric: str, name: str = "") -> str:
-    found = next((s for s in scores if (s.task, s.metric) == (task, metric)), None)
+def _pair(scores: Sequence[PairedScore], task: str, metric: str, name: str) -> str:
+    found = _found(scores, task, metric)
+    return f"{name}: {_told(found)}" if found else NOT_RUN
+
+
+def _run(scores: Sequence[PairedScore], task: str, metric: str, whole: int | None) -> str:
+    """Tell a score on the benchmark itself, of how many of its items."""
+    found = _found(scores, task, metric)
     if found is None:
         return NOT_RUN
-    told = f"{100 * found.intact:.1f} to {100 * found.truncated:.1f}"
-    return f"{name}: {told}" if name else told
+    n_items = found.change.n_items
+    if whole is None or n_items >= whole:
+        return f"{_told(found)} (n = {n_items})"
+    return f"{_told(found)} (first {n_items} of {whole})"
+
+
+def _found(scores: Sequence[PairedScore], task: str, metric: str) -> PairedScore | None:
+    return next((s for s in scores if (s.task, s.metric) == (task, metric)), None)
+
+
+def _told(score: PairedScore) -> str:
+    return f"{100 * score.intact:.1f} to {100 * score.truncated:.1f}"
 
 
 def table1_tests(ours: Scores) -> Table:
@@ -252,47 +277,3 @@ def sampling_table(paper: Paper) -> Table:
         }
     data = pd.DataFrame.from_dict(lines, orient="index").rename_axis("model")
     return Table(data, "ScienceQA in Table 1: gains in items, and what would make them significant")
-
-
-def selection_table(
-    biases: Mapping[str, Mapping[str, SelectionBias | None]], evidence: Mapping[str, Evidence]
-) -> Table:
-    """What the best of many cuts gains by being the best of many, beside the held-out gain.
-
-    Args:
-        biases: By model and task, the bias; None where no truncated cut was left to choose from.
-        evidence: By model, what was measured.
-    """
-    lines = []
-    for model, of_tasks in biases.items():
-        for task, bias in of_tasks.items():
-            by_chance = (
-                f"{_points(bias.chance)}, up to {_points(bias.chance_high)}" if bias else "-"
-            )
-            lines.append(
-                {
-                    "model": model,
-                    "task": f"{TASK_TITLES[task]} ({SCORE_NAMES[task]})",
-                    "cuts to choose from": bias.n_cuts if bias else 0,
-                    "best of them": _points(bias.gain if bias else None),
-                    "by chance: mean, 95 %": by_chance,
-                    "best on one half": _points(bias.half_gain if bias else None),
-                    "same cut, other half": _points(bias.other_half_gain if bias else None),
-                    "cliff, held out": _points(evidence[model].cliffs[task].difference),
-                }
-            )
-    data = pd.DataFrame(lines).set_index("model")
-    known = [bias for of_tasks in biases.values() for bias in of_tasks.values() if bias]
-    shown = sum(bias.gain > bias.chance_high for bias in known)
-    lost = float(np.mean([b.half_gain - b.other_half_gain for b in known])) if known else 0.0
-    caption = (
-        "Gain over the intact model (points) of the best cut from the cliff on, chosen and scored "
-        f"on the same test items. On {shown} of {len(known)} tasks it is more than chance gives in "
-        "95 % of draws. On items it was not chosen on, the choice is worth "
-        f"{100 * lost:.1f} points less, averaged over tasks."
-    )
-    return Table(data, caption)
-
-
-def _points(share: float | None) -> str:
-    return "-" if share is None else f"{round(100 * share, 1) + 0.0:+.1f}"

@@ -49,7 +49,8 @@ def load_task(
     Args:
         name: ``"scienceqa"``, ``"pope"``, ``"textvqa"`` or ``"chair"``.
         source: ``"shapes"``, the synthetic world; ``"hub"``, the benchmark's own data through
-            ``datasets``; or a folder with them, as the hub's parquet files or as the originals.
+            ``datasets``; or a folder with them, as the hub's parquet files or as the originals,
+            here or in a subfolder with the benchmark's name.
         split: ``"test"`` is what is reported and ``"calibration"`` what choices are made on.
             Shapes has also ``"train"``. ScienceQA: test and validation. TextVQA: validation and
             train, for the answers of its test are not public. POPE: all of it and, as it has no

@@ -66,7 +66,7 @@ def load(
     if split not in benchmark.splits:
         raise unknown_name(f"split of {name}", split, benchmark.splits)
     own_split = benchmark.splits[split]
-    folder = None if source == "hub" else _folder(source)
+    folder = None if source == "hub" else _folder(name, source)
     wishes = Wishes(rule, ocr, pictures=None if pictures is None else read_numbers(pictures))
     if name == "chair":
         wishes = replace(wishes, synonyms=_synonyms(synonyms, folder))
@@ -93,13 +93,21 @@ def _told(name: str, wishes: Wishes) -> str:
     return ""
 
 
-def _folder(source: str | Path) -> Path:
+def _folder(name: str, source: str | Path) -> Path:
+    """Find a benchmark's folder: the subfolder that bears its name, or the folder itself."""
     folder = Path(source).expanduser()
-    if folder.is_dir():
-        return folder
-    if isinstance(source, str) and folder.name == source:  # a word, not a path
-        raise unknown_name("source", source, ("shapes", "hub", "the path of a folder"))
-    raise InfoflowError(f"there is no folder {folder}; valid sources: shapes, hub, a folder.")
+    if not folder.is_dir():
+        if isinstance(source, str) and folder.name == source:  # a word, not a path
+            raise unknown_name("source", source, ("shapes", "hub", "the path of a folder"))
+        raise InfoflowError(f"there is no folder {folder}; valid sources: shapes, hub, a folder.")
+    if (folder / name).is_dir():
+        return folder / name
+    if others := [other for other in BENCHMARKS if (folder / other).is_dir()]:
+        raise InfoflowError(
+            f"{folder} holds no folder {name!r}, only {', '.join(others)}; valid: the data of "
+            f"{name} in {folder / name}, or their own folder as the source."
+        )
+    return folder
 
 
 def _synonyms(path: str | Path | None, folder: Path | None) -> Table:
@@ -142,7 +150,8 @@ def _from_folder(name: str, folder: Path, split: str, wishes: Wishes) -> tuple[l
         raise InfoflowError(
             f"{folder} holds {name} in neither of the known layouts. Valid: parquet files of the "
             f"hub's set, such as {_stored_example(benchmark)}, with the columns "
-            f"{', '.join(benchmark.columns)}; or the originals: {benchmark.originals}."
+            f"{', '.join(benchmark.columns)}; or the originals: {benchmark.originals}. Either may "
+            f"also lie in a folder {name!r} within."
         )
     stored = _stored(name, split)
     paths = _files_of(parquet, stored, benchmark.pieces.get(stored, ()))

@@ -1,0 +1,199 @@
+"""Pages on the benchmarks' own items, from a folder: whole, and never said to be of Shapes."""
+
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from cells import FOLDER, parameters_of, run_cells, small
+from transformers import LlamaConfig
+
+import infoflow
+from infoflow.errors import InfoflowError
+from infoflow.lvlm import LVLM
+from infoflow.tasks import chair_data
+
+sys.path.insert(0, str(FOLDER.parent / "tests" / "models"))
+sys.path.insert(0, str(FOLDER.parent / "tests" / "unit"))
+
+import checkpoints
+from real_sets import MAKERS
+
+ROOT = FOLDER.parent
+MODEL = "llava-1.5-7b"
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+BENCHMARKS = ("scienceqa", "pope", "textvqa", "chair")
+SHAPES_ONLY = {"claims", "fig7_cam_sites", "model_card", "own_picture", "shapes_datasheet"}
+ALL = sorted(path.stem for path in FOLDER.glob("*.ipynb"))
+QUICK = ["scienceqa", "pope"]  # whose answers are short
+COMPARISON = re.compile(
+    r"plots\.((?!matrix)\w+_paper_table|eah_effects_table|which_ignored_table)\("
+)
+"""Tables with a column that would say "on Shapes", or "not run" of what the page has run."""
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("checkpoints") / "published"
+    shape = {"num_hidden_layers": 3, "max_position_embeddings": 1024}
+    model = checkpoints.random_model(LlamaConfig(**checkpoints.TEXT | shape))
+    checkpoints.save_published_layout(model, folder)
+    config = json.loads((folder / "config.json").read_text())
+    config["text_config"] |= shape
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def benchmarks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("benchmarks")
+    for name in BENCHMARKS:
+        MAKERS[name, "originals"](folder / name)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """One store for all pages here, and few enough captions that some are left to choose on."""
+    shared = tmp_path_factory.getbasetemp() / "results-on-benchmarks"
+    monkeypatch.setenv("INFOFLOW_RESULTS", str(shared))
+    monkeypatch.setenv("INFOFLOW_QUIET", "1")
+    monkeypatch.setattr(chair_data, "N_PICTURES", 2)
+
+
+def run(name: str, checkpoint: Path, source: str | Path, **changed: Any) -> list[str]:
+    settings = small(name, n_tasks=None) | {"limit": 1} | changed
+    given = {"model": MODEL, "checkpoint": str(checkpoint), "source": str(source)}
+    return run_cells(name, **given | settings)
+
+
+def items_of(shown: list[str]) -> str:
+    (box,) = (text for text in shown if text.startswith("Provenance"))
+    return next(line for line in box.splitlines() if line.startswith("items: "))
+
+
+def assert_nothing_is_said_of_shapes(shown: list[str]) -> None:
+    told, *others = shown
+    assert "needs Shapes' masks: not run on this source" in told
+    assert not [text for text in others if "Shapes" in text]
+    assert not [text for text in others if "nan" in text.split()]
+
+
+@pytest.mark.slow
+def test_attention_flow_on_all_four_with_a_pinned_model(
+    checkpoint: Path, benchmarks: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unpinned(name: str, **given: Any) -> LVLM:
+        return infoflow.lvlm.load_lvlm(name.removesuffix(f"@{COMMIT}"), **given)
+
+    monkeypatch.setattr(infoflow, "load_lvlm", unpinned)
+    shown = run("fig2_attention_flow", checkpoint, benchmarks, model=f"{MODEL}@{COMMIT}")
+    assert_nothing_is_said_of_shapes(shown)
+    for split in ("scienceqa test", "pope held-out", "textvqa validation", "chair test"):
+        assert f"flow_by_layer on {split} (folder" in items_of(shown)
+    assert [text for text in shown if COMMIT in text] == [shown[-1]], "only in the provenance"
+    assert f"model = {MODEL}@{COMMIT}" in shown[-1]
+
+
+@pytest.mark.slow
+def test_truncation_chooses_on_other_pictures_than_it_reports(
+    checkpoint: Path, benchmarks: Path
+) -> None:
+    shown = run("fig5_truncation", checkpoint, benchmarks, tasks=QUICK, picture_task="pope")
+    assert_nothing_is_said_of_shapes(shown)
+    for split in ("pope held-out", "pope calibration", "scienceqa test", "scienceqa validation"):
+        assert f"truncation_by_cut on {split} (folder" in items_of(shown)
+    assert "pope test" not in items_of(shown)
+    (scores,) = (text for text in shown if "the paper's Table 1 beside ours" in text)
+    assert f"ours, {MODEL} on the benchmark" in scores
+    assert "not run" not in scores
+
+
+@pytest.mark.slow
+def test_table_1_has_its_7b_column_filled(checkpoint: Path, benchmarks: Path) -> None:
+    shown = run("table1", checkpoint, benchmarks, tasks=QUICK, zoo=False)
+    (table,) = (text for text in shown if "7B on the benchmark" in text)
+    lines = {line.split("  ")[0]: [] for line in table.splitlines()}
+    for line in table.splitlines():
+        lines[line.split("  ")[0]].append(line)
+    parts = [re.findall(r"\(first 1 of (\d+)\)", line) for line in lines.pop("LLaVA1.5-7B")]
+    assert sorted(n for part in parts for n in part) == ["12", "12", "3"], (
+        "POPE's accuracy and F1, and ScienceQA"
+    )
+    assert [] in parts, "TextVQA and captions were not run"
+    others = [
+        line for of_model in lines.values() for line in of_model if re.search(r"\d to ", line)
+    ]
+    assert not [line for line in others if "first" in line or "(n =" in line]
+
+
+@pytest.mark.slow
+def test_what_needs_masks_is_undefined_and_no_number(checkpoint: Path, benchmarks: Path) -> None:
+    shown = run("fig4_cam_presence", checkpoint, benchmarks, tasks=["pope"])
+    assert_nothing_is_said_of_shapes(shown)
+    assert any("names no region, so nothing is said about its target" in text for text in shown)
+    (control,) = (
+        line for text in shown for line in text.splitlines() if line.startswith("POPE: on target")
+    )
+    assert set(control.removeprefix("POPE: on target (%)").split()) == {"undefined"}
+    assert any("0 of 1 items have a known target" in text for text in shown)
+
+
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [
+        ("hbu", "unknown source 'hbu'. Did you mean 'hub'"),
+        ("/no/such/folder", "there is no folder /no/such/folder; valid sources: shapes, hub, a"),
+        ("BENCHMARKS/pope", "holds scienceqa in neither of the known layouts. Valid: parquet"),
+        ("INCOMPLETE", "holds no folder 'scienceqa', only pope; valid: the data of scienceqa in"),
+    ],
+)
+def test_a_wrong_source_or_a_missing_set_is_one_clear_error(
+    checkpoint: Path, benchmarks: Path, tmp_path: Path, source: str, told: str
+) -> None:
+    MAKERS["pope", "originals"](tmp_path / "pope")
+    source = source.replace("BENCHMARKS", str(benchmarks)).replace("INCOMPLETE", str(tmp_path))
+    with pytest.raises(InfoflowError) as caught:
+        run("fig2_attention_flow", checkpoint, source, picture_task="scienceqa")
+    assert told in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def sources_of(name: str) -> str:
+    cells = json.loads((FOLDER / f"{name}.ipynb").read_text())["cells"]
+    return "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_every_other_page_takes_a_source_and_all_its_items_from_it(name: str) -> None:
+    code = sources_of(name)
+    assert ("source" in parameters_of(name)) == (name not in SHAPES_ONLY)
+    if name not in SHAPES_ONLY:
+        assert "data = Items(model, source)" in code
+        assert "plots.source_words(source, tasks)" in code
+        assert "load_task" not in code
+        assert len(COMPARISON.findall(code)) == code.count("plots.on_source("), "else: on Shapes"
+
+
+def test_the_pages_that_need_shapes_are_named_in_the_book() -> None:
+    told = (ROOT / "book" / "benchmarks.md").read_text()
+    assert all(f"`{name}`" in told for name in SHAPES_ONLY)
+
+
+@pytest.mark.parametrize("name", sorted(set(ALL) - {"model_card", "shapes_datasheet"}))
+def test_a_pinned_models_commit_stays_out_of_the_titles(name: str) -> None:
+    loaded = "lvlm = load_lvlm(model, checkpoint=checkpoint)\nmodel = lvlm.name"
+    assert sources_of(name).count(loaded) == 1
+    assert '"model": model,' in sources_of(name).split(loaded)[0], "the provenance keeps it"
+
+
+def test_on_the_hub_no_page_asks_for_captions() -> None:
+    for name, entry in yaml.safe_load((ROOT / "experiments.yml").read_text())["notebooks"].items():
+        changed = entry.get("hub", {})
+        assert set(changed) <= set(parameters_of(name))
+        if name not in SHAPES_ONLY:
+            values = parameters_of(name) | entry.get("parameters", {}) | changed
+            assert "chair" not in json.dumps(values), name

@@ -1,0 +1,101 @@
+"""Runs on the benchmarks that the store holds: found, paired with their own, and counted."""
+
+import pytest
+
+from infoflow.audit.planted import CLIFFS, N_ITEMS, planted
+from infoflow.audit.stored import benchmark_evidence, whole_sizes
+from infoflow.store import Store
+
+MODEL = "llava-1.5-7b"
+WORDED = "worded for llava-1.5 0a1b2c"
+SPLITS = {
+    "scienceqa": ("validation", "test"),
+    "pope": ("calibration", "held-out"),
+    "textvqa": ("train", "validation"),
+    "chair": ("calibration", "test"),
+}
+"""By benchmark, its own names of the splits to choose on and to report on."""
+
+
+@pytest.fixture(scope="module")
+def cuts():
+    return planted(True).cuts
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(tmp_path)
+
+
+def run(store, cuts, task, split, source=f"hub a/b@c, {WORDED}", n_items=N_ITEMS, **others):
+    """Store the first items of a made-up run."""
+    key = {
+        **{"measure": "truncation_by_cut", "model": "digest", "rule": "official"},
+        **{"task": task, "split": split, "source": source},
+        **{name: value for name, value in others.items() if name not in ("name", "of")},
+    }
+    rows = dict(list(cuts[task].groupby("item"))[:n_items])
+    data = {"task": task, "count": n_items, "of": others.get("of", N_ITEMS)}
+    store.collect(
+        key,
+        list(rows),
+        lambda name: rows[name].drop(columns="item").to_dict("records"),
+        item_id=lambda name: name,
+        provenance={"model": {"name": others.get("name", MODEL)}, "data": data},
+    )
+
+
+@pytest.mark.parametrize("task", list(SPLITS))
+def test_a_run_is_found_under_the_benchmarks_own_names_of_its_splits(store, cuts, task):
+    chosen_on, reported = SPLITS[task]
+    assert benchmark_evidence(store, MODEL) is None
+    run(store, cuts, task, "test", source="shapes")
+    run(store, cuts, task, "calibration", source="shapes")
+    assert benchmark_evidence(store, MODEL) is None, "Shapes is no benchmark"
+    run(store, cuts, task, reported)
+    assert benchmark_evidence(store, MODEL) is None, "no items to choose the cliff on"
+    run(store, cuts, task, chosen_on)
+    found = benchmark_evidence(store, MODEL)
+    assert found.cliffs[task].cut == CLIFFS[task]
+    assert found.n_layers == cuts[task]["cut"].max()
+    assert found.cuts[task].attrs["record"]["key"]["split"] == reported
+    assert found.calibration[task].attrs["record"]["key"]["split"] == chosen_on
+    assert benchmark_evidence(store, "qwen-vl-7b") is None
+
+
+def test_popes_whole_is_not_reported_for_it_holds_the_calibration_items(store, cuts):
+    run(store, cuts, "pope", "calibration")
+    run(store, cuts, "pope", "test")
+    assert benchmark_evidence(store, MODEL) is None
+    run(store, cuts, "pope", "held-out", n_items=50)
+    run(store, cuts, "pope", "test", n_items=60)
+    assert benchmark_evidence(store, MODEL).cuts["pope"]["item"].nunique() == 50
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"model": "another digest"},
+        {"rule": "lmms-eval"},
+        {"code": "newer"},
+        {"source": "hub a/b@c, without OCR tokens"},
+    ],
+)
+def test_runs_of_two_settings_are_no_pair(store, cuts, other):
+    run(store, cuts, "pope", "calibration")
+    run(store, cuts, "pope", "held-out", **other)
+    assert benchmark_evidence(store, MODEL) is None
+
+
+def test_a_folders_splits_have_digests_of_their_own_and_are_a_pair(store, cuts):
+    run(store, cuts, "scienceqa", "validation", source=f"folder 0a0a, {WORDED}")
+    run(store, cuts, "scienceqa", "test", source=f"folder 1b1b, {WORDED}")
+    assert set(benchmark_evidence(store, MODEL).cuts) == {"scienceqa"}
+
+
+def test_a_part_is_told_from_the_whole(store, cuts):
+    for split in SPLITS["scienceqa"]:
+        run(store, cuts, "scienceqa", split, of=2017)
+    for split in SPLITS["pope"]:
+        run(store, cuts, "pope", split, of=None)
+    assert whole_sizes(benchmark_evidence(store, MODEL)) == {"scienceqa": 2017, "pope": None}
