@@ -44,6 +44,7 @@ def table1_table(
     """
     lines = []
     for row in paper["table1"]:
+        stored, of_all = benchmark.get(row["model"], ()), (wholes or {}).get(row["model"], {})
         for task, metrics in METRICS.items():
             for metric in metrics:
                 printed = printed_pair(row["scores"].get(task, {}), metric)
@@ -53,11 +54,7 @@ def table1_table(
                     "score": score_name(task, metric),
                     "paper: intact": _printed(printed, "baseline"),
                     "paper: at cliff": _printed(printed, "cliff"),
-                    "7B on the benchmark": _run(
-                        benchmark.get(row["model"], ()),
-                        *(task, metric),
-                        (wholes or {}).get(row["model"], {}).get(task),
-                    ),
+                    "7B on the benchmark": _run(stored, task, metric, of_all.get(task)),
                     "ours on Shapes": " | ".join(
                         _pair(ours[name], task, metric, name) for name in here
                     )
