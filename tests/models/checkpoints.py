@@ -111,6 +111,13 @@ def save_published_layout(model, folder: Path) -> Path:
     return folder
 
 
+def say_in_text_config(folder: Path, **values) -> None:
+    """Name more of the decoder in a saved configuration, which says little of it as published."""
+    config = json.loads((folder / "config.json").read_text())
+    config["text_config"] |= values
+    write(folder / "config.json", config)
+
+
 def save_shards(state, folder: Path, n=3) -> None:
     """Save tensors as a sharded safetensors checkpoint with its index."""
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,5 @@
 """Every page runs for a checkpoint in the published layout, be its answers garbage."""
 
-import json
 import re
 import sys
 from pathlib import Path
@@ -25,9 +24,8 @@ OF_ANY_MODEL = sorted({p.stem for p in FOLDER.glob("*.ipynb")} - {"model_card", 
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("checkpoints") / "published"
     checkpoints.save_published_layout(checkpoints.random_model(), folder)
-    config = json.loads((folder / "config.json").read_text())
-    config["text_config"]["max_position_embeddings"] = 512  # long questions, whole answers
-    (folder / "config.json").write_text(json.dumps(config))
+    # long questions, whole answers
+    checkpoints.say_in_text_config(folder, max_position_embeddings=512)
     return folder
 
 

@@ -41,9 +41,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shape = {"num_hidden_layers": 3, "max_position_embeddings": 1024}
     model = checkpoints.random_model(LlamaConfig(**checkpoints.TEXT | shape))
     checkpoints.save_published_layout(model, folder)
-    config = json.loads((folder / "config.json").read_text())
-    config["text_config"] |= shape
-    (folder / "config.json").write_text(json.dumps(config))
+    checkpoints.say_in_text_config(folder, **shape)
     return folder
 
 
