@@ -7,7 +7,6 @@ Snakemake re-runs what lacks its result or whose inputs changed in content, and 
 import html
 import json
 import re
-import runpy
 import shlex
 import subprocess
 import sys
@@ -15,13 +14,11 @@ from pathlib import Path
 
 import jsonschema
 import yaml
+from infoflow.sources import notebook_files
 
 
 configfile: "experiments.yml"
 
-
-# by its path: importing the package would import torch, if only to find that nothing is stale
-rooms_behind = runpy.run_path("lib/infoflow/sources.py")["notebook_files"]
 
 PYTHON = shlex.quote(sys.executable)
 JUPYTER_BOOK = shlex.quote(str(Path(sys.executable).with_name("jupyter-book")))
@@ -104,7 +101,7 @@ def files(folder, pattern="*"):
 
 def rooms(wildcards):
     """The library's rooms that a notebook imports, directly or not, and the data they read."""
-    found = rooms_behind(Path(f"notebooks/{notebook_of(wildcards)}.ipynb"))
+    found = notebook_files(Path(f"notebooks/{notebook_of(wildcards)}.ipynb"))
     names = sorted(str(path.relative_to(Path.cwd())) for path in found)
     return [*names, *(data for room, data in DATA.items() if room in names)]
 

@@ -5,17 +5,14 @@ the result store, and what Snakemake knows as its output is only the note that i
 """
 
 import json
-import runpy
 import shlex
 import sys
 from pathlib import Path
 
 import jsonschema
 import yaml
+from infoflow.sources import room_files
 
-
-# by its path: importing the package would import torch, if only to find that nothing is to be done
-room_files = runpy.run_path("lib/infoflow/sources.py")["room_files"]
 
 PYTHON = shlex.quote(sys.executable)
 RESULTS = "results"

@@ -1,8 +1,8 @@
 """Which rooms of the library a piece of code rests on, read from its imports alone.
 
 Two things hang on this: a stored result is keyed by a digest of the code behind it, and the build
-re-runs a notebook when a room behind it changed. The room uses the standard library alone and
-imports no other room, so that the build can load it by its path and need not wait for torch.
+re-runs a notebook when a room behind it changed. The room uses the standard library alone, so that
+the build need not wait for torch to learn that nothing is stale.
 """
 
 import ast
@@ -42,7 +42,7 @@ def room_files(modules: Iterable[str], root: Path = ROOT) -> set[Path]:
 
     Args:
         modules: Dotted names within the package (``"infoflow.flow"``). The bare package stands for
-            its public names, hence for every room its ``__init__`` imports.
+            its public names, hence for every room that ``__init__.pyi`` imports.
         root: Folder of the package.
 
     Returns:
@@ -194,7 +194,8 @@ def _of_attribute(origin: str, name: str, root: Path) -> set[str]:
 
 def _public_names(package: str, root: Path) -> dict[str, str]:
     """Map each name that a package lists to the module that defines it."""
-    path = root.joinpath(*package.split(".")[1:]) / "__init__.py"
+    listed = root.joinpath(*package.split(".")[1:]) / "__init__.pyi"
+    path = listed if listed.exists() else listed.with_suffix(".py")
     names: dict[str, str] = {}
     for node in ast.walk(_parse(path)):
         if isinstance(node, ast.ImportFrom):

@@ -1,17 +1,21 @@
 """What a piece of code rests on, as its imports tell."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
+import infoflow
 from infoflow.sources import ROOT, code_digest, notebook_files, room_files
 
 ROOMS = {
-    "__init__": "from infoflow.alpha import alpha, second\nfrom .tasks import Task as Job\n"
-    "from .gamma import gamma\n__version__ = '1'\n",
+    "__init__": "import lazy_loader\n__version__ = '1'\n",
+    "__init__.pyi": "from infoflow.alpha import alpha, second\nfrom .tasks import Task as Job\n"
+    "from .gamma import gamma\n",
     "base": "unit = 1\n",
     "alpha": '"""Alpha."""\nfrom .base import unit\n\n'
     'def alpha():\n    """Say it."""\n    return unit\n',
@@ -33,10 +37,14 @@ ROOMS = {
 def root(tmp_path: Path) -> Path:
     folder = tmp_path / "infoflow"
     for room, code in ROOMS.items():
-        path = folder / f"{room}.py"
+        path = file_of(room, folder)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(code)
     return folder
+
+
+def file_of(room: str, root: Path) -> Path:
+    return root / (room if room.endswith(".pyi") else f"{room}.py")
 
 
 def rooms(files: set[Path], root: Path) -> set[str]:
@@ -69,7 +77,7 @@ TASKS = {"tasks/__init__", "tasks/common", "tasks/words", "errors"}
         ("import infoflow.figures", {"figures/bars", "figures/lines", "base"}),
         ("from infoflow import *", {"alpha", "base", "gamma"} | TASKS),
         ("%matplotlib inline\n!ls\nfrom infoflow import base", {"base"}),
-        ("not python at all", {*ROOMS}),
+        ("not python at all", {*ROOMS} - {"__init__.pyi"}),
     ],
 )
 def test_a_notebook_rests_on_the_rooms_behind_its_imports(
@@ -94,7 +102,7 @@ def test_an_unknown_room_is_an_error(root: Path) -> None:
         ("alpha", ROOMS["alpha"].replace("Say it.", "Say it aloud."), True),
         ("alpha", ROOMS["alpha"].replace("return unit", "return -unit"), False),
         ("gamma", "import os\n", True),
-        ("__init__", "from infoflow.base import unit\n", True),
+        ("__init__.pyi", "from infoflow.base import unit\n", True),
     ],
 )
 def test_the_digest_changes_with_the_code_and_with_nothing_else(
@@ -102,7 +110,7 @@ def test_the_digest_changes_with_the_code_and_with_nothing_else(
 ) -> None:
     before = code_digest("alpha", root=root)
     assert code_digest("infoflow.alpha", root=root) == before
-    (root / f"{room}.py").write_text(code)
+    file_of(room, root).write_text(code)
     assert (code_digest("alpha", root=root) == before) is same
 
 
@@ -112,11 +120,29 @@ def test_the_library_itself_is_resolved() -> None:
     assert not {"cli", "runner"} & found
 
 
-def test_the_room_imports_the_standard_library_alone() -> None:
-    """The build loads it by its path, before it knows whether torch is needed."""
-    imported = {
-        (node.module or "") if isinstance(node, ast.ImportFrom) else node.names[0].name
-        for node in ast.walk(ast.parse((ROOT / "sources.py").read_text()))
-        if isinstance(node, ast.Import | ast.ImportFrom)
-    }
-    assert imported <= {"ast", "hashlib", "json", "collections.abc", "pathlib"}
+def test_the_public_names_of_the_library_are_resolved(tmp_path: Path) -> None:
+    notebook = tmp_path / "a.ipynb"
+    nbformat.write(
+        new_notebook(cells=[new_code_cell("from infoflow import list_models")]), notebook
+    )
+    found = rooms(notebook_files(notebook), ROOT)
+    assert {"families/__init__", "families/llava"} <= found
+    assert "cam" not in found
+
+
+def test_finding_what_is_stale_and_running_a_notebook_need_not_wait_for_torch() -> None:
+    code = "import sys, infoflow.sources, infoflow.runner; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+def test_every_public_name_is_there() -> None:
+    assert all(getattr(infoflow, name) for name in infoflow.__all__)
+    assert set(infoflow.__all__) == set(public_names())
+
+
+def public_names() -> list[str]:
+    """What the type checker is told."""
+    tree = ast.parse((ROOT / "__init__.pyi").read_text())
+    told = next(node.value for node in tree.body if isinstance(node, ast.Assign))
+    return list(ast.literal_eval(told))
