@@ -9,6 +9,7 @@ import ast
 import hashlib
 import json
 from collections.abc import Iterable, Iterator
+from functools import cache
 from pathlib import Path
 
 PACKAGE = "infoflow"
@@ -33,7 +34,7 @@ def code_digest(*rooms: str, root: Path = ROOT) -> str:
     digest = hashlib.sha256()
     for path in sorted(room_files([_qualified(room) for room in rooms], root)):
         digest.update(path.relative_to(root).as_posix().encode())
-        digest.update(ast.unparse(_without_docstrings(_parse(path))).encode())
+        digest.update(ast.unparse(_parse(path)).encode())
     return digest.hexdigest()
 
 
@@ -122,7 +123,17 @@ def _module_file(module: str, root: Path) -> Path | None:
 
 
 def _parse(path: Path) -> ast.Module:
-    return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+    return _tree(path.read_text(encoding="utf-8"))
+
+
+@cache  # by what the file holds: a build asks for the same rooms once a notebook
+def _tree(code: str) -> ast.Module:
+    return _without_docstrings(ast.parse(code))
+
+
+@cache
+def _import_statements(tree: ast.Module) -> list[ast.Import | ast.ImportFrom]:
+    return [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
 
 
 def _only_lists_names(module: str, root: Path) -> bool:
@@ -133,19 +144,19 @@ def _only_lists_names(module: str, root: Path) -> bool:
     return all(
         isinstance(node, ast.ImportFrom)
         or (isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__")
-        for node in _without_docstrings(_parse(path)).body
+        for node in _parse(path).body
     )
 
 
 def _imported_modules(tree: ast.Module, importer: str, root: Path, *, is_package: bool) -> set[str]:
     """List the package's modules that the import statements of a module ask for."""
     found: set[str] = set()
-    for node in ast.walk(tree):
+    for node in _import_statements(tree):
         if isinstance(node, ast.Import):
             for alias in node.names:
                 if alias.name.split(".")[0] == PACKAGE:
                     found |= _of_name(alias.name, alias, tree, root)
-        elif isinstance(node, ast.ImportFrom):
+        else:
             origin = _origin(node, importer, is_package=is_package)
             if origin.split(".")[0] == PACKAGE:
                 for alias in node.names:
@@ -197,7 +208,7 @@ def _public_names(package: str, root: Path) -> dict[str, str]:
     listed = root.joinpath(*package.split(".")[1:]) / "__init__.pyi"
     path = listed if listed.exists() else listed.with_suffix(".py")
     names: dict[str, str] = {}
-    for node in ast.walk(_parse(path)):
+    for node in _import_statements(_parse(path)):
         if isinstance(node, ast.ImportFrom):
             origin = _origin(node, package, is_package=True)
             if origin.startswith(f"{PACKAGE}."):
