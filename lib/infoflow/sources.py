@@ -34,7 +34,7 @@ def code_digest(*rooms: str, root: Path = ROOT) -> str:
     digest = hashlib.sha256()
     for path in sorted(room_files([_qualified(room) for room in rooms], root)):
         digest.update(path.relative_to(root).as_posix().encode())
-        digest.update(ast.unparse(_parse(path)).encode())
+        digest.update(_unparse(_parse(path)).encode())
     return digest.hexdigest()
 
 
@@ -129,6 +129,11 @@ def _parse(path: Path) -> ast.Module:
 @cache  # by what the file holds: a build asks for the same rooms once a notebook
 def _tree(code: str) -> ast.Module:
     return _without_docstrings(ast.parse(code))
+
+
+@cache
+def _unparse(tree: ast.Module) -> str:
+    return ast.unparse(tree)
 
 
 @cache

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from infoflow.errors import InfoflowError, unknown_name
 
@@ -143,10 +144,15 @@ def _without_toilet_seat(words: list[str]) -> list[str]:
 
 
 @cache
-def _singular(word: str) -> str:
-    import inflect
+def _inflection() -> Any:
+    import inflect  # takes half a second, and most tasks need no nouns
 
-    return inflect.engine().singular_noun(word) or word if word.isalpha() else word
+    return inflect.engine()
+
+
+@cache
+def _singular(word: str) -> str:
+    return _inflection().singular_noun(word) or word if word.isalpha() else word
 
 
 @cache
