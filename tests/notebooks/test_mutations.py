@@ -1,7 +1,7 @@
 """One wrong constant or function of the library changes what each notebook prints.
 
 The cells run in this process on two items, so all notebooks can be tried; ``test_rerun.py`` shows
-on some of them that nbval itself fails. Both runs of a notebook share a store, so the mistakes are
+on one of them that nbval itself fails. Both runs of a notebook share a store, so the mistakes are
 in what comes after the stored measures, or in what a page measures directly.
 """
 

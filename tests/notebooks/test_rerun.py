@@ -1,6 +1,6 @@
 """A wrong number in the library makes a notebook's re-run differ from what is stored.
 
-Two notebooks go through nbval itself; ``test_mutations.py`` tries them all, in one process.
+One notebook goes through nbval itself; ``test_mutations.py`` tries them all, in one process.
 """
 
 import os
@@ -48,28 +48,16 @@ def library_with(tmp_path, room, right, wrong):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("notebook", "room", "right", "wrong", "cell"),
-    [
-        pytest.param(
-            *("shapes_datasheet", "tasks/textvqa.py"),
-            *("n_others * left_out_is_other) / n_answers", "n_others) / (n_answers + 1)"),
-            'scored("textvqa"',
-            id="scorer",
-        ),
-        pytest.param(
-            *("table1", "cliff.py"),
-            *("means.shape[-1] - n_unharmed, 0)", "means.shape[-1] - n_unharmed - 1, 0)"),
-            "evidence = {model: truncation_evidence(",
-            id="cliff",
-        ),
-    ],
-)
-def test_a_wrong_number_is_noticed(tmp_path, notebook, room, right, wrong, cell):
-    library = library_with(tmp_path, room, right, wrong)
-    said = rerun(notebook, library, tmp_path / "results")
+def test_a_wrong_number_is_noticed(tmp_path):
+    library = library_with(
+        tmp_path,
+        "tasks/textvqa.py",
+        "n_others * left_out_is_other) / n_answers",
+        "n_others) / (n_answers + 1)",
+    )
+    said = rerun("shapes_datasheet", library, tmp_path / "results")
     assert re.search(r"\d+ passed", said), said  # the run itself works, with cells that agree
     assert re.search(r"\d+ failed", said), said
     assert "Cell outputs differ" in said
-    assert cell in said  # among the cells that differ
+    assert 'scored("textvqa"' in said  # among the cells that differ
     assert "Cell execution caused an exception" not in said
