@@ -40,6 +40,8 @@ class Family(ABC):
         image_processor: What turns a picture into pixel values.
     """
 
+    connector: ClassVar[str]
+    """What lies between vision tower and decoder, the projector in the papers' words."""
     files: ClassVar[tuple[str, ...]] = ("*.json", "*.safetensors")
     """Patterns of the files that are fetched from the hub."""
     parts: ClassVar[Mapping[str, str]] = {}

@@ -34,6 +34,7 @@ _BOUNDARY = "</s>"
 class InstructBlip(Family):
     """InstructBLIP with a Vicuna, in the layout of ``Salesforce/instructblip-vicuna-7b``."""
 
+    connector = "Q-Former"
     files = ("*.json", "*.safetensors", f"{QFORMER_TOKENIZER}/*")
 
     def __init__(

@@ -68,6 +68,7 @@ class InternVLChat(VicunaFamily):
     Its vocabulary has no token for the picture, so the image token's id is the first one past it.
     """
 
+    connector = "two-layer MLP"
     files = ("*.json", "pytorch_model*.bin", "tokenizer.model")
 
     @classmethod

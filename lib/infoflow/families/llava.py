@@ -15,6 +15,8 @@ from infoflow.placement import Placement
 class Llava15(VicunaFamily):
     """LLaVA-1.5, in the layout of ``llava-hf/llava-1.5-7b-hf`` or in transformers' own."""
 
+    connector = "two-layer MLP"
+
     @classmethod
     def open(cls, folder: Path, placement: Placement, dtype: torch.dtype) -> Self:
         """Load a checkpoint folder; see ``Family.open``."""

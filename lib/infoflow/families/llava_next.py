@@ -48,6 +48,8 @@ class Tiling(NamedTuple):
 class LlavaNext(VicunaFamily):
     """LLaVA-1.6, in the layout of ``llava-hf/llava-v1.6-vicuna-7b-hf``."""
 
+    connector = "two-layer MLP"
+
     @classmethod
     def open(cls, folder: Path, placement: Placement, dtype: torch.dtype) -> Self:
         """Load a checkpoint folder; see ``Family.open``."""

@@ -39,6 +39,7 @@ _MARKS = (PLACEHOLDER, IMAGE_START, IMAGE_END, IMAGE_PAD)
 class QwenVL(Family):
     """Qwen-VL, as ``Qwen/Qwen-VL`` or as converted; it continues texts."""
 
+    connector = "resampler"
     files = ("*.json", "pytorch_model*.bin", VOCABULARY)
     template: ClassVar[str] = QWEN
     ends: ClassVar[tuple[str, ...]] = (END_OF_TEXT,)

@@ -61,6 +61,7 @@ _CLIP_STATISTICS = {
 class Shikra(VicunaFamily):
     """Shikra, as ``shikras/shikra-7b-delta-v1`` with its LLaMA and CLIP, or as converted."""
 
+    connector = "linear layer"
     template = SHIKRA
     files = ("*.json", "pytorch_model*.bin", "tokenizer.model")
     parts: ClassVar[Mapping[str, str]] = {

@@ -30,6 +30,7 @@ from infoflow.plots.cam_control import cam_control_plot, cam_control_table
 from infoflow.plots.cam_maps import cam_numbers, cam_scrubber, map_rows
 from infoflow.plots.card import bar_table, kind_plot, kind_scores, kind_table, seed_plot, seed_table
 from infoflow.plots.comparison import cliff_paper_table, score_paper_table
+from infoflow.plots.connectors import connector_plot
 from infoflow.plots.depth_tables import (
     depth_control_table,
     depth_paper_table,
@@ -146,6 +147,7 @@ __all__ = [
     "cliff_paper_table",
     "cliff_table",
     "cliff_test_table",
+    "connector_plot",
     "count_table",
     "cut_answers",
     "depth_control_table",

@@ -1,0 +1,90 @@
+"""Whether the cliff depends on the projector: decided on planted cliffs, and drawn."""
+
+from dataclasses import replace
+
+import pytest
+
+from infoflow import plots
+from infoflow.audit.findings import FAILS, HOLDS, UNDECIDED
+from infoflow.audit.on_connectors import Depth, cliff_depths, depends_on_connector
+from infoflow.audit.planted import CLIFFS, N_LAYERS, planted
+from infoflow.families import find_model, list_models
+
+LINEAR, MLP = "linear layer", "two-layer MLP"
+
+
+def depth(model, connector, low, high, n_items=100):
+    return Depth(model, connector, (low + high) / 2, low, high, n_items)
+
+
+@pytest.mark.parametrize(
+    ("depths", "verdict"),
+    [
+        ([depth("a", MLP, 0.2, 0.3), depth("b", LINEAR, 0.5, 0.6)], HOLDS),
+        ([depth("a", MLP, 0.2, 0.5), depth("b", LINEAR, 0.5, 0.6)], UNDECIDED),  # they touch
+        ([depth("a", MLP, 0.5, 0.5), depth("b", LINEAR, 0.5, 0.5)], FAILS),
+        ([depth("a", MLP, 0.2, 0.3), depth("b", MLP, 0.5, 0.6)], UNDECIDED),  # one kind
+        ([depth("a", MLP, 0.2, 0.3, 10), depth("b", LINEAR, 0.5, 0.6)], UNDECIDED),  # few items
+        (
+            # models of one kind lie as far apart
+            [
+                depth("a", MLP, 0.2, 0.3),
+                depth("b", MLP, 0.5, 0.6),
+                depth("c", LINEAR, 0.8, 0.9),
+            ],
+            UNDECIDED,
+        ),
+        (
+            [
+                depth("a", MLP, 0.2, 0.3),
+                depth("b", MLP, 0.25, 0.35),
+                depth("c", LINEAR, 0.8, 0.9),
+            ],
+            HOLDS,
+        ),
+    ],
+)
+def test_a_difference_counts_if_it_is_between_kinds_and_not_within_one(depths, verdict):
+    assert depends_on_connector({"pope": depths}).verdict == verdict
+
+
+def test_tasks_are_decided_one_by_one():
+    apart = [depth("a", MLP, 0.2, 0.3), depth("b", LINEAR, 0.5, 0.6)]
+    same = [depth("a", MLP, 0.5, 0.5), depth("b", LINEAR, 0.5, 0.5)]
+    found = depends_on_connector({"pope": apart, "chair": same})
+    assert found.measured == {
+        "pope": "pairs of models apart: 1 of different projectors, 0 of one",
+        "chair": "all at one depth",
+    }
+
+
+@pytest.fixture(scope="module")
+def depths():
+    evidence = {name: replace(planted(True), model=name) for name in ("x", "y", "z")}
+    evidence["y"] = replace(evidence["y"], n_layers=2 * N_LAYERS)
+    return cliff_depths(evidence, {"x": MLP, "y": LINEAR, "z": MLP})
+
+
+def test_cliffs_are_shares_of_a_models_own_layers_and_one_kind_stands_together(depths):
+    assert [(d.model, d.connector) for d in depths["pope"]] == [
+        ("y", LINEAR),
+        ("x", MLP),
+        ("z", MLP),
+    ]
+    assert [d.depth for d in depths["pope"]] == pytest.approx(
+        [CLIFFS["pope"] / N_LAYERS / 2, CLIFFS["pope"] / N_LAYERS, CLIFFS["pope"] / N_LAYERS]
+    )
+
+
+def test_the_plot_says_what_was_found(depths):
+    plot = plots.connector_plot(depths, depends_on_connector(depths))
+    assert "ScienceQA: pairs of models apart: 2 of different projectors, 0 of one" in plot.caption
+    assert plot.caption.endswith(f"Verdict: {HOLDS}.")
+    assert list(plot.table.loc[("chair", "y")][["connector", "depth"]]) == [LINEAR, 10 / 24]
+    assert "y 0.42" in plot.alt
+    assert plot.png.startswith(b"\x89PNG")
+
+
+def test_every_model_has_a_connector():
+    known = {find_model(name).family.connector for name in list_models()}
+    assert known == {LINEAR, MLP, "Q-Former", "resampler"}
