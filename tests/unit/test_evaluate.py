@@ -12,6 +12,7 @@ from infoflow.evaluate.answers import answers
 from infoflow.evaluate.flow import flow_by_layer
 from infoflow.evaluate.topk import fewest_kept, score_grid, topk_by_cut
 from infoflow.evaluate.truncation import (
+    blind_and_intact,
     log_probs_by_cut,
     log_probs_per_token,
     metrics_by_cut,
@@ -57,6 +58,12 @@ def test_last_cut_is_the_untouched_model(lvlm, task, store, cut_rows):
     intact = cut_rows[cut_rows["cut"] == lvlm.n_layers]
     assert list(intact["text"]) == list(untouched["text"])
     assert list(intact["score"]) == list(untouched["score"])
+
+
+def test_blind_and_intact_are_the_ends_of_the_cuts(lvlm, task, store, cut_rows):
+    ends = blind_and_intact(lvlm, task, store)
+    expected = cut_rows[cut_rows["cut"].isin([0, lvlm.n_layers])].reset_index(drop=True)
+    pd.testing.assert_frame_equal(ends, expected, check_exact=False, atol=1e-5, rtol=0)
 
 
 def test_first_cut_does_not_see_the_picture(lvlm, task, store, cut_rows):

@@ -1,5 +1,7 @@
 """Truncation over a task."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -29,19 +31,40 @@ def truncation_by_cut(lvlm: LVLM, task: Task, store: Store) -> pd.DataFrame:
     """
 
     def measure(sample: Sample) -> list[Row]:
-        prompt = lvlm.prompt(sample.image, sample.question)
-        sweep = truncation_sweep(lvlm, prompt, max_new_tokens=task.max_new_tokens)
-        return [
-            {
-                "cut": int(cut),
-                "margin": float(margin),
-                **task.details(sample, lvlm.decode(tokens)),
-            }
-            for cut, margin, tokens in zip(sweep.cuts, sweep.margins, sweep.tokens, strict=True)
-        ]
+        return _answers_by_cut(lvlm, task, sample)
 
     parameters = {"keep": 0, "max_new_tokens": task.max_new_tokens}
     return collect("truncation_by_cut", lvlm, task, store, parameters, measure)
+
+
+def blind_and_intact(lvlm: LVLM, task: Task, store: Store) -> pd.DataFrame:
+    """Answer every item without the image and with all of it: the ends of ``truncation_by_cut``.
+
+    Args:
+        lvlm: The model.
+        task: The items; ``task.max_new_tokens`` bounds the answers.
+        store: Where the rows are kept.
+
+    Returns:
+        As ``truncation_by_cut``, for the cuts 0 and L alone.
+    """
+
+    def measure(sample: Sample) -> list[Row]:
+        return _answers_by_cut(lvlm, task, sample, cuts=(0, lvlm.n_layers))
+
+    parameters = {"max_new_tokens": task.max_new_tokens}
+    return collect("blind_and_intact", lvlm, task, store, parameters, measure)
+
+
+def _answers_by_cut(
+    lvlm: LVLM, task: Task, sample: Sample, cuts: Sequence[int] | None = None
+) -> list[Row]:
+    prompt = lvlm.prompt(sample.image, sample.question)
+    sweep = truncation_sweep(lvlm, prompt, cuts=cuts, max_new_tokens=task.max_new_tokens)
+    return [
+        {"cut": int(cut), "margin": float(margin), **task.details(sample, lvlm.decode(tokens))}
+        for cut, margin, tokens in zip(sweep.cuts, sweep.margins, sweep.tokens, strict=True)
+    ]
 
 
 def log_probs_by_cut(lvlm: LVLM, task: Task, store: Store) -> pd.DataFrame:
