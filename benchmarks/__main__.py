@@ -12,9 +12,13 @@ from transformers.utils import logging
 
 from benchmarks.cam import cam_lines
 from benchmarks.flow import flow_lines
+from benchmarks.forcing import forcing_lines
+from benchmarks.interventions import intervention_lines
 from benchmarks.model import SIZES, random_lvlm
 from benchmarks.sweep import sweep_lines
 from benchmarks.table import describe, machine, print_heading, print_line, write_results
+
+PARTS = (sweep_lines, forcing_lines, flow_lines, cam_lines, intervention_lines)
 
 
 def main() -> None:
@@ -41,7 +45,7 @@ def main() -> None:
     print(what, ", ".join(f"{name} {value}" for name, value in where.items()), sep="\n")
     print_heading(on_gpu)
     lines = []
-    for line in chain(*(part(size, lvlm, prompt) for part in (sweep_lines, flow_lines, cam_lines))):
+    for line in chain(*(part(size, lvlm, prompt) for part in PARTS)):
         print_line(line, on_gpu)
         lines.append(line)
     if options.output:

@@ -1,7 +1,8 @@
 """The ways one would measure truncation and attention without this library.
 
 All use the model as it comes, with forward pre-hooks on its layers. They are the baselines of the
-benchmarks, and the naive twins that the tests hold the library to.
+benchmarks, and the naive twins that the tests hold the library to; those of interventions are in
+``eager.py``.
 """
 
 from collections.abc import Callable, Iterator
@@ -25,12 +26,8 @@ def image_positions(prompt: Prompt) -> Tensor:
 
 def eager_attentions(lvlm: LVLM, embeds: Tensor) -> list[Tensor]:
     """Collect all attention weights with ``output_attentions``: one (1, H, S, S) a layer."""
-    before = lvlm.decoder.config._attn_implementation
-    lvlm.decoder.set_attn_implementation("eager")
-    try:
+    with attending(lvlm, "eager"):
         output = lvlm.decoder(inputs_embeds=embeds, use_cache=False, output_attentions=True)
-    finally:
-        lvlm.decoder.set_attn_implementation(before)
     return list(output.attentions)
 
 
@@ -45,6 +42,16 @@ def masked_logits(lvlm: LVLM, embeds: Tensor, cut: int, dropped: Tensor) -> Tens
     """Run a full forward pass that hides some positions from layer ``cut`` on: (V,)."""
     with _masked(lvlm, cut, *_masks(embeds.shape[1], dropped)):
         return last_logits(lvlm, embeds)
+
+
+def masked_log_prob(lvlm: LVLM, prompt: Prompt, cut: int, dropped: Tensor, ids: Tensor) -> Tensor:
+    """Read an answer (T,) in, in one full masked pass: its tokens' summed log-probability, ()."""
+    said = lvlm.decoder.embed_tokens(ids[:-1])[None]
+    embeds = torch.cat([prompt.inputs_embeds, said], dim=1)
+    with _masked(lvlm, cut, *_masks(embeds.shape[1], dropped)):
+        hidden = lvlm.decoder(inputs_embeds=embeds, use_cache=False).last_hidden_state
+    log_probs = lvlm.lm_head(hidden[0, -len(ids) :]).float().log_softmax(-1)
+    return log_probs.gather(-1, ids[:, None]).sum()
 
 
 def masked_without_cache(
@@ -68,9 +75,9 @@ def masked_with_cache(
     def step(embeds: Tensor, position: int) -> Tensor:
         masks = _masks(position + embeds.shape[1], dropped)
         with _masked(lvlm, cut, *(mask[..., position:, :] for mask in masks)):
-            return _cached_step(lvlm, cache, embeds, position)
+            return cached_step(lvlm, cache, embeds, position)
 
-    return _decode(lvlm, prompt, step, n_tokens)
+    return decode(lvlm, prompt, step, n_tokens)
 
 
 def dropped_unshared(
@@ -94,16 +101,17 @@ def dropped_unshared(
 
     def step(embeds: Tensor, position: int) -> Tensor:
         if position > 0:
-            return _cached_step(lvlm, cache, embeds, position)
-        with _edited(lvlm, shorten):
-            return _cached_step(lvlm, cache, embeds, position)
+            return cached_step(lvlm, cache, embeds, position)
+        with edited(lvlm, shorten):
+            return cached_step(lvlm, cache, embeds, position)
 
-    return _decode(lvlm, prompt, step, n_tokens)
+    return decode(lvlm, prompt, step, n_tokens)
 
 
-def _decode(
+def decode(
     lvlm: LVLM, prompt: Prompt, step: Callable[[Tensor, int], Tensor], n_tokens: int
 ) -> tuple[Tensor, Tensor]:
+    """Decode greedily by steps that read embeddings in at a position: (T,) and logits (T, V)."""
     logits = [step(prompt.inputs_embeds, 0)]
     tokens = [logits[-1].argmax()]
     for position in range(len(prompt), len(prompt) + n_tokens - 1):
@@ -112,7 +120,8 @@ def _decode(
     return torch.stack(tokens), torch.stack(logits)
 
 
-def _cached_step(lvlm: LVLM, cache: DynamicCache, embeds: Tensor, position: int) -> Tensor:
+def cached_step(lvlm: LVLM, cache: DynamicCache, embeds: Tensor, position: int) -> Tensor:
+    """Read embeddings in at a position: the next token's logits, shape (V,)."""
     hidden = lvlm.decoder(
         inputs_embeds=embeds,
         position_ids=torch.arange(position, position + embeds.shape[1], device=lvlm.device)[None],
@@ -133,16 +142,27 @@ def _masks(length: int, dropped: Tensor) -> tuple[Tensor, Tensor]:
 
 
 @contextmanager
+def attending(lvlm: LVLM, implementation: str) -> Iterator[None]:
+    """Let the decoder attend by the function of that name."""
+    before = lvlm.decoder.config._attn_implementation
+    lvlm.decoder.set_attn_implementation(implementation)
+    try:
+        yield
+    finally:
+        lvlm.decoder.set_attn_implementation(before)
+
+
+@contextmanager
 def _masked(lvlm: LVLM, cut: int, causal: Tensor, hiding: Tensor) -> Iterator[None]:
     def mask(layer: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Arguments:
         return args, kwargs | {"attention_mask": causal if layer < cut else hiding}
 
-    with _edited(lvlm, mask):
+    with edited(lvlm, mask):
         yield
 
 
 @contextmanager
-def _edited(
+def edited(
     lvlm: LVLM, edit: Callable[[int, tuple[Any, ...], dict[str, Any]], Arguments]
 ) -> Iterator[None]:
     """Edit the arguments of every decoder layer's call."""

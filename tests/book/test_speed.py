@@ -57,7 +57,8 @@ def test_what_was_not_run_says_so():
 def test_kept_results_are_whole(path):
     kept = json.loads(path.read_text())
     assert kept["machine"]["device"] == path.stem
-    assert len(kept["lines"]) == 10
+    names = [line["name"] for line in kept["lines"]]
+    assert len(set(names)) == len(names) >= 10
     assert sum(line["wanted"] is not None for line in kept["lines"]) == 4
     for line in kept["lines"]:
         assert line["ratio"] == pytest.approx(line["usual"] / line["ours"])

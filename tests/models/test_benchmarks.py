@@ -3,18 +3,22 @@
 import json
 import sys
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
 
 from benchmarks import __main__ as benchmark
-from benchmarks import baselines
+from benchmarks import baselines, eager
 from benchmarks.arithmetic import H200, saved_share
+from benchmarks.forcing import with_answer
 from benchmarks.gauges import peak_megabytes
+from benchmarks.interventions import interventions
 from benchmarks.model import SIZES, Size, random_lvlm, random_model
 from benchmarks.table import Line, print_line
+from infoflow.interventions import intervene, sink_density
 from infoflow.prompt import Spans
-from infoflow.truncation import truncation_sweep
+from infoflow.truncation import truncated_log_probs, truncation_sweep
 from infoflow.work import Ways
 
 TOY = Size(layers=4, width=32, inner=48, heads=2, side=9, vocabulary=99)
@@ -80,6 +84,39 @@ def test_tokens_of_the_usual_ways_are_those_counted(toy, baseline, n_tokens):
     assert counted_tokens(lvlm, run) == work.tokens
 
 
+@pytest.mark.parametrize("n_tokens", [1, 5])
+def test_tokens_of_an_answer_read_in_are_those_counted(toy, n_tokens):
+    lvlm, prompt = toy
+    ids, image = torch.arange(n_tokens), baselines.image_positions(prompt)
+    ways = Ways(lvlm.n_layers, with_answer(prompt.spans, n_tokens))
+
+    def usual():
+        for cut in range(lvlm.n_layers + 1):
+            baselines.masked_log_prob(lvlm, prompt, cut, image, ids)
+
+    assert ways.masked(lvlm.n_layers + 1).tokens == counted_tokens(lvlm, usual)
+    assert ways.sweep().tokens == counted_tokens(
+        lvlm, lambda: truncated_log_probs(lvlm, prompt, ids)
+    )
+
+
+@pytest.mark.parametrize("name", ["FastV", "Simignore", "EAH"])
+def test_tokens_under_an_intervention_are_those_of_an_answer_both_ways(toy, name):
+    lvlm, prompt = toy
+    intervention, usual = interventions(prompt)[name]
+    work = Ways(lvlm.n_layers, prompt.spans).answer(16)
+    assert work.tokens == counted_tokens(lvlm, lambda: usual(lvlm, prompt))
+    with intervene(lvlm, intervention):
+        assert work.tokens == counted_tokens(lvlm, lambda: lvlm.generate(prompt, 16))
+
+
+def test_tokens_of_sinks_are_those_of_one_pass_both_ways(toy):
+    lvlm, prompt = toy
+    work = Ways(lvlm.n_layers, prompt.spans).one_pass()
+    for way in (sink_density, eager.sink_density):
+        assert work.tokens == counted_tokens(lvlm, partial(way, lvlm, prompt, beta=0.002))
+
+
 def test_the_arithmetic_at_7b():
     # by hand: 8.34 TFLOP a full pass at 790 TFLOP/s; 405 MB a layer at 4.3 TB/s; 32 layers
     ways = Ways(32, PROMPT)
@@ -119,7 +156,8 @@ def test_a_missed_line_is_said_plainly(capsys):
 def test_one_run_prints_every_line_and_writes_it(monkeypatch, tmp_path, capsys):
     monkeypatch.setitem(SIZES, "quick", TOY)
     monkeypatch.setattr("benchmarks.sweep.KEEP", 8)
-    for part in ("flow", "cam"):  # memory is read in a process of its own: see the next test
+    # memory is read in a process of its own: see the next test
+    for part in ("flow", "cam", "interventions"):
         monkeypatch.setattr(f"benchmarks.{part}.peak_megabytes", lambda *arguments: 1.0)
     target = tmp_path / "results" / "cpu.json"
     monkeypatch.setattr(sys, "argv", ["benchmarks", "--size", "quick", "--output", str(target)])
@@ -130,16 +168,22 @@ def test_one_run_prints_every_line_and_writes_it(monkeypatch, tmp_path, capsys):
     printed = capsys.readouterr().out
     results = json.loads(target.read_text())
     names = [line["name"] for line in results["lines"]]
-    assert len(names) == 10
+    assert len(names) == len(set(names)) == 17
     for name in names:
         assert name in printed
     asked = {line["name"].split(",")[0] for line in results["lines"] if line["wanted"]}
     assert asked == {"sweep", "CAM of all layers", "CAM checkpointed"}
-    for line in results["lines"][:3]:
-        said, within = line["remark"].split("; first logits within ")
+    remarks = [line["remark"] for line in results["lines"]]
+    answered = [remark for remark in remarks if remark.startswith("tokens equal")]
+    assert len(answered) == 7
+    for remark in answered:
+        said, within = remark.partition(" (")[0].split("; first logits within ")
         same, total = said.removeprefix("tokens equal: ").split(" of ")
         assert same == total
         assert float(within) < 5e-5
+    (forced,) = (remark for remark in remarks if remark.startswith("log-probabilities"))
+    assert float(forced.split(" within ")[1]) < 5e-5
+    assert "densities within 0e+00" in remarks
     assert set(results["machine"]) == {"device", "hardware", "python", "torch", "transformers"}
     assert "H200" not in printed
 

@@ -138,7 +138,8 @@ class _Interventions:
         """Fingerprints of all tokens' embeddings, shape (V,)."""
         embed_tokens = self._lvlm.decoder.embed_tokens
         ids = torch.arange(embed_tokens.num_embeddings, device=self._lvlm.device)
-        return _fingerprints(embed_tokens(ids))
+        # a part at a time, or the whole table would be there twice: 260 MB more at 7B
+        return torch.cat([_fingerprints(embed_tokens(part)) for part in torch.split(ids, 1024)])
 
     def _on_prompt(self, call: Attention) -> Attention:
         """The part of a call that is the prompt's, without an answer that is read in after it."""
