@@ -40,12 +40,15 @@ class CAM:
     Attributes:
         maps: Float32 of shape (L, h, w), not negative: raw maps, comparable between layers in
             sign and place but not in scale. Of the projector there is one: (1, h, w).
+        by_token: The same as one value an image token, float32 of shape (L, N). In most families a
+            token is a cell of the map; where it is not, maps are laid out from these.
         site: Where the features were read.
         weights: How gradients weighted them.
         answer: The ids of the answer whose logits were summed, shape (T,).
     """
 
     maps: Tensor
+    by_token: Tensor
     site: str
     weights: str
     answer: Tensor
@@ -147,7 +150,7 @@ def llava_cams(
         pictures = _noisy_pictures(lvlm, prompt, n_samples if sigma else 1, sigma, seed)
         means = _mean_maps(lvlm, prompt, ids, pictures, sites, weights, micro_batch, checkpointed)
         return {
-            key: CAM(_over_cells(mean, prompt), *key, answer=ids.cpu())
+            key: CAM(_over_cells(mean, prompt), mean.float().cpu(), *key, answer=ids.cpu())
             for key, mean in means.items()
         }
 

@@ -97,6 +97,7 @@ def test_all_layers_equal_a_backward_pass_for_each(lvlm, prompt, cams, site):
             expected = (alpha * feature).sum(1).clamp(min=0)
             assert expected.max() > 0
             assert_same_maps(cams[site, weights].maps[layer], over_cells(prompt, expected))
+            assert_same_maps(cams[site, weights].by_token[layer][None], expected[None])
 
 
 def test_the_projector_is_what_the_decoder_is_given(lvlm, prompt, cams):

@@ -187,12 +187,6 @@ def dropped_by(ranking, prompt, keep, cut):
     return baselines.image_positions(prompt)[order[keep:]]
 
 
-def over_tokens(prompt, maps):
-    """What a map (L, h, w) has at each token: shape (L, N); a token may be of several cells."""
-    cells, spread = maps.flatten(1), prompt.grid.spread
-    return cells if spread is None else cells @ torch.from_numpy(spread.toarray()).to(cells)
-
-
 @quick
 @given(st.integers(0, N_IMAGE), st.integers(1, 6), st.booleans(), st.integers(0, 99))
 def test_a_ranking_keeps_its_first_k_as_a_masked_forward_pass_does(pair, keep, cut, by_layer, seed):
@@ -230,7 +224,7 @@ def test_ranking_by_the_papers_attention_is_the_default(lvlm, prompt):
 
 def test_maps_rank_too_and_an_undefined_last_layer_is_not_needed(lvlm, prompt):
     cam = llava_cam(lvlm, prompt, "yes", weights="element-wise", n_samples=1, sigma=0.0)
-    maps = over_tokens(prompt, cam.maps)
+    maps = cam.by_token
     assert maps[-1].isnan().all()
     assert ((maps[:-1] > 0).sum(-1) >= 3).all()  # so that three tokens are better than the rest
     sweep = truncation_sweep(lvlm, prompt, keep=3, ranking=maps)

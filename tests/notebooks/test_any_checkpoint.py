@@ -9,6 +9,8 @@ import pytest
 from cells import FOLDER, run_cells, small
 
 from infoflow.runner import run_notebook
+from infoflow.shapes.architectures import find_architecture
+from infoflow.shapes.train import export
 
 sys.path.insert(0, str(FOLDER.parent / "tests" / "models"))
 
@@ -45,6 +47,19 @@ def test_a_page_runs_for_a_random_checkpoint(name: str, checkpoint: Path) -> Non
         settings["zoo"] = False
     shown = run_cells(name, model=MODEL, checkpoint=str(checkpoint), **settings)
     assert any(text.startswith("Provenance") and MODEL in text for text in shown)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", ["a2_topk", "fig3_cam_reasoning"])
+@pytest.mark.parametrize("twin", ["tiny-llava-1.6", "tiny-instructblip"])
+def test_pages_about_image_tokens_run_where_a_token_is_no_cell_of_the_map(
+    twin: str, page: str, tmp_path: Path
+) -> None:
+    architecture = find_architecture(twin)
+    export(architecture, architecture.new_model(0), tmp_path / twin, {})
+    name = f"{twin.removeprefix('tiny-')}-7b"
+    shown = run_cells(page, model=name, checkpoint=str(tmp_path / twin), **small(page))
+    assert any(text.startswith("Provenance") and name in text for text in shown)
 
 
 @pytest.mark.slow

@@ -164,8 +164,8 @@ def test_cam_ranks_by_the_map_of_the_reference(lvlm, task, tmp_path, monkeypatch
     asked = rankings_asked(monkeypatch, lvlm, task, tmp_path, "cam")
     for sample, ranking in zip(task, asked[::2], strict=True):
         prompt = lvlm.prompt(sample.image, sample.question)
-        maps = llava_cam(lvlm, prompt, sample.answer, n_samples=1, sigma=0.0).maps
-        torch.testing.assert_close(ranking, maps.flatten(1), equal_nan=True)
+        cam = llava_cam(lvlm, prompt, sample.answer, n_samples=1, sigma=0.0)
+        torch.testing.assert_close(ranking, cam.by_token, equal_nan=True)
 
 
 def test_unknown_rankings_and_empty_k_are_refused(lvlm, task, store):

@@ -133,7 +133,7 @@ def _at_random(lvlm: LVLM, prompt: Prompt, sample: Sample, seed: int) -> Tensor:
 
 
 def _by_cam(lvlm: LVLM, prompt: Prompt, sample: Sample, seed: int) -> Tensor:
-    return llava_cam(lvlm, prompt, sample.answer, n_samples=1, sigma=0.0).maps.flatten(1)
+    return llava_cam(lvlm, prompt, sample.answer, n_samples=1, sigma=0.0).by_token
 
 
 RANKINGS: dict[str, Callable[[LVLM, Prompt, Sample, int], Tensor | None]] = {
