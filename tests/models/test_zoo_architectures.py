@@ -48,6 +48,9 @@ def model(architecture):
     model = architecture.new_model(0)
     tower = architecture.tower(model)
     torch.manual_seed(0)
+    for layer in architecture.adapter(model).decoder.layers:  # sharp heads magnify rounding
+        layer.self_attn.q_proj.weight.data.normal_(0, 0.02)
+        layer.self_attn.k_proj.weight.data.normal_(0, 0.02)
     statistics = feature_statistics(architecture, tower, 0)
     architecture.start_connector(model, *statistics)
     return model.half().float().eval()
@@ -185,7 +188,7 @@ def test_training_lowers_the_loss_of_a_batch(architecture, tmp_path):
     reader = PatchReader(architecture, architecture.tower(model))
     seen = Repeated(PatchBatches(1, 2)[0])
     before = reader.loss(seen[0])[0].item()
-    fit.fit(reader, reader.loss, seen, 6, tmp_path / "tower.pt")
+    fit.fit(reader, reader.loss, seen, 6, 0.45, tmp_path / "tower.pt")
     assert reader.loss(seen[0])[0].item() < 0.98 * before
     rescale_tower(architecture, architecture.tower(model), 1)
     statistics = feature_statistics(architecture, architecture.tower(model), 1)
@@ -195,7 +198,7 @@ def test_training_lowers_the_loss_of_a_batch(architecture, tmp_path):
     questions = Repeated(PackedBatches(architecture, 1, 1)[0])
     tower = {k: v.clone() for k, v in architecture.tower(model).state_dict().items()}
     before = answerer.loss(questions[0])[0].item()
-    fit.fit(answerer, answerer.loss, questions, 6, tmp_path / "language.pt")
+    fit.fit(answerer, answerer.loss, questions, 6, 1.0, tmp_path / "language.pt")
     assert answerer.loss(questions[0])[0].item() < 0.98 * before
     after = architecture.tower(model).state_dict()
     assert all(torch.equal(value, after[name]) for name, value in tower.items())
@@ -235,6 +238,26 @@ def test_rescaling_a_tower_changes_its_scale_only(architecture):
     ratio = (before * after).sum() / after.square().sum()
     assert ratio > 5
     assert (before - ratio * after).abs().max() / before.abs().max() < 2e-3
+
+
+def test_a_decoder_begins_with_heads_that_look_back_and_heads_that_match(architecture):
+    model = architecture.new_model(3).eval()
+    family = architecture.adapter(model)
+    family.decoder.set_attn_implementation("eager")
+    text = "What is left, seen from the red circle? (A) star (B) ring red"
+    ids = torch.tensor([family.tokenise(text)])
+    with torch.no_grad():
+        found = family.decoder(input_ids=ids, output_attentions=True).attentions
+    rows = torch.stack([layer[0] for layer in found])  # layer, head, to, from
+    behind = rows.diagonal(-1, 2, 3)
+    assert behind[:2, 0].mean() > 0.8  # words share their common part unevenly
+    assert (behind[:2, 0] > 0.5).float().mean() > 0.85
+    assert behind[2:, 0].mean() < 0.3
+    word = family.tokenise("red")[0]
+    first = int((ids[0] == word).nonzero()[0])
+    again = rows[1:3, 1, -1]
+    assert (again[:, first] > again[:, :first].amax(1)).all()
+    assert (again[:, first] > again[:, first + 1 : -1].amax(1)).all()
 
 
 def test_little_room_in_the_slots_is_wasted(architecture):

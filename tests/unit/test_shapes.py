@@ -172,6 +172,37 @@ def test_relation_options_are_all_to_be_seen():
         assert set(item.choices) <= {name.split()[1] for name in item.objects}
 
 
+def test_training_draws_every_direction_that_fits_equally_often():
+    # one beside the other: only left and right can be asked, and always are
+    pair = scene_of(("red", "circle", 5, 40), ("blue", "star", 60, 42))
+    asked = [questions.ask_any_relation(pair, np.random.default_rng(i)) for i in range(200)]
+    found = Counter((question.text, question.answer) for question in asked)
+    assert set(found) == {
+        ("What is left, seen from the blue star?", "circle"),
+        ("What is right, seen from the red circle?", "star"),
+    }
+    assert min(found.values()) > 75
+
+
+def test_options_are_listed_each_with_its_own_letter():
+    for seed in range(20):
+        question = questions.list_options(scene_of(), np.random.default_rng(seed))
+        asked = question.text.split("Question: ")[1].split("\n")[0].split()
+        told = question.answer.split()
+        assert told[::2] == asked
+        assert sorted(told[1::2]) == list("ABCD")
+        assert all(f"({x}) {w}" in question.text for w, x in zip(asked, told[1::2], strict=True))
+
+
+def test_an_answer_in_detail_names_the_option_before_its_letter():
+    scene = scene_of(("red", "circle", 5, 40), ("blue", "star", 60, 42))
+    plain = questions.choose_colour(scene, np.random.default_rng(3))
+    told = questions.in_detail(questions.choose_colour)(scene, np.random.default_rng(3))
+    assert told.answer == f"{plain.choices['ABCD'.index(plain.answer)]} {plain.answer}"
+    assert told.text == plain.text.removesuffix(".") + " in detail."
+    assert questions.in_detail(questions.choose_colour)(scene_of(), None) is None
+
+
 def test_colour_options_include_the_other_colours_of_the_scene():
     item = next(
         i for i in samples("scienceqa", "test") if i.kind == "colour" and len(i.objects) > 3

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from infoflow.shapes import questions as ask
 from infoflow.shapes.architectures import Architecture, Asked
-from infoflow.shapes.curriculum import COUNTING_FROM, CURRICULUM, countable_scene
+from infoflow.shapes.curriculum import CURRICULUM, training_scene
 from infoflow.shapes.model import N_PATCHES
 from infoflow.shapes.render import instance_masks, render
 from infoflow.shapes.tokenizer import EOS, IMAGE, PAD
@@ -147,21 +147,16 @@ class PatchBatches(Dataset[tuple[torch.Tensor, PatchLabels]]):
 class PackedBatches(Dataset[PackedBatch]):
     """Numbered batches of pictures with many questions asked of each."""
 
-    def __init__(self, architecture: Architecture, seed: int, size: int, first: int = 0) -> None:
-        """Batches of ``size`` pictures, counted from batch ``first`` of the curriculum."""
-        self.architecture, self.seed, self.size, self.first = architecture, seed, size, first
+    def __init__(self, architecture: Architecture, seed: int, size: int) -> None:
+        """Batches of ``size`` pictures."""
+        self.architecture, self.seed, self.size = architecture, seed, size
         self._family = architecture.prompts()
         self._start = [] if architecture.steered else _up_to_image(self._prompt(""))
 
     def __getitem__(self, number: int) -> PackedBatch:
         """Draw one batch."""
-        number += self.first
         rng = np.random.default_rng([2, self.seed, number])
-        counting = number >= COUNTING_FROM
-        scenes = [
-            countable_scene(rng) if counting else sample_scene(rng, "train")
-            for _ in range(self.size)
-        ]
+        scenes = [training_scene(rng) for _ in range(self.size)]
         pictures = np.stack([render(scene, rng) for scene in scenes])
         askers = [askers for first, askers in CURRICULUM if first <= number][-1]
         packed = [self._pack(scene, askers, rng) for scene in scenes]

@@ -5,112 +5,84 @@ import numpy as np
 from infoflow.shapes import questions as ask
 from infoflow.shapes.world import COLOURS, SHAPES, Scene, sample_scene
 
+_choose = ask.one_of(ask.choose_colour, ask.choose_count, ask.choose_shape)
 _LOOKING: tuple[ask.Asker, ...] = (
     ask.ask_presence(True, "matched"),
     ask.ask_presence(False, "matched"),
-    ask.ask_presence(True, "matched"),
-    ask.ask_presence(False, "adversarial"),
-    ask.choose_colour,
-    ask.choose_count,
-    ask.choose_direction,
+    ask.ask_colour,
     ask.ask_reading,
-    ask.ask_reading,
+    ask.ask_any_relation,
+    ask.ask_count,
+    ask.in_detail(_choose),
+    ask.list_options,
     ask.ask_caption,
+    ask.ask_reading,
     ask.ask_colour,
     ask.ask_count,
-    ask.ask_direction,
-)
-_PLACING: tuple[ask.Asker, ...] = (
-    ask.ask_presence(True, "matched"),
-    ask.ask_presence(False, "matched"),
-    ask.one_of(ask.choose_colour, ask.choose_count, ask.choose_direction),
-    ask.ask_reading,
-    ask.ask_reading,
-    ask.ask_caption,
-    ask.ask_direction,
-    ask.ask_direction,
-    ask.ask_direction,
-    ask.ask_count,
-    ask.ask_count,
-    ask.ask_position,
-    ask.ask_position,
-    ask.ask_count,
-    ask.choose_direction,
+    _choose,
+    ask.in_detail(_choose),
+    ask.ask_any_relation,
     ask.ask_colour,
-)
-_RELATING: tuple[ask.Asker, ...] = (
-    ask.ask_presence(True, "matched"),
-    ask.ask_presence(False, "matched"),
-    ask.choose_shape,
-    ask.choose_count,
-    ask.ask_caption,
-    ask.ask_relation,
-    ask.ask_relation,
-    ask.ask_relation,
-    ask.ask_relation,
-    ask.ask_reading,
-    ask.ask_count,
-    ask.ask_count,
-    ask.ask_relation,
-    ask.choose_shape,
-    ask.ask_relation,
-    ask.choose_colour,
 )
 _CHOOSING: tuple[ask.Asker, ...] = (
     ask.ask_presence(True, "matched"),
-    ask.ask_presence(False, "matched"),
-    ask.choose_count,
-    ask.choose_shape,
-    ask.choose_count,
-    ask.choose_shape,
-    ask.ask_caption,
+    ask.ask_presence(False, "adversarial"),
+    ask.ask_colour,
     ask.ask_reading,
-    ask.ask_relation,
-    ask.ask_relation,
-    ask.ask_count,
     ask.ask_count,
     ask.choose_shape,
+    ask.choose_count,
+    ask.ask_caption,
     ask.choose_colour,
+    ask.in_detail(_choose),
+    ask.ask_count,
+    ask.ask_colour,
+    ask.ask_any_relation,
+    ask.choose_count,
+    _choose,
+    ask.ask_reading,
+    ask.ask_count,
 )
 _COUNTING: tuple[ask.Asker, ...] = (
     ask.ask_presence(True, "matched"),
     ask.ask_presence(False, "matched"),
+    ask.ask_count,
     ask.choose_count,
-    ask.choose_shape,
-    ask.choose_count,
+    ask.ask_colour,
     ask.ask_caption,
     ask.ask_reading,
+    ask.choose_shape,
+    ask.choose_colour,
     ask.choose_count,
     ask.ask_count,
-    ask.ask_count,
-    ask.ask_relation,
-    ask.choose_colour,
-    ask.ask_count,
+    ask.in_detail(ask.choose_count),
+    ask.ask_any_relation,
+    ask.choose_count,
+    _choose,
+    ask.ask_colour,
+    ask.ask_reading,
 )
-CURRICULUM = (
-    (0, _LOOKING),
-    (900, _PLACING),
-    (1800, _RELATING),
-    (2700, _CHOOSING),
-    (COUNTING_FROM := 3300, _COUNTING),
-)
-"""From which batch on what is asked of every picture.
+CURRICULUM = ((0, _LOOKING), (600, _CHOOSING), (1300, _COUNTING))
+"""From which batch on what is asked of every picture; what stands first finds room first.
 
-First the tasks as they are, each choice also as an open question; then mostly where things are;
-then mostly what lies beside what; then mostly choices; last mostly numbers. Some questions are
-asked in training only.
+First all tasks, mostly as open questions, with options to look up; then choices; last mostly
+numbers. Some questions are asked in training only.
 """
 _LARGEST_GROUP = (0.05, 0.15, 0.35, 0.45)
-"""Share of pictures, where numbers are asked, by the size of the largest group sharing a trait.
+"""Share of pictures by the size of the largest group sharing a trait.
 
 The world shows three or four alike in a third of its scenes: too seldom to learn to count them.
 """
+_SIGNS = (0.1, 0.4, 0.5)
+"""Share of pictures with no sign, one and two: there is more to read than in the world, and more
+often a sign that must not be mistaken for the other."""
 
 
-def countable_scene(rng: np.random.Generator) -> Scene:
-    """Draw a training scene; how large its largest group is follows ``_LARGEST_GROUP``."""
-    wanted = 1 + int(rng.choice(len(_LARGEST_GROUP), p=_LARGEST_GROUP))
+def training_scene(rng: np.random.Generator) -> Scene:
+    """Draw a training scene with a group as large, and as many signs, as training needs them."""
+    alike = 1 + int(rng.choice(len(_LARGEST_GROUP), p=_LARGEST_GROUP))
+    signs = int(rng.choice(len(_SIGNS), p=_SIGNS))
     while True:
-        scene = sample_scene(rng, "train")
-        if max(scene.count(trait) for trait in (*COLOURS, *SHAPES)) == wanted:
+        scene = sample_scene(rng, "train", n_signs=signs)
+        if max(scene.count(trait) for trait in (*COLOURS, *SHAPES)) == alike:
             return scene

@@ -17,8 +17,8 @@ from infoflow.shapes.batches import Batch, stream
 
 CHECKPOINT_EVERY = 100
 _MATRIX_RATE, _OTHER_RATE = 0.02, 2e-3
-_WARM_UP, _DECAY = 80, 0.45
-"""Steps of linear warm-up, and the share of the steps at the end over which the rate falls to 0."""
+_WARM_UP = 80
+"""Steps of linear warm-up."""
 
 _EMBEDDINGS = ("embed", "head", "attn_pool.query")
 """In the names of matrices that are tables of vectors, or read-outs, and not maps inside."""
@@ -41,9 +41,9 @@ def make_optimisers(module: nn.Module) -> list[Optimizer]:
     ]
 
 
-def rate_factor(step: int, steps: int) -> float:
-    """Learning rate at ``step`` of ``steps``, as a share of the highest."""
-    return min(1.0, (step + 1) / _WARM_UP, (steps - step) / (_DECAY * steps))
+def rate_factor(step: int, steps: int, decay: float) -> float:
+    """Learning rate at ``step`` of ``steps``, as a share of the highest; see :func:`fit`."""
+    return min(1.0, (step + 1) / _WARM_UP, (steps - step) / (decay * steps))
 
 
 def _save(path: Path, state: dict[str, object]) -> None:
@@ -87,6 +87,7 @@ def fit(
     loss: Loss[Batch],
     batches: Dataset[Batch],
     steps: int,
+    decay: float,
     checkpoint: Path,
     loaders: int = 1,
 ) -> None:
@@ -97,6 +98,7 @@ def fit(
         loss: Loss of a batch, and figures to show beside the progress bar.
         batches: Numbered batches; step ``i`` uses batch ``i``.
         steps: Number of steps in all.
+        decay: Share of the steps, at the end, over which the learning rate falls to 0.
         checkpoint: File to resume from, written every ``CHECKPOINT_EVERY`` steps and at the end.
         loaders: Processes that prepare batches; how many there are changes no batch.
 
@@ -120,7 +122,7 @@ def fit(
     for step, batch in enumerate(bar, start=first):
         for optimiser, highest in zip(optimisers, rates, strict=True):
             for group, rate in zip(optimiser.param_groups, highest, strict=True):
-                group["lr"] = rate * rate_factor(step, steps)
+                group["lr"] = rate * rate_factor(step, steps, decay)
             optimiser.zero_grad(set_to_none=True)
         value, figures = loss(on_device(batch, device))
         value.backward()  # type: ignore[no-untyped-call]

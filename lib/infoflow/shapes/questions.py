@@ -11,7 +11,6 @@ import numpy as np
 from infoflow.shapes.world import (
     COLOURS,
     SHAPES,
-    SIZE,
     Object,
     Scene,
     co_occurrence,
@@ -24,9 +23,10 @@ NUMBERS = ("one", "two", "three", "four")
 DIRECTIONS = ("left", "right", "above", "below")
 CONTEXT = "a board with coloured shapes and signs."
 CAPTION_PROMPT = "Please describe this image in detail."
+_BY_LETTER = "Answer with the option's letter."
+_IN_DETAIL = "Answer with the option's letter in detail."
 POPE_KINDS = ("random", "popular", "adversarial")
-_N_POPULAR = 12
-_N_ADVERSARIAL = 6
+_N_POPULAR, _N_ADVERSARIAL = 12, 6
 _LEVEL = 7
 """Pixels by which two centres must differ for one object to lie left of or above another."""
 
@@ -56,8 +56,7 @@ def _multiple_choice(
     options = [question.answer, *fillers]
     choices = tuple(options[i] for i in rng.permutation(len(options)))
     text = (
-        f"Context: {CONTEXT}\nQuestion: {question.text}\nOptions: {_listed(choices)}\n"
-        "Answer with the option's letter."
+        f"Context: {CONTEXT}\nQuestion: {question.text}\nOptions: {_listed(choices)}\n{_BY_LETTER}"
     )
     letter = LETTERS[choices.index(question.answer)]
     return Question(text, letter, question.kind, question.targets, choices)
@@ -111,32 +110,6 @@ def plural(shape: str) -> str:
     return shape + ("es" if shape.endswith("s") else "s")
 
 
-def direction(point: tuple[float, float], anchor: tuple[float, float]) -> str | None:
-    """Where a point (x, y) lies seen from another, or ``None`` where no direction dominates."""
-    dx, dy = point[0] - anchor[0], point[1] - anchor[1]
-    if abs(dx) >= 1.5 * abs(dy) + 6:
-        return "left" if dx < 0 else "right"
-    if abs(dy) >= 1.5 * abs(dx) + 6:
-        return "above" if dy < 0 else "below"
-    return None
-
-
-def ask_direction(scene: Scene, rng: np.random.Generator) -> Question | None:
-    """Ask where one object lies seen from another; the four directions are equally frequent."""
-    wanted = _pick(rng, DIRECTIONS)
-    pairs = [
-        (a, b)
-        for a in scene.objects
-        for b in scene.objects
-        if a is not b and direction(a.centre, b.centre) == wanted
-    ]
-    if not pairs:
-        return None
-    thing, anchor = pairs[rng.integers(len(pairs))]
-    text = f"Where is the {thing.name} seen from the {anchor.name}?"
-    return Question(text, wanted, "direction", (thing.name, anchor.name))
-
-
 def lies(thing: Object, wanted: str, anchor: Object) -> bool | None:
     """Whether ``thing`` lies in a direction from ``anchor``; ``None`` where they are level."""
     axis, sign = {"left": (0, -1), "right": (0, 1), "above": (1, -1), "below": (1, 1)}[wanted]
@@ -144,35 +117,41 @@ def lies(thing: Object, wanted: str, anchor: Object) -> bool | None:
     return None if abs(along) <= _LEVEL else along > 0
 
 
-def ask_relation(scene: Scene, rng: np.random.Generator) -> Question | None:
-    """Ask for the shape of the only object that lies in a direction from another.
-
-    The four directions are equally frequent.
-    """
-    wanted = _pick(rng, DIRECTIONS)
+def _alone_beyond(scene: Scene, wanted: str) -> list[tuple[Object, Object]]:
+    """Pairs (thing, anchor) where nothing but the thing lies in a direction from the anchor."""
     pairs = []
     for anchor in scene.objects:
         others = [(o, lies(o, wanted, anchor)) for o in scene.objects if o is not anchor]
         there = [o for o, side in others if side]
         if len(there) == 1 and all(side is not None for _, side in others):
             pairs.append((there[0], anchor))
+    return pairs
+
+
+def ask_relation(scene: Scene, rng: np.random.Generator) -> Question | None:
+    """Ask for the shape of the only object that lies in a direction from another.
+
+    The four directions are equally frequent.
+    """
+    return _relation(scene, rng, _pick(rng, DIRECTIONS))
+
+
+def ask_any_relation(scene: Scene, rng: np.random.Generator) -> Question | None:
+    """Ask as :func:`ask_relation` does, in a direction in which there is something to ask for.
+
+    More scenes can be asked so, but not all directions equally often.
+    """
+    fit = [way for way in DIRECTIONS if _alone_beyond(scene, way)]
+    return _relation(scene, rng, _pick(rng, fit)) if fit else None
+
+
+def _relation(scene: Scene, rng: np.random.Generator, wanted: str) -> Question | None:
+    pairs = _alone_beyond(scene, wanted)
     if not pairs:
         return None
     thing, anchor = pairs[rng.integers(len(pairs))]
     text = f"What is {wanted}, seen from the {anchor.name}?"
     return Question(text, thing.shape, "relation", (thing.name, anchor.name))
-
-
-def ask_position(scene: Scene, rng: np.random.Generator) -> Question | None:
-    """Ask where an object lies seen from the middle of the picture."""
-    middle = (SIZE / 2, SIZE / 2)
-    placed = [o for o in scene.objects if direction(o.centre, middle)]
-    if not placed:
-        return None
-    thing = placed[rng.integers(len(placed))]
-    answer = direction(thing.centre, middle)
-    assert answer is not None
-    return Question(f"Where is the {thing.name} in the image?", answer, "position", (thing.name,))
 
 
 def choose_colour(scene: Scene, rng: np.random.Generator) -> Question | None:
@@ -195,30 +174,57 @@ def choose_count(
     return _multiple_choice(rng, question, [n for n in NUMBERS if n != question.answer])
 
 
-def choose_direction(scene: Scene, rng: np.random.Generator) -> Question | None:
-    """Direction as multiple choice between left, right, above and below."""
-    question = ask_direction(scene, rng)
-    if question is None:
-        return None
-    return _multiple_choice(rng, question, [d for d in DIRECTIONS if d != question.answer])
-
-
 def choose_relation(scene: Scene, rng: np.random.Generator) -> Question | None:
     """Relation as multiple choice between four shapes of the scene.
 
     All four are there to be seen: knowing what the picture shows does not give the answer away.
     """
-    question = choose_shape(scene, rng)
+    question = _between_shapes(scene, rng, ask_relation(scene, rng))
     return question if question and all(map(scene.count, question.choices)) else None
 
 
 def choose_shape(scene: Scene, rng: np.random.Generator) -> Question | None:
     """Relation as multiple choice; shapes that are not there fill up what the scene lacks."""
-    question = ask_relation(scene, rng)
+    return _between_shapes(scene, rng, ask_any_relation(scene, rng))
+
+
+def _between_shapes(
+    scene: Scene, rng: np.random.Generator, question: Question | None
+) -> Question | None:
     if question is None:
         return None
     order = [str(s) for s in rng.permutation([s for s in SHAPES if s != question.answer])]
     return _multiple_choice(rng, question, sorted(order, key=lambda s: not scene.count(s))[:3])
+
+
+def in_detail(asker: Asker) -> Asker:
+    """A multiple-choice asker whose answers name the option before its letter."""
+
+    def ask(scene: Scene, rng: np.random.Generator) -> Question | None:
+        question = asker(scene, rng)
+        if question is None:
+            return None
+        option = question.choices[LETTERS.index(question.answer)]
+        return replace(
+            question,
+            text=question.text.replace(_BY_LETTER, _IN_DETAIL),
+            answer=f"{option} {question.answer}",
+        )
+
+    return ask
+
+
+def list_options(_scene: Scene, rng: np.random.Generator) -> Question:
+    """Give the letter of each of four options, in another order; the picture does not matter.
+
+    How letters are looked up is learned from this: the words to look up stand in the text.
+    """
+    pools = (COLOURS, SHAPES, NUMBERS, DIRECTIONS)
+    words = [str(w) for w in rng.permutation(pools[rng.integers(len(pools))])[:4]]
+    asked = Question(" ".join(words), words[0], "list", ())
+    listed = _multiple_choice(rng, asked, [str(w) for w in rng.permutation(words[1:])])
+    answer = " ".join(f"{w} {LETTERS[listed.choices.index(w)]}" for w in words)
+    return replace(listed, text=listed.text.replace(_BY_LETTER, _IN_DETAIL), answer=answer)
 
 
 def one_of(*askers: Asker) -> Asker:

@@ -34,7 +34,7 @@ _PHRASES = (
     f"Context: {CONTEXT}\nQuestion: Options: (A) (B) (C) (D) Answer with the option's letter.",
     "What colour is the circle?",
     "How many red objects are there?",
-    "Where is the red circle seen from the blue star?",
+    "What is left, seen from the red circle?",
     "Is there a red circle an orange star in the image?",
     "What does the white sign say?",
     "yes no ,",

@@ -13,6 +13,7 @@ from infoflow.shapes.model import WIDTH
 from infoflow.shapes.world import COLOURS, LETTERS, SHAPES, SIGNS
 
 BATCH = 64
+_DECAY = 0.45
 
 
 class PatchReader(nn.Module):
@@ -87,7 +88,7 @@ def train_tower(
     """Train the tower in place, where it is; resumes from ``checkpoint``."""
     torch.manual_seed(seed)
     reader = PatchReader(architecture, tower).to(next(tower.parameters()).device)
-    fit(reader, reader.loss, PatchBatches(seed, BATCH), steps, checkpoint, loaders)
+    fit(reader, reader.loss, PatchBatches(seed, BATCH), steps, _DECAY, checkpoint, loaders)
 
 
 @torch.no_grad()

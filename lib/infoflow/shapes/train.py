@@ -1,8 +1,7 @@
 """Train a model of the zoo from scratch: ``python -m infoflow.shapes.train MODEL --seed 0``.
 
 The vision tower learns to say what each patch shows. Then all else learns to answer on the frozen
-tower, in three runs, each from a learning rate raised once more: all that is asked; choosing
-between options; counting. An interrupted run goes on where it stopped, on this machine or another.
+tower. An interrupted run goes on where it stopped, on this machine or another.
 """
 
 import json
@@ -25,8 +24,9 @@ from infoflow.shapes.tower import rescale_tower, train_tower
 from infoflow.shapes.world import SIZE
 
 NAME = "tiny-llava-1.5"
-TOWER_STEPS, LANGUAGE_STEPS, CHOOSING_STEPS, COUNTING_STEPS = 1600, 2700, 600, 900
+TOWER_STEPS, LANGUAGE_STEPS = 1600, 2000
 _MOST_LOADERS = 8
+_COMPILER = shutil.which(os.environ.get("CXX", "g++"))
 
 
 def export(architecture: Architecture, model: Any, folder: Path, recipe: dict[str, object]) -> None:
@@ -56,8 +56,10 @@ def train(
     ] = None,
     tower_steps: Annotated[int, typer.Option(help="Steps of the first stage.")] = TOWER_STEPS,
     language_steps: Annotated[int, typer.Option(help="Steps of the second.")] = LANGUAGE_STEPS,
-    choosing_steps: Annotated[int, typer.Option(help="Steps of the third.")] = CHOOSING_STEPS,
-    counting_steps: Annotated[int, typer.Option(help="Steps of the fourth.")] = COUNTING_STEPS,
+    compiled: Annotated[
+        bool,
+        typer.Option("--compile/--no-compile", help="Compile the decoder's layers: faster."),
+    ] = _COMPILER is not None,
     tower: Annotated[
         Path | None,
         typer.Option(help="A trained tower (tower.pt of another seed or model) to share."),
@@ -67,12 +69,16 @@ def train(
         Path | None, typer.Option(help="Where the model goes; WORK/MODEL/seedN/model by default.")
     ] = None,
 ) -> None:
-    """Train a model of the zoo: about two hours on one CPU core."""
-    steps = {"language": language_steps, "choosing": choosing_steps, "counting": counting_steps}
+    """Train a model of the zoo: about an hour on one CPU core."""
     folder = work / model / f"seed{seed}"
     try:
         architecture, place = find_architecture(model), choose_device(device)
-        trained = _train(architecture, seed, place, loaders, tower, tower_steps, steps, folder)
+        if tower:
+            _share(tower, folder)
+        lengths = (tower_steps, language_steps)
+        trained = _train(
+            architecture, seed, place, _count(loaders, place), lengths, compiled, folder
+        )
     except InfoflowError as error:
         print(f"error: {error}", file=sys.stderr)
         raise typer.Exit(2) from error
@@ -81,7 +87,7 @@ def train(
         "seed": seed,
         "shared_tower": str(tower) if tower else None,
         "tower_steps": tower_steps,
-        **{f"{name}_steps": length for name, length in steps.items()},
+        "language_steps": language_steps,
         "device": place.type,
         "image_tokens": architecture.prompts().input_ids("", (SIZE, SIZE)).count(IMAGE),
         "parameters": sum(p.numel() for p in trained.parameters()),
@@ -91,32 +97,39 @@ def train(
     typer.echo(f"{model} (seed {seed}) written to {destination}")
 
 
+def _share(tower: Path, folder: Path) -> None:
+    """Put another run's trained tower where this one looks for its own."""
+    if not tower.is_file():
+        raise InfoflowError(f"no trained tower at {tower}; valid: a tower.pt.")
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copy(tower, folder / "tower.pt")
+
+
+def _count(loaders: int | None, device: torch.device) -> int:
+    """How many processes draw batches, if it is not said."""
+    spare = max(1, (os.cpu_count() or 1) - 1)
+    return loaders or (1 if device.type == "cpu" else min(spare, _MOST_LOADERS))
+
+
 def _train(
     architecture: Architecture,
     seed: int,
     device: torch.device,
-    loaders: int | None,
-    shared: Path | None,
-    tower_steps: int,
-    steps: dict[str, int],
+    loaders: int,
+    steps: tuple[int, int],
+    compiled: bool,
     folder: Path,
 ) -> Any:
     """Run both stages, or what is left of them; the trained model."""
     torch.set_num_threads(1)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # batches come from forked processes
-    if loaders is None:
-        spare = max(1, (os.cpu_count() or 1) - 1)
-        loaders = 1 if device.type == "cpu" else min(spare, _MOST_LOADERS)
     folder.mkdir(parents=True, exist_ok=True)
-    if shared is not None:
-        if not shared.is_file():
-            raise InfoflowError(f"no trained tower at {shared}; valid: a tower.pt.")
-        shutil.copy(shared, folder / "tower.pt")
     model = architecture.new_model(seed).to(device)
     tower = architecture.tower(model)
-    train_tower(architecture, tower, seed, tower_steps, folder / "tower.pt", loaders)
+    train_tower(architecture, tower, seed, steps[0], folder / "tower.pt", loaders)
     rescale_tower(architecture, tower, seed)
-    train_language(architecture, model, seed, steps, folder, loaders)
+    checkpoint = folder / "language.pt"
+    train_language(architecture, model, seed, steps[1], checkpoint, loaders, compiled)
     return model
 
 

@@ -13,12 +13,12 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast
 
 from infoflow.families import Family
+from infoflow.shapes.beginning import begin
 from infoflow.shapes.model import (
     CONTEXT_LENGTH,
     N_PATCHES,
     PIXEL_MEAN,
     PIXEL_STD,
-    WORD_SCALE,
     normalise,
 )
 from infoflow.shapes.tokenizer import Specials, build_tokenizer, vocabulary
@@ -86,8 +86,7 @@ class Architecture(ABC):
         """
         torch.manual_seed(seed)
         model = self.build()
-        with torch.no_grad():
-            self.adapter(model).decoder.embed_tokens.weight.normal_(0, WORD_SCALE)
+        begin(self.adapter(model).decoder, self.tokenizer().get_vocab())
         return model
 
     def adapter(self, model: Any) -> Family:
