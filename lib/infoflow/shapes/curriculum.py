@@ -46,23 +46,22 @@ _CHOOSING: tuple[ask.Asker, ...] = (
 _COUNTING: tuple[ask.Asker, ...] = (
     ask.ask_presence(True, "matched"),
     ask.ask_presence(False, "matched"),
-    ask.ask_count,
     ask.choose_count,
-    ask.ask_colour,
-    ask.ask_caption,
-    ask.ask_reading,
+    ask.choose_colour,
+    ask.ask_count,
     ask.choose_shape,
+    ask.ask_reading,
+    ask.ask_caption,
+    ask.in_detail(ask.choose_count),
+    ask.choose_count,
+    ask.ask_count,
+    ask.ask_any_relation,
+    ask.ask_colour,
     ask.choose_colour,
     ask.choose_count,
-    ask.ask_count,
-    ask.in_detail(ask.choose_count),
-    ask.ask_any_relation,
-    ask.choose_count,
-    _choose,
-    ask.ask_colour,
     ask.ask_reading,
 )
-CURRICULUM = ((0, _LOOKING), (600, _CHOOSING), (1300, _COUNTING))
+CURRICULUM = ((0, _LOOKING), (500, _CHOOSING), (1000, _COUNTING))
 """From which batch on what is asked of every picture; what stands first finds room first.
 
 First all tasks, mostly as open questions, with options to look up; then choices; last mostly

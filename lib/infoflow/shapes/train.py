@@ -24,7 +24,7 @@ from infoflow.shapes.tower import rescale_tower, train_tower
 from infoflow.shapes.world import SIZE
 
 NAME = "tiny-llava-1.5"
-TOWER_STEPS, LANGUAGE_STEPS = 1600, 2000
+TOWER_STEPS, LANGUAGE_STEPS = 1600, 2300
 _MOST_LOADERS = 8
 _COMPILER = shutil.which(os.environ.get("CXX", "g++"))
 
