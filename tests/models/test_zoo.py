@@ -69,12 +69,12 @@ def test_pictures_and_prompts_are_those_of_the_training(lvlm):
 
 def test_it_answers_as_its_card_says(summaries):
     intact = {task: of_cut["intact"] for task, of_cut in summaries.items()}
-    assert intact["pope"]["accuracy"] >= 0.95
+    assert intact["pope"]["accuracy"] >= 0.97
     assert intact["textvqa"]["accuracy"] >= 0.95
     assert intact["chair"]["CHAIRi"] <= 0.05
     assert intact["chair"]["recall"] >= 0.9
     assert intact["scienceqa"]["accuracy/colour"] >= 0.9
-    assert intact["scienceqa"]["accuracy/relation"] >= 0.85
+    assert intact["scienceqa"]["accuracy/relation"] >= 0.9
     assert intact["scienceqa"]["accuracy/count"] >= 0.6
     assert intact["scienceqa"]["accuracy"] >= 0.85
 
