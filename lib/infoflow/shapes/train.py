@@ -26,7 +26,7 @@ from infoflow.shapes.world import SIZE
 NAME = "tiny-llava-1.5"
 TOWER_STEPS, LANGUAGE_STEPS = 1600, 2300
 _MOST_LOADERS = 8
-_COMPILER = shutil.which(os.environ.get("CXX", "g++"))
+_HAS_COMPILER = shutil.which(os.environ.get("CXX", "g++")) is not None
 
 
 def export(architecture: Architecture, model: Any, folder: Path, recipe: dict[str, object]) -> None:
@@ -59,7 +59,7 @@ def train(
     compiled: Annotated[
         bool,
         typer.Option("--compile/--no-compile", help="Compile the decoder's layers: faster."),
-    ] = _COMPILER is not None,
+    ] = _HAS_COMPILER,
     tower: Annotated[
         Path | None,
         typer.Option(help="A trained tower (tower.pt of another seed or model) to share."),
