@@ -23,6 +23,7 @@ configfile: "experiments.yml"
 PYTHON = shlex.quote(sys.executable)
 JUPYTER_BOOK = shlex.quote(str(Path(sys.executable).with_name("jupyter-book")))
 NO_MODEL = SHAPES = "shapes"
+LIBRARY = Path("lib/infoflow").resolve()  # of this checkout, whichever is installed
 ZOO = {path.name for path in Path("lib/infoflow/zoo").glob("*")}
 DATA = {"lib/infoflow/paper.py": "book/paper_values.yml"}
 
@@ -101,7 +102,7 @@ def files(folder, pattern="*"):
 
 def rooms(wildcards):
     """The library's rooms that a notebook imports, directly or not, and the data they read."""
-    found = notebook_files(Path(f"notebooks/{notebook_of(wildcards)}.ipynb"))
+    found = notebook_files(Path(f"notebooks/{notebook_of(wildcards)}.ipynb"), LIBRARY)
     names = sorted(str(path.relative_to(Path.cwd())) for path in found)
     return [*names, *(data for room, data in DATA.items() if room in names)]
 

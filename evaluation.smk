@@ -16,6 +16,7 @@ from infoflow.sources import room_files
 
 PYTHON = shlex.quote(sys.executable)
 RESULTS = "results"
+LIBRARY = Path("lib/infoflow").resolve()  # of this checkout, whichever is installed
 OPTIONS = ("checkpoint", "revision", "dtype", "source", "split", "limit", "rule")
 
 
@@ -60,7 +61,7 @@ def arguments(wildcards):
 
 def rooms(wildcards):
     """The code that measures. A change that changes no result costs a look at the store."""
-    found = room_files(["infoflow.cli", "infoflow.evaluate.running"])
+    found = room_files(["infoflow.cli", "infoflow.evaluate.running"], LIBRARY)
     return sorted(str(path.relative_to(Path.cwd())) for path in found)
 
 
