@@ -14,6 +14,7 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from infoflow.lvlm import LVLM, Prompt
+from infoflow.probe import attending
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 
@@ -139,17 +140,6 @@ def _masks(length: int, dropped: Tensor) -> tuple[Tensor, Tensor]:
     hiding[:, dropped] = False
     hiding.fill_diagonal_(True)  # a row that sees nothing has no softmax
     return causal[None, None], hiding[None, None]
-
-
-@contextmanager
-def attending(lvlm: LVLM, implementation: str) -> Iterator[None]:
-    """Let the decoder attend by the function of that name."""
-    before = lvlm.decoder.config._attn_implementation
-    lvlm.decoder.set_attn_implementation(implementation)
-    try:
-        yield
-    finally:
-        lvlm.decoder.set_attn_implementation(before)
 
 
 @contextmanager

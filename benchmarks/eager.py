@@ -16,6 +16,7 @@ from transformers.models.llama.modeling_llama import repeat_kv
 
 from benchmarks import baselines
 from infoflow.lvlm import LVLM, Prompt
+from infoflow.probe import attending
 
 Edit = Callable[[int, Tensor], Tensor]
 """What takes the place of a layer's attention weights, shape (1, H, Q, K)."""
@@ -107,7 +108,7 @@ def _with_full_weights(
         with baselines.edited(lvlm, change):
             return baselines.cached_step(lvlm, cache, embeds, position)
 
-    with baselines.attending(lvlm, _EAGER):
+    with attending(lvlm, _EAGER):
         return baselines.decode(lvlm, prompt, step, n_tokens)
 
 

@@ -99,7 +99,7 @@ def attached(lvlm: LVLM, observer: Observer) -> Iterator[None]:
             _observed[attention] = (observer, i)
             hook = partial(observer.after_layer, i)
             handles.append(layer.register_forward_hook(hook, with_kwargs=True))
-        with _attention_implementation(lvlm, IMPLEMENTATION):
+        with attending(lvlm, IMPLEMENTATION):
             yield
     finally:
         for handle in handles:
@@ -123,7 +123,7 @@ def modified(lvlm: LVLM, modifier: Modifier) -> Iterator[None]:
     entries = {attention: (modifier, i) for i, attention in enumerate(_attentions(lvlm))}
     handle = lvlm.decoder.register_forward_pre_hook(begin, with_kwargs=True)
     try:
-        with _held(_modified, entries), _attention_implementation(lvlm, IMPLEMENTATION):
+        with _held(_modified, entries), attending(lvlm, IMPLEMENTATION):
             yield
     finally:
         handle.remove()
@@ -169,7 +169,7 @@ def require_faithful(lvlm: LVLM, embeds: Tensor) -> None:
         return
     with attached(lvlm, _Unmodified()):
         probed = lvlm.decoder(inputs_embeds=embeds, use_cache=False).last_hidden_state
-    with _attention_implementation(lvlm, "sdpa"):
+    with attending(lvlm, "sdpa"):
         ordinary = lvlm.decoder(inputs_embeds=embeds, use_cache=False).last_hidden_state
     # the same kernels on the same shapes: equal on a CPU; a GPU may be allowed the last bits
     allowed = 8 * torch.finfo(embeds.dtype).eps * ordinary.abs().max()
@@ -232,7 +232,8 @@ def _held(table: MutableMapping[_Key, _Value], entries: Mapping[_Key, _Value]) -
 
 
 @contextmanager
-def _attention_implementation(lvlm: LVLM, name: str) -> Iterator[None]:
+def attending(lvlm: LVLM, name: str) -> Iterator[None]:
+    """Let the decoder attend by the function that transformers knows by that name."""
     before = lvlm.decoder.config._attn_implementation
     lvlm.decoder.set_attn_implementation(name)
     try:
