@@ -5,16 +5,17 @@ CORES ?= all
 WORKERS ?= 2
 GPUS ?= 1
 NOTEBOOKS ?= $(basename $(notdir $(wildcard notebooks/*.ipynb)))
+ZOO := tiny-llava-1.5 $(filter-out tiny-llava-1.5,$(sort $(notdir $(wildcard lib/infoflow/zoo/tiny-*))))
 SECOND ?= zoo-training/tiny-llava-1.5/seed1/model
 BIN := .venv/bin
 INSTALLED := .venv/installed
 TORCH := 2.13.0
 
 .DEFAULT_GOAL := help
-.PHONY: help book stale test notebooks evaluation lab zoo seeds benchmarks lock clean
+.PHONY: help book book-all stale test notebooks evaluation lab zoo seeds benchmarks lock clean
 
 help: ## list the targets
-	@grep -E '^[a-z]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z]+):.*## (.*)/make \1\t\2/' | expand -t 18
+	@grep -E '^[a-z-]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 18
 
 # --nolock: a build that was killed leaves Snakemake's lock behind. What it had not finished is run
 # again; what it had is whole, because every result is renamed into its place.
@@ -24,9 +25,12 @@ SNAKEMAKE = $(BIN)/python -m snakemake --cores $(CORES) --nolock --rerun-incompl
 	$(if $(MODELS),'models=[$(shell echo $(MODELS) | tr -s " " ",")]') \
 	$(if $(CHECKPOINT),'checkpoint=$(CHECKPOINT)') $(if $(SOURCE),'source=$(SOURCE)'))
 
-book: $(INSTALLED) ## run the stale notebooks and render the book; MODELS="a b" CHECKPOINT=folder SOURCE=hub
+book: $(INSTALLED) ## run the stale notebooks and render the book; MODELS="a b" CHECKPOINT=folder SOURCE=shapes
 	@$(SNAKEMAKE) --quiet all || { echo 'The book was not built. `make stale` tells more.' >&2; exit 1; }
 	@echo "The book: $(CURDIR)/_build/html/index.html"
+
+book-all: ## the book for all models of the zoo, the first of them with the others beside it
+	@$(MAKE) --no-print-directory book MODELS="$(ZOO)"
 
 stale: $(INSTALLED) ## say what `make book` would run, and why
 	@$(SNAKEMAKE) --dry-run --quiet progress host

@@ -59,8 +59,10 @@ def refuse_source():
 
 
 refuse_mistakes()
-SOURCE = config.get("source", SHAPES)
-refuse_source()
+# a model from the hub is asked the hub's benchmarks; with a checkpoint nothing need be fetched
+SOURCE = config.get("source", SHAPES if "checkpoint" in config else "hub")
+if "source" in config:
+    refuse_source()
 
 def models_for(notebook):
     """The models a notebook runs for; one about no model runs once, in a folder of its own."""
@@ -69,6 +71,14 @@ def models_for(notebook):
 
 
 RUNS = [f"{model}/{notebook}" for notebook in config["notebooks"] for model in models_for(notebook)]
+
+
+def beside(run):
+    """The zoo's other models of this build, if the first one's page is to show them as well."""
+    model, notebook = run.split("/")
+    first, *others = [name for name in models_for(notebook) if name in ZOO] or [None]
+    shows = config["notebooks"][notebook].get("zoo", False)
+    return others if shows and model == first else []
 
 
 def takes_source(notebook):
@@ -95,6 +105,18 @@ def notebook_of(wildcards):
     return wildcards.run.split("/")[1]
 
 
+def seconds_of(job):
+    """What a run costs on one core; None for a model not in the zoo, measured on none."""
+    here = model_of(job.wildcards) in {NO_MODEL, *ZOO}
+    return config["notebooks"][notebook_of(job.wildcards)]["seconds"] if here else None
+
+
+def asks_whole(job):
+    """Whether a page asks the benchmarks with all their items."""
+    given = source_for(notebook_of(job.wildcards), model_of(job.wildcards))
+    return given.get("limit", 0) is None
+
+
 def files(folder, pattern="*"):
     found = [path for path in Path(folder).rglob(pattern) if path.is_file()]
     return sorted(str(path) for path in found if "__pycache__" not in path.parts)
@@ -108,15 +130,12 @@ def rooms(wildcards):
 
 
 def weights(wildcards):
-    """A model's own files: its folder in the zoo, or the checkpoint the user named.
-
-    A page that sets all models of the zoo side by side rests on theirs as well.
-    """
+    """The files of the models shown: their folders in the zoo, or the checkpoint the user named."""
     if model_of(wildcards) == NO_MODEL:
         return []
-    own = files(config.get("checkpoint", f"lib/infoflow/zoo/{model_of(wildcards)}"))
-    shows_zoo = config["notebooks"][notebook_of(wildcards)].get("zoo", False)
-    return sorted({*own, *(files("lib/infoflow/zoo") if shows_zoo else [])})
+    own = config.get("checkpoint", f"lib/infoflow/zoo/{model_of(wildcards)}")
+    others = (f"lib/infoflow/zoo/{name}" for name in beside(wildcards.run))
+    return [file for folder in (own, *others) for file in files(folder)]
 
 
 def arguments(wildcards):
@@ -128,6 +147,8 @@ def arguments(wildcards):
             values["model"] = f"{model}@{config['revisions'][model]}"
         if "checkpoint" in config:
             values["checkpoint"] = str(Path(config["checkpoint"]).absolute())
+        if others := beside(wildcards.run):
+            values["beside"] = others
     values |= source_for(notebook_of(wildcards), model_of(wildcards))
     texts = {
         name: value if isinstance(value, str) else json.dumps(value)
@@ -153,14 +174,20 @@ wildcard_constraints:
 
 onstart:
     stale = [job for job in workflow.dag.needrun_jobs() if job.rule.name == "notebook"]
-    costs = [config["notebooks"][notebook_of(job.wildcards)]["seconds"] for job in stale]
+    costs = [seconds_of(job) for job in stale]
+    known = [cost for cost in costs if cost is not None]
+    part = f" for {len(known)} of them" if len(known) < len(stale) else ""
+    expected = f", {sum(known)} s of one core expected{part}" if known else ""
     if stale:
-        print(f"{len(stale)} of {len(RUNS)} notebooks to run, {sum(costs)} s of one core expected:")
+        print(f"{len(stale)} of {len(RUNS)} notebooks to run{expected}:")
     else:
         print("No notebook is stale; rendering the book.")
     for job, cost in zip(stale, costs, strict=True):
-        print(f"  {job.wildcards.run}, {cost} s. {workflow.dag.reason(job)}")
+        told = "" if cost is None else f", {cost} s"
+        print(f"  {job.wildcards.run}{told}. {workflow.dag.reason(job)}")
     sys.stdout.flush()
+    if whole := sorted({model_of(job.wildcards) for job in stale if asks_whole(job)}):
+        subprocess.run([sys.executable, "-m", "infoflow.cli", "costs", *whole], check=True)
 
 
 onerror:
@@ -191,6 +218,10 @@ rule notebook:
         notebook=lambda wildcards: f"notebooks/{notebook_of(wildcards)}.ipynb",
         rooms=rooms,
         weights=weights,
+        # what the same page of another model has measured need not be measured again
+        others=lambda wildcards: [
+            f"book/runs/{model}/{notebook_of(wildcards)}.ipynb" for model in beside(wildcards.run)
+        ],
         packages="requirements.lock",
     output:
         "book/runs/{run}.ipynb",

@@ -129,6 +129,16 @@ def evaluate(
 
 
 @app.command()
+def costs(
+    models: Annotated[list[str], typer.Argument(help="Names of 7B models, as in llava-1.5-7b.")],
+) -> None:
+    """Say what Table 1 should take on whole benchmarks, on one card of 80 GB."""
+    from infoflow.evaluate.expected import costs_told
+
+    typer.echo(costs_told(models))
+
+
+@app.command()
 def merge(
     folders: Annotated[
         list[Path], typer.Argument(help="What `infoflow evaluate --shard` printed, of all shards.")

@@ -86,6 +86,14 @@ def expected_cost(
 
 def assumptions(n_user: int, max_new_tokens: int) -> str:
     """Say in a sentence what an expectation rests on."""
+    return (
+        f"{card_assumptions()}; {n_user} tokens after the image; answers as long as they may be, "
+        f"{max_new_tokens} tokens."
+    )
+
+
+def card_assumptions() -> str:
+    """Say what an expectation rests on, but for the items; no full stop."""
     peaks = " and ".join(
         f"{card.operations_per_second / 1e12:.0f} TFLOP/s, {card.bytes_per_second / 1e12:.2f} TB/s "
         f"({card.name})"
@@ -93,9 +101,16 @@ def assumptions(n_user: int, max_new_tokens: int) -> str:
     )
     return (
         f"Assumed: bfloat16; {SHARE_OF_PEAK:.0%} of the peaks {peaks}; {SECONDS_PER_CALL * 1e3:.1f}"
-        f" ms a layer's call at least; {n_user} tokens after the image; answers as long as they "
-        f"may be, {max_new_tokens} tokens."
+        " ms a layer's call at least"
     )
+
+
+def span(seconds: float) -> str:
+    """Say a time in the largest unit of which there are two or more."""
+    for name, unit in (("days", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * unit:
+            return f"{seconds / unit:.1f} {name}"
+    return f"{seconds:.0f} s" if seconds >= 1 else "less than 1 s"
 
 
 def _tower_seconds(shape: Shape, card: Card) -> float:

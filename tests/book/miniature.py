@@ -66,6 +66,10 @@ class Project:
             "from infoflow.alpha import alpha\nfrom infoflow.beta import beta\n"
             "def list_models():\n    return ['tiny', 'from-the-hub']\n",
         )
+        self.write(
+            "lib/infoflow/evaluate/expected.py",
+            "def costs_told(models):\n    return f'to be expected of {models}'\n",
+        )
         self.write("lib/infoflow/zoo/tiny/card.json", "{}")
         self.notebook("first", "from infoflow import alpha", HOLD, "print(model, limit, alpha)")
         self.notebook("second", "from infoflow.beta import beta", "print(model, limit, beta)")

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from miniature import Project, files_in
+from miniature import PARAMETERS, Project, files_in
 
 ALL = {"tiny/first.ipynb", "tiny/second.ipynb", "shapes/third.ipynb"}
 
@@ -80,11 +80,6 @@ def change_unrelated_weights(project: Project) -> None:
     project.write("lib/infoflow/zoo/other/model.safetensors", "")
 
 
-def change_weights_of_a_page_on_all(project: Project) -> None:
-    project.experiments["notebooks"]["second"]["zoo"] = True
-    project.write("lib/infoflow/zoo/other/model.safetensors", "")
-
-
 @pytest.mark.parametrize(
     ("change", "stale"),
     [
@@ -95,7 +90,6 @@ def change_weights_of_a_page_on_all(project: Project) -> None:
         (change_weights, {"tiny/first", "tiny/second", "book"}),
         (change_prose, {"book"}),
         (change_unrelated_weights, set()),
-        (change_weights_of_a_page_on_all, {"tiny/second", "book"}),
     ],
 )
 def test_a_change_makes_stale_what_depends_on_it_and_no_more(
@@ -103,6 +97,28 @@ def test_a_change_makes_stale_what_depends_on_it_and_no_more(
 ) -> None:
     change(project)
     assert project.stale() == stale
+
+
+def test_the_first_models_page_sets_the_others_beside_it(tmp_path: Path) -> None:
+    project = Project(tmp_path)
+    project.create()
+    project.notebook(
+        "second", "print(model, beside)", parameters=f"{PARAMETERS}\nbeside: list = []"
+    )
+    project.write("lib/infoflow/zoo/other/model.safetensors", "")
+    shown = {"second": {"seconds": 3, "zoo": True}}
+    project.experiments = {"models": ["other", "tiny"], "notebooks": shown}
+    built = project.make()
+    assert built.returncode == 0, built.stderr
+    runs = project.results()
+    assert "other ['tiny']" in runs["other/second.ipynb"].decode()
+    assert "tiny []" in runs["tiny/second.ipynb"].decode()
+    # it is stale when any model that it shows is
+    project.write("lib/infoflow/zoo/tiny/card.json", '{"seed": 1}')
+    assert project.stale() == {"other/second", "tiny/second", "book"}
+    project.write("lib/infoflow/zoo/tiny/card.json", "{}")
+    project.write("lib/infoflow/zoo/other/model.safetensors", "other weights")
+    assert project.stale() == {"other/second", "book"}
 
 
 def test_the_dry_run_says_why(project: Project) -> None:

@@ -18,7 +18,6 @@ import checkpoints
 
 MODEL = "llava-1.5-7b"
 ALL_TASKS = {"fig2_attention_flow", "fig5_truncation", "table1"}
-OF_MANY_MODELS = {"claims", "table1"}
 OF_ANY_MODEL = sorted({p.stem for p in FOLDER.glob("*.ipynb")} - {"model_card", "shapes_datasheet"})
 
 
@@ -43,8 +42,6 @@ def results(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFa
 @pytest.mark.parametrize("name", OF_ANY_MODEL)
 def test_a_page_runs_for_a_random_checkpoint(name: str, checkpoint: Path) -> None:
     settings = small(name, n_tasks=None if name in ALL_TASKS else 1)
-    if name in OF_MANY_MODELS:
-        settings["zoo"] = False
     shown = run_cells(name, model=MODEL, checkpoint=str(checkpoint), **settings)
     assert any(text.startswith("Provenance") and MODEL in text for text in shown)
 
@@ -64,7 +61,7 @@ def test_pages_about_image_tokens_run_where_a_token_is_no_cell_of_the_map(
 
 @pytest.mark.slow
 def test_the_runner_writes_such_a_page(checkpoint: Path, tmp_path: Path) -> None:
-    settings = small("table1") | {"zoo": False}
+    settings = small("table1")
     parameters = {"model": MODEL, "checkpoint": str(checkpoint), **settings}
     target = run_notebook(FOLDER / "table1.ipynb", tmp_path / "table1.ipynb", parameters)
     text = nbformat.writes(nbformat.read(target, as_version=4))

@@ -112,7 +112,7 @@ def test_truncation_chooses_on_other_pictures_than_it_reports(
 
 @pytest.mark.slow
 def test_table_1_has_its_7b_column_filled(checkpoint: Path, benchmarks: Path) -> None:
-    shown = run("table1", checkpoint, benchmarks, tasks=QUICK, zoo=False)
+    shown = run("table1", checkpoint, benchmarks, tasks=QUICK)
     (table,) = (text for text in shown if "7B on the benchmark" in text)
     lines = {line.split("  ")[0]: [] for line in table.splitlines()}
     for line in table.splitlines():
@@ -126,6 +126,19 @@ def test_table_1_has_its_7b_column_filled(checkpoint: Path, benchmarks: Path) ->
         line for of_model in lines.values() for line in of_model if re.search(r"\d to ", line)
     ]
     assert not [line for line in others if "first" in line or "(n =" in line]
+
+
+@pytest.mark.slow
+def test_table_1_without_a_limit_asks_all_items(checkpoint: Path, benchmarks: Path) -> None:
+    shown = run("table1", checkpoint, benchmarks, tasks=QUICK, limit=None)
+    (table,) = (text for text in shown if "7B on the benchmark" in text)
+    assert "(first" not in table
+    assert sorted(re.findall(r"\(n = (\d+)\)", table)) == ["12", "12", "3"]
+    told = items_of(shown)
+    for part in ("test (folder", "validation (folder", "held-out (folder", "calibration (folder"):
+        assert part in told
+    for measure, n in (("truncation_by_cut on pope held-out", 12), ("answers on pope held-out", 8)):
+        assert re.search(rf"{measure} \(folder [^)]*\): {n}\b", told), told
 
 
 @pytest.mark.slow

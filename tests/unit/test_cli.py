@@ -94,6 +94,24 @@ def test_an_unknown_model_is_one_line_without_traceback() -> None:
     assert said.stderr.count("\n") == 1
 
 
+def test_costs_are_said_without_data_or_weights(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(monkeypatch, "costs", "llava-1.5-7b", "shikra-7b") == 0
+    said = capsys.readouterr().out
+    assert "on one card of 80 GB" in said
+    for model in ("llava-1.5-7b", "shikra-7b"):
+        for task in ("scienceqa", "pope", "textvqa", "chair"):
+            (line,) = (line for line in said.splitlines() if line.split()[:2] == [model, task])
+            assert line.count(" to ") == 2
+            assert line.endswith("GB")
+    assert "nothing was measured" in said
+    assert call(monkeypatch, "costs", "tiny-llava-1.5") == 2
+    said_wrong = capsys.readouterr()
+    assert said_wrong.err.startswith("error: unknown published model 'tiny-llava-1.5'.")
+    assert said_wrong.err.count("\n") == 1
+
+
 EVALUATE = ("evaluate", "tiny-llava-1.5", "pope", "answers")
 
 

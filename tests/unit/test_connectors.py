@@ -6,7 +6,12 @@ import pytest
 
 from infoflow import plots
 from infoflow.audit.findings import FAILS, HOLDS, UNDECIDED
-from infoflow.audit.on_connectors import Depth, cliff_depths, depends_on_connector
+from infoflow.audit.on_connectors import (
+    Depth,
+    cliff_depths,
+    depends_on_connector,
+    with_other_seeds,
+)
 from infoflow.audit.planted import CLIFFS, N_LAYERS, planted
 from infoflow.families import find_model, list_models
 
@@ -74,6 +79,20 @@ def test_cliffs_are_shares_of_a_models_own_layers_and_one_kind_stands_together(d
     assert [d.depth for d in depths["pope"]] == pytest.approx(
         [CLIFFS["pope"] / N_LAYERS / 2, CLIFFS["pope"] / N_LAYERS, CLIFFS["pope"] / N_LAYERS]
     )
+
+
+def test_a_second_seed_stands_behind_its_model_and_counts_as_one_kind(depths):
+    far = {"mean_score": [0.0] * (N_LAYERS + 1), "cliff": {"cut": 12, "interval": [11, 12]}}
+    two_seeds = {
+        "items": {"calibration": 90, "test": 70},
+        "seeds": {"0": {"pope": {}}, "1": {"pope": far}},
+    }
+    beside = with_other_seeds(depths, "x", two_seeds)
+    assert [d.model for d in beside["pope"]] == ["y", "x", "x, seed 1", "z"]
+    assert beside["pope"][2] == ("x, seed 1", MLP, 1.0, 11 / 12, 1.0, 90)
+    assert beside["chair"] == depths["chair"], "no such task was measured with that seed"
+    assert depends_on_connector({"pope": depths["pope"]}).verdict == HOLDS
+    assert depends_on_connector({"pope": beside["pope"]}).verdict == UNDECIDED
 
 
 def test_the_plot_says_what_was_found(depths):

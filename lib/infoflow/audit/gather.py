@@ -27,17 +27,20 @@ SITE_TASKS = ("scienceqa", "pope", "textvqa")
 def truncation_evidence(
     lvlm: LVLM,
     tasks: Sequence[str],
-    limit: int,
+    limit: int | None,
     store: Store,
     seed: int = 0,
     source: str | Path = "shapes",
 ) -> Evidence:
     """Gather the scores at every cut, with the cliffs chosen on calibration items.
 
+    There are as many of these as of test items, or all where there are fewer: what a cliff is
+    chosen on need not be known better than what is reported.
+
     Args:
         lvlm: The model.
         tasks: Names of the tasks.
-        limit: Items a task and split.
+        limit: Items a task and split; None for all test items.
         store: Where the rows are kept.
         seed: Of the bootstrap behind the cliffs' intervals.
         source: Where the items come from (:class:`infoflow.items.Items`).
@@ -48,7 +51,7 @@ def truncation_evidence(
     """
     items = Items(lvlm.name, source)
     test = {name: items.test(name, limit) for name in tasks}
-    chosen_on = {name: items.calibration(name, limit) for name in tasks}
+    chosen_on = {name: items.calibration(name, len(task)) for name, task in test.items()}
     cuts = {name: truncation_by_cut(lvlm, task, store) for name, task in test.items()}
     calibration = {name: truncation_by_cut(lvlm, task, store) for name, task in chosen_on.items()}
     return Evidence(

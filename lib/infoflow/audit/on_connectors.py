@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from itertools import combinations
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from infoflow.audit.findings import FAILS, FEWEST, HOLDS, UNDECIDED, Evidence, Finding, by_task
 
@@ -48,6 +48,38 @@ def _depth(evidence: Evidence, task: str, connector: str) -> Depth:
     cliff = evidence.cliffs[task]
     depth, low, high = (cut / evidence.n_layers for cut in (cliff.cut, *cliff.interval))
     return Depth(evidence.model, connector, depth, low, high, cliff.n_calibration)
+
+
+def with_other_seeds(
+    depths: Mapping[str, Sequence[Depth]], model: str, two_seeds: Mapping[str, Any]
+) -> dict[str, list[Depth]]:
+    """Set beside a model's cliffs those that its recipe gave with other seeds.
+
+    They are the strictest control: nothing differs but chance.
+
+    Args:
+        depths: By task, of :func:`cliff_depths`.
+        model: The model.
+        two_seeds: What was measured of its seeds (:mod:`infoflow.shapes.seeds`), its own first.
+    """
+    _own, *others = two_seeds["seeds"].items()
+    found = {}
+    for task, of_task in depths.items():
+        at = next(i for i, depth in enumerate(of_task) if depth.model == model)
+        seeds = [
+            _of_seed(of_task[at], seed, results[task], two_seeds["items"]["calibration"])
+            for seed, results in others
+            if task in results
+        ]
+        found[task] = [*of_task[: at + 1], *seeds, *of_task[at + 1 :]]
+    return found
+
+
+def _of_seed(own: Depth, seed: str, result: Mapping[str, Any], n_items: int) -> Depth:
+    n_layers = len(result["mean_score"]) - 1
+    ends = (result["cliff"]["cut"], *result["cliff"]["interval"])
+    depth, low, high = (cut / n_layers for cut in ends)
+    return Depth(f"{own.model}, seed {seed}", own.connector, depth, low, high, n_items)
 
 
 def depends_on_connector(depths: Mapping[str, Sequence[Depth]]) -> Finding:

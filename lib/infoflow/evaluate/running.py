@@ -15,7 +15,7 @@ import pandas as pd
 import torch
 
 from infoflow.asking import worded
-from infoflow.costs import Cost, assumptions, expected_cost
+from infoflow.costs import Cost, assumptions, expected_cost, span
 from infoflow.evaluate.measures import find_measure
 from infoflow.families import find_model
 from infoflow.loading import locate, split_revision
@@ -160,13 +160,6 @@ def _items_told(task: Task, share: Task) -> str:
 
 
 def _told(cost: Cost) -> str:
-    times = ", ".join(f"{_span(seconds)} ({name})" for name, seconds in cost.seconds.items())
+    times = ", ".join(f"{span(seconds)} ({name})" for name, seconds in cost.seconds.items())
     size = cost.bytes / 1e9
     return f"{times} and {size:.1f} GB" if size >= 1 else f"{times} and {size:.2g} GB"
-
-
-def _span(seconds: float) -> str:
-    for name, unit in (("days", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= 2 * unit:
-            return f"{seconds / unit:.1f} {name}"
-    return f"{seconds:.0f} s" if seconds >= 1 else "less than 1 s"

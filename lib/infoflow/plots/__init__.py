@@ -71,6 +71,7 @@ from infoflow.plots.matrix import (
     vanishing_shares,
     vanishing_table,
 )
+from infoflow.plots.models import curves_by_model
 from infoflow.plots.overview import item_arcs, mean_arcs
 from infoflow.plots.own import cut_answers, own_provenance, own_sheet
 from infoflow.plots.perturbation import perturbation_plot, sanity_table
@@ -149,6 +150,7 @@ __all__ = [
     "cliff_test_table",
     "connector_plot",
     "count_table",
+    "curves_by_model",
     "cut_answers",
     "depth_control_table",
     "depth_paper_table",

@@ -1,0 +1,86 @@
+"""What Table 1 should take on whole benchmarks, against numbers worked by hand."""
+
+import re
+
+import pytest
+
+from infoflow import Store, load_lvlm
+from infoflow.audit.gather import truncation_evidence
+from infoflow.audit.scores import METRICS
+from infoflow.errors import UnknownNameError
+from infoflow.evaluate.expected import (
+    ASKED,
+    HEADS,
+    costs_assumptions,
+    costs_table,
+    costs_told,
+    page_cost,
+)
+from infoflow.items import Items
+from infoflow.paper import paper_values
+from infoflow.shape import PUBLISHED
+
+STEP = 32 * 0.8e-3  # a token, decoded by all cuts at once, costs a call of each layer
+
+
+def test_the_benchmarks_are_table_1s_and_have_their_published_sizes():
+    assert set(ASKED) == set(METRICS)
+    printed = paper_values()["n_items"]
+    for name in ("scienceqa", "textvqa", "chair"):
+        assert ASKED[name].n_items == printed[name]
+    assert ASKED["pope"].n_items == 3 * 3000 // 2, "the held-out half of three kinds"
+
+
+@pytest.mark.parametrize(
+    ("task", "n_items", "most"), [("pope", 4500, 128), ("scienceqa", 2017, 16), ("chair", 500, 512)]
+)
+def test_times_by_hand(task, n_items, most):
+    # two sweeps and one answer an item; every further token is one step of each
+    short, long = (page_cost("llava-1.5-7b", task, n).seconds for n in (1, most))
+    for card in ("H100", "A100"):
+        assert long[card] - short[card] == pytest.approx(3 * n_items * (most - 1) * STEP)
+    # on an A100, of peak 312 TFLOP/s, a pass of 8.3 TFLOP takes 53 ms; a sweep not twice as much
+    # again for each 25 tokens after the image
+    passes = 3 * n_items * 0.0534
+    assert passes < short["A100"] < passes + 2 * n_items * 33 * ASKED[task].n_user / 25 * 0.0025
+
+
+def test_memory_is_that_of_the_longest_answers():
+    weights = 2 * PUBLISHED["llava-1.5-7b"].parameters
+    # POPE: the prompt, and 33 branches of 25 + 127 tokens, 0.5 MB each; 825 tokens in a layer
+    keys = (636 + 33 * (25 + 127)) * 2 * 4096 * 32 * 2
+    assert page_cost("llava-1.5-7b", "pope", 128).bytes == weights + keys + 825 * 41_216 * 2
+    line = dict(zip(HEADS, costs_table(["llava-1.5-7b"])[1], strict=True))
+    assert line["memory"] == f"{(weights + keys + 825 * 41_216 * 2) / 1e9:.1f} GB" == "17.2 GB"
+
+
+def test_the_table_has_a_line_for_each_model_and_benchmark():
+    lines = costs_table(list(PUBLISHED))
+    assert [line[:2] for line in lines] == [(model, task) for model in PUBLISHED for task in ASKED]
+    assert {len(line) for line in lines} == {len(HEADS)}
+    assert lines[0][2] == "2017 + 2017"
+    assert all(re.fullmatch(r"\S+ \S+ to \S+ \S+", cell) for line in lines for cell in line[3:5])
+
+
+def test_what_is_told_names_its_assumptions():
+    told = costs_told(["shikra-7b"]).splitlines()
+    assert len(told) == 1 + 1 + 4 + 1
+    assert told[-1] == costs_assumptions()
+    for part in ("50% of the peaks 989 TFLOP/s", "pope 128", "chair 512", "scienceqa 120"):
+        assert part in told[-1]
+
+
+@pytest.mark.parametrize("model", ["tiny-llava-1.5", "lava"])
+def test_a_model_without_a_published_shape_is_named(model):
+    with pytest.raises(UnknownNameError, match=f"unknown published model '{model}'"):
+        costs_told([model])
+
+
+def test_a_cliff_is_chosen_on_as_many_items_as_are_reported(monkeypatch, tmp_path):
+    # 500 items in either split of Shapes; a benchmark may have seven times as many to choose on
+    whole = Items.test
+    monkeypatch.setattr(Items, "test", lambda self, name, limit: whole(self, name, limit or 2))
+    lvlm, store = load_lvlm("tiny-llava-1.5"), Store(tmp_path)
+    evidence = truncation_evidence(lvlm, ["pope"], None, store)
+    assert evidence.cliffs["pope"].n_test == 2
+    assert evidence.cliffs["pope"].n_calibration == 2
