@@ -1,12 +1,17 @@
 """A small project with the repository's own Makefile, Snakefile and runner, to build in seconds."""
 
+import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import forked
 import nbformat
 import yaml
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
@@ -35,6 +40,17 @@ from pathlib import Path
 while Path("hold").exists():
     Path("held").touch()
     time.sleep(0.05)
+"""
+
+RECORDER = """
+import json
+
+from infoflow.parameters import full_set
+
+
+def run_notebook(notebook, target, values, *, error_page, title):
+    target.write_text(json.dumps(full_set(notebook, values)))
+    return target
 """
 
 
@@ -116,6 +132,33 @@ class Project:
             check=False,
         )
 
+    def called(
+        self, target: str, *options: str, only: Sequence[str] = (), **variables: str
+    ) -> subprocess.CompletedProcess[str]:
+        """What `make` does, by its very call of Snakemake, but without the start-up of either.
+
+        Args:
+            target: One of the Makefile's.
+            options: Of Snakemake, besides those that the Makefile gives.
+            only: Runs to make instead of the book: ``"tiny/first"``.
+            variables: Of the Makefile.
+        """
+        command = [*self.command(target, **variables), "--dry-run"]
+        environment = self.environment()
+        told = subprocess.check_output(command, cwd=self.root, env=environment, text=True)
+        (call,) = (line for line in told.splitlines() if " -m snakemake " in line)
+        arguments = shlex.split(call.partition(" -m snakemake ")[2].partition(" || ")[0])
+        runs = (f"book/runs/{run}.ipynb" for run in only)
+        return forked.snakemake([*runs, *arguments, *options], self.root, environment)
+
+    def record_instead_of_running(self) -> None:
+        """Let a run be a note of the parameters that the notebook would be given."""
+        self.write("lib/infoflow/runner.py", RECORDER)
+
+    def given(self, run: str) -> dict[str, Any]:
+        """All the parameters of a recorded run, by name."""
+        return json.loads((self.root / f"book/runs/{run}.ipynb").read_text())
+
     def results(self) -> dict[str, bytes]:
         runs = self.root / "book" / "runs"
         return {str(path.relative_to(runs)): path.read_bytes() for path in files_in(runs)}
@@ -128,7 +171,7 @@ class Project:
 
     def stale(self) -> set[str]:
         """What a build would make anew, as Snakemake's dry run tells."""
-        told = self.make("stale")
+        told = self.called("stale")
         assert told.returncode == 0, told.stderr
         runs = re.findall(r"wildcards: run=(\S+)", told.stdout)
         return {*runs, *(["book"] if "rule book:" in told.stdout else [])}

@@ -108,7 +108,7 @@ def test_the_first_models_page_sets_the_others_beside_it(tmp_path: Path) -> None
     project.write("lib/infoflow/zoo/other/model.safetensors", "")
     shown = {"second": {"seconds": 3, "zoo": True}}
     project.experiments = {"models": ["other", "tiny"], "notebooks": shown}
-    built = project.make()
+    built = project.called("book", only=["other/second", "tiny/second"])
     assert built.returncode == 0, built.stderr
     runs = project.results()
     assert "other ['tiny']" in runs["other/second.ipynb"].decode()
@@ -121,6 +121,18 @@ def test_the_first_models_page_sets_the_others_beside_it(tmp_path: Path) -> None
     assert project.stale() == {"other/second", "book"}
 
 
+def test_book_all_is_the_book_for_the_whole_zoo(tmp_path: Path) -> None:
+    project = Project(tmp_path)
+    project.create()
+    project.experiments["notebooks"] = {"first": {"seconds": 1}}
+    for name in ("tiny-b", "tiny-a", "tiny-llava-1.5"):
+        project.write(f"lib/infoflow/zoo/{name}/model.safetensors", name)
+    told = project.called("book-all", "--dry-run")
+    assert told.returncode == 0, told.stderr
+    runs = re.findall(r"wildcards: run=(\S+)", told.stdout)
+    assert set(runs) == {f"{name}/first" for name in ("tiny-llava-1.5", "tiny-a", "tiny-b")}
+
+
 def test_the_dry_run_says_why(project: Project) -> None:
     change_room_behind_a_room(project)
     change_parameter(project)
@@ -130,19 +142,20 @@ def test_the_dry_run_says_why(project: Project) -> None:
     assert "lib/infoflow/base.py" in by_run["tiny/first"]
     assert "Params have changed" in by_run["tiny/second"]
     assert "shapes/third" not in by_run
-    assert "2 of 3 notebooks to run, 5 s of one core expected" in project.make().stdout
 
 
-def test_a_stale_notebook_is_run_and_the_other_left_alone(project: Project) -> None:
+def test_stale_notebooks_are_run_and_the_other_left_alone(project: Project) -> None:
     before = project.stamps()
     change_room_behind_a_room(project)
+    change_parameter(project)
     said = project.make()
     assert said.returncode == 0, said.stderr
-    assert "1 of 3 notebooks to run, 2 s" in said.stdout
+    assert "2 of 3 notebooks to run, 5 s of one core expected" in said.stdout
     assert "lib/infoflow/base.py" in said.stdout
     assert b"tiny 3 20" in project.results()["tiny/first.ipynb"]
+    assert b"tiny 7 20" in project.results()["tiny/second.ipynb"]
     after = project.stamps()
-    assert {name for name in after if after[name] != before[name]} == {"first", "index"}
+    assert {name for name in after if after[name] != before[name]} == {"first", "second", "index"}
     assert project.stale() == set()
 
 
@@ -174,9 +187,18 @@ def test_a_mistake_in_the_experiments_is_named(
     project: Project, entry: str, value: object, told: str
 ) -> None:
     project.experiments[entry] = value
-    said = project.make()
+    said = project.called("book")
     assert said.returncode != 0
     assert told in said.stderr
+    assert "Traceback" not in said.stderr
+
+
+def test_a_mistake_fails_the_build(project: Project) -> None:
+    project.experiments["models"] = ["tiyn"]
+    said = project.make()
+    assert said.returncode != 0
+    assert "unknown model 'tiyn'. Valid: tiny, from-the-hub" in said.stderr
+    assert "The book was not built." in said.stderr
     assert "Traceback" not in said.stderr
 
 

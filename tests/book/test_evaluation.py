@@ -1,11 +1,13 @@
 """The workflow of sharded evaluations: what it runs, on a scratch copy of the project."""
 
+import os
 import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import forked
 import pytest
 import yaml
 
@@ -24,13 +26,13 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def snakemake(
-    project: Path, *options: str, evaluations: object = None
-) -> subprocess.CompletedProcess[str]:
-    if evaluations is not None:
-        (project / "evaluations.yml").write_text(yaml.safe_dump(evaluations))
-    command = [sys.executable, "-m", "snakemake", "--snakefile", "evaluation.smk", *options]
-    return subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
+def write(project: Path, evaluations: object) -> None:
+    (project / "evaluations.yml").write_text(yaml.safe_dump(evaluations))
+
+
+def dry_run(project: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    asked = ["--snakefile", "evaluation.smk", "--dry-run", *options]
+    return forked.snakemake(asked, project, os.environ)
 
 
 @pytest.mark.parametrize(
@@ -46,7 +48,8 @@ def snakemake(
 def test_a_mistake_in_the_evaluations_is_named(
     project: Path, change: dict[str, object], told: str
 ) -> None:
-    said = snakemake(project, "--dry-run", evaluations={"evaluations": {"one": ONE | change}})
+    write(project, {"evaluations": {"one": ONE | change}})
+    said = dry_run(project)
     assert said.returncode != 0
     assert f"error: evaluations.yml: {told}" in said.stderr
     assert "Traceback" not in said.stderr
@@ -61,8 +64,8 @@ def test_shards_are_jobs_with_a_gpu_each_and_one_merge(project: Path) -> None:
         "parameters": {"keeps": [1, 2], "cuts": [3], "by": "random"},
         "task_options": {"max_new_tokens": 4},
     }
-    evaluations = {"evaluations": {"one": ONE, "two": asked}}
-    said = snakemake(project, "--dry-run", "--printshellcmds", evaluations=evaluations)
+    write(project, {"evaluations": {"one": ONE, "two": asked}})
+    said = dry_run(project, "--printshellcmds")
     assert said.returncode == 0, said.stderr
     commands = re.findall(r"infoflow\.cli (evaluate .+)", said.stdout)
     assert len(commands) == 2 + 3
@@ -77,18 +80,19 @@ def test_shards_are_jobs_with_a_gpu_each_and_one_merge(project: Path) -> None:
 
 @pytest.mark.slow
 def test_it_runs_here_on_two_cores_and_then_has_nothing_to_do(project: Path) -> None:
-    evaluations = {"evaluations": {"one": ONE | {"limit": 3}}}
-    said = snakemake(project, "--cores", "2", evaluations=evaluations)
+    write(project, {"evaluations": {"one": ONE | {"limit": 3}}})
+    command = [sys.executable, "-m", "snakemake", "--snakefile", "evaluation.smk", "--cores", "2"]
+    said = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
     assert said.returncode == 0, said.stderr
     assert "2 in this shard of only the first 3 of 500 items of pope test" in said.stderr
     told = (project / "results" / "evaluations" / "one.txt").read_text().strip()
     assert len(list((project / told).glob("*.parquet"))) == 1
-    again = snakemake(project, "--cores", "2", "--dry-run")
+    again = dry_run(project)
     assert "Nothing to be done" in again.stdout + again.stderr
 
 
 def test_the_committed_evaluations_and_profile_are_sound(project: Path) -> None:
-    said = snakemake(project, "--dry-run", "--quiet")
+    said = dry_run(project, "--quiet")
     assert said.returncode == 0, said.stderr
     profile = yaml.safe_load((project / "profiles" / "slurm" / "config.yaml").read_text())
     assert profile["executor"] == "slurm"

@@ -6,12 +6,14 @@ import pytest
 from miniature import Project
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
+RUN = "from-the-hub/second"
 
 
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
     project = Project(tmp_path)
     project.create()
+    project.record_instead_of_running()
     project.experiments = {
         "models": ["from-the-hub"],
         "revisions": {"from-the-hub": COMMIT},
@@ -23,19 +25,19 @@ def project(tmp_path: Path) -> Project:
 def test_a_pinned_version_reaches_the_notebook_and_a_new_one_makes_it_stale(
     project: Project,
 ) -> None:
-    built = project.make()
+    built = project.called("book", only=[RUN])
     assert built.returncode == 0, built.stderr
-    run = project.results()["from-the-hub/second.ipynb"].decode()
-    assert f"from-the-hub@{COMMIT} 5 20" in run
-    assert not project.stale()
+    assert project.given(RUN)["model"] == f"from-the-hub@{COMMIT}"
+    assert RUN not in project.stale()
     project.experiments["revisions"] = {"from-the-hub": COMMIT[::-1]}
-    assert "from-the-hub/second" in project.stale()
+    assert RUN in project.stale()
     project.experiments["revisions"] = {"from-the-hub": COMMIT}
     # weights in a folder are no version of the hub's
     project.write("weights/config.json", "{}")
-    built = project.make(CHECKPOINT=str(project.root / "weights"))
+    built = project.called("book", only=[RUN], CHECKPOINT=str(project.root / "weights"))
     assert built.returncode == 0, built.stderr
-    assert "from-the-hub 5 20" in project.results()["from-the-hub/second.ipynb"].decode()
+    given = {"model": "from-the-hub", "checkpoint": str(project.root / "weights"), "limit": 5}
+    assert project.given(RUN) == given
 
 
 @pytest.mark.parametrize(
@@ -50,7 +52,7 @@ def test_a_pinned_version_reaches_the_notebook_and_a_new_one_makes_it_stale(
 def test_a_mistake_is_named(project: Project, entry: str, value: object, told: str) -> None:
     del project.experiments["revisions"]
     project.experiments[entry] = value
-    said = project.make("stale")
+    said = project.called("stale")
     assert said.returncode != 0
     assert told in said.stderr + said.stdout
     assert "Traceback" not in said.stderr

@@ -1,14 +1,12 @@
 """`make book SOURCE=...`: which pages it reaches, what it is if not said, and mistakes in it."""
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from miniature import PARAMETERS, Project
 
-TOLD = "print(model, limit, source)"
+RUNS = ["from-the-hub/first", "from-the-hub/second", "shapes/third", "tiny/first", "tiny/second"]
 COST = "to be expected of ['from-the-hub']"
 
 
@@ -18,25 +16,25 @@ def project(tmp_path: Path) -> Project:
     project = Project(tmp_path)
     project.create()
     parameters = PARAMETERS.replace("limit: int", "limit: int | None")
-    project.notebook("second", TOLD, parameters=f"{parameters}\nsource: str = 'shapes'")
+    project.notebook("second", parameters=f"{parameters}\nsource: str = 'shapes'")
+    project.record_instead_of_running()
     project.experiments["models"] = ["tiny", "from-the-hub"]
     project.experiments["notebooks"]["second"]["hub"] = {"limit": None}
     return project
 
 
-def run(project: Project, name: str) -> str:
-    return project.results()[f"{name}.ipynb"].decode()
-
-
 def test_it_reaches_the_pages_that_take_one_and_the_models_that_know_more_than_shapes(
     project: Project,
 ) -> None:
-    built = project.make()
+    built = project.called("book", only=RUNS)
     assert built.returncode == 0, built.stderr
-    assert "from-the-hub None hub" in run(project, "from-the-hub/second"), "with its own parameters"
-    assert "tiny 5 shapes" in run(project, "tiny/second")
-    assert "from-the-hub 3 10" in run(project, "from-the-hub/first"), "a page on Shapes stays there"
-    assert "no model 5" in run(project, "shapes/third")
+    hub = {"model": "from-the-hub", "checkpoint": None}
+    with_its_own_parameters = hub | {"limit": None, "source": "hub"}
+    assert project.given("from-the-hub/second") == with_its_own_parameters
+    tiny = {"model": "tiny", "checkpoint": None, "limit": 5, "source": "shapes"}
+    assert project.given("tiny/second") == tiny
+    assert project.given("from-the-hub/first") == hub | {"limit": 3}, "a page on Shapes stays there"
+    assert project.given("shapes/third") == {"limit": 5}
     # seconds of a core are known of the zoo alone; what whole benchmarks cost is said before a run
     assert "5 of 5 notebooks to run, 9 s of one core expected for 3 of them:" in built.stdout
     assert "  tiny/second, 3 s. " in built.stdout
@@ -45,49 +43,41 @@ def test_it_reaches_the_pages_that_take_one_and_the_models_that_know_more_than_s
     # a folder is another source; its pages are stale, and no others
     before = project.results()
     project.write("data/pope/test.parquet", "")
-    built = project.make(SOURCE="data")
+    built = project.called("book", only=RUNS, SOURCE="data")
     assert built.returncode == 0, built.stderr
     assert "1 of 5 notebooks to run:" in built.stdout
     assert COST not in built.stdout
-    assert f"from-the-hub 5 {project.root / 'data'}" in run(project, "from-the-hub/second")
+    in_folder = hub | {"limit": 5, "source": str(project.root / "data")}
+    assert project.given("from-the-hub/second") == in_folder
     after = project.results()
     assert {name for name in after if after[name] != before[name]} == {"from-the-hub/second.ipynb"}
 
 
-def asked(project: Project, **config: str) -> list[str]:
+def asked(project: Project, **variables: str) -> list[str]:
     """What a build would tell the page of the hub's model, by Snakemake's dry run."""
-    project.command("stale")
-    command = [sys.executable, "-m", "snakemake", "--dry-run", "--printshellcmds", "--config"]
-    said = subprocess.run(
-        [*command, *(f"{name}={value}" for name, value in config.items())],
-        cwd=project.root,
-        env=project.environment(),
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
+    said = project.called("stale", "--printshellcmds", **variables).stdout
     (line,) = re.findall(r"cli run notebooks/second.ipynb .*--parameter=model=from-the-hub.*", said)
     return re.findall(r"--parameter=((?:limit|source)=\S+)", line)
 
 
 @pytest.mark.parametrize(
-    ("config", "told"),
+    ("variables", "told"),
     [
         ({}, ["limit=null", "source=hub"]),
-        ({"source": "shapes"}, []),
-        ({"checkpoint": "weights"}, []),
-        ({"checkpoint": "weights", "source": "hub"}, ["limit=null", "source=hub"]),
+        ({"SOURCE": "shapes"}, []),
+        ({"CHECKPOINT": "weights"}, []),
+        ({"CHECKPOINT": "weights", "SOURCE": "hub"}, ["limit=null", "source=hub"]),
     ],
 )
 def test_if_it_is_not_said_it_is_where_the_weights_come_from(
-    project: Project, config: dict[str, str], told: list[str]
+    project: Project, variables: dict[str, str], told: list[str]
 ) -> None:
     project.write("weights/model.safetensors", "")
-    assert asked(project, models="[from-the-hub]", **config) == told
+    assert asked(project, MODELS="from-the-hub", **variables) == told
 
 
 def test_a_build_of_the_zoo_alone_needs_none(project: Project) -> None:
-    assert project.make("stale", MODELS="tiny").returncode == 0
+    assert project.called("stale", MODELS="tiny").returncode == 0
 
 
 @pytest.mark.parametrize(
@@ -99,7 +89,7 @@ def test_a_build_of_the_zoo_alone_needs_none(project: Project) -> None:
     ],
 )
 def test_a_mistake_is_named(project: Project, given: dict[str, str], told: str) -> None:
-    said = project.make("stale", **given)
+    said = project.called("stale", **given)
     assert said.returncode != 0
     assert told in said.stderr + said.stdout
     assert "Traceback" not in said.stderr
@@ -108,6 +98,6 @@ def test_a_mistake_is_named(project: Project, given: dict[str, str], told: str) 
 @pytest.mark.parametrize("part", ["parameters", "hub"])
 def test_a_source_has_one_place(project: Project, part: str) -> None:
     project.experiments["notebooks"]["second"][part] = {"source": "hub"}
-    said = project.make("stale")
+    said = project.called("stale")
     assert said.returncode != 0
     assert f"error: experiments.yml: notebooks: second: {part}: " in said.stderr + said.stdout

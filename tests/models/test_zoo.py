@@ -1,29 +1,36 @@
-"""The shipped model: what it is made of, and that it answers as its card says.
+"""The shipped models: what they are made of, and that they answer as their cards say.
 
-The card measures all 500 items a task; here the first ones tell whether the weights still belong
-to the world, the tokenizer and the prompt. Counting is its weak side, and the card says so.
+The cards measure all 500 items a task; here the first ones tell whether the weights still belong
+to the world, the tokenizer and the prompt.
 """
 
-import numpy as np
 import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from infoflow.families import find_model, list_models
 from infoflow.lvlm import load_lvlm
 from infoflow.shapes.architectures import find_architecture
-from infoflow.shapes.batches import PackedBatches
-from infoflow.shapes.model import normalise
-from infoflow.shapes.tokenizer import IMAGE
 from infoflow.tasks import load_task
 from infoflow.truncation import truncation_sweep
 
-N_ITEMS = 60
+ZOO = [name for name in list_models() if find_model(name).hub_id is None]
+N_ITEMS = 30
+LEAST = {
+    "tiny-llava-1.5": {
+        "pope": {"accuracy": 0.97},
+        "scienceqa": {"accuracy": 0.85, "accuracy/colour": 0.9, "accuracy/relation": 0.9},
+        "textvqa": {"accuracy": 0.95},
+        "chair": {"recall": 0.95},
+    },
+}
+"""What the first items must reach: the bars of the recipe, or what the card says instead."""
 
 
-@pytest.fixture(scope="module")
-def lvlm():
-    return load_lvlm("tiny-llava-1.5", device="cpu")
+@pytest.fixture(scope="module", params=ZOO)
+def lvlm(request):
+    return load_lvlm(request.param, device="cpu")
 
 
 @pytest.fixture(scope="module")
@@ -50,38 +57,31 @@ def summaries(lvlm):
 
 
 def test_weights_are_small_and_in_half_precision(lvlm):
-    path = lvlm.folder / "model.safetensors"
-    assert path.stat().st_size <= 8_000_000
-    assert {tensor.dtype for tensor in load_file(path).values()} == {torch.float16}
+    files = [file for file in lvlm.folder.rglob("*") if file.is_file()]
+    assert sum(file.stat().st_size for file in files) <= 8_000_000
+    tensors = load_file(lvlm.folder / "model.safetensors").values()
+    assert {tensor.dtype for tensor in tensors} == {torch.float16}
     assert lvlm.n_layers == 12
 
 
-def test_pictures_and_prompts_are_those_of_the_training(lvlm):
-    sample = load_task("pope")[0]
-    prompt = lvlm.prompt(sample.image, sample.question)
-    trained = normalise(torch.from_numpy(np.array(sample.image))[None])
-    torch.testing.assert_close(prompt.pixel_values, trained, rtol=0, atol=1e-6)
-    ids = PackedBatches(find_architecture("tiny-llava-1.5"), 0, 1)[0].input_ids[0]
-    start = prompt.spans.image.stop
-    assert torch.equal(prompt.input_ids[:start], ids[:start])
-    assert (prompt.input_ids == IMAGE).sum() == 64
+def test_tokenizers_and_image_processor_are_those_of_the_training(lvlm, tmp_path):
+    find_architecture(lvlm.name).save_companions(tmp_path)
+    written = {file.relative_to(tmp_path) for file in tmp_path.rglob("*") if file.is_file()}
+    assert written
+    for file in written:
+        assert (lvlm.folder / file).read_bytes() == (tmp_path / file).read_bytes(), file
 
 
-def test_it_answers_as_its_card_says(summaries):
-    intact = {task: of_cut["intact"] for task, of_cut in summaries.items()}
-    assert intact["pope"]["accuracy"] >= 0.97
-    assert intact["textvqa"]["accuracy"] >= 0.95
-    assert intact["chair"]["CHAIRi"] <= 0.05
-    assert intact["chair"]["recall"] >= 0.9
-    assert intact["scienceqa"]["accuracy/colour"] >= 0.9
-    assert intact["scienceqa"]["accuracy/relation"] >= 0.9
-    assert intact["scienceqa"]["accuracy/count"] >= 0.6
-    assert intact["scienceqa"]["accuracy"] >= 0.85
+def test_it_answers_as_its_card_says(lvlm, summaries):
+    for task, metrics in LEAST[lvlm.name].items():
+        for metric, least in metrics.items():
+            assert summaries[task]["intact"][metric] >= least, (task, metric)
+    assert summaries["chair"]["intact"]["CHAIRi"] <= 0.05
 
 
 def test_without_the_picture_it_guesses(summaries):
     blind = {task: of_cut["blind"] for task, of_cut in summaries.items()}
     assert blind["pope"]["accuracy"] == pytest.approx(0.5, abs=0.05)
-    assert blind["scienceqa"]["accuracy"] < 0.4
+    assert blind["scienceqa"]["accuracy"] < 0.45
     assert blind["textvqa"]["accuracy"] < 0.03
     assert blind["chair"]["recall"] < 0.25

@@ -270,8 +270,7 @@ def _run_shard(root: Path, number: int) -> None:
 def test_two_shards_killed_ten_times_give_the_rows_of_a_straight_run(lvlm, tmp_path, monkeypatch):
     task = load_task("pope", limit=N_ITEMS)
     expected = flow_by_layer(lvlm, task, Store(tmp_path / "straight"))
-    processes = multiprocessing.get_context("forkserver")
-    processes.set_forkserver_preload(["infoflow.evaluate.running", "infoflow.merging"])
+    processes = multiprocessing.get_context("fork")  # of what has imported torch already
     root, chance = tmp_path / "sharded", random.Random(0)
 
     def n_parts(number: int) -> int:

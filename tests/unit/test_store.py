@@ -112,8 +112,7 @@ def _collect(root: Path, log: Path) -> None:
 def test_killed_ten_times_it_gives_the_rows_of_an_uninterrupted_run(tmp_path: Path) -> None:
     whole = Store(tmp_path / "whole").collect(KEY, ITEMS, Squares(tmp_path / "whole-log"), batch=4)
     root, measure = tmp_path / "results", Squares(tmp_path / "log")
-    processes = multiprocessing.get_context("forkserver")
-    processes.set_forkserver_preload(["infoflow.store"])
+    processes = multiprocessing.get_context("fork")  # of what has imported the store already
     chance = random.Random(0)
     for _ in range(10):
         process = processes.Process(target=_collect, args=(root, measure.log))
@@ -134,8 +133,7 @@ def test_killed_ten_times_it_gives_the_rows_of_an_uninterrupted_run(tmp_path: Pa
 
 
 def test_two_processes_share_the_work(tmp_path: Path) -> None:
-    processes = multiprocessing.get_context("forkserver")
-    processes.set_forkserver_preload(["infoflow.store"])
+    processes = multiprocessing.get_context("fork")
     root, measure = tmp_path / "results", Squares(tmp_path / "log")
     both = [processes.Process(target=_collect, args=(root, measure.log)) for _ in range(2)]
     for process in both:

@@ -11,7 +11,7 @@ import typer
 
 from infoflow.errors import InfoflowError
 from infoflow.families.prompts import VICUNA_V1 as TEMPLATE
-from infoflow.shapes import fit, language, tower
+from infoflow.shapes import bridge, fit, language, tower
 from infoflow.shapes.architectures import find_architecture
 from infoflow.shapes.batches import IGNORE, PackedBatches, PatchBatches, stream
 from infoflow.shapes.curriculum import CURRICULUM, training_scene
@@ -223,21 +223,23 @@ def test_an_options_mark_starts_as_the_letter_that_answers_with_it():
 @pytest.fixture
 def small(monkeypatch, tmp_path):
     """Arguments of a run that takes a second; it is one step a stage on two pictures."""
-    monkeypatch.setattr(tower, "BATCH", 2)
-    monkeypatch.setattr(language, "BATCH", 2)
+    for stage in (tower, bridge, language):
+        monkeypatch.setattr(stage, "BATCH", 2)
     places = {"device": "cpu", "work": tmp_path, "target": None, "tower": None}
-    return {**places, "tower_steps": 1, "language_steps": 1, "compiled": False}
+    steps = {"tower_steps": 1, "bridge_steps": 1, "language_steps": 1}
+    return {**places, **steps, "compiled": False}
 
 
 def test_a_run_is_told_by_model_and_seed_and_not_repeated(small, tmp_path, monkeypatch, capsys):
     run = {"model": "tiny-qwen-vl", "seed": 4, "loaders": 2}
     train(**run, **small)
     folder = tmp_path / "tiny-qwen-vl" / "seed4"
-    names = ("tower.pt", "language.pt")
+    names = ("tower.pt", "bridge.pt", "language.pt")
     assert all((folder / name).is_file() for name in names)
     recipe = json.loads((folder / "model" / "recipe.json").read_text())
     assert (recipe["name"], recipe["seed"], recipe["device"]) == ("tiny-qwen-vl", 4, "cpu")
     assert (recipe["image_tokens"], recipe["language_steps"]) == (16, 1)
+    assert recipe["bridge_steps"] == 1
     weights = (folder / "model" / "model.safetensors").read_bytes()
     written = [(folder / name).stat().st_mtime_ns for name in names]
     train(**run, **small)
@@ -251,6 +253,7 @@ def test_a_tower_is_shared_between_models_that_have_the_same(small, tmp_path):
     fit.fit(reader, reader.loss, PatchBatches(7, 2), 1, 1.0, tmp_path / "tower.pt")
     shared = small | {"tower": tmp_path / "tower.pt"}
     train(model="tiny-shikra", seed=0, loaders=1, **shared)
+    assert not (tmp_path / "tiny-shikra/seed0/bridge.pt").exists(), "each patch is a token"
     saved = torch.load(tmp_path / "tiny-shikra/seed0/language.pt", weights_only=True)["module"]
     given = torch.load(tmp_path / "tower.pt", weights_only=True)["module"]
     ours = saved["model.model.vision_tower.encoder.layers.0.self_attn.q_proj.weight"]

@@ -1,4 +1,4 @@
-"""Stage 2 of the recipe: projector and decoder learn to answer, on a frozen vision tower.
+"""The last stage of the recipe: projector and decoder learn to answer, on a frozen vision tower.
 
 No picture is ever dropped or masked here: where the information-flow cliff of a zoo model lies is
 for the model to decide.
@@ -16,7 +16,6 @@ from infoflow.shapes.architectures import Architecture
 from infoflow.shapes.batches import IGNORE, PackedBatch, PackedBatches
 from infoflow.shapes.fit import fit
 from infoflow.shapes.tokenizer import EOS, IMAGE
-from infoflow.shapes.tower import feature_statistics
 
 BATCH = 16
 _DECAY = 1.0  # looking up an option is learned only once the rate has fallen
@@ -134,15 +133,12 @@ def train_language(
     Args:
         architecture: What the model is.
         model: The model; its vision tower is frozen.
-        seed: Seed of what lies between tower and decoder, and of the data.
+        seed: Seed of the data.
         steps: Number of steps.
         checkpoint: File to resume from.
         loaders: Processes that prepare batches.
         compiled: Let torch compile the decoder's layers: a fifth faster, after a minute of work.
     """
-    torch.manual_seed(seed)
-    statistics = feature_statistics(architecture, architecture.tower(model), seed)
-    architecture.start_connector(model, *statistics)
     answerer = Answerer(architecture, model)
     decoder = architecture.adapter(model).decoder
     decoder.set_attn_implementation(ATTENTION)

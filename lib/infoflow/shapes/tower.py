@@ -1,12 +1,13 @@
 """Stage 1 of the recipe: the vision tower learns to say what each patch shows."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from infoflow.shapes.architectures import Architecture
+from infoflow.shapes.architectures import Architecture, Look
 from infoflow.shapes.batches import PatchBatches, PatchLabels
 from infoflow.shapes.fit import fit
 from infoflow.shapes.model import WIDTH
@@ -38,13 +39,17 @@ class PatchReader(nn.Module):
 
     def forward(self, pictures: Tensor) -> dict[str, Tensor]:
         """Read-outs (B, 64, ...) of pictures uint8 (B, 96, 96, 3); ``present`` is (B, 48)."""
-        look = self.architecture.look(self.tower, pictures)
+        look = self.look(pictures)
         patches = F.layer_norm(look.patches.float(), (WIDTH,))
         read: dict[str, Tensor] = {
             name: head(look.picture if name == "present" else patches).float()
             for name, head in self.heads.items()
         }
         return read | {"centre": read["centre"] + self.frame_centres}
+
+    def look(self, pictures: Tensor) -> Look:
+        """Give the features to read out from."""
+        return self.architecture.look(self.tower, pictures)
 
     def loss(self, batch: tuple[Tensor, PatchLabels]) -> tuple[Tensor, dict[str, Tensor]]:
         """Sum of the losses of all labels, and the share of object and letter patches right."""
@@ -89,6 +94,13 @@ def train_tower(
     torch.manual_seed(seed)
     reader = PatchReader(architecture, tower).to(next(tower.parameters()).device)
     fit(reader, reader.loss, PatchBatches(seed, BATCH), steps, _DECAY, checkpoint, loaders)
+
+
+def start_connector(architecture: Architecture, model: Any, seed: int) -> None:
+    """Draw what lies between the trained tower and the decoder."""
+    torch.manual_seed(seed)
+    statistics = feature_statistics(architecture, architecture.tower(model), seed)
+    architecture.start_connector(model, *statistics)
 
 
 @torch.no_grad()

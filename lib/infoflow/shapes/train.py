@@ -1,7 +1,8 @@
 """Train a model of the zoo from scratch: ``python -m infoflow.shapes.train MODEL --seed 0``.
 
-The vision tower learns to say what each patch shows. Then all else learns to answer on the frozen
-tower. An interrupted run goes on where it stopped, on this machine or another.
+The vision tower learns to say what each patch shows; so do queries, where such read the patches.
+Then all but the tower learns to answer. An interrupted run goes on where it stopped, on this
+machine or another.
 """
 
 import json
@@ -18,13 +19,14 @@ from transformers import GenerationConfig
 from infoflow.errors import InfoflowError
 from infoflow.loading import choose_device
 from infoflow.shapes.architectures import ARCHITECTURES, Architecture, find_architecture
+from infoflow.shapes.bridge import train_bridge
 from infoflow.shapes.language import train_language
 from infoflow.shapes.tokenizer import BOS, EOS, IMAGE, PAD
-from infoflow.shapes.tower import rescale_tower, train_tower
+from infoflow.shapes.tower import rescale_tower, start_connector, train_tower
 from infoflow.shapes.world import SIZE
 
 NAME = "tiny-llava-1.5"
-TOWER_STEPS, LANGUAGE_STEPS = 1600, 2300
+TOWER_STEPS, BRIDGE_STEPS, LANGUAGE_STEPS = 1600, 800, 2300
 _MOST_LOADERS = 8
 _HAS_COMPILER = shutil.which(os.environ.get("CXX", "g++")) is not None
 
@@ -55,7 +57,10 @@ def train(
         typer.Option(min=1, help="Processes that draw batches: 1 on a CPU, up to 8 on a GPU."),
     ] = None,
     tower_steps: Annotated[int, typer.Option(help="Steps of the first stage.")] = TOWER_STEPS,
-    language_steps: Annotated[int, typer.Option(help="Steps of the second.")] = LANGUAGE_STEPS,
+    bridge_steps: Annotated[
+        int, typer.Option(help="Steps of the second, for models whose queries read the patches.")
+    ] = BRIDGE_STEPS,
+    language_steps: Annotated[int, typer.Option(help="Steps of the last.")] = LANGUAGE_STEPS,
     compiled: Annotated[
         bool,
         typer.Option("--compile/--no-compile", help="Compile the decoder's layers: faster."),
@@ -75,7 +80,7 @@ def train(
         architecture, place = find_architecture(model), choose_device(device)
         if tower:
             _share(tower, folder)
-        lengths = (tower_steps, language_steps)
+        lengths = (tower_steps, bridge_steps, language_steps)
         trained = _train(
             architecture, seed, place, _count(loaders, place), lengths, compiled, folder
         )
@@ -87,6 +92,7 @@ def train(
         "seed": seed,
         "shared_tower": str(tower) if tower else None,
         "tower_steps": tower_steps,
+        **({"bridge_steps": bridge_steps} if architecture.n_queries else {}),
         "language_steps": language_steps,
         "device": place.type,
         "image_tokens": architecture.prompts().input_ids("", (SIZE, SIZE)).count(IMAGE),
@@ -116,11 +122,11 @@ def _train(
     seed: int,
     device: torch.device,
     loaders: int,
-    steps: tuple[int, int],
+    steps: tuple[int, int, int],
     compiled: bool,
     folder: Path,
 ) -> Any:
-    """Run both stages, or what is left of them; the trained model."""
+    """Run the stages, or what is left of them; the trained model."""
     torch.set_num_threads(1)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # batches come from forked processes
     folder.mkdir(parents=True, exist_ok=True)
@@ -128,8 +134,11 @@ def _train(
     tower = architecture.tower(model)
     train_tower(architecture, tower, seed, steps[0], folder / "tower.pt", loaders)
     rescale_tower(architecture, tower, seed)
+    start_connector(architecture, model, seed)
+    if architecture.n_queries:
+        train_bridge(architecture, model, seed, steps[1], folder / "bridge.pt", loaders)
     checkpoint = folder / "language.pt"
-    train_language(architecture, model, seed, steps[1], checkpoint, loaders, compiled)
+    train_language(architecture, model, seed, steps[2], checkpoint, loaders, compiled)
     return model
 
 

@@ -61,6 +61,7 @@ class Architecture(ABC):
         specials: Its special tokens.
         slots: Room behind the shared start of a packed sequence, in slots of 112 tokens.
         steered: Whether the question steers the image tokens, so that each has its own.
+        n_queries: How many queries read the patches; 0 if each patch becomes a token.
     """
 
     name: ClassVar[str]
@@ -68,6 +69,7 @@ class Architecture(ABC):
     specials: ClassVar[Specials] = Specials()
     slots: ClassVar[int] = 2
     steered: ClassVar[bool] = False
+    n_queries: ClassVar[int] = 0
 
     @property
     def n_words(self) -> int:
@@ -122,7 +124,7 @@ class Architecture(ABC):
 
     @abstractmethod
     def tower(self, model: Any) -> nn.Module:
-        """Return the part that the first stage trains and the second leaves alone."""
+        """Return the part that the first stage trains and the others leave alone."""
 
     def pixels(self, pictures: Tensor) -> Tensor:
         """Turn uint8 pictures (B, 96, 96, 3) into what the tower takes: (B, 3, 96, 96)."""

@@ -53,6 +53,7 @@ class TinyInstructBlip(Architecture):
     family = InstructBlip
     slots = 4  # each question holds its own image tokens
     steered = True
+    n_queries = N_QUERIES
 
     def build(self) -> Any:
         """Make the model; see ``Architecture.build``."""

@@ -43,6 +43,7 @@ class TinyQwenVL(Architecture):
 
     name = "tiny-qwen-vl"
     family = QwenVL
+    n_queries = SHAPE.n_queries
     specials = Specials(end=END_OF_TEXT, image=IMAGE_PAD, marks=(IMAGE_START, IMAGE_END))
 
     def build(self) -> Any:
