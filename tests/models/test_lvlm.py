@@ -1,4 +1,5 @@
 import hashlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from conftest import PUBLISHED, QUESTION, picture
 from PIL import Image
 from transformers import LlavaForConditionalGeneration
 
+import infoflow
 from infoflow.errors import InfoflowError
 from infoflow.families import list_models
 from infoflow.lvlm import load_lvlm
@@ -28,7 +30,9 @@ def published(published_checkpoint):
 def test_the_zoo_is_listed_before_the_hub():
     names = list_models()
     assert names == sorted(names, key=lambda name: (not name.startswith("tiny-"), name))
-    assert {"tiny-llava-1.5", "llava-1.5-7b", *PUBLISHED} == set(names)
+    shipped = {folder.name for folder in Path(infoflow.__file__).parent.joinpath("zoo").iterdir()}
+    assert {*shipped, "llava-1.5-7b", *PUBLISHED} == set(names)
+    assert "tiny-llava-1.5" in shipped
 
 
 @pytest.mark.parametrize("name", ["zoo", "published"])

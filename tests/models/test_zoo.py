@@ -24,8 +24,14 @@ LEAST = {
         "textvqa": {"accuracy": 0.95},
         "chair": {"recall": 0.95},
     },
+    "tiny-shikra": {
+        "pope": {"accuracy": 0.97},
+        "scienceqa": {"accuracy": 0.85, "accuracy/colour": 0.9, "accuracy/relation": 0.95},
+        "textvqa": {"accuracy": 0.97},
+        "chair": {"recall": 0.97},
+    },
 }
-"""What the first items must reach: the bars of the recipe, or what the card says instead."""
+"""What the first items must reach: no less than the bars that the cards name."""
 
 
 @pytest.fixture(scope="module", params=ZOO)
@@ -82,6 +88,6 @@ def test_it_answers_as_its_card_says(lvlm, summaries):
 def test_without_the_picture_it_guesses(summaries):
     blind = {task: of_cut["blind"] for task, of_cut in summaries.items()}
     assert blind["pope"]["accuracy"] == pytest.approx(0.5, abs=0.05)
-    assert blind["scienceqa"]["accuracy"] < 0.45
+    assert blind["scienceqa"]["accuracy"] < 0.4
     assert blind["textvqa"]["accuracy"] < 0.03
     assert blind["chair"]["recall"] < 0.25

@@ -1,0 +1,40 @@
+"""Pages that set other models beside their own: each is measured as on its own page."""
+
+import pytest
+from cells import run_cells, small
+
+OTHER = "tiny-shikra"
+
+
+@pytest.fixture(autouse=True)
+def results(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    shared = tmp_path_factory.getbasetemp() / "beside-results"
+    monkeypatch.setenv("INFOFLOW_RESULTS", str(shared))
+    monkeypatch.setenv("INFOFLOW_QUIET", "1")
+
+
+def test_the_curves_of_all_stand_in_one_figure() -> None:
+    alone = run_cells("fig5_truncation", **small("fig5_truncation"))
+    assert any("Other models: not run." in text for text in alone)
+    shown = run_cells("fig5_truncation", beside=[OTHER], **small("fig5_truncation"))
+    (figure,) = (text for text in shown if "Mean score of tiny-llava-1.5 and tiny-shikra" in text)
+    own = run_cells("fig5_truncation", model=OTHER, **small("fig5_truncation"))
+    (curve,) = (text for text in own if text.startswith("Mean score on the test split"))
+    cliff = curve.partition("ScienceQA cut ")[2].split()[0]
+    assert f"{OTHER} {cliff} of 12" in figure
+
+
+def test_table_1_has_a_row_of_each() -> None:
+    shown = run_cells("table1", beside=[OTHER], **small("table1"))
+    (table,) = (text for text in shown if "7B on the benchmark" in text)
+    rows = [line for line in table.splitlines() if f"{OTHER}: " in line]
+    assert rows
+    assert all(line.startswith("Shikra") for line in rows)
+
+
+def test_the_audit_asks_whether_their_projectors_matter() -> None:
+    shown = run_cells("claims", beside=[OTHER], **small("claims"))
+    (asked,) = (text for text in shown if "Does it depend on the projector?" in text)
+    assert f"{OTHER} " in asked
+    assert "tiny-llava-1.5, seed 1 " in asked
+    assert "one kind of projector only" not in asked
