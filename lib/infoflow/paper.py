@@ -5,7 +5,7 @@ from typing import Any
 
 import yaml
 
-from infoflow.errors import InfoflowError
+from infoflow.errors import InfoflowError, unknown_name
 
 PLACE = Path("book") / "paper_values.yml"
 
@@ -38,3 +38,28 @@ def paper_values(start: Path | str | None = None) -> dict[str, Any]:
         return dict(yaml.safe_load(path.read_text(encoding="utf-8")))
     except (yaml.YAMLError, TypeError, ValueError) as error:
         raise InfoflowError(f"{path} cannot be read: {error}") from error
+
+
+def table1_row(paper: dict[str, Any], name: str | None, model: str) -> dict[str, Any]:
+    """Find a row of Table 1.
+
+    Args:
+        paper: Of :func:`paper_values`.
+        name: The row's model; None for the one that is ``model``, or has its architecture, and for
+            the first row where none does.
+        model: Name of our model.
+
+    Raises:
+        UnknownNameError: Table 1 has no such row.
+    """
+    rows: dict[str, dict[str, Any]] = {row["model"]: row for row in paper["table1"]}
+    if name is None:
+        return next((row for own, row in rows.items() if is_twin(model, own)), paper["table1"][0])
+    if name not in rows:
+        raise unknown_name("model of Table 1", name, rows)
+    return rows[name]
+
+
+def is_twin(model: str, published: str) -> bool:
+    """Whether a model is the published one, or the zoo's of its architecture."""
+    return model in (published, f"tiny-{published.removesuffix('-7b')}")

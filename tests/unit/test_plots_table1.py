@@ -9,8 +9,9 @@ from infoflow.audit.findings import Evidence
 from infoflow.audit.scores import METRICS, scores_of
 from infoflow.audit.selection import biases_of
 from infoflow.cliff import cliff_layer
+from infoflow.errors import UnknownNameError
 from infoflow.evaluate.truncation import scores_by_cut
-from infoflow.paper import paper_values
+from infoflow.paper import paper_values, table1_row
 
 L, MODEL = 6, "tiny-llava-1.5"
 
@@ -128,3 +129,21 @@ def test_selection_table_says_where_nothing_could_be_chosen(better):
     empty = plots.selection_table({MODEL: biases_of(nothing[MODEL])}, nothing)
     assert set(empty.data["best of them"]) == {"-"}
     assert "On 0 of 0 tasks" in empty.caption
+
+
+@pytest.mark.parametrize(
+    ("asked", "model", "row"),
+    [
+        (None, "tiny-shikra", "shikra-7b"),
+        (None, "llava-1.6-7b", "llava-1.6-7b"),
+        (None, "qwen-vl-chat-7b", "llava-1.5-7b"),  # it has no row: the first
+        ("internvl-7b", "tiny-shikra", "internvl-7b"),
+    ],
+)
+def test_a_model_is_looked_at_beside_its_own_row(asked, model, row):
+    assert table1_row(paper_values(), asked, model)["model"] == row
+
+
+def test_a_row_that_is_not_there_is_named():
+    with pytest.raises(UnknownNameError, match=r"unknown model of Table 1 'lava'.*llava-1.5-7b"):
+        table1_row(paper_values(), "lava", "tiny-shikra")

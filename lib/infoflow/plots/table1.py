@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from infoflow.audit.arithmetic import most_changes, standard_error
 from infoflow.audit.scores import LOWER_IS_BETTER, METRICS, PairedScore
+from infoflow.paper import is_twin
 from infoflow.plots.display import NOT_RUN, Plot, Table
 from infoflow.plots.style import COLOURS, HOUSE_STYLE, TASK_TITLES, WIDTH, listed
 
@@ -48,7 +49,7 @@ def table1_table(
         for task, metrics in METRICS.items():
             for metric in metrics:
                 printed = printed_pair(row["scores"].get(task, {}), metric)
-                here = [name for name in ours if _twin(name, row["model"])]
+                here = [name for name in ours if is_twin(name, row["model"])]
                 line = {
                     "model": row["printed"],
                     "score": score_name(task, metric),
@@ -72,10 +73,6 @@ def table1_table(
         "from winning. A dash stands where the paper prints nothing."
     )
     return Table(data, caption, comparison=True)
-
-
-def _twin(name: str, paper_model: str) -> bool:
-    return name in (paper_model, f"tiny-{paper_model.removesuffix('-7b')}")
 
 
 def printed_pair(scores: Mapping[str, Any], metric: str) -> Mapping[str, float] | None:
