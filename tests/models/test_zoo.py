@@ -30,8 +30,14 @@ LEAST = {
         "textvqa": {"accuracy": 0.97},
         "chair": {"recall": 0.97},
     },
+    "tiny-qwen-vl": {
+        "pope": {"accuracy": 0.97},
+        "scienceqa": {"accuracy": 0.85, "accuracy/colour": 0.9, "accuracy/relation": 0.9},
+        "textvqa": {"accuracy": 0.7, "accuracy/one": 0.95, "accuracy/one-unseen": 0.95},
+        "chair": {"recall": 0.9},
+    },
 }
-"""What the first items must reach: no less than the bars that the cards name."""
+"""What the first items must reach; cards say which bar is missed on all of them, and why."""
 
 
 @pytest.fixture(scope="module", params=ZOO)
