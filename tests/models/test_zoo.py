@@ -16,23 +16,24 @@ from infoflow.tasks import load_task
 from infoflow.truncation import truncation_sweep
 
 ZOO = [name for name in list_models() if find_model(name).hub_id is None]
-N_ITEMS = 30
+N_ITEMS = 60
+BARS = {
+    "pope": {"accuracy": 0.97},
+    "scienceqa": {
+        "accuracy": 0.85,
+        "accuracy/colour": 0.9,
+        "accuracy/count": 0.6,
+        "accuracy/relation": 0.9,
+    },
+    "textvqa": {"accuracy": 0.95},
+    "chair": {"recall": 0.95},
+}
 LEAST = {
-    "tiny-llava-1.5": {
-        "pope": {"accuracy": 0.97},
-        "scienceqa": {"accuracy": 0.85, "accuracy/colour": 0.9, "accuracy/relation": 0.9},
-        "textvqa": {"accuracy": 0.95},
-        "chair": {"recall": 0.95},
-    },
-    "tiny-shikra": {
-        "pope": {"accuracy": 0.97},
-        "scienceqa": {"accuracy": 0.85, "accuracy/colour": 0.9, "accuracy/relation": 0.95},
-        "textvqa": {"accuracy": 0.97},
-        "chair": {"recall": 0.97},
-    },
-    "tiny-qwen-vl": {
-        "pope": {"accuracy": 0.97},
-        "scienceqa": {"accuracy": 0.8, "accuracy/colour": 0.9, "accuracy/relation": 0.8},
+    "tiny-llava-1.5": BARS,
+    "tiny-shikra": BARS,
+    "tiny-qwen-vl": BARS
+    | {
+        "scienceqa": BARS["scienceqa"] | {"accuracy": 0.8},
         "textvqa": {"accuracy": 0.7, "accuracy/one": 0.95, "accuracy/one-unseen": 0.95},
         "chair": {"recall": 0.9},
     },

@@ -74,6 +74,8 @@ def _resting(*parts: nn.Module) -> Iterator[None]:
     weights = [p for part in parts for p in part.parameters() if p.requires_grad]
     for weight in weights:
         weight.requires_grad_(False)
-    yield
-    for weight in weights:
-        weight.requires_grad_(True)
+    try:
+        yield
+    finally:
+        for weight in weights:
+            weight.requires_grad_(True)
