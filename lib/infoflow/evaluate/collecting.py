@@ -1,6 +1,7 @@
 """What every measure over a task does: name the result, measure what is missing, return all."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import pandas as pd
@@ -13,6 +14,8 @@ from infoflow.store import Store
 from infoflow.tasks import Task
 
 Row = Mapping[str, Any]
+
+_code_digest = cache(code_digest)  # what runs is the code that was there when it was loaded
 
 
 def collect(
@@ -36,7 +39,7 @@ def collect(
     Returns:
         The rows of all items of the task, its record in ``attrs["record"]``.
     """
-    code = code_digest(measure.__module__)
+    code = _code_digest(measure.__module__)
     key = {
         "measure": measure_name,
         "model": lvlm.digest,

@@ -8,7 +8,7 @@ file. Splits are disjoint because every scene layout belongs to exactly one spli
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 
 import numpy as np
 from PIL import Image
@@ -114,6 +114,10 @@ def sample(task: str, split: str, index: int) -> Sample:
     )
 
 
+# a page goes over the same items measure after measure: as many as a split has are kept
+_kept_sample = lru_cache(maxsize=ITEMS_PER_SPLIT)(sample)
+
+
 @dataclass(frozen=True)
 class Samples(LazySamples):
     """The items of one task and split; each is drawn when it is asked for."""
@@ -128,7 +132,7 @@ class Samples(LazySamples):
 
     def at(self, place: int) -> Sample:
         """Draw one item."""
-        return sample(self.task, self.split, place)
+        return _kept_sample(self.task, self.split, place)
 
 
 def samples(task: str, split: str, limit: int | None = None) -> Samples:

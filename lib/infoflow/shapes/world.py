@@ -6,6 +6,7 @@ something in a world where some objects are common and some are often seen toget
 """
 
 import zlib
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 from functools import cache
 
@@ -15,6 +16,9 @@ SIZE = 96
 """Side of a picture in pixels."""
 CELL = 12
 """Side of a letter in pixels; signs lie on this raster, so that a letter fills one image patch."""
+
+Box = tuple[int, int, int, int]
+"""Left, top, right and bottom in pixels."""
 
 SHAPES = ("circle", "square", "triangle", "star", "heart", "moon", "cross", "ring")
 COLOURS = ("red", "green", "blue", "yellow", "purple", "orange")
@@ -47,6 +51,9 @@ SIGN_WIDTH, SIGN_HEIGHT = 3 * CELL + 4, CELL + 6
 _GAP = 2
 
 SPLITS = ("train", "calibration", "test")
+_N_SIGNS = np.cumsum([0.15, 0.5, 0.35]).tolist()
+_N_OBJECTS = np.cumsum([0.1, 0.2, 0.35, 0.35]).tolist()
+"""Probabilities, summed up, of 0 to 2 signs and of 2 to 5 objects."""
 _BUCKETS = 16
 _SPLIT_OF_BUCKET = ("test",) * 2 + ("calibration",) * 2 + ("train",) * (_BUCKETS - 4)
 
@@ -72,7 +79,7 @@ class Object:
         return self.left + self.size / 2, self.top + self.size / 2
 
     @property
-    def box(self) -> tuple[int, int, int, int]:
+    def box(self) -> Box:
         """Bounding box (left, top, right, bottom) in pixels."""
         return self.left, self.top, self.left + self.size, self.top + self.size
 
@@ -92,11 +99,11 @@ class Sign:
         return f"{self.colour} sign"
 
     @property
-    def box(self) -> tuple[int, int, int, int]:
+    def box(self) -> Box:
         """Bounding box (left, top, right, bottom) in pixels."""
         return self.left, self.top, self.left + SIGN_WIDTH, self.top + SIGN_HEIGHT
 
-    def letter_box(self, index: int) -> tuple[int, int, int, int]:
+    def letter_box(self, index: int) -> Box:
         """Bounding box of one letter, in pixels; it coincides with one image patch."""
         left, top = self.left + 2 + CELL * index, self.top + 3
         return left, top, left + CELL, top + CELL
@@ -149,7 +156,7 @@ def co_occurrence() -> np.ndarray:
     return np.asarray(np.einsum("ta,tb->ab", themes, themes) / len(themes))
 
 
-def _overlaps(box: tuple[int, int, int, int], others: list[tuple[int, int, int, int]]) -> bool:
+def _overlaps(box: Box, others: list[Box]) -> bool:
     left, top, right, bottom = box
     return any(
         left < r + _GAP and l < right + _GAP and top < b + _GAP and t < bottom + _GAP
@@ -157,24 +164,26 @@ def _overlaps(box: tuple[int, int, int, int], others: list[tuple[int, int, int, 
     )
 
 
+@cache
+def _cumulative(theme: int, trait: str | None) -> tuple[list[float], float]:
+    """Running sums of P(object | theme), and their total; of the objects with a trait, if named."""
+    p = theme_distribution()[theme].reshape(len(COLOURS), len(SHAPES))
+    if trait in COLOURS:
+        p = p * (np.array(COLOURS)[:, None] == trait)
+    elif trait in SHAPES:
+        p = p * (np.array(SHAPES)[None, :] == trait)
+    return np.cumsum(p.ravel()).tolist(), float(p.sum())
+
+
 def _draw_names(rng: np.random.Generator, n: int) -> list[tuple[str, str]]:
     """Distinct (colour, shape) pairs of one theme; half the scenes hold a crowd sharing a trait."""
-    weights = theme_distribution()[rng.integers(len(THEMES))].reshape(len(COLOURS), len(SHAPES))
+    theme = int(rng.integers(len(THEMES)))
     names: list[tuple[str, str]] = []
     crowd = int(rng.integers(2, 5)) if rng.random() < 0.5 else 0
-    shared_is_colour = rng.random() < 0.5
+    shared = 0 if rng.random() < 0.5 else 1
     while len(names) < n:
-        p = weights.copy()
-        if names and len(names) < crowd:
-            keep = (
-                np.array(COLOURS)[:, None] == names[0][0]
-                if shared_is_colour
-                else np.array(SHAPES)[None, :] == names[0][1]
-            )
-            p = p * keep
-        c, s = divmod(
-            int(np.searchsorted(np.cumsum(p.ravel()), rng.random() * p.sum())), len(SHAPES)
-        )
+        sums, total = _cumulative(theme, names[0][shared] if 0 < len(names) < crowd else None)
+        c, s = divmod(bisect_left(sums, rng.random() * total), len(SHAPES))
         pair = (COLOURS[c], SHAPES[s])
         if pair not in names:
             names.append(pair)
@@ -208,17 +217,18 @@ def _place_signs(rng: np.random.Generator, n: int, unseen: bool) -> list[Sign] |
 
 def _place_objects(rng: np.random.Generator, n: int, signs: list[Sign]) -> list[Object] | None:
     objects: list[Object] = []
+    centres: list[float] = []
     taken = [sign.box for sign in signs]
     for colour, shape in _draw_names(rng, n):
         size = OBJECT_SIZES[rng.integers(len(OBJECT_SIZES))]
         for _ in range(15):
-            left, top = (int(v) for v in rng.integers(0, SIZE - size + 1, 2))
-            placed = Object(colour, shape, left, top, size)
+            left, top = int(rng.integers(SIZE - size + 1)), int(rng.integers(SIZE - size + 1))
+            centre, box = left + size / 2, (left, top, left + size, top + size)
             # captions name objects from left to right: keep the order unambiguous
-            clear = all(abs(placed.centre[0] - o.centre[0]) >= 4 for o in objects)
-            if clear and not _overlaps(placed.box, taken):
-                objects.append(placed)
-                taken.append(placed.box)
+            if all(abs(centre - c) >= 4 for c in centres) and not _overlaps(box, taken):
+                objects.append(Object(colour, shape, left, top, size))
+                centres.append(centre)
+                taken.append(box)
                 break
         else:
             return None
@@ -240,8 +250,8 @@ def sample_scene(
         A scene whose layout hashes into ``split``.
     """
     while True:
-        signs = n_signs if n_signs is not None else int(rng.choice(3, p=[0.15, 0.5, 0.35]))
-        n = int(rng.choice([2, 3, 4, 5], p=[0.1, 0.2, 0.35, 0.35])) - (signs == 2)
+        signs = n_signs if n_signs is not None else bisect_right(_N_SIGNS, rng.random())
+        n = 2 + bisect_right(_N_OBJECTS, rng.random()) - (signs == 2)
         placed_signs = _place_signs(rng, signs, unseen)
         objects = None if placed_signs is None else _place_objects(rng, max(n, 2), placed_signs)
         if placed_signs is None or objects is None:
