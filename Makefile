@@ -39,10 +39,9 @@ test: $(INSTALLED) ## ruff, mypy, pytest, and nbval against an empty result stor
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	OMP_NUM_THREADS=1 $(BIN)/pytest tests -n $(WORKERS) --dist loadfile
 	results=$$(mktemp -d) && trap 'rm -rf "$$results"' EXIT && \
 		OMP_NUM_THREADS=1 INFOFLOW_QUIET=1 INFOFLOW_RESULTS="$$results" \
-		$(BIN)/pytest notebooks --nbval --nbval-current-env --nbval-cell-timeout 300 \
+		$(BIN)/pytest notebooks tests --nbval --nbval-current-env --nbval-cell-timeout 300 \
 		-n $(WORKERS) --dist loadfile
 
 notebooks: $(INSTALLED) ## run the committed notebooks anew, keep their outputs; NOTEBOOKS="a b" WORKERS=2

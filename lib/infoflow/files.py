@@ -1,7 +1,17 @@
-"""Writing files that are whole or absent."""
+"""Where fetched and converted files are kept, and writing files that are whole or absent."""
 
 import os
 from pathlib import Path
+
+
+def cache_folder() -> Path:
+    """Return where what was fetched or converted is kept: ``INFOFLOW_CACHE``, or a default.
+
+    Returns:
+        The folder, which need not exist yet; by default ``~/.cache/infoflow``.
+    """
+    base = os.environ.get("INFOFLOW_CACHE") or Path.home() / ".cache" / "infoflow"
+    return Path(base)
 
 
 def atomic_write(path: Path, content: bytes) -> None:

@@ -13,8 +13,8 @@ from infoflow.tasks.real import BENCHMARKS
 class Items:
     """The items of all benchmarks from one source, as a model is asked them.
 
-    Of POPE's own data the test items are those of the held-out pictures alone: the other half of
-    the pictures is what choices are made on, on this page or another.
+    Of POPE's own data, and of the hub's for CHAIR, the test items are those of the held-out pictures
+    alone: the other half of the pictures is what choices are made on, on this page or another.
 
     Attributes:
         model: Name of the model (``lvlm.name``).
@@ -49,17 +49,12 @@ class Items:
     def _load(self, name: str, split: str, limit: int | None) -> Task:
         if self.source == "shapes":
             return load_task(name, "shapes", split, limit)
-        without = f"A page runs without {name} if its parameters do not name it."
-        if (name, self.source) == ("chair", "hub"):
-            raise InfoflowError(
-                "the hub has neither CHAIR's list of synonyms nor calibration items for it; give a "
-                f"folder as the source, with {BENCHMARKS[name].originals}. {without}"
-            )
         try:
             task = load_task(name, self.source, split, limit)
         except UnknownNameError:
             raise
         except InfoflowError as error:
+            without = f"A page runs without {name} if its parameters do not name it."
             raise InfoflowError(f"{error} {without}") from error
         return worded(task, self.model)
 
@@ -71,7 +66,7 @@ def reported_split(name: str) -> str:
         name: The benchmark.
 
     Returns:
-        ``"held-out"`` where calibration items are a part of the test items, else ``"test"``.
+        ``"held-out"`` where calibration items can be a part of the test items, else ``"test"``.
     """
     benchmark = BENCHMARKS.get(name)
     return "held-out" if benchmark and "held-out" in benchmark.splits else "test"

@@ -35,12 +35,11 @@ def run(command: list[str], cwd: Path, failing: str, **variables: str) -> tuple[
 @pytest.mark.parametrize(
     ("failing", "n_calls"),
     [
-        ("nothing", 5),
+        ("nothing", 4),
         ("ruff check", 1),
         ("ruff format", 2),
         ("mypy", 3),
-        ("pytest tests", 4),
-        ("pytest notebooks --nbval", 5),
+        ("pytest notebooks tests --nbval", 4),
     ],
 )
 def test_make_test_fails_when_a_part_of_it_fails(

@@ -190,9 +190,8 @@ def test_a_sweep_equals_truncating_beside_the_intervention(name, lvlm, prompt):
         sweep = truncation_sweep(lvlm, prompt, max_new_tokens=N_TOKENS)
     for cut in range(lvlm.n_layers + 1):
         with intervene(lvlm, intervention, Truncate(cut=cut)):
-            logits = lvlm.logits(prompt.inputs_embeds)[0, -1]
-            tokens = lvlm.generate(prompt, N_TOKENS)
-        torch.testing.assert_close(sweep.logits[cut], logits, rtol=0, atol=5e-5)
+            tokens, logits = step_logits(lvlm, prompt, N_TOKENS)
+        torch.testing.assert_close(sweep.logits[cut], logits[0], rtol=0, atol=5e-5)
         assert torch.equal(sweep.tokens[cut], tokens)
 
 

@@ -40,12 +40,6 @@ Remap = Callable[[str, Tensor], Mapping[str, Tensor] | None]
 """Turns a published tensor into those of transformers' layout; None if it does not know it."""
 
 
-def cache_folder() -> Path:
-    """Return where converted checkpoints are kept: ``INFOFLOW_CACHE``, or the user's cache."""
-    base = os.environ.get("INFOFLOW_CACHE") or Path.home() / ".cache" / "infoflow"
-    return Path(base)
-
-
 def is_converted(folder: Path) -> bool:
     """Say whether a folder is already in the layout that transformers reads.
 

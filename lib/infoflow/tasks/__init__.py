@@ -55,8 +55,9 @@ def load_task(
             Shapes has also ``"train"``. ScienceQA: test and validation. TextVQA: validation and
             train, for the answers of its test are not public. POPE: all of it and, as it has no
             more, one half of its pictures, with ``"held-out"`` the other half, to report what was
-            chosen. CHAIR: 500 pictures drawn with a seed, and the next 500; the second only from
-            COCO's files.
+            chosen. CHAIR: of COCO's files 500 pictures drawn with a seed, and the next 500; of the
+            hub's set all pictures, and halves of them as of POPE. ``"held-out"`` is for either what
+            to report beside ``"calibration"``.
         limit: Use only the first so many items; all where ``None`` or more than there are.
         rule: Name of the scoring rule, one of ``Task.rules``; ``None`` takes the first, and for
             captions of Shapes ``"corrected"``.
@@ -66,8 +67,9 @@ def load_task(
         revision: Commit, branch or tag on the hub; ``None`` for :data:`infoflow.tasks.hub.HUB`'s.
         ocr: TextVQA: whether the words that a program read in the picture are told to the model.
             ``None`` for ``True``, as in the published scores of LLaVA-1.5 and InternVL-Chat.
-        synonyms: CHAIR: the published list of synonyms; ``None`` for the folder's
-            ``synonyms.txt``.
+        synonyms: CHAIR: a file with the list of synonyms; ``None`` for the folder's
+            ``synonyms.txt`` or, without one, the published list, which is fetched once
+            (:func:`infoflow.tasks.synonyms.published_synonyms`).
         pictures: CHAIR: a file with the pictures to take in place of the draw, a name or number of
             COCO a line.
 

@@ -36,8 +36,7 @@ class Benchmark:
 
     Attributes:
         splits: The benchmark's own name of each split that may be asked for.
-        stored: For each of its own names the split of the hub's set that holds the items; one that
-            is missing cannot be had from rows.
+        stored: For each of its own names the split of the hub's set that holds the items.
         columns: The columns of the hub's set that are needed.
         marks: Patterns of files, one of which tells that a folder holds the originals.
         originals: Which files the originals are, in words.

@@ -58,18 +58,27 @@ def read_synonyms(path: str | Path) -> list[list[str]]:
         InfoflowError: The file cannot be read or has no entry.
     """
     try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
+        text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise InfoflowError(
             f"cannot read the synonyms in {str(path)!r} ({error}). The published list is "
             "data/synonyms.txt of the GitHub repository LisaAnne/Hallucination."
         ) from error
-    table = [line.strip().split(", ") for line in lines if line.strip()]
+    table = parse_synonyms(text)
     if not table:
         raise InfoflowError(
             f"the file of synonyms {str(path)!r} is empty; it needs a class a line."
         )
     return table
+
+
+def parse_synonyms(text: str) -> list[list[str]]:
+    """Take a list of synonyms apart; see :func:`read_synonyms` for its format.
+
+    Returns:
+        The entries of each line; none for an empty text.
+    """
+    return [line.strip().split(", ") for line in text.splitlines() if line.strip()]
 
 
 def caption_objects(

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from infoflow.errors import InfoflowError
 from infoflow.tasks.benchmark import Benchmark, Wishes, require_keys, require_texts
 from infoflow.tasks.captions import Table, caption_objects
-from infoflow.tasks.draw import in_drawn_order
+from infoflow.tasks.draw import drawn_half, in_drawn_order
 from infoflow.tasks.entries import Entry, Fields
 from infoflow.tasks.files import find_file, read_json
 from infoflow.tasks.rows import Rows, require_every_picture
@@ -61,7 +61,10 @@ def read_numbers(path: str | Path) -> tuple[int, ...]:
 
 
 def _chosen(available: Iterable[int], split: str, wishes: Wishes) -> list[int]:
-    """The numbers of a split's pictures: those wished for or the first drawn, or the next drawn."""
+    """Numbers of a split's pictures: those wished for or the first drawn; or, to choose on, the next.
+
+    Nothing that is reported is ever chosen on, so ``"held-out"`` is ``"test"`` here.
+    """
     drawn = [int(name) for name in in_drawn_order(map(str, available))]
     test = list(drawn[:N_PICTURES] if wishes.pictures is None else wishes.pictures)
     if absent := sorted(set(test) - set(drawn)):
@@ -69,27 +72,39 @@ def _chosen(available: Iterable[int], split: str, wishes: Wishes) -> list[int]:
             f"{len(absent)} of the {len(test)} pictures asked for are not in the data, the first "
             f"of them {absent[0]}."
         )
-    if split == "test":
+    if split != "calibration":
         return test
     taken = set(test)
-    return [number for number in drawn if number not in taken][:N_PICTURES]
+    rest = [number for number in drawn if number not in taken][:N_PICTURES]
+    if not rest:
+        raise InfoflowError(
+            f"all {len(drawn)} pictures are for reporting, so none is left to choose on; list "
+            "fewer of them, or give COCO's own files, which have more."
+        )
+    return rest
 
 
 def from_rows(rows: Rows, split: str, wishes: Wishes) -> list[Entry]:
-    """Read items from rows, whose objects someone has gathered already.
-
-    All pictures are taken unless some are wished for: the set is itself a choice.
-    """
+    """Read items from rows, whose objects someone has gathered already."""
     require_every_picture(rows)
     classes = {line[0].strip() for line in wishes.synonyms}
     places = _once(((row["question_id"], n) for n, row in enumerate(rows.fields)), rows.where)
     entries = []
-    for number in places if wishes.pictures is None else _chosen(places, split, wishes):
+    for number in _of_rows(places, split, wishes):
         place = places[number]
         objects = require_texts(rows.fields[place]["gt_object"], f"'gt_object' of row {place}")
         _require_classes(objects, classes, f"row {place}")
         entries.append(Entry(_fields(number, (), objects), partial(rows.picture, place)))
     return entries
+
+
+def _of_rows(available: Iterable[int], split: str, wishes: Wishes) -> Iterable[int]:
+    """Numbers of a split's pictures where there are no others: the set is itself a choice."""
+    if wishes.pictures is not None:
+        return _chosen(available, split, wishes)
+    if split == "test":
+        return available
+    return map(int, drawn_half(map(str, available), split))
 
 
 def from_files(folder: Path, split: str, wishes: Wishes) -> list[Entry]:
@@ -167,12 +182,12 @@ def _require_classes(names: Iterable[str], classes: set[str], where: str) -> Non
 
 
 CHAIR = Benchmark(
-    splits={"test": "test", "calibration": "calibration"},
-    stored={"test": "test"},
+    splits={"test": "test", "calibration": "calibration", "held-out": "held-out"},
+    stored={"test": "test", "calibration": "test", "held-out": "test"},
     columns=("image", "question_id", "gt_object"),
     marks=(f"annotations/{_INSTANCES}", _INSTANCES, f"annotations/{_CAPTIONS}", _CAPTIONS),
     originals=f"annotations/{_INSTANCES}, annotations/{_CAPTIONS}, "
-    "val2014/COCO_val2014_*.jpg, and synonyms.txt (or synonyms=)",
+    "val2014/COCO_val2014_*.jpg",
     from_rows=from_rows,
     from_files=from_files,
     max_new_tokens=512,
@@ -181,4 +196,7 @@ CHAIR = Benchmark(
 """Of COCO's files ``"test"`` is 500 pictures of val2014, drawn with a seed
 (:func:`infoflow.tasks.draw.in_drawn_order` of COCO's numbers) or given as a list; ``"calibration"``
 the next 500 drawn. Published choices differ from paper to paper: they shuffled the listing of a
-folder. 512 tokens, as OPERA and most later work."""
+folder. Of rows ``"test"`` is all pictures and ``"calibration"`` half of them, drawn with the seed;
+of a list of pictures it is those not listed, from wherever. ``"held-out"`` is what is reported beside
+``"calibration"``: the other half of rows, else the same as ``"test"``. 512 tokens, as OPERA and most
+later work."""

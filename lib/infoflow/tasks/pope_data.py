@@ -7,7 +7,7 @@ from typing import Any
 
 from infoflow.errors import InfoflowError
 from infoflow.tasks.benchmark import Benchmark, Wishes, require_keys
-from infoflow.tasks.draw import in_drawn_order
+from infoflow.tasks.draw import drawn_half
 from infoflow.tasks.entries import Entry, Fields
 from infoflow.tasks.files import find_file, read_json_lines
 from infoflow.tasks.rows import Rows, require_every_picture
@@ -43,9 +43,7 @@ def _of_split(rows: Sequence[Mapping[str, Any]], split: str) -> list[int]:
     order = _in_turn(rows)
     if split == "test":
         return order
-    names = in_drawn_order(PurePath(row["image_source"]).stem for row in rows)
-    half = len(names) // 2
-    chosen = set(names[:half] if split == "calibration" else names[half:])
+    chosen = set(drawn_half((PurePath(row["image_source"]).stem for row in rows), split))
     return [place for place in order if PurePath(rows[place]["image_source"]).stem in chosen]
 
 

@@ -1,6 +1,5 @@
 """Loading a benchmark's own data: from the hub, from parquet files or from the originals."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from infoflow.tasks.entries import Entries, Entry, digest, require_pictures, req
 from infoflow.tasks.pope_data import POPE
 from infoflow.tasks.rows import Rows, read_parquet
 from infoflow.tasks.scienceqa_data import SCIENCEQA
+from infoflow.tasks.synonyms import published_synonyms, synonyms_digest
 from infoflow.tasks.textvqa_data import TEXTVQA
 
 BENCHMARKS: Mapping[str, Benchmark] = {
@@ -88,8 +88,8 @@ def _told(name: str, wishes: Wishes) -> str:
     if name == "textvqa":
         return f", {'with' if wishes.ocr else 'without'} OCR tokens"
     if name == "chair":
-        lines = "\n".join(", ".join(line) for line in wishes.synonyms)
-        return f", synonyms {hashlib.sha256(lines.encode()).hexdigest()[:8]}"
+        listed = "" if wishes.pictures is None else f", pictures {numbers_digest(wishes.pictures)[:8]}"
+        return f", synonyms {synonyms_digest(wishes.synonyms)[:8]}{listed}"
     return ""
 
 
@@ -111,34 +111,17 @@ def _folder(name: str, source: str | Path) -> Path:
 
 
 def _synonyms(path: str | Path | None, folder: Path | None) -> Table:
-    """Read the synonyms given, or those that lie in the folder."""
-    lying = folder / "synonyms.txt" if folder else None
-    if path is None and (lying is None or not lying.is_file()):
-        raise InfoflowError(
-            "CHAIR needs the list of synonyms it was published with: data/synonyms.txt of the "
-            "GitHub repository LisaAnne/Hallucination. Give its path: "
-            "load_task('chair', ..., synonyms=path)"
-            + (f", or put it in {folder}." if folder else ".")
-        )
-    return read_synonyms(path or lying or "")
-
-
-def _stored(name: str, split: str) -> str:
-    benchmark = BENCHMARKS[name]
-    if split not in benchmark.stored:
-        raise InfoflowError(
-            f"the hub's set for {name} has no items for the split {split!r}; valid: "
-            f"{', '.join(sorted(benchmark.stored))}. The others need the original files: "
-            f"{benchmark.originals}."
-        )
-    return benchmark.stored[split]
+    """Read the synonyms given, else those that lie in the folder, else the published list."""
+    if path is None and folder and (folder / "synonyms.txt").is_file():
+        path = folder / "synonyms.txt"
+    return published_synonyms() if path is None else read_synonyms(path)
 
 
 def _from_hub(
     name: str, split: str, organisation: str | None, revision: str | None
 ) -> tuple[Rows, str]:
-    stored = _stored(name, split)
-    return hub.fetch(name, stored, BENCHMARKS[name].columns, organisation, revision)
+    benchmark = BENCHMARKS[name]
+    return hub.fetch(name, benchmark.stored[split], benchmark.columns, organisation, revision)
 
 
 def _from_folder(name: str, folder: Path, split: str, wishes: Wishes) -> tuple[list[Entry], str]:
@@ -153,7 +136,7 @@ def _from_folder(name: str, folder: Path, split: str, wishes: Wishes) -> tuple[l
             f"{', '.join(benchmark.columns)}; or the originals: {benchmark.originals}. Either may "
             f"also lie in a folder {name!r} within."
         )
-    stored = _stored(name, split)
+    stored = benchmark.stored[split]
     paths = _files_of(parquet, stored, benchmark.pieces.get(stored, ()))
     where = f"split {stored!r} in {folder}"
     rows = read_parquet(paths, benchmark.columns, where)
