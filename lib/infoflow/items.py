@@ -13,8 +13,8 @@ from infoflow.tasks.real import BENCHMARKS
 class Items:
     """The items of all benchmarks from one source, as a model is asked them.
 
-    Of POPE's own data, and of the hub's for CHAIR, the test items are those of the held-out pictures
-    alone: the other half of the pictures is what choices are made on, on this page or another.
+    Of POPE's own data, and of the hub's for CHAIR, the test items are those of the held-out
+    pictures alone: the other half is what choices are made on, on this page or another.
 
     Attributes:
         model: Name of the model (``lvlm.name``).

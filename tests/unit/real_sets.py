@@ -3,10 +3,15 @@
 import io
 import json
 
+import datasets
+import huggingface_hub
 import numpy as np
 from datasets import Dataset, Features, Image, List, Value
 from datasets.utils.logging import disable_progress_bar
 from PIL import Image as Pictures
+
+from infoflow.tasks import synonyms
+from infoflow.tasks.captions import parse_synonyms
 
 disable_progress_bar()
 TEXT, NUMBER = Value("string"), Value("int64")
@@ -294,6 +299,42 @@ def chair_originals(folder):
     for number, name in names.items():
         write_picture(folder / "val2014" / name, number)
     (folder / "synonyms.txt").write_text(SYNONYMS)
+
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+def install_hub(monkeypatch):
+    """Put a hub with these sets in place of the real one; return what it was asked for."""
+    made = {
+        "ScienceQA": (scienceqa_rows, SCIENCEQA_FEATURES),
+        "POPE": (lambda _: pope_rows(), POPE_FEATURES),
+        "textvqa": (textvqa_rows, TEXTVQA_FEATURES),
+        "mscoco_chair": (lambda _: chair_rows(), CHAIR_FEATURES),
+    }
+    asked = []
+
+    def load_dataset(repository, config, split, revision):
+        asked.append((repository, config, split, revision))
+        rows, features = made[repository.split("/")[1]]
+        return Dataset.from_list(rows(split), features=features)
+
+    class Api:
+        def dataset_info(self, repository, revision):
+            asked.append((repository, revision))
+            return type("Info", (), {"sha": COMMIT})
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    monkeypatch.setattr(huggingface_hub, "HfApi", Api)
+    return asked
+
+
+def keep_synonyms(monkeypatch, folder):
+    """Let these synonyms be the published list, kept since an earlier fetch."""
+    table = parse_synonyms(SYNONYMS)
+    monkeypatch.setattr(synonyms, "CHECKSUM", synonyms.synonyms_digest(table))
+    monkeypatch.setenv("INFOFLOW_CACHE", str(folder))
+    synonyms.kept_synonyms().write_text(SYNONYMS)
 
 
 MAKERS = {

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from real_sets import MAKERS
+from real_sets import COMMIT, MAKERS, install_hub, keep_synonyms
 
 from infoflow import load_task
 from infoflow.errors import InfoflowError, UnknownNameError
@@ -57,12 +57,14 @@ def test_a_folder_of_one_benchmark_does_as_well(folder):
     assert Items(MODEL, folder / "pope").test("pope").source == within.source
 
 
-def test_no_picture_of_pope_is_chosen_on_and_reported_on(folder):
-    data = Items(MODEL, folder)
-    test, calibration = data.test("pope"), data.calibration("pope")
+@pytest.mark.parametrize("name", ["pope", "chair"])
+def test_no_picture_is_chosen_on_and_reported_on(tmp_path, name):
+    MAKERS[name, "parquet"](tmp_path / name)
+    data = Items(MODEL, tmp_path)
+    test, calibration = data.test(name), data.calibration(name)
     assert (test.split, calibration.split) == ("held-out", "calibration")
     assert {s.image.tobytes() for s in test}.isdisjoint(s.image.tobytes() for s in calibration)
-    assert sorted(ids(test) + ids(calibration)) == sorted(ids(load_task("pope", folder)))
+    assert sorted(ids(test) + ids(calibration)) == sorted(ids(load_task(name, tmp_path)))
 
 
 @pytest.mark.parametrize("name", ["scienceqa", "textvqa"])
@@ -72,24 +74,28 @@ def test_where_calibration_items_are_others_the_whole_test_split_is_reported(fol
     assert not set(ids(data.test(name))) & set(ids(data.calibration(name)))
 
 
-def test_captions_have_calibration_items_in_cocos_files_alone(tmp_path, monkeypatch):
+def test_captions_from_cocos_files_are_the_first_drawn_and_chosen_on_the_next(
+    tmp_path, monkeypatch
+):
     monkeypatch.setattr(chair_data, "N_PICTURES", 2)
-    MAKERS["chair", "originals"](tmp_path / "files" / "chair")
-    MAKERS["chair", "parquet"](tmp_path / "rows" / "chair")
-    data = Items(MODEL, tmp_path / "files")
+    MAKERS["chair", "originals"](tmp_path / "chair")
+    data = Items(MODEL, tmp_path)
+    assert ids(data.test("chair")) == ids(load_task("chair", tmp_path))
     assert len(data.test("chair")) == len(data.calibration("chair")) == 2
     assert not set(ids(data.test("chair"))) & set(ids(data.calibration("chair")))
-    with pytest.raises(InfoflowError, match="no items for the split 'calibration'") as caught:
-        Items(MODEL, tmp_path / "rows").calibration("chair")
-    assert "instances_val2014.json" in str(caught.value), "which files would do"
-    assert "without chair if its parameters do not name it" in str(caught.value)
 
 
-def test_captions_from_the_hub_say_what_to_do_instead():
-    with pytest.raises(InfoflowError, match="hub has neither CHAIR's list of synonyms") as caught:
-        Items(MODEL, "hub").test("chair")
-    assert "instances_val2014.json" in str(caught.value)
-    assert "without chair if its parameters do not name it" in str(caught.value)
+def test_captions_from_the_hub_are_halves_of_its_set(tmp_path, monkeypatch):
+    install_hub(monkeypatch)
+    keep_synonyms(monkeypatch, tmp_path)
+    data = Items(MODEL, "hub")
+    test, calibration = data.test("chair"), data.calibration("chair")
+    assert len(test) == len(calibration) == 2
+    assert sorted(ids(test) + ids(calibration)) == sorted(ids(load_task("chair", "hub")))
+    for task in (test, calibration):
+        assert task.source.startswith(f"hub tsunghanwu/mscoco_chair@{COMMIT}, synonyms ")
+        assert "worded for llava-1.5" in task.source
+        assert all(sample.question == "Please describe this image in detail." for sample in task)
 
 
 def test_a_missing_set_names_those_that_are_there(tmp_path):

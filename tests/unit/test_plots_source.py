@@ -38,7 +38,9 @@ def test_another_source_is_named_with_what_it_cannot_give(source):
     told = plots.source_words(source, ["scienceqa", "pope"]).text
     assert ("from the hub" if source == "hub" else "from the folder /data") in told
     assert "ScienceQA and POPE" in told
-    assert "held-out half of the pictures" in told
+    assert "Of POPE the held-out pictures are reported; cliffs are chosen on others." in told
+    both = plots.source_words(source, ["pope", "textvqa", "chair"]).text
+    assert "Of POPE and CHAIR the held-out pictures are reported" in both
     assert "needs Shapes' masks: not run on this source" in told
     assert "held-out" not in plots.source_words(source, ["scienceqa"]).text
 

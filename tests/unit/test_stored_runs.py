@@ -8,11 +8,12 @@ from infoflow.store import Store
 
 MODEL = "llava-1.5-7b"
 WORDED = "worded for llava-1.5 0a1b2c"
+HUB = f"hub a/b@c, {WORDED}"
 SPLITS = {
     "scienceqa": ("validation", "test"),
     "pope": ("calibration", "held-out"),
     "textvqa": ("train", "validation"),
-    "chair": ("calibration", "test"),
+    "chair": ("calibration", "held-out"),
 }
 """By benchmark, its own names of the splits to choose on and to report on."""
 
@@ -27,14 +28,15 @@ def store(tmp_path):
     return Store(tmp_path)
 
 
-def run(store, cuts, task, split, source=f"hub a/b@c, {WORDED}", n_items=N_ITEMS, **others):
-    """Store the first items of a made-up run."""
+def run(store, cuts, task, split, source=HUB, n_items=N_ITEMS, ids=None, **others):
+    """Store the first items of a made-up run, whose names begin with ``ids`` or the split."""
     key = {
         **{"measure": "truncation_by_cut", "model": "digest", "rule": "official"},
         **{"task": task, "split": split, "source": source},
         **{name: value for name, value in others.items() if name not in ("name", "of")},
     }
-    rows = dict(list(cuts[task].groupby("item"))[:n_items])
+    rows = {f"{ids or split} {name}": part for name, part in cuts[task].groupby("item")}
+    rows = {name: rows[name] for name in list(rows)[:n_items]}
     data = {"task": task, "count": n_items, "of": others.get("of", N_ITEMS)}
     store.collect(
         key,
@@ -63,13 +65,22 @@ def test_a_run_is_found_under_the_benchmarks_own_names_of_its_splits(store, cuts
     assert benchmark_evidence(store, "qwen-vl-7b") is None
 
 
-def test_popes_whole_is_not_reported_for_it_holds_the_calibration_items(store, cuts):
-    run(store, cuts, "pope", "calibration")
-    run(store, cuts, "pope", "test")
+@pytest.mark.parametrize("task", ["pope", "chair"])
+def test_the_whole_is_not_reported_if_it_holds_the_calibration_items(store, cuts, task):
+    run(store, cuts, task, "calibration")
+    run(store, cuts, task, "test")
     assert benchmark_evidence(store, MODEL) is None
-    run(store, cuts, "pope", "held-out", n_items=50)
-    run(store, cuts, "pope", "test", n_items=60)
-    assert benchmark_evidence(store, MODEL).cuts["pope"]["item"].nunique() == 50
+    run(store, cuts, task, "held-out", n_items=50)
+    run(store, cuts, task, "test", n_items=60)
+    assert benchmark_evidence(store, MODEL).cuts[task]["item"].nunique() == 50
+
+
+def test_items_of_one_source_are_not_reported_beside_a_cliff_chosen_on_them_in_another(store, cuts):
+    run(store, cuts, "chair", "calibration", ids="val2014")
+    run(store, cuts, "chair", "held-out", source=f"folder 0a0a, {WORDED}", ids="val2014")
+    assert benchmark_evidence(store, MODEL) is None
+    run(store, cuts, "chair", "calibration", source=f"folder 1b1b, {WORDED}")
+    assert set(benchmark_evidence(store, MODEL).cuts) == {"chair"}
 
 
 @pytest.mark.parametrize(

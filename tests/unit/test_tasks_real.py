@@ -4,10 +4,8 @@ import json
 from dataclasses import replace
 
 import datasets
-import huggingface_hub
 import pytest
 import real_sets
-from datasets import Dataset
 
 from infoflow.asking import question_for, worded
 from infoflow.controls import blank_pictures
@@ -171,16 +169,65 @@ def test_chair_draws_pictures_or_takes_a_list(sets, tmp_path, monkeypatch):
     listed = tmp_path / "pictures.txt"
     listed.write_text("74\nCOCO_val2014_000000000042.jpg\n")
     for layout in ("originals", "parquet"):
-        task = load_task("chair", sets / "chair" / layout, pictures=listed)
-        assert [s.id for s in task] == ["chair-74", "chair-42"]
-    rest = load_task("chair", folder, "calibration", pictures=listed)
-    assert {s.id for s in rest} == {"chair-73", "chair-133"}
+        for split in ("test", "held-out"):
+            task = load_task("chair", sets / "chair" / layout, split, pictures=listed)
+            assert [s.id for s in task] == ["chair-74", "chair-42"]
+        rest = load_task("chair", sets / "chair" / layout, "calibration", pictures=listed)
+        assert {s.id for s in rest} == {"chair-73", "chair-133"}
+    listed.write_text("42\n73\n74\n133\n")
+    with pytest.raises(InfoflowError, match="all 4 pictures are for reporting, so none is left"):
+        load_task("chair", sets / "chair" / "parquet", "calibration", pictures=listed)
     listed.write_text("7")
     with pytest.raises(InfoflowError, match="not in the data, the first of them 7"):
         load_task("chair", folder, pictures=listed)
     listed.write_text("the dog\n")
     with pytest.raises(InfoflowError, match=r"'the' in .* is no picture of COCO"):
         load_task("chair", folder, pictures=listed)
+
+
+def numbers(task):
+    return [int(sample.id.removeprefix("chair-")) for sample in task]
+
+
+def test_chairs_held_out_pictures_are_those_of_the_test_split_in_cocos_files(sets, monkeypatch):
+    folder = sets / "chair" / "originals"
+    monkeypatch.setattr("infoflow.tasks.chair_data.N_PICTURES", 1)
+    task, held_out = (load_task("chair", folder, split) for split in ("test", "held-out"))
+    assert numbers(held_out) == numbers(task) == [73]
+    assert held_out.split == "held-out"
+    assert numbers(load_task("chair", folder, "calibration")) == [42]
+
+
+def chair_halves(folder, rows, **given):
+    path = folder / "test-00000-of-00001.parquet"
+    real_sets.save(path, rows, real_sets.CHAIR_FEATURES)
+    (folder / "synonyms.txt").write_text(real_sets.SYNONYMS)
+    halves = ("calibration", "held-out")
+    return [numbers(load_task("chair", folder, split, **given)) for split in halves]
+
+
+@pytest.mark.parametrize("n", [4, 3])
+def test_halves_of_chairs_rows_hold_each_picture_once_in_any_order_of_the_rows(tmp_path, n):
+    rows = real_sets.chair_rows()[:n]
+    calibration, held_out = chair_halves(tmp_path / "one", rows)
+    assert sorted(calibration + held_out) == sorted(row["question_id"] for row in rows)
+    assert len(calibration) == n // 2
+    for order in (rows[::-1], rows[1:] + rows[:1]):
+        assert chair_halves(tmp_path / "other", order) == [calibration, held_out]
+    first = chair_halves(tmp_path / "one", rows, limit=1)
+    assert first == [calibration[:1], held_out[:1]]
+    whole = load_task("chair", tmp_path / "one")
+    assert numbers(whole) == [row["question_id"] for row in rows], "the set is itself a choice"
+
+
+def test_listed_pictures_are_part_of_the_source(hub, sets, tmp_path, monkeypatch):
+    real_sets.keep_synonyms(monkeypatch, tmp_path)
+    listed = {}
+    for content in ("74\n42\n", "42\n74\n", "42\n73\n"):
+        (tmp_path / "list.txt").write_text(content)
+        listed[content] = load_task("chair", "hub", pictures=tmp_path / "list.txt").source
+    assert listed["74\n42\n"] == listed["42\n74\n"]
+    assert len({*listed.values(), load_task("chair", "hub").source}) == 3
 
 
 def test_the_draw_is_the_same_everywhere():
@@ -247,41 +294,19 @@ def test_every_model_has_one_wording():
 
 # ---- the hub
 
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
+COMMIT = real_sets.COMMIT
 
 
 @pytest.fixture
 def hub(monkeypatch):
     """A hub that has the tiny sets, and notes what it was asked for."""
-    made = {
-        "ScienceQA": (real_sets.scienceqa_rows, real_sets.SCIENCEQA_FEATURES),
-        "POPE": (lambda _: real_sets.pope_rows(), real_sets.POPE_FEATURES),
-        "textvqa": (real_sets.textvqa_rows, real_sets.TEXTVQA_FEATURES),
-        "mscoco_chair": (lambda _: real_sets.chair_rows(), real_sets.CHAIR_FEATURES),
-    }
-    asked = []
-
-    def load_dataset(repository, config, split, revision):
-        asked.append((repository, config, split, revision))
-        rows, features = made[repository.split("/")[1]]
-        return Dataset.from_list(rows(split), features=features)
-
-    class Api:
-        def dataset_info(self, repository, revision):
-            asked.append((repository, revision))
-            return type("Info", (), {"sha": COMMIT})
-
-    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
-    monkeypatch.setattr(huggingface_hub, "HfApi", Api)
-    return asked
+    return real_sets.install_hub(monkeypatch)
 
 
-def test_the_hub_gives_what_its_parquet_files_give(hub, sets, tmp_path):
-    synonyms = sets / "chair" / "parquet" / "synonyms.txt"
+def test_the_hub_gives_what_its_parquet_files_give(hub, sets, tmp_path, monkeypatch):
+    real_sets.keep_synonyms(monkeypatch, tmp_path)
     for name in list_tasks():
-        given = {"synonyms": synonyms} if name == "chair" else {}
-        task = load_task(name, "hub", **given)
-        local = load_task(name, sets / name / "parquet", **given)
+        task, local = (load_task(name, source) for source in ("hub", sets / name / "parquet"))
         assert [without_pictures(s) for s in task] == [without_pictures(s) for s in local]
         assert [s.image.tobytes() for s in task] == [s.image.tobytes() for s in local]
         assert task.source.startswith("hub ")
@@ -311,14 +336,3 @@ def test_without_the_hub_one_error_says_how_to_give_a_folder(hub, monkeypatch, e
     message = r"lmms-lab-encoder/POPE.*organisation=.*load_task\('pope', source=folder\)"
     with pytest.raises(InfoflowError, match=message):
         load_task("pope", "hub")
-
-
-def test_chairs_calibration_needs_the_originals(hub, sets):
-    for source in ("hub", sets / "chair" / "parquet"):
-        with pytest.raises(InfoflowError, match="no items for the split 'calibration'; valid: te"):
-            load_task(
-                "chair",
-                source,
-                "calibration",
-                synonyms=sets / "chair" / "parquet" / "synonyms.txt",
-            )

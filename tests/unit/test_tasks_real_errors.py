@@ -57,7 +57,7 @@ def test_a_source_that_is_none(source, message):
         ("scienceqa", "calibration, test, validation"),
         ("pope", "calibration, held-out, test"),
         ("textvqa", "calibration, test, train, validation"),
-        ("chair", "calibration, test"),
+        ("chair", "calibration, held-out, test"),
     ],
 )
 def test_an_unknown_split_lists_the_valid_ones(name, valid, folder):
@@ -282,12 +282,9 @@ def test_textvqa_with_too_few_answers(folder):
         load_task("textvqa", folder)
 
 
-def test_chair_without_its_synonyms_says_where_to_get_them(folder):
+def test_chair_with_synonyms_that_are_not_there_says_where_to_get_them(folder):
     real_sets.chair_originals(folder)
-    (folder / "synonyms.txt").unlink()
-    with pytest.raises(InfoflowError, match=r"data/synonyms\.txt of .*LisaAnne/Hallucination"):
-        load_task("chair", folder)
-    with pytest.raises(InfoflowError, match=r"cannot read the synonyms in .*none\.txt"):
+    with pytest.raises(InfoflowError, match=r"in .*none\.txt.*LisaAnne/Hallucination"):
         load_task("chair", folder, synonyms=folder / "none.txt")
 
 

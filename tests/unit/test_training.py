@@ -168,6 +168,24 @@ def test_an_interrupted_run_ends_where_a_straight_one_does(tmp_path, monkeypatch
     assert torch.equal(straight.inner.bias, resumed.inner.bias)
 
 
+@pytest.mark.parametrize(
+    ("word", "still"), [("inner.bias", {"bias"}), ("inner", {"bias", "weight"})]
+)
+def test_a_part_learns_at_its_share_of_the_rate(tmp_path, word, still):
+    ordinary, line = Line(), Line()
+    fit.fit(ordinary, ordinary.loss, Numbered(), 3, 1.0, tmp_path / "ordinary.pt")
+    fit.fit(line, line.loss, Numbered(), 3, 1.0, tmp_path / "line.pt", shares={word: 0.0})
+    begun = Line().inner.state_dict()
+    found = {name for name, value in line.inner.state_dict().items() if value.equal(begun[name])}
+    assert found == still
+    assert not any(value.equal(begun[n]) for n, value in ordinary.inner.state_dict().items())
+    groups = [g for o in fit.make_optimisers(line, {word: 0.25}) for g in o.param_groups]
+    whole = [g for o in fit.make_optimisers(line) for g in o.param_groups]
+    for group, usual in zip(groups, whole, strict=True):
+        of_it = any(p is line.inner.bias for p in group["params"]) or word == "inner"
+        assert group["lr"] == usual["lr"] * (0.25 if of_it else 1)
+
+
 def test_the_rate_warms_up_holds_and_ends_at_zero():
     factors = [fit.rate_factor(step, 1000, 0.45) for step in range(1001)]
     assert factors[0] == pytest.approx(1 / 80)

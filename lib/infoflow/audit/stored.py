@@ -25,8 +25,9 @@ def benchmark_evidence(store: Store, model: str, seed: int = 0) -> Evidence | No
     """Find stored scores by cut of a model on the benchmarks themselves, not on Shapes.
 
     A task counts if both its calibration items and those to report on have been measured, with the
-    same weights, code, wording and settings; of several such pairs the newest counts. Of POPE only
-    the held-out pictures are reported on: all others are calibration items.
+    same weights, code, wording and settings; of several such pairs the newest counts. Of POPE and
+    CHAIR only the held-out pictures are reported on, and never beside a cliff that was chosen on
+    some of them, as CHAIR's from the hub and from COCO's files would be.
 
     Args:
         store: Where to look; nothing is measured.
@@ -48,7 +49,7 @@ def benchmark_evidence(store: Store, model: str, seed: int = 0) -> Evidence | No
     pairs = {
         rows.attrs["record"]["key"]["task"]: (found[CHOSEN_ON][setting], rows)
         for setting, rows in found[REPORTED].items()
-        if setting in found[CHOSEN_ON]
+        if setting in found[CHOSEN_ON] and _apart(found[CHOSEN_ON][setting], rows)
     }
     if not pairs:
         return None
@@ -83,6 +84,10 @@ def _role(task: str, split: str) -> str | None:
     splits = BENCHMARKS[task].splits
     roles = {splits["calibration"]: CHOSEN_ON, splits[reported_split(task)]: REPORTED}
     return roles.get(split)
+
+
+def _apart(chosen_on: pd.DataFrame, reported: pd.DataFrame) -> bool:
+    return set(chosen_on["item"]).isdisjoint(reported["item"])
 
 
 def _setting(key: Mapping[str, Any]) -> str:

@@ -6,7 +6,6 @@ nor a second copy is ever in memory.
 """
 
 import hashlib
-import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain
@@ -30,6 +29,7 @@ from infoflow.families.checkpoint import (
     some,
     write_json,
 )
+from infoflow.files import cache_folder
 
 BIN, BIN_INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
 _KINDS = ((INDEX, WEIGHTS), (BIN_INDEX, BIN))

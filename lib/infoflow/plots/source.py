@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+from infoflow.items import reported_split
 from infoflow.plots.display import Table, Words
 from infoflow.plots.style import TASK_TITLES, listed
 
@@ -20,14 +21,15 @@ def source_words(source: str | Path, tasks: list[str]) -> Words | None:
     if source == "shapes":
         return None
     origin = "from the hub" if source == "hub" else f"from the folder {source}"
-    pope = (
-        " Of POPE the held-out half of the pictures is reported; cliffs are chosen on the others."
-        if "pope" in tasks
+    apart = [TASK_TITLES[task] for task in tasks if reported_split(task) == "held-out"]
+    others = (
+        f" Of {listed(apart)} the held-out pictures are reported; cliffs are chosen on others."
+        if apart
         else ""
     )
     return Words(
         f"This page asks about the benchmarks' own items ({listed([TASK_TITLES[t] for t in tasks])}"
-        f", {origin}), in place of Shapes.{pope} Whatever is measured against the region that an "
+        f", {origin}), in place of Shapes.{others} Whatever is measured against the region that an "
         "answer can be read from (*on target*) needs Shapes' masks: not run on this source."
     )
 

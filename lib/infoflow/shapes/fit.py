@@ -1,7 +1,8 @@
 """One training loop for every stage: seeded, resumable at any step, with progress."""
 
 import os
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,22 +24,41 @@ _WARM_UP = 80
 _EMBEDDINGS = ("embed", "head", "attn_pool.query")
 """In the names of matrices that are tables of vectors, or read-outs, and not maps inside."""
 
+_WHOLE: Mapping[str, float] = {}
+
 Loss = Callable[[Batch], tuple[Tensor, dict[str, Tensor]]]
+_Named = tuple[str, nn.Parameter]
 
 
-def make_optimisers(module: nn.Module) -> list[Optimizer]:
-    """Muon for the matrices inside the network; AdamW for embeddings, heads, norms and biases."""
-    matrices: list[nn.Parameter] = []
-    others: list[nn.Parameter] = []
+def make_optimisers(module: nn.Module, shares: Mapping[str, float] = _WHOLE) -> list[Optimizer]:
+    """Muon for the matrices inside the network; AdamW for embeddings, heads, norms and biases.
+
+    Args:
+        module: Holds the parameters; frozen ones are left out.
+        shares: Of the learning rate, for parameters in whose names a word stands; else all of it.
+    """
+    matrices: list[_Named] = []
+    others: list[_Named] = []
     for name, parameter in module.named_parameters():
         if not parameter.requires_grad:
             continue
         inner = parameter.ndim == 2 and not any(k in name for k in _EMBEDDINGS)
-        (matrices if inner else others).append(parameter)
+        (matrices if inner else others).append((name, parameter))
     return [
-        Muon(matrices, lr=_MATRIX_RATE, momentum=0.95, weight_decay=0.01),
-        AdamW(others, lr=_OTHER_RATE, betas=(0.9, 0.98), weight_decay=0.0),
+        Muon(_groups(matrices, _MATRIX_RATE, shares), momentum=0.95, weight_decay=0.01),
+        AdamW(_groups(others, _OTHER_RATE, shares), betas=(0.9, 0.98), weight_decay=0.0),
     ]
+
+
+def _groups(
+    named: Iterable[_Named], rate: float, shares: Mapping[str, float]
+) -> list[dict[str, Any]]:
+    """Put parameters of one learning rate together."""
+    found: dict[float, list[nn.Parameter]] = defaultdict(list)
+    for name, parameter in named:
+        share = next((share for word, share in shares.items() if word in name), 1.0)
+        found[share].append(parameter)
+    return [{"params": found[share], "lr": rate * share} for share in sorted(found)]
 
 
 def rate_factor(step: int, steps: int, decay: float) -> float:
@@ -90,6 +110,7 @@ def fit(
     decay: float,
     checkpoint: Path,
     loaders: int = 1,
+    shares: Mapping[str, float] = _WHOLE,
 ) -> None:
     """Train ``module`` in place, on the device it is on.
 
@@ -101,12 +122,13 @@ def fit(
         decay: Share of the steps, at the end, over which the learning rate falls to 0.
         checkpoint: File to resume from, written every ``CHECKPOINT_EVERY`` steps and at the end.
         loaders: Processes that prepare batches; how many there are changes no batch.
+        shares: See :func:`make_optimisers`.
 
     Raises:
         InfoflowError: The checkpoint is of something else.
     """
     device = next(module.parameters()).device
-    optimisers = make_optimisers(module)
+    optimisers = make_optimisers(module, shares)
     rates = [[group["lr"] for group in optimiser.param_groups] for optimiser in optimisers]
     first = _resume(checkpoint, module, optimisers) if checkpoint.exists() else 0
     clipped = [p for group in optimisers[1].param_groups for p in group["params"]]

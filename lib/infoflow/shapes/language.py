@@ -146,5 +146,6 @@ def train_language(
         for layer in decoder.layers:
             layer.compile()
     batches = PackedBatches(architecture, seed, BATCH)
-    fit(answerer, answerer.loss, batches, steps, _DECAY, checkpoint, loaders)
+    shares = architecture.shares
+    fit(answerer, answerer.loss, batches, steps, _DECAY, checkpoint, loaders, shares)
     decoder.set_attn_implementation("sdpa")

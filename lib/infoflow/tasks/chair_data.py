@@ -61,9 +61,9 @@ def read_numbers(path: str | Path) -> tuple[int, ...]:
 
 
 def _chosen(available: Iterable[int], split: str, wishes: Wishes) -> list[int]:
-    """Numbers of a split's pictures: those wished for or the first drawn; or, to choose on, the next.
+    """Numbers of a split's pictures: those wished for or the first drawn, or the next drawn.
 
-    Nothing that is reported is ever chosen on, so ``"held-out"`` is ``"test"`` here.
+    Nothing that is reported here is chosen on, so ``"held-out"`` is ``"test"``.
     """
     drawn = [int(name) for name in in_drawn_order(map(str, available))]
     test = list(drawn[:N_PICTURES] if wishes.pictures is None else wishes.pictures)
@@ -186,8 +186,7 @@ CHAIR = Benchmark(
     stored={"test": "test", "calibration": "test", "held-out": "test"},
     columns=("image", "question_id", "gt_object"),
     marks=(f"annotations/{_INSTANCES}", _INSTANCES, f"annotations/{_CAPTIONS}", _CAPTIONS),
-    originals=f"annotations/{_INSTANCES}, annotations/{_CAPTIONS}, "
-    "val2014/COCO_val2014_*.jpg",
+    originals=f"annotations/{_INSTANCES}, annotations/{_CAPTIONS}, val2014/COCO_val2014_*.jpg",
     from_rows=from_rows,
     from_files=from_files,
     max_new_tokens=512,
@@ -197,6 +196,5 @@ CHAIR = Benchmark(
 (:func:`infoflow.tasks.draw.in_drawn_order` of COCO's numbers) or given as a list; ``"calibration"``
 the next 500 drawn. Published choices differ from paper to paper: they shuffled the listing of a
 folder. Of rows ``"test"`` is all pictures and ``"calibration"`` half of them, drawn with the seed;
-of a list of pictures it is those not listed, from wherever. ``"held-out"`` is what is reported beside
-``"calibration"``: the other half of rows, else the same as ``"test"``. 512 tokens, as OPERA and most
-later work."""
+if pictures are listed, it is others. ``"held-out"`` is what is reported beside ``"calibration"``:
+the other half of rows, else the same as ``"test"``. 512 tokens, as OPERA and most later work."""

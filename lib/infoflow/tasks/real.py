@@ -1,5 +1,6 @@
 """Loading a benchmark's own data: from the hub, from parquet files or from the originals."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -88,9 +89,14 @@ def _told(name: str, wishes: Wishes) -> str:
     if name == "textvqa":
         return f", {'with' if wishes.ocr else 'without'} OCR tokens"
     if name == "chair":
-        listed = "" if wishes.pictures is None else f", pictures {numbers_digest(wishes.pictures)[:8]}"
-        return f", synonyms {synonyms_digest(wishes.synonyms)[:8]}{listed}"
+        told = f", synonyms {synonyms_digest(wishes.synonyms)[:8]}"
+        return told if wishes.pictures is None else f"{told}, pictures {_listed(wishes.pictures)}"
     return ""
+
+
+def _listed(pictures: Sequence[int]) -> str:
+    """Digest which pictures were listed, in whatever order."""
+    return hashlib.sha256(repr(sorted(pictures)).encode()).hexdigest()[:8]
 
 
 def _folder(name: str, source: str | Path) -> Path:

@@ -4,7 +4,7 @@ The recipe itself is one for all: what is asked of which pictures, in which orde
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -62,6 +62,7 @@ class Architecture(ABC):
         slots: Room behind the shared start of a packed sequence, in slots of 112 tokens.
         steered: Whether the question steers the image tokens, so that each has its own.
         n_queries: How many queries read the patches; 0 if each patch becomes a token.
+        shares: Of the last stage's learning rate, for weights in whose names a word stands.
     """
 
     name: ClassVar[str]
@@ -70,6 +71,7 @@ class Architecture(ABC):
     slots: ClassVar[int] = 2
     steered: ClassVar[bool] = False
     n_queries: ClassVar[int] = 0
+    shares: ClassVar[Mapping[str, float]] = {}
 
     @property
     def n_words(self) -> int:
