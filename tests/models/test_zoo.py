@@ -4,11 +4,14 @@ The cards measure all 500 items a task; here the first ones tell whether the wei
 to the world, the tokenizer and the prompt.
 """
 
+from pathlib import Path
+
 import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
 
+import infoflow
 from infoflow.families import find_model, list_models
 from infoflow.lvlm import load_lvlm
 from infoflow.shapes.architectures import find_architecture
@@ -75,6 +78,11 @@ def test_weights_are_small_and_in_half_precision(lvlm):
     tensors = load_file(lvlm.folder / "model.safetensors").values()
     assert {tensor.dtype for tensor in tensors} == {torch.float16}
     assert lvlm.n_layers == 12
+
+
+def test_the_zoo_is_small():
+    files = [file for file in Path(infoflow.__file__).with_name("zoo").rglob("*") if file.is_file()]
+    assert sum(file.stat().st_size for file in files) <= 45_000_000
 
 
 def test_tokenizers_and_image_processor_are_those_of_the_training(lvlm, tmp_path):
