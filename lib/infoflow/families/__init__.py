@@ -32,6 +32,7 @@ _SPECS = (
     ModelSpec("tiny-shikra", Shikra),
     ModelSpec("tiny-qwen-vl", QwenVL),
     ModelSpec("tiny-internvl", InternVLChat),
+    ModelSpec("tiny-instructblip", InstructBlip),
     ModelSpec("instructblip-7b", InstructBlip, hub_id="Salesforce/instructblip-vicuna-7b"),
     ModelSpec("internvl-7b", InternVLChat, hub_id="OpenGVLab/InternVL-Chat-ViT-6B-Vicuna-7B"),
     ModelSpec("llava-1.5-7b", Llava15, hub_id="llava-hf/llava-1.5-7b-hf"),
