@@ -12,7 +12,7 @@ INSTALLED := .venv/installed
 TORCH := 2.13.0
 
 .DEFAULT_GOAL := help
-.PHONY: help book book-all stale test notebooks evaluation lab zoo seeds benchmarks lock clean
+.PHONY: help book book-all stale test types tests notebooks evaluation lab zoo seeds benchmarks lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 18
@@ -38,7 +38,12 @@ stale: $(INSTALLED) ## say what `make book` would run, and why
 test: $(INSTALLED) ## ruff, mypy, pytest, and nbval against an empty result store
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	@$(MAKE) --no-print-directory -j2 types tests # types are checked while tests wait
+
+types:
 	$(BIN)/mypy
+
+tests:
 	results=$$(mktemp -d) && trap 'rm -rf "$$results"' EXIT && \
 		OMP_NUM_THREADS=1 INFOFLOW_QUIET=1 INFOFLOW_RESULTS="$$results" \
 		$(BIN)/pytest notebooks tests --nbval --nbval-current-env --nbval-cell-timeout 300 \

@@ -52,7 +52,7 @@ def test_unknown_names(arguments, message):
     [
         ({"limit": 0}, "limit is 0, which leaves task 'chair' empty"),
         ({"limit": -1}, "limit is -1"),
-        ({"source": "hub"}, "needs the list of synonyms"),
+        ({"source": "hub", "synonyms": "nowhere.txt"}, "cannot read the synonyms in 'nowhere"),
         ({"rule": "original"}, "valid: corrected"),
     ],
 )
