@@ -11,6 +11,9 @@ BIN := .venv/bin
 INSTALLED := .venv/installed
 TORCH := 2.13.0
 
+# Of the 20,000 modules that are installed few are used: those are compiled when they first are.
+export PYTHONDONTWRITEBYTECODE :=
+
 .DEFAULT_GOAL := help
 .PHONY: help book book-all stale test types tests notebooks evaluation lab zoo seeds benchmarks lock clean
 
@@ -89,6 +92,6 @@ clean: ## remove the book, the runs and the results; keeps the environment
 $(INSTALLED): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "infoflow needs Python 3.11 or newer; set PYTHON=")'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-compile -r requirements.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --editable .
 	@touch $@

@@ -19,7 +19,7 @@ from infoflow.tasks import load_task
 from infoflow.truncation import truncation_sweep
 
 ZOO = [name for name in list_models() if find_model(name).hub_id is None]
-N_ITEMS = {"scienceqa": 60, "pope": 60, "textvqa": 40, "chair": 20}
+N_ITEMS = {"scienceqa": 60, "pope": 120, "textvqa": 60, "chair": 60}
 BARS = {
     "pope": {"accuracy": 0.97},
     "scienceqa": {
@@ -33,10 +33,14 @@ BARS = {
 }
 LEAST = {
     "tiny-llava-1.5": BARS,
+    "tiny-llava-1.6": BARS
+    | {
+        "scienceqa": {"accuracy": 0.6, "accuracy/colour": 0.9, "accuracy/count": 0.6},
+        "textvqa": {"accuracy": 0.8, "accuracy/one": 0.95, "accuracy/one-unseen": 0.95},
+    },
     "tiny-shikra": BARS,
     "tiny-instructblip": BARS,
-    # both of its mistakes in all 500 items of POPE are among the first
-    "tiny-internvl": BARS | {"pope": {"accuracy": 0.96}},
+    "tiny-internvl": BARS,
     "tiny-qwen-vl": BARS
     | {
         "scienceqa": BARS["scienceqa"] | {"accuracy": 0.8},

@@ -29,6 +29,7 @@ class ModelSpec:
 
 _SPECS = (
     ModelSpec("tiny-llava-1.5", Llava15),
+    ModelSpec("tiny-llava-1.6", LlavaNext),
     ModelSpec("tiny-shikra", Shikra),
     ModelSpec("tiny-qwen-vl", QwenVL),
     ModelSpec("tiny-internvl", InternVLChat),
