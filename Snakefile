@@ -173,6 +173,9 @@ wildcard_constraints:
 
 
 onstart:
+    # The limit of jobs a second, which is not needed here, has the scheduler look at all inputs of all
+    # jobs every second, once for every job that was ever started: at last it keeps a core busy.
+    workflow.scheduler.job_rate_limiter = None
     stale = [job for job in workflow.dag.needrun_jobs() if job.rule.name == "notebook"]
     costs = [seconds_of(job) for job in stale]
     known = [cost for cost in costs if cost is not None]
