@@ -85,11 +85,11 @@ def test_a_mistake_is_one_line_without_traceback(
 
 
 def test_an_unknown_model_is_one_line_without_traceback() -> None:
-    command = [sys.executable, "-m", "infoflow.cli", "answer", "tiny-lava", "no.png", "What?"]
+    command = [sys.executable, "-m", "infoflow.cli", "answer", "tiny-lava-1.5", "no.png", "What?"]
     said = subprocess.run(command, capture_output=True, text=True, check=False)
     assert said.returncode == 2
     assert said.stderr.startswith(
-        "error: unknown model 'tiny-lava'. Did you mean 'tiny-llava-1.5'?"
+        "error: unknown model 'tiny-lava-1.5'. Did you mean 'tiny-llava-1.5'?"
     )
     assert said.stderr.count("\n") == 1
 
