@@ -46,11 +46,12 @@ test: $(INSTALLED) ## ruff, mypy, pytest, and nbval against an empty result stor
 types:
 	$(BIN)/mypy
 
+# Files in their own order: by their numbers of tests the longest would come last.
 tests:
 	results=$$(mktemp -d) && trap 'rm -rf "$$results"' EXIT && \
 		OMP_NUM_THREADS=1 INFOFLOW_QUIET=1 INFOFLOW_RESULTS="$$results" \
 		$(BIN)/pytest notebooks tests --nbval --nbval-current-env --nbval-cell-timeout 300 \
-		-n $(WORKERS) --dist loadfile
+		-n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 notebooks: $(INSTALLED) ## run the committed notebooks anew, keep their outputs; NOTEBOOKS="a b" WORKERS=2
 	@printf '%s\n' $(NOTEBOOKS) | OMP_NUM_THREADS=1 xargs -P $(WORKERS) -I NAME \

@@ -168,6 +168,17 @@ def test_an_interrupted_run_ends_where_a_straight_one_does(tmp_path, monkeypatch
     assert torch.equal(straight.inner.bias, resumed.inner.bias)
 
 
+def test_a_run_that_is_gone_on_from_says_so(tmp_path):
+    def run(steps):
+        line = Line()
+        return fit.fit(line, line.loss, Numbered(), steps, 1.0, tmp_path / "line.pt")
+
+    assert run(4) == run(4) == [(0, 4)]
+    assert run(7) == run(7) == [(0, 4), (4, 7)]
+    with pytest.raises(InfoflowError, match="has 7 steps behind it"):
+        run(5)
+
+
 @pytest.mark.parametrize(
     ("word", "still"), [("inner.bias", {"bias"}), ("inner", {"bias", "weight"})]
 )
@@ -258,12 +269,24 @@ def test_a_run_is_told_by_model_and_seed_and_not_repeated(small, tmp_path, monke
     assert (recipe["name"], recipe["seed"], recipe["device"]) == ("tiny-qwen-vl", 4, "cpu")
     assert (recipe["image_tokens"], recipe["language_steps"]) == (16, 1)
     assert recipe["bridge_steps"] == 1
+    assert "shares_of_rate" not in recipe, "every part of it learns at the whole rate"
     weights = (folder / "model" / "model.safetensors").read_bytes()
     written = [(folder / name).stat().st_mtime_ns for name in names]
     train(**run, **small)
     assert [(folder / name).stat().st_mtime_ns for name in names] == written
     assert (folder / "model" / "model.safetensors").read_bytes() == weights
     assert "tiny-qwen-vl (seed 4) written to" in capsys.readouterr().out
+
+
+def test_a_model_learns_to_answer_for_as_long_as_it_needs(small, tmp_path, monkeypatch):
+    monkeypatch.setattr(type(LLAVA), "language_steps", 2)
+    train(model="tiny-llava-1.5", seed=0, loaders=1, **small | {"language_steps": None})
+    file = tmp_path / "tiny-llava-1.5/seed0/model/recipe.json"
+    recipe = json.loads(file.read_text())
+    assert recipe["language_steps"] == 2
+    assert "language_plans" not in recipe
+    train(model="tiny-llava-1.5", seed=0, loaders=1, **small | {"language_steps": 3})
+    assert json.loads(file.read_text())["language_plans"] == [[0, 2], [2, 3]]
 
 
 def test_a_tower_is_shared_between_models_that_have_the_same(small, tmp_path):

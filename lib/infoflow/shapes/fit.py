@@ -29,6 +29,9 @@ _WHOLE: Mapping[str, float] = {}
 Loss = Callable[[Batch], tuple[Tensor, dict[str, Tensor]]]
 _Named = tuple[str, nn.Parameter]
 
+Plans = list[tuple[int, int]]
+"""From which step on a run was to be how many steps long, which its learning rate depends on."""
+
 
 def make_optimisers(module: nn.Module, shares: Mapping[str, float] = _WHOLE) -> list[Optimizer]:
     """Muon for the matrices inside the network; AdamW for embeddings, heads, norms and biases.
@@ -76,8 +79,8 @@ def _save(path: Path, state: dict[str, object]) -> None:
     partial.replace(path)
 
 
-def _resume(path: Path, module: nn.Module, optimisers: list[Optimizer]) -> int:
-    """Load a checkpoint, whatever device it was written on; the steps that were done."""
+def _resume(path: Path, module: nn.Module, optimisers: list[Optimizer]) -> tuple[int, Plans]:
+    """Load a checkpoint, whatever device it was written on; the steps done, and their plans."""
     state = torch.load(path, weights_only=True, map_location="cpu")
     try:
         module.load_state_dict(state["module"])
@@ -88,7 +91,7 @@ def _resume(path: Path, module: nn.Module, optimisers: list[Optimizer]) -> int:
         ) from error
     for optimiser, saved in zip(optimisers, state["optimisers"], strict=True):
         optimiser.load_state_dict(saved)
-    return int(state["step"])
+    return int(state["step"]), list(state["plans"])
 
 
 def on_device(batch: Any, device: torch.device) -> Any:
@@ -111,7 +114,7 @@ def fit(
     checkpoint: Path,
     loaders: int = 1,
     shares: Mapping[str, float] = _WHOLE,
-) -> None:
+) -> Plans:
     """Train ``module`` in place, on the device it is on.
 
     Args:
@@ -124,13 +127,20 @@ def fit(
         loaders: Processes that prepare batches; how many there are changes no batch.
         shares: See :func:`make_optimisers`.
 
+    Returns:
+        ``[(0, steps)]``, and more where a checkpoint of a shorter plan was gone on from.
+
     Raises:
-        InfoflowError: The checkpoint is of something else.
+        InfoflowError: The checkpoint is of something else, or of more steps.
     """
     device = next(module.parameters()).device
     optimisers = make_optimisers(module, shares)
     rates = [[group["lr"] for group in optimiser.param_groups] for optimiser in optimisers]
-    first = _resume(checkpoint, module, optimisers) if checkpoint.exists() else 0
+    first, plans = _resume(checkpoint, module, optimisers) if checkpoint.exists() else (0, [])
+    if first > steps:
+        raise InfoflowError(f"{checkpoint} has {first} steps behind it; valid: at least so many.")
+    if not plans or plans[-1][1] != steps:
+        plans.append((first, steps))
     clipped = [p for group in optimisers[1].param_groups for p in group["params"]]
     bar = tqdm(
         stream(batches, first, steps, loaders),
@@ -160,5 +170,7 @@ def fit(
                     "module": module.state_dict(),
                     "optimisers": [optimiser.state_dict() for optimiser in optimisers],
                     "step": step + 1,
+                    "plans": plans,
                 },
             )
+    return plans

@@ -14,7 +14,7 @@ from transformers import AttentionInterface
 
 from infoflow.shapes.architectures import Architecture
 from infoflow.shapes.batches import IGNORE, PackedBatch, PackedBatches
-from infoflow.shapes.fit import fit
+from infoflow.shapes.fit import Plans, fit
 from infoflow.shapes.tokenizer import EOS, IMAGE
 
 BATCH = 16
@@ -127,7 +127,7 @@ def train_language(
     checkpoint: Path,
     loaders: int = 1,
     compiled: bool = False,
-) -> None:
+) -> Plans:
     """Train all but the tower in place; resumes from ``checkpoint``.
 
     Args:
@@ -138,6 +138,9 @@ def train_language(
         checkpoint: File to resume from.
         loaders: Processes that prepare batches.
         compiled: Let torch compile the decoder's layers: a fifth faster, after a minute of work.
+
+    Returns:
+        As :func:`infoflow.shapes.fit.fit`.
     """
     answerer = Answerer(architecture, model)
     decoder = architecture.adapter(model).decoder
@@ -147,5 +150,6 @@ def train_language(
             layer.compile()
     batches = PackedBatches(architecture, seed, BATCH)
     shares = architecture.shares
-    fit(answerer, answerer.loss, batches, steps, _DECAY, checkpoint, loaders, shares)
+    plans = fit(answerer, answerer.loss, batches, steps, _DECAY, checkpoint, loaders, shares)
     decoder.set_attn_implementation("sdpa")
+    return plans

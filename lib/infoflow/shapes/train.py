@@ -20,13 +20,14 @@ from infoflow.errors import InfoflowError
 from infoflow.loading import choose_device
 from infoflow.shapes.architectures import ARCHITECTURES, Architecture, find_architecture
 from infoflow.shapes.bridge import train_bridge
+from infoflow.shapes.fit import Plans
 from infoflow.shapes.language import train_language
 from infoflow.shapes.tokenizer import BOS, EOS, IMAGE, PAD
 from infoflow.shapes.tower import rescale_tower, start_connector, train_tower
 from infoflow.shapes.world import SIZE
 
 NAME = "tiny-llava-1.5"
-TOWER_STEPS, BRIDGE_STEPS, LANGUAGE_STEPS = 1600, 800, 2300
+TOWER_STEPS, BRIDGE_STEPS = 1600, 800
 _MOST_LOADERS = 8
 _HAS_COMPILER = shutil.which(os.environ.get("CXX", "g++")) is not None
 
@@ -60,7 +61,10 @@ def train(
     bridge_steps: Annotated[
         int, typer.Option(help="Steps of the second, for models whose queries read the patches.")
     ] = BRIDGE_STEPS,
-    language_steps: Annotated[int, typer.Option(help="Steps of the last.")] = LANGUAGE_STEPS,
+    language_steps: Annotated[
+        int | None,
+        typer.Option(min=1, help="Steps of the last; by default as many as the model needs."),
+    ] = None,
     compiled: Annotated[
         bool,
         typer.Option("--compile/--no-compile", help="Compile the decoder's layers: faster."),
@@ -80,8 +84,9 @@ def train(
         architecture, place = find_architecture(model), choose_device(device)
         if tower:
             _share(tower, folder)
-        lengths = (tower_steps, bridge_steps, language_steps)
-        trained = _train(
+        last = language_steps or architecture.language_steps
+        lengths = (tower_steps, bridge_steps, last)
+        trained, plans = _train(
             architecture, seed, place, _count(loaders, place), lengths, compiled, folder
         )
     except InfoflowError as error:
@@ -93,7 +98,9 @@ def train(
         "shared_tower": str(tower) if tower else None,
         "tower_steps": tower_steps,
         **({"bridge_steps": bridge_steps} if architecture.n_queries else {}),
-        "language_steps": language_steps,
+        "language_steps": last,
+        **({"language_plans": plans} if len(plans) > 1 else {}),
+        **({"shares_of_rate": dict(architecture.shares)} if architecture.shares else {}),
         "device": place.type,
         "image_tokens": architecture.prompts().input_ids("", (SIZE, SIZE)).count(IMAGE),
         "parameters": sum(p.numel() for p in trained.parameters()),
@@ -125,8 +132,8 @@ def _train(
     steps: tuple[int, int, int],
     compiled: bool,
     folder: Path,
-) -> Any:
-    """Run the stages, or what is left of them; the trained model."""
+) -> tuple[Any, Plans]:
+    """Run the stages, or what is left of them; the trained model, and the last one's plans."""
     torch.set_num_threads(1)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # batches come from forked processes
     folder.mkdir(parents=True, exist_ok=True)
@@ -138,8 +145,8 @@ def _train(
     if architecture.n_queries:
         train_bridge(architecture, model, seed, steps[1], folder / "bridge.pt", loaders)
     checkpoint = folder / "language.pt"
-    train_language(architecture, model, seed, steps[2], checkpoint, loaders, compiled)
-    return model
+    plans = train_language(architecture, model, seed, steps[2], checkpoint, loaders, compiled)
+    return model, plans
 
 
 if __name__ == "__main__":

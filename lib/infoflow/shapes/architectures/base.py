@@ -1,6 +1,6 @@
 """What the recipe asks of an architecture of the zoo: everything in which their training differs.
 
-The recipe itself is one for all: what is asked of which pictures, in which order, for how long.
+The recipe itself is one for all: what is asked of which pictures, in which order.
 """
 
 from abc import ABC, abstractmethod
@@ -62,6 +62,7 @@ class Architecture(ABC):
         slots: Room behind the shared start of a packed sequence, in slots of 112 tokens.
         steered: Whether the question steers the image tokens, so that each has its own.
         n_queries: How many queries read the patches; 0 if each patch becomes a token.
+        language_steps: How many steps the last stage takes.
         shares: Of the last stage's learning rate, for weights in whose names a word stands.
     """
 
@@ -71,6 +72,7 @@ class Architecture(ABC):
     slots: ClassVar[int] = 2
     steered: ClassVar[bool] = False
     n_queries: ClassVar[int] = 0
+    language_steps: ClassVar[int] = 2300
     shares: ClassVar[Mapping[str, float]] = {}
 
     @property
