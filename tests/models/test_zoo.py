@@ -31,24 +31,12 @@ BARS = {
     "textvqa": {"accuracy": 0.95},
     "chair": {"recall": 0.95},
 }
-LEAST = {
-    "tiny-llava-1.5": BARS,
-    "tiny-llava-1.6": BARS
-    | {
-        "scienceqa": {"accuracy": 0.6, "accuracy/colour": 0.9, "accuracy/count": 0.6},
-        "textvqa": {"accuracy": 0.8, "accuracy/one": 0.95, "accuracy/one-unseen": 0.95},
-    },
-    "tiny-shikra": BARS,
-    "tiny-instructblip": BARS,
-    "tiny-internvl": BARS,
-    "tiny-qwen-vl": BARS
-    | {
-        "scienceqa": BARS["scienceqa"] | {"accuracy": 0.8},
-        "textvqa": {"accuracy": 0.7, "accuracy/one": 0.95, "accuracy/one-unseen": 0.95},
-        "chair": {"recall": 0.9},
-    },
+LEAST = dict.fromkeys(ZOO, BARS)
+LEAST["tiny-llava-1.6"] = BARS | {
+    "textvqa": {"accuracy": 0.75, "accuracy/one": 0.95, "accuracy/one-unseen": 0.95}
 }
-"""What the first items must reach; cards say which bar is missed on all of them, and why."""
+"""What the first items must reach. A quarter of the signs have another beside them, which
+tiny-llava-1.6 mixes; on all 500 items its card shows every bar reached."""
 
 
 @pytest.fixture(scope="module", params=ZOO)

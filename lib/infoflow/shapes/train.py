@@ -78,7 +78,7 @@ def train(
         Path | None, typer.Option(help="Where the model goes; WORK/MODEL/seedN/model by default.")
     ] = None,
 ) -> None:
-    """Train a model of the zoo: about an hour on one CPU core."""
+    """Train a model of the zoo: an hour on one CPU core, or two where the last stage is long."""
     folder = work / model / f"seed{seed}"
     try:
         architecture, place = find_architecture(model), choose_device(device)

@@ -34,6 +34,7 @@ class TinyLlavaNext(Architecture):
 
     name = "tiny-llava-1.6"
     family = LlavaNext
+    language_steps = 2 * Architecture.language_steps  # it is late to find an answer's letter
 
     def build(self) -> Any:
         """Make the model; see ``Architecture.build``."""

@@ -44,6 +44,7 @@ class TinyQwenVL(Architecture):
     name = "tiny-qwen-vl"
     family = QwenVL
     n_queries = SHAPE.n_queries
+    language_steps = 2 * Architecture.language_steps  # it is late to tell two signs apart
     specials = Specials(end=END_OF_TEXT, image=IMAGE_PAD, marks=(IMAGE_START, IMAGE_END))
 
     def build(self) -> Any:
