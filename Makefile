@@ -2,7 +2,7 @@
 
 PYTHON ?= python3
 CORES ?= all
-WORKERS ?= 3
+WORKERS ?= 2
 GPUS ?= 1
 NOTEBOOKS ?= $(basename $(notdir $(wildcard notebooks/*.ipynb)))
 ZOO := tiny-llava-1.5 $(filter-out tiny-llava-1.5,$(sort $(notdir $(wildcard lib/infoflow/zoo/tiny-*))))
