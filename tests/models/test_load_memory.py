@@ -16,7 +16,9 @@ TEXT = {
     **checkpoints.TEXT,
     "hidden_size": 512,
     "intermediate_size": 1536,
-    "num_hidden_layers": 15,
+    # deep enough that what transformers' four reading threads hold at once, which their scheduling
+    # decides, is as little beside it as it is beside a 7B model
+    "num_hidden_layers": 22,
     "num_attention_heads": 8,
     "num_key_value_heads": 8,
 }
