@@ -16,8 +16,8 @@ TEXT = {
     **checkpoints.TEXT,
     "hidden_size": 512,
     "intermediate_size": 1536,
-    # deep enough that what transformers' four reading threads hold at once, which their scheduling
-    # decides, is as little beside it as it is beside a 7B model
+    # deep: what transformers' reading threads hold at once is a matter of their scheduling and does
+    # not grow with the depth, so that a shallow model is judged by it and not by its weights
     "num_hidden_layers": 22,
     "num_attention_heads": 8,
     "num_key_value_heads": 8,

@@ -4,6 +4,7 @@ The cards measure all 500 items a task; here the first ones tell whether the wei
 to the world, the tokenizer and the prompt.
 """
 
+import json
 from pathlib import Path
 
 import pandas as pd
@@ -78,6 +79,16 @@ def test_weights_are_small_and_in_half_precision(lvlm):
 def test_the_zoo_is_small():
     files = [file for file in Path(infoflow.__file__).with_name("zoo").rglob("*") if file.is_file()]
     assert sum(file.stat().st_size for file in files) <= 45_000_000
+
+
+def test_the_recipe_is_told_as_it_is_run(lvlm):
+    recipe = json.loads((lvlm.folder / "recipe.json").read_text())
+    architecture = find_architecture(lvlm.name)
+    assert recipe["language_steps"] == architecture.language_steps
+    assert recipe.get("shares_of_rate", {}) == architecture.shares
+    plans = recipe.get("language_plans", [[0, architecture.language_steps]])
+    assert plans[0][0] == 0
+    assert plans[-1][1] == architecture.language_steps
 
 
 def test_tokenizers_and_image_processor_are_those_of_the_training(lvlm, tmp_path):
