@@ -1,7 +1,11 @@
-"""Where fetched and converted files are kept, and writing files that are whole or absent."""
+"""Files: where fetched ones are kept, reading JSON, names that stay in a folder, whole writing."""
 
+import json
 import os
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
+
+from infoflow.errors import InfoflowError
 
 
 def cache_folder() -> Path:
@@ -12,6 +16,36 @@ def cache_folder() -> Path:
     """
     base = os.environ.get("INFOFLOW_CACHE") or Path.home() / ".cache" / "infoflow"
     return Path(base)
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file in UTF-8, with or without a byte order mark.
+
+    Raises:
+        InfoflowError: It is missing, unreadable or damaged.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise InfoflowError(f"{path} cannot be read as JSON: {error}.") from error
+
+
+def inside(folder: Path, name: str, what: str) -> Path:
+    """Return the path of a name within a folder; links are not followed.
+
+    Args:
+        folder: The folder.
+        name: A relative path, as a file or a user names it.
+        what: What the name is of, to begin the error with.
+
+    Raises:
+        InfoflowError: The name is empty or would leave the folder.
+    """
+    parts = PureWindowsPath(name).parts  # splits at both kinds of slashes
+    rooted = PurePosixPath(name).is_absolute() or PureWindowsPath(name).anchor
+    if not parts or rooted or ".." in parts or "\0" in name:
+        raise InfoflowError(f"{what} {name!r} is no name within {folder}.")
+    return folder / name
 
 
 def atomic_write(path: Path, content: bytes) -> None:
