@@ -1,8 +1,8 @@
 """Whether a change of the code leaves every measured number as it was, to the last bit.
 
 A script, no test: `python tests/same_rows.py before.parquet` measures a few items of every task
-with every measure of the command line, for two families, and writes the rows. Run it again after the
-change with another name; `python tests/same_rows.py before.parquet after.parquet` then names the
+with every measure of the command line, for two families, and writes the rows. Run it again after
+the change with another name; `python tests/same_rows.py before.parquet after.parquet` names the
 measures whose rows differ, and ends with 1 if there are any.
 """
 
