@@ -1,0 +1,52 @@
+"""What every bad input must come to: one error of ours, in one line, and soon."""
+
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from infoflow.errors import InfoflowError
+
+SECONDS = 30
+LONGEST = 1500
+"""Characters of an error: it may list all valid names, but no file's content."""
+
+
+@contextmanager
+def soon(seconds: int = SECONDS) -> Iterator[None]:
+    """Fail what hangs."""
+
+    def stop(*_: Any) -> None:
+        raise TimeoutError(f"not done after {seconds} s")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def refuse(act: Callable[[], Any]) -> str:
+    """Require that something is refused in one line; return the line."""
+    with soon(), pytest.raises(InfoflowError) as caught:
+        act()
+    text = str(caught.value)
+    assert "\n" not in text
+    assert 10 < len(text) < LONGEST
+    return text
+
+
+def same_or_refused(act: Callable[[], Any], sound: Any) -> bool:
+    """Require what damage that goes unnoticed must give: the sound value; say if it was refused."""
+    with soon():
+        try:
+            assert act() == sound
+        except InfoflowError as error:
+            assert "\n" not in str(error)
+            assert len(str(error)) < LONGEST
+            return True
+    return False
