@@ -40,13 +40,13 @@ def refuse(act: Callable[[], Any]) -> str:
     return text
 
 
-def same_or_refused(act: Callable[[], Any], sound: Any) -> bool:
-    """Require what damage that goes unnoticed must give: the sound value; say if it was refused."""
+def attempt(act: Callable[[], Any]) -> Any:
+    """Do what may be refused, but in no other way; return what it gives, or None if refused."""
     with soon():
         try:
-            assert act() == sound
+            return act()
         except InfoflowError as error:
-            assert "\n" not in str(error)
-            assert len(str(error)) < LONGEST
-            return True
-    return False
+            text = str(error)
+    assert "\n" not in text
+    assert 10 < len(text) < LONGEST
+    return None

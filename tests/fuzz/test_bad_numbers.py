@@ -1,4 +1,4 @@
-"""Arguments of measures, interventions and models that are no numbers, or too small, or too large."""
+"""Arguments of measures, interventions and models that are none, or out of range."""
 
 import bad
 import numpy as np

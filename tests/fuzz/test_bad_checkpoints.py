@@ -1,0 +1,228 @@
+"""Checkpoints with one thing wrong, or damaged: refused in one line, or the model as it was."""
+
+import json
+import os
+import random
+import shutil
+from pathlib import Path
+
+import bad
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
+
+import infoflow
+from infoflow import load_lvlm
+
+ZOO = Path(infoflow.__file__).parent / "zoo"
+NAN, INF = float("nan"), float("inf")
+PICTURE = Image.effect_noise((60, 40), 90).convert("RGB")
+
+
+def logits(name, folder):
+    lvlm = load_lvlm(name, checkpoint=folder, device="cpu")
+    prompt = lvlm.prompt(PICTURE, "is there a red circle ?")
+    lvlm.answer(prompt, 2)
+    return lvlm.logits(prompt.inputs_embeds)
+
+
+@pytest.fixture(scope="module")
+def right():
+    return {name.name: logits(name.name, name) for name in sorted(ZOO.glob("tiny-*"))}
+
+
+def copied(name, target):
+    """Copy a zoo model; the weights, which few tests change, are linked."""
+    shutil.copytree(ZOO / name, target, ignore=shutil.ignore_patterns("*.safetensors"))
+    os.link(ZOO / name / "model.safetensors", target / "model.safetensors")
+    return target
+
+
+def edit(folder, file, change):
+    path = folder / file
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+
+
+def put(*path_and_value):
+    *path, last, value = path_and_value
+
+    def change(content):
+        for step in path:
+            content = content[step]
+        content[last] = value
+
+    return change
+
+
+CONFIG = [
+    *(put("model_type", v) for v in ("llama", "llava_next", "llava_llama", None, 3, "bert")),
+    *(
+        put("text_config", "num_hidden_layers", v)
+        for v in (0, -1, 11, 13, 10**9, 1.5, "12", None, True, NAN)
+    ),
+    *(put("text_config", "hidden_size", v) for v in (0, -128, 127, 256, 10**7, 1.5, "128", None)),
+    *(put("text_config", "num_attention_heads", v) for v in (0, -4, 3, 10**9, "4")),
+    *(put("text_config", "num_key_value_heads", v) for v in (0, 3, -4)),
+    *(put("text_config", "vocab_size", v) for v in (0, 1, 125, 127, 10**10, None, "126")),
+    *(put("text_config", "intermediate_size", v) for v in (0, 1, 10**9)),
+    *(put("text_config", "rms_norm_eps", v) for v in (NAN, -1.0, "small", INF)),
+    *(put("text_config", "max_position_embeddings", v) for v in (0, -1, "512", 1.5)),
+    *(put("text_config", "model_type", v) for v in ("mamba", "gpt2", 3, None)),
+    *(put("text_config", "hidden_act", v) for v in ("silly", 3, None)),
+    *(put("vision_config", "num_hidden_layers", v) for v in (0, 4, 6, 10**9, -1)),
+    *(put("vision_config", "image_size", v) for v in (0, -96, 97, 10**6, None, "96")),
+    *(put("vision_config", "patch_size", v) for v in (0, -12, 13, 200, None)),
+    *(put("vision_config", "hidden_size", v) for v in (0, 64, 10**8)),
+    *(put("vision_config", "num_attention_heads", v) for v in (0, 3)),
+    *(put("image_token_index", v) for v in (-5, 10**9, 1, 2, None, "4", 1.5)),
+    *(put("vision_feature_layer", v) for v in (-7, 6, 10**9, "last", None, 1.5)),
+    *(put("vision_feature_select_strategy", v) for v in ("all", None, 3)),
+    *(put("projector_hidden_act", v) for v in ("silly", 3)),
+    put("text_config", None),
+    put("text_config", []),
+    put("vision_config", None),
+    put("vision_config", "clip"),
+    put("text_config", {}),
+    put("vision_config", {}),
+]
+PROCESSOR = [
+    *(put("image_std", v) for v in ([0, 0.2, 0.2], [-1] * 3, [NAN] * 3, [0.2] * 2, None, "x", 0)),
+    *(put("image_mean", v) for v in ([NAN] * 3, [0.5] * 4, None, "x", [[0.5]] * 3)),
+    *(put("rescale_factor", v) for v in (0, NAN, -1, "x", None, 1e300)),
+    *(put("size", v) for v in ({}, {"shortest_edge": 0}, {"shortest_edge": 48}, -1, "big", None)),
+    *(put("crop_size", v) for v in ({"height": 48, "width": 48}, {}, -1, "x", 10**6)),
+    *(put("resample", v) for v in (99, "x", -1)),
+    *(put(k, False) for k in ("do_normalize", "do_rescale", "do_resize")),
+]
+GENERATION = [put("eos_token_id", v) for v in (-1, 10**9, "2", [2, -7], [], [None], True, 1.5, {})]
+FILES = {"config.json": CONFIG, "preprocessor_config.json": PROCESSOR}
+FILES["generation_config.json"] = GENERATION
+
+
+@pytest.mark.parametrize(
+    ("file", "change"), [(file, change) for file, changes in FILES.items() for change in changes]
+)
+def test_settings_with_one_value_wrong(tmp_path, file, change):
+    folder = copied("tiny-llava-1.5", tmp_path / "model")
+    edit(folder, file, change)
+    bad.refuse(lambda: logits("tiny-llava-1.5", folder))
+
+
+CONTENTS = (b"", b"[]", b"null", b"{", b'{"a": ' * 20000, b"\xff\xfe{}", b"\0" * 64, b"3")
+NAMES = ("config.json", "preprocessor_config.json", "generation_config.json", "tokenizer.json")
+
+
+@pytest.mark.parametrize("name", (*NAMES, "tokenizer_config.json", "model.safetensors"))
+@pytest.mark.parametrize("content", CONTENTS, ids=range(len(CONTENTS)))
+def test_files_that_hold_something_else(tmp_path, name, content):
+    folder = copied("tiny-llava-1.5", tmp_path / "model")
+    (folder / name).unlink()
+    (folder / name).write_bytes(content)
+    bad.refuse(lambda: logits("tiny-llava-1.5", folder))
+
+
+@pytest.mark.parametrize("name", [*NAMES[:2], "tokenizer.json", "model.safetensors"])
+def test_files_that_are_missing(tmp_path, name):
+    folder = copied("tiny-llava-1.5", tmp_path / "model")
+    (folder / name).unlink()
+    bad.refuse(lambda: logits("tiny-llava-1.5", folder))
+    (folder / name).mkdir()
+    bad.refuse(lambda: logits("tiny-llava-1.5", folder))
+
+
+NORM = "model.language_model.layers.3.input_layernorm.weight"
+WEIGHTS = {
+    "nan": lambda t: t.fill_(NAN),
+    "inf": lambda t: t.index_fill_(0, torch.tensor([5]), INF),
+    "int8": lambda t: t.to(torch.int8),
+    "int64": lambda t: t.to(torch.int64),
+    "bool": lambda t: t.to(torch.bool),
+    "complex": lambda t: t.to(torch.complex64),
+    "longer": lambda t: torch.cat([t, t]),
+    "of another shape": lambda t: t[None],
+    "empty": lambda t: t[:0],
+}
+
+
+@pytest.mark.parametrize("change", WEIGHTS.values(), ids=WEIGHTS)
+def test_weights_that_are_none(tmp_path, change):
+    folder = copied("tiny-llava-1.5", tmp_path / "model")
+    tensors = load_file(folder / "model.safetensors")
+    place = NORM if NORM in tensors else next(n for n in tensors if "input_layernorm" in n)
+    tensors[place] = change(tensors[place].clone())
+    (folder / "model.safetensors").unlink()
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    text = bad.refuse(lambda: logits("tiny-llava-1.5", folder))
+    assert "input_layernorm" in text or str(folder) in text
+
+
+INDICES = (
+    {},
+    {"weight_map": {}},
+    {"weight_map": None},
+    {"weight_map": []},
+    {"weight_map": {"a": 3}},
+    {"weight_map": {"a": "../model.safetensors"}},
+    {"weight_map": {"a": "/etc/hostname"}},
+    {"weight_map": {"a": "nowhere.safetensors"}},
+    {"weight_map": {"a": "part.safetensors"}},
+)
+
+
+@pytest.mark.parametrize("index", INDICES, ids=range(len(INDICES)))
+def test_indices_that_name_other_files(tmp_path, index):
+    folder = copied("tiny-llava-1.5", tmp_path / "model")
+    (folder / "model.safetensors").rename(folder / "part.safetensors")
+    os.link(ZOO / "tiny-llava-1.5" / "model.safetensors", tmp_path / "model.safetensors")
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    bad.refuse(lambda: logits("tiny-llava-1.5", folder))
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in ZOO.glob("tiny-*")))
+def test_damage_is_refused_or_changes_nothing(tmp_path, right, name):
+    """Some bytes of a settings file changed, or a value dropped or replaced by another."""
+    chance = random.Random(name)
+    refused = 0
+    for number in range(12):
+        folder = copied(name, tmp_path / str(number))
+        path = chance.choice([f for f in sorted(folder.glob("*.json")) if "card" not in f.name])
+        content = bytearray(path.read_bytes())
+        if chance.random() < 0.3:
+            content = content[: chance.randrange(len(content))]
+        else:
+            for _ in range(chance.choice((1, 3))):
+                content[chance.randrange(len(content))] = chance.randrange(32, 127)
+        path.write_bytes(bytes(content))
+        got = bad.attempt(lambda folder=folder: logits(name, folder))
+        # a value that became another sound one may be another model, but no broken one
+        assert got is None or got.isfinite().all()
+        refused += got is None
+        shutil.rmtree(folder)
+    assert refused
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in ZOO.glob("tiny-*"))[1:])
+def test_a_checkpoint_of_another_family(name):
+    if name != "tiny-llava-1.5":
+        bad.refuse(lambda: load_lvlm("tiny-llava-1.5", checkpoint=ZOO / name))
+        bad.refuse(lambda: load_lvlm(name, checkpoint=ZOO / "tiny-llava-1.5"))
+
+
+ARGUMENTS = (
+    *({"name": v} for v in (None, 3, "", "llava", ["tiny-llava-1.5"], "tiny-llava-1.5@main")),
+    *({"checkpoint": v} for v in ("", "/nowhere", "/etc/hostname", 3, "a\0b", b"x", "x" * 5000)),
+    *({"device": v} for v in ("gpu", "cuda:99", "meta", "mps", "cuda:-1", 3.5, None, "")),
+    *({"dtype": v} for v in ("int8", "double", torch.int8, None, 3, "")),
+    *({"quantise": v} for v in ("2bit", True, 4, "", "4bit")),
+    *({"revision": v} for v in ("main", "", 3)),
+    {"base": "/nowhere"},
+    {"vision": ZOO},
+)
+
+
+@pytest.mark.parametrize("arguments", ARGUMENTS, ids=str)
+def test_arguments_that_are_none(arguments):
+    bad.refuse(lambda: load_lvlm(**{"name": "tiny-llava-1.5"} | arguments))
