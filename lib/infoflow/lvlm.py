@@ -20,7 +20,8 @@ from infoflow.loading import (
     require_parts,
     split_revision,
 )
-from infoflow.prompt import Prompt, Spans, find_spans, read_image
+from infoflow.pictures import read_image
+from infoflow.prompt import Prompt, Spans, find_spans
 
 __all__ = ["LVLM", "Prompt", "Spans", "load_lvlm", "require_context", "require_token_ids"]
 
