@@ -103,8 +103,8 @@ def open_picture(place: str | Path, max_bytes: int = MAX_BYTES) -> Image.Image:
 
 def _opened(source: str | Path | BytesIO) -> Image.Image:
     with warnings.catch_warnings():
-        # too many pixels are an error here, and told once
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        # of too many pixels, which are an error here, and of tags that nothing is read from
+        warnings.simplefilter("ignore")
         with Image.open(source, formats=FORMATS) as opened:
             return _as_shown(opened)
 
@@ -122,7 +122,7 @@ def _as_shown(image: Image.Image) -> Image.Image:
             "save it with 8 or 16 bits a channel."
         )
     if not turned.has_transparency_data:
-        return turned.convert("RGB")
+        return turned if turned.mode == "RGB" else turned.convert("RGB")
     shown = Image.new("RGBA", turned.size, "white")
     shown.alpha_composite(turned.convert("RGBA"))
     return shown.convert("RGB")
@@ -158,22 +158,18 @@ def _upper_bits(image: Image.Image) -> Image.Image:
 
 @contextmanager
 def _one_line(what: str) -> Iterator[None]:
-    """Say in errors what they are about, and make one of ours of any that a decoder raises."""
+    """Make one error of ours, which says what it is about, of any that is raised."""
     try:
         yield
-    except InfoflowError as error:
-        raise InfoflowError(f"{what} cannot be used: {error}") from error
-    except UnidentifiedImageError as error:
-        raise InfoflowError(
-            f"{what} is damaged or in none of the formats {', '.join(FORMATS)}."
-        ) from error
     except Exception as error:  # decoders raise nearly every kind, MemoryError among them
         raise InfoflowError(f"{what} cannot be read: {_reason(error)}.") from error
 
 
 def _reason(error: Exception) -> str:
+    if isinstance(error, UnidentifiedImageError):
+        return f"it is damaged or in none of the formats {', '.join(FORMATS)}"
     told = getattr(error, "strerror", None) or getattr(error, "reason", None) or error
-    return _cut(" ".join(str(told).split())) or type(error).__name__
+    return _cut(" ".join(str(told).split())).rstrip(".") or type(error).__name__
 
 
 def _named(place: str | Path) -> str:
