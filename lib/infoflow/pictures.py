@@ -37,6 +37,8 @@ DEADLINE = 60.0
 
 _SCHEMES = ("http", "https")
 _CHUNK = 1 << 16
+_LONGEST = 300  # how many characters of a name or a reason an error repeats
+_BITS, _PHOTOMETRIC, _WHITE_IS_ZERO = 258, 262, 0  # of TIFF 6.0
 
 
 def read_image(image: Image.Image | str | Path) -> Image.Image:
@@ -145,9 +147,6 @@ def _require_full_scale(image: Image.Image) -> None:
         raise InfoflowError("its grey is stored with white as 0 or with 12 bits; save it anew.")
 
 
-_BITS, _PHOTOMETRIC, _WHITE_IS_ZERO = 258, 262, 0
-
-
 def _upper_bits(image: Image.Image) -> Image.Image:
     values = np.asarray(image)
     grey = Image.fromarray((values >> 8).astype(np.uint8))
@@ -180,9 +179,6 @@ def _cut(text: str) -> str:
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
-_LONGEST = 300
-
-
 def _fetched(address: str, max_bytes: int) -> bytes:
     """Download an address, but no more than so many bytes of it."""
     _require_web(address)
@@ -211,8 +207,7 @@ def _fetched(address: str, max_bytes: int) -> bytes:
     except Exception as error:  # of sockets, certificates, HTTP, addresses
         reason = _reason(error)
     raise InfoflowError(
-        f"{named} cannot be fetched: {reason}. "
-        "Without a network, give the path of a file."
+        f"{named} cannot be fetched: {reason}. Without a network, give the path of a file."
     )
 
 
