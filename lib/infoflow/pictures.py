@@ -1,6 +1,5 @@
 """The one reader of pictures: a picture, a file, a file's bytes or an address on the web."""
 
-import os
 import queue
 import stat
 import threading
@@ -49,7 +48,7 @@ def read_image(image: Image.Image | str | Path) -> Image.Image:
     - Of 16-bit grey the upper 8 bits are kept, as Pillow does for 16-bit colour. 32-bit and real
       numbers are refused: no file says which of them is white.
     - Of an animation or a file of pages it is the first, of an opened picture the current one.
-    - Colour profiles (ICC) are not applied.
+    - Colour profiles and gamma are not applied.
 
     Args:
         image: A picture, which is left as it is, or the path of a file in one of ``FORMATS``.
@@ -68,7 +67,7 @@ def read_image(image: Image.Image | str | Path) -> Image.Image:
         )
     with _one_line(f"the picture {_named(image)}"):
         # opening a pipe could wait forever
-        if not stat.S_ISREG(os.stat(image).st_mode):  # noqa: PTH116 - of a path or a text alike
+        if not stat.S_ISREG(Path(image).stat().st_mode):
             raise InfoflowError("it is a folder, a pipe or a device; valid: a file.")
         return _opened(image)
 
@@ -88,7 +87,7 @@ def decode_image(content: bytes, what: str) -> Image.Image:
 
 
 def open_picture(place: str | Path, max_bytes: int = MAX_BYTES) -> Image.Image:
-    """Read a picture from a file or fetch it from the web; see :func:`read_image`.
+    """Read a picture, in RGB, from a file or from the web; see :func:`read_image`.
 
     Args:
         place: A path, or an address that begins with ``http://`` or ``https://``.

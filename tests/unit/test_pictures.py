@@ -170,7 +170,7 @@ def test_what_is_no_file_is_refused(tmp_path):
         (tmp_path / "pipe.png", "a folder, a pipe or a device"),
         ("/dev/zero", "a folder, a pipe or a device"),
         (tmp_path / "empty.png", "damaged or in none of the formats"),
-        ("", "No such file"),
+        ("", "a folder, a pipe or a device"),
         ("a\0b.png", "null"),
         ("x" * 5000, "too long"),
         ("half of a \ud800 character", "surrogates"),
