@@ -8,9 +8,7 @@ from torch import Tensor
 
 from infoflow.errors import InfoflowError
 from infoflow.grid import Grid
-from infoflow.pictures import read_image
-
-__all__ = ["Prompt", "Spans", "find_spans", "read_image"]
+from infoflow.pictures import read_image as read_image
 
 
 class Spans(NamedTuple):
