@@ -1,6 +1,6 @@
-"""What a model can be given: no more tokens than its context holds, and only tokens it has."""
+"""What a model can be given: text, no more tokens than its context holds, only tokens it has."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
@@ -8,6 +8,26 @@ from infoflow.errors import InfoflowError
 
 if TYPE_CHECKING:
     from infoflow.lvlm import LVLM
+
+
+def require_text(text: Any, what: str) -> None:
+    """Raise unless it is text that can be encoded.
+
+    Args:
+        text: The text.
+        what: What it is, to begin the error with.
+
+    Raises:
+        InfoflowError: It is no ``str``, or holds half of a character.
+    """
+    if not isinstance(text, str):
+        raise InfoflowError(f"{what} must be text, not {type(text).__name__}.")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InfoflowError(
+            f"{what} holds half of a character, {text[error.start]!a}; valid: Unicode text."
+        ) from error
 
 
 def require_context(lvlm: "LVLM", length: int, what: str) -> None:

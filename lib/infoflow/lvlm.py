@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from infoflow.errors import InfoflowError
 from infoflow.families import Family, find_model
 from infoflow.families.checkpoint import weights_digest
-from infoflow.limits import require_context, require_token_ids
+from infoflow.limits import require_context, require_text, require_token_ids
 from infoflow.loading import (
     choose_dtype,
     choose_placement,
@@ -20,7 +20,8 @@ from infoflow.loading import (
     require_parts,
     split_revision,
 )
-from infoflow.prompt import Prompt, Spans, find_spans, read_image
+from infoflow.pictures import read_image
+from infoflow.prompt import Prompt, Spans, find_spans
 
 __all__ = ["LVLM", "Prompt", "Spans", "load_lvlm", "require_context", "require_token_ids"]
 
@@ -134,15 +135,15 @@ class LVLM:
         """Encode one picture and one question.
 
         Args:
-            image: A picture or the path of one.
-            question: The text put to the model; the conversation around it is added.
+            image: A picture or the path of one (:func:`infoflow.pictures.read_image`).
+            question: The text put to the model, which may be empty; the conversation around it is
+                added.
 
         Raises:
             InfoflowError: The picture is missing or unreadable, the question is no text or contains
                 the image placeholder, or the prompt is longer than the model's context.
         """
-        if not isinstance(question, str):
-            raise InfoflowError(f"a question must be text, not {type(question).__name__}.")
+        require_text(question, "a question")
         picture = read_image(image)
         ids = self.family.input_ids(question, picture.size)
         input_ids = torch.tensor(ids, device=self.device)
@@ -238,7 +239,12 @@ class LVLM:
         return self.decode(self.generate(prompt, max_new_tokens))
 
     def encode_answer(self, text: str) -> Tensor:
-        """Encode an answer as the model would generate it: ids of shape (T,), no end token."""
+        """Encode an answer as the model would generate it: ids of shape (T,), no end token.
+
+        Raises:
+            InfoflowError: It is no text.
+        """
+        require_text(text, "an answer")
         ids = self.tokenizer(text, add_special_tokens=False).input_ids
         return torch.tensor(ids, dtype=torch.long, device=self.device)
 

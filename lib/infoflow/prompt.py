@@ -1,14 +1,14 @@
 """One picture and one question, encoded for one model."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
 from infoflow.errors import InfoflowError
 from infoflow.grid import Grid
+from infoflow.pictures import read_image as read_image
 
 
 class Spans(NamedTuple):
@@ -45,25 +45,6 @@ class Prompt:
     def __len__(self) -> int:
         """Return S, the number of prompt tokens."""
         return self.input_ids.shape[0]
-
-
-def read_image(image: Image.Image | str | Path) -> Image.Image:
-    """Return the picture in RGB, wholly read.
-
-    Raises:
-        InfoflowError: There is no such file, it is no picture, or it is damaged.
-    """
-    if not isinstance(image, (Image.Image, str, Path)):
-        raise InfoflowError(f"a picture must be a PIL image or a path, not {type(image).__name__}.")
-    try:
-        if isinstance(image, Image.Image):
-            return image.convert("RGB")
-        with Image.open(image) as opened:
-            return opened.convert("RGB")
-    except FileNotFoundError as error:
-        raise InfoflowError(f"no picture at {image}.") from error
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        raise InfoflowError(f"the picture {image} cannot be read: {error}") from error
 
 
 def find_spans(input_ids: Tensor, image_token_id: int) -> Spans:

@@ -179,11 +179,22 @@ def test_types_and_shape_are_what_was_loaded(zoo_checkpoint):
         ("what is <image> ?", "image placeholder '<image>'"),
         ("yes " * 100, r"takes \d+ tokens.*context of 160"),
         (None, "must be text, not NoneType"),
+        ("what is \ud800 ?", r"half of a character, '\\ud800'"),
     ],
 )
 def test_a_bad_question_is_one_clear_error(zoo, question, message):
     with pytest.raises(InfoflowError, match=message):
         zoo.prompt(picture(), question)
+
+
+def test_an_answer_must_be_text(zoo):
+    for answer, message in ((None, "not NoneType"), ("\udfff", "half of a character")):
+        with pytest.raises(InfoflowError, match=message):
+            zoo.encode_answer(answer)
+
+
+def test_an_empty_question_is_asked(zoo):
+    assert len(zoo.prompt(picture(), "")) < len(zoo.prompt(picture(), QUESTION))
 
 
 def test_a_bad_picture_is_one_clear_error(zoo, tmp_path):
@@ -192,12 +203,12 @@ def test_a_bad_picture_is_one_clear_error(zoo, tmp_path):
     (tmp_path / "cut.png").write_bytes(whole[: len(whole) // 2])
     (tmp_path / "text.png").write_text("no picture")
     for name in ("cut.png", "text.png"):
-        with pytest.raises(InfoflowError, match=f"{name} cannot be read"):
+        with pytest.raises(InfoflowError, match=f"{name}' cannot be read"):
             zoo.prompt(tmp_path / name, QUESTION)
     lazy = Image.open(tmp_path / "cut.png")
     with pytest.raises(InfoflowError, match="cannot be read"):
         zoo.prompt(lazy, QUESTION)
-    with pytest.raises(InfoflowError, match=r"no picture at .*nowhere\.png"):
+    with pytest.raises(InfoflowError, match=r"nowhere\.png' cannot be read: No such file"):
         zoo.prompt(tmp_path / "nowhere.png", QUESTION)
     with pytest.raises(InfoflowError, match="cannot be read"):
         zoo.prompt(tmp_path, QUESTION)

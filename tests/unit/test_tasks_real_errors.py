@@ -182,7 +182,7 @@ def test_a_picture_that_is_missing_or_damaged_is_named_with_its_item(name, pictu
     path.write_bytes(path.read_bytes()[:60])
     task = load_task(name, folder)
     place = [entry.fields.id for entry in task.samples.entries].index(item)
-    with pytest.raises(InfoflowError, match=f"{path.name} of item '{item}' is missing or damaged"):
+    with pytest.raises(InfoflowError, match=f"item '{item}': .*{path.name}' cannot be read"):
         _ = task[place].image
     path.unlink()
     message = f"pictures are missing, the first of them .*{path.name} of item '{item}'"
@@ -196,7 +196,7 @@ def test_a_damaged_picture_of_a_row_is_named_with_its_item(folder):
     real_sets.save(folder / "test-00000-of-00001.parquet", rows, real_sets.POPE_FEATURES)
     task = load_task("pope", folder)
     assert task[0].image.size == (32, 24)
-    with pytest.raises(InfoflowError, match="the picture of item 'pope-adversarial-4' is missing"):
+    with pytest.raises(InfoflowError, match=r"item 'pope-adversarial-4': .* cannot be read"):
         [sample.image for sample in task]
 
 

@@ -49,6 +49,7 @@ class LlavaNext(VicunaFamily):
     """LLaVA-1.6, in the layout of ``llava-hf/llava-v1.6-vicuna-7b-hf``."""
 
     connector = "two-layer MLP"
+    padding = None  # its processor pads to shapes of tiles
 
     @classmethod
     def open(cls, folder: Path, placement: Placement, dtype: torch.dtype) -> Self:

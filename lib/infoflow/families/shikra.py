@@ -6,16 +6,14 @@ OpenAI's, which was not trained further.
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import torch
-from PIL import Image
 from torch import Tensor
 from transformers import LlavaForConditionalGeneration
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from infoflow.errors import InfoflowError
-from infoflow.families.base import square_box
 from infoflow.families.checkpoint import (
     CONFIG,
     PROCESSOR,
@@ -49,7 +47,6 @@ from infoflow.placement import Placement
 MARKS = ("<im_patch>", "<im_start>", "<im_end>")
 """The tokens added to LLaMA's: in the place of each patch, and around them all."""
 
-_PADDING = (255, 255, 255)
 _GROWN = ("model.embed_tokens.weight", "lm_head.weight")
 _PROJECTOR = "model.mm_projector."
 _CLIP_STATISTICS = {
@@ -63,6 +60,7 @@ class Shikra(VicunaFamily):
 
     connector = "linear layer"
     template = SHIKRA
+    padding = (255, 255, 255)
     files = ("*.json", "pytorch_model*.bin", "tokenizer.model")
     parts: ClassVar[Mapping[str, str]] = {
         "base": "huggyllama/llama-7b",
@@ -98,14 +96,6 @@ class Shikra(VicunaFamily):
         """Put the marks of a picture's beginning and end around it."""
         start, end = self.tokenizer.convert_tokens_to_ids(list(MARKS[1:]))
         return [start, *image, end]
-
-    def pixel_values(self, image: Any) -> Tensor:
-        """Pad the picture to a square with white, then resize and normalise it."""
-        side = max(image.size)
-        square = Image.new("RGB", (side, side), _PADDING)
-        left, top, _, _ = square_box(image.size)
-        square.paste(image, (round(left * side), round(top * side)))
-        return super().pixel_values(square)
 
 
 def _convert(folder: Path, base: Path, vision: Path, tokenizer: Path, target: Path) -> None:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from PIL import Image
 from torch import Tensor, nn
 
 from infoflow.errors import InfoflowError
@@ -61,8 +62,18 @@ class VicunaFamily(Family):
         """Put the ids that mark the beginning and the end of a picture around it: here none."""
         return image
 
-    def pixel_values(self, image: Any) -> Tensor:
+    @property
+    def padding(self) -> tuple[int, ...] | None:
+        """The colour that pads a picture to a square; None if it is not padded to one."""
+        processor = self.image_processor
+        return tuple(int(mean * 255) for mean in processor.image_mean) if processor.do_pad else None
+
+    def pixel_values(self, image: Image.Image) -> Tensor:
         """Pad the picture to a square with the family's colour, then resize and normalise it."""
+        if self.padding is not None:
+            size = self.image_processor.size
+            side = size.shortest_edge or size.height
+            image = resized_square(image, self.padding, side, self.image_processor.resample)
         values: Tensor = self.image_processor(image, return_tensors="pt").pixel_values
         return values
 
@@ -76,6 +87,35 @@ class VicunaFamily(Family):
     def grid(self, size: Size, seen: Seen) -> Grid:
         """Place the picture in the padded square."""
         return Grid(self.tokens_a_side, self.tokens_a_side, square_box(size))
+
+
+def resized_square(
+    image: Image.Image, padding: tuple[int, ...], side: int, resample: Image.Resampling
+) -> Image.Image:
+    """Pad a picture to a square and resize it, to the bit as if one after the other.
+
+    Pillow resizes rows before columns. So the padded rows can be made and resized in bands, and of
+    a long and thin picture the square is never in memory.
+
+    Args:
+        image: The picture, RGB.
+        padding: The colour of the padding.
+        side: The side of the result, in pixels.
+        resample: The filter.
+    """
+    width, height = image.size
+    longest = max(width, height)
+    left, top = (longest - width) // 2, (longest - height) // 2
+    rows = Image.new("RGB", (side, longest), padding)
+    step = max(1, _PIXELS_A_BAND // longest)
+    for start in range(0, height, step):
+        band = Image.new("RGB", (longest, min(step, height - start)), padding)
+        band.paste(image, (left, -start))
+        rows.paste(band.resize((side, band.height), resample), (0, top + start))
+    return rows.resize((side, side), resample)
+
+
+_PIXELS_A_BAND = 1 << 20
 
 
 def _first(side: Any) -> int:

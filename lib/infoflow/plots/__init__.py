@@ -37,7 +37,15 @@ from infoflow.plots.depth_tables import (
     depth_table,
     depth_words,
 )
-from infoflow.plots.display import NOT_RUN, Plot, ProvenanceBox, Table, Words, provenance_box
+from infoflow.plots.display import (
+    NOT_RUN,
+    Plot,
+    ProvenanceBox,
+    Table,
+    Words,
+    literal,
+    provenance_box,
+)
 from infoflow.plots.eah import eah_effects_table, eah_settings_table, eah_sweeps
 from infoflow.plots.flow import (
     attention_maps,
@@ -184,6 +192,7 @@ __all__ = [
     "kind_plot",
     "kind_scores",
     "kind_table",
+    "literal",
     "log_prob_curves",
     "log_prob_table",
     "map_rows",

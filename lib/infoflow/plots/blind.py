@@ -44,7 +44,7 @@ def blind_plot(blind: Scores, intact: Rows, model: str) -> Plot:
         ):
             axes.plot(*(table[column], places, marker), color=colour, markersize=size, label=name)
         names = [TASK_TITLES[t] if k == ALL else f"{k}  " for t, k in table.index]
-        axes.set_yticks(places, names)
+        axes.set_yticks(places, names, parse_math=False)
         for label, (_, kind) in zip(axes.get_yticklabels(), table.index, strict=True):
             label.set_fontweight("bold" if kind == ALL else "normal")
         axes.invert_yaxis()
@@ -127,7 +127,7 @@ def ways_plot(
             axes.barh(places, part["score"], color=colours, alpha=0.85, height=0.7)
             axes.hlines(places, part["low"], part["high"], color="#222222", linewidth=1.2)
             axes.axvline(100 * guesses[task], linestyle=":", color="#222222", linewidth=1.4)
-            axes.set_yticks(places, list(ways))
+            axes.set_yticks(places, list(ways), parse_math=False)
             axes.invert_yaxis()
             axes.set_title(TASK_TITLES[task], loc="left")
         panels[-1].set_xlim(0, 102)

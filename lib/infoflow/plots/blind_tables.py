@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from infoflow.plots.display import NOT_RUN, Table, Words
+from infoflow.plots.display import NOT_RUN, Table, Words, literal
 from infoflow.plots.style import TASK_TITLES, asked, listed, percent
 from infoflow.sample import Sample
 
@@ -81,7 +81,7 @@ def habit_words(blind: Scores, habits: Mapping[str, pd.DataFrame]) -> Words:
         same = "answer" if habit["distinct"] == 1 else "different answers"
         told.append(
             f"- **{TASK_TITLES[task]}.** Without the image the model gives {habit['distinct']} "
-            f"{same} to {score['items']:.0f} items, “{habit['favourite']}” to "
+            f"{same} to {score['items']:.0f} items, “{literal(habit['favourite'])}” to "
             f"{percent(habit['favourite_share'])} of them. It scores {percent(score['score'])}, "
             f"{_lead(100 * (score['score'] - score['guess']))} the best blind guess."
         )

@@ -104,7 +104,7 @@ def map_rows(
         grid = figure.subplots(len(rows), len(layers) + 1, squeeze=False)
         for line, (name, (maps, prompt, sample)) in zip(grid, rows.items(), strict=True):
             line[0].imshow(paint_picture(prompt, sample))
-            line[0].set_ylabel(name, fontsize=9)
+            line[0].set_ylabel(name, fontsize=9, parse_math=False)
             for axes, layer in zip(line[1:], layers, strict=True):
                 _draw_cells(axes, np.asarray(maps, dtype=float)[layer - 1])
         for axes, name in zip(grid[0], ["picture", *map("layer {}".format, layers)], strict=True):

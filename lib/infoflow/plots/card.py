@@ -74,7 +74,8 @@ def kind_plot(scores: pd.DataFrame, model: str) -> Plot:
             axes.plot(
                 *(scores[name], places + shift, marker), color=colour, markersize=6, label=text
             )
-        axes.set_yticks(places, [_line_name(t, k) for t, k in scores.index])
+        names = [_line_name(t, k) for t, k in scores.index]
+        axes.set_yticks(places, names, parse_math=False)
         for label, (_, kind) in zip(axes.get_yticklabels(), scores.index, strict=True):
             label.set_fontweight("bold" if kind == "all" else "normal")
         axes.invert_yaxis()

@@ -4,6 +4,7 @@ Each has two faces: HTML for the book and JupyterLab, and plain text that holds 
 is what a re-run of the notebook is compared by. Alt texts and captions are made from the data.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -126,12 +127,30 @@ class Table:
 
 @dataclass(frozen=True)
 class Words:
-    """A sentence made from the data, in Markdown."""
+    """A sentence made from the data, in Markdown without HTML.
+
+    What the page did not write itself goes in through :func:`literal`.
+    """
 
     text: str
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> MimeBundle:
-        return {"text/markdown": self.text, "text/plain": self.text}
+        return {
+            "text/markdown": self.text.replace("&", "&amp;").replace("<", "&lt;"),
+            "text/plain": re.sub(rf"\\{_MARKUP}", r"\1", self.text),
+        }
+
+
+def literal(text: str) -> str:
+    """Let text stand as it is within a line of :class:`Words`: it is no markup and no formula.
+
+    Args:
+        text: An answer, a name, a path: whatever is not written by the page itself.
+    """
+    return re.sub(_MARKUP, r"\\\1", " ".join(text.split()))
+
+
+_MARKUP = r"([\\`*_\[\]$|~{}!])"
 
 
 @dataclass(frozen=True)

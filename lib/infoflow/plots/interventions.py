@@ -174,7 +174,8 @@ def hidden_maps(
         for axes, (name, mask) in zip(panels, masks.items(), strict=True):
             axes.imshow(np.where(mask[..., None], 0.12 * picture + 0.1, picture))
             outline_targets(axes, sample)
-            axes.set_title(f"{name}\n{shares[name]:.0f} % hidden", fontsize=10, weight="normal")
+            title = f"{name}\n{shares[name]:.0f} % hidden"
+            axes.set_title(title, fontsize=10, weight="normal", parse_math=False)
     told = ", ".join(f"{name} {share:.0f} %" for name, share in shares.items())
     return Plot(
         figure,

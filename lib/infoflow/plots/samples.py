@@ -34,7 +34,7 @@ def sample_sheet(samples: Sequence[Sample], task: str) -> Plot:
             picture.imshow(sample.image, interpolation="nearest")
             picture.axis("off")
             words.axis("off")
-            words.text(0, 0.98, f"{sample.kind}", va="top", fontsize=10, weight="bold")
+            words.text(0, 0.98, sample.kind, va="top", weight="bold", parse_math=False)
             lines = (fill(line, _CHARACTERS) for line in sample.question.splitlines())
             question = "\n".join(lines)
             told = f"{question}\n→ {fill(sample.answer, _CHARACTERS)}"
@@ -93,7 +93,8 @@ def region_sheet(sample: Sample) -> Plot:
         right.set_title("regions")
         for name in _outermost(sample):
             y, x = np.nonzero(sample.regions[name])
-            right.text(float(x.mean()), float(y.max()) + 2, name, ha="center", va="top", fontsize=9)
+            place = float(x.mean()), float(y.max()) + 2
+            right.text(*place, name, ha="center", va="top", fontsize=9, parse_math=False)
         for name in sample.targets:
             right.contour(sample.regions[name], levels=[0.5], colors="black", linewidths=2)
         for axes in (left, right):

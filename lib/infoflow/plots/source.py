@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from infoflow.items import reported_split
-from infoflow.plots.display import Table, Words
+from infoflow.plots.display import Table, Words, literal
 from infoflow.plots.style import TASK_TITLES, listed
 
 
@@ -20,7 +20,7 @@ def source_words(source: str | Path, tasks: list[str]) -> Words | None:
     """
     if source == "shapes":
         return None
-    origin = "from the hub" if source == "hub" else f"from the folder {source}"
+    origin = "from the hub" if source == "hub" else f"from the folder {literal(str(source))}"
     apart = [TASK_TITLES[task] for task in tasks if reported_split(task) == "held-out"]
     others = (
         f" Of {listed(apart)} the held-out pictures are reported; cliffs are chosen on others."

@@ -4,13 +4,13 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from io import BytesIO
 from pathlib import Path
 from typing import Any, Self
 
 from PIL import Image
 
 from infoflow.errors import InfoflowError
+from infoflow.pictures import decode_image, read_image
 from infoflow.sample import LazySamples, Sample
 
 
@@ -42,21 +42,20 @@ class Entry:
     picture: Path | Callable[[], bytes]
 
     def open(self) -> Image.Image:
-        """Read the picture, RGB.
+        """Read the picture as a viewer shows it (:func:`infoflow.pictures.read_image`).
+
+        Published programs convert to RGB alone: the few pictures with an orientation tag or with
+        transparency they see unturned, or with what lies hidden under the transparent pixels.
 
         Raises:
             InfoflowError: It is missing or damaged; the error names the item.
         """
-        place = self.picture if isinstance(self.picture, Path) else BytesIO(self.picture())
         try:
-            with Image.open(place) as opened:
-                return opened.convert("RGB")
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            where = f" {self.picture}" if isinstance(self.picture, Path) else ""
-            raise InfoflowError(
-                f"the picture{where} of item {self.fields.id!r} is missing or damaged "
-                f"({type(error).__name__})."
-            ) from error
+            if isinstance(self.picture, Path):
+                return read_image(self.picture)
+            return decode_image(self.picture(), "its picture")
+        except InfoflowError as error:
+            raise InfoflowError(f"item {self.fields.id!r}: {error}") from error
 
 
 class ClosedSample(Sample):
