@@ -320,7 +320,7 @@ def install_hub(monkeypatch):
         return Dataset.from_list(rows(split), features=features)
 
     class Api:
-        def dataset_info(self, repository, revision):
+        def dataset_info(self, repository, revision, timeout):
             asked.append((repository, revision))
             return type("Info", (), {"sha": COMMIT})
 

@@ -139,9 +139,9 @@ def test_parquet_of_other_splits_or_of_several_folders(folder):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"answer": "maybe"}, "item 'pope-random-1' has the answer 'maybe'; valid: no, yes"),
-        ({"category": "other"}, "'pope-other-1' is none of adversarial, popular, random"),
-        ({"question_id": "2"}, "two items with the id 'pope-random-2'"),
+        ({"answer": "maybe"}, "'answer' of row 0 of .* is 'maybe'; valid: no, yes"),
+        ({"category": "other"}, "is 'other'; valid: adversarial, popular, random"),
+        ({"question_id": "2"}, "holds the item 'pope-random-2' twice"),
         ({"image": None}, "1 rows of .* have no picture, the first of them row 0"),
     ],
 )
@@ -159,12 +159,13 @@ def test_an_empty_split(folder):
     real_sets.Dataset.from_dict(
         {name: [] for name in real_sets.POPE_FEATURES}, features=real_sets.POPE_FEATURES
     ).to_parquet(path)
-    with pytest.raises(InfoflowError, match=r"split 'test' of pope .* holds no item"):
+    with pytest.raises(InfoflowError, match=r"split 'test' in .* holds no item"):
         load_task("pope", folder)
-    real_sets.scienceqa_originals(folder)
-    edit(folder / "pid_splits.json", lambda splits: splits.update(val=["12"]))  # has no picture
+    originals = folder / "originals"
+    real_sets.scienceqa_originals(originals)
+    edit(originals / "problems.json", lambda problems: problems["21"].update(image=None))
     with pytest.raises(InfoflowError, match=r"split 'validation' of scienceqa .* holds no item"):
-        load_task("scienceqa", folder, "calibration")
+        load_task("scienceqa", originals, "calibration")
 
 
 @pytest.mark.parametrize(
@@ -217,13 +218,13 @@ def test_pictures_beyond_the_limit_need_not_be_there(folder):
             r"'scienceqa-13' is 3; valid: 0 to 2",
         ),
         ("problems.json", lambda p: p["13"].update(choices=["x"]), "has 1 choices; valid: 2 to 5"),
-        ("problems.json", lambda p: p["13"].update(choices="xy"), "must be a list of texts"),
+        ("problems.json", lambda p: p["13"].update(choices="xy"), "'choices' of problem 13 .* is 'xy'; valid: a list of texts"),
         ("pid_splits.json", lambda s: s.pop("test"), r"pid_splits\.json lacks 'test'"),
-        ("pid_splits.json", lambda s: s.update(test=[13]), r"'test' of pid_splits\.json must be"),
+        ("pid_splits.json", lambda s: s.update(test=[13]), r"'test' of pid_splits\.json is \[13\]; valid: a list"),
         (
             "pid_splits.json",
             lambda s: s["test"].append("13"),
-            "two items with the id 'scienceqa-13'",
+            "holds the item 'scienceqa-13' twice",
         ),
     ],
 )
@@ -237,7 +238,7 @@ def test_wrong_problems_of_scienceqa(file, change, message, folder):
 def test_files_of_scienceqa_that_are_missing_or_no_json(folder):
     real_sets.scienceqa_originals(folder)
     (folder / "problems.json").write_text("{")
-    with pytest.raises(InfoflowError, match=r"problems\.json is no JSON"):
+    with pytest.raises(InfoflowError, match=r"problems\.json cannot be read as JSON"):
         load_task("scienceqa", folder)
     (folder / "problems.json").unlink()
     with pytest.raises(InfoflowError, match=r"lacks problems\.json"):

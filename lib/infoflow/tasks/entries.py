@@ -12,6 +12,10 @@ from PIL import Image
 
 from infoflow.errors import InfoflowError
 from infoflow.sample import LazySamples, Sample
+from infoflow.tasks.kinds import require_once
+
+Picture = Path | Callable[[], bytes]
+"""A picture's file, or what gives its bytes."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,7 @@ class Entry:
     """
 
     fields: Fields
-    picture: Path | Callable[[], bytes]
+    picture: Picture
 
     def open(self) -> Image.Image:
         """Read the picture, RGB.
@@ -115,11 +119,7 @@ def require_sound(entries: Sequence[Entry], where: str) -> None:
     """
     if not entries:
         raise InfoflowError(f"{where} holds no item; a split needs at least one.")
-    seen: set[str] = set()
-    for entry in entries:
-        if entry.fields.id in seen:
-            raise InfoflowError(f"{where} holds two items with the id {entry.fields.id!r}.")
-        seen.add(entry.fields.id)
+    require_once((entry.fields.id for entry in entries), "the item", where)
 
 
 def require_pictures(entries: Sequence[Entry]) -> None:
@@ -128,13 +128,23 @@ def require_pictures(entries: Sequence[Entry]) -> None:
     Raises:
         InfoflowError: One is missing; the error names the first of them and its item.
     """
-    files = [entry for entry in entries if isinstance(entry.picture, Path)]
-    missing = [entry for entry in files if not Path(str(entry.picture)).is_file()]
+    missing = [
+        entry
+        for entry in entries
+        if isinstance(entry.picture, Path) and not _is_file(entry.picture)
+    ]
     if missing:
         raise InfoflowError(
             f"{len(missing)} of {len(entries)} pictures are missing, the first of them "
             f"{missing[0].picture} of item {missing[0].fields.id!r}."
         )
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # such as a name that is too long
+        return False
 
 
 def digest(entries: Sequence[Entry]) -> str:

@@ -1,43 +1,30 @@
-"""Reading the originals' own files."""
+"""Finding and reading the originals' own files."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from infoflow.errors import InfoflowError
-
-
-def read_json(path: Path) -> Any:
-    """Read a JSON file.
-
-    Raises:
-        InfoflowError: It is missing or damaged.
-    """
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InfoflowError(f"{path} cannot be read ({type(error).__name__}).") from error
-    except ValueError as error:
-        raise InfoflowError(f"{path} is no JSON: {error}.") from error
+from infoflow.files import parse_json
 
 
 def read_json_lines(path: Path) -> list[Any]:
-    """Read a file with a JSON value a line; empty lines do not count.
+    """Read a file with a JSON value a line, parted by line feeds; empty lines do not count.
 
     Raises:
-        InfoflowError: It is missing, or a line is damaged; the error names the line.
+        InfoflowError: It is unreadable, or a line is damaged; the error names the line.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        # bytes, for read_text would take a carriage return for an end of line, too
+        text = path.read_bytes().decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise InfoflowError(f"{path} cannot be read ({type(error).__name__}).") from error
+        raise InfoflowError(f"{path} cannot be read: {error}.") from error
     values = []
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line.strip(" \t\r"):
             continue
         try:
-            values.append(json.loads(line))
-        except ValueError as error:
+            values.append(parse_json(line))
+        except (ValueError, RecursionError) as error:
             raise InfoflowError(f"line {number} of {path} is no JSON: {error}.") from error
     return values
 

@@ -1,15 +1,21 @@
 """Rows in the schema of the hub's data sets, from the hub or from parquet files in a folder."""
 
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 from infoflow.errors import InfoflowError
+from infoflow.files import inside
+from infoflow.tasks.entries import Picture
 
 PICTURE = "image"
 """The column of pictures, with ``bytes`` and ``path`` in each row, as ``datasets`` writes them."""
+
+_Stamp = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -19,21 +25,35 @@ class Rows:
     Attributes:
         where: What they were read from, for errors.
         fields: The other columns that are needed, by name, one entry a row.
-        has_picture: For each row whether there is a picture.
-        picture: Reads the encoded picture of a row.
+        pictures: For each row its picture's file or what gives its bytes, or None without one.
     """
 
     where: str
     fields: Sequence[dict[str, Any]]
-    has_picture: Sequence[bool]
-    picture: Callable[[int], bytes]
+    pictures: Sequence[Picture | None]
+
+    @property
+    def has_picture(self) -> list[bool]:
+        """For each row whether there is a picture."""
+        return [picture is not None for picture in self.pictures]
+
+    def picture(self, row: int) -> Picture:
+        """Return the picture of a row.
+
+        Raises:
+            InfoflowError: It has none.
+        """
+        picture = self.pictures[row]
+        if picture is None:
+            raise InfoflowError(f"row {row} of {self.where} has no picture.")
+        return picture
 
 
 def require_columns(given: Sequence[str], needed: Sequence[str], where: str) -> None:
-    """Raise unless a table has the columns that are needed.
+    """Raise unless a table has the columns that are needed, each once.
 
     Raises:
-        InfoflowError: One is missing; the error names it.
+        InfoflowError: One is missing or there twice; the error names it.
     """
     missing = [column for column in needed if column not in given]
     if missing:
@@ -41,6 +61,8 @@ def require_columns(given: Sequence[str], needed: Sequence[str], where: str) -> 
             f"{where} lacks the column(s) {', '.join(missing)}; needed are {', '.join(needed)}; "
             f"it has {', '.join(given)}."
         )
+    if double := [column for column in needed if given.count(column) > 1]:
+        raise InfoflowError(f"{where} has the column(s) {', '.join(double)} more than once.")
 
 
 def require_every_picture(rows: Rows) -> None:
@@ -57,6 +79,26 @@ def require_every_picture(rows: Rows) -> None:
         )
 
 
+def picture_file(path: str | None, folder: Path | None, where: str) -> Path | None:
+    """Find a picture that a row keeps as a path.
+
+    Args:
+        path: The path, if there is one; ``datasets`` writes whole ones.
+        folder: The folder that a relative path begins at; None where none is known.
+        where: What the row is, for errors.
+
+    Raises:
+        InfoflowError: A relative path would leave its folder, or begins nowhere.
+    """
+    if path is None:
+        return None
+    if Path(path).is_absolute():
+        return Path(path)
+    if folder is None:
+        raise InfoflowError(f"{where} keeps its picture in the file {path!r}, which is elsewhere.")
+    return inside(folder, path, f"the picture of {where}:")
+
+
 def read_parquet(paths: Sequence[Path], columns: Sequence[str], where: str) -> Rows:
     """Read the rows of some parquet files, in the order given.
 
@@ -66,54 +108,153 @@ def read_parquet(paths: Sequence[Path], columns: Sequence[str], where: str) -> R
         where: What the files are, for errors.
 
     Returns:
-        The rows; a picture is read with its row group, of which the last one read is kept.
+        The rows; a picture is read with its row group, of which the last one read is kept. One
+        whose file was replaced since is refused.
 
     Raises:
         InfoflowError: A file is damaged, or a column is missing or of another kind.
     """
     fields: list[dict[str, Any]] = []
-    has_picture: list[bool] = []
-    places: list[tuple[Path, int, int]] = []
+    pictures: list[Picture | None] = []
     others = [column for column in columns if column != PICTURE]
     for path in paths:
-        file = _open(path)
-        require_columns(file.schema_arrow.names, columns, path.name)
-        _require_picture_type(file.schema_arrow.field(PICTURE).type, path.name)
-        for group in range(file.num_row_groups):
-            # the paths alone tell which rows have no picture; no picture is read for that
-            table = file.read_row_group(group, columns=[*others, f"{PICTURE}.path"])
-            has_picture += table.column(PICTURE).is_valid().to_pylist()
-            fields += table.select(others).to_pylist()
-            places += [(path, group, row) for row in range(table.num_rows)]
-    return Rows(where, fields, has_picture, partial(_picture, places))
+        stamp = _stamp(path)
+        with _reading(path):
+            file = _open(path)
+            require_columns(file.schema_arrow.names, columns, path.name)
+            _require_types(file.schema_arrow, others, path.name)
+            for group in range(file.num_row_groups):
+                fields += file.read_row_group(group, columns=others).to_pylist()
+                pictures += [
+                    partial(_content, path, stamp, group, row)
+                    if has_bytes
+                    else picture_file(name, path.parent, f"row {row} of {path.name}")
+                    for row, (has_bytes, name) in enumerate(_cells(file, group))
+                ]
+    if len(fields) != len(pictures):
+        raise InfoflowError(f"{where} has {len(fields)} rows, but {len(pictures)} of pictures.")
+    return Rows(where, fields, pictures)
+
+
+def _stamp(path: Path) -> _Stamp:
+    """What tells a file from one that takes its place."""
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise InfoflowError(f"{path} cannot be read: {error}.") from error
+    return status.st_size, status.st_mtime_ns
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    import pyarrow
+
+    try:
+        yield
+    except InfoflowError:
+        raise
+    except (pyarrow.ArrowException, OSError, ValueError, MemoryError, OverflowError) as error:
+        reason = " ".join(str(error).split())
+        raise InfoflowError(f"{path} cannot be read as parquet: {reason}") from error
 
 
 def _open(path: Path) -> Any:
-    import pyarrow
     from pyarrow import parquet
 
-    try:
-        return parquet.ParquetFile(path)
-    except (pyarrow.ArrowException, OSError) as error:
-        raise InfoflowError(f"{path} cannot be read as parquet: {error}") from error
+    return parquet.ParquetFile(path, page_checksum_verification=True)
 
 
-def _require_picture_type(type_: Any, name: str) -> None:
-    import pyarrow
+def _is_binary(type_: Any) -> bool:
+    from pyarrow import types
 
-    if not (pyarrow.types.is_struct(type_) and {"bytes", "path"} <= {part.name for part in type_}):
+    return types.is_binary(type_) or types.is_large_binary(type_)
+
+
+def _require_types(schema: Any, others: Sequence[str], name: str) -> None:
+    type_ = schema.field(PICTURE).type
+    if not _is_binary(type_) and not _is_picture_struct(type_):
         raise InfoflowError(
             f"the column {PICTURE!r} of {name} is of the type {type_}; needed is a struct of "
-            "'bytes' and 'path', as datasets writes pictures."
+            "'bytes' and 'path', as datasets writes pictures, or bytes alone."
+        )
+    features = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
+    for key in ("info", "features"):
+        features = features.get(key) if isinstance(features, dict) else None
+    told = features if isinstance(features, dict) else {}
+    require_no_labels([n for n in others if "ClassLabel" in json.dumps(told.get(n))], name)
+
+
+def _is_picture_struct(type_: Any) -> bool:
+    from pyarrow import types
+
+    parts = {part.name: part.type for part in type_} if types.is_struct(type_) else {}
+    if not {"bytes", "path"} <= parts.keys() or len(parts) < type_.num_fields:
+        return False
+    is_text = (types.is_string, types.is_large_string, types.is_null)  # null where none has one
+    return _is_binary(parts["bytes"]) and any(test(parts["path"]) for test in is_text)
+
+
+def require_no_labels(labels: Sequence[str], where: str) -> None:
+    """Raise if columns hold numbers of names in place of the names.
+
+    Args:
+        labels: The columns of the type ``ClassLabel``.
+        where: What they are of, for errors.
+
+    Raises:
+        InfoflowError: There is one.
+    """
+    if labels:
+        raise InfoflowError(
+            f"the column {labels[0]!r} of {where} holds numbers that stand for names (ClassLabel); "
+            "needed are the values themselves."
         )
 
 
-def _picture(places: Sequence[tuple[Path, int, int]], index: int) -> bytes:
-    path, group, row = places[index]
-    return _pictures_of_group(path, group)[row] or b""
+def _cells(file: Any, group: int) -> list[tuple[bool, str | None]]:
+    """For each row of a group whether its picture's bytes are there, and its path.
+
+    The bytes are not read where the file's own count of them answers.
+    """
+    n_rows = file.metadata.row_group(group).num_rows
+    names: list[str | None] = [None] * n_rows
+    n_empty = 0
+    if not _is_binary(file.schema_arrow.field(PICTURE).type):
+        cells = file.read_row_group(group, columns=[f"{PICTURE}.path"]).column(PICTURE).to_pylist()
+        names = [None if cell is None else cell["path"] for cell in cells]
+        n_empty = cells.count(None)
+        if _n_without_bytes(file, group) == n_empty:
+            return [(cell is not None, name) for cell, name in zip(cells, names, strict=True)]
+    elif _n_without_bytes(file, group) == 0:
+        return [(True, None)] * n_rows
+    contents = _contents(file, group)
+    return [(content is not None, name) for content, name in zip(contents, names, strict=True)]
+
+
+def _n_without_bytes(file: Any, group: int) -> int | None:
+    counted = file.metadata.row_group(group)
+    for place in range(counted.num_columns):
+        column = counted.column(place)
+        if column.path_in_schema in (PICTURE, f"{PICTURE}.bytes"):
+            statistics = column.statistics
+            return statistics.null_count if statistics and statistics.has_null_count else None
+    return None
+
+
+def _contents(file: Any, group: int) -> list[bytes | None]:
+    plain = _is_binary(file.schema_arrow.field(PICTURE).type)
+    part = PICTURE if plain else f"{PICTURE}.bytes"
+    cells = file.read_row_group(group, columns=[part]).column(PICTURE).to_pylist()
+    return cells if plain else [None if cell is None else cell["bytes"] for cell in cells]
+
+
+def _content(path: Path, stamp: _Stamp, group: int, row: int) -> bytes:
+    if _stamp(path) != stamp:
+        raise InfoflowError(f"{path} was changed after it was loaded; load it again.")
+    return _contents_of_group(path, stamp, group)[row] or b""
 
 
 @lru_cache(maxsize=1)
-def _pictures_of_group(path: Path, group: int) -> list[bytes | None]:
-    column = _open(path).read_row_group(group, columns=[f"{PICTURE}.bytes"]).column(PICTURE)
-    return [None if cell is None else cell["bytes"] for cell in column.to_pylist()]
+def _contents_of_group(path: Path, stamp: _Stamp, group: int) -> list[bytes | None]:
+    with _reading(path):
+        return _contents(_open(path), group)
