@@ -218,9 +218,17 @@ def test_pictures_beyond_the_limit_need_not_be_there(folder):
             r"'scienceqa-13' is 3; valid: 0 to 2",
         ),
         ("problems.json", lambda p: p["13"].update(choices=["x"]), "has 1 choices; valid: 2 to 5"),
-        ("problems.json", lambda p: p["13"].update(choices="xy"), "'choices' of problem 13 .* is 'xy'; valid: a list of texts"),
+        (
+            "problems.json",
+            lambda p: p["13"].update(choices="xy"),
+            "'choices' of problem 13 .* is 'xy'; valid: a list of texts",
+        ),
         ("pid_splits.json", lambda s: s.pop("test"), r"pid_splits\.json lacks 'test'"),
-        ("pid_splits.json", lambda s: s.update(test=[13]), r"'test' of pid_splits\.json is \[13\]; valid: a list"),
+        (
+            "pid_splits.json",
+            lambda s: s.update(test=[13]),
+            r"'test' of pid_splits\.json is \[13\]; valid: a list",
+        ),
         (
             "pid_splits.json",
             lambda s: s["test"].append("13"),

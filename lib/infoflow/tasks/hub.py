@@ -7,8 +7,7 @@ from functools import partial
 from typing import Any
 
 from infoflow.errors import InfoflowError
-from infoflow.tasks.entries import Picture
-from infoflow.tasks.rows import PICTURE, Rows, picture_file, require_columns, require_no_labels
+from infoflow.tasks.rows import PICTURE, Rows, pictures_of, require_columns, require_no_labels
 
 
 @dataclass(frozen=True)
@@ -110,27 +109,18 @@ def _load(repository: str, config: str | None, split: str, commit: str) -> Any:
 
 
 def _rows(dataset: Any, columns: Sequence[str], where: str) -> Rows:
-    import pyarrow.compute
     from datasets import ClassLabel, Image
 
     require_columns(dataset.column_names, columns, where)
     labels = [name for name in columns if isinstance(dataset.features[name], ClassLabel)]
     require_no_labels(labels, where)
     encoded = dataset.select_columns(list(columns)).cast_column(PICTURE, Image(decode=False))
-    column = encoded.data.column(PICTURE)
-    has_bytes, paths = (pyarrow.compute.struct_field(column, name) for name in ("bytes", "path"))
-    pictures: list[Picture | None] = [
-        partial(_content, encoded, row, where)
-        if has
-        else picture_file(path, None, f"row {row} of {where}")
-        for row, (has, path) in enumerate(
-            zip(has_bytes.is_valid().to_pylist(), paths.to_pylist(), strict=True)
-        )
-    ]
+    read = partial(_content, encoded, where)
+    pictures = pictures_of(encoded.data.column(PICTURE), read, None, where)
     return Rows(where, encoded.remove_columns(PICTURE).to_list(), pictures)
 
 
-def _content(encoded: Any, row: int, where: str) -> bytes:
+def _content(encoded: Any, where: str, row: int) -> bytes:
     try:
         content: bytes = encoded[row][PICTURE]["bytes"]
     except Exception as error:  # of the cache's file, or of whatever reads it

@@ -1,7 +1,7 @@
 """Rows in the schema of the hub's data sets, from the hub or from parquet files in a folder."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -79,17 +79,38 @@ def require_every_picture(rows: Rows) -> None:
         )
 
 
-def picture_file(path: str | None, folder: Path | None, where: str) -> Path | None:
-    """Find a picture that a row keeps as a path.
+def pictures_of(
+    column: Any, read: Callable[[int], bytes], folder: Path | None, where: str
+) -> list[Picture | None]:
+    """Find the picture of each row.
 
     Args:
-        path: The path, if there is one; ``datasets`` writes whole ones.
-        folder: The folder that a relative path begins at; None where none is known.
-        where: What the row is, for errors.
+        column: Arrow's column of pictures: bytes, or a struct of ``bytes`` and ``path``.
+        read: Reads the bytes of a row that has some.
+        folder: The folder at which a relative path begins; None where none is known. Absolute
+            paths, which ``datasets`` writes, are taken as they are.
+        where: What the rows are of, for errors.
+
+    Returns:
+        For each row its picture's file or what gives its bytes, or None where it has neither.
 
     Raises:
         InfoflowError: A relative path would leave its folder, or begins nowhere.
     """
+    import pyarrow.compute
+
+    if _is_binary(column.type):
+        has_bytes, paths = column.is_valid(), [None] * len(column)
+    else:
+        has_bytes = pyarrow.compute.struct_field(column, "bytes").is_valid()
+        paths = pyarrow.compute.struct_field(column, "path").to_pylist()
+    return [
+        partial(read, row) if has else _file(path, folder, f"row {row} of {where}")
+        for row, (has, path) in enumerate(zip(has_bytes.to_pylist(), paths, strict=True))
+    ]
+
+
+def _file(path: str | None, folder: Path | None, where: str) -> Path | None:
     if path is None:
         return None
     if Path(path).is_absolute():
@@ -124,15 +145,11 @@ def read_parquet(paths: Sequence[Path], columns: Sequence[str], where: str) -> R
             require_columns(file.schema_arrow.names, columns, path.name)
             _require_types(file.schema_arrow, others, path.name)
             for group in range(file.num_row_groups):
-                fields += file.read_row_group(group, columns=others).to_pylist()
-                pictures += [
-                    partial(_content, path, stamp, group, row)
-                    if has_bytes
-                    else picture_file(name, path.parent, f"row {row} of {path.name}")
-                    for row, (has_bytes, name) in enumerate(_cells(file, group))
-                ]
-    if len(fields) != len(pictures):
-        raise InfoflowError(f"{where} has {len(fields)} rows, but {len(pictures)} of pictures.")
+                # pictures are read too, so that damage to them shows here; they are not kept
+                table = file.read_row_group(group, columns=columns)
+                fields += table.select(others).to_pylist()
+                read, name = partial(_content, path, stamp, group), f"group {group} of {path.name}"
+                pictures += pictures_of(table.column(PICTURE), read, path.parent, name)
     return Rows(where, fields, pictures)
 
 
@@ -211,43 +228,6 @@ def require_no_labels(labels: Sequence[str], where: str) -> None:
         )
 
 
-def _cells(file: Any, group: int) -> list[tuple[bool, str | None]]:
-    """For each row of a group whether its picture's bytes are there, and its path.
-
-    The bytes are not read where the file's own count of them answers.
-    """
-    n_rows = file.metadata.row_group(group).num_rows
-    names: list[str | None] = [None] * n_rows
-    n_empty = 0
-    if not _is_binary(file.schema_arrow.field(PICTURE).type):
-        cells = file.read_row_group(group, columns=[f"{PICTURE}.path"]).column(PICTURE).to_pylist()
-        names = [None if cell is None else cell["path"] for cell in cells]
-        n_empty = cells.count(None)
-        if _n_without_bytes(file, group) == n_empty:
-            return [(cell is not None, name) for cell, name in zip(cells, names, strict=True)]
-    elif _n_without_bytes(file, group) == 0:
-        return [(True, None)] * n_rows
-    contents = _contents(file, group)
-    return [(content is not None, name) for content, name in zip(contents, names, strict=True)]
-
-
-def _n_without_bytes(file: Any, group: int) -> int | None:
-    counted = file.metadata.row_group(group)
-    for place in range(counted.num_columns):
-        column = counted.column(place)
-        if column.path_in_schema in (PICTURE, f"{PICTURE}.bytes"):
-            statistics = column.statistics
-            return statistics.null_count if statistics and statistics.has_null_count else None
-    return None
-
-
-def _contents(file: Any, group: int) -> list[bytes | None]:
-    plain = _is_binary(file.schema_arrow.field(PICTURE).type)
-    part = PICTURE if plain else f"{PICTURE}.bytes"
-    cells = file.read_row_group(group, columns=[part]).column(PICTURE).to_pylist()
-    return cells if plain else [None if cell is None else cell["bytes"] for cell in cells]
-
-
 def _content(path: Path, stamp: _Stamp, group: int, row: int) -> bytes:
     if _stamp(path) != stamp:
         raise InfoflowError(f"{path} was changed after it was loaded; load it again.")
@@ -257,4 +237,5 @@ def _content(path: Path, stamp: _Stamp, group: int, row: int) -> bytes:
 @lru_cache(maxsize=1)
 def _contents_of_group(path: Path, stamp: _Stamp, group: int) -> list[bytes | None]:
     with _reading(path):
-        return _contents(_open(path), group)
+        cells = _open(path).read_row_group(group, columns=[PICTURE]).column(PICTURE).to_pylist()
+    return [cell["bytes"] if isinstance(cell, dict) else cell for cell in cells]
