@@ -179,7 +179,8 @@ def _files(instances: Any, folder: Path) -> dict[int, Path]:
     require_fields(instances, {"images": LIST}, _INSTANCES)
     images = instances["images"]
     require_items(images, {"id": WHOLE, "file_name": TEXT}, _INSTANCES, "picture")
-    require_once([image["id"] for image in images], "the picture", _INSTANCES)
+    for key in ("id", "file_name"):
+        require_once([image[key] for image in images], "the picture", _INSTANCES)
     for image in images:
         told = _FILE_NAME.fullmatch(image["file_name"])
         if told and int(told[1]) != image["id"]:

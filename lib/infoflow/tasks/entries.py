@@ -12,6 +12,7 @@ from PIL import Image
 
 from infoflow.errors import InfoflowError
 from infoflow.sample import LazySamples, Sample
+from infoflow.tasks.files import is_file
 from infoflow.tasks.kinds import require_once
 
 Picture = Path | Callable[[], bytes]
@@ -129,22 +130,13 @@ def require_pictures(entries: Sequence[Entry]) -> None:
         InfoflowError: One is missing; the error names the first of them and its item.
     """
     missing = [
-        entry
-        for entry in entries
-        if isinstance(entry.picture, Path) and not _is_file(entry.picture)
+        entry for entry in entries if isinstance(entry.picture, Path) and not is_file(entry.picture)
     ]
     if missing:
         raise InfoflowError(
             f"{len(missing)} of {len(entries)} pictures are missing, the first of them "
             f"{missing[0].picture} of item {missing[0].fields.id!r}."
         )
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except OSError:  # such as a name that is too long
-        return False
 
 
 def digest(entries: Sequence[Entry]) -> str:

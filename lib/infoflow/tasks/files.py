@@ -29,17 +29,27 @@ def read_json_lines(path: Path) -> list[Any]:
     return values
 
 
+def is_file(path: Path) -> bool:
+    """Tell whether a file is there; it is not where no file can be, as under too long a name."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
 def find_file(folder: Path, *places: str) -> Path:
-    """Find a file at the first of some places.
+    """Find a file at the one of some places where it is.
 
     Args:
         folder: Where to look.
         *places: Paths within it.
 
     Raises:
-        InfoflowError: It is at none of them.
+        InfoflowError: It is at none of them, or at several.
     """
-    for place in places:
-        if (folder / place).is_file():
-            return folder / place
-    raise InfoflowError(f"{folder} lacks {' or '.join(places)}.")
+    found = [place for place in places if is_file(folder / place)]
+    if not found:
+        raise InfoflowError(f"{folder} lacks {' or '.join(places)}.")
+    if len(found) > 1:
+        raise InfoflowError(f"{folder} holds both {' and '.join(found)}; leave the one meant.")
+    return folder / found[0]

@@ -11,7 +11,7 @@ from infoflow.tasks.benchmark import Benchmark, Wishes
 from infoflow.tasks.draw import drawn_half
 from infoflow.tasks.entries import Entry, Fields, Picture, require_sound
 from infoflow.tasks.files import find_file, read_json_lines
-from infoflow.tasks.kinds import ID, TEXT, one_of, require_items
+from infoflow.tasks.kinds import ID, TEXT, one_of, require_items, require_once
 from infoflow.tasks.rows import Rows, require_every_picture
 
 KINDS = ("random", "popular", "adversarial")
@@ -43,8 +43,8 @@ def _picture(row: Mapping[str, Any]) -> str:
 def _require_balance(rows: Sequence[Mapping[str, Any]]) -> None:
     """Raise unless the questions are as many as POPE makes them, by their own numbers.
 
-    Of each kind there are as many about each picture, half of them to be answered with yes. The
-    older files of :data:`_OLDER_TOTALS` alone may lack questions of the random kind.
+    Of each kind there are as many about each picture, half of them to be answered with yes. Only
+    the older release may lack questions of the random kind.
     """
     totals = Counter((row["category"], row["answer"]) for row in rows)
     older = totals == _OLDER_TOTALS
@@ -53,13 +53,12 @@ def _require_balance(rows: Sequence[Mapping[str, Any]]) -> None:
         told = ", ".join(f"{kind} {n}" for kind, n in sizes.items())
         raise InfoflowError(
             f"the kinds of POPE are not equal in number ({told}), so some questions are missing; "
-            "valid: 3000 each, or as many of each; or the older 2910, 3000 and 3000."
+            "valid: as many of each, such as 3000; or of the older release 2910, 1500 of them yes, "
+            "3000 and 3000."
         )
     asked = Counter((row["category"], _picture(row), row["answer"]) for row in rows)
     pictures = sorted({picture for _, picture, _ in asked})
-    n = max(
-        asked[KINDS[-1], picture, "yes"] + asked[KINDS[-1], picture, "no"] for picture in pictures
-    )
+    n = max(Counter((row["category"], _picture(row)) for row in rows).values())
     for kind in KINDS:
         for picture in pictures:
             yes, no = asked[kind, picture, "yes"], asked[kind, picture, "no"]
@@ -96,6 +95,8 @@ def _entries(
 ) -> list[Entry]:
     entries = [Entry(_fields(row), picture) for row, picture in zip(rows, pictures, strict=True)]
     require_sound(entries, "POPE")
+    asked = (f"{row['question']} ({row['category']}, {_picture(row)})" for row in rows)
+    require_once(asked, "the question", "POPE")
     _require_balance(rows)
     return [entries[place] for place in _of_split(rows, split)]
 

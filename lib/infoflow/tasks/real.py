@@ -12,6 +12,7 @@ from infoflow.tasks.benchmark import Benchmark, Wishes
 from infoflow.tasks.captions import Table
 from infoflow.tasks.chair_data import CHAIR, read_numbers
 from infoflow.tasks.entries import Entries, Entry, digest, require_pictures, require_sound
+from infoflow.tasks.files import is_file
 from infoflow.tasks.kinds import require_items
 from infoflow.tasks.pope_data import POPE
 from infoflow.tasks.rows import PICTURE, Rows, read_parquet
@@ -152,7 +153,7 @@ def _own_folder(name: str, folder: Path) -> Path:
 
 def _synonyms(path: Path | None, folder: Path | None) -> Table:
     """Read the synonyms given, else those that lie in the folder, else the published list."""
-    if path is None and folder and (folder / "synonyms.txt").is_file():
+    if path is None and folder and is_file(folder / "synonyms.txt"):
         path = folder / "synonyms.txt"
     return published_synonyms() if path is None else own_synonyms(path)
 

@@ -9,7 +9,7 @@ from infoflow.errors import InfoflowError
 from infoflow.files import inside, read_json
 from infoflow.tasks.benchmark import Benchmark, Wishes
 from infoflow.tasks.entries import Entry, Fields
-from infoflow.tasks.files import find_file
+from infoflow.tasks.files import find_file, is_file
 from infoflow.tasks.kinds import ID, LIST, STRINGS, TEXT, Kind, require_fields, require_items
 from infoflow.tasks.rows import Rows, require_every_picture
 from infoflow.tasks.textvqa import require_answers
@@ -78,7 +78,7 @@ def _data(path: Path, kinds: Mapping[str, Kind], noun: str) -> list[dict[str, An
 def _rosetta(folder: Path, split: str) -> dict[str, list[str]]:
     """Read which words the OCR system Rosetta read in each picture."""
     name = _ROSETTA.format(_FILES[split])
-    if not (folder / name).is_file():
+    if not is_file(folder / name):
         raise InfoflowError(
             f"{folder} lacks {name}, which holds the OCR tokens that published prompts tell the "
             "model; without them: load_task('textvqa', ..., ocr=False)."
