@@ -224,6 +224,7 @@ def test_pictures_beyond_the_limit_need_not_be_there(folder):
             lambda p: p["13"].update(choices="xy"),
             "'choices' of problem 13 .* is 'xy'; valid: a list of texts",
         ),
+        ("pid_splits.json", lambda s: s["test"].pop(), r"problem 14 .* does not have it in 'test'"),
         ("pid_splits.json", lambda s: s.pop("test"), r"pid_splits\.json lacks 'test'"),
         (
             "pid_splits.json",
@@ -490,7 +491,7 @@ def test_a_byte_order_mark_is_no_damage(folder):
     [
         ({"image": "../../12/image.png"}, "is no name within"),
         ({"image": 5}, "'image' of problem 13 .* is 5"),
-        ({"split": "train"}, r"is of the split 'train'; pid_splits\.json has it in 'test'"),
+        ({"split": "train"}, r"of the split 'train', but pid_splits\.json has it in 'test'"),
         ({"hint": 5}, "'hint' of problem 13 .* is 5; valid: a text, or null for none"),
         ({"answer": True}, "'answer' of problem 13 .* is True"),
     ],

@@ -64,22 +64,31 @@ def from_files(folder: Path, split: str, wishes: Wishes) -> list[Entry]:
     splits = read_json(find_file(folder, "pid_splits.json"))
     part = _FOLDERS[split]
     require_fields(splits, {part: TEXTS}, "pid_splits.json")
-    require_fields(problems, dict.fromkeys(splits[part], OBJECT), "problems.json")
+    listed = splits[part]
+    require_fields(problems, dict.fromkeys(listed, OBJECT), "problems.json")
+    _require_split(problems, set(listed), part)
     entries = []
-    for number in splits[part]:
+    for number in listed:
         problem = problems[number]
-        where = f"problem {number} of problems.json"
-        require_fields(problem, {**_KINDS, "image": TEXT_OR_NONE}, where)
-        if problem.get("split", part) != part:
-            raise InfoflowError(
-                f"{where} is of the split {problem['split']!r}; pid_splits.json has it in {part!r}."
-            )
+        kinds = {**_KINDS, "image": TEXT_OR_NONE}
+        require_fields(problem, kinds, f"problem {number} of problems.json")
         if problem["image"]:
-            picture = inside(
-                folder / "images" / part, f"{number}/{problem['image']}", "the picture"
-            )
+            name = f"{number}/{problem['image']}"
+            picture = inside(folder / "images" / part, name, "the picture")
             entries.append(Entry(_fields(f"scienceqa-{number}", problem), picture))
     return entries
+
+
+def _require_split(problems: Mapping[str, Any], listed: set[str], part: str) -> None:
+    """Hold the list of a split against the split that each problem tells, where it tells one."""
+    for number, problem in problems.items():
+        told = problem.get("split") if isinstance(problem, Mapping) else None
+        if told is not None and (told == part) != (number in listed):
+            raise InfoflowError(
+                f"problem {number} of problems.json is of the split {told!r}, but pid_splits.json "
+                f"{'has' if number in listed else 'does not have'} it in {part!r}; for a part of "
+                "a split use limit=."
+            )
 
 
 SCIENCEQA = Benchmark(
