@@ -67,20 +67,29 @@ def test_files_that_are_all_there(names, tmp_path):
     assert sorted(questions(tmp_path)) == ["Which is 0?", "Which is 1?"]
 
 
+@pytest.mark.parametrize("name", ["test-{}", "test-{}-of-11"])
+def test_rows_are_in_the_order_of_the_files_numbers(name, tmp_path):
+    for number in range(11):
+        write(tmp_path / f"{name.format(number)}.parquet", [row(number)])
+    assert questions(tmp_path) == [f"Which is {number}?" for number in range(11)]
+
+
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (TWO[:1], r"are not the 2 that their names tell of: number 1 missing"),
-        (TWO[1:], "number 0 missing"),
-        (("test-00000-of-00001", "test-00000-of-00001 (1)"), "some twice or not of it"),
-        (("test-00003-of-00002", *TWO), "some twice or not of it"),
-        ((*TWO, "test-00000-of-00001"), "are not of one series -00000-of-N"),
+        (TWO[:1], r"split 'test' \(test-00000-of-00002\.parquet\) lack number 1 of 2"),
+        (TWO[1:], "lack number 0 of 2"),
+        (("test-00000-of-999999999",), "lack number 1, 2, 3, 4, 5 of 999999999"),
+        (("test-00000-of-00001", "test-00000-of-00001 (1)"), "are more than the 1 that their"),
+        (("test-00003-of-00002", *TWO), "are more than the 2 that their"),
+        ((*TWO, "test-00000-of-00001"), "are not of one series"),
         ((*TWO, "test"), "are not of one series"),
         (("test-00000-of-00001", "test-IMG-00000-of-00001"), "are not of one series"),
         (("test/test-00000-of-00002", "test/test-00001-of-00003"), "are not of one series"),
-        (("test/a-00000-of-00001", "test/stray"), r"stray\.parquet\) are not of one series"),
-        (("test/0000", "test/0002"), "number 1 missing"),
-        (("test", "test-old"), r"which of the parquet files test-old.parquet, test.parquet hold"),
+        (("test/test-00000-of-00001", "test/stray"), r"stray\.parquet, .* not of one series"),
+        (("test/0000", "test/0002"), "lack number 1 of 2"),
+        (("test", "test-old"), r"\(test-old\.parquet, test\.parquet\) are not of one series"),
+        (("test", "test/0000"), "several folders"),
         (("one/test", "two/test"), "several folders"),
         (("test/train-00000-of-00001",), "none of the parquet files"),
     ],

@@ -61,7 +61,8 @@ def fetch(
         columns: The columns that are needed, ``image`` among them.
         organisation: Who keeps the set, in place of the one in ``HUB``.
         revision: Commit, branch or tag, in place of the one in ``HUB``. A full commit needs no
-            network once the split is in the cache; with ``HF_HUB_OFFLINE=1`` none is waited for.
+            network once the split is in the cache; ``HF_HUB_OFFLINE=1`` spares the half minute of
+            attempts to reach one.
 
     Returns:
         The rows; and what to record as their source: repository and commit.

@@ -2,13 +2,13 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 
 from infoflow.errors import InfoflowError
 
 _SHARD = re.compile(r"(.*?)-?([0-9]{1,9})-of-([0-9]{1,9})")
-_NUMBERED = re.compile(r"(.*?)([0-9]{1,9})")
+_NUMBERED = re.compile(r"(.*?)([0-9]{1,9})()")  # the same three parts, without an N
 _SPLITS = {"train", "validation", "val", "dev", "test"}  # words that a file's name may begin with
 
 
@@ -33,18 +33,42 @@ def files_of_split(
     for names in ((split,), pieces):
         found = {name: _named(parquet, name, others) for name in names}
         if found and all(found.values()):
-            for name, paths in found.items():
-                _require_one_folder(paths, name)
-                _require_all_there(paths, name)
-            return found
+            return {name: _in_order(paths, name) for name, paths in found.items()}
     return {}
 
 
 def _named(parquet: Sequence[Path], split: str, others: set[str]) -> list[Path]:
     words = {path: path.stem.split("-")[0] for path in parquet}
-    return [path for path in parquet if words[path] == split] or [
-        path for path in parquet if path.parent.name == split and words[path] not in others
+    return [
+        path
+        for path, word in words.items()
+        if word == split or (path.parent.name == split and word not in others)
     ]
+
+
+def _in_order(paths: Sequence[Path], split: str) -> list[Path]:
+    """Order files by their numbers, which must be those of one whole series."""
+    _require_one_folder(paths, split)
+    if len(paths) == 1 and not _SHARD.match(paths[0].stem):
+        return list(paths)
+    names = ", ".join(path.name for path in paths[:5]) + (", ..." if len(paths) > 5 else "")
+    told = f"the parquet files of the split {split!r} ({names})"
+    shards = [match for path in paths if (match := _SHARD.match(path.stem))]
+    series = shards or [match for path in paths if (match := _NUMBERED.fullmatch(path.stem))]
+    if len(series) < len(paths) or len({match.groups()[::2] for match in series}) > 1:
+        raise InfoflowError(
+            f"{told} are not of one series; valid: one file, or files with numbers, such as "
+            "test-00000-of-00002."
+        )
+    numbers = [int(match[2]) for match in series]
+    n_files = int(shards[0][3]) if shards else len(paths)
+    first = 0 if shards else min(1, *numbers)
+    present, expected = set(numbers), range(first, first + n_files)
+    if missing := list(islice((n for n in expected if n not in present), 5)):
+        raise InfoflowError(f"{told} lack number {', '.join(map(str, missing))} of {n_files}.")
+    if len(numbers) > n_files:
+        raise InfoflowError(f"{told} are more than the {n_files} that their names tell of.")
+    return [path for _, path in sorted(zip(numbers, paths, strict=True))]
 
 
 def _require_one_folder(paths: Sequence[Path], split: str) -> None:
@@ -53,36 +77,6 @@ def _require_one_folder(paths: Sequence[Path], split: str) -> None:
         raise InfoflowError(
             f"parquet files of the split {split!r} lie in several folders "
             f"({', '.join(folders)}); give the one that is meant as the source."
-        )
-
-
-def _require_all_there(paths: Sequence[Path], split: str) -> None:
-    names = ", ".join(path.name for path in paths[:5]) + (", ..." if len(paths) > 5 else "")
-    shards = [match for path in paths if (match := _SHARD.match(path.stem))]
-    if shards and (len(shards) < len(paths) or len({(m[1], int(m[3])) for m in shards}) > 1):
-        raise InfoflowError(
-            f"the parquet files of the split {split!r} ({names}) are not of one series -00000-of-N."
-        )
-    if shards:
-        _require_numbers([int(match[2]) for match in shards], int(shards[0][3]), split, names)
-    elif len(paths) > 1:
-        numbered = [match for path in paths if (match := _NUMBERED.fullmatch(path.stem))]
-        if len(numbered) < len(paths) or len({match[1] for match in numbered}) > 1:
-            raise InfoflowError(
-                f"which of the parquet files {names} hold the split {split!r} is not told by their "
-                "names; valid: one file, or files with numbers, such as test-00000-of-00002."
-            )
-        numbers = [int(match[2]) for match in numbered]
-        _require_numbers([n - (min(numbers) == 1) for n in numbers], len(paths), split, names)
-
-
-def _require_numbers(numbers: Sequence[int], n_files: int, split: str, names: str) -> None:
-    if sorted(numbers) != list(range(n_files)):
-        missing = [str(n) for n in range(min(n_files, 10_000)) if n not in numbers]
-        what = f"number {', '.join(missing[:5])} missing" if missing else "some twice or not of it"
-        raise InfoflowError(
-            f"the parquet files of the split {split!r} ({names}) are not the {n_files} that their "
-            f"names tell of: {what}."
         )
 
 
