@@ -349,7 +349,7 @@ def whole_pope(n_pictures=500):
 
 
 def older_pope():
-    """As the files of 2023: 3 with yes of each picture, but 90 with no of the random kind less."""
+    """As the older files: 3 with yes of each picture, but 90 with no of the random kind less."""
     questions = whole_pope()
     lacking = {6 * n + 1 for n in range(0, 84)} | {6 * n + 3 for n in range(6)}
     questions["random"] = [q for n, q in enumerate(questions["random"]) if n not in lacking]

@@ -24,7 +24,7 @@ _KINDS = {
     "category": one_of(*KINDS),
 }
 _ORIGINAL_KINDS = {"question_id": ID, "image": TEXT, "text": TEXT, "label": _ANSWER}
-# Files that were current until 2023, and that OPERA's and later projects carry on, lack 90
+# Older files of POPE, which OPERA and later projects carry on, lack 90
 # questions of the random kind, all of them with the answer no.
 _OLDER_TOTALS = Counter(
     {(kind, answer): 1500 for kind in KINDS for answer in ("yes", "no")} | {("random", "no"): 1410}
