@@ -18,14 +18,37 @@ def cache_folder() -> Path:
     return Path(base)
 
 
+def parse_json(text: str) -> Any:
+    """Read a JSON text, by the standard: without NaN or infinity, and each key of an object once.
+
+    Raises:
+        ValueError: It is none.
+        RecursionError: It is nested too deeply.
+    """
+    return json.loads(text, object_pairs_hook=_object, parse_constant=_no_constant)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        keys = [key for key, _ in pairs]
+        double = next(key for place, key in enumerate(keys) if key in keys[:place])
+        raise ValueError(f"an object has the key {double!r} twice")
+    return content
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is no number of JSON")
+
+
 def read_json(path: Path) -> Any:
-    """Read a JSON file in UTF-8, with or without a byte order mark.
+    """Read a JSON file in UTF-8, with or without a byte order mark; see :func:`parse_json`.
 
     Raises:
         InfoflowError: It is missing, unreadable or damaged.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8-sig"))
+        return parse_json(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
         raise InfoflowError(f"{path} cannot be read as JSON: {error}.") from error
 

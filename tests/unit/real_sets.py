@@ -132,11 +132,12 @@ POPE_PICTURES = [f"COCO_val2014_{number:012}" for number in (42, 73, 74, 133)]
 
 
 def pope_questions(kind):
-    """Two questions about each of the four pictures: the first yes, the second no."""
-    questions = [(name, answer) for name in POPE_PICTURES for answer in ("yes", "no")]
+    """Two questions about each of the four pictures: there is a dog, and no cat."""
+    objects = (("dog", "yes"), ("cat", "no"))
+    questions = [(name, *told) for name in POPE_PICTURES for told in objects]
     return [
-        (number, name, f"Is there a {kind} dog in the image?", answer)
-        for number, (name, answer) in enumerate(questions, start=1)
+        (number, name, f"Is there a {kind} {thing} in the image?", answer)
+        for number, (name, thing, answer) in enumerate(questions, start=1)
     ]
 
 
@@ -320,7 +321,7 @@ def install_hub(monkeypatch):
         return Dataset.from_list(rows(split), features=features)
 
     class Api:
-        def dataset_info(self, repository, revision):
+        def dataset_info(self, repository, revision, timeout):
             asked.append((repository, revision))
             return type("Info", (), {"sha": COMMIT})
 

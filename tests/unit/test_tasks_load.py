@@ -50,7 +50,7 @@ def test_unknown_names(arguments, message):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"limit": 0}, "limit is 0, which leaves task 'chair' empty"),
+        ({"limit": 0}, "limit is 0; valid: a whole number of at least 1"),
         ({"limit": -1}, "limit is -1"),
         ({"source": "hub", "synonyms": "nowhere.txt"}, "cannot read the synonyms in 'nowhere"),
         ({"rule": "original"}, "valid: corrected"),

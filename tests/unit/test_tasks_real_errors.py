@@ -1,6 +1,7 @@
 """What is wrong with data is said in one error that names the offender."""
 
 import json
+import os
 import shutil
 
 import pytest
@@ -139,9 +140,9 @@ def test_parquet_of_other_splits_or_of_several_folders(folder):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"answer": "maybe"}, "item 'pope-random-1' has the answer 'maybe'; valid: no, yes"),
-        ({"category": "other"}, "'pope-other-1' is none of adversarial, popular, random"),
-        ({"question_id": "2"}, "two items with the id 'pope-random-2'"),
+        ({"answer": "maybe"}, "'answer' of row 0 of .* is 'maybe'; valid: no, yes"),
+        ({"category": "other"}, "is 'other'; valid: adversarial, popular, random"),
+        ({"question_id": "2"}, "holds the item 'pope-random-2' twice"),
         ({"image": None}, "1 rows of .* have no picture, the first of them row 0"),
     ],
 )
@@ -159,12 +160,13 @@ def test_an_empty_split(folder):
     real_sets.Dataset.from_dict(
         {name: [] for name in real_sets.POPE_FEATURES}, features=real_sets.POPE_FEATURES
     ).to_parquet(path)
-    with pytest.raises(InfoflowError, match=r"split 'test' of pope .* holds no item"):
+    with pytest.raises(InfoflowError, match=r"split 'test' in .* holds no item"):
         load_task("pope", folder)
-    real_sets.scienceqa_originals(folder)
-    edit(folder / "pid_splits.json", lambda splits: splits.update(val=["12"]))  # has no picture
+    originals = folder / "originals"
+    real_sets.scienceqa_originals(originals)
+    edit(originals / "problems.json", lambda problems: problems["21"].update(image=None))
     with pytest.raises(InfoflowError, match=r"split 'validation' of scienceqa .* holds no item"):
-        load_task("scienceqa", folder, "calibration")
+        load_task("scienceqa", originals, "calibration")
 
 
 @pytest.mark.parametrize(
@@ -217,13 +219,22 @@ def test_pictures_beyond_the_limit_need_not_be_there(folder):
             r"'scienceqa-13' is 3; valid: 0 to 2",
         ),
         ("problems.json", lambda p: p["13"].update(choices=["x"]), "has 1 choices; valid: 2 to 5"),
-        ("problems.json", lambda p: p["13"].update(choices="xy"), "must be a list of texts"),
+        (
+            "problems.json",
+            lambda p: p["13"].update(choices="xy"),
+            "'choices' of problem 13 .* is 'xy'; valid: a list of texts",
+        ),
+        ("pid_splits.json", lambda s: s["test"].pop(), r"problem 14 .* does not have it in 'test'"),
         ("pid_splits.json", lambda s: s.pop("test"), r"pid_splits\.json lacks 'test'"),
-        ("pid_splits.json", lambda s: s.update(test=[13]), r"'test' of pid_splits\.json must be"),
+        (
+            "pid_splits.json",
+            lambda s: s.update(test=[13]),
+            r"'test' of pid_splits\.json is \[13\]; valid: a list",
+        ),
         (
             "pid_splits.json",
             lambda s: s["test"].append("13"),
-            "two items with the id 'scienceqa-13'",
+            "holds the item 'scienceqa-13' twice",
         ),
     ],
 )
@@ -237,7 +248,7 @@ def test_wrong_problems_of_scienceqa(file, change, message, folder):
 def test_files_of_scienceqa_that_are_missing_or_no_json(folder):
     real_sets.scienceqa_originals(folder)
     (folder / "problems.json").write_text("{")
-    with pytest.raises(InfoflowError, match=r"problems\.json is no JSON"):
+    with pytest.raises(InfoflowError, match=r"problems\.json cannot be read as JSON"):
         load_task("scienceqa", folder)
     (folder / "problems.json").unlink()
     with pytest.raises(InfoflowError, match=r"lacks problems\.json"):
@@ -314,3 +325,383 @@ def test_pictures_of_coco_are_numbered_and_stand_once(folder):
     edit(path, lambda content: content["images"].append(content["images"][0]))
     with pytest.raises(InfoflowError, match=r"instances_val2014\.json holds the picture 42 twice"):
         load_task("chair", originals)
+
+
+# ---- POPE's numbers
+
+
+def write_pope(folder, questions):
+    """Write POPE's files of (picture, answer) of each kind; the first picture is there."""
+    for kind, asked in questions.items():
+        lines = [
+            {"question_id": n, "image": f"{name}.jpg", "text": f"Is there {n}?", "label": answer}
+            for n, (name, answer) in enumerate(asked, start=1)
+        ]
+        folder.mkdir(exist_ok=True)
+        text = "".join(json.dumps(line) + "\n" for line in lines)
+        (folder / f"coco_pope_{kind}.json").write_text(text)
+    real_sets.write_picture(folder / "val2014" / "p0.jpg", 1)
+
+
+def whole_pope(n_pictures=500):
+    asked = [(f"p{n}", answer) for n in range(n_pictures) for answer in ("yes", "no") * 3]
+    return {kind: list(asked) for kind in real_sets.KINDS}
+
+
+def older_pope():
+    """As the older files: 3 with yes of each picture, but 90 with no of the random kind less."""
+    questions = whole_pope()
+    lacking = {6 * n + 1 for n in range(0, 84)} | {6 * n + 3 for n in range(6)}
+    questions["random"] = [q for n, q in enumerate(questions["random"]) if n not in lacking]
+    return questions
+
+
+def test_the_two_releases_of_pope_are_known_by_their_numbers(folder):
+    for questions, n_items in ((whole_pope(), 9000), (older_pope(), 8910)):
+        write_pope(folder, questions)
+        assert load_task("pope", folder, limit=1).n_whole == n_items
+
+
+@pytest.mark.parametrize("questions", [whole_pope(7), whole_pope(), older_pope()])
+@pytest.mark.parametrize(
+    ("cut", "message"),
+    [
+        (lambda asked: asked["random"].pop(), "are not equal in number"),
+        (lambda asked: asked["adversarial"].clear(), r"adversarial 0\), so some questions"),
+        (lambda asked: [kind.pop() for kind in asked.values()], "not equal|2 with no about the"),
+        (lambda asked: asked["popular"].__setitem__(1, ("p1", "no")), "about the picture p0"),
+        (
+            lambda asked: asked["popular"].__setitem__(1, ("p0", "yes")),
+            "has 4 questions with|not equal",
+        ),
+    ],
+)
+def test_a_pope_that_was_cut_or_changed_is_refused(questions, cut, message, folder):
+    asked = {kind: list(of_kind) for kind, of_kind in questions.items()}
+    cut(asked)
+    write_pope(folder, asked)
+    with pytest.raises(InfoflowError, match=message):
+        load_task("pope", folder, limit=1)
+
+
+def test_a_current_file_cut_to_the_number_of_the_older_is_refused(folder):
+    questions = whole_pope()
+    del questions["random"][2910:]
+    write_pope(folder, questions)
+    with pytest.raises(InfoflowError, match="random 2910, popular 3000, adversarial 3000"):
+        load_task("pope", folder, limit=1)
+
+
+def test_a_question_that_is_asked_twice(folder):
+    rows = real_sets.pope_rows()
+    doubled = [{**row, "question_id": f"{row['question_id']}b"} for row in rows]
+    path = folder / "test-00000-of-00001.parquet"
+    real_sets.save(path, rows + doubled, real_sets.POPE_FEATURES)
+    with pytest.raises(InfoflowError, match=r"the question 'Is there a adversarial dog .* twice"):
+        load_task("pope", folder)
+
+
+def test_rows_of_one_kind_or_of_some_rows_are_not_the_whole_of_pope(folder):
+    path = folder / "test-00000-of-00001.parquet"
+    for rows in (real_sets.pope_rows(["random"]), real_sets.pope_rows()[:-1]):
+        real_sets.save(path, rows, real_sets.POPE_FEATURES)
+        with pytest.raises(InfoflowError, match="kinds of POPE are not equal in number"):
+            load_task("pope", folder)
+
+
+# ---- files of JSON
+
+LINE = '{"question_id": 1, "image": "p0.jpg", "text": "%s", "label": "yes"}'
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding", "end"),
+    [
+        ("Is there a dog\u2028here?", "utf-8", "\n"),
+        ("Is there a dog\x85here?", "utf-8", "\n"),
+        ("Is there a dog?", "utf-8-sig", "\n"),
+        ("Is there a dog?", "utf-8", "\r\n\r\n"),
+        ("Is there a dog?", "utf-8", ""),
+    ],
+)
+def test_lines_are_parted_by_line_feeds_alone(text, encoding, end, folder):
+    real_sets.write_picture(folder / "val2014" / "p0.jpg", 1)
+    for kind in real_sets.KINDS:
+        (folder / f"coco_pope_{kind}.json").write_bytes((LINE % text + end).encode(encoding))
+    assert [sample.question for sample in load_task("pope", folder)] == [text] * 3
+
+
+@pytest.mark.parametrize(
+    ("line", "encoding", "message"),
+    [
+        (LINE % "?", "utf-16", "cannot be read: 'utf-8' codec"),
+        (f"[{LINE % '?'}]", "utf-8", "question 1 of .* is no object with the keys"),
+        ((LINE % "?").replace('"label"', '"text"'), "utf-8", "has the key 'text' twice"),
+        ((LINE % "?").replace("1", "NaN", 1), "utf-8", "NaN is no number of JSON"),
+        ((LINE % "?").replace("1", "1.0", 1), "utf-8", r"'question_id' of .* is 1\.0"),
+        ((LINE % "?").replace("1", "true", 1), "utf-8", "'question_id' of .* is True"),
+        ((LINE % "?").replace("1", '" 1"', 1), "utf-8", "'question_id' of .* is ' 1'"),
+        ("[" * 100_000, "utf-8", "line 1 of .* is no JSON: maximum recursion"),
+        (LINE % "\\ud800", "utf-8", "'text' of question 1"),
+        (LINE % " ", "utf-8", "'text' of question 1"),
+        ((LINE % "?").replace("p0", "../p0"), "utf-8", r"'\.\./p0\.jpg' is no name within"),
+        ((LINE % "?").replace("yes", "Yes"), "utf-8", "'label' of .* is 'Yes'; valid: no, yes"),
+        ((LINE % "?") + "\n" + (LINE % "!").replace("1", '"2"'), "utf-8", "numbers and some are"),
+        ((LINE % "?") + "\n" + (LINE % "!"), "utf-8", "holds the item 'pope-random-1' twice"),
+    ],
+)
+def test_lines_that_are_no_questions(line, encoding, message, folder):
+    folder.mkdir()
+    for kind in real_sets.KINDS:
+        (folder / f"coco_pope_{kind}.json").write_bytes(line.encode(encoding))
+    with pytest.raises(InfoflowError, match=message) as caught:
+        load_task("pope", folder)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "cannot be read as JSON: Expecting value"),
+        (b"[]", r"problems\.json is no object"),
+        (b"null", r"problems\.json is no object"),
+        ('{"11": {}}'.encode("utf-16"), "cannot be read as JSON: 'utf-8' codec"),
+        (b'{"11": {}, "11": {}}', "has the key '11' twice"),
+        (b'{"11": -Infinity}', "-Infinity is no number of JSON"),
+        (b'{"a":' * 100_000, "cannot be read as JSON: maximum recursion"),
+    ],
+)
+def test_json_that_holds_no_problems(content, message, folder):
+    real_sets.scienceqa_originals(folder)
+    (folder / "problems.json").write_bytes(content)
+    with pytest.raises(InfoflowError, match=message):
+        load_task("scienceqa", folder)
+
+
+def test_a_byte_order_mark_is_no_damage(folder):
+    for name in list_tasks():
+        real_sets.MAKERS[name, "originals"](folder / name)
+        for path in [*(folder / name).rglob("*.json"), *(folder / name).glob("synonyms.txt")]:
+            path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+        assert len(load_task(name, folder)) > 0
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"image": "../../12/image.png"}, "is no name within"),
+        ({"image": 5}, "'image' of problem 13 .* is 5"),
+        ({"split": "train"}, r"of the split 'train', but pid_splits\.json has it in 'test'"),
+        ({"hint": 5}, "'hint' of problem 13 .* is 5; valid: a text, or null for none"),
+        ({"answer": True}, "'answer' of problem 13 .* is True"),
+    ],
+)
+def test_wrong_values_of_a_problem(change, message, folder):
+    real_sets.scienceqa_originals(folder)
+    edit(folder / "problems.json", lambda problems: problems["13"].update(change))
+    with pytest.raises(InfoflowError, match=message):
+        load_task("scienceqa", folder)
+
+
+def test_a_problem_without_a_hint(folder):
+    real_sets.scienceqa_originals(folder)
+    edit(folder / "problems.json", lambda problems: problems["11"].update(hint=None))
+    assert load_task("scienceqa", folder)[0].context == ""
+
+
+def test_textvqas_files_of_another_set_or_of_two_minds(folder):
+    real_sets.textvqa_originals(folder)
+    words = folder / "TextVQA_Rosetta_OCR_v0.2_val.json"
+    other = {"image_id": "003a", "ocr_tokens": ["OTHER"]}
+    edit(words, lambda content: content["data"].append(other))
+    with pytest.raises(InfoflowError, match="other words of picture '003a' a second time"):
+        load_task("textvqa", folder)
+    shutil.copy(folder / "TextVQA_0.5.1_train.json", folder / "TextVQA_0.5.1_val.json")
+    with pytest.raises(InfoflowError, match=r"question 1 of .* is of the set 'train', not 'val'"):
+        load_task("textvqa", folder, ocr=False)
+
+
+# ---- COCO's annotations
+
+
+INSTANCES, CAPTIONS = "instances_val2014.json", "captions_val2014.json"
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "message"),
+    [
+        (INSTANCES, lambda c: c["annotations"][0].update(image_id="42"), "'image_id' .* is '42'"),
+        (CAPTIONS, lambda c: c["annotations"][0].update(image_id="42"), "'image_id' .* is '42'"),
+        (INSTANCES, lambda c: c["images"][0].update(id="42"), "'id' of picture 1 .* is '42'"),
+        (INSTANCES, lambda c: c["images"][0].update(id=True), "'id' of picture 1 .* is True"),
+        (INSTANCES, lambda c: c["annotations"][0].update(image_id=7), "speaks of 1 pictures .* 7"),
+        (CAPTIONS, lambda c: c["annotations"][0].update(image_id=7), "speaks of 1 pictures .* 7"),
+        (INSTANCES, lambda c: c["annotations"][0].update(category_id=99), "has no category 99"),
+        (INSTANCES, lambda c: c["categories"][0].update(id=1), "holds the category 1 twice"),
+        (INSTANCES, lambda c: c["categories"][0].update(name="bus"), "the category 'bus' twice"),
+        (INSTANCES, lambda c: c.update(categories=None), "'categories' of .* is None; valid: a l"),
+        (INSTANCES, lambda c: c["annotations"].clear(), "has no annotation"),
+        (CAPTIONS, lambda c: c["annotations"].pop(), "no caption of 1 pictures .* 133"),
+        (CAPTIONS, lambda c: c["annotations"][-1].update(caption=" "), "no caption of 1 pictures"),
+        (CAPTIONS, lambda c: c["annotations"][0].update(caption=None), "'caption' .* is None"),
+        (CAPTIONS, lambda c: [a.update(id=1) for a in c["annotations"]], "annotation 1 twice"),
+        (INSTANCES, lambda c: c["images"][0].update(file_name="../x.jpg"), "no name within"),
+        (
+            INSTANCES,
+            lambda c: c["images"][0].update(file_name="COCO_val2014_000000000007.jpg"),
+            "gives the picture 42 the file COCO_val2014_000000000007",
+        ),
+    ],
+)
+def test_annotations_of_coco_hold_together(file, change, message, folder):
+    real_sets.chair_originals(folder)
+    edit(folder / "annotations" / file, change)
+    with pytest.raises(InfoflowError, match=message):
+        load_task("chair", folder)
+
+
+# ---- folders and arguments
+
+
+def test_a_folder_that_holds_both_layouts(folder):
+    real_sets.pope_originals(folder)
+    real_sets.pope_parquet(folder)
+    with pytest.raises(InfoflowError, match=r"holds pope twice: as parquet files, such as .*test-"):
+        load_task("pope", folder)
+
+
+def test_a_file_that_lies_at_both_of_its_places(folder):
+    real_sets.pope_originals(folder)
+    (folder / "output" / "coco").mkdir(parents=True)
+    name = "coco_pope_random.json"
+    shutil.copy(folder / name, folder / "output" / "coco" / name)
+    with pytest.raises(InfoflowError, match=f"holds both {name} and output/coco/{name}"):
+        load_task("pope", folder)
+
+
+def test_places_that_are_no_folders(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    for name in ("file", "loop", "file/pope", "x" * 300, "x\0y"):
+        with pytest.raises(InfoflowError, match=r"no folder|cannot be read|valid: a path"):
+            load_task("pope", tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    for source in ("", " ", None, 5, b"file", ["file"], "~nobody-of-this-name/x"):
+        with pytest.raises(InfoflowError, match="source is "):
+            load_task("pope", source)
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "in").symlink_to(tmp_path / "set")
+    with pytest.raises(InfoflowError, match="neither of the known layouts"):
+        load_task("pope", tmp_path / "set")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"name": 5}, "unknown task 5"),
+        ({"name": ["pope"]}, "unknown task"),
+        ({"split": None}, "split is None"),
+        ({"split": ["test"]}, "split is"),
+        ({"rule": ["official"]}, "unknown pope scoring rule"),
+        ({"limit": 1.5}, r"limit is 1\.5; valid: a whole number"),
+        ({"limit": True}, "limit is True"),
+        ({"limit": "3"}, "limit is '3'"),
+        ({"max_new_tokens": float("nan")}, "max_new_tokens is nan"),
+        ({"max_new_tokens": 1.5}, r"max_new_tokens is 1\.5"),
+        ({"max_new_tokens": True}, "max_new_tokens is True"),
+        ({"name": "textvqa", "ocr": "no"}, "ocr is 'no'; valid: True, False"),
+        ({"name": "chair", "synonyms": 5}, "synonyms= is 5; valid: a path"),
+        ({"name": "chair", "pictures": ""}, "pictures= is ''; valid: a path"),
+        ({"name": "chair", "pictures": "."}, "cannot read the pictures in '.': it is no file"),
+    ],
+)
+def test_arguments_of_another_kind(arguments, message, folder):
+    folder.mkdir()
+    with pytest.raises(InfoflowError, match=message):
+        load_task(**{"name": "pope", "source": folder, **arguments})
+
+
+def test_a_pipe_is_not_waited_for(folder):
+    real_sets.chair_parquet(folder)
+    os.mkfifo(folder / "pipe")
+    for argument in ("synonyms", "pictures"):
+        with pytest.raises(InfoflowError, match=f"cannot read the {argument} in .*it is no file"):
+            load_task("chair", folder, **{argument: folder / "pipe"})
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("42\r\n73\r\n42\r\n", "holds the picture 42 twice"),
+        ("42\nCOCO_val2014_000000000042.jpg", "holds the picture 42 twice"),
+        ("42.5", "'42.5' in .* is no picture of COCO"),
+        ("-42", "no picture of COCO"),
+        ("1_42", "no picture of COCO"),
+        ("\uff14\uff12", "no picture of COCO"),
+        ("9" * 5000, "no picture of COCO"),
+        ("\ufeff", "is empty"),
+    ],
+)
+def test_lists_of_pictures_that_are_none(text, message, folder):
+    real_sets.chair_parquet(folder)
+    (folder / "list.txt").write_bytes(text.encode())
+    with pytest.raises(InfoflowError, match=message):
+        load_task("chair", folder, pictures=folder / "list.txt")
+
+
+def test_lists_of_windows(folder):
+    real_sets.chair_parquet(folder)
+    for name, text in (
+        ("list", "74\nCOCO_val2014_000000000042.jpg\n"),
+        ("table", real_sets.SYNONYMS),
+    ):
+        (folder / name).write_bytes(b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode())
+    task = load_task("chair", folder, pictures=folder / "list", synonyms=folder / "table")
+    assert [sample.id for sample in task] == ["chair-74", "chair-42"]
+    plain = load_task("chair", folder, pictures=folder / "list")
+    assert task.source == plain.source
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("person, man\nbus, man\n", "has the entry 'man' in two classes"),
+        ("person, man\nperson, woman\n", "has the entry 'person' in two classes"),
+        ("person,man,woman\n", "has the entry 'person,man,woman'; valid: words"),
+        ("person, , man\n", "has the entry ''"),
+        ("\r\n \r\n", "is empty"),
+    ],
+)
+def test_lists_of_synonyms_that_are_none(text, message, folder):
+    real_sets.chair_parquet(folder)
+    (folder / "synonyms.txt").write_text(text)
+    with pytest.raises(InfoflowError, match=message):
+        load_task("chair", folder)
+
+
+def test_a_synonym_that_stands_twice_in_its_class_is_harmless(folder):
+    real_sets.chair_parquet(folder)
+    text = real_sets.SYNONYMS.replace("dog, puppy", "dog, puppy, dog")  # as the published list has
+    (folder / "synonyms.txt").write_text(text)
+    assert len(load_task("chair", folder)) == 4
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"revision": "--upload-pack=x"},
+        {"revision": "../main"},
+        {"revision": "a/../b"},
+        {"revision": ""},
+        {"revision": 5},
+        {"organisation": "a/b"},
+        {"organisation": ".."},
+        {"organisation": ""},
+        {"organisation": "lmms-lab\n"},
+    ],
+)
+def test_names_on_the_hub(arguments):
+    argument, value = next(iter(arguments.items()))
+    with pytest.raises(InfoflowError, match=f"{argument} is ") as caught:
+        load_task("pope", "hub", **arguments)
+    assert repr(value) in str(caught.value)

@@ -8,6 +8,7 @@ from typing import Any
 
 from infoflow import shapes
 from infoflow.errors import InfoflowError, unknown_name
+from infoflow.options import require_whole
 from infoflow.sample import Sample
 from infoflow.shapes.world import SPLITS, object_names
 from infoflow.tasks import real
@@ -81,12 +82,16 @@ def load_task(
         InfoflowError: The limit leaves no item, an argument does not fit the task or its source,
             or data are missing, incomplete or damaged.
     """
-    if name not in _TASKS:
+    if not isinstance(name, str) or name not in _TASKS:
         raise unknown_name("task", name, _TASKS)
-    if limit is not None and limit < 1:
-        raise InfoflowError(f"limit is {limit}, which leaves task {name!r} empty; use 1 or more.")
-    if max_new_tokens is not None and max_new_tokens < 1:
-        raise InfoflowError(f"max_new_tokens is {max_new_tokens}; it must be at least 1.")
+    if not isinstance(split, str):
+        raise InfoflowError(f"split is {split!r}; valid: a name, such as 'test'.")
+    if ocr is not None and not isinstance(ocr, bool):
+        raise InfoflowError(f"ocr is {ocr!r}; valid: True, False.")
+    if limit is not None:
+        limit = require_whole(limit, "limit", least=1)
+    if max_new_tokens is not None:
+        max_new_tokens = require_whole(max_new_tokens, "max_new_tokens", least=1)
     on_hub, own = source == "hub", source != "shapes"
     _refuse_unfit(name, source, on_hub, organisation=organisation, revision=revision)
     _refuse_unfit(name, source, own and name == "textvqa", ocr=ocr)
@@ -120,7 +125,7 @@ def load_task(
 
 def _known_rule(task: type[Task], rule: str | None) -> str:
     """Check the rule before gigabytes are fetched for it."""
-    if rule is not None and rule not in task.rules:
+    if rule is not None and (not isinstance(rule, str) or rule not in task.rules):
         raise unknown_name(f"{task.name} scoring rule", rule, task.rules)
     return rule or task.rules[0]
 

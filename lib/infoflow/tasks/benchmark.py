@@ -3,14 +3,11 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from infoflow.errors import InfoflowError
 from infoflow.tasks.captions import Table
 from infoflow.tasks.entries import Entry
+from infoflow.tasks.kinds import Kind
 from infoflow.tasks.rows import Rows
-
-_SHOWN = 12  # of the keys that are needed: a file may need thousands
 
 
 @dataclass(frozen=True)
@@ -37,7 +34,7 @@ class Benchmark:
     Attributes:
         splits: The benchmark's own name of each split that may be asked for.
         stored: For each of its own names the split of the hub's set that holds the items.
-        columns: The columns of the hub's set that are needed.
+        columns: The columns of the hub's set that are needed beside the picture, with their kinds.
         marks: Patterns of files, one of which tells that a folder holds the originals.
         originals: Which files the originals are, in words.
         from_rows: Reads the items of a split from rows.
@@ -48,37 +45,10 @@ class Benchmark:
 
     splits: Mapping[str, str]
     stored: Mapping[str, str]
-    columns: tuple[str, ...]
+    columns: Mapping[str, Kind]
     marks: tuple[str, ...]
     originals: str
     from_rows: Callable[[Rows, str, Wishes], list[Entry]]
     from_files: Callable[[Path, str, Wishes], list[Entry]]
     max_new_tokens: int
     pieces: Mapping[str, Sequence[str]]
-
-
-def require_keys(item: Any, keys: Sequence[str], where: str) -> None:
-    """Raise unless an entry of a JSON file has what is needed.
-
-    Raises:
-        InfoflowError: It is no object, or a key is missing; the error names it.
-    """
-    needed = ", ".join(keys[:_SHOWN]) + (", ..." if len(keys) > _SHOWN else "")
-    if not isinstance(item, Mapping):
-        raise InfoflowError(f"{where} is no object with the keys {needed}.")
-    missing = [key for key in keys if key not in item]
-    if missing:
-        raise InfoflowError(
-            f"{where} lacks {', '.join(map(repr, missing[:_SHOWN]))}; needed are {needed}."
-        )
-
-
-def require_texts(values: Any, where: str) -> tuple[str, ...]:
-    """Raise unless values are a list of texts.
-
-    Raises:
-        InfoflowError: They are not.
-    """
-    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
-        raise InfoflowError(f"{where} must be a list of texts; got {values!r}.")
-    return tuple(values)

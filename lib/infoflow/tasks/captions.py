@@ -58,7 +58,7 @@ def read_synonyms(path: str | Path) -> list[list[str]]:
         InfoflowError: The file cannot be read or has no entry.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        text = Path(path).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise InfoflowError(
             f"cannot read the synonyms in {str(path)!r} ({error}). The published list is "

@@ -4,25 +4,39 @@ What a picture shows is, as published, the union of the classes of its instances
 its five reference captions name. The captions are read by the same rule as the model's.
 """
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from infoflow.errors import InfoflowError
-from infoflow.tasks.benchmark import Benchmark, Wishes, require_keys, require_texts
+from infoflow.files import inside, read_json
+from infoflow.tasks.benchmark import Benchmark, Wishes
 from infoflow.tasks.captions import Table, caption_objects
 from infoflow.tasks.draw import drawn_half, in_drawn_order
 from infoflow.tasks.entries import Entry, Fields
-from infoflow.tasks.files import find_file, read_json
+from infoflow.tasks.files import find_file
+from infoflow.tasks.kinds import (
+    ID,
+    LIST,
+    STRING,
+    TEXT,
+    TEXTS,
+    WHOLE,
+    Kind,
+    require_fields,
+    require_items,
+    require_once,
+)
 from infoflow.tasks.rows import Rows, require_every_picture
-
-_T = TypeVar("_T")
 
 QUESTION = "Please describe this image in detail."
 N_PICTURES = 500
 _INSTANCES, _CAPTIONS = "instances_val2014.json", "captions_val2014.json"
+_KINDS = {"question_id": ID, "gt_object": TEXTS}
+_LISTED = re.compile(r"(?:.*/)?(?:COCO_val2014_)?([0-9]{1,12})(?:\.jpg)?")
+_FILE_NAME = re.compile(r"COCO_val2014_([0-9]{12})\.jpg")
 
 
 def _fields(number: int, captions: Sequence[str], objects: Iterable[str]) -> Fields:
@@ -41,23 +55,27 @@ def read_numbers(path: str | Path) -> tuple[int, ...]:
         The numbers, in the file's order.
 
     Raises:
-        InfoflowError: The file cannot be read, is empty, or a line is neither.
+        InfoflowError: The file cannot be read, is empty, a line is neither, or a picture stands
+            there twice.
     """
     try:
-        lines = Path(path).read_text(encoding="utf-8").split()
+        lines = Path(path).read_text(encoding="utf-8-sig").split()
     except (OSError, UnicodeDecodeError) as error:
         raise InfoflowError(
             f"cannot read the list of pictures {str(path)!r} ({type(error).__name__})."
         ) from error
     if not lines:
         raise InfoflowError(f"the list of pictures {str(path)!r} is empty.")
-    ends = [Path(line).stem.rpartition("_")[2] for line in lines]
-    if wrong := [line for line, end in zip(lines, ends, strict=True) if not end.isdecimal()]:
-        raise InfoflowError(
-            f"{wrong[0]!r} in {str(path)!r} is no picture of COCO; valid: 42 or "
-            "COCO_val2014_000000000042.jpg."
-        )
-    return tuple(int(end) for end in ends)
+    numbers = []
+    for line in lines:
+        if not (listed := _LISTED.fullmatch(line)):
+            raise InfoflowError(
+                f"{line!r} in {str(path)!r} is no picture of COCO; valid: 42 or "
+                "COCO_val2014_000000000042.jpg."
+            )
+        numbers.append(int(listed[1]))
+    require_once(numbers, "the picture", f"the list of pictures {str(path)!r}")
+    return tuple(numbers)
 
 
 def _chosen(available: Iterable[int], split: str, wishes: Wishes) -> list[int]:
@@ -88,13 +106,15 @@ def from_rows(rows: Rows, split: str, wishes: Wishes) -> list[Entry]:
     """Read items from rows, whose objects someone has gathered already."""
     require_every_picture(rows)
     classes = {line[0].strip() for line in wishes.synonyms}
-    places = _once(((row["question_id"], n) for n, row in enumerate(rows.fields)), rows.where)
+    numbers = [_number(row["question_id"], rows.where) for row in rows.fields]
+    require_once(numbers, "the picture", rows.where)
+    places = {number: place for place, number in enumerate(numbers)}
     entries = []
     for number in _of_rows(places, split, wishes):
         place = places[number]
-        objects = require_texts(rows.fields[place]["gt_object"], f"'gt_object' of row {place}")
+        objects = rows.fields[place]["gt_object"]
         _require_classes(objects, classes, f"row {place}")
-        entries.append(Entry(_fields(number, (), objects), partial(rows.picture, place)))
+        entries.append(Entry(_fields(number, (), objects), rows.picture(place)))
     return entries
 
 
@@ -107,69 +127,93 @@ def _of_rows(available: Iterable[int], split: str, wishes: Wishes) -> Iterable[i
     return map(int, drawn_half(map(str, available), split))
 
 
+def _number(name: int | str, where: str) -> int:
+    if not re.fullmatch("[0-9]{1,12}", str(name)):
+        raise InfoflowError(f"{where} numbers a picture {name!r}; valid: a number of COCO.")
+    return int(name)
+
+
 def from_files(folder: Path, split: str, wishes: Wishes) -> list[Entry]:
     """Read items from COCO's annotations, with the pictures in ``val2014``."""
-    instances = _annotations(folder, _INSTANCES, ("images", "categories", "annotations"))
-    captions = _annotations(folder, _CAPTIONS, ("annotations",))
-    images = _all_with(instances["images"], ("id", "file_name"), _INSTANCES)
-    files = _once(((image["id"], image["file_name"]) for image in images), _INSTANCES)
-    chosen = _chosen(files, split, wishes)
-    texts = _texts(captions["annotations"], set(chosen))
-    objects = _instances(instances, set(chosen), wishes.synonyms)
+    instances = _annotations(folder, _INSTANCES, {"category_id": WHOLE})
+    captions = _annotations(folder, _CAPTIONS, {"caption": STRING})
+    files = _files(instances, folder / "val2014")
+    texts = _by_picture(captions, "caption", files, _CAPTIONS)
+    if without := [number for number in files if not "".join(texts[number]).strip()]:
+        raise InfoflowError(
+            f"{_CAPTIONS} has no caption of {len(without)} pictures of {_INSTANCES}, the first of "
+            f"them {without[0]}."
+        )
+    classes = _classes(instances, wishes.synonyms)
+    categories = _by_picture(instances, "category_id", files, _INSTANCES)
+    if unknown := {number for numbers in categories.values() for number in numbers} - set(classes):
+        raise InfoflowError(f"{_INSTANCES} has no category {min(unknown)}, which instances are of.")
     entries = []
-    for number in chosen:
+    for number in _chosen(files, split, wishes):
         named = (
             name
             for text in texts[number]
             for name in caption_objects(text, wishes.synonyms, wishes.rule)
         )
-        fields = _fields(number, texts[number], (*objects[number], *named))
-        entries.append(Entry(fields, folder / "val2014" / files[number]))
+        shown = (classes[category] for category in categories[number])
+        entries.append(Entry(_fields(number, texts[number], (*shown, *named)), files[number]))
     return entries
 
 
-def _once(pairs: Iterable[tuple[Any, _T]], where: str) -> dict[int, _T]:
-    """Index values by COCO's numbers, each of which must be one and stand once."""
-    found: dict[int, _T] = {}
-    for name, value in pairs:
-        if not str(name).isdecimal():
-            raise InfoflowError(f"{where} numbers a picture {name!r}; valid: a number of COCO.")
-        if int(name) in found:
-            raise InfoflowError(f"{where} holds the picture {name} twice.")
-        found[int(name)] = value
-    return found
-
-
-def _annotations(folder: Path, name: str, keys: Sequence[str]) -> Any:
+def _annotations(folder: Path, name: str, kinds: Mapping[str, Kind]) -> Any:
+    """Read a file of annotations, each of which must have an ``image_id`` and what is asked for."""
     content = read_json(find_file(folder, f"annotations/{name}", name))
-    require_keys(content, keys, name)
+    require_fields(content, {"annotations": LIST}, name)
+    annotations = content["annotations"]
+    if not annotations:
+        raise InfoflowError(f"{name} has no annotation.")
+    require_items(annotations, {"image_id": WHOLE, **kinds}, name, "annotation")
+    numbered = [item for item in annotations if "id" in item]
+    require_items(numbered, {"id": WHOLE}, name, "annotation")
+    require_once([item["id"] for item in numbered], "the annotation", name)
     return content
 
 
-def _all_with(items: Sequence[Any], keys: Sequence[str], name: str) -> Sequence[Any]:
-    for number, item in enumerate(items, start=1):
-        require_keys(item, keys, f"entry {number} of {name}")
-    return items
+def _files(instances: Any, folder: Path) -> dict[int, Path]:
+    """File of each picture; COCO's names of them tell their numbers, too."""
+    require_fields(instances, {"images": LIST}, _INSTANCES)
+    images = instances["images"]
+    require_items(images, {"id": WHOLE, "file_name": TEXT}, _INSTANCES, "picture")
+    for key in ("id", "file_name"):
+        require_once([image[key] for image in images], "the picture", _INSTANCES)
+    for image in images:
+        told = _FILE_NAME.fullmatch(image["file_name"])
+        if told and int(told[1]) != image["id"]:
+            raise InfoflowError(
+                f"{_INSTANCES} gives the picture {image['id']} the file {image['file_name']}."
+            )
+    return {image["id"]: inside(folder, image["file_name"], "the picture") for image in images}
 
 
-def _texts(annotations: Sequence[Any], chosen: set[int]) -> Mapping[int, list[str]]:
-    texts: dict[int, list[str]] = defaultdict(list)
-    for item in _all_with(annotations, ("image_id", "caption"), _CAPTIONS):
-        if item["image_id"] in chosen:
-            texts[item["image_id"]].append(item["caption"])
-    return texts
-
-
-def _instances(content: Any, chosen: set[int], synonyms: Table) -> Mapping[int, set[str]]:
-    """Classes of each chosen picture's instances."""
-    categories = _all_with(content["categories"], ("id", "name"), _INSTANCES)
-    names = {category["id"]: category["name"] for category in categories}
+def _classes(instances: Any, synonyms: Table) -> dict[int, str]:
+    """Class of each category, by the table of synonyms."""
+    require_fields(instances, {"categories": LIST}, _INSTANCES)
+    categories = instances["categories"]
+    require_items(categories, {"id": WHOLE, "name": TEXT}, _INSTANCES, "category")
+    for key in ("id", "name"):
+        require_once([category[key] for category in categories], "the category", _INSTANCES)
     class_of = {entry.strip(): line[0].strip() for line in synonyms for entry in line}
-    _require_classes(names.values(), set(class_of), _INSTANCES)
-    found: dict[int, set[str]] = defaultdict(set)
-    for item in _all_with(content["annotations"], ("image_id", "category_id"), _INSTANCES):
-        if item["image_id"] in chosen:
-            found[item["image_id"]].add(class_of[names[item["category_id"]]])
+    _require_classes((category["name"] for category in categories), set(class_of), _INSTANCES)
+    return {category["id"]: class_of[category["name"]] for category in categories}
+
+
+def _by_picture(
+    content: Any, key: str, pictures: Mapping[int, Path], name: str
+) -> Mapping[int, list[Any]]:
+    """What the annotations say of each picture, all of which must be known."""
+    found: dict[int, list[Any]] = defaultdict(list)
+    for item in content["annotations"]:
+        found[item["image_id"]].append(item[key])
+    if unknown := found.keys() - pictures.keys():
+        raise InfoflowError(
+            f"{name} speaks of {len(unknown)} pictures that {_INSTANCES} does not list, such as "
+            f"{min(unknown)}."
+        )
     return found
 
 
@@ -184,7 +228,7 @@ def _require_classes(names: Iterable[str], classes: set[str], where: str) -> Non
 CHAIR = Benchmark(
     splits={"test": "test", "calibration": "calibration", "held-out": "held-out"},
     stored={"test": "test", "calibration": "test", "held-out": "test"},
-    columns=("image", "question_id", "gt_object"),
+    columns=_KINDS,
     marks=(f"annotations/{_INSTANCES}", _INSTANCES, f"annotations/{_CAPTIONS}", _CAPTIONS),
     originals=f"annotations/{_INSTANCES}, annotations/{_CAPTIONS}, val2014/COCO_val2014_*.jpg",
     from_rows=from_rows,

@@ -12,6 +12,11 @@ from PIL import Image
 from infoflow.errors import InfoflowError
 from infoflow.pictures import decode_image, read_image
 from infoflow.sample import LazySamples, Sample
+from infoflow.tasks.files import is_file
+from infoflow.tasks.kinds import require_once
+
+Picture = Path | Callable[[], bytes]
+"""A picture's file, or what gives its bytes."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +44,7 @@ class Entry:
     """
 
     fields: Fields
-    picture: Path | Callable[[], bytes]
+    picture: Picture
 
     def open(self) -> Image.Image:
         """Read the picture as a viewer shows it (:func:`infoflow.pictures.read_image`).
@@ -114,11 +119,7 @@ def require_sound(entries: Sequence[Entry], where: str) -> None:
     """
     if not entries:
         raise InfoflowError(f"{where} holds no item; a split needs at least one.")
-    seen: set[str] = set()
-    for entry in entries:
-        if entry.fields.id in seen:
-            raise InfoflowError(f"{where} holds two items with the id {entry.fields.id!r}.")
-        seen.add(entry.fields.id)
+    require_once((entry.fields.id for entry in entries), "the item", where)
 
 
 def require_pictures(entries: Sequence[Entry]) -> None:
@@ -127,8 +128,9 @@ def require_pictures(entries: Sequence[Entry]) -> None:
     Raises:
         InfoflowError: One is missing; the error names the first of them and its item.
     """
-    files = [entry for entry in entries if isinstance(entry.picture, Path)]
-    missing = [entry for entry in files if not Path(str(entry.picture)).is_file()]
+    missing = [
+        entry for entry in entries if isinstance(entry.picture, Path) and not is_file(entry.picture)
+    ]
     if missing:
         raise InfoflowError(
             f"{len(missing)} of {len(entries)} pictures are missing, the first of them "

@@ -1,30 +1,73 @@
 """POPE's own data: three kinds of questions about the same 500 pictures of COCO."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path, PurePath
 from typing import Any
 
 from infoflow.errors import InfoflowError
-from infoflow.tasks.benchmark import Benchmark, Wishes, require_keys
+from infoflow.files import inside
+from infoflow.tasks.benchmark import Benchmark, Wishes
 from infoflow.tasks.draw import drawn_half
-from infoflow.tasks.entries import Entry, Fields
+from infoflow.tasks.entries import Entry, Fields, Picture, require_sound
 from infoflow.tasks.files import find_file, read_json_lines
+from infoflow.tasks.kinds import ID, TEXT, one_of, require_items, require_once
 from infoflow.tasks.rows import Rows, require_every_picture
 
 KINDS = ("random", "popular", "adversarial")
-_ORIGINAL_KEYS = ("question_id", "image", "text", "label")
+_ANSWER = one_of("yes", "no")
+_KINDS = {
+    "question_id": ID,
+    "question": TEXT,
+    "answer": _ANSWER,
+    "image_source": TEXT,
+    "category": one_of(*KINDS),
+}
+_ORIGINAL_KINDS = {"question_id": ID, "image": TEXT, "text": TEXT, "label": _ANSWER}
+# Older files of POPE, which OPERA and later projects carry on, lack 90
+# questions of the random kind, all of them with the answer no.
+_OLDER_TOTALS = Counter(
+    {(kind, answer): 1500 for kind in KINDS for answer in ("yes", "no")} | {("random", "no"): 1410}
+)
 
 
 def _fields(row: Mapping[str, Any]) -> Fields:
     name = f"pope-{row['category']}-{row['question_id']}"
-    if row["category"] not in KINDS:
-        raise InfoflowError(f"the category of item {name!r} is none of {', '.join(sorted(KINDS))}.")
-    if row["answer"] not in ("yes", "no"):
-        raise InfoflowError(f"item {name!r} has the answer {row['answer']!r}; valid: no, yes.")
-    return Fields(
-        id=name, question=str(row["question"]), answer=row["answer"], kind=row["category"]
-    )
+    return Fields(id=name, question=row["question"], answer=row["answer"], kind=row["category"])
+
+
+def _picture(row: Mapping[str, Any]) -> str:
+    return PurePath(row["image_source"]).stem
+
+
+def _require_balance(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Raise unless the questions are as many as POPE makes them, by their own numbers.
+
+    Of each kind there are as many about each picture, half of them to be answered with yes. Only
+    the older release may lack questions of the random kind.
+    """
+    totals = Counter((row["category"], row["answer"]) for row in rows)
+    older = totals == _OLDER_TOTALS
+    sizes = {kind: totals[kind, "yes"] + totals[kind, "no"] for kind in KINDS}
+    if not older and len(set(sizes.values())) > 1:
+        told = ", ".join(f"{kind} {n}" for kind, n in sizes.items())
+        raise InfoflowError(
+            f"the kinds of POPE are not equal in number ({told}), so some questions are missing; "
+            "valid: as many of each, such as 3000; or of the older release 2910, 1500 of them yes, "
+            "3000 and 3000."
+        )
+    asked = Counter((row["category"], _picture(row), row["answer"]) for row in rows)
+    pictures = sorted({picture for _, picture, _ in asked})
+    n = max(Counter((row["category"], _picture(row)) for row in rows).values())
+    for kind in KINDS:
+        for picture in pictures:
+            yes, no = asked[kind, picture, "yes"], asked[kind, picture, "no"]
+            lacks_some = older and kind == "random" and 2 * yes == n and yes >= no
+            if not lacks_some and (yes + no != n or abs(yes - no) > n % 2):
+                raise InfoflowError(
+                    f"the {kind} kind of POPE has {yes} questions with the answer yes and {no} "
+                    f"with no about the picture {picture}; valid: {n} about each, half of them yes."
+                )
 
 
 def _in_turn(rows: Sequence[Mapping[str, Any]]) -> list[int]:
@@ -33,8 +76,8 @@ def _in_turn(rows: Sequence[Mapping[str, Any]]) -> list[int]:
     keys = []
     for place, row in enumerate(rows):
         kind = row["category"]
-        keys.append((seen.get(kind, 0), KINDS.index(kind) if kind in KINDS else 0, place))
-        seen[kind] = seen.get(kind, 0) + 1
+        keys.append((seen[kind], KINDS.index(kind), place))
+        seen[kind] += 1
     return [place for _, _, place in sorted(keys)]
 
 
@@ -43,50 +86,54 @@ def _of_split(rows: Sequence[Mapping[str, Any]], split: str) -> list[int]:
     order = _in_turn(rows)
     if split == "test":
         return order
-    chosen = set(drawn_half((PurePath(row["image_source"]).stem for row in rows), split))
-    return [place for place in order if PurePath(rows[place]["image_source"]).stem in chosen]
+    chosen = set(drawn_half(map(_picture, rows), split))
+    return [place for place in order if _picture(rows[place]) in chosen]
+
+
+def _entries(
+    rows: Sequence[Mapping[str, Any]], pictures: Sequence[Picture], split: str
+) -> list[Entry]:
+    entries = [Entry(_fields(row), picture) for row, picture in zip(rows, pictures, strict=True)]
+    require_sound(entries, "POPE")
+    asked = (f"{row['question']} ({row['category']}, {_picture(row)})" for row in rows)
+    require_once(asked, "the question", "POPE")
+    _require_balance(rows)
+    return [entries[place] for place in _of_split(rows, split)]
 
 
 def from_rows(rows: Rows, split: str, wishes: Wishes) -> list[Entry]:
     """Read items from rows."""
     require_every_picture(rows)
-    return [
-        Entry(_fields(rows.fields[place]), partial(rows.picture, place))
-        for place in _of_split(rows.fields, split)
-    ]
+    return _entries(rows.fields, [rows.picture(n) for n in range(len(rows.fields))], split)
 
 
 def from_files(folder: Path, split: str, wishes: Wishes) -> list[Entry]:
     """Read items from the three files of questions, with COCO's pictures in ``val2014``."""
     rows = [row for kind in KINDS for row in _questions(folder, kind)]
-    return [
-        Entry(_fields(rows[place]), folder / "val2014" / rows[place]["image_source"])
-        for place in _of_split(rows, split)
-    ]
+    pictures = [inside(folder / "val2014", row["image_source"], "the picture") for row in rows]
+    return _entries(rows, pictures, split)
 
 
 def _questions(folder: Path, kind: str) -> list[dict[str, Any]]:
     name = f"coco_pope_{kind}.json"
-    path = find_file(folder, name, f"output/coco/{name}")
-    rows = []
-    for number, line in enumerate(read_json_lines(path), start=1):
-        require_keys(line, _ORIGINAL_KEYS, f"question {number} of {name}")
-        rows.append(
-            {
-                "question_id": line["question_id"],
-                "question": line["text"],
-                "answer": line["label"],
-                "category": kind,
-                "image_source": str(line["image"]),
-            }
-        )
-    return rows
+    lines = read_json_lines(find_file(folder, name, f"output/coco/{name}"))
+    require_items(lines, _ORIGINAL_KINDS, name, "question")
+    return [
+        {
+            "question_id": line["question_id"],
+            "question": line["text"],
+            "answer": line["label"],
+            "category": kind,
+            "image_source": line["image"],
+        }
+        for line in lines
+    ]
 
 
 POPE = Benchmark(
     splits={"test": "test", "calibration": "calibration", "held-out": "held-out"},
     stored={"test": "test", "calibration": "test", "held-out": "test"},
-    columns=("image", "question_id", "question", "answer", "image_source", "category"),
+    columns=_KINDS,
     marks=("coco_pope_*.json", "output/coco/coco_pope_*.json"),
     originals="coco_pope_random.json, coco_pope_popular.json, coco_pope_adversarial.json "
     "(or in output/coco), val2014/COCO_val2014_*.jpg",

@@ -4,17 +4,21 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from infoflow.errors import InfoflowError, unknown_name
 from infoflow.tasks import hub
 from infoflow.tasks.benchmark import Benchmark, Wishes
-from infoflow.tasks.captions import Table, read_synonyms
+from infoflow.tasks.captions import Table
 from infoflow.tasks.chair_data import CHAIR, read_numbers
 from infoflow.tasks.entries import Entries, Entry, digest, require_pictures, require_sound
+from infoflow.tasks.files import is_file
+from infoflow.tasks.kinds import require_items
 from infoflow.tasks.pope_data import POPE
-from infoflow.tasks.rows import Rows, read_parquet
+from infoflow.tasks.rows import PICTURE, Rows, read_parquet
 from infoflow.tasks.scienceqa_data import SCIENCEQA
-from infoflow.tasks.synonyms import published_synonyms, synonyms_digest
+from infoflow.tasks.shards import files_of_split, require_told_size
+from infoflow.tasks.synonyms import own_synonyms, published_synonyms, synonyms_digest
 from infoflow.tasks.textvqa_data import TEXTVQA
 
 BENCHMARKS: Mapping[str, Benchmark] = {
@@ -67,13 +71,16 @@ def load(
     if split not in benchmark.splits:
         raise unknown_name(f"split of {name}", split, benchmark.splits)
     own_split = benchmark.splits[split]
+    synonyms, pictures = (
+        None if given is None else _file(given, what)
+        for given, what in ((synonyms, "synonyms"), (pictures, "pictures"))
+    )
     folder = None if source == "hub" else _folder(name, source)
     wishes = Wishes(rule, ocr, pictures=None if pictures is None else read_numbers(pictures))
     if name == "chair":
         wishes = replace(wishes, synonyms=_synonyms(synonyms, folder))
     if folder is None:
-        rows, origin = _from_hub(name, own_split, organisation, revision)
-        entries = benchmark.from_rows(rows, own_split, wishes)
+        entries, origin = _from_hub(name, own_split, wishes, organisation, revision)
     else:
         entries, origin = _from_folder(name, folder, own_split, wishes)
     require_sound(entries, f"split {own_split!r} of {name} ({source})")
@@ -99,13 +106,41 @@ def _listed(pictures: Sequence[int]) -> str:
     return hashlib.sha256(repr(sorted(pictures)).encode()).hexdigest()[:8]
 
 
+def _path(given: Any, what: str) -> Path:
+    if not isinstance(given, str | Path) or not str(given).strip() or "\0" in str(given):
+        raise InfoflowError(f"{what} is {given!r}; valid: a path.")
+    try:
+        return Path(given).expanduser()
+    except RuntimeError as error:  # there is no such user
+        raise InfoflowError(f"{what} is {str(given)!r}: {error}") from error
+
+
+def _file(given: Any, what: str) -> Path:
+    """Refuse what is there and no file, such as a pipe, whose reading might never end."""
+    path = _path(given, f"{what}=")
+    try:
+        other = path.exists() and not path.is_file()
+    except OSError:
+        other = False  # reading it says what is wrong
+    if other:
+        raise InfoflowError(f"cannot read the {what} in {str(path)!r}: it is no file.")
+    return path
+
+
 def _folder(name: str, source: str | Path) -> Path:
     """Find a benchmark's folder: the subfolder that bears its name, or the folder itself."""
-    folder = Path(source).expanduser()
-    if not folder.is_dir():
-        if isinstance(source, str) and folder.name == source:  # a word, not a path
-            raise unknown_name("source", source, ("shapes", "hub", "the path of a folder"))
-        raise InfoflowError(f"there is no folder {folder}; valid sources: shapes, hub, a folder.")
+    folder = _path(source, "source")
+    try:
+        if folder.is_dir():
+            return _own_folder(name, folder)
+    except OSError as error:
+        raise InfoflowError(f"the source {folder} cannot be read: {error}.") from error
+    if isinstance(source, str) and folder.name == source and not folder.exists():
+        raise unknown_name("source", source, ("shapes", "hub", "the path of a folder"))
+    raise InfoflowError(f"there is no folder {folder}; valid sources: shapes, hub, a folder.")
+
+
+def _own_folder(name: str, folder: Path) -> Path:
     if (folder / name).is_dir():
         return folder / name
     if others := [other for other in BENCHMARKS if (folder / other).is_dir()]:
@@ -116,62 +151,64 @@ def _folder(name: str, source: str | Path) -> Path:
     return folder
 
 
-def _synonyms(path: str | Path | None, folder: Path | None) -> Table:
+def _synonyms(path: Path | None, folder: Path | None) -> Table:
     """Read the synonyms given, else those that lie in the folder, else the published list."""
-    if path is None and folder and (folder / "synonyms.txt").is_file():
+    if path is None and folder and is_file(folder / "synonyms.txt"):
         path = folder / "synonyms.txt"
-    return published_synonyms() if path is None else read_synonyms(path)
+    return published_synonyms() if path is None else own_synonyms(path)
 
 
 def _from_hub(
-    name: str, split: str, organisation: str | None, revision: str | None
-) -> tuple[Rows, str]:
+    name: str, split: str, wishes: Wishes, organisation: str | None, revision: str | None
+) -> tuple[list[Entry], str]:
     benchmark = BENCHMARKS[name]
-    return hub.fetch(name, benchmark.stored[split], benchmark.columns, organisation, revision)
+    columns = (PICTURE, *benchmark.columns)
+    rows, origin = hub.fetch(name, benchmark.stored[split], columns, organisation, revision)
+    return _of_rows(benchmark, rows, split, wishes), origin
+
+
+def _of_rows(benchmark: Benchmark, rows: Rows, split: str, wishes: Wishes) -> list[Entry]:
+    if not rows.fields:
+        raise InfoflowError(f"{rows.where} holds no item; a split needs at least one.")
+    require_items(rows.fields, benchmark.columns, rows.where, "row", first=0)
+    return benchmark.from_rows(rows, split, wishes)
 
 
 def _from_folder(name: str, folder: Path, split: str, wishes: Wishes) -> tuple[list[Entry], str]:
     benchmark = BENCHMARKS[name]
-    if any(any(folder.glob(mark)) for mark in benchmark.marks):
+    stored = benchmark.stored[split]
+    try:
+        originals = [path for mark in benchmark.marks for path in folder.glob(mark)]
+        found = folder.rglob("*.parquet")
+        # names that begin with a dot are what systems put beside a file
+        parquet = sorted(p for p in found if p.is_file() and not p.name.startswith("."))
+    except OSError as error:
+        raise InfoflowError(f"the folder {folder} cannot be read: {error}.") from error
+    files = files_of_split(parquet, stored, benchmark.pieces.get(stored, ()))
+    paths = [path for part in files.values() for path in part]
+    if originals and paths:
+        raise InfoflowError(
+            f"{folder} holds {name} twice: as parquet files, such as {paths[0]}, and as the "
+            f"originals, such as {originals[0]}; give a folder with one of the two."
+        )
+    if originals:
         return benchmark.from_files(folder, split, wishes), ""
-    parquet = sorted(folder.rglob("*.parquet"))
     if not parquet:
         raise InfoflowError(
             f"{folder} holds {name} in neither of the known layouts. Valid: parquet files of the "
             f"hub's set, such as {_stored_example(benchmark)}, with the columns "
-            f"{', '.join(benchmark.columns)}; or the originals: {benchmark.originals}. Either may "
-            f"also lie in a folder {name!r} within."
+            f"{', '.join((PICTURE, *benchmark.columns))}; or the originals: {benchmark.originals}. "
+            f"Either may also lie in a folder {name!r} within."
         )
-    stored = benchmark.stored[split]
-    paths = _files_of(parquet, stored, benchmark.pieces.get(stored, ()))
-    where = f"split {stored!r} in {folder}"
-    rows = read_parquet(paths, benchmark.columns, where)
-    return benchmark.from_rows(rows, split, wishes), ""
-
-
-def _stored_example(benchmark: Benchmark) -> str:
-    return f"{next(iter(benchmark.stored.values()))}-00000-of-00001.parquet"
-
-
-def _files_of(parquet: Sequence[Path], stored: str, pieces: Sequence[str]) -> list[Path]:
-    """Find the files of a split by their names, or by those of the folders they lie in."""
-    found = _named(parquet, stored)
-    if not found and all(_named(parquet, piece) for piece in pieces):
-        found = [path for piece in pieces for path in _named(parquet, piece)]
-    if not found:
+    if not paths:
         raise InfoflowError(
             f"none of the parquet files ({', '.join(path.name for path in parquet[:5])}) holds the "
             f"split {stored!r}; its files begin with {stored}-, or lie in a folder {stored}."
         )
-    return found
+    rows = read_parquet(paths, (PICTURE, *benchmark.columns), f"split {stored!r} in {folder}")
+    require_told_size(files, len(rows.fields), folder)
+    return _of_rows(benchmark, rows, split, wishes), ""
 
 
-def _named(parquet: Sequence[Path], split: str) -> list[Path]:
-    found = [p for p in parquet if p.stem.split("-")[0] == split or p.parent.name == split]
-    folders = sorted({str(path.parent) for path in found})
-    if len(folders) > 1:
-        raise InfoflowError(
-            f"parquet files of the split {split!r} lie in several folders "
-            f"({', '.join(folders)}); give the one that is meant as the source."
-        )
-    return found
+def _stored_example(benchmark: Benchmark) -> str:
+    return f"{next(iter(benchmark.stored.values()))}-00000-of-00001.parquet"

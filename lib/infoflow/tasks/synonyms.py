@@ -7,7 +7,7 @@ from urllib.request import Request, urlopen
 
 from infoflow.errors import InfoflowError
 from infoflow.files import atomic_write, cache_folder
-from infoflow.tasks.captions import Table, parse_synonyms
+from infoflow.tasks.captions import Table, parse_synonyms, read_synonyms
 
 COMMIT = "6e4d33c4bedf6dfcd24c61bf527f40714717be47"
 ADDRESS = f"https://raw.githubusercontent.com/LisaAnne/Hallucination/{COMMIT}/data/synonyms.txt"
@@ -32,6 +32,33 @@ def synonyms_digest(table: Table) -> str:
     """
     lines = "\n".join(", ".join(line) for line in table)
     return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def own_synonyms(path: str | Path) -> Table:
+    """Read a list of one's own, and check that it says of each entry what class it is of.
+
+    Args:
+        path: The file; see :func:`infoflow.tasks.captions.read_synonyms`.
+
+    Returns:
+        The entries of each class.
+
+    Raises:
+        InfoflowError: It cannot be read or is empty, or an entry is blank, holds a comma or stands
+            in two classes.
+    """
+    table = read_synonyms(path)
+    where = f"the file of synonyms {str(path)!r}"
+    class_of: dict[str, int] = {}
+    for number, line in enumerate(table):
+        for entry in line:
+            if not entry.strip() or "," in entry or "\N{REPLACEMENT CHARACTER}" in entry:
+                raise InfoflowError(
+                    f"{where} has the entry {entry!r}; valid: words, parted by a comma and a space."
+                )
+            if class_of.setdefault(entry.strip(), number) != number:
+                raise InfoflowError(f"{where} has the entry {entry.strip()!r} in two classes.")
+    return table
 
 
 def kept_synonyms() -> Path:
@@ -69,7 +96,7 @@ def published_synonyms() -> Table:
 
 
 def _parsed(content: bytes) -> Table:
-    return parse_synonyms(content.decode("utf-8", errors="replace"))
+    return parse_synonyms(content.decode("utf-8-sig", errors="replace"))
 
 
 def _fetched() -> bytes:

@@ -1,0 +1,128 @@
+"""Which parquet files of a folder make up a split, and whether they are all there."""
+
+import re
+from collections.abc import Mapping, Sequence
+from itertools import chain, islice
+from pathlib import Path
+
+from infoflow.errors import InfoflowError
+
+_SHARD = re.compile(r"(.*?)-?([0-9]{1,9})-of-([0-9]{1,9})")
+_NUMBERED = re.compile(r"(.*?)([0-9]{1,9})()")  # the same three parts, without an N
+_SPLITS = {"train", "validation", "val", "dev", "test"}  # words that a file's name may begin with
+
+
+def files_of_split(
+    parquet: Sequence[Path], split: str, pieces: Sequence[str] = ()
+) -> dict[str, list[Path]]:
+    """Find the files of a split by their names, or by those of the folders they lie in.
+
+    Args:
+        parquet: All parquet files there are.
+        split: The split.
+        pieces: Splits that make it up if no file bears its own name.
+
+    Returns:
+        For the split, or else for each of its pieces, the files in order; none if there are none.
+
+    Raises:
+        InfoflowError: They lie in several folders, or are not what their names tell: each of N
+            files ``-i-of-N`` once, or files numbered on end, or one alone.
+    """
+    others = _SPLITS.union(pieces)
+    for names in ((split,), pieces):
+        found = {name: _named(parquet, name, others) for name in names}
+        if found and all(found.values()):
+            return {name: _in_order(paths, name) for name, paths in found.items()}
+    return {}
+
+
+def _named(parquet: Sequence[Path], split: str, others: set[str]) -> list[Path]:
+    words = {path: path.stem.split("-")[0] for path in parquet}
+    return [
+        path
+        for path, word in words.items()
+        if word == split or (path.parent.name == split and word not in others)
+    ]
+
+
+def _in_order(paths: Sequence[Path], split: str) -> list[Path]:
+    """Order files by their numbers, which must be those of one whole series."""
+    _require_one_folder(paths, split)
+    if len(paths) == 1 and not _SHARD.match(paths[0].stem):
+        return list(paths)
+    names = ", ".join(path.name for path in paths[:5]) + (", ..." if len(paths) > 5 else "")
+    told = f"the parquet files of the split {split!r} ({names})"
+    shards = [match for path in paths if (match := _SHARD.match(path.stem))]
+    series = shards or [match for path in paths if (match := _NUMBERED.fullmatch(path.stem))]
+    if len(series) < len(paths) or len({match.groups()[::2] for match in series}) > 1:
+        raise InfoflowError(
+            f"{told} are not of one series; valid: one file, or files with numbers, such as "
+            "test-00000-of-00002."
+        )
+    numbers = [int(match[2]) for match in series]
+    n_files = int(shards[0][3]) if shards else len(paths)
+    first = 0 if shards else min(1, *numbers)
+    present, expected = set(numbers), range(first, first + n_files)
+    if missing := list(islice((n for n in expected if n not in present), 5)):
+        raise InfoflowError(f"{told} lack number {', '.join(map(str, missing))} of {n_files}.")
+    if len(numbers) > n_files:
+        raise InfoflowError(f"{told} are more than the {n_files} that their names tell of.")
+    return [path for _, path in sorted(zip(numbers, paths, strict=True))]
+
+
+def _require_one_folder(paths: Sequence[Path], split: str) -> None:
+    folders = sorted({str(path.parent) for path in paths})
+    if len(folders) > 1:
+        raise InfoflowError(
+            f"parquet files of the split {split!r} lie in several folders "
+            f"({', '.join(folders)}); give the one that is meant as the source."
+        )
+
+
+def require_told_size(files: Mapping[str, Sequence[Path]], n_rows: int, folder: Path) -> None:
+    """Hold the number of rows against the one in the data set's card, where there is one.
+
+    The card is what ``datasets`` writes: ``README.md``, ``dataset_infos.json`` or
+    ``dataset_info.json``, beside the files or above them.
+
+    Args:
+        files: For each split its files (:func:`files_of_split`).
+        n_rows: How many rows they hold together.
+        folder: The data set's folder, above which no card is looked for.
+
+    Raises:
+        InfoflowError: They are more or fewer, or a card is damaged.
+    """
+    first = next(chain(*files.values()))
+    for place in (path for path in first.parents if path == folder or folder in path.parents):
+        told = [sizes for sizes in _told(place, first.parent.name) if sizes.keys() >= files.keys()]
+        totals = [sum(sizes[split] for split in files) for sizes in told]
+        if totals and n_rows not in totals:
+            raise InfoflowError(
+                f"the parquet files of {', '.join(files)} in {first.parent} hold {n_rows} rows; "
+                f"the data set's card in {place} tells of {' or '.join(map(str, totals))}."
+            )
+
+
+def _told(place: Path, config: str) -> list[dict[str, int]]:
+    """For each config, or for the one of this name, the number of rows of each split."""
+    from datasets import DatasetInfo
+    from datasets.info import DatasetInfosDict
+
+    infos: dict[str, DatasetInfo] = {}
+    try:
+        if any((place / name).is_file() for name in ("README.md", "dataset_infos.json")):
+            infos |= DatasetInfosDict.from_directory(str(place))
+        if (place / "dataset_info.json").is_file():
+            infos["the only one"] = DatasetInfo.from_directory(str(place))
+        sizes = {
+            name: {split: int(part.num_examples) for split, part in (info.splits or {}).items()}
+            for name, info in infos.items()
+        }
+    except Exception as error:  # a card is anything: YAML or JSON with wrong fields of any type
+        reason = " ".join(str(error).split())
+        raise InfoflowError(
+            f"the data set's card in {place} cannot be read ({type(error).__name__}: {reason})."
+        ) from error
+    return [sizes[config]] if config in sizes else list(sizes.values())

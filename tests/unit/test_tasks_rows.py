@@ -1,0 +1,323 @@
+"""Parquet files as people have them are read right, or refused in one line."""
+
+import random
+from functools import partial
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import real_sets
+from datasets import ClassLabel, Dataset, Features, Image, Value
+
+from infoflow.errors import InfoflowError
+from infoflow.tasks import hub, load_task
+
+PICTURES = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+SCHEMA = {
+    "image": PICTURES,
+    "question": pa.string(),
+    "choices": pa.list_(pa.string()),
+    "answer": pa.int64(),
+    "hint": pa.string(),
+    "subject": pa.string(),
+}
+
+
+def row(number, **changed):
+    return {
+        "image": real_sets.cell(number),
+        "question": f"Which is {number}?",
+        "choices": ["one", "two"],
+        "answer": 1,
+        "hint": None,
+        "subject": "maths",
+        **changed,
+    }
+
+
+def write(path, rows, **types):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    schema = pa.schema([*({**SCHEMA, **types}).items()])
+    pq.write_table(pa.Table.from_pylist(rows, schema=schema), path)
+
+
+def questions(folder):
+    return [sample.question for sample in load_task("scienceqa", folder)]
+
+
+# ---- files
+
+TWO = ("test-00000-of-00002", "test-00001-of-00002")
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        TWO,
+        ("test-00001-of-00002-0123abcd", "test-00000-of-00002-4567cdef"),
+        ("test/0000", "test/0001"),
+        ("test-1", "test-2"),
+        (*TWO, "train-00000-of-00004", "._test-00000-of-00002"),
+        ("test/test-00000-of-00002", "test/test-00001-of-00002", "test/validation"),
+    ],
+)
+def test_files_that_are_all_there(names, tmp_path):
+    for number, name in enumerate(names):
+        write(tmp_path / f"{name}.parquet", [row(number)])
+    assert sorted(questions(tmp_path)) == ["Which is 0?", "Which is 1?"]
+
+
+@pytest.mark.parametrize("name", ["test-{}", "test-{}-of-11"])
+def test_rows_are_in_the_order_of_the_files_numbers(name, tmp_path):
+    for number in range(11):
+        write(tmp_path / f"{name.format(number)}.parquet", [row(number)])
+    assert questions(tmp_path) == [f"Which is {number}?" for number in range(11)]
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (TWO[:1], r"split 'test' \(test-00000-of-00002\.parquet\) lack number 1 of 2"),
+        (TWO[1:], "lack number 0 of 2"),
+        (("test-00000-of-999999999",), "lack number 1, 2, 3, 4, 5 of 999999999"),
+        (("test-00000-of-00001", "test-00000-of-00001 (1)"), "are more than the 1 that their"),
+        (("test-00003-of-00002", *TWO), "are more than the 2 that their"),
+        ((*TWO, "test-00000-of-00001"), "are not of one series"),
+        ((*TWO, "test"), "are not of one series"),
+        (("test-00000-of-00001", "test-IMG-00000-of-00001"), "are not of one series"),
+        (("test/test-00000-of-00002", "test/test-00001-of-00003"), "are not of one series"),
+        (("test/test-00000-of-00001", "test/stray"), r"stray\.parquet, .* not of one series"),
+        (("test/0000", "test/0002"), "lack number 1 of 2"),
+        (("test", "test-old"), r"\(test-old\.parquet, test\.parquet\) are not of one series"),
+        (("test", "test/0000"), "several folders"),
+        (("one/test", "two/test"), "several folders"),
+        (("test/train-00000-of-00001",), "none of the parquet files"),
+    ],
+)
+def test_files_that_are_not_the_split_their_names_tell_of(names, message, tmp_path):
+    for number, name in enumerate(names):
+        write(tmp_path / f"{name}.parquet", [row(number)])
+    with pytest.raises(InfoflowError, match=message):
+        load_task("scienceqa", tmp_path)
+
+
+def test_the_cards_number_of_rows_is_held_against_them(tmp_path):
+    write(tmp_path / "IMG" / "test-00000-of-00001.parquet", [row(0), row(1)])
+    card = tmp_path / "README.md"
+    told = (
+        "---\ndataset_info:\n- config_name: {}\n  splits:\n  - name: test\n    num_examples: {}\n"
+    )
+    for config, n_rows, right in (("IMG", 2, 1), ("IMG", 3, 0), ("default", 2, 1), ("other", 1, 0)):
+        card.write_text(f"{told.format(config, n_rows)}---\n")
+        if right:
+            assert len(questions(tmp_path)) == 2
+        else:
+            with pytest.raises(InfoflowError, match=f"hold 2 rows; .*card in .* tells of {n_rows}"):
+                load_task("scienceqa", tmp_path)
+    two = f"{told.format('FULL', 9)}- config_name: IMG\n  splits:\n  - name: test\n"
+    card.write_text(f"{two}    num_examples: 2\n---\n")
+    assert len(questions(tmp_path)) == 2
+    card.write_text("# Notes of my own\n")
+    assert len(questions(tmp_path)) == 2
+    card.write_text("---\na: [\n---\n")
+    with pytest.raises(InfoflowError, match=r"card in .* cannot be read") as caught:
+        load_task("scienceqa", tmp_path)
+    assert "\n" not in str(caught.value)
+    card.unlink()
+    told = '{"splits": {"test": {"name": "test", "num_examples": 5}}}'
+    (tmp_path / "IMG" / "dataset_info.json").write_text(told)
+    with pytest.raises(InfoflowError, match=r"hold 2 rows; .* tells of 5"):
+        load_task("scienceqa", tmp_path)
+
+
+def test_a_file_that_was_replaced_is_read_anew_and_never_mixed(tmp_path):
+    path = tmp_path / "test-00000-of-00001.parquet"
+    write(path, [row(1)])
+    before = load_task("scienceqa", tmp_path)
+    first = before[0].image.tobytes()
+    write(path, [row(2)])
+    after = load_task("scienceqa", tmp_path)
+    assert after[0].question == "Which is 2?"
+    assert after[0].image.tobytes() != first
+    with pytest.raises(InfoflowError, match=r"parquet was changed after it was loaded"):
+        _ = before[0].image
+
+
+def test_a_damaged_file_gives_what_is_right_or_one_line(tmp_path):
+    path = tmp_path / "test-00000-of-00001.parquet"
+    table = pa.Table.from_pylist([row(n) for n in range(4)], schema=pa.schema([*SCHEMA.items()]))
+    pq.write_table(table, path, row_group_size=2, write_page_checksum=True)
+
+    def read():
+        task = load_task("scienceqa", tmp_path)
+        return [(s.id, s.question, s.choices, s.answer, s.image.tobytes()) for s in task]
+
+    right, whole, draw = read(), path.read_bytes(), random.Random(0)
+    refusals = []
+    for _ in range(500):
+        damaged = bytearray(whole)
+        for _ in range(draw.choice((1, 1, 3, 20))):
+            place = draw.choice((draw.randrange(len(whole)), -draw.randrange(1, 2000)))
+            damaged[place] ^= 1 << draw.randrange(8)
+        path.write_bytes(damaged[: draw.choice((None, None, None, draw.randrange(len(whole))))])
+        try:
+            assert read() == right
+        except InfoflowError as error:
+            refusals.append(str(error))
+    assert len(refusals) > 250
+    assert not [told for told in refusals if "\n" in told]
+
+
+# ---- types of columns
+
+
+@pytest.mark.parametrize(
+    "types",
+    [
+        {"question": pa.large_string(), "choices": pa.list_(pa.large_string())},
+        {"question": pa.dictionary(pa.int32(), pa.string()), "answer": pa.int8()},
+        {"choices": pa.large_list(pa.string()), "answer": pa.uint32()},
+        {"image": pa.struct([("bytes", pa.large_binary()), ("path", pa.large_string())])},
+        {"image": pa.struct([("path", pa.null()), ("bytes", pa.binary())])},
+    ],
+)
+def test_other_types_of_the_same_values(types, tmp_path):
+    write(tmp_path / "one" / "test.parquet", [row(1)])
+    write(tmp_path / "other" / "test.parquet", [row(1)], **types)
+    one, other = (load_task("scienceqa", tmp_path / name) for name in ("one", "other"))
+    assert other.source == one.source
+    assert other[0].image.tobytes() == one[0].image.tobytes()
+
+
+@pytest.mark.parametrize("type_", [pa.binary(), pa.large_binary()])
+def test_pictures_as_bytes_alone(type_, tmp_path):
+    rows = [row(n, image=content) for n, content in enumerate((None, real_sets.picture(1)))]
+    write(tmp_path / "test.parquet", rows, image=type_)
+    task = load_task("scienceqa", tmp_path)
+    assert [sample.question for sample in task] == ["Which is 1?"]
+    assert task[0].image.size == (32, 24)
+
+
+@pytest.mark.parametrize(
+    ("changed", "types", "shown"),
+    [
+        ({"question": None}, {}, "'question' of row 1 of .* is None; valid: a text that is not"),
+        ({"question": " \n"}, {}, "'question' of row 1"),
+        ({"question": b"Why?"}, {"question": pa.binary()}, "'question' of row 0 of .* is b'"),
+        ({"subject": None}, {}, "'subject' of row 1"),
+        ({"choices": None}, {}, "'choices' of row 1 of .* is None; valid: a list of texts"),
+        ({"choices": ["a", None]}, {}, "'choices' of row 1"),
+        ({"choices": ["a", ""]}, {}, "'choices' of row 1"),
+        ({"choices": ["a", "a"]}, {}, "item 'scienceqa-test-1' has the same choice twice: a, a"),
+        ({"answer": None}, {}, "'answer' of row 1 of .* is None; valid: a whole number of at"),
+        ({"answer": -1}, {}, "'answer' of row 1 of .* is -1"),
+        ({"answer": 1.0}, {"answer": pa.float64()}, r"'answer' of row 0 of .* is 1\.0"),
+        ({"answer": True}, {"answer": pa.bool_()}, "'answer' of row 0 of .* is True"),
+        ({"answer": "1"}, {"answer": pa.string()}, "'answer' of row 0 of .* is '1'"),
+        ({"hint": float("nan")}, {"hint": pa.float64()}, "'hint' of row 1 of .* is nan"),
+    ],
+)
+def test_values_of_another_kind_are_named(changed, types, shown, tmp_path):
+    first = row(0)
+    if types and "hint" not in changed:  # a column has one type, so the first row is changed, too
+        first |= changed
+    write(tmp_path / "test.parquet", [first, row(1, **changed)], **types)
+    with pytest.raises(InfoflowError, match=shown):
+        load_task("scienceqa", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "rows", "changed"),
+    [
+        ("pope", real_sets.pope_rows, {"question": None}),
+        ("pope", real_sets.pope_rows, {"image_source": None}),
+        ("pope", real_sets.pope_rows, {"question_id": None}),
+        ("textvqa", partial(real_sets.textvqa_rows, "validation"), {"question": None}),
+        ("textvqa", partial(real_sets.textvqa_rows, "validation"), {"answers": ["a", None] * 5}),
+        ("textvqa", partial(real_sets.textvqa_rows, "validation"), {"ocr_tokens": None}),
+        ("textvqa", partial(real_sets.textvqa_rows, "validation"), {"ocr_tokens": [None]}),
+        ("textvqa", partial(real_sets.textvqa_rows, "validation"), {"question_id": -1}),
+        ("chair", real_sets.chair_rows, {"gt_object": None}),
+        ("chair", real_sets.chair_rows, {"gt_object": ["dog", None]}),
+        ("chair", real_sets.chair_rows, {"question_id": None}),
+    ],
+)
+def test_nothing_is_made_of_what_is_not_there(name, rows, changed, tmp_path):
+    content = rows()
+    content[1] |= changed
+    path = tmp_path / f"{'validation' if name == 'textvqa' else 'test'}.parquet"
+    real_sets.save(path, content, getattr(real_sets, f"{name.upper()}_FEATURES"))
+    (tmp_path / "synonyms.txt").write_text(real_sets.SYNONYMS)
+    with pytest.raises(InfoflowError, match=f"'{next(iter(changed))}' of row 1 of .*; valid: "):
+        load_task(name, tmp_path)
+
+
+def test_numbers_of_names_are_refused(tmp_path):
+    rows = [{**one, "answer": int(one["answer"] == "yes")} for one in real_sets.pope_rows()]
+    features = Features({**real_sets.POPE_FEATURES, "answer": ClassLabel(names=["no", "yes"])})
+    real_sets.save(tmp_path / "test.parquet", rows, features)
+    message = r"'answer' of .* holds numbers that stand for names \(ClassLabel\)"
+    with pytest.raises(InfoflowError, match=message):
+        load_task("pope", tmp_path)
+    with pytest.raises(InfoflowError, match=message):
+        hub._rows(Dataset.from_list(rows, features=features), tuple(rows[0]), "a set")
+
+
+def test_a_column_that_is_there_twice(tmp_path):
+    table = pa.Table.from_pylist([row(1)], schema=pa.schema([*SCHEMA.items()]))
+    pq.write_table(table.append_column("answer", table["answer"]), tmp_path / "test.parquet")
+    with pytest.raises(InfoflowError, match=r"has the column\(s\) answer more than once"):
+        load_task("scienceqa", tmp_path)
+
+
+# ---- pictures kept as paths
+
+
+def test_pictures_kept_as_paths_are_read_from_there(tmp_path):
+    real_sets.write_picture(tmp_path / "set" / "pictures" / "1.png", 1)
+    real_sets.write_picture(tmp_path / "elsewhere" / "2.png", 2)
+    places = ["pictures/1.png", str(tmp_path / "elsewhere" / "2.png"), None]
+    rows = [row(n, image={"bytes": None, "path": place}) for n, place in enumerate(places)]
+    rows.append(row(3, image={**real_sets.cell(3), "path": "nowhere.png"}))
+    write(tmp_path / "set" / "test.parquet", rows)
+    task = load_task("scienceqa", tmp_path / "set")
+    assert [sample.question for sample in task] == [f"Which is {n}?" for n in (0, 1, 3)]
+    for sample, seed in zip(task, (1, 2, 3), strict=True):
+        write(tmp_path / "bytes" / "test.parquet", [row(seed)])
+        assert (
+            sample.image.tobytes() == load_task("scienceqa", tmp_path / "bytes")[0].image.tobytes()
+        )
+    (tmp_path / "elsewhere" / "2.png").unlink()
+    with pytest.raises(InfoflowError, match=r"1 of 3 pictures are missing, .* them .*2\.png"):
+        load_task("scienceqa", tmp_path / "set")
+
+
+@pytest.mark.parametrize("place", ["../secret.png", "", "a/../../secret.png", "C:\\secret.png"])
+def test_a_relative_path_stays_in_its_folder(place, tmp_path):
+    write(tmp_path / "set" / "test.parquet", [row(0, image={"bytes": None, "path": place})])
+    real_sets.write_picture(tmp_path / "secret.png", 1)
+    with pytest.raises(InfoflowError, match=r"the picture of row 0 of group 0 of test\.parquet"):
+        load_task("scienceqa", tmp_path / "set")
+
+
+def test_rows_of_the_hub_that_keep_paths(tmp_path):
+    real_sets.write_picture(tmp_path / "1.png", 1)
+    features = Features({"image": Image(), "question": Value("string")})
+
+    def rows(*places):
+        content = {
+            "image": [place and str(place) for place in places],
+            "question": ["q"] * len(places),
+        }
+        return hub._rows(
+            Dataset.from_dict(content, features=features), ("image", "question"), "a set"
+        )
+
+    found = rows(tmp_path / "1.png", None)
+    assert found.pictures == [tmp_path / "1.png", None]
+    with pytest.raises(InfoflowError, match="row 1 of a set has no picture"):
+        found.picture(1)
+    with pytest.raises(
+        InfoflowError, match=r"row 0 of a set keeps its picture in the file '1\.png'"
+    ):
+        rows("1.png")
