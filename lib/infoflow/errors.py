@@ -3,9 +3,20 @@
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+_LONGEST = 1200
+
 
 class InfoflowError(ValueError):
-    """Base of every error that bad input can cause; the command line prints no traceback for it."""
+    """Base of every error that bad input can cause; the command line prints no traceback for it.
+
+    Its text is one line of at most 1200 characters, whatever a library or a file put into it.
+    """
+
+    def __init__(self, message: str) -> None:
+        line = " ".join(message.splitlines())
+        if len(line) > _LONGEST:
+            line = f"{line[: _LONGEST - 205]} ... {line[-200:]}"
+        super().__init__(line)
 
 
 class UnknownNameError(InfoflowError):

@@ -115,7 +115,7 @@ CONTENTS = (b"", b"[]", b"null", b"{", b'{"a": ' * 20000, b"\xff\xfe{}", b"\0" *
 NAMES = ("config.json", "preprocessor_config.json", "generation_config.json", "tokenizer.json")
 
 
-@pytest.mark.parametrize("name", (*NAMES, "tokenizer_config.json", "model.safetensors"))
+@pytest.mark.parametrize("name", [*NAMES, "tokenizer_config.json", "model.safetensors"])
 @pytest.mark.parametrize("content", CONTENTS, ids=range(len(CONTENTS)))
 def test_files_that_hold_something_else(tmp_path, name, content):
     folder = copied("tiny-llava-1.5", tmp_path / "model")
