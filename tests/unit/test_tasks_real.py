@@ -139,7 +139,7 @@ def test_textvqa_with_and_without_ocr(sets):
         assert told.source.endswith(", with OCR tokens")
         assert untold.source.endswith(", without OCR tokens")
         assert told[0].ocr == ("NOKIA", "2010")
-        assert untold[0].ocr == ()
+        assert untold[0].ocr is None
         assert "Reference OCR token: NOKIA, 2010" in worded(told, "llava-1.5-7b")[0].question
         assert "OCR" not in worded(untold, "llava-1.5-7b")[0].question
         train = load_task("textvqa", folder, "calibration")

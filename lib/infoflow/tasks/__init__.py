@@ -8,10 +8,12 @@ from typing import Any
 
 from infoflow import shapes
 from infoflow.errors import InfoflowError, unknown_name
+from infoflow.families.wordings import WORDINGS, find_wording
 from infoflow.sample import Sample
 from infoflow.shapes.world import SPLITS, object_names
 from infoflow.tasks import real
 from infoflow.tasks.base import Task, blind_guess
+from infoflow.tasks.captions import COCO_RULES
 from infoflow.tasks.chair import Chair
 from infoflow.tasks.pope import Pope
 from infoflow.tasks.scienceqa import ScienceQA
@@ -35,6 +37,7 @@ def load_task(
     rule: str | None = None,
     *,
     max_new_tokens: int | None = None,
+    wording: str | None = None,
     organisation: str | None = None,
     revision: str | None = None,
     ocr: bool | None = None,
@@ -63,6 +66,9 @@ def load_task(
             captions of Shapes ``"corrected"``.
         max_new_tokens: How many tokens an answer gets at most; ``None`` for what the published
             scripts give.
+        wording: Name of a paper's wording to ask in, one of
+            :data:`infoflow.families.wordings.NAMED_WORDINGS`; ``None`` for the one of the family
+            that is asked. For the benchmark's own data.
         organisation: Who keeps the set on the hub; ``None`` for :data:`infoflow.tasks.hub.HUB`'s.
         revision: Commit, branch or tag on the hub; ``None`` for :data:`infoflow.tasks.hub.HUB`'s.
         ocr: TextVQA: whether the words that a program read in the picture are told to the model.
@@ -77,7 +83,7 @@ def load_task(
         The task; pictures are drawn or opened when their sample is asked for.
 
     Raises:
-        UnknownNameError: There is no such task, source, split or rule.
+        UnknownNameError: There is no such task, source, split, rule or wording.
         InfoflowError: The limit leaves no item, an argument does not fit the task or its source,
             or data are missing, incomplete or damaged.
     """
@@ -88,6 +94,7 @@ def load_task(
     if max_new_tokens is not None and max_new_tokens < 1:
         raise InfoflowError(f"max_new_tokens is {max_new_tokens}; it must be at least 1.")
     on_hub, own = source == "hub", source != "shapes"
+    _refuse_unfit(name, source, own, wording=wording)
     _refuse_unfit(name, source, on_hub, organisation=organisation, revision=revision)
     _refuse_unfit(name, source, own and name == "textvqa", ocr=ocr)
     _refuse_unfit(name, source, own and name == "chair", synonyms=synonyms, pictures=pictures)
@@ -96,6 +103,8 @@ def load_task(
         return _shapes_task(name, split, limit, rule, length)
     task = _TASKS[name]
     rule = _known_rule(task, rule)
+    if wording is not None:
+        find_wording(next(iter(WORDINGS)), name, wording)
     loaded = real.load(
         name,
         source,
@@ -111,6 +120,7 @@ def load_task(
     settings: dict[str, Any] = {
         "max_new_tokens": real.BENCHMARKS[name].max_new_tokens,
         "n_whole": loaded.n_whole,
+        "wording": wording,
         **length,
     }
     if name == "chair":
@@ -141,9 +151,9 @@ def _shapes_task(
     settings: dict[str, Any] = {"n_whole": len(shapes.samples(name, split)), **length}
     if name == "chair":
         rule = rule or "corrected"
-        if rule == "original":
+        if rule in COCO_RULES:
             raise InfoflowError(
-                "CHAIR's rule 'original' joins only the double words of COCO, and every object of "
+                f"CHAIR's rule {rule!r} joins only the double words of COCO, and every object of "
                 "Shapes is a double word; valid: corrected."
             )
         settings["synonyms"] = tuple((name,) for name in object_names())

@@ -18,7 +18,7 @@ _FILES = {"validation": "val", "train": "train"}
 _ROSETTA = "TextVQA_Rosetta_OCR_v0.2_{}.json"
 
 
-def _fields(row: Mapping[str, Any], ocr: tuple[str, ...]) -> Fields:
+def _fields(row: Mapping[str, Any], ocr: tuple[str, ...] | None) -> Fields:
     name = f"textvqa-{row['question_id']}"
     answers = require_texts(row["answers"], f"'answers' of item {name!r}")
     try:
@@ -41,7 +41,7 @@ def from_rows(rows: Rows, split: str, wishes: Wishes) -> list[Entry]:
     entries = []
     for number, row in enumerate(rows.fields):
         where = f"'ocr_tokens' of question {row['question_id']}"
-        ocr = require_texts(row["ocr_tokens"], where) if wishes.ocr else ()
+        ocr = require_texts(row["ocr_tokens"], where) if wishes.ocr else None
         entries.append(Entry(_fields(row, ocr), partial(rows.picture, number)))
     return entries
 
@@ -61,7 +61,7 @@ def from_files(folder: Path, split: str, wishes: Wishes) -> list[Entry]:
                 f"{_ROSETTA.format(_FILES[split])} says nothing of picture {image!r}."
             )
         picture = folder / "train_images" / f"{image}.jpg"
-        entries.append(Entry(_fields(row, words.get(image, ())), picture))
+        entries.append(Entry(_fields(row, words.get(image)), picture))
     return entries
 
 
