@@ -284,6 +284,25 @@ def test_another_wording_is_another_source(sets, monkeypatch):
     assert worded(task, "shikra").source != before
 
 
+def test_a_wording_by_name_is_asked_and_part_of_the_key(sets):
+    folder = sets / "scienceqa" / "originals"
+    task = load_task("scienceqa", folder, wording="simignore")
+    asked = worded(task, "llava-1.5-7b")
+    assert asked[0].question.startswith(("Context: N/A\nQuestion: ", "Context: "))
+    assert "\nOptions: (A) " in asked[0].question
+    assert ", worded as simignore for llava-1.5 " in asked.source
+    plain = worded(load_task("scienceqa", folder), "llava-1.5-7b")
+    named = worded(load_task("scienceqa", folder), "llava-1.5-7b", "simignore")
+    assert named.source == asked.source != plain.source
+    assert worded(named, "llava-1.5-7b", "simignore") is named
+    with pytest.raises(InfoflowError, match="are worded already"):
+        worded(plain, "llava-1.5-7b", "simignore")
+    with pytest.raises(UnknownNameError, match="wording of scienceqa 'papers'"):
+        load_task("scienceqa", folder, wording="papers")
+    with pytest.raises(InfoflowError, match="wording= does not apply to 'pope' from 'shapes'"):
+        load_task("pope", wording="paper")
+
+
 def test_every_model_has_one_wording():
     for name in list_models():
         assert sum(family in name for family in WORDINGS) == 1

@@ -8,7 +8,6 @@ from typing import Any
 
 from infoflow import shapes
 from infoflow.errors import InfoflowError, unknown_name
-from infoflow.families.wordings import WORDINGS, find_wording
 from infoflow.sample import Sample
 from infoflow.shapes.world import SPLITS, object_names
 from infoflow.tasks import real
@@ -104,7 +103,7 @@ def load_task(
     task = _TASKS[name]
     rule = _known_rule(task, rule)
     if wording is not None:
-        find_wording(next(iter(WORDINGS)), name, wording)
+        _require_wording(name, wording)
     loaded = real.load(
         name,
         source,
@@ -133,6 +132,13 @@ def _known_rule(task: type[Task], rule: str | None) -> str:
     if rule is not None and rule not in task.rules:
         raise unknown_name(f"{task.name} scoring rule", rule, task.rules)
     return rule or task.rules[0]
+
+
+def _require_wording(name: str, wording: str) -> None:
+    """Check the wording likewise."""
+    from infoflow.families.wordings import WORDINGS, find_wording  # the families load torch
+
+    find_wording(next(iter(WORDINGS)), name, wording)
 
 
 def _refuse_unfit(name: str, source: str | Path, fit: bool, **arguments: object) -> None:

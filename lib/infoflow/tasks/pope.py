@@ -147,9 +147,10 @@ class Pope(Task):
 
 def _metrics(rows: pd.DataFrame, rule: str) -> dict[str, float]:
     truth, says_yes = rows["answer"] == "yes", rows["prediction"] == "yes"
-    counted = rows["prediction"].notna() if rule == "lmms-eval" else None
+    # lmms-eval counts as missed only what was answered no
+    findable = truth & rows["prediction"].notna() if rule == "lmms-eval" else truth
     precision, recall, f1, _ = precision_recall_fscore_support(
-        truth, says_yes, average="binary", sample_weight=counted, zero_division=0
+        findable, says_yes, average="binary", zero_division=0
     )
     return {
         "accuracy": float(rows["score"].mean()),
