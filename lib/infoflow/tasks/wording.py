@@ -5,7 +5,7 @@ from typing import Any
 
 from infoflow.errors import InfoflowError
 
-MOST_CHARACTERS = 1_000_000
+MOST_CHARACTERS = 100_000
 
 _PUNCTUATION = ';/[]"{}()=+\\_-><@`,?!'
 _COMMA_IN_NUMBER = re.compile(r"\d,\d")
@@ -51,7 +51,7 @@ def require_answer(text: Any) -> str:
     """Return an answer as it is, if it can be one.
 
     Raises:
-        InfoflowError: It is no text, or longer than a million characters.
+        InfoflowError: It is no text, or longer than 100,000 characters.
     """
     if not isinstance(text, str):
         raise InfoflowError(f"an answer is of type {type(text).__name__}; it must be text.")
@@ -91,7 +91,7 @@ def normalise_answer(text: str) -> str:
         The normalised answer, its words joined by single spaces.
 
     Raises:
-        InfoflowError: It is no text, or longer than a million characters.
+        InfoflowError: It is no text, or longer than 100,000 characters.
     """
     lowered = require_answer(text).lower().replace(",", "").replace("?", "").replace("'s", " 's")
     one_line = lowered.strip().replace("\n", " ").replace("\t", " ").strip()
