@@ -155,9 +155,9 @@ def test_the_wording_and_the_rule_behind_a_number_are_told(better):
         "source": "hub abc, worded as paper for llava-1.5 12ab",
         "split": "test",
     }
-    for task, rows in better.cuts.items():
+    for task, rows in better[MODEL].cuts.items():
         rows.attrs["record"] = {"key": asked if task == "pope" else asked | {"source": "shapes"}}
-    told = plots.table1_rules({MODEL: better}).data.set_index("task")
+    told = plots.table1_rules(better).data.set_index("task")
     assert told.loc["POPE"].to_dict() == {
         "scoring rule": "opera",
         "wording": "as paper for llava-1.5 12ab",

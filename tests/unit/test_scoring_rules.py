@@ -9,9 +9,13 @@ import time
 
 import nltk
 import pytest
+from PIL import Image
 
 from infoflow.errors import InfoflowError
+from infoflow.sample import Sample
+from infoflow.tasks import load_task
 from infoflow.tasks.captions import caption_objects
+from infoflow.tasks.chair import Chair
 from infoflow.tasks.pope import parse_yes_no
 from infoflow.tasks.scienceqa import parse_choice
 from infoflow.tasks.textvqa import vqa_accuracy
@@ -275,6 +279,14 @@ def test_chair_opera_names_the_data_it_lacks(monkeypatch):
     monkeypatch.setattr(nltk.data, "path", [])
     with pytest.raises(InfoflowError, match=r"python -m nltk\.downloader punkt_tab averaged_perc"):
         caption_objects("a bus", COCO, "opera")
+    with pytest.raises(InfoflowError, match="needs data of NLTK"):
+        Chair([Sample("i", Image.new("RGB", (2, 2)), "?", "", "caption")], "x", "x", "opera", COCO)
+
+
+def test_shapes_has_no_use_for_the_rules_of_coco():
+    for rule in ("original", "opera"):
+        with pytest.raises(InfoflowError, match=f"{rule}.* valid: corrected"):
+            load_task("chair", rule=rule)
 
 
 PARSERS = {

@@ -130,12 +130,10 @@ class Pope(Task):
         """
         check_rows(rows, "kind", "answer", "score", "unparsed")
         splits = {str(kind): _metrics(split, self.rule) for kind, split in rows.groupby("kind")}
-        if self.rule in _POOLING:
-            overall = _metrics(rows, self.rule)
-        else:
-            overall = pd.DataFrame(splits.values()).mean().to_dict()
+        parts = [_metrics(rows, self.rule)] if self.rule in _POOLING else splits.values()
+        means = pd.DataFrame(parts).mean()
         return {
-            **{str(metric): float(value) for metric, value in overall.items()},
+            **{str(metric): float(mean) for metric, mean in means.items()},
             "unparsed": float(rows["unparsed"].sum()),
             **{f"{m}/{kind}": v for kind, split in splits.items() for m, v in split.items()},
         }
