@@ -72,7 +72,7 @@ def parse_yes_no(text: str, rule: str = "official") -> bool | None:
         UnknownNameError: There is no such rule.
         InfoflowError: The answer is no text, or too long.
     """
-    if rule not in _PARSERS:
+    if rule not in RULES:
         raise unknown_name("POPE parsing rule", rule, RULES)
     return _PARSERS[rule](require_answer(text))
 
