@@ -31,8 +31,8 @@ class Sample:
         regions: Boolean masks of shape (H, W) by name; empty where not annotated.
         targets: Names of the regions the answer can be read from; empty where not annotated.
         context: What is told before the question (ScienceQA's hint); empty elsewhere.
-        ocr: Words that a program read in the picture, to be told to the model (TextVQA); empty
-            elsewhere.
+        ocr: Words that a program read in the picture, to be told to the model (TextVQA), empty
+            where it read none; ``None`` where they are not to be told.
     """
 
     id: str
@@ -46,7 +46,7 @@ class Sample:
     regions: Mapping[str, npt.NDArray[np.bool_]] = field(default_factory=dict)
     targets: tuple[str, ...] = ()
     context: str = ""
-    ocr: tuple[str, ...] = ()
+    ocr: tuple[str, ...] | None = None
 
     def asking(self, question: str) -> Self:
         """Return the same item with another question."""

@@ -147,3 +147,20 @@ def test_a_model_is_looked_at_beside_its_own_row(asked, model, row):
 def test_a_row_that_is_not_there_is_named():
     with pytest.raises(UnknownNameError, match=r"unknown model of Table 1 'lava'.*llava-1.5-7b"):
         table1_row(paper_values(), "lava", "tiny-shikra")
+
+
+def test_the_wording_and_the_rule_behind_a_number_are_told(better):
+    asked = {
+        "rule": "opera",
+        "source": "hub abc, worded as paper for llava-1.5 12ab",
+        "split": "test",
+    }
+    for task, rows in better[MODEL].cuts.items():
+        rows.attrs["record"] = {"key": asked if task == "pope" else asked | {"source": "shapes"}}
+    told = plots.table1_rules(better).data.set_index("task")
+    assert told.loc["POPE"].to_dict() == {
+        "scoring rule": "opera",
+        "wording": "as paper for llava-1.5 12ab",
+        "items": "hub abc, test",
+    }
+    assert told.loc["CHAIR", "wording"] == "Shapes' own"

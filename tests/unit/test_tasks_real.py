@@ -139,7 +139,7 @@ def test_textvqa_with_and_without_ocr(sets):
         assert told.source.endswith(", with OCR tokens")
         assert untold.source.endswith(", without OCR tokens")
         assert told[0].ocr == ("NOKIA", "2010")
-        assert untold[0].ocr == ()
+        assert untold[0].ocr is None
         assert "Reference OCR token: NOKIA, 2010" in worded(told, "llava-1.5-7b")[0].question
         assert "OCR" not in worded(untold, "llava-1.5-7b")[0].question
         train = load_task("textvqa", folder, "calibration")
@@ -282,6 +282,25 @@ def test_another_wording_is_another_source(sets, monkeypatch):
     changed = replace(WORDINGS["shikra"]["pope"], template="{question} Say yes or no.")
     monkeypatch.setitem(WORDINGS["shikra"], "pope", changed)
     assert worded(task, "shikra").source != before
+
+
+def test_a_wording_by_name_is_asked_and_part_of_the_key(sets):
+    folder = sets / "scienceqa" / "originals"
+    task = load_task("scienceqa", folder, wording="simignore")
+    asked = worded(task, "llava-1.5-7b")
+    assert asked[0].question.startswith(("Context: N/A\nQuestion: ", "Context: "))
+    assert "\nOptions: (A) " in asked[0].question
+    assert ", worded as simignore for llava-1.5 " in asked.source
+    plain = worded(load_task("scienceqa", folder), "llava-1.5-7b")
+    named = worded(load_task("scienceqa", folder), "llava-1.5-7b", "simignore")
+    assert named.source == asked.source != plain.source
+    assert worded(named, "llava-1.5-7b", "simignore") is named
+    with pytest.raises(InfoflowError, match="are worded already"):
+        worded(plain, "llava-1.5-7b", "simignore")
+    with pytest.raises(UnknownNameError, match="wording of scienceqa 'papers'"):
+        load_task("scienceqa", folder, wording="papers")
+    with pytest.raises(InfoflowError, match="wording= does not apply to 'pope' from 'shapes'"):
+        load_task("pope", wording="paper")
 
 
 def test_every_model_has_one_wording():

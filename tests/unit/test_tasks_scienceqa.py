@@ -18,7 +18,8 @@ def ask(answer: str, choices: str, kind: str = "colour") -> Sample:
     ("text", "llava", "simignore"),
     [
         ("B", 1, 1),
-        (" B\n", 1, 1),
+        (" B", None, None),
+        ("B\n", None, None),
         ("B. a red one", 1, 1),
         ("B.", None, None),
         ("B.red", None, None),

@@ -99,6 +99,7 @@ from infoflow.plots.style import TASK_TITLES, percent
 from infoflow.plots.table1 import (
     sampling_table,
     table1_gains,
+    table1_rules,
     table1_table,
     table1_tests,
 )
@@ -237,6 +238,7 @@ __all__ = [
     "span_table",
     "stored_predictions_table",
     "table1_gains",
+    "table1_rules",
     "table1_table",
     "table1_tests",
     "topk_heat",

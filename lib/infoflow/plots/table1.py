@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from infoflow.audit.arithmetic import most_changes, standard_error
+from infoflow.audit.findings import Evidence
 from infoflow.audit.scores import LOWER_IS_BETTER, METRICS, PairedScore
 from infoflow.paper import is_twin
 from infoflow.plots.display import NOT_RUN, Plot, Table
@@ -108,6 +109,32 @@ def _found(scores: Sequence[PairedScore], task: str, metric: str) -> PairedScore
 
 def _told(score: PairedScore) -> str:
     return f"{100 * score.intact:.1f} to {100 * score.truncated:.1f}"
+
+
+def table1_rules(evidence: Mapping[str, Evidence]) -> Table:
+    """How our numbers were made: in whose words was asked, and which rule read the answers.
+
+    Args:
+        evidence: What the numbers rest on, by model.
+    """
+    lines = []
+    for model, found in evidence.items():
+        for task, rows in found.cuts.items():
+            key = rows.attrs["record"]["key"]
+            source, _, wording = key["source"].partition(", worded ")
+            lines.append(
+                {
+                    "model": model,
+                    "task": TASK_TITLES[task],
+                    "scoring rule": key["rule"],
+                    "wording": wording or "Shapes' own",
+                    "items": f"{source}, {key['split']}",
+                }
+            )
+    return Table(
+        pd.DataFrame(lines).set_index("model"),
+        "Wording and rule that made our numbers; another of either is another score",
+    )
 
 
 def table1_tests(ours: Scores) -> Table:

@@ -13,6 +13,7 @@ from infoflow.sample import Sample
 from infoflow.shapes.world import SPLITS, object_names
 from infoflow.tasks import real
 from infoflow.tasks.base import Task, blind_guess
+from infoflow.tasks.captions import COCO_RULES
 from infoflow.tasks.chair import Chair
 from infoflow.tasks.pope import Pope
 from infoflow.tasks.scienceqa import ScienceQA
@@ -36,6 +37,7 @@ def load_task(
     rule: str | None = None,
     *,
     max_new_tokens: int | None = None,
+    wording: str | None = None,
     organisation: str | None = None,
     revision: str | None = None,
     ocr: bool | None = None,
@@ -64,6 +66,9 @@ def load_task(
             captions of Shapes ``"corrected"``.
         max_new_tokens: How many tokens an answer gets at most; ``None`` for what the published
             scripts give.
+        wording: Name of a paper's wording to ask in, one of
+            :data:`infoflow.families.wordings.NAMED_WORDINGS`; ``None`` for the one of the family
+            that is asked. For the benchmark's own data.
         organisation: Who keeps the set on the hub; ``None`` for :data:`infoflow.tasks.hub.HUB`'s.
         revision: Commit, branch or tag on the hub; ``None`` for :data:`infoflow.tasks.hub.HUB`'s.
         ocr: TextVQA: whether the words that a program read in the picture are told to the model.
@@ -78,7 +83,7 @@ def load_task(
         The task; pictures are drawn or opened when their sample is asked for.
 
     Raises:
-        UnknownNameError: There is no such task, source, split or rule.
+        UnknownNameError: There is no such task, source, split, rule or wording.
         InfoflowError: The limit leaves no item, an argument does not fit the task or its source,
             or data are missing, incomplete or damaged.
     """
@@ -93,6 +98,7 @@ def load_task(
     if max_new_tokens is not None:
         max_new_tokens = require_whole(max_new_tokens, "max_new_tokens", least=1)
     on_hub, own = source == "hub", source != "shapes"
+    _refuse_unfit(name, source, own, wording=wording)
     _refuse_unfit(name, source, on_hub, organisation=organisation, revision=revision)
     _refuse_unfit(name, source, own and name == "textvqa", ocr=ocr)
     _refuse_unfit(name, source, own and name == "chair", synonyms=synonyms, pictures=pictures)
@@ -101,6 +107,8 @@ def load_task(
         return _shapes_task(name, split, limit, rule, length)
     task = _TASKS[name]
     rule = _known_rule(task, rule)
+    if wording is not None:
+        _require_wording(name, wording)
     loaded = real.load(
         name,
         source,
@@ -116,6 +124,7 @@ def load_task(
     settings: dict[str, Any] = {
         "max_new_tokens": real.BENCHMARKS[name].max_new_tokens,
         "n_whole": loaded.n_whole,
+        "wording": wording,
         **length,
     }
     if name == "chair":
@@ -128,6 +137,13 @@ def _known_rule(task: type[Task], rule: str | None) -> str:
     if rule is not None and (not isinstance(rule, str) or rule not in task.rules):
         raise unknown_name(f"{task.name} scoring rule", rule, task.rules)
     return rule or task.rules[0]
+
+
+def _require_wording(name: str, wording: str) -> None:
+    """Check the wording likewise."""
+    from infoflow.families.wordings import WORDINGS, find_wording  # the families load torch
+
+    find_wording(next(iter(WORDINGS)), name, wording)
 
 
 def _refuse_unfit(name: str, source: str | Path, fit: bool, **arguments: object) -> None:
@@ -146,9 +162,9 @@ def _shapes_task(
     settings: dict[str, Any] = {"n_whole": len(shapes.samples(name, split)), **length}
     if name == "chair":
         rule = rule or "corrected"
-        if rule == "original":
+        if rule in COCO_RULES:
             raise InfoflowError(
-                "CHAIR's rule 'original' joins only the double words of COCO, and every object of "
+                f"CHAIR's rule {rule!r} joins only the double words of COCO, and every object of "
                 "Shapes is a double word; valid: corrected."
             )
         settings["synonyms"] = tuple((name,) for name in object_names())

@@ -24,6 +24,8 @@ class Task(ABC):
         max_new_tokens: How many tokens an answer needs at most.
         bare: Whether questions are as in the benchmark's files, to be worded for a family of models
             before they are put to one (:func:`infoflow.asking.worded`).
+        wording: Name of the wording to put them in
+            (:data:`infoflow.families.wordings.NAMED_WORDINGS`); None for the family's own.
         n_whole: How many items the split has, of which a limit may have left fewer; None if that is
             not known.
         name: The benchmark.
@@ -40,6 +42,7 @@ class Task(ABC):
     rule: str
     max_new_tokens: int = field(kw_only=True)
     bare: bool = field(default=False, kw_only=True)
+    wording: str | None = field(default=None, kw_only=True)
     n_whole: int | None = field(default=None, kw_only=True)
 
     name: ClassVar[str]

@@ -113,6 +113,7 @@ class Chair(Task):
             raise InfoflowError(
                 "task 'chair' has no synonyms; it needs a table with a class a line."
             )
+        caption_objects("", self.synonyms, self.rule)  # so that missing data stop it at once
 
     def details(self, sample: Sample, text: str) -> dict[str, Any]:
         """See :meth:`Task.details`; ``prediction`` lists the mentions, separated by commas.

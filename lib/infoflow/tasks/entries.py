@@ -31,7 +31,7 @@ class Fields:
     answers: tuple[str, ...] = ()
     objects: tuple[str, ...] = ()
     context: str = ""
-    ocr: tuple[str, ...] = ()
+    ocr: tuple[str, ...] | None = ()
 
 
 @dataclass(frozen=True)

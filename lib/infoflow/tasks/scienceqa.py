@@ -7,9 +7,11 @@ from typing import Any, ClassVar
 
 import pandas as pd
 
-from infoflow.errors import InfoflowError, unknown_name
+from infoflow.errors import unknown_name
+from infoflow.options import require_whole
 from infoflow.sample import Sample
 from infoflow.tasks.base import Task, best_by_group, check_rows, mean_by_kind
+from infoflow.tasks.wording import require_answer
 
 LETTERS = "ABCDE"
 RULES = ("llava", "simignore")
@@ -48,10 +50,12 @@ def parse_choice(text: str, n_choices: int, rule: str = "llava") -> int | None:
     stop and a space, or exactly one "The answer is X" with any character after the letter.
     ``"simignore"`` (``eval_scienceqa.py`` of Simignore) accepts also "X)", "(X)", "The correct
     answer is (X", and a text with exactly one letter in brackets. Neither accepts small letters,
-    nor "B." alone under ``"llava"``.
+    nor "B." alone, and space before the letter or behind a bare one makes it unread, as in the
+    scripts, whose answers came without. What is unread, or beyond the options, is wrong; the line
+    of the scripts that would guess at random is never reached.
 
     Args:
-        text: The answer; space around it does not count.
+        text: The answer.
         n_choices: How many options there were, 2 to 5.
         rule: ``"llava"`` or ``"simignore"``.
 
@@ -59,14 +63,13 @@ def parse_choice(text: str, n_choices: int, rule: str = "llava") -> int | None:
         Index of the chosen option, or ``None`` where the rule finds none among the options.
 
     Raises:
-        InfoflowError: ``n_choices`` is not 2 to 5.
+        InfoflowError: ``n_choices`` is not 2 to 5, or the answer no text or too long.
         UnknownNameError: There is no such rule.
     """
     if rule not in RULES:
         raise unknown_name("ScienceQA parsing rule", rule, RULES)
-    if not 2 <= n_choices <= len(LETTERS):
-        raise InfoflowError(f"n_choices is {n_choices}; it must be 2 to {len(LETTERS)}.")
-    letter = _letter(text.strip(), rule)
+    require_whole(n_choices, "n_choices", 2, len(LETTERS))
+    letter = _letter(require_answer(text), rule)
     return LETTERS.index(letter) if letter and letter in LETTERS[:n_choices] else None
 
 

@@ -28,8 +28,10 @@ def require_answers(answers: Sequence[str]) -> None:
     """Raise unless there are enough reference answers for soft accuracy.
 
     Raises:
-        InfoflowError: There are fewer than four.
+        InfoflowError: There are fewer than four, or one text in place of a list of them.
     """
+    if isinstance(answers, str):
+        raise InfoflowError("the reference answers are one text; they must be a list of texts.")
     # With three, even an answer that all people gave could not score 1.
     if len(answers) <= _ENOUGH_MATCHES:
         raise InfoflowError(
@@ -44,6 +46,7 @@ def vqa_accuracy(prediction: str, answers: Sequence[str]) -> float:
     Prediction and answers are normalised
     (:func:`infoflow.tasks.wording.normalise_answer`); then
     accuracy = mean over the answers i of min(1, matches among the answers other than i / 3).
+    LLaVA's code takes exactly ten answers; lmms-eval's takes any number, as here.
 
     Args:
         prediction: What the model said.
@@ -53,7 +56,7 @@ def vqa_accuracy(prediction: str, answers: Sequence[str]) -> float:
         The accuracy, from 0 to 1.
 
     Raises:
-        InfoflowError: There are fewer than four answers.
+        InfoflowError: There are fewer than four answers, or something is no text.
     """
     require_answers(answers)
     normalised = normalise_answer(prediction)

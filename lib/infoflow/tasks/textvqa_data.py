@@ -20,7 +20,7 @@ _FILES = {"validation": "val", "train": "train"}
 _ROSETTA = "TextVQA_Rosetta_OCR_v0.2_{}.json"
 
 
-def _fields(row: Mapping[str, Any], ocr: Sequence[str]) -> Fields:
+def _fields(row: Mapping[str, Any], ocr: Sequence[str] | None) -> Fields:
     name = f"textvqa-{row['question_id']}"
     answers = tuple(row["answers"])
     try:
@@ -33,7 +33,7 @@ def _fields(row: Mapping[str, Any], ocr: Sequence[str]) -> Fields:
         answer=Counter(answers).most_common(1)[0][0],
         kind="reading",
         answers=answers,
-        ocr=tuple(ocr),
+        ocr=None if ocr is None else tuple(ocr),
     )
 
 
@@ -41,7 +41,7 @@ def from_rows(rows: Rows, split: str, wishes: Wishes) -> list[Entry]:
     """Read items from rows."""
     require_every_picture(rows)
     return [
-        Entry(_fields(row, row["ocr_tokens"] if wishes.ocr else ()), rows.picture(number))
+        Entry(_fields(row, row["ocr_tokens"] if wishes.ocr else None), rows.picture(number))
         for number, row in enumerate(rows.fields)
     ]
 
@@ -63,7 +63,7 @@ def from_files(folder: Path, split: str, wishes: Wishes) -> list[Entry]:
         if wishes.ocr and image not in words:
             raise InfoflowError(f"{_ROSETTA.format(part)} says nothing of picture {image!r}.")
         picture = inside(folder / "train_images", f"{image}.jpg", "the picture")
-        entries.append(Entry(_fields(row, words.get(image, ())), picture))
+        entries.append(Entry(_fields(row, words.get(image)), picture))
     return entries
 
 
