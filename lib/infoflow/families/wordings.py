@@ -147,7 +147,7 @@ def wording_family(model: str) -> str:
     Raises:
         UnknownNameError: The name holds none.
     """
-    found = [family for family in WORDINGS if family in model]
+    found = [family for family in WORDINGS if family in str(model)]
     if not found:
         raise unknown_name("family in the model's name", model, WORDINGS)
     return found[0]

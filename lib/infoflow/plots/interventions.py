@@ -181,7 +181,7 @@ def hidden_maps(
         figure,
         f"The picture, with the hidden image tokens darkened. Hidden: {told}."[:400],
         f"What the last layer of {model} is not shown of {sample.id} (“"
-        f"{sample.question.splitlines()[0]}”): dark. White outline: the region that holds the "
+        f"{sample.question.partition(chr(10))[0]}”): dark. White outline: the region that holds the "
         f"answer, where there is one. {_kept_told(table)}",
         table,
     )
