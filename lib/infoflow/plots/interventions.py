@@ -177,11 +177,11 @@ def hidden_maps(
             title = f"{name}\n{shares[name]:.0f} % hidden"
             axes.set_title(title, fontsize=10, weight="normal", parse_math=False)
     told = ", ".join(f"{name} {share:.0f} %" for name, share in shares.items())
+    first_line = sample.question.partition("\n")[0]
     return Plot(
         figure,
         f"The picture, with the hidden image tokens darkened. Hidden: {told}."[:400],
-        f"What the last layer of {model} is not shown of {sample.id} (“"
-        f"{sample.question.partition(chr(10))[0]}”): dark. White outline: the region that holds the "
+        f"What the last layer of {model} is not shown of {sample.id} (“{first_line}”): dark. White outline: the region that holds the "
         f"answer, where there is one. {_kept_told(table)}",
         table,
     )
