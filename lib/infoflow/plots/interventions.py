@@ -181,8 +181,8 @@ def hidden_maps(
     return Plot(
         figure,
         f"The picture, with the hidden image tokens darkened. Hidden: {told}."[:400],
-        f"What the last layer of {model} is not shown of {sample.id} (“{first_line}”): dark. White outline: the region that holds the "
-        f"answer, where there is one. {_kept_told(table)}",
+        f"What the last layer of {model} is not shown of {sample.id} (“{first_line}”): dark. "
+        f"White outline: the region that holds the answer, where there is one. {_kept_told(table)}",
         table,
     )
 
