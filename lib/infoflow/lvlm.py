@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from infoflow.errors import InfoflowError
 from infoflow.families import Family, find_model
 from infoflow.families.checkpoint import weights_digest
+from infoflow.families.usable import require_usable
 from infoflow.limits import require_context, require_token_ids
 from infoflow.loading import (
     choose_dtype,
@@ -292,4 +293,8 @@ def load_lvlm(
         )
     found, commit = locate(spec, checkpoint, revision)
     folder = spec.family.prepare(found, lambda part: locate_part(spec, part, parts))
-    return LVLM(name, spec.family.open(folder, placement, number), folder, commit, quantise)
+    for each in dict.fromkeys((found, folder)):
+        spec.family.require_own(each)
+    family = spec.family.open(folder, placement, number)
+    require_usable(family, folder)
+    return LVLM(name, family, folder, commit, quantise)

@@ -48,6 +48,9 @@ class Family(ABC):
     """What a published checkpoint needs beside itself: the argument's name, and where the hub has
     it."""
 
+    foreign_tokens: ClassVar[tuple[str, ...]] = ()
+    """Tokens that only vocabularies of other conversations have."""
+
     def __init__(self, model: Any, tokenizer: Any, image_processor: Any) -> None:
         self.model = model
         self.tokenizer = tokenizer
@@ -67,6 +70,19 @@ class Family(ABC):
             InfoflowError: The folder is not a whole checkpoint of this architecture.
         """
         return folder
+
+    @classmethod
+    @abstractmethod
+    def require_own(cls, folder: Path) -> None:
+        """Raise unless a checkpoint was trained on what the family asks it in.
+
+        Args:
+            folder: The checkpoint, as published or in the layout that transformers reads.
+
+        Raises:
+            InfoflowError: It says of itself that it was trained on another conversation or has
+                another decoder.
+        """
 
     @classmethod
     @abstractmethod
@@ -96,6 +112,11 @@ class Family(ABC):
     @abstractmethod
     def lm_head(self) -> nn.Module:
         """Last hidden states (..., D) to logits (..., V)."""
+
+    @property
+    @abstractmethod
+    def pixels_a_side(self) -> int:
+        """The side of the square that the vision tower takes, in pixels."""
 
     @property
     @abstractmethod
