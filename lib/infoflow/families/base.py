@@ -11,6 +11,7 @@ from scipy import sparse
 from torch import Tensor, nn
 
 from infoflow.errors import InfoflowError
+from infoflow.families.layouts import require_known_layout
 from infoflow.grid import Grid
 from infoflow.placement import Placement
 
@@ -69,6 +70,7 @@ class Family(ABC):
         Raises:
             InfoflowError: The folder is not a whole checkpoint of this architecture.
         """
+        require_known_layout(folder)
         return folder
 
     @classmethod

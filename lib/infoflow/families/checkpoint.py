@@ -14,7 +14,6 @@ from transformers.utils import logging
 from infoflow import files
 from infoflow.errors import InfoflowError
 from infoflow.families.config import require_config
-from infoflow.families.layouts import require_known_layout
 from infoflow.families.weights import read_headers, require_finite_weights, require_room_for
 from infoflow.placement import Placement, Weights, map_devices, naming_exhaustion
 from infoflow.quantisation import quantisation_settings
@@ -104,7 +103,6 @@ def load_weights(
             tensors are not exactly the ones that the configuration asks for, or not finite numbers
             of a floating type, or they do not fit.
     """
-    require_known_layout(folder)
     require_files(folder, (CONFIG, processor_file(folder), "tokenizer.json"))
     config = read_json(folder / CONFIG)
     if (found := config.get("model_type")) != model_type:

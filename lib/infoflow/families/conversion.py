@@ -24,7 +24,6 @@ from infoflow.families.checkpoint import (
     WEIGHTS,
     in_one_line,
     read_json,
-    require_files,
     some,
     weight_files,
     weight_map,
@@ -49,7 +48,6 @@ def is_converted(folder: Path) -> bool:
         InfoflowError: It is no folder, or has no readable configuration.
     """
     require_known_layout(folder, original_llava=True)
-    require_files(folder, (CONFIG,))
     return "vision_config" in read_json(folder / CONFIG)
 
 

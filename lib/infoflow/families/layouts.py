@@ -35,7 +35,8 @@ def require_known_layout(folder: Path, original_llava: bool = False) -> None:
         original_llava: Whether the original LLaVA's layout is read.
 
     Raises:
-        InfoflowError: It does, or is no folder; the error says what to give instead.
+        InfoflowError: It does, or is no folder with a configuration; the error
+            says what to give instead.
     """
     if folder.is_file():
         raise InfoflowError(f"{folder} is a file; give the folder of a checkpoint.")
@@ -46,10 +47,11 @@ def require_known_layout(folder: Path, original_llava: bool = False) -> None:
         for pattern, what in _OTHERS:
             if any(folder.glob(pattern)):
                 raise InfoflowError(f"{folder} holds {what}.")
-    if (folder / "config.json").is_file():
-        config = read_json(folder / "config.json")
-        if isinstance(config, dict) and (what := _of_config(config, original_llava)):
-            raise InfoflowError(f"{folder} holds {what}.")
+    if not (folder / "config.json").is_file():
+        raise InfoflowError(f"{folder} is not a whole checkpoint; missing: config.json.")
+    config = read_json(folder / "config.json")
+    if isinstance(config, dict) and (what := _of_config(config, original_llava)):
+        raise InfoflowError(f"{folder} holds {what}.")
 
 
 def _of_config(config: Mapping[str, Any], original_llava: bool) -> str | None:

@@ -10,7 +10,14 @@ import torch
 from torch import Tensor
 
 from infoflow.errors import InfoflowError
-from infoflow.families.checkpoint import CONFIG, PROCESSOR, read_json, some, write_json
+from infoflow.families.checkpoint import (
+    CONFIG,
+    GENERATION,
+    PROCESSOR,
+    read_json,
+    some,
+    write_json,
+)
 from infoflow.families.config import require_config
 from infoflow.families.conversion import remapped, thirds, write_tensors
 from infoflow.families.published import require_settings
@@ -81,6 +88,9 @@ def convert(folder: Path, target: Path) -> None:
         )
     write_tensors(_renamed(folder, config), target)
     write_json(target / CONFIG, config)
+    if (folder / GENERATION).is_file():
+        told = read_json(folder / GENERATION).get("chat_format")
+        write_json(target / GENERATION, {"chat_format": told})
     side = config["vision_config"]["image_size"]
     size = {"size": {"height": side, "width": side}}
     write_json(target / PROCESSOR, size | _CLIP_STATISTICS)
