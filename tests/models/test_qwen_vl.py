@@ -198,7 +198,9 @@ def test_bad_input_is_one_clear_error(lvlm):
 
 
 def test_the_other_types_are_whole(published):
-    half = load_lvlm("qwen-vl-7b", checkpoint=published, device="cpu", dtype="bfloat16")
+    half = load_lvlm(
+        "qwen-vl-7b", checkpoint=published["qwen-vl-7b"], device="cpu", dtype="bfloat16"
+    )
     assert half.dtype == torch.bfloat16
     prompt = half.prompt(picture(), QUESTION)
     assert prompt.inputs_embeds.dtype == torch.bfloat16

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from infoflow.errors import InfoflowError
 from infoflow.families.layouts import require_known_layout
 from infoflow.grid import Grid
+from infoflow.options import require_whole
 from infoflow.placement import Placement
 
 Size = tuple[int, int]
@@ -165,9 +166,31 @@ class Family(ABC):
         """Say where the image tokens lie on a picture."""
 
     def tokenise(self, text: str) -> list[int]:
-        """Encode a piece of a prompt: no token is added at its beginning or end."""
+        """Encode a piece of a prompt: no token is added at its beginning or end.
+
+        Raises:
+            InfoflowError: It is no text, or holds half a character (a lone surrogate).
+        """
+        if not isinstance(text, str):
+            raise InfoflowError(f"only text can be encoded, not {type(text).__name__}.")
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise InfoflowError(f"the text {text!r} holds half a character.") from error
         ids: list[int] = self.tokenizer(text, add_special_tokens=False).input_ids
         return ids
+
+
+def require_size(size: Size) -> None:
+    """Raise unless a picture's size is a width and a height in pixels.
+
+    Raises:
+        InfoflowError: It is not.
+    """
+    if not isinstance(size, tuple | list) or len(size) != 2:
+        raise InfoflowError(f"size is {size!r}; valid: (width, height) in pixels.")
+    for side in size:
+        require_whole(side, "a side of size", 1)
 
 
 def require_shape(pixel_values: Tensor, *valid: int) -> None:
