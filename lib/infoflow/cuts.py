@@ -105,4 +105,4 @@ def _require_cuts(cuts: Iterable[int] | None, first: int, last: int) -> list[int
         raise InfoflowError(f"cuts must be whole numbers, not {cuts!r}.") from error
     if not asked:
         raise InfoflowError(f"no cut was asked for; valid: {first} to {last}, or None for all.")
-    return [require_whole(cut, "a cut", first, last) for cut in asked]
+    return [require_whole(cut, "cut", first, last) for cut in asked]

@@ -18,8 +18,8 @@ def answer_ids(lvlm: LVLM, prompt: Prompt, answer: str | Tensor) -> Tensor:
         answer: The answer, as text or as ids.
 
     Raises:
-        InfoflowError: The prompt is another model's; the answer is empty, holds ids outside the vocabulary, or does not fit the
-            context with the prompt.
+        InfoflowError: The prompt is another model's; the answer is empty, holds ids outside the
+            vocabulary, or does not fit the context with the prompt.
     """
     require_prompt(lvlm, prompt)
     ids = lvlm.encode_answer(answer) if isinstance(answer, str) else answer

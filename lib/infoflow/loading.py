@@ -16,6 +16,7 @@ from infoflow.quantisation import require_quantisable
 _ZOO = Path(__file__).parent / "zoo"
 _ARGUMENTS = ("checkpoint", "revision", "device", "dtype", "quantise")
 _DEVICES = ("auto", "cpu", "cuda", "cuda:0", "cuda:1")
+_UNREACHED = (LocalEntryNotFoundError, OfflineModeIsEnabled, HfHubHTTPError, OSError, ValueError)
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -91,7 +92,7 @@ def split_revision(name: str, revision: str | None) -> tuple[str, str | None]:
 
 
 def _require_revision(revision: str) -> None:
-    """Raise unless a version can be one of the hub's, which are names of branches, tags, commits."""
+    """Raise unless a version can be the name of a commit, branch or tag of the hub."""
     if not isinstance(revision, str):
         raise InfoflowError(f"revision is {revision!r}; valid: a commit, branch or tag.")
     inside(Path("the hub"), revision, "revision")
