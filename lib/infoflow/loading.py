@@ -131,13 +131,7 @@ def _fetch(
 ) -> Path:
     try:
         snapshot = snapshot_download(hub_id, revision=revision, allow_patterns=list(patterns))
-    except (
-        LocalEntryNotFoundError,
-        OfflineModeIsEnabled,
-        HfHubHTTPError,
-        OSError,
-        ValueError,
-    ) as error:
+    except _UNREACHED as error:
         version = f" at revision {revision!r}" if revision else ""
         what = name if argument == "checkpoint" else f"the {argument} of {name}"
         raise InfoflowError(

@@ -54,7 +54,8 @@ def refused(folder, match, name="tiny-llava-1.5"):
 
 
 def head(tensors, change):
-    return tensors | {"lm_head.weight": change(tensors["lm_head.weight"].float())}
+    name = next(name for name in tensors if name.endswith("lm_head.weight"))
+    return tensors | {name: change(tensors[name].float())}
 
 
 def with_nan(tensor):
@@ -87,7 +88,7 @@ def test_a_float64_checkpoint_is_cast(folder):
 
 def test_a_number_too_large_for_the_type_is_refused(folder):
     edit_tensors(folder, lambda tensors: head(tensors, lambda t: t.float() * 1e30))
-    with pytest.raises(InfoflowError, match="not finite in torch.float16"):
+    with pytest.raises(InfoflowError, match="not finite in .*float16"):
         load_lvlm("tiny-llava-1.5", checkpoint=folder, device="cpu", dtype="float16")
 
 
@@ -96,7 +97,7 @@ def test_an_index_names_files_of_its_folder_alone(folder, shard):
     (folder / "model.safetensors").rename(folder.parent / "outside.safetensors")
     index = {"weight_map": {"lm_head.weight": shard}}
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
-    refused(folder, "names a file outside|missing: 3")
+    refused(folder, "names (a file outside|3 in place of a file)")
 
 
 def test_a_tensor_in_two_shards_is_refused(folder):
@@ -346,7 +347,7 @@ def test_every_from_pretrained_refuses_remote_code():
     calls = [
         call
         for path in LIBRARY.rglob("*.py")
-        for call in re.findall(r"from_pretrained\((.*?)\)", path.read_text(), re.DOTALL)
+        for call in re.findall(r"from_pretrained\(((?:[^()]|\([^()]*\))*)\)", path.read_text())
     ]
     assert len(calls) >= 4
     assert all("trust_remote_code=False" in call for call in calls), calls
@@ -436,7 +437,7 @@ def test_a_prompt_is_of_the_model_that_encoded_it(folder):
         with pytest.raises(InfoflowError, match="encoded for another model"):
             measure(two, prompt)
     moved = one.model.to(torch.float64)
-    with pytest.raises(InfoflowError, match=r"float32 .* float64"):
+    with pytest.raises(InfoflowError, match=r"float32.*float64"):
         attention_flow(one, prompt)
     moved.to(torch.float32)
     attention_flow(one, prompt)

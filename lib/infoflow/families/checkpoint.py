@@ -65,7 +65,9 @@ def weight_map(index: Path) -> dict[str, str]:
     names = read_json(index).get("weight_map")
     if not isinstance(names, dict) or not names:
         raise InfoflowError(f"{index} names no weights; the checkpoint is damaged.")
-    for name in set(map(str, names.values())):
+    for name in names.values():
+        if not isinstance(name, str):
+            raise InfoflowError(f"{index} names {name!r} in place of a file.")
         files.inside(index.parent, name, f"{index} names a file outside:")
     return names
 
