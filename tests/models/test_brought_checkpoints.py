@@ -88,7 +88,7 @@ def test_a_float64_checkpoint_is_cast(folder):
 
 def test_a_number_too_large_for_the_type_is_refused(folder):
     edit_tensors(folder, lambda tensors: head(tensors, lambda t: t.float() * 1e30))
-    with pytest.raises(InfoflowError, match="not finite in .*float16"):
+    with pytest.raises(InfoflowError, match=r"not finite in .*float16"):
         load_lvlm("tiny-llava-1.5", checkpoint=folder, device="cpu", dtype="float16")
 
 

@@ -50,8 +50,8 @@ def require_known_layout(folder: Path, original_llava: bool = False) -> None:
     if not (folder / "config.json").is_file():
         raise InfoflowError(f"{folder} is not a whole checkpoint; missing: config.json.")
     config = read_json(folder / "config.json")
-    if isinstance(config, dict) and (what := _of_config(config, original_llava)):
-        raise InfoflowError(f"{folder} holds {what}.")
+    if isinstance(config, dict) and (found := _of_config(config, original_llava)):
+        raise InfoflowError(f"{folder} holds {found}.")
 
 
 def _of_config(config: Mapping[str, Any], original_llava: bool) -> str | None:
