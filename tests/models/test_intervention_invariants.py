@@ -286,7 +286,7 @@ def test_beta_is_held_against_the_mean_attention_from_later_tokens(table):
         (lambda: FastV(k=1.5), "k is 1.5"),
         (lambda: FastV(ratio=1.2), "ratio is 1.2; .* 0 to 1"),
         (lambda: FastV(ratio=float("nan")), "ratio is nan"),
-        (lambda: FastV(ratio="half"), "ratio = 'half'"),
+        (lambda: FastV(ratio="half"), "ratio is 'half'"),
         (lambda: Truncate(cut=-1), "cut is -1"),
         (lambda: Truncate(cut=0, keep=3), "keep = 3 with cut = 0"),
         (lambda: Truncate(cut=1, keep=-3), "keep is -3"),
