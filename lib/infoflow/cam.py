@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
-from math import isfinite
 
 import torch
 from torch import Tensor
@@ -22,8 +21,10 @@ from infoflow.maps import (
     normalise_maps,
     thresholded,
 )
+from infoflow.options import require_finite, require_whole
 from infoflow.probe import modifier_of
 
+_LARGEST_SEED = (1 << 63) - 1
 MAX_NEW_TOKENS = 32
 """How long an answer the model gives itself if none is given."""
 
@@ -144,7 +145,7 @@ def llava_cams(
     Returns:
         The CAM of each site and weighting, by both.
     """
-    _require_valid(sites, weights, n_samples, sigma, micro_batch)
+    _require_valid(sites, weights, n_samples, sigma, seed, micro_batch)
     with torch.inference_mode(False):
         ids = _own_answer(lvlm, prompt) if answer is None else answer_ids(lvlm, prompt, answer)
         pictures = _noisy_pictures(lvlm, prompt, n_samples if sigma else 1, sigma, seed)
@@ -262,13 +263,17 @@ def _is_only_normed(lvlm: LVLM, site: str, layer: int) -> bool:
 
 
 def _require_valid(
-    sites: Sequence[str], weights: Sequence[str], n_samples: int, sigma: float, micro_batch: int
+    sites: Sequence[str],
+    weights: Sequence[str],
+    n_samples: int,
+    sigma: float,
+    seed: int,
+    micro_batch: int,
 ) -> None:
     for kind, names, valid in (("site", sites, SITES), ("weighting", weights, WEIGHTS)):
         if unknown := [name for name in names if name not in valid]:
             raise unknown_name(kind, unknown[0], valid)
-    for name, value in (("n_samples", n_samples), ("micro_batch", micro_batch)):
-        if value < 1:
-            raise InfoflowError(f"{name} = {value}; it must be at least 1.")
-    if not (isfinite(sigma) and sigma >= 0):
-        raise InfoflowError(f"sigma = {sigma}; it must be a finite number, at least 0.")
+    require_whole(n_samples, "n_samples", 1)
+    require_whole(micro_batch, "micro_batch", 1)
+    require_whole(seed, "seed", 0, _LARGEST_SEED)
+    require_finite(sigma, "sigma", 0)

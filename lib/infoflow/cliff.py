@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from infoflow.errors import InfoflowError
+from infoflow.options import require_finite, require_whole
 
 Floats = npt.NDArray[np.float64]
 Interval = tuple[float, float]
@@ -107,14 +108,14 @@ def cliff_layer(
             f"calibration has {chosen_on.shape[1]} cuts and test {reported_on.shape[1]}; "
             "they must be the same."
         )
-    if n_resamples < 1:
-        raise InfoflowError(f"n_resamples is {n_resamples}; it must be 1 or more.")
-    if margin is not None and not (np.isfinite(margin) and margin >= 0):
-        raise InfoflowError(f"margin is {margin}; it must be finite and not negative.")
+    n_resamples = require_whole(n_resamples, "n_resamples", 1)
+    seed = require_whole(seed, "seed", 0)
+    if margin is not None:
+        margin = require_finite(margin, "margin", 0)
 
     resampled = _resampled_means(chosen_on, n_resamples, seed)
     low, high = _interval(resampled[:, -1])
-    margin = (high - low) / 2 if margin is None else float(margin)
+    margin = (high - low) / 2 if margin is None else margin
     cut = int(_first_unharmed(chosen_on.mean(axis=0), margin))
     cuts = _first_unharmed(resampled, margin)
 

@@ -1,13 +1,14 @@
 """Which cuts a truncation answers under, checked, and which image tokens each of them keeps."""
 
 from collections.abc import Iterable
-from operator import index
 from typing import NamedTuple
 
 from torch import Tensor
 
 from infoflow.errors import InfoflowError
+from infoflow.limits import require_prompt
 from infoflow.lvlm import LVLM, Prompt
+from infoflow.options import require_whole
 from infoflow.probe import modifier_of
 
 
@@ -58,10 +59,13 @@ def plan_cuts(
     Raises:
         InfoflowError: See ``truncation_sweep``.
     """
+    require_prompt(lvlm, prompt)
     n_image = prompt.spans.image.stop - prompt.spans.image.start
-    require_range("keep", keep, 0, n_image)
+    keep = require_whole(keep, "keep", 0, n_image)
     if modifier := modifier_of(lvlm):
         modifier.require_sweepable(keep if ranking is None else 0)
+    if not (ranking is None or isinstance(ranking, Tensor)):
+        raise InfoflowError(f"a ranking must be a tensor, not {type(ranking).__name__}.")
     fixed = ranking is not None and ranking.shape == (n_image,)
     asked = _require_cuts(cuts, first=0 if fixed else min(keep, 1), last=lvlm.n_layers)
     plan = Plan(asked, sorted(set(asked)), lvlm.n_layers, keep, None)
@@ -96,21 +100,9 @@ def _require_cuts(cuts: Iterable[int] | None, first: int, last: int) -> list[int
     if cuts is None:
         return list(range(first, last + 1))
     try:
-        asked = [index(cut) for cut in cuts]
+        asked = list(cuts)
     except TypeError as error:
         raise InfoflowError(f"cuts must be whole numbers, not {cuts!r}.") from error
     if not asked:
         raise InfoflowError(f"no cut was asked for; valid: {first} to {last}, or None for all.")
-    for cut in asked:
-        require_range("cut", cut, first, last)
-    return asked
-
-
-def require_range(name: str, value: int, first: int, last: int) -> None:
-    """Raise unless a number is one of first..last.
-
-    Raises:
-        InfoflowError: It is not; the error names it.
-    """
-    if not first <= value <= last:
-        raise InfoflowError(f"{name} = {value} is out of range; valid: {first} to {last}.")
+    return [require_whole(cut, "cut", first, last) for cut in asked]

@@ -8,6 +8,7 @@ from torch import Tensor
 from infoflow.attention import Attention, attention_rows, ordinary_attention, stack_layers
 from infoflow.errors import unknown_name
 from infoflow.forcing import answer_ids
+from infoflow.limits import require_prompt
 from infoflow.lvlm import LVLM, Prompt
 from infoflow.probe import Observer, attached, intervened, require_faithful, teacher_forced
 
@@ -55,6 +56,7 @@ def attention_flow(
     """
     if head_reduce not in HEAD_REDUCTIONS:
         raise unknown_name("head reduction", head_reduce, HEAD_REDUCTIONS)
+    require_prompt(lvlm, prompt)
     with torch.inference_mode():
         embeds, n_rows = _teacher_forced(lvlm, prompt, answer)
         require_faithful(lvlm, prompt.inputs_embeds)

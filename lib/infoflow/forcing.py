@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 from transformers import Cache
 
+from infoflow.limits import require_prompt
 from infoflow.lvlm import LVLM, Prompt, require_context, require_token_ids
 from infoflow.probe import teacher_forced
 
@@ -17,11 +18,13 @@ def answer_ids(lvlm: LVLM, prompt: Prompt, answer: str | Tensor) -> Tensor:
         answer: The answer, as text or as ids.
 
     Raises:
-        InfoflowError: The answer is empty, holds ids outside the vocabulary, or does not fit the
-            context with the prompt.
+        InfoflowError: The prompt is another model's; the answer is empty, holds ids outside the
+            vocabulary, or does not fit the context with the prompt.
     """
-    ids = lvlm.encode_answer(answer) if isinstance(answer, str) else answer.to(lvlm.device)
-    if ids.ndim == 1:
+    require_prompt(lvlm, prompt)
+    ids = lvlm.encode_answer(answer) if isinstance(answer, str) else answer
+    if isinstance(ids, Tensor) and ids.ndim == 1:
+        ids = ids.to(lvlm.device)
         ends = torch.isin(ids, torch.tensor(lvlm.eos_token_ids, device=ids.device))
         ids = ids[~ends.cummax(0).values] if len(ids) else ids
     require_token_ids(lvlm, ids, f"the answer {answer!r}")

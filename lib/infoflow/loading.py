@@ -8,13 +8,15 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
 
 from infoflow.errors import InfoflowError, unknown_name
-from infoflow.families import ModelSpec
+from infoflow.families import ModelSpec, list_models
+from infoflow.files import inside
 from infoflow.placement import Placement
 from infoflow.quantisation import require_quantisable
 
 _ZOO = Path(__file__).parent / "zoo"
 _ARGUMENTS = ("checkpoint", "revision", "device", "dtype", "quantise")
 _DEVICES = ("auto", "cpu", "cuda", "cuda:0", "cuda:1")
+_UNREACHED = (LocalEntryNotFoundError, OfflineModeIsEnabled, HfHubHTTPError, OSError, ValueError)
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -35,11 +37,29 @@ def locate(
         InfoflowError: The hub is out of reach or has no such revision.
     """
     if checkpoint is not None:
-        return Path(checkpoint), None
+        return require_path(checkpoint, "checkpoint"), None
     if spec.hub_id is None:
         return _ZOO / spec.name, None
     folder = _fetch(spec.hub_id, spec.family.files, revision, spec.name, "checkpoint")
     return folder, folder.name
+
+
+def require_path(given: str | Path, argument: str) -> Path:
+    """Return a path that a user gives, ``~`` expanded.
+
+    Args:
+        given: The path.
+        argument: What it was given as.
+
+    Raises:
+        InfoflowError: It is none.
+    """
+    if not isinstance(given, str | Path) or not str(given) or "\0" in str(given):
+        raise InfoflowError(f"{argument} is {given!r}; valid: the path of a folder.")
+    try:
+        return Path(given).expanduser()
+    except RuntimeError as error:
+        raise InfoflowError(f"{argument} is {given!r}: {error}") from error
 
 
 def split_revision(name: str, revision: str | None) -> tuple[str, str | None]:
@@ -55,15 +75,27 @@ def split_revision(name: str, revision: str | None) -> tuple[str, str | None]:
     Raises:
         InfoflowError: No version follows the ``@``, or there are two versions.
     """
+    if not isinstance(name, str):
+        raise unknown_name("model", name, list_models())
     own, at, within = name.partition("@")
     if not at:
+        if revision is not None:
+            _require_revision(revision)
         return name, revision
     if not within or revision is not None:
         raise InfoflowError(
             f"{name!r} names {'no version' if not within else 'one version of two'}; "
             f"valid: {own!r}, '{own}@REVISION', or revision=REVISION beside it."
         )
+    _require_revision(within)
     return own, within
+
+
+def _require_revision(revision: str) -> None:
+    """Raise unless a version can be the name of a commit, branch or tag of the hub."""
+    if not isinstance(revision, str):
+        raise InfoflowError(f"revision is {revision!r}; valid: a commit, branch or tag.")
+    inside(Path("the hub"), revision, "revision")
 
 
 def require_parts(spec: ModelSpec, given: Iterable[str]) -> None:
@@ -89,7 +121,7 @@ def locate_part(spec: ModelSpec, part: str, given: Mapping[str, str | Path]) -> 
         InfoflowError: The hub is out of reach.
     """
     if part in given:
-        return Path(given[part])
+        return require_path(given[part], part)
     patterns = ("*.json", "*.safetensors", "tokenizer.model")
     return _fetch(spec.family.parts[part], patterns, None, spec.name, part)
 
@@ -99,7 +131,7 @@ def _fetch(
 ) -> Path:
     try:
         snapshot = snapshot_download(hub_id, revision=revision, allow_patterns=list(patterns))
-    except (LocalEntryNotFoundError, OfflineModeIsEnabled, HfHubHTTPError, OSError) as error:
+    except _UNREACHED as error:
         version = f" at revision {revision!r}" if revision else ""
         what = name if argument == "checkpoint" else f"the {argument} of {name}"
         raise InfoflowError(
@@ -133,6 +165,8 @@ def choose_device(device: str | torch.device) -> torch.device:
         UnknownNameError: There is no such device.
         InfoflowError: A GPU is asked for that is not there.
     """
+    if not isinstance(device, str | torch.device):
+        raise unknown_name("device", str(device), _DEVICES)
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -163,6 +197,6 @@ def choose_dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype:
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
     if isinstance(dtype, torch.dtype):
         dtype = str(dtype).removeprefix("torch.")
-    if dtype not in _DTYPES:
-        raise unknown_name("dtype", dtype, ("auto", *_DTYPES))
+    if not isinstance(dtype, str) or dtype not in _DTYPES:
+        raise unknown_name("dtype", str(dtype), ("auto", *_DTYPES))
     return _DTYPES[dtype]

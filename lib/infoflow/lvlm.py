@@ -3,6 +3,7 @@
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import torch
 from PIL import Image
@@ -10,8 +11,16 @@ from torch import Tensor, nn
 
 from infoflow.errors import InfoflowError
 from infoflow.families import Family, find_model
+from infoflow.families.base import require_size
 from infoflow.families.checkpoint import weights_digest
-from infoflow.limits import require_context, require_text, require_token_ids
+from infoflow.families.usable import require_usable
+from infoflow.limits import (
+    require_context,
+    require_embeddings,
+    require_prompt,
+    require_text,
+    require_token_ids,
+)
 from infoflow.loading import (
     choose_dtype,
     choose_placement,
@@ -20,6 +29,7 @@ from infoflow.loading import (
     require_parts,
     split_revision,
 )
+from infoflow.options import require_whole
 from infoflow.pictures import read_image
 from infoflow.prompt import Prompt, Spans, find_spans
 
@@ -35,6 +45,7 @@ class LVLM:
         folder: The checkpoint it was loaded from.
         revision: The hub's commit; None for a zoo model or a local checkpoint.
         quantise: How its weights were quantised: ``"8bit"``, ``"4bit"``, or None.
+        key: What its prompts are known by; no other loaded model has it.
     """
 
     def __init__(
@@ -50,6 +61,7 @@ class LVLM:
         self.folder = folder
         self.revision = revision
         self.quantise = quantise
+        self.key = uuid4().hex
 
     def __repr__(self) -> str:
         return f"LVLM({self.name!r}, {self.n_layers} layers, {self.dtype}, {self.device})"
@@ -158,6 +170,7 @@ class LVLM:
             grid=self.family.grid(picture.size, seen),
             image=picture,
             question=question,
+            model_key=self.key,
         )
 
     def embed(
@@ -179,8 +192,12 @@ class LVLM:
 
         Raises:
             InfoflowError: The ids are no single sequence, the pixels do not fit the vision tower,
-                there is not one image token id for each image feature, or the size is needed.
+                there is not one image token id for each image feature, an id is no token, the
+                pixels are not finite, or the size is needed or is none.
         """
+        for what, value in (("input ids", input_ids), ("pixel values", pixel_values)):
+            if not isinstance(value, Tensor):
+                raise InfoflowError(f"{what} must be a tensor, not {type(value).__name__}.")
         ids = input_ids.to(self.device)
         ids = ids[None] if ids.ndim == 1 else ids
         if ids.ndim != 2 or ids.shape[0] != 1:
@@ -188,6 +205,12 @@ class LVLM:
                 f"input ids of shape {tuple(input_ids.shape)} are not one sequence; "
                 "valid: (S,) or (1, S)."
             )
+        text = ids[0].masked_fill(ids[0] == self.family.image_token_id, 0)
+        require_token_ids(self, text, "the sequence of input ids")
+        if not (pixel_values.is_floating_point() and pixel_values.isfinite().all()):
+            raise InfoflowError("pixel values must be finite numbers of a floating type.")
+        if size is not None:
+            require_size(size)
         seen = self.family.see(pixel_values.to(self.device, self.dtype), ids[0], size)
         return self._insert(ids, seen.features)
 
@@ -204,7 +227,16 @@ class LVLM:
         return embeds.masked_scatter(is_image[..., None], features.to(embeds))
 
     def logits(self, embeds: Tensor) -> Tensor:
-        """Run the ordinary forward pass on one embedded sequence: (1, S, D) to (1, S, V)."""
+        """Run the ordinary forward pass on one embedded sequence: (1, S, D) to (1, S, V).
+
+        Raises:
+            InfoflowError: The embeddings are of another shape, type or device, not finite, or
+                longer than the context.
+        """
+        require_embeddings(self, embeds, "the sequence")
+        require_context(self, embeds.shape[1], "the sequence")
+        if not embeds.isfinite().all():
+            raise InfoflowError("the sequence has embeddings that are not finite.")
         hidden = self.decoder(inputs_embeds=embeds, use_cache=False).last_hidden_state
         logits: Tensor = self.lm_head(hidden)
         return logits
@@ -213,10 +245,11 @@ class LVLM:
         """Decode greedily: the answer's ids, shape (T,), without the token that ended it.
 
         Raises:
-            InfoflowError: ``max_new_tokens`` is not positive, or the context is too short for it.
+            InfoflowError: The prompt is another model's, ``max_new_tokens`` is not a whole number
+                of at least 1, or the context is too short for it.
         """
-        if max_new_tokens < 1:
-            raise InfoflowError(f"max_new_tokens = {max_new_tokens}; it must be at least 1.")
+        require_prompt(self, prompt)
+        max_new_tokens = require_whole(max_new_tokens, "max_new_tokens", 1)
         require_context(self, len(prompt) + max_new_tokens - 1, "the prompt with its answer")
         ids = self.family.language_model.generate(
             inputs_embeds=prompt.inputs_embeds,
@@ -230,8 +263,17 @@ class LVLM:
         return self._before_eos(ids)
 
     def decode(self, ids: Tensor) -> str:
-        """Turn answer ids, shape (T,), into text, up to the first token that ends an answer."""
-        text: str = self.tokenizer.decode(self._before_eos(ids), skip_special_tokens=True)
+        """Turn answer ids, shape (T,), into text, up to the first token that ends an answer.
+
+        Raises:
+            InfoflowError: They are no row of tokens.
+        """
+        if not isinstance(ids, Tensor) or ids.ndim != 1:
+            raise InfoflowError("an answer is decoded from a tensor of ids, shape (T,).")
+        ids = self._before_eos(ids)
+        if len(ids):
+            require_token_ids(self, ids, "the answer")
+        text: str = self.tokenizer.decode(ids, skip_special_tokens=True)
         return text.strip()
 
     def answer(self, prompt: Prompt, max_new_tokens: int = 32) -> str:
@@ -245,8 +287,7 @@ class LVLM:
             InfoflowError: It is no text.
         """
         require_text(text, "an answer")
-        ids = self.tokenizer(text, add_special_tokens=False).input_ids
-        return torch.tensor(ids, dtype=torch.long, device=self.device)
+        return torch.tensor(self.family.tokenise(text), dtype=torch.long, device=self.device)
 
     def _before_eos(self, ids: Tensor) -> Tensor:
         ends = torch.isin(ids, torch.tensor(self.eos_token_ids, device=ids.device)).nonzero()
@@ -298,4 +339,8 @@ def load_lvlm(
         )
     found, commit = locate(spec, checkpoint, revision)
     folder = spec.family.prepare(found, lambda part: locate_part(spec, part, parts))
-    return LVLM(name, spec.family.open(folder, placement, number), folder, commit, quantise)
+    for each in dict.fromkeys((found, folder)):
+        spec.family.require_own(each)
+    family = spec.family.open(folder, placement, number)
+    require_usable(family, folder)
+    return LVLM(name, family, folder, commit, quantise)

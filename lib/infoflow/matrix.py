@@ -4,9 +4,10 @@ import torch
 from torch import Tensor
 
 from infoflow.attention import Attention, attention_rows, ordinary_attention
-from infoflow.errors import InfoflowError
 from infoflow.interventions import Truncate, intervene
+from infoflow.limits import require_prompt
 from infoflow.lvlm import LVLM, Prompt, Spans
+from infoflow.options import require_whole
 from infoflow.probe import Observer, attached, intervened, require_faithful
 
 
@@ -28,8 +29,8 @@ def attention_matrix(lvlm: LVLM, prompt: Prompt, layer: int) -> Tensor:
     Raises:
         InfoflowError: There is no such layer, or the model cannot be probed.
     """
-    if not 0 <= layer < lvlm.n_layers:
-        raise InfoflowError(f"layer = {layer} is out of range; valid: 0 to {lvlm.n_layers - 1}.")
+    require_prompt(lvlm, prompt)
+    layer = require_whole(layer, "layer", 0, lvlm.n_layers - 1)
     recorder = _MatrixRecorder(layer)
     with torch.inference_mode():
         require_faithful(lvlm, prompt.inputs_embeds)
@@ -90,6 +91,7 @@ def drift_by_layer(lvlm: LVLM, prompt: Prompt, cut: int) -> Tensor:
     Raises:
         InfoflowError: There is no such cut, or the model cannot be probed.
     """
+    require_prompt(lvlm, prompt)
     hidden = torch.zeros(len(prompt), dtype=torch.bool)
     hidden[prompt.spans.image] = True
     distances = []

@@ -12,7 +12,9 @@ from torch import Tensor, nn
 
 from infoflow.errors import InfoflowError
 from infoflow.forcing import answer_ids, predicting_states
+from infoflow.limits import require_prompt
 from infoflow.lvlm import LVLM, Prompt
+from infoflow.options import require_whole
 from infoflow.probe import modifier_of
 
 _BLUR = 0.1  # of the picture's longer side
@@ -184,8 +186,9 @@ def _curve(
     seed: int,
 ) -> PerturbationCurve:
     """Follow the answer's probability from one end, a picture, to the other."""
-    if n_steps < 1:
-        raise InfoflowError(f"n_steps = {n_steps}; it must be at least 1.")
+    require_prompt(lvlm, prompt)
+    n_steps = require_whole(n_steps, "n_steps", 1)
+    seed = require_whole(seed, "seed", 0)
     over_picture = prompt.grid.to_picture(heat, prompt.image.size)
     if not np.isfinite(over_picture).all():
         raise InfoflowError("the heat map is undefined; there is no order to change pixels in.")

@@ -4,7 +4,7 @@ Only decoder layers are ever spread. All else stays on one device, on which a me
 meet, whichever layers they come from.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,6 @@ from typing import Any
 import torch
 from accelerate import infer_auto_device_map
 from accelerate.utils import get_max_memory
-from safetensors import safe_open
 from torch import nn
 
 from infoflow.errors import InfoflowError
@@ -77,20 +76,6 @@ def free_memory() -> dict[int | str, int]:
     # a machine that shares its memory with the GPU lists it once, under the GPU's name
     main = free.get(MAIN, max(free.values()))
     return {**{key: n for key, n in free.items() if isinstance(key, int)}, MAIN: main}
-
-
-def count_numbers(files: Sequence[Path]) -> int:
-    """Count the numbers in safetensors files, by their headers alone.
-
-    Raises:
-        SafetensorError: A file is damaged.
-    """
-    total = 0
-    for file in files:
-        with safe_open(file, framework="pt") as opened:
-            shapes = (opened.get_slice(name).get_shape() for name in opened.keys())  # noqa: SIM118
-            total += sum(torch.Size(shape).numel() for shape in shapes)
-    return total
 
 
 def map_devices(

@@ -32,6 +32,7 @@ class Prompt:
         grid: Where the image tokens lie on the picture.
         image: The picture, RGB.
         question: The question as asked.
+        model_key: The ``key`` of the model it was encoded for; None for one put together by hand.
     """
 
     input_ids: Tensor
@@ -41,6 +42,7 @@ class Prompt:
     grid: Grid
     image: Image.Image
     question: str
+    model_key: str | None = None
 
     def __len__(self) -> int:
         """Return S, the number of prompt tokens."""

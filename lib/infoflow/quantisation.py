@@ -31,7 +31,7 @@ def require_quantisable(kind: str | None, device: torch.device) -> None:
     """
     if kind is None:
         return
-    if kind not in BYTES:
+    if not isinstance(kind, str) or kind not in BYTES:
         raise unknown_name("quantisation", str(kind), (*BYTES, "None"))
     if device.type != "cuda":
         raise InfoflowError(

@@ -100,8 +100,11 @@ def model_shape(name: str, folder: Path | None) -> Shape:
     """
     if folder is not None:
         try:
-            return read_shape(AutoConfig.from_pretrained(folder, local_files_only=True))
-        except (OSError, ValueError, AttributeError) as error:
+            config = AutoConfig.from_pretrained(
+                folder, local_files_only=True, trust_remote_code=False
+            )
+            return read_shape(config)
+        except Exception as error:  # whatever a configuration of another kind leads to
             if name not in PUBLISHED:
                 raise InfoflowError(f"the shape of the model in {folder} is not known.") from error
     return PUBLISHED[name]

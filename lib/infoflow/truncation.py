@@ -8,10 +8,12 @@ import torch
 from torch import Tensor
 
 from infoflow.branches import Branches, CachedBranches
-from infoflow.cuts import Plan, plan_cuts, require_range
+from infoflow.cuts import Plan, plan_cuts
 from infoflow.exhaustion import in_batches
 from infoflow.forcing import answer_ids
+from infoflow.limits import require_prompt
 from infoflow.lvlm import LVLM, Prompt, require_context
+from infoflow.options import require_whole
 from infoflow.probe import attached, modifier_of, require_faithful, teacher_forced
 
 _Result = TypeVar("_Result")
@@ -70,7 +72,8 @@ def truncation_sweep(
             is needed; or the model cannot be probed; or an intervention is at work that cannot be
             swept.
     """
-    require_range("max_new_tokens", max_new_tokens, 1, lvlm.context_length)
+    require_prompt(lvlm, prompt)
+    max_new_tokens = require_whole(max_new_tokens, "max_new_tokens", 1, lvlm.context_length)
     require_context(lvlm, len(prompt) + max_new_tokens - 1, "the prompt with its answer")
     plan = plan_cuts(lvlm, prompt, keep, cuts, ranking)
     with torch.inference_mode():

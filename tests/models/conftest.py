@@ -1,4 +1,5 @@
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -55,7 +56,7 @@ PUBLISHED = {
     "internvl-7b": tiny_internvl.save,
     "llava-1.6-7b": tiny_llava_next.save,
     "qwen-vl-7b": tiny_qwen_vl.save,
-    "qwen-vl-chat-7b": tiny_qwen_vl.save,
+    "qwen-vl-chat-7b": partial(tiny_qwen_vl.save, chat_format="chatml"),
     "shikra-7b": tiny_shikra.save,
 }
 """Writers of tiny random checkpoints as they are published: what to give ``load_lvlm``."""

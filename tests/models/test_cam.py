@@ -396,10 +396,10 @@ def test_it_works_where_gradients_are_off(lvlm, prompt, cams, mode):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"n_samples": 0}, r"n_samples = 0"),
-        ({"micro_batch": 0}, r"micro_batch = 0"),
-        ({"sigma": -0.1}, r"sigma = -0.1"),
-        ({"sigma": math.nan}, r"sigma = nan"),
+        ({"n_samples": 0}, r"n_samples is 0"),
+        ({"micro_batch": 0}, r"micro_batch is 0"),
+        ({"sigma": -0.1}, r"sigma is -0.1"),
+        ({"sigma": math.nan}, r"sigma is nan"),
         ({"answer": ""}, r"holds no token"),
         ({"answer": torch.tensor([10**4])}, r"outside 0\.\."),
         ({"answer": "yes " * 100}, r"has a context of 160"),

@@ -282,29 +282,29 @@ def test_beta_is_held_against_the_mean_attention_from_later_tokens(table):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: FastV(k=0), "k = 0 .* 1 or more"),
-        (lambda: FastV(k=1.5), "k = 1.5"),
-        (lambda: FastV(ratio=1.2), "ratio = 1.2 .* 0 to 1"),
-        (lambda: FastV(ratio=float("nan")), "ratio = nan"),
-        (lambda: FastV(ratio="half"), "ratio = 'half'"),
-        (lambda: Truncate(cut=-1), "cut = -1"),
+        (lambda: FastV(k=0), "k is 0; .* at least 1"),
+        (lambda: FastV(k=1.5), "k is 1.5"),
+        (lambda: FastV(ratio=1.2), "ratio is 1.2; .* 0 to 1"),
+        (lambda: FastV(ratio=float("nan")), "ratio is nan"),
+        (lambda: FastV(ratio="half"), "ratio is 'half'"),
+        (lambda: Truncate(cut=-1), "cut is -1"),
         (lambda: Truncate(cut=0, keep=3), "keep = 3 with cut = 0"),
-        (lambda: Truncate(cut=1, keep=-3), "keep = -3"),
+        (lambda: Truncate(cut=1, keep=-3), "keep is -3"),
         (lambda: Truncate(cut=1, span_mode="author"), "span mode 'author'. Did you mean 'authors'"),
-        (lambda: Simignore(-1), "keep = -1"),
-        (lambda: Simignore(3, stride=0), "stride = 0"),
-        (lambda: Simignore(3, start=-1), "start = -1"),
+        (lambda: Simignore(-1), "keep is -1"),
+        (lambda: Simignore(3, stride=0), "stride is 0"),
+        (lambda: Simignore(3, start=-1), "start is -1"),
         (lambda: Simignore(3, metric="cos"), "metric 'cos'"),
         (lambda: Simignore(3, count="columns"), "count 'columns'"),
         (lambda: Simignore(3, order="more"), "order 'more'"),
         (lambda: EAH(layers=()), "at least one layer"),
         (lambda: EAH(layers=1), "at least one layer"),
-        (lambda: EAH(layers=(1, -2)), "layer = -2"),
-        (lambda: EAH(beta=-0.1), "beta = -0.1"),
-        (lambda: EAH(beta=float("inf")), "beta = inf"),
+        (lambda: EAH(layers=(1, -2)), "layer is -2"),
+        (lambda: EAH(beta=-0.1), "beta is -0.1"),
+        (lambda: EAH(beta=float("inf")), "beta is inf"),
         (lambda: EAH(divisor="rows"), "divisor 'rows'"),
         (lambda: EAH(columns="text"), "columns 'text'"),
-        (lambda: EAH(gamma=15), "gamma = 15"),
+        (lambda: EAH(gamma=15), "gamma is 15"),
     ],
 )
 def test_bad_settings_are_one_clear_error(make, message):
@@ -315,9 +315,9 @@ def test_bad_settings_are_one_clear_error(make, message):
 @pytest.mark.parametrize(
     ("intervention", "message"),
     [
-        (FastV(k=6), "k = 6 .* 1 to 5"),
-        (Truncate(cut=7), "cut = 7 .* 0 to 6"),
-        (EAH(layers=(1, 6)), "layer = 6 .* 0 to 5"),
+        (FastV(k=6), "k is 6; .* 1 to 5"),
+        (Truncate(cut=7), "cut is 7; .* 0 to 6"),
+        (EAH(layers=(1, 6)), "layer is 6; .* 0 to 5"),
         ("FastV", "'FastV' is no intervention"),
         (FastV, "is no intervention"),
     ],
@@ -330,7 +330,7 @@ def test_what_does_not_fit_the_model_is_refused_at_the_door(intervention, messag
 @pytest.mark.parametrize(
     ("intervention", "message"),
     [
-        (Truncate(cut=2, keep=65), "keep = 65 .* 0 to 64"),
+        (Truncate(cut=2, keep=65), "keep is 65; .* 0 to 64"),
         (Simignore(65), "meets 64 of 64"),
         (Simignore(64, start=700), "meets .* of 64 image tokens"),
         (Simignore(9, text=""), "holds no token"),
@@ -386,5 +386,5 @@ def test_the_same_depth_is_where_middles_are_nearest(n_layers):
 
 
 def test_a_layer_that_is_not_there_has_no_depth():
-    with pytest.raises(InfoflowError, match=r"layer = 32 .* 0 to 31"):
+    with pytest.raises(InfoflowError, match=r"layer is 32; .* 0 to 31"):
         same_depth(32, 32, 12)

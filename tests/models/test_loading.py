@@ -94,9 +94,9 @@ def processor_broken(folder):
     [
         (shutil.rmtree, "is not a folder"),
         (config_without, "not a whole checkpoint; missing: config.json"),
-        (config_broken, "config.json is not readable JSON"),
+        (config_broken, "config.json cannot be read as JSON"),
         (config_of_another_type, "type 'llama'.*'llava'"),
-        (weights_missing, "no weights: neither model.safetensors nor"),
+        (weights_missing, "no weights: none of model.safetensors, model.safetensors.index.json"),
         (index_empty, "names no weights"),
         (shard_missing, "missing: model-00002-of-00003.safetensors"),
         (shard_truncated, "cannot be loaded"),
@@ -106,7 +106,7 @@ def processor_broken(folder):
         (tokenizer_missing, "missing: tokenizer.json"),
         (tokenizer_broken, "the tokenizer in .* cannot be read"),
         (processor_missing, "missing: preprocessor_config.json"),
-        (processor_broken, "preprocessor_config.json is not readable JSON"),
+        (processor_broken, "preprocessor_config.json cannot be read as JSON"),
     ],
 )
 def test_a_damaged_checkpoint_is_one_clear_error(folder, damage, message, capfd):

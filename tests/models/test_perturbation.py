@@ -99,7 +99,7 @@ def test_an_undefined_map_orders_no_pixels(lvlm, prompt):
         deletion_curve(lvlm, prompt, "yes", np.full((8, 8), np.nan))
     with pytest.raises(InfoflowError, match="does not fit a grid of 8 x 8"):
         insertion_curve(lvlm, prompt, "yes", np.ones((7, 8)))
-    with pytest.raises(InfoflowError, match="n_steps = 0"):
+    with pytest.raises(InfoflowError, match="n_steps is 0"):
         deletion_curve(lvlm, prompt, "yes", np.ones((8, 8)), n_steps=0)
 
 

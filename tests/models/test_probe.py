@@ -1,15 +1,18 @@
+import checkpoints
 import pytest
 import torch
 from checkpoints import TEXT
-from conftest import LLAVA, QUESTION, load_random, picture
+from conftest import LLAVA, QUESTION, load_random, never_ending, picture
 from transformers import Gemma2Config, LlamaConfig, MistralConfig
 
 from benchmarks import baselines
 from infoflow import probe
 from infoflow.attention import attention_rows
 from infoflow.errors import InfoflowError
+from infoflow.families import Llava15
 from infoflow.flow import attention_flow
-from infoflow.lvlm import load_lvlm
+from infoflow.lvlm import LVLM, load_lvlm
+from infoflow.placement import Placement
 from infoflow.probe import Observer, attached
 from infoflow.truncation import truncation_sweep
 
@@ -117,14 +120,20 @@ def test_a_decoder_with_softcap_is_refused(fresh):
 
 def test_a_decoder_that_sdpa_cannot_run_is_refused_when_it_is_loaded(tmp_path):
     config = Gemma2Config(**SHAPE, num_key_value_heads=2, head_dim=16)  # caps its scores
+    checkpoints.save_zoo_layout(checkpoints.random_model(config), tmp_path)
     with pytest.raises(InfoflowError, match="cannot be loaded: Gemma2Model"):
-        load_random(tmp_path, config)
+        Llava15.open(tmp_path, Placement(torch.device("cpu")), torch.float32)
 
 
 def test_a_sliding_window_is_refused_only_if_the_prompt_is_longer(tmp_path):
     def load(window):
         config = MistralConfig(**SHAPE, num_key_value_heads=2, sliding_window=window)
-        return load_random(tmp_path / str(window), config)
+        folder = checkpoints.save_zoo_layout(
+            checkpoints.random_model(config), tmp_path / str(window)
+        )
+        # load_lvlm asks no Mistral in Vicuna's words
+        family = Llava15.open(folder, Placement(torch.device("cpu")), torch.float32)
+        return never_ending(LVLM("tiny-llava-1.5", family, folder, None))
 
     narrow, wide = load(50), load(150)
     prompt = wide.prompt(picture(), QUESTION)

@@ -146,14 +146,14 @@ def test_an_answer_that_ends_at_once_is_all_end_tokens(lvlm, prompt, sweep, monk
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"cuts": [7]}, "cut = 7 .* 0 to 6"),
-        ({"cuts": [-1]}, "cut = -1 .* 0 to 6"),
-        ({"cuts": [0.5]}, "whole numbers"),
+        ({"cuts": [7]}, "cut is 7; .* 0 to 6"),
+        ({"cuts": [-1]}, "cut is -1; .* 0 to 6"),
+        ({"cuts": [0.5]}, "valid: a whole number"),
         ({"cuts": []}, "no cut"),
-        ({"keep": -1}, "keep = -1 .* 0 to"),
-        ({"keep": 500}, r"keep = 500 .* 0 to \d\d\D"),
-        ({"keep": 3, "cuts": [0, 1]}, "cut = 0 .* 1 to 6"),
-        ({"max_new_tokens": 0}, "max_new_tokens = 0"),
+        ({"keep": -1}, "keep is -1; .* 0 to"),
+        ({"keep": 500}, r"keep is 500; .* 0 to \d\d\D"),
+        ({"keep": 3, "cuts": [0, 1]}, "cut is 0; .* 1 to 6"),
+        ({"max_new_tokens": 0}, "max_new_tokens is 0"),
         ({"max_new_tokens": 100}, "context of 160"),
     ],
 )
@@ -167,7 +167,7 @@ def test_a_ranking_of_the_wrong_shape_or_without_numbers_is_one_clear_error(lvlm
     for ranking, arguments, message in (
         (torch.rand(9), {}, rf"shape \(9,\) does not fit {n} .* \({n},\) or \(6, {n}\)"),
         (torch.rand(n, 6), {}, rf"shape \({n}, 6\) does not fit"),
-        (torch.rand(6, n), {"keep": 3, "cuts": [0]}, "cut = 0 .* 1 to 6"),
+        (torch.rand(6, n), {"keep": 3, "cuts": [0]}, "cut is 0; .* 1 to 6"),
         (torch.full((n,), torch.nan), {"keep": 3, "cuts": [2]}, "cut 2 holds NaN"),
     ):
         with pytest.raises(InfoflowError, match=message):
@@ -346,8 +346,8 @@ def test_log_probs_under_an_intervention_are_those_of_truncating_beside_it(
         ({"answer": ""}, "holds no token"),
         ({"answer": torch.tensor([10**5])}, "outside 0.."),
         ({"answer": "yes " * 100}, "context of 160"),
-        ({"answer": "yes", "cuts": [7]}, "cut = 7 .* 0 to 6"),
-        ({"answer": "yes", "keep": 500}, "keep = 500"),
+        ({"answer": "yes", "cuts": [7]}, "cut is 7; .* 0 to 6"),
+        ({"answer": "yes", "keep": 500}, "keep is 500"),
         ({"answer": "yes", "ranking": torch.rand(9)}, r"does not fit \d\d image tokens"),
     ],
 )

@@ -103,6 +103,9 @@ def save(folder: Path) -> dict:
     checkpoints.write(folder / "config.json", config())
     generation = {"bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 0}
     checkpoints.write(folder / "generation_config.json", generation)
+    tower = {"hidden_size": WIDTH, "num_attention_heads": HEADS}
+    (folder / config()["mm_vision_tower"]).mkdir(parents=True)
+    checkpoints.write(folder / config()["mm_vision_tower"] / "config.json", tower)
     tiny_sentencepiece.save(folder / "tokenizer.model")
     return {"checkpoint": folder}
 

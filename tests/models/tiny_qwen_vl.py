@@ -122,12 +122,12 @@ def positions():
     return found
 
 
-def save(folder: Path) -> dict:
+def save(folder: Path, chat_format="raw") -> dict:
     """Write the checkpoint; give what ``load_lvlm`` takes."""
     save_bin({k: v.bfloat16() for k, v in tensors().items()}, folder)
     checkpoints.write(folder / "config.json", config())
     generation = {
-        "chat_format": "chatml",
+        "chat_format": chat_format,
         "do_sample": True,
         "eos_token_id": tiny_tiktoken.special_id("<|endoftext|>"),
         "max_new_tokens": 512,

@@ -11,7 +11,9 @@ from scipy import sparse
 from torch import Tensor, nn
 
 from infoflow.errors import InfoflowError
+from infoflow.families.layouts import require_known_layout
 from infoflow.grid import Grid
+from infoflow.options import require_whole
 from infoflow.placement import Placement
 
 Size = tuple[int, int]
@@ -48,6 +50,9 @@ class Family(ABC):
     """What a published checkpoint needs beside itself: the argument's name, and where the hub has
     it."""
 
+    foreign_tokens: ClassVar[tuple[str, ...]] = ()
+    """Tokens that only vocabularies of other conversations have."""
+
     def __init__(self, model: Any, tokenizer: Any, image_processor: Any) -> None:
         self.model = model
         self.tokenizer = tokenizer
@@ -66,7 +71,21 @@ class Family(ABC):
         Raises:
             InfoflowError: The folder is not a whole checkpoint of this architecture.
         """
+        require_known_layout(folder)
         return folder
+
+    @classmethod
+    @abstractmethod
+    def require_own(cls, folder: Path) -> None:
+        """Raise unless a checkpoint was trained on what the family asks it in.
+
+        Args:
+            folder: The checkpoint, as published or in the layout that transformers reads.
+
+        Raises:
+            InfoflowError: It says of itself that it was trained on another conversation or has
+                another decoder.
+        """
 
     @classmethod
     @abstractmethod
@@ -96,6 +115,11 @@ class Family(ABC):
     @abstractmethod
     def lm_head(self) -> nn.Module:
         """Last hidden states (..., D) to logits (..., V)."""
+
+    @property
+    @abstractmethod
+    def pixels_a_side(self) -> int:
+        """The side of the square that the vision tower takes, in pixels."""
 
     @property
     @abstractmethod
@@ -145,6 +169,18 @@ class Family(ABC):
         """Encode a piece of a prompt: no token is added at its beginning or end."""
         ids: list[int] = self.tokenizer(text, add_special_tokens=False).input_ids
         return ids
+
+
+def require_size(size: Size) -> None:
+    """Raise unless a picture's size is a width and a height in pixels.
+
+    Raises:
+        InfoflowError: It is not.
+    """
+    if not isinstance(size, tuple | list) or len(size) != 2:
+        raise InfoflowError(f"size is {size!r}; valid: (width, height) in pixels.")
+    for side in size:
+        require_whole(side, "a side of size", 1)
 
 
 def require_shape(pixel_values: Tensor, *valid: int) -> None:

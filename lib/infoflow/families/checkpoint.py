@@ -8,42 +8,68 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, GenerationConfig
 from transformers.utils import logging
 
+from infoflow import files
 from infoflow.errors import InfoflowError
-from infoflow.placement import (
-    Placement,
-    Weights,
-    count_numbers,
-    map_devices,
-    naming_exhaustion,
-)
+from infoflow.families.config import require_config
+from infoflow.families.weights import read_headers, require_finite_weights, require_room_for
+from infoflow.placement import Placement, Weights, map_devices, naming_exhaustion
 from infoflow.quantisation import quantisation_settings
 
-CONFIG, PROCESSOR = "config.json", "preprocessor_config.json"
+CONFIG, PROCESSOR, GENERATION = (
+    "config.json",
+    "preprocessor_config.json",
+    "generation_config.json",
+)
+JOINT_PROCESSOR = "processor_config.json"
+"""Where transformers 5 saves the image processor's settings, beside those of the text."""
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
-_COMPANIONS = (CONFIG, PROCESSOR, "tokenizer.json")
 # Buffers that older conversions stored; transformers computes them.
-_HARMLESS = ("rotary_emb.inv_freq", "embeddings.position_ids")
+HARMLESS = ("rotary_emb.inv_freq", "embeddings.position_ids")
+_LONGEST_REASON = 300
 
 
-def weight_files(folder: Path) -> list[Path]:
-    """List the safetensors files of a checkpoint, sorted by name.
+def weight_files(
+    folder: Path, kinds: Sequence[tuple[str, str]] = ((INDEX, WEIGHTS),)
+) -> list[Path]:
+    """List the files of a checkpoint's weights, sorted by name.
+
+    Args:
+        folder: The checkpoint.
+        kinds: The names of the index and of the single file, for each kind of file that is read.
 
     Raises:
-        InfoflowError: There are none, or the index names files that are not there.
+        InfoflowError: There are none, or the index is damaged or names files that are not there.
     """
-    if (folder / WEIGHTS).is_file():
-        return [folder / WEIGHTS]
-    if not (folder / INDEX).is_file():
-        raise InfoflowError(f"{folder} holds no weights: neither {WEIGHTS} nor {INDEX}.")
-    shards = sorted(set(read_json(folder / INDEX).get("weight_map", {}).values()))
-    if not shards:
-        raise InfoflowError(f"{folder / INDEX} names no weights; the checkpoint is damaged.")
-    require_files(folder, shards)
-    return [folder / shard for shard in shards]
+    for index, single in kinds:
+        if (folder / single).is_file():
+            return [folder / single]
+        if (folder / index).is_file():
+            shards = sorted(set(weight_map(folder / index).values()))
+            require_files(folder, shards)
+            return [folder / shard for shard in shards]
+    names = [name for kind in kinds for name in reversed(kind)]
+    pickled = sorted(path.name for path in folder.glob("*.bin"))
+    hint = f" Found: {some(pickled)}; save it anew with transformers." if pickled else ""
+    raise InfoflowError(f"{folder} holds no weights: none of {', '.join(names)}.{hint}")
+
+
+def weight_map(index: Path) -> dict[str, str]:
+    """Read which file holds which tensor, from an index.
+
+    Raises:
+        InfoflowError: It is damaged, names no weights, or a file outside its folder.
+    """
+    names = read_json(index).get("weight_map")
+    if not isinstance(names, dict) or not names:
+        raise InfoflowError(f"{index} names no weights; the checkpoint is damaged.")
+    for name in names.values():
+        if not isinstance(name, str):
+            raise InfoflowError(f"{index} names {name!r} in place of a file.")
+        files.inside(index.parent, name, f"{index} names a file outside:")
+    return names
 
 
 def weights_digest(folder: Path) -> str:
@@ -61,6 +87,9 @@ def load_weights(
 ) -> Any:
     """Load the weights of a checkpoint folder into an architecture, strictly.
 
+    Of its generation settings only the ids are kept: whatever else they ask for, such as penalties,
+    answers are greedy.
+
     Args:
         architecture: The transformers class to load.
         folder: The checkpoint.
@@ -73,20 +102,26 @@ def load_weights(
 
     Raises:
         InfoflowError: A file is missing or damaged, the checkpoint is of another architecture, its
-            tensors are not exactly the ones that the configuration asks for, or they do not fit.
+            tensors are not exactly the ones that the configuration asks for, or not finite numbers
+            of a floating type, or they do not fit.
     """
-    if not folder.is_dir():
-        raise InfoflowError(f"no checkpoint at {folder}: it is not a folder.")
-    require_files(folder, _COMPANIONS)
-    found = read_json(folder / CONFIG).get("model_type")
-    if found != model_type:
+    require_files(folder, (CONFIG, processor_file(folder), "tokenizer.json"))
+    config = read_json(folder / CONFIG)
+    if (found := config.get("model_type")) != model_type:
         raise InfoflowError(
             f"{folder} holds a model of type {found!r}; this family loads {model_type!r}."
         )
-    files = weight_files(folder)
-    try:
-        weights = Weights(folder, count_numbers(files), dtype)
-        device_map = map_devices(placement, weights, lambda: _without_weights(architecture, folder))
+    if (folder / GENERATION).is_file():
+        read_json(folder / GENERATION)  # a damaged one would be passed over
+    damage = f"the checkpoint in {folder} cannot be loaded"
+    with in_one_line(damage):
+        headers = read_headers(weight_files(folder), HARMLESS)
+        require_config(config, folder / CONFIG, n_tensors=len(headers))
+        empty = _without_weights(architecture, folder)
+        require_room_for(empty, headers, folder)
+        n_numbers = sum(shape.numel() for shape in headers.values())
+        weights = Weights(folder, n_numbers, dtype)
+        device_map = map_devices(placement, weights, lambda: empty)
         with _quiet(), naming_exhaustion(placement, weights):
             model, report = architecture.from_pretrained(
                 folder,
@@ -96,40 +131,63 @@ def load_weights(
                 attn_implementation="sdpa",
                 use_safetensors=True,
                 local_files_only=True,
+                trust_remote_code=False,
                 output_loading_info=True,
             )
-    except InfoflowError:
-        raise
-    except (SafetensorError, OSError, RuntimeError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise InfoflowError(f"the checkpoint in {folder} cannot be loaded: {reason}") from error
     _refuse_strangers(folder, report)
+    require_finite_weights(model, folder)
+    for module in model.modules():
+        if ids := getattr(module, "generation_config", None):
+            module.generation_config = GenerationConfig(
+                bos_token_id=ids.bos_token_id, eos_token_id=ids.eos_token_id
+            )
     return model.eval().requires_grad_(False)
 
 
-def load_tokenizer(folder: Path) -> Any:
+def load_tokenizer(folder: Path, tokens: Sequence[str] = ()) -> Any:
     """Load a checkpoint's tokenizer.
 
+    Args:
+        folder: The checkpoint.
+        tokens: Tokens that the prompts are made of, and that it must have.
+
     Raises:
-        InfoflowError: Its files are damaged, or it has no token to begin a sequence with.
+        InfoflowError: Its files are damaged, it has no token to begin a sequence with, or lacks one
+            of those.
     """
-    tokenizer = read_tokenizer(folder)
+    tokenizer = read_tokenizer(folder, tokens)
     if tokenizer.bos_token_id is None:
         raise InfoflowError(f"the tokenizer in {folder} names no bos_token.")
     return tokenizer
 
 
-def read_tokenizer(folder: Path) -> Any:
+def read_tokenizer(folder: Path, tokens: Sequence[str] = ()) -> Any:
     """Load a tokenizer, whether or not it has a token to begin a sequence with.
 
+    Args:
+        folder: Where it is.
+        tokens: As for ``load_tokenizer``.
+
     Raises:
-        InfoflowError: Its files are damaged.
+        InfoflowError: Its files are damaged, or it lacks one of the tokens.
     """
-    try:
-        with _quiet():
-            return AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    except Exception as error:  # the tokenizers library raises bare Exception on a damaged file
-        raise InfoflowError(f"the tokenizer in {folder} cannot be read: {error}") from error
+    damage = f"the tokenizer in {folder} cannot be read"
+    with in_one_line(damage), _quiet():
+        tokenizer = AutoTokenizer.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False
+        )
+        vocabulary = tokenizer.get_vocab()
+        tokenizer.decode(tokenizer("a b").input_ids)  # some damage shows in use alone
+    if missing := [token for token in tokens if token not in vocabulary]:
+        raise InfoflowError(f"the tokenizer in {folder} lacks the tokens {', '.join(missing)}.")
+    return tokenizer
+
+
+def processor_file(folder: Path) -> str:
+    """Name the file that holds a checkpoint's image processor, the joint one before its own."""
+    joint = folder / JOINT_PROCESSOR
+    is_joint = joint.is_file() and "image_processor" in read_json(joint)
+    return JOINT_PROCESSOR if is_joint else PROCESSOR
 
 
 def load_image_processor(processor: Any, folder: Path, **options: Any) -> Any:
@@ -143,18 +201,48 @@ def load_image_processor(processor: Any, folder: Path, **options: Any) -> Any:
     Raises:
         InfoflowError: Its configuration is damaged.
     """
-    return processor(**read_json(folder / PROCESSOR) | options)
+    path = folder / processor_file(folder)
+    settings = read_json(path)
+    if path.name == JOINT_PROCESSOR:
+        settings = settings["image_processor"]
+    with in_one_line(f"the image processor of {path} cannot be made"), _quiet():
+        return processor(**settings | options)
+
+
+@contextmanager
+def in_one_line(beginning: str) -> Iterator[None]:
+    """Turn whatever a library raises on damaged files into one error of one line.
+
+    Args:
+        beginning: What failed; the library's reason follows.
+
+    Raises:
+        InfoflowError: Something was raised inside.
+    """
+    try:
+        yield
+    except InfoflowError:
+        raise
+    except BaseException as error:
+        # a panic within the tokenizers library is no Exception
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        reason = " ".join(str(error).split())[:_LONGEST_REASON] or type(error).__name__
+        raise InfoflowError(f"{beginning}: {reason}") from error
 
 
 def _without_weights(architecture: Any, folder: Path) -> Any:
     """Build a checkpoint's model on no device, to see of what it is made."""
-    with torch.device("meta"):
-        return architecture(architecture.config_class.from_pretrained(folder))
+    with torch.device("meta"), _quiet():
+        config = architecture.config_class.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False
+        )
+        return architecture(config)
 
 
 def _refuse_strangers(folder: Path, report: dict[str, Any]) -> None:
     """Raise unless the checkpoint's tensors are exactly the architecture's."""
-    unexpected = [k for k in report["unexpected_keys"] if not k.endswith(_HARMLESS)]
+    unexpected = [k for k in report["unexpected_keys"] if not k.endswith(HARMLESS)]
     wrong = {
         "missing": sorted(report["missing_keys"]),
         "unexpected": sorted(unexpected),
@@ -189,10 +277,7 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises:
         InfoflowError: The file is missing, damaged, or holds something else.
     """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InfoflowError(f"{path} is not readable JSON: {error}") from error
+    content = files.read_json(path)
     if not isinstance(content, dict):
         raise InfoflowError(f"{path} is not a JSON object.")
     return content

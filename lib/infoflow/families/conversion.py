@@ -8,14 +8,12 @@ nor a second copy is ever in memory.
 import hashlib
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from itertools import chain
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 from uuid import uuid4
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -24,11 +22,14 @@ from infoflow.families.checkpoint import (
     CONFIG,
     INDEX,
     WEIGHTS,
+    in_one_line,
     read_json,
-    require_files,
     some,
+    weight_files,
+    weight_map,
     write_json,
 )
+from infoflow.families.layouts import require_known_layout
 from infoflow.files import cache_folder
 
 BIN, BIN_INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
@@ -46,9 +47,7 @@ def is_converted(folder: Path) -> bool:
     Raises:
         InfoflowError: It is no folder, or has no readable configuration.
     """
-    if not folder.is_dir():
-        raise InfoflowError(f"no checkpoint at {folder}: it is not a folder.")
-    require_files(folder, (CONFIG,))
+    require_known_layout(folder, original_llava=True)
     return "vision_config" in read_json(folder / CONFIG)
 
 
@@ -57,16 +56,23 @@ def converted(name: str, sources: Iterable[Path], write: Callable[[Path], None])
 
     Args:
         name: What to call the folder in the cache.
-        sources: The files it is made from: if one of them changes, it is converted anew.
+        sources: The files it is made from, its configuration first: if one of them changes, it is
+            converted anew.
         write: Writes the converted checkpoint into an empty folder.
 
     Returns:
         The converted folder; it is whole, whatever happened meanwhile.
 
     Raises:
-        InfoflowError: The disk has no room for it, or ``write`` found the checkpoint damaged.
+        InfoflowError: A file is missing, the disk has no room for the converted one, or ``write``
+            found the checkpoint damaged.
     """
-    files = sorted(sources)
+    files = list(sources)
+    with in_one_line(f"the checkpoint in {files[0].parent} cannot be converted"):
+        return _converted(name, sorted(files), write)
+
+
+def _converted(name: str, files: list[Path], write: Callable[[Path], None]) -> Path:
     target = cache_folder() / f"{name}-{_fingerprint(files)}"
     if target.is_dir():
         return target
@@ -87,19 +93,9 @@ def shard_files(folder: Path) -> list[Path]:
     """List a published checkpoint's files of weights, safetensors before pickled ones.
 
     Raises:
-        InfoflowError: There are none, or the index names files that are not there.
+        InfoflowError: There are none, or the index is damaged or names files that are not there.
     """
-    for index, single in _KINDS:
-        if (folder / index).is_file():
-            names = sorted(set(read_json(folder / index).get("weight_map", {}).values()))
-            if not names:
-                raise InfoflowError(f"{folder / index} names no weights; the file is damaged.")
-            require_files(folder, names)
-            return [folder / name for name in names]
-        if (folder / single).is_file():
-            return [folder / single]
-    kinds = ", ".join(chain.from_iterable(_KINDS))
-    raise InfoflowError(f"{folder} holds no weights: none of {kinds}.")
+    return weight_files(folder, _KINDS)
 
 
 def read_tensors(folder: Path) -> Iterator[tuple[str, Tensor]]:
@@ -129,10 +125,8 @@ def tensor_lookup(folder: Path) -> Callable[[str], Tensor | None]:
     readers: dict[str, Callable[[str], Tensor]] = {}
     for file in shard_files(folder):
         if file.suffix == ".safetensors":
-            try:
+            with in_one_line(f"{file} cannot be read"):
                 opened = safe_open(file, framework="pt")
-            except (SafetensorError, OSError) as error:
-                raise InfoflowError(f"{file} cannot be read: {error}") from error
             names = opened.keys()  # type: ignore[no-untyped-call]
             readers.update(dict.fromkeys(names, opened.get_tensor))
         else:
@@ -203,13 +197,10 @@ def thirds(tensor: Tensor, names: Iterable[str]) -> dict[str, Tensor]:
 
 
 def _read_shard(file: Path) -> dict[str, Any]:
-    try:
+    with in_one_line(f"{file} cannot be read as tensors alone"):
         if file.suffix == ".safetensors":
             return load_file(file)
         content = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
-    except (SafetensorError, OSError, RuntimeError, ValueError, EOFError, UnpicklingError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise InfoflowError(f"{file} cannot be read as tensors alone: {reason}") from error
     if not isinstance(content, dict) or not all(isinstance(v, Tensor) for v in content.values()):
         raise InfoflowError(f"{file} holds more than named tensors; it is not read.")
     return content
@@ -220,16 +211,16 @@ def _check_index(folder: Path, names: set[str], n_bytes: int) -> None:
     for index, _ in _KINDS:
         if not (folder / index).is_file():
             continue
-        content = read_json(folder / index)
-        if missing := sorted(set(content["weight_map"]) - names):
+        if missing := sorted(set(weight_map(folder / index)) - names):
             raise InfoflowError(
                 f"{folder} is not a whole checkpoint: {len(missing)} tensors of its index are "
                 f"missing ({some(missing)})."
             )
-        expected = content.get("metadata", {}).get("total_size")
-        if expected is not None and int(expected) != n_bytes:
+        metadata = read_json(folder / index).get("metadata") or {}
+        expected = metadata.get("total_size") if isinstance(metadata, dict) else metadata
+        if expected is not None and expected != n_bytes:
             raise InfoflowError(
-                f"the tensors in {folder} take {n_bytes} bytes; its index says {int(expected)}."
+                f"the tensors in {folder} take {n_bytes} bytes; its index says {expected!r}."
             )
         return
 

@@ -16,9 +16,11 @@ from transformers.models.blip.image_processing_pil_blip import BlipImageProcesso
 from infoflow.errors import InfoflowError
 from infoflow.families.base import Family, Seen, Size, grid_of_looks, require_shape
 from infoflow.families.checkpoint import (
+    CONFIG,
     load_image_processor,
     load_tokenizer,
     load_weights,
+    read_json,
     read_tokenizer,
     require_files,
 )
@@ -47,6 +49,17 @@ class InstructBlip(Family):
         model.generation_config.eos_token_id = self.boundary_id
 
     @classmethod
+    def require_own(cls, folder: Path) -> None:
+        """Raise unless the decoder is a Vicuna: a Flan-T5 reads the question in an encoder."""
+        decoder = read_json(folder / CONFIG).get("text_config")
+        found = decoder.get("model_type", "llama") if isinstance(decoder, dict) else "llama"
+        if found != "llama":
+            raise InfoflowError(
+                f"{folder} has a decoder of type {found!r}; this family has a Vicuna, of type "
+                "'llama', as Salesforce/instructblip-vicuna-7b."
+            )
+
+    @classmethod
     def open(cls, folder: Path, placement: Placement, dtype: torch.dtype) -> Self:
         """Load a checkpoint folder; see ``Family.open``."""
         model = load_weights(
@@ -55,7 +68,7 @@ class InstructBlip(Family):
         require_files(folder / QFORMER_TOKENIZER, ("tokenizer.json",))
         asking = read_tokenizer(folder / QFORMER_TOKENIZER)
         processor = load_image_processor(BlipImageProcessorPil, folder)
-        return cls(model, load_tokenizer(folder), processor, asking)
+        return cls(model, load_tokenizer(folder, (_BOUNDARY,)), processor, asking)
 
     @property
     def language_model(self) -> Any:
@@ -84,10 +97,14 @@ class InstructBlip(Family):
         return int(self.tokenizer.convert_tokens_to_ids(_BOUNDARY))
 
     @property
+    def pixels_a_side(self) -> int:
+        """The side of the squashed picture."""
+        return int(self.model.config.vision_config.image_size)
+
+    @property
     def _side(self) -> int:
         """Patches along one side of the squashed picture."""
-        vision = self.model.config.vision_config
-        return int(vision.image_size // vision.patch_size)
+        return self.pixels_a_side // int(self.model.config.vision_config.patch_size)
 
     def input_ids(self, question: str, size: Size) -> list[int]:
         """Encode the question alone: there is no conversation around it."""
@@ -107,7 +124,7 @@ class InstructBlip(Family):
 
     def see(self, pixel_values: Tensor, input_ids: Tensor, size: Size | None) -> Seen:
         """Run the tower, let the queries read it and the question, and project them."""
-        side = self.model.config.vision_config.image_size
+        side = self.pixels_a_side
         require_shape(pixel_values, 1, 3, side, side)
         patches = self.model.vision_model(pixel_values=pixel_values).last_hidden_state
         output = self.model.qformer(

@@ -30,14 +30,23 @@ from infoflow.families.conversion import (
     thirds,
     write_tensors,
 )
-from infoflow.families.published import decoder_name, generation_config, llama_config, tower_folder
+from infoflow.families.published import (
+    decoder_name,
+    generation_config,
+    llama_config,
+    require_fields,
+    require_settings,
+    tower_folder,
+)
 from infoflow.families.sentencepiece import llama_tokenizer
 from infoflow.families.vicuna import VicunaFamily
+from infoflow.options import require_whole
 from infoflow.placement import Placement
 
 TOWER = "model.vision_tower.vision_tower."
 NATIVE_TOWER = "model.vision_tower."
-_HEAD_WIDTH = 128
+_INTERNVIT_6B, _WIDTH_6B, _HEADS_6B = "InternViT-6B", 3200, 25
+_SETTINGS = {"image_aspect_ratio": "pad", "mm_vision_select_feature": "patch"}
 _STATISTICS = {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]}
 _EMBEDDINGS = {
     "embeddings.class_embedding": "embeddings.cls_token",
@@ -91,6 +100,7 @@ class InternVLChat(VicunaFamily):
 def _convert(folder: Path, target: Path) -> None:
     """Write a published checkpoint in transformers' layout."""
     published = read_json(folder / CONFIG)
+    require_settings(published, folder / CONFIG, _SETTINGS)
     shapes: dict[str, torch.Size] = {}
 
     def remap(name: str, tensor: Tensor) -> Mapping[str, Tensor] | None:
@@ -173,10 +183,30 @@ def vision_config(shapes: Mapping[str, torch.Size], folder: Path) -> dict[str, A
 
 
 def _n_heads(width: int, folder: Path) -> int:
-    """Read how many heads the tower has, which no tensor tells, or take InternViT-6B's width."""
-    tower = tower_folder(folder)
-    known = read_json(tower / CONFIG).get("num_attention_heads") if tower else None
-    return int(known or max(1, width // _HEAD_WIDTH))
+    """Read how many heads the tower has, which no tensor tells; InternViT-6B's are known.
+
+    Raises:
+        InfoflowError: The tower is another one whose configuration is not on this machine, or does
+            not have that width.
+    """
+    named = read_json(folder / CONFIG).get("mm_vision_tower")
+    if tower := tower_folder(folder):
+        config = read_json(tower / CONFIG)
+        require_fields(config, ("hidden_size", "num_attention_heads"))
+        if config["hidden_size"] != width:
+            raise InfoflowError(
+                f"the tower in {tower} is {config['hidden_size']} wide, that of {folder} {width}."
+            )
+        heads = require_whole(config["num_attention_heads"], f"the heads in {tower}", 1, width)
+        if width % heads:
+            raise InfoflowError(f"the tower in {tower} has {heads} heads for a width of {width}.")
+        return heads
+    if _INTERNVIT_6B in str(named) and width == _WIDTH_6B:
+        return _HEADS_6B
+    raise InfoflowError(
+        f"how many heads the tower of {folder} has is not known: {CONFIG} names {named!r}; put "
+        f"that tower's {CONFIG} into {folder / str(named)}."
+    )
 
 
 def llava_config(published: Mapping[str, Any], vision: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,15 +10,28 @@ import torch
 from torch import Tensor
 
 from infoflow.errors import InfoflowError
-from infoflow.families.checkpoint import CONFIG, PROCESSOR, read_json, some, write_json
+from infoflow.families.checkpoint import (
+    CONFIG,
+    GENERATION,
+    PROCESSOR,
+    read_json,
+    some,
+    write_json,
+)
+from infoflow.families.config import require_config
 from infoflow.families.conversion import remapped, thirds, write_tensors
+from infoflow.families.published import require_settings
 from infoflow.families.qwen_model import QwenVLConfig, QwenVLForConditionalGeneration
 from infoflow.families.qwen_vision import VisionShape
 from infoflow.families.tiktoken_vocabulary import IMAGE_START, qwen_tokenizer
+from infoflow.options import require_finite, require_whole
 
 VOCABULARY = "qwen.tiktoken"
 _MODEL_TYPE = "qwen"
 _POOL_HEAD_WIDTH = 128
+_MOST_LAYERS = 1000  # the tensors are not counted yet; no published decoder is as deep
+_FIXED = {"rotary_pct": 1.0, "scale_attn_weights": True, "tie_word_embeddings": False}
+"""What the published code can vary, and Qwen2 cannot."""
 _RENAMED = {
     "transformer.wte.weight": "model.embed_tokens.weight",
     "transformer.ln_f.weight": "model.norm.weight",
@@ -75,6 +88,9 @@ def convert(folder: Path, target: Path) -> None:
         )
     write_tensors(_renamed(folder, config), target)
     write_json(target / CONFIG, config)
+    if (folder / GENERATION).is_file():
+        told = read_json(folder / GENERATION).get("chat_format")
+        write_json(target / GENERATION, {"chat_format": told})
     side = config["vision_config"]["image_size"]
     size = {"size": {"height": side, "width": side}}
     write_json(target / PROCESSOR, size | _CLIP_STATISTICS)
@@ -146,6 +162,10 @@ def native_config(folder: Path) -> dict[str, Any]:
     missing += [f"visual.{name}" for name in _VISUAL_FIELDS if name not in visual]
     if missing:
         raise InfoflowError(f"{folder / CONFIG} is not whole; missing: {some(missing)}.")
+    require_config(published, folder / CONFIG, _MOST_LAYERS)
+    require_whole(visual["output_dim"], f"visual.output_dim in {folder / CONFIG}", 1)
+    require_finite(visual["mlp_ratio"], f"visual.mlp_ratio in {folder / CONFIG}", 0.0)
+    require_settings(published, folder / CONFIG, _FIXED)
     return {
         "architectures": [QwenVLForConditionalGeneration.__name__],
         "model_type": QwenVLConfig.model_type,

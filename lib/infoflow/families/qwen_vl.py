@@ -13,8 +13,10 @@ from infoflow.errors import InfoflowError
 from infoflow.families.base import Family, Seen, Size, grid_of_looks, require_shape
 from infoflow.families.checkpoint import (
     CONFIG,
+    GENERATION,
     load_image_processor,
     load_weights,
+    read_json,
     read_tokenizer,
     require_files,
 )
@@ -44,6 +46,8 @@ class QwenVL(Family):
     template: ClassVar[str] = QWEN
     ends: ClassVar[tuple[str, ...]] = (END_OF_TEXT,)
     """The tokens that end an answer, the first one being what pads."""
+    chat_format: ClassVar[str] = "raw"
+    """What the published generation settings call the conversation."""
 
     def __init__(self, model: Any, tokenizer: Any, image_processor: Any) -> None:
         super().__init__(model, tokenizer, image_processor)
@@ -59,13 +63,25 @@ class QwenVL(Family):
         return converted("qwen-vl", sources, lambda target: convert(folder, target))
 
     @classmethod
+    def require_own(cls, folder: Path) -> None:
+        """Raise if the checkpoint is the other of Qwen-VL and Qwen-VL-Chat, as far as is told."""
+        path = folder / GENERATION
+        found = read_json(path).get("chat_format") if path.is_file() else None
+        if found not in (None, cls.chat_format):
+            raise InfoflowError(
+                f"{folder} was trained on chat_format {found!r}; this model is asked in "
+                f"{cls.chat_format!r}: qwen-vl-7b is 'raw', qwen-vl-chat-7b 'chatml'."
+            )
+
+    @classmethod
     def open(cls, folder: Path, placement: Placement, dtype: torch.dtype) -> Self:
         """Load a checkpoint folder; see ``Family.open``."""
         model = load_weights(
             QwenVLForConditionalGeneration, folder, QwenVLConfig.model_type, placement, dtype
         )
         processor = load_image_processor(BlipImageProcessorPil, folder)
-        return cls(model, read_tokenizer(folder), processor)
+        marks = (IMAGE_START, IMAGE_END, IMAGE_PAD)
+        return cls(model, read_tokenizer(folder, (*cls.ends, *marks)), processor)
 
     @property
     def decoder(self) -> Any:
@@ -77,6 +93,11 @@ class QwenVL(Family):
         """The linear map to the vocabulary."""
         head: nn.Module = self.model.lm_head
         return head
+
+    @property
+    def pixels_a_side(self) -> int:
+        """The side of the squashed picture."""
+        return int(self.model.visual.shape.image_size)
 
     @property
     def image_token_id(self) -> int:
@@ -101,7 +122,7 @@ class QwenVL(Family):
 
     def see(self, pixel_values: Tensor, input_ids: Tensor, size: Size | None) -> Seen:
         """Run the tower and the resampler; see ``Family.see``."""
-        side = self.model.visual.shape.image_size
+        side = self.pixels_a_side
         require_shape(pixel_values, 1, 3, side, side)
         features, looks = self.model.visual(pixel_values)
         return Seen(features, looks)
@@ -120,4 +141,5 @@ class QwenVLChat(QwenVL):
     """Qwen-VL-Chat, as ``Qwen/Qwen-VL-Chat`` or as converted; it answers in conversations."""
 
     template = QWEN_CHAT
+    chat_format = "chatml"
     ends = (MESSAGE_END, MESSAGE_START, END_OF_TEXT)

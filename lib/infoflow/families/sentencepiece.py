@@ -11,6 +11,8 @@ from infoflow.errors import InfoflowError
 
 _PIECES, _PIECE, _SCORE, _TYPE = 1, 1, 2, 3
 _NORMAL = 1
+_LONGEST_NUMBER = 63
+"""Bits: what a protocol buffer's numbers have at most, but for one."""
 
 
 class Piece(NamedTuple):
@@ -59,7 +61,7 @@ def read_pieces(file: Path) -> list[Piece]:
     try:
         fields = list(_fields(file.read_bytes()))
         pieces = [_piece(value) for number, value in fields if number == _PIECES]
-    except (OSError, IndexError, TypeError, ValueError) as error:
+    except (OSError, IndexError, KeyError, TypeError, ValueError, struct.error) as error:
         raise InfoflowError(f"the tokenizer {file} cannot be read: {error}") from error
     if not pieces:
         raise InfoflowError(f"the tokenizer {file} cannot be read: it holds no vocabulary.")
@@ -127,6 +129,8 @@ def _varint(message: bytes, place: int) -> tuple[int, int]:
         if byte < 0x80:
             return value, place
         shift += 7
+        if shift > _LONGEST_NUMBER:
+            raise ValueError("a number is too long")
 
 
 def _float(value: bytes) -> float:

@@ -38,6 +38,8 @@ from infoflow.families.published import (
     decoder_name,
     generation_config,
     llama_config,
+    require_fields,
+    require_settings,
     tower_folder,
 )
 from infoflow.families.sentencepiece import llama_tokenizer, read_pieces
@@ -47,6 +49,7 @@ from infoflow.placement import Placement
 MARKS = ("<im_patch>", "<im_start>", "<im_end>")
 """The tokens added to LLaMA's: in the place of each patch, and around them all."""
 
+_TOWER_NEEDS = ("hidden_size", "image_size", "num_attention_heads", "patch_size")
 _GROWN = ("model.embed_tokens.weight", "lm_head.weight")
 _PROJECTOR = "model.mm_projector."
 _CLIP_STATISTICS = {
@@ -90,7 +93,7 @@ class Shikra(VicunaFamily):
         """Load a checkpoint folder; see ``Family.open``."""
         model = load_weights(LlavaForConditionalGeneration, folder, "llava", placement, dtype)
         processor = load_image_processor(CLIPImageProcessorPil, folder)
-        return cls(model, load_tokenizer(folder), processor)
+        return cls(model, load_tokenizer(folder, MARKS), processor)
 
     def around_image(self, image: list[int]) -> list[int]:
         """Put the marks of a picture's beginning and end around it."""
@@ -101,13 +104,20 @@ class Shikra(VicunaFamily):
 def _convert(folder: Path, base: Path, vision: Path, tokenizer: Path, target: Path) -> None:
     """Write the sum of the difference and its base in the layout of transformers' LLaVA."""
     published, tower = read_json(folder / CONFIG), read_json(vision / CONFIG)
+    require_settings(published, folder / CONFIG, {"mm_vision_select_feature": "patch"})
     tower = dict(tower.get("vision_config", tower)) | {"model_type": "clip_vision_model"}
+    require_fields(tower, _TOWER_NEEDS)
+    if published.get("mm_hidden_size", tower["hidden_size"]) != tower["hidden_size"]:
+        raise InfoflowError(
+            f"the tower in {vision} is {tower['hidden_size']} wide; {folder} was trained with one "
+            f"of {published['mm_hidden_size']}."
+        )
     n_words = len(read_pieces(tokenizer))
 
     def tensors() -> Iterator[tuple[str, Tensor]]:
         yield from merged(folder, base)
         yield from remapped(vision, _tower)
-        width = int(published["hidden_size"])
+        width = published["hidden_size"]
         # transformers' projector has a second layer; this one changes nothing
         yield "model.multi_modal_projector.linear_2.weight", torch.eye(width)
         yield "model.multi_modal_projector.linear_2.bias", torch.zeros(width)
@@ -125,7 +135,7 @@ def _convert(folder: Path, base: Path, vision: Path, tokenizer: Path, target: Pa
     }
     write_json(target / CONFIG, config)
     write_json(target / "generation_config.json", generation_config())
-    side = int(tower.get("image_size", 224))
+    side = int(tower["image_size"])
     square = {"height": side, "width": side}
     processor = {"size": {"shortest_edge": side}, "crop_size": square}
     write_json(target / PROCESSOR, processor | _CLIP_STATISTICS)

@@ -1,5 +1,7 @@
 """What the families share that are of transformers' LLaVA kind: the prompt and the way inside."""
 
+import re
+from pathlib import Path
 from typing import Any
 
 from PIL import Image
@@ -7,14 +9,37 @@ from torch import Tensor, nn
 
 from infoflow.errors import InfoflowError
 from infoflow.families.base import Family, Seen, Size, require_shape, square_box
+from infoflow.families.checkpoint import CONFIG, JOINT_PROCESSOR, read_json
 from infoflow.families.prompts import PLACEHOLDER, VICUNA_V1
 from infoflow.grid import Grid
+
+_ROLES = (r"USER|\bupper\b", "ASSISTANT:")
+"""What a chat template of the Vicuna conversation writes; published ones write the roles' names in
+capitals."""
 
 
 class VicunaFamily(Family):
     """A vision tower, a projector and a LLaMA decoder; one square picture, a token a patch."""
 
     template = VICUNA_V1
+    foreign_tokens = ("<|im_start|>", "<|start_header_id|>", "<start_of_turn>", "[INST]")
+
+    @classmethod
+    def require_own(cls, folder: Path) -> None:
+        """Raise unless the decoder is a LLaMA tuned on Vicuna's conversation, as far as is told."""
+        decoder = read_json(folder / CONFIG).get("text_config")
+        found = decoder.get("model_type", "llama") if isinstance(decoder, dict) else "llama"
+        if found != "llama":
+            raise InfoflowError(
+                f"{folder} has a decoder of type {found!r}, tuned on another conversation; this "
+                "family asks a 'llama' in Vicuna's (USER: ... ASSISTANT:)."
+            )
+        template = chat_template(folder)
+        if template and not all(re.search(role, template) for role in _ROLES):
+            raise InfoflowError(
+                f"{folder} was tuned on another conversation: its chat template is "
+                f"{template[:60]!r}...; this family asks in Vicuna's (USER: ... ASSISTANT:)."
+            )
 
     @property
     def decoder(self) -> Any:
@@ -116,6 +141,21 @@ def resized_square(
 
 
 _PIXELS_A_BAND = 1 << 20
+
+
+def chat_template(folder: Path) -> str:
+    """Read a checkpoint's chat template, from where transformers would; empty if it has none.
+
+    Raises:
+        InfoflowError: One of the files that may hold it is damaged.
+    """
+    written = folder / "chat_template.jinja"
+    if written.is_file():
+        return written.read_text(encoding="utf-8", errors="replace")
+    for name in ("chat_template.json", JOINT_PROCESSOR, "tokenizer_config.json"):
+        if (folder / name).is_file() and (found := read_json(folder / name).get("chat_template")):
+            return str(found)
+    return ""
 
 
 def _first(side: Any) -> int:

@@ -2,13 +2,12 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from numbers import Real
 
 from torch import Tensor
 
 from infoflow.attention import Attention
-from infoflow.errors import InfoflowError
 from infoflow.lvlm import LVLM
+from infoflow.options import require_whole
 from infoflow.prompt import Spans
 
 
@@ -93,34 +92,6 @@ def same_depth(layer: int, of: int, n_layers: int) -> int:
     Raises:
         InfoflowError: The model of ``of`` layers has no such layer, or the other has none.
     """
-    require_whole("layer", layer, 0, of - 1)
-    require_whole("n_layers", n_layers, 1)
+    require_whole(layer, "layer", 0, of - 1)
+    require_whole(n_layers, "n_layers", 1)
     return (2 * layer + 1) * n_layers // (2 * of)
-
-
-def require_whole(name: str, value: int, first: int, last: int | None = None) -> None:
-    """Raise unless a setting is a whole number of a range.
-
-    Args:
-        name: The setting.
-        value: Its value.
-        first: The least valid value.
-        last: The greatest one; None for no limit.
-
-    Raises:
-        InfoflowError: It is not.
-    """
-    whole = isinstance(value, int) and not isinstance(value, bool)
-    if not whole or not first <= value <= (value if last is None else last):
-        valid = f"{first} or more" if last is None else f"{first} to {last}"
-        raise InfoflowError(f"{name} = {value!r} is out of range; valid: whole numbers, {valid}.")
-
-
-def require_share(name: str, value: float) -> None:
-    """Raise unless a setting is a number in [0, 1].
-
-    Raises:
-        InfoflowError: It is not.
-    """
-    if not (isinstance(value, Real) and 0 <= value <= 1):
-        raise InfoflowError(f"{name} = {value!r} is out of range; valid: 0 to 1.")

@@ -2,8 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import isfinite
-from numbers import Real
 from typing import Literal
 
 import torch
@@ -15,10 +13,10 @@ from infoflow.interventions.base import (
     Effect,
     Intervention,
     Reading,
-    require_share,
-    require_whole,
 )
+from infoflow.limits import require_prompt
 from infoflow.lvlm import LVLM, Prompt, Spans
+from infoflow.options import require_finite, require_whole
 from infoflow.probe import Observer, attached, intervened, require_faithful
 
 COLUMNS = ("all", "image")
@@ -54,16 +52,16 @@ class EAH(Intervention):
         if not isinstance(self.layers, Sequence) or not self.layers:
             raise InfoflowError(f"layers = {self.layers!r}; give at least one layer, as in (1,).")
         for layer in self.layers:
-            require_whole("layer", layer, 0)
+            require_whole(layer, "layer", 0)
         _require_sinks(self.beta, self.divisor)
         if self.columns not in COLUMNS:
             raise unknown_name("columns", self.columns, COLUMNS)
-        require_share("gamma", self.gamma)
+        require_finite(self.gamma, "gamma", 0, 1)
 
     def require_fits(self, lvlm: LVLM) -> None:
         """Raise unless the model has the layers."""
         for layer in self.layers:
-            require_whole("layer", layer, 0, lvlm.n_layers - 1)
+            require_whole(layer, "layer", 0, lvlm.n_layers - 1)
 
     def begin(self, reading: Reading) -> Effect:
         """Prepare to find the prompt's sinks."""
@@ -111,6 +109,7 @@ def sink_strengths(lvlm: LVLM, prompt: Prompt, divisor: str = "exact") -> Tensor
         InfoflowError: The model cannot be probed.
     """
     _require_divisor(divisor)
+    require_prompt(lvlm, prompt)
     reader = _ColumnReader(prompt.spans.image, divisor)
     with torch.inference_mode():
         require_faithful(lvlm, prompt.inputs_embeds)
@@ -225,8 +224,7 @@ class _ColumnReader(Observer):
 
 
 def _require_sinks(beta: float, divisor: str) -> None:
-    if not (isinstance(beta, Real) and isfinite(beta) and beta >= 0):
-        raise InfoflowError(f"beta = {beta!r}; it must be a finite number, at least 0.")
+    require_finite(beta, "beta", 0)
     _require_divisor(divisor)
 
 

@@ -12,10 +12,9 @@ from infoflow.interventions.base import (
     Effect,
     Intervention,
     Reading,
-    require_share,
-    require_whole,
 )
 from infoflow.lvlm import LVLM
+from infoflow.options import require_finite, require_whole
 
 SPAN_MODES = ("exact", "authors")
 
@@ -37,12 +36,12 @@ class FastV(Intervention):
     ratio: float = 0.5
 
     def __post_init__(self) -> None:
-        require_whole("k", self.k, 1)
-        require_share("ratio", self.ratio)
+        require_whole(self.k, "k", 1)
+        require_finite(self.ratio, "ratio", 0, 1)
 
     def require_fits(self, lvlm: LVLM) -> None:
         """Raise unless K leaves a layer to prune."""
-        require_whole("k", self.k, 1, lvlm.n_layers - 1)
+        require_whole(self.k, "k", 1, lvlm.n_layers - 1)
 
     def begin(self, reading: Reading) -> Effect:
         """Prepare to rank the prompt's image tokens."""
@@ -68,8 +67,8 @@ class Truncate(Intervention):
     span_mode: Literal["exact", "authors"] = "exact"
 
     def __post_init__(self) -> None:
-        require_whole("cut", self.cut, 0)
-        require_whole("keep", self.keep, 0)
+        require_whole(self.cut, "cut", 0)
+        require_whole(self.keep, "keep", 0)
         if self.span_mode not in SPAN_MODES:
             raise unknown_name("span mode", self.span_mode, SPAN_MODES)
         if self.keep and not self.cut:
@@ -80,7 +79,7 @@ class Truncate(Intervention):
 
     def require_fits(self, lvlm: LVLM) -> None:
         """Raise unless the model has that many layers."""
-        require_whole("cut", self.cut, 0, lvlm.n_layers)
+        require_whole(self.cut, "cut", 0, lvlm.n_layers)
 
     @property
     def sweepable(self) -> bool:
@@ -89,7 +88,7 @@ class Truncate(Intervention):
 
     def begin(self, reading: Reading) -> Effect:
         """Prepare to hide the prompt's image tokens."""
-        require_whole("keep", self.keep, 0, reading.n_image)
+        require_whole(self.keep, "keep", 0, reading.n_image)
         shift = int(self.span_mode == "authors")
         image = reading.spans.image
         span = slice(image.start + shift, image.stop + shift)

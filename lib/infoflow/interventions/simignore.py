@@ -8,8 +8,9 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from infoflow.errors import InfoflowError, unknown_name
-from infoflow.interventions.base import Effect, Intervention, Reading, require_whole
+from infoflow.interventions.base import Effect, Intervention, Reading
 from infoflow.lvlm import LVLM, require_token_ids
+from infoflow.options import require_whole
 
 COUNTS = ("rows", "entries")
 METRICS = ("cosine", "euclidean", "manhattan")
@@ -53,9 +54,10 @@ class Simignore(Intervention):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        require_whole("keep", self.keep, 0)
-        require_whole("start", self.start, 0)
-        require_whole("stride", self.stride, 1)
+        require_whole(self.keep, "keep", 0)
+        require_whole(self.start, "start", 0)
+        require_whole(self.stride, "stride", 1)
+        require_whole(self.seed, "seed", 0)
         for kind, name, valid in (
             ("count", self.count, COUNTS),
             ("metric", self.metric, METRICS),

@@ -1,0 +1,443 @@
+"""Checkpoint folders as people bring them: loaded right, or refused in one line."""
+
+import json
+import random
+import re
+import shutil
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import QUESTION, picture
+from safetensors.torch import load_file, save_file
+from transformers import InstructBlipProcessor, LlavaNextProcessor, LlavaProcessor
+
+import infoflow
+from infoflow.errors import InfoflowError
+from infoflow.flow import attention_flow
+from infoflow.lvlm import load_lvlm
+
+LIBRARY = Path(infoflow.__file__).parent
+ZOO = LIBRARY / "zoo"
+NAMES = sorted(folder.name for folder in ZOO.iterdir())
+N_FUZZED = 60
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return copy_of("tiny-llava-1.5", tmp_path)
+
+
+def copy_of(name, tmp_path):
+    return shutil.copytree(ZOO / name, tmp_path / name)
+
+
+def edit(folder, file="config.json", within=None, **values):
+    path = folder / file
+    content = json.loads(path.read_text()) if path.is_file() else {}
+    (content[within] if within else content).update(values)
+    path.write_text(json.dumps(content))
+
+
+def edit_tensors(folder, edit):
+    path = folder / "model.safetensors"
+    save_file(edit(load_file(path)), path, metadata={"format": "pt"})
+
+
+def refused(folder, match, name="tiny-llava-1.5"):
+    with pytest.raises(InfoflowError, match=match) as caught:
+        load_lvlm(name, checkpoint=folder, device="cpu")
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def head(tensors, change):
+    name = next(name for name in tensors if name.endswith("lm_head.weight"))
+    return tensors | {name: change(tensors[name].float())}
+
+
+def with_nan(tensor):
+    tensor[3, 5] = torch.nan
+    return tensor
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: t.to(torch.int8), "lm_head.weight in I8"),
+        (lambda t: t > 0, "lm_head.weight in BOOL"),
+        (lambda t: t.to(torch.complex64), "lm_head.weight in C64"),
+        (lambda t: t.to(torch.float8_e4m3fn), "lm_head.weight in F8_E4M3"),
+        (with_nan, "lm_head.weight in .* is not finite"),
+        (lambda t: t * torch.inf, "lm_head.weight in .* is not finite"),
+        (lambda t: t[:0], "lm_head.weight without a number"),
+    ],
+)
+def test_weights_are_finite_numbers_of_a_floating_type(folder, change, message):
+    edit_tensors(folder, lambda tensors: head(tensors, change))
+    refused(folder, message)
+
+
+def test_a_float64_checkpoint_is_cast(folder):
+    edit_tensors(folder, lambda tensors: {k: v.double() for k, v in tensors.items()})
+    wide, zoo = load_lvlm("tiny-llava-1.5", checkpoint=folder), load_lvlm("tiny-llava-1.5")
+    assert torch.equal(*(x.prompt(picture(), QUESTION).inputs_embeds for x in (wide, zoo)))
+
+
+def test_a_number_too_large_for_the_type_is_refused(folder):
+    edit_tensors(folder, lambda tensors: head(tensors, lambda t: t.float() * 1e30))
+    with pytest.raises(InfoflowError, match=r"not finite in .*float16"):
+        load_lvlm("tiny-llava-1.5", checkpoint=folder, device="cpu", dtype="float16")
+
+
+@pytest.mark.parametrize("shard", ["../outside.safetensors", "/x.safetensors", 3, "", "a\0b"])
+def test_an_index_names_files_of_its_folder_alone(folder, shard):
+    (folder / "model.safetensors").rename(folder.parent / "outside.safetensors")
+    index = {"weight_map": {"lm_head.weight": shard}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    refused(folder, "names (a file outside|3 in place of a file)")
+
+
+def test_a_tensor_in_two_shards_is_refused(folder):
+    (folder / "model.safetensors").rename(folder / "a.safetensors")
+    shutil.copy(folder / "a.safetensors", folder / "b.safetensors")
+    index = {"weight_map": {"x": "a.safetensors", "y": "b.safetensors"}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    refused(folder, "and so does another")
+
+
+@pytest.mark.parametrize("size", [1 << 40, 1 << 62, 0])
+def test_a_header_that_promises_more_than_the_file_is_refused(folder, size):
+    path = folder / "model.safetensors"
+    path.write_bytes(struct.pack("<Q", size) + path.read_bytes()[8:])
+    refused(folder, "cannot be loaded")
+
+
+@pytest.mark.parametrize(
+    ("within", "values", "message"),
+    [
+        ("text_config", {"num_hidden_layers": 10**9}, "num_hidden_layers .* 1000000000"),
+        ("vision_config", {"num_hidden_layers": 10**9}, "num_hidden_layers .* 1000000000"),
+        ("text_config", {"num_hidden_layers": 0}, "num_hidden_layers .* is 0"),
+        ("text_config", {"num_hidden_layers": True}, "num_hidden_layers .* is True"),
+        ("text_config", {"num_hidden_layers": 11}, "12|unexpected"),
+        ("text_config", {"hidden_size": 10**7}, "not those its config.json asks for"),
+        ("text_config", {"vocab_size": 10**9}, "not those its config.json asks for"),
+        ("text_config", {"hidden_size": -128}, "hidden_size .* is -128"),
+        ("text_config", {"hidden_size": "128"}, "hidden_size .* is '128'"),
+        ("text_config", {"rms_norm_eps": float("nan")}, "rms_norm_eps .* is nan"),
+        ("text_config", {"rms_norm_eps": -1e-5}, "rms_norm_eps .* is -1e-05"),
+        ("text_config", {"hidden_act": "nonsense"}, "cannot be loaded"),
+        ("text_config", {"rope_parameters": {"rope_type": "odd"}}, "cannot be loaded"),
+        ("text_config", {"rope_parameters": {"rope_type": "default", "rope_theta": 0}}, "theta"),
+        ("text_config", {"model_type": "mistral"}, "decoder of type 'mistral'"),
+        ("vision_config", {"image_size": 10**9}, "config.json asks for|takes"),
+        (None, {"vision_feature_layer": 9}, "vision_feature_layer .* is 9"),
+        (None, {"vision_feature_layer": [-2, -3]}, "vision_feature_layer|cannot be loaded"),
+        (None, {"vision_feature_select_strategy": "full"}, "strategy .* 'full'; valid: 'default'"),
+        (None, {"image_token_index": 2}, "image token's id 2 .* '</s>'"),
+        (None, {"image_token_index": 50}, "image token's id 50"),
+        (None, {"image_token_index": -1}, "image_token_index .* is -1"),
+        (None, {"text_config": []}, "cannot be loaded"),
+        (None, {"model_type": ["llava"]}, r"type \['llava'\]"),
+    ],
+)
+def test_a_configuration_that_no_model_has_is_refused(folder, within, values, message):
+    edit(folder, within=within, **values)
+    refused(folder, message)
+
+
+@pytest.mark.parametrize("shapes", [[], [[0, 48]], [[48]], [[50, 96]], [[48, "x"]], [[48, 48000]]])
+def test_shapes_of_tiled_pictures_are_whole_tiles(tmp_path, shapes):
+    folder = copy_of("tiny-llava-1.6", tmp_path)
+    edit(folder, image_grid_pinpoints=shapes)
+    refused(folder, "image_grid_pinpoints", "tiny-llava-1.6")
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"image_std": [0, 1, 1]}, "image_std .* is 0"),
+        ({"image_std": [-1, 1, 1]}, "image_std .* is -1"),
+        ({"image_std": [float("nan"), 1, 1]}, "image_std .* is nan"),
+        ({"image_mean": [0.5, 0.5]}, "image_mean .* three numbers"),
+        ({"image_mean": "grey"}, "image_mean"),
+        ({"size": {"shortest_edge": 100}}, "size .* is 100; the vision tower takes 96"),
+        ({"crop_size": {"height": 96, "width": 10**6}}, "crop_size .* is 1000000"),
+        ({"size": None}, "96|size|takes"),
+        ({"do_normalize": False}, "do_normalize"),
+        ({"do_rescale": False}, "do_rescale"),
+        ({"do_resize": False}, "do_resize"),
+        ({"rescale_factor": 1}, "rescale_factor .* valid: 1/255"),
+        ({"resample": 77}, "resample|takes no picture|cannot be made"),
+    ],
+)
+def test_an_image_processor_that_does_not_fit_the_tower_is_refused(folder, values, message):
+    edit(folder, "preprocessor_config.json", **values)
+    refused(folder, message)
+
+
+@pytest.mark.parametrize("ids", [-1, 126, True, "2", [2, 126], 2.0, {}])
+def test_the_token_that_ends_answers_is_one_of_the_vocabulary(folder, ids):
+    edit(folder, "generation_config.json", eos_token_id=ids)
+    refused(folder, "eos_token_id|cannot be loaded")
+
+
+def test_a_damaged_generation_config_is_refused(folder):
+    (folder / "generation_config.json").write_text("{")
+    refused(folder, "generation_config.json cannot be read")
+
+
+def test_answers_are_greedy_whatever_the_generation_config_asks_for(folder):
+    plain = load_lvlm("tiny-llava-1.5")
+    edit(
+        folder,
+        "generation_config.json",
+        repetition_penalty=3.0,
+        no_repeat_ngram_size=1,
+        suppress_tokens=list(range(5, 60)),
+        do_sample=True,
+        temperature=9.0,
+    )
+    other = load_lvlm("tiny-llava-1.5", checkpoint=folder)
+    for question in ("Describe the picture.", "Is there a red circle?"):
+        expected, found = (x.answer(x.prompt(picture(), question)) for x in (plain, other))
+        assert found == expected
+
+
+OTHER_CONVERSATIONS = [
+    ("chat_template.jinja", "{% for m in messages %}[INST] {{ m['content'] }} [/INST]{% endfor %}"),
+    ("chat_template.jinja", "<|im_start|>{{ m['role'] }}\n<|im_end|>"),
+    ("chat_template.json", {"chat_template": "<|start_header_id|>user<|end_header_id|>"}),
+    ("processor_config.json", {"chat_template": "### Human: ### Assistant:"}),
+    ("tokenizer_config.json", {"chat_template": [{"name": "default", "template": "[INST]"}]}),
+]
+PUBLISHED_TEMPLATE = (
+    "{% for message in messages %}{{ message['role'].upper() + ': '}}...{% endfor %}"
+    "{% if add_generation_prompt %}{{ 'ASSISTANT:' }}{% endif %}"
+)
+
+
+@pytest.mark.parametrize("name", ["tiny-llava-1.5", "tiny-llava-1.6", "tiny-shikra"])
+@pytest.mark.parametrize(("file", "content"), OTHER_CONVERSATIONS)
+def test_a_checkpoint_of_another_conversation_is_refused(tmp_path, name, file, content):
+    folder = copy_of(name, tmp_path)
+    if isinstance(content, str):
+        (folder / file).write_text(content)
+    else:
+        edit(folder, file, **content)
+    refused(folder, "another conversation", name)
+
+
+@pytest.mark.parametrize("template", [PUBLISHED_TEMPLATE, "USER: {{ x }} ASSISTANT:"])
+def test_the_published_chat_templates_are_the_familys_own(folder, template):
+    edit(folder, "chat_template.json", chat_template=template)
+    assert load_lvlm("tiny-llava-1.5", checkpoint=folder).n_layers == 12
+
+
+def test_a_vocabulary_of_another_conversation_is_refused(folder):
+    path = folder / "tokenizer.json"
+    path.write_text(path.read_text().replace('"red"', '"[INST]"'))
+    refused(folder, r"another conversation .* \[INST\]")
+
+
+def test_an_instructblip_with_a_t5_is_refused(tmp_path):
+    folder = copy_of("tiny-instructblip", tmp_path)
+    edit(folder, within="text_config", model_type="t5")
+    refused(folder, "decoder of type 't5'", "tiny-instructblip")
+
+
+ORIGINAL = {"model_type": "llava", "architectures": ["LlavaLlamaForCausalLM"]}
+TEXT_MODEL = {"model_type": "mistral", "hidden_size": 8, "num_attention_heads": 2}
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({"config.json": ORIGINAL | {"mm_vision_tower": "openai/clip"}}, "LLaVA's original layout"),
+        ({"config.json": {"model_type": "llava_llama", "mm_vision_tower": "x"}}, "llava-hf/llava"),
+        ({"config.json": TEXT_MODEL}, "type 'mistral' without a vision side"),
+        ({"adapter_config.json": {}}, "a LoRA adapter"),
+        ({"config.json": ORIGINAL, "adapter_config.json": {}}, "a LoRA adapter"),
+        ({"model-q4.gguf": {}}, "a GGUF file"),
+        ({"onnx/model.onnx": {}}, "an ONNX export"),
+        ({"checkpoint-500/config.json": {}}, "a training's checkpoints"),
+        ({"trainer_state.json": {}}, "a training's state"),
+        ({"snapshots/abc/config.json": {}}, "the hub's cache"),
+        ({"llava.zip": {}}, "an archive"),
+        ({"readme.txt": {}}, "missing: config.json"),
+    ],
+)
+@pytest.mark.parametrize("name", ["tiny-llava-1.5", "tiny-instructblip"])
+def test_other_folders_are_named_as_what_they_are(tmp_path, name, files, message):
+    for file, content in files.items():
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).write_text(json.dumps(content))
+    refused(tmp_path, message, name)
+
+
+def test_pickled_weights_are_named_where_safetensors_are_read(folder):
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    refused(folder, "no weights.* Found: pytorch_model.bin")
+
+
+@pytest.mark.parametrize("given", ["", 3, b"folder", "a\0b", ["x"], "~nobody-at-all/x", "config"])
+def test_a_checkpoint_that_is_no_folder_is_refused(given):
+    with pytest.raises(InfoflowError, match=r"checkpoint"):
+        load_lvlm("tiny-llava-1.5", checkpoint=given)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"name": 3},
+        {"name": ["tiny-llava-1.5"]},
+        {"device": 0},
+        {"device": "cuda:-1"},
+        {"device": "mps"},
+        {"device": None},
+        {"dtype": None},
+        {"dtype": ["float32"]},
+        {"quantise": True},
+        {"quantise": ["4bit"]},
+        {"name": "llava-1.5-7b", "revision": ""},
+        {"name": "llava-1.5-7b", "revision": 3},
+        {"name": "llava-1.5-7b", "revision": "../../x"},
+        {"name": "shikra-7b", "checkpoint": "x", "base": 3},
+        {"base": "x"},
+    ],
+)
+def test_odd_arguments_are_one_clear_error(arguments):
+    with pytest.raises(InfoflowError):
+        load_lvlm(**{"name": "tiny-llava-1.5"} | arguments)
+
+
+PROCESSORS = {
+    "tiny-llava-1.5": LlavaProcessor,
+    "tiny-llava-1.6": LlavaNextProcessor,
+    "tiny-shikra": LlavaProcessor,
+    "tiny-internvl": LlavaProcessor,
+    "tiny-instructblip": InstructBlipProcessor,
+}
+
+
+@pytest.mark.parametrize("shard_size", ["50GB", "2MB"])
+@pytest.mark.parametrize("name", NAMES)
+def test_a_checkpoint_as_transformers_saves_it_gives_the_same(tmp_path, name, shard_size):
+    lvlm = load_lvlm(name, device="cpu")
+    family = lvlm.family
+    lvlm.model.save_pretrained(tmp_path, max_shard_size=shard_size)
+    if name in PROCESSORS:
+        more = [family.qformer_tokenizer] if name == "tiny-instructblip" else []
+        processor = PROCESSORS[name](family.image_processor, lvlm.tokenizer, *more)
+        processor.save_pretrained(tmp_path)
+        assert not (tmp_path / "preprocessor_config.json").exists()
+    else:
+        family.image_processor.save_pretrained(tmp_path)
+        lvlm.tokenizer.save_pretrained(tmp_path)
+    saved = load_lvlm(name, checkpoint=tmp_path, device="cpu")
+    logits = [x.logits(x.prompt(picture(), "Is it red?").inputs_embeds) for x in (lvlm, saved)]
+    assert torch.equal(*logits)
+    assert saved.eos_token_ids == lvlm.eos_token_ids
+
+
+def test_every_from_pretrained_refuses_remote_code():
+    calls = [
+        call
+        for path in LIBRARY.rglob("*.py")
+        for call in re.findall(r"from_pretrained\(((?:[^()]|\([^()]*\))*)\)", path.read_text())
+    ]
+    assert len(calls) >= 4
+    assert all("trust_remote_code=False" in call for call in calls), calls
+
+
+@pytest.mark.parametrize("name", ["tiny-llava-1.5", "tiny-instructblip"])
+def test_no_code_of_a_checkpoint_runs_and_nothing_is_asked(tmp_path, name):
+    folder, ran = copy_of(name, tmp_path), tmp_path / "ran"
+    classes = ("Config", "Model", "Tokenizer", "Processor", "ImageProcessor")
+    code = f"open({str(ran)!r}, 'w')\n" + "".join(f"class My{c}: pass\n" for c in classes)
+    auto_map = {f"Auto{c}": f"evil.My{c}" for c in classes} | {
+        "AutoTokenizer": ["evil.MyTokenizer", "evil.MyTokenizer"]
+    }
+    (folder / "evil.py").write_text(code)
+    (folder / "custom_generate").mkdir()
+    (folder / "custom_generate" / "generate.py").write_text(code)
+    for file in ("config", "tokenizer_config", "preprocessor_config", "generation_config"):
+        edit(folder, f"{file}.json", auto_map=auto_map, custom_generate="evil")
+    edit(folder, "tokenizer_config.json", tokenizer_class="MyTokenizer")
+    script = (
+        "import sys\nfrom infoflow import load_lvlm\nfrom infoflow.errors import InfoflowError\n"
+        "from infoflow.shape import model_shape\nfrom pathlib import Path\n"
+        f"try: print(load_lvlm({name!r}, checkpoint={str(folder)!r}, device='cpu'))\n"
+        "except InfoflowError as error: print(error)\n"
+        f"print(model_shape('llava-1.5-7b', Path({str(folder)!r})))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], input="yes\n" * 99, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert not ran.exists()
+    assert "Do you wish to run" not in done.stdout + done.stderr
+
+
+def damage_of(content, rng):
+    """Damage a JSON document: drop, empty, or replace one of its values, or cut the text."""
+    text = json.dumps(content)
+    if rng.random() < 0.15:
+        place = rng.randrange(len(text))
+        return text[:place] + rng.choice(["", "\0", "}", '"', "\ud7ff"]) + text[place + 1 :]
+    at = content
+    while True:
+        keys = list(at) if isinstance(at, dict) else range(len(at))
+        key = rng.choice(list(keys))
+        inner = at[key]
+        if isinstance(inner, dict | list) and inner and rng.random() < 0.7:
+            at = inner
+            continue
+        if rng.random() < 0.2:
+            del at[key]
+        else:
+            odd = [None, True, -1, 0, 1.5, 10**9, 10**30, "x", "", [], {}, [[]], float("nan")]
+            at[key] = rng.choice(odd)
+        return json.dumps(content)
+
+
+FILES = ("config", "tokenizer", "tokenizer_config", "preprocessor_config", "generation_config")
+
+
+@pytest.mark.parametrize("seed", range(N_FUZZED))
+def test_a_damaged_file_is_an_error_of_one_line_or_changes_no_shape(tmp_path, seed):
+    rng = random.Random(seed)
+    name = NAMES[seed % len(NAMES)]
+    folder = copy_of(name, tmp_path)
+    if rng.random() < 0.15:
+        path = folder / "model.safetensors"
+        content = bytearray(path.read_bytes())
+        for _ in range(3):
+            content[rng.randrange(3000)] = rng.randrange(256)
+        path.write_bytes(content)
+    else:
+        path = folder / f"{rng.choice(FILES)}.json"
+        path.write_text(damage_of(json.loads(path.read_text()), rng), encoding="utf-8")
+    try:
+        lvlm = load_lvlm(name, checkpoint=folder, device="cpu")
+        prompt = lvlm.prompt(picture(), "Is there a red circle?")
+        assert lvlm.logits(prompt.inputs_embeds).isfinite().all()
+        lvlm.answer(prompt, 2)
+    except InfoflowError as error:
+        assert len(str(error).splitlines()) == 1  # noqa: PT017
+
+
+def test_a_prompt_is_of_the_model_that_encoded_it(folder):
+    one, two = load_lvlm("tiny-llava-1.5"), load_lvlm("tiny-llava-1.5", checkpoint=folder)
+    prompt = one.prompt(picture(), "Is it red?")
+    for measure in (attention_flow, type(two).answer):
+        with pytest.raises(InfoflowError, match="encoded for another model"):
+            measure(two, prompt)
+    moved = one.model.to(torch.float64)
+    with pytest.raises(InfoflowError, match=r"float32.*float64"):
+        attention_flow(one, prompt)
+    moved.to(torch.float32)
+    attention_flow(one, prompt)
