@@ -6,7 +6,7 @@ It is what the command line and the workflow run; from Python the measures thems
 import os
 from collections.abc import Mapping, Sequence
 from inspect import Parameter as Argument
-from inspect import formatannotation, signature
+from inspect import signature
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from infoflow.evaluate.measures import find_measure
 from infoflow.families import find_model
 from infoflow.loading import locate, split_revision
 from infoflow.lvlm import LVLM
-from infoflow.parameters import Parameter, read_options
+from infoflow.options import kind_of, read_options
 from infoflow.shape import model_shape
 from infoflow.shards import Shard, sign
 from infoflow.store import Store
@@ -55,13 +55,9 @@ def load_items(
         UnknownNameError: There is no such task, source, split, rule or argument.
         InfoflowError: A value is not of the argument's type; or what loading raises.
     """
-    others = [
-        each
-        for each in signature(load_task).parameters.values()
-        if each.kind == Argument.KEYWORD_ONLY
-    ]
-    declared = [Parameter(a.name, formatannotation(a.annotation), a.default) for a in others]
-    values = read_options(declared, options, f"task {task}")
+    arguments = signature(load_task).parameters.values()
+    others = {a.name: kind_of(a.annotation) for a in arguments if a.kind == Argument.KEYWORD_ONLY}
+    values = read_options(others, options, f"task {task}")
     return load_task(task, source, split, limit, rule, **values)
 
 
