@@ -157,7 +157,7 @@ def arguments(wildcards):
         if others := beside(wildcards.run):
             values["beside"] = others
     values |= source_for(notebook_of(wildcards), model_of(wildcards))
-    return shlex.join(as_options(values, "parameter"))
+    return shlex.join(f"--parameter={text}" for text in as_options(values))
 
 
 def pages(wildcards):

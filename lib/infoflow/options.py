@@ -146,6 +146,17 @@ def require_finite(
     return number
 
 
+def require_noise(n_samples: Any, sigma: Any, seed: Any) -> None:
+    """Check how maps are averaged: 1 noisy picture or more, deviation and seed at least 0.
+
+    Raises:
+        InfoflowError: One of them is no such number.
+    """
+    require_whole(n_samples, "n_samples", least=1)
+    require_finite(sigma, "sigma", least=0)
+    require_whole(seed, "seed", least=0, most=2**63 - 1)
+
+
 def _within(number: float, least: float | None, most: float | None) -> bool:
     return (least is None or number >= least) and (most is None or number <= most)
 

@@ -51,11 +51,11 @@ def text_given(arguments: Iterable[str] | None, names: Iterable[str]) -> dict[st
     return {name: text for name, text in found.items() if text}
 
 
-def as_options(values: Mapping[str, Any], option: str) -> Iterator[str]:
-    """Write values as the command line takes them: ``--OPTION=NAME=VALUE``."""
+def as_options(values: Mapping[str, Any]) -> Iterator[str]:
+    """Write values as the command line takes them, ``NAME=VALUE`` each."""
     for name, value in values.items():
         text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-        yield f"--{option}={name}={text}"
+        yield f"{name}={text}"
 
 
 def check_given(notebook: Path, values: Mapping[str, Any], place: str) -> None:
@@ -67,8 +67,7 @@ def check_given(notebook: Path, values: Mapping[str, Any], place: str) -> None:
     try:
         full_set(notebook, values)
         kinds = {name: each.kind for name, each in notebook_parameters(notebook).items()}
-        options = (text.partition("=")[2] for text in as_options(values, "parameter"))
-        if read_options(kinds, options, notebook.name) != dict(values):
+        if read_options(kinds, as_options(values), notebook.name) != dict(values):
             raise InfoflowError("the text 'null' cannot be told from no value; drop it")
     except InfoflowError as error:
         raise InfoflowError(f"{place}: {error}") from error

@@ -149,7 +149,7 @@ class Project:
             only: Runs to make instead of the book: ``"tiny/first"``.
             variables: Of the Makefile.
         """
-        command = self.command(target, **variables | {"BIN": str(self._recorder())})
+        command = self.command(target, **variables | {"BIN": str(self.recorder())})
         environment = self.environment()
         done = subprocess.run(
             command, cwd=self.root, env=environment, capture_output=True, check=False
@@ -161,7 +161,7 @@ class Project:
         arguments = call.split("\0")[2:-1]  # without -m snakemake
         return forked.snakemake([*runs, *arguments, *options], self.root, environment)
 
-    def _recorder(self) -> Path:
+    def recorder(self) -> Path:
         """A folder whose Python only writes down how it was called."""
         self.write("bin/python", RECORD_CALL)
         (self.root / "bin" / "python").chmod(0o755)
