@@ -26,6 +26,11 @@ ZOO = {path.name for path in Path("lib/infoflow/zoo").glob("*")}
 DATA = {"lib/infoflow/paper.py": "book/paper_values.yml"}
 
 
+def files(folder, pattern="*"):
+    found = [path for path in Path(folder).rglob(pattern) if path.is_file()]
+    return sorted(str(path) for path in found if "__pycache__" not in path.parts)
+
+
 def read_experiments():
     """Read experiments.yml, with what this build is given instead of it."""
     given = {**config, **text_given(workflow.config_settings.config_args, ("checkpoint", "source"))}
@@ -50,6 +55,9 @@ def read_experiments():
             raise InfoflowError(f"unknown model {unknown[0]!r}. Valid: {', '.join(known)}.")
     if "checkpoint" in read and not os.path.isdir(read["checkpoint"]):
         raise InfoflowError(f"CHECKPOINT={read['checkpoint']}: there is no such folder.")
+    if "checkpoint" in read and any(set("{}") & set(path) for path in files(read["checkpoint"])):
+        # Snakemake takes braces in an input's name for a wildcard, and knows no way to write them
+        raise InfoflowError(f"CHECKPOINT={read['checkpoint']}: rename what has {{ or }} in its name.")
     return read
 
 
@@ -122,11 +130,6 @@ def asks_whole(job):
     """Whether a page asks the benchmarks with all their items."""
     given = source_for(notebook_of(job.wildcards), model_of(job.wildcards))
     return given.get("limit", 0) is None
-
-
-def files(folder, pattern="*"):
-    found = [path for path in Path(folder).rglob(pattern) if path.is_file()]
-    return sorted(str(path) for path in found if "__pycache__" not in path.parts)
 
 
 def rooms(wildcards):

@@ -29,6 +29,7 @@ ITEM = "item"
 
 ITEMS = b"infoflow.items"
 
+_KINDS = {"bool", "int", "float", "str", "list", "dict"}
 _NAME = re.compile(r"(\d{5,9})(?:-([0-9a-f]{16}))?\.parquet")
 
 logger = logging.getLogger(__name__)
@@ -202,6 +203,8 @@ def _to_table(rows: Sequence[dict[str, Any]]) -> pa.Table:
         kinds = {type(value).__name__ for value in values if value is not None}
         if len(kinds) > 1:
             raise InfoflowError(f"column {column!r} mixes {' and '.join(sorted(kinds))}.")
+        if odd := kinds - _KINDS:
+            raise InfoflowError(f"column {column!r} cannot be stored: it holds a {odd.pop()}.")
         try:
             arrays[column] = pa.array(values)
         except pa.ArrowException as error:

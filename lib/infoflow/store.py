@@ -54,7 +54,6 @@ from infoflow.provenance import peak_memory
 Item = TypeVar("Item")
 
 META = "meta.json"
-ARRAYS = ".safetensors"
 
 
 class DamagedMetaError(InfoflowError):
@@ -207,7 +206,7 @@ class Store:
             InfoflowError: The name is none of a file, or the arrays cannot be stored.
         """
         folder = self.folder(key)
-        path = _child(folder, f"{name}{ARRAYS}", "a file of arrays")
+        path = _arrays(folder, name)
         try:
             whole = {label: np.ascontiguousarray(array) for label, array in arrays.items()}
             content = save(whole, {"digest": digest(save(whole))})
@@ -232,7 +231,7 @@ class Store:
         Raises:
             InfoflowError: The file cannot be read, though it may be sound.
         """
-        path = _child(self.folder(key), f"{name}{ARRAYS}", "a file of arrays")
+        path = _arrays(self.folder(key), name)
         content = read_content(path)
         if content is None:
             return None
@@ -310,6 +309,10 @@ def _child(folder: Path, name: str, what: str) -> Path:
     if path.parent != folder:
         raise InfoflowError(f"{what} {name!r} must be a name without slashes.")
     return path
+
+
+def _arrays(folder: Path, name: str) -> Path:
+    return _child(folder, name, "a file of arrays").with_name(f"{name}.safetensors")
 
 
 def _items(parts: Sequence[pa.Table]) -> set[str]:

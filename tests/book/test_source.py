@@ -85,13 +85,12 @@ TYPED = (
     "[a, b]",
     "a: b",
     "a=b",
-    "{output} {{x}}",
     "100%s",
     "-dash",
     "~",
     'it\'s "quoted"',
     "'quoted'",
-    "$HOME $(touch pwned) `touch pwned` $$x ${x}",
+    "$HOME $(touch pwned) `touch pwned` $$x",
     "; touch pwned; #",
     "two\nlines",
     "trailing ",
@@ -112,6 +111,18 @@ def test_a_folder_arrives_byte_for_byte(project: Project, name: str) -> None:
     assert told["checkpoint"] == str(project.root / "weights" / name)
     assert told["source"] == str(project.root / "data" / name)
     assert not list(project.root.glob("**/pwned"))
+
+
+def test_braces_arrive_or_are_refused(project: Project) -> None:
+    name = "{output} {{x}} %s"
+    for folder, content in (("weights", "config.json"), ("data", "x.parquet")):
+        project.write(f"{folder}/{name}/{content}", "")
+    run, given = "from-the-hub/second", {"MODELS": "from-the-hub", "SOURCE": f"data/{name}"}
+    assert project.called("book", only=[run], **given).returncode == 0
+    assert project.given(run)["source"] == str(project.root / "data" / name)
+    said = project.called("book", only=[run], **given, CHECKPOINT=f"weights/{name}")
+    assert said.returncode != 0
+    assert said.stderr.startswith(f"error: CHECKPOINT=weights/{name}: rename what has {{ or }}")
 
 
 def test_no_variable_is_run_by_the_shell(project: Project) -> None:
@@ -140,7 +151,7 @@ def test_a_build_of_the_zoo_alone_needs_none(project: Project) -> None:
         ({"CHECKPOINT": "null"}, "CHECKPOINT=null: there is no such folder."),
         ({"CHECKPOINT": "n" * 300}, "there is no such folder."),
         ({"MODELS": "tiny from-teh-hub"}, "unknown model 'from-teh-hub'. Valid: tiny, from-the"),
-        ({"MODELS": "tiny; touch pwned"}, "models: 1: 'tiny;' does not match"),
+        ({"MODELS": "tiny; touch pwned"}, "models: 0: 'tiny;' does not match"),
     ],
 )
 def test_a_mistake_is_named(project: Project, given: dict[str, str], told: str) -> None:

@@ -310,7 +310,7 @@ def test_a_batch_is_a_whole_number(store: Store, measure: Squares, batch: Any) -
     assert not measure.measured()
 
 
-NAMES = ("../../x", "/tmp/x", "a/b", "..", "", "a\0b")
+NAMES = ("../../x", "/tmp/x", "a/b", ".", "..", "", "a\0b")
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -318,9 +318,9 @@ def test_names_stay_in_the_store(store: Store, measure: Squares, tmp_path: Path,
     with pytest.raises(InfoflowError, match="a measure"):
         store.collect(KEY | {"measure": name}, ITEMS, measure)
     with pytest.raises(InfoflowError, match="a file of arrays"):
-        store.save_arrays(KEY, f"{name}/x", {"a": np.zeros(2)})
+        store.save_arrays(KEY, name, {"a": np.zeros(2)})
     with pytest.raises(InfoflowError, match="a file of arrays"):
-        store.load_arrays(KEY, f"{name}/x")
+        store.load_arrays(KEY, name)
     assert list(tmp_path.iterdir()) == []
 
 
