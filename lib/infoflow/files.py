@@ -82,7 +82,7 @@ _KINDS = ("null", "bool", "str", "seq", "map")
 class _PlainLoader(yaml.SafeLoader):
     """Resolves the scalars of YAML 1.2's JSON schema alone; each node stands where it is used."""
 
-    yaml_implicit_resolvers: ClassVar = {}
+    yaml_implicit_resolvers: ClassVar = {}  # type: ignore[misc]
     yaml_constructors: ClassVar = {
         tag: yaml.SafeLoader.yaml_constructors[tag]
         for tag in (None, *(f"tag:yaml.org,2002:{kind}" for kind in _KINDS))
@@ -90,7 +90,7 @@ class _PlainLoader(yaml.SafeLoader):
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):  # a few of them can stand for gigabytes
-            mark = self.peek_event().start_mark
+            mark = self.get_event().start_mark  # type: ignore[no-untyped-call]
             raise yaml.composer.ComposerError(None, None, "write out what * stands for", mark)
         return super().compose_node(parent, index)
 

@@ -203,8 +203,8 @@ def _to_table(rows: Sequence[dict[str, Any]]) -> pa.Table:
         kinds = {type(value).__name__ for value in values if value is not None}
         if len(kinds) > 1:
             raise InfoflowError(f"column {column!r} mixes {' and '.join(sorted(kinds))}.")
-        if odd := kinds - _KINDS:
-            raise InfoflowError(f"column {column!r} cannot be stored: it holds a {odd.pop()}.")
+        if others := kinds - _KINDS:
+            raise InfoflowError(f"column {column!r} cannot be stored: it holds a {others.pop()}.")
         try:
             arrays[column] = pa.array(values)
         except pa.ArrowException as error:

@@ -24,9 +24,11 @@ def read_checked(name: str, given: Mapping[str, Any] | None = None) -> dict[str,
     """
     import jsonschema  # by both workflows alone
 
-    validator: Any = jsonschema.Draft202012Validator
-    kinds = validator.TYPE_CHECKER.redefine("integer", lambda _, value: type(value) is int)
-    strict = jsonschema.validators.extend(validator, type_checker=kinds)
+    validators: Any = jsonschema.validators
+    kinds = validators.Draft202012Validator.TYPE_CHECKER.redefine(
+        "integer", lambda _, value: type(value) is int
+    )
+    strict = validators.extend(validators.Draft202012Validator, type_checker=kinds)
     content, schema = (read_yaml(Path(f"{part}.yml")) for part in (name, f"{name}.schema"))
     if isinstance(content, dict):
         content |= given or {}
