@@ -30,12 +30,15 @@ help: ## list the targets
 SNAKEMAKE = $(BIN)/python -m snakemake --cores="$$CORES" --nolock --rerun-incomplete --keep-going \
 	--max-checksum-file-size 64MB
 
+BUILD = $(SNAKEMAKE) --quiet all \
+	|| { echo 'The book was not built. `make stale` tells more.' >&2; exit 1; }; \
+	echo "The book: $$PWD/_build/html/index.html"
+
 book: $(INSTALLED) ## run the stale notebooks and render the book; MODELS="a b" CHECKPOINT=folder SOURCE=shapes
-	@$(SNAKEMAKE) --quiet all || { echo 'The book was not built. `make stale` tells more.' >&2; exit 1; }
-	@echo "The book: $(CURDIR)/_build/html/index.html"
+	@$(BUILD)
 
 book-all: $(INSTALLED) ## the book for all models of the zoo, the first of them with the others beside it
-	@MODELS="$(ZOO)" $(SNAKEMAKE) --quiet all
+	@export MODELS="$(ZOO)"; $(BUILD)
 
 stale: $(INSTALLED) ## say what `make book` would run, and why
 	@$(SNAKEMAKE) --dry-run --quiet progress host

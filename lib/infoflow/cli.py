@@ -1,5 +1,6 @@
 """The command line: ask a model about a picture, run a notebook, evaluate on a benchmark."""
 
+import os
 import sys
 import traceback
 from pathlib import Path
@@ -119,7 +120,8 @@ def evaluate(
     from infoflow.store import Store
 
     store = Store(results)
-    require_folder(store.root)
+    if not os.path.isdir(store.root):  # noqa: PTH112 - a whole result is read where none is written
+        require_folder(store.root)
     settings = read_settings(measure, parameter or [])
     share = None if shard is None else Shard.parse(shard)
     items = running.load_items(task, source, split, limit, rule, task_option or [])
