@@ -197,11 +197,6 @@ def test_models_of_one_build_are_added_to_the_book(project: Project) -> None:
             {"first": {"seconds": 1, "hub": {"limit": 1.5}}},
             "first: hub: parameter 'limit' of first.ipynb is declared int; got 1.5, a float",
         ),
-        (
-            "notebooks",
-            {"first": {"seconds": 1, "parameters": {"name": "null"}}},
-            "the text 'null' cannot be told from no value",
-        ),
         ("models", ["tiyn"], "unknown model 'tiyn'. Valid: tiny, from-the-hub"),
     ],
 )

@@ -6,13 +6,16 @@ import os
 from pathlib import Path
 from typing import Any
 
+import nbformat
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from nbformat.v4 import new_code_cell, new_notebook
 
 from infoflow.errors import InfoflowError, UnknownNameError
 from infoflow.files import read_yaml
 from infoflow.options import read_options, read_value, require_kind
+from infoflow.workflow import check_given
 
 # no surrogates, of which YAML makes no pairs, and no zero byte, which no command line can hold
 TEXTS = st.text(
@@ -210,3 +213,12 @@ def test_what_is_no_file_with_an_end_is_refused(tmp_path: Path) -> None:
     for path in (tmp_path / "pipe", tmp_path, tmp_path / "absent", Path("/dev/zero")):
         with pytest.raises(InfoflowError, match=f"{path} cannot be read"):
             read_yaml(path)
+
+
+def test_text_that_would_arrive_as_no_value_is_refused(tmp_path: Path) -> None:
+    cell = new_code_cell("name: str | None = None", metadata={"tags": ["parameters"]})
+    nbformat.write(new_notebook(cells=[cell]), tmp_path / "a.ipynb")
+    check_given(tmp_path / "a.ipynb", {"name": "nil"}, "here")
+    check_given(tmp_path / "a.ipynb", {"name": None}, "here")
+    with pytest.raises(InfoflowError, match="here: the text 'null' cannot be told from no value"):
+        check_given(tmp_path / "a.ipynb", {"name": "null"}, "here")
