@@ -4,12 +4,17 @@ PYTHON ?= python3
 CORES ?= all
 WORKERS ?= 2
 GPUS ?= 1
-NOTEBOOKS ?= $(basename $(notdir $(wildcard notebooks/*.ipynb)))
 ZOO := tiny-llava-1.5 $(filter-out tiny-llava-1.5,$(sort $(notdir $(wildcard lib/infoflow/zoo/tiny-*))))
 SECOND ?= zoo-training/tiny-llava-1.5/seed1/model
 BIN := .venv/bin
 INSTALLED := .venv/installed
 TORCH := 2.13.0
+
+# What is given arrives byte for byte, in the environment: make would expand a `$` in it, and a shell
+# line all the rest.
+GIVEN := CORES WORKERS GPUS MODELS CHECKPOINT SOURCE NOTEBOOKS MODEL SEED SECOND SIZE OUTPUT
+$(foreach name,$(GIVEN),$(eval override $(name) := $$(value $(name))))
+export $(GIVEN)
 
 # Of the 20,000 modules that are installed few are used: those are compiled when they first are.
 export PYTHONDONTWRITEBYTECODE :=
@@ -22,18 +27,18 @@ help: ## list the targets
 
 # --nolock: a build that was killed leaves Snakemake's lock behind. What it had not finished is run
 # again; what it had is whole, because every result is renamed into its place.
-SNAKEMAKE = $(BIN)/python -m snakemake --cores $(CORES) --nolock --rerun-incomplete --keep-going \
-	--max-checksum-file-size 64MB \
-	$(if $(MODELS)$(CHECKPOINT)$(SOURCE),--config \
-	$(if $(MODELS),'models=[$(shell echo $(MODELS) | tr -s " " ",")]') \
-	$(if $(CHECKPOINT),'checkpoint=$(CHECKPOINT)') $(if $(SOURCE),'source=$(SOURCE)'))
+SNAKEMAKE = $(BIN)/python -m snakemake --cores="$$CORES" --nolock --rerun-incomplete --keep-going \
+	--max-checksum-file-size 64MB
+
+BUILD = $(SNAKEMAKE) --quiet all \
+	|| { echo 'The book was not built. `make stale` tells more.' >&2; exit 1; }; \
+	echo "The book: $$PWD/_build/html/index.html"
 
 book: $(INSTALLED) ## run the stale notebooks and render the book; MODELS="a b" CHECKPOINT=folder SOURCE=shapes
-	@$(SNAKEMAKE) --quiet all || { echo 'The book was not built. `make stale` tells more.' >&2; exit 1; }
-	@echo "The book: $(CURDIR)/_build/html/index.html"
+	@$(BUILD)
 
-book-all: ## the book for all models of the zoo, the first of them with the others beside it
-	@$(MAKE) --no-print-directory book MODELS="$(ZOO)"
+book-all: $(INSTALLED) ## the book for all models of the zoo, the first of them with the others beside it
+	@export MODELS="$(ZOO)"; $(BUILD)
 
 stale: $(INSTALLED) ## say what `make book` would run, and why
 	@$(SNAKEMAKE) --dry-run --quiet progress host
@@ -51,28 +56,32 @@ tests:
 	results=$$(mktemp -d) && trap 'rm -rf "$$results"' EXIT && \
 		OMP_NUM_THREADS=1 INFOFLOW_QUIET=1 INFOFLOW_RESULTS="$$results" \
 		$(BIN)/pytest notebooks tests --nbval --nbval-current-env --nbval-cell-timeout 300 \
-		-n $(WORKERS) --dist loadfile --no-loadscope-reorder
+		-n "$$WORKERS" --dist loadfile --no-loadscope-reorder
 
 notebooks: $(INSTALLED) ## run the committed notebooks anew, keep their outputs; NOTEBOOKS="a b" WORKERS=2
-	@printf '%s\n' $(NOTEBOOKS) | OMP_NUM_THREADS=1 xargs -P $(WORKERS) -I NAME \
+	@set -f; for name in $$NOTEBOOKS; do test -f "notebooks/$$name.ipynb" || \
+		{ echo "error: there is no notebooks/$$name.ipynb." >&2; exit 2; }; done
+	@if [ "$$NOTEBOOKS" ]; then set -f; printf '%s\0' $$NOTEBOOKS; \
+		else cd notebooks && for page in *.ipynb; do printf '%s\0' "$${page%.ipynb}"; done; fi \
+		| OMP_NUM_THREADS=1 xargs -0 -P "$$WORKERS" -I NAME \
 		$(BIN)/python -m infoflow.cli refresh notebooks/NAME.ipynb \
 		--error-page _build/failed/notebooks/NAME.html
 
 evaluation: $(INSTALLED) ## run the evaluations of evaluations.yml in shards, and merge them; CORES=2 GPUS=1
-	$(BIN)/python -m snakemake --snakefile evaluation.smk --cores $(CORES) --resources gpu=$(GPUS) \
+	$(BIN)/python -m snakemake --snakefile evaluation.smk --cores="$$CORES" --resources gpu="$$GPUS" \
 		--nolock --rerun-incomplete --keep-going --quiet rules
 
 lab: $(INSTALLED) ## open the notebooks in JupyterLab
 	$(BIN)/jupyter lab --LabApp.default_url=/lab/tree/notebooks
 
 zoo: $(INSTALLED) ## train a zoo model from scratch, or go on where it stopped; MODEL=name SEED=0
-	$(BIN)/python -m infoflow.shapes.train $(MODEL) $(if $(SEED),--seed $(SEED))
+	$(BIN)/python -m infoflow.shapes.train $${SEED:+--seed="$$SEED"} -- $${MODEL:+"$$MODEL"}
 
 seeds: $(INSTALLED) ## measure how far scores and cliffs move with the training's seed; SECOND=folder
-	$(BIN)/python -m infoflow.shapes.seeds $(SECOND)
+	$(BIN)/python -m infoflow.shapes.seeds -- "$$SECOND"
 
 benchmarks: $(INSTALLED) ## measure the fast paths against the usual ways; SIZE=quick OUTPUT=file
-	$(BIN)/python -m benchmarks $(if $(SIZE),--size $(SIZE)) $(if $(OUTPUT),--output $(OUTPUT))
+	$(BIN)/python -m benchmarks $${SIZE:+--size="$$SIZE"} $${OUTPUT:+--output="$$OUTPUT"}
 
 lock: ## pin the newest versions that pyproject.toml allows in requirements.lock and environment.yml
 	rm -rf _build/lock && $(PYTHON) -m venv _build/lock

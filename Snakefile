@@ -5,19 +5,17 @@ Snakemake re-runs what lacks its result or whose inputs changed in content, and 
 """
 
 import html
-import json
+import os
 import re
 import shlex
 import subprocess
 import sys
 from pathlib import Path
 
-import jsonschema
-import yaml
+from infoflow.errors import InfoflowError
+from infoflow.parameters import notebook_parameters
 from infoflow.sources import notebook_files
-
-
-configfile: "experiments.yml"
+from infoflow.workflow import as_options, check_given, read_checked, text_given
 
 
 PYTHON = shlex.quote(sys.executable)
@@ -28,28 +26,44 @@ ZOO = {path.name for path in Path("lib/infoflow/zoo").glob("*")}
 DATA = {"lib/infoflow/paper.py": "book/paper_values.yml"}
 
 
-def refuse_mistakes():
-    """End with one line that names what is wrong in experiments.yml or in MODELS."""
-    schema = yaml.safe_load(Path("experiments.schema.yml").read_text())
-    for error in jsonschema.Draft202012Validator(schema).iter_errors(config):
-        place = "".join(f"{step}: " for step in error.absolute_path)
-        sys.exit(f"error: experiments.yml: {place}{error.message}.")
-    for name in config["notebooks"]:
-        if not Path(f"notebooks/{name}.ipynb").exists():
-            sys.exit(f"error: experiments.yml: there is no notebooks/{name}.ipynb.")
-    if shipped := sorted(ZOO & set(config.get("revisions", {}))):
-        sys.exit(f"error: experiments.yml: revisions: {shipped[0]} is not on the hub; drop it.")
+def files(folder, pattern="*"):
+    found = [path for path in Path(folder).rglob(pattern) if path.is_file()]
+    return sorted(str(path) for path in found if "__pycache__" not in path.parts)
+
+
+def read_experiments():
+    """Read experiments.yml, with what this build is given instead of it."""
+    given = {**config, **text_given(workflow.config_settings.config_args, ("checkpoint", "source"))}
+    if models := os.environ.get("MODELS", "").split():
+        given["models"] = models
+    read = read_checked("experiments", given)
+    for name, asked in read["notebooks"].items():
+        place = f"experiments.yml: notebooks: {name}"
+        notebook = Path(f"notebooks/{name}.ipynb")
+        if not notebook.exists():
+            raise InfoflowError(f"experiments.yml: there is no {notebook}.")
+        for part in ("parameters", "hub"):
+            check_given(notebook, asked.get(part, {}), f"{place}: {part}")
+    if shipped := sorted(ZOO & set(read.get("revisions", {}))):
+        raise InfoflowError(f"experiments.yml: revisions: {shipped[0]} is not on the hub; drop it.")
+    only = [model for asked in read["notebooks"].values() for model in asked.get("models", [])]
     # asking the library imports torch, so only for the others
-    if others := sorted({*config["models"], *config.get("revisions", {})} - ZOO):
+    if others := sorted({*read["models"], *read.get("revisions", {}), *only} - ZOO):
         command = [sys.executable, "-m", "infoflow.cli", "models"]
         known = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
         if unknown := [name for name in others if name not in known]:
-            sys.exit(f"error: unknown model {unknown[0]!r}. Valid: {', '.join(known)}.")
+            raise InfoflowError(f"unknown model {unknown[0]!r}. Valid: {', '.join(known)}.")
+    if "checkpoint" in read and not os.path.isdir(read["checkpoint"]):
+        raise InfoflowError(f"CHECKPOINT={read['checkpoint']}: there is no such folder.")
+    if "checkpoint" in read and any(set("{}") & set(path) for path in files(read["checkpoint"])):
+        # Snakemake takes braces in an input's name for a wildcard, and knows no way to write them
+        raise InfoflowError(f"CHECKPOINT={read['checkpoint']}: rename what has {{ or }} in its name.")
+    return read
 
 
 def refuse_source():
     """End with one line if SOURCE is nowhere, or if no page of this build would take it."""
-    if SOURCE not in (SHAPES, "hub") and not Path(SOURCE).is_dir():
+    if SOURCE not in (SHAPES, "hub") and not os.path.isdir(SOURCE):
         sys.exit(f"error: SOURCE={SOURCE}: there is no such folder. Valid: shapes, hub, a folder.")
     if SOURCE != SHAPES and not set(config["models"]) - ZOO:
         sys.exit(
@@ -58,7 +72,10 @@ def refuse_source():
         )
 
 
-refuse_mistakes()
+try:
+    config = read_experiments()
+except InfoflowError as error:
+    sys.exit(f"error: {error}")
 # a model from the hub is asked the hub's benchmarks; with a checkpoint nothing need be fetched
 SOURCE = config.get("source", SHAPES if "checkpoint" in config else "hub")
 if "source" in config:
@@ -82,10 +99,8 @@ def beside(run):
 
 
 def takes_source(notebook):
-    """Whether a notebook can ask about other items than Shapes': its parameters cell says so."""
-    cells = json.loads(Path(f"notebooks/{notebook}.ipynb").read_text(encoding="utf-8"))["cells"]
-    tagged = (cell for cell in cells if "parameters" in cell["metadata"].get("tags", []))
-    return any(re.search(r"^source\b", "".join(c["source"]), re.MULTILINE) for c in tagged)
+    """Whether a notebook can ask about other items than Shapes'."""
+    return "source" in notebook_parameters(Path(f"notebooks/{notebook}.ipynb"))
 
 
 def source_for(notebook, model):
@@ -117,11 +132,6 @@ def asks_whole(job):
     return given.get("limit", 0) is None
 
 
-def files(folder, pattern="*"):
-    found = [path for path in Path(folder).rglob(pattern) if path.is_file()]
-    return sorted(str(path) for path in found if "__pycache__" not in path.parts)
-
-
 def rooms(wildcards):
     """The library's rooms that a notebook imports, directly or not, and the data they read."""
     found = notebook_files(Path(f"notebooks/{notebook_of(wildcards)}.ipynb"), LIBRARY)
@@ -150,11 +160,7 @@ def arguments(wildcards):
         if others := beside(wildcards.run):
             values["beside"] = others
     values |= source_for(notebook_of(wildcards), model_of(wildcards))
-    texts = {
-        name: value if isinstance(value, str) else json.dumps(value)
-        for name, value in values.items()
-    }
-    return shlex.join(f"--parameter={name}={text}" for name, text in texts.items())
+    return shlex.join(f"--parameter={text}" for text in as_options(values))
 
 
 def pages(wildcards):

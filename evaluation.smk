@@ -4,14 +4,13 @@ What runs stands in evaluations.yml. A job that was killed goes on where it was:
 the result store, and what Snakemake knows as its output is only the note that it is finished.
 """
 
-import json
 import shlex
 import sys
 from pathlib import Path
 
-import jsonschema
-import yaml
+from infoflow.errors import InfoflowError
 from infoflow.sources import room_files
+from infoflow.workflow import as_options, read_checked
 
 
 PYTHON = shlex.quote(sys.executable)
@@ -22,17 +21,16 @@ OPTIONS = ("checkpoint", "revision", "dtype", "source", "split", "limit", "rule"
 
 def read_evaluations():
     """Read evaluations.yml, or end with one line that names what is wrong in it."""
-    read = {}
-    for part in ("evaluations.schema", "evaluations"):
-        try:
-            read[part] = yaml.safe_load(Path(f"{part}.yml").read_text())
-        except (OSError, yaml.YAMLError) as error:
-            sys.exit(f"error: {part}.yml cannot be read: {' '.join(str(error).split())}")
-    validator = jsonschema.Draft202012Validator(read["evaluations.schema"])
-    for error in validator.iter_errors(read["evaluations"]):
-        place = "".join(f"{step}: " for step in error.absolute_path)
-        sys.exit(f"error: evaluations.yml: {place}{error.message}.")
-    return read["evaluations"]["evaluations"]
+    try:
+        read = read_checked("evaluations")["evaluations"]
+        if workflow.is_main_process:  # a job is checked when it starts
+            from infoflow.evaluate.running import check_evaluation
+
+            for name, asked in read.items():
+                check_evaluation(asked, f"evaluations.yml: evaluations: {name}")
+    except InfoflowError as error:
+        sys.exit(f"error: {error}")
+    return read
 
 
 EVALUATIONS = read_evaluations()
@@ -43,19 +41,13 @@ def shards_of(name):
     return [f"{RESULTS}/evaluations/{name}/{n}-of-{count}.txt" for n in range(1, count + 1)]
 
 
-def typed(values):
-    """Values as `infoflow evaluate` takes them: NAME=VALUE."""
-    for name, value in values.items():
-        yield f"{name}={value if isinstance(value, str) else json.dumps(value)}"
-
-
 def arguments(wildcards):
     """An evaluation as arguments of `infoflow evaluate`."""
     asked = EVALUATIONS[wildcards.name]
     parts = [asked["model"], asked["task"], asked["measure"]]
     parts += [f"--{name}={asked[name]}" for name in OPTIONS if name in asked]
-    parts += [f"--parameter={text}" for text in typed(asked.get("parameters", {}))]
-    parts += [f"--task-option={text}" for text in typed(asked.get("task_options", {}))]
+    parts += [f"--parameter={text}" for text in as_options(asked.get("parameters", {}))]
+    parts += [f"--task-option={text}" for text in as_options(asked.get("task_options", {}))]
     return shlex.join(parts)
 
 

@@ -1,11 +1,12 @@
 """The command line: ask a model about a picture, run a notebook, evaluate on a benchmark."""
 
+import os
 import sys
+import traceback
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-import yaml
 
 from infoflow.errors import InfoflowError
 
@@ -113,17 +114,21 @@ def evaluate(
     """Measure a model on a task, going on where it was stopped; print the result's folder."""
     from infoflow.evaluate import running
     from infoflow.evaluate.measures import read_settings
+    from infoflow.files import require_folder
     from infoflow.lvlm import load_lvlm
     from infoflow.shards import Shard
     from infoflow.store import Store
 
+    store = Store(results)
+    if not os.path.isdir(store.root):  # noqa: PTH112 - a whole result is read where none is written
+        require_folder(store.root)
     settings = read_settings(measure, parameter or [])
     share = None if shard is None else Shard.parse(shard)
     items = running.load_items(task, source, split, limit, rule, task_option or [])
     typer.echo(running.expectation(model, checkpoint, items, measure, settings, share), err=True)
     place = running.own_device(device) if shard == "rank" else device
     lvlm = load_lvlm(model, checkpoint, revision, place, dtype, quantise)
-    folder, rows = running.evaluate(lvlm, items, measure, settings, Store(results), share)
+    folder, rows = running.evaluate(lvlm, items, measure, settings, store, share)
     typer.echo(f"{rows['item'].nunique()} items have {len(rows)} rows.", err=True)
     typer.echo(folder)
 
@@ -156,35 +161,49 @@ def merge(
 def _from_file(path: Path | None) -> dict[str, Any]:
     if path is None:
         return {}
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise InfoflowError(f"cannot read parameters from {path}: {error}") from error
+    from infoflow.files import read_yaml
+
+    values = read_yaml(path)
     if not isinstance(values, dict):
         raise InfoflowError(f"{path} must map parameter names to values.")
     return values
 
 
 def _from_options(notebook: Path, options: list[str]) -> dict[str, Any]:
-    from infoflow.parameters import notebook_parameters, parse_value
+    from infoflow.options import read_options
+    from infoflow.parameters import notebook_parameters
 
-    declared = notebook_parameters(notebook)
-    values: dict[str, Any] = {}
-    for option in options:
-        name, equals, text = option.partition("=")
-        if not equals:
-            raise InfoflowError(f"-p needs NAME=VALUE; got {option!r}.")
-        # an unknown name is left for the runner to refuse, which knows the valid ones
-        values[name] = parse_value(text, declared[name]) if name in declared else text
-    return values
+    kinds = {name: each.kind for name, each in notebook_parameters(notebook).items()}
+    return read_options(kinds, options, notebook.name)
+
+
+def _one_line(error: BaseException) -> str:
+    """Say an error in one line; a library's own with its type, which its text may need."""
+    told = str(error) if isinstance(error, InfoflowError | OSError) else repr(error)
+    return f"error: {' '.join(told.split())}".encode(errors="replace").decode()
+
+
+def _is_of_users(error: Exception) -> bool:
+    """Whether a file, an option or the machine can be behind an error, and not a mistake of ours.
+
+    Of values a library may complain when it reads a user's file; our own code raises
+    InfoflowErrors, so that other complaints of it are mistakes and show where they come from.
+    """
+    if isinstance(error, InfoflowError | OSError | MemoryError | RecursionError | UnicodeError):
+        return True
+    *_, last = traceback.extract_tb(error.__traceback__)
+    of_values = isinstance(error, ValueError | KeyError)
+    return of_values and not Path(last.filename).is_relative_to(Path(__file__).parent)
 
 
 def main() -> None:
     """Run the command line; what the user can mend is one line on stderr and exit code 2."""
     try:
         app()
-    except InfoflowError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+    except Exception as error:
+        if not _is_of_users(error):
+            raise
+        print(_one_line(error), file=sys.stderr)
         sys.exit(2)
 
 

@@ -172,7 +172,7 @@ def _sweeps(shape: Shape, ways: Ways, length: int, settings: Mapping[str, Any]) 
     """One sweep of some cuts for each K; that of all cuts is taken for it."""
     swept = [_swept(shape, ways, length, keep) for keep in settings["keeps"]]
     work = Work(calls for item in swept for calls in item.work)
-    return _Item(work, 1, max(item.bytes for item in swept))
+    return _Item(work, 1, max((item.bytes for item in swept), default=0))
 
 
 def _of_backward(shape: Shape, ways: Ways, n_pictures: int) -> int:

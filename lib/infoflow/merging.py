@@ -3,7 +3,6 @@
 It goes by what lies on the disk alone, so it needs neither the model nor the data.
 """
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -13,9 +12,11 @@ from typing import Any
 import pyarrow as pa
 
 from infoflow.errors import InfoflowError
+from infoflow.files import read_json
+from infoflow.options import require_kind, require_whole
 from infoflow.parts import items_of, read_parts, take_items
 from infoflow.shards import RECEIPT, Shard
-from infoflow.store import Store
+from infoflow.store import Store, read_meta
 
 
 @dataclass(frozen=True)
@@ -63,11 +64,12 @@ def _read(folder: Path) -> _Finished:
     if not path.exists():
         raise InfoflowError(f"{folder} is not the result of a finished shard: it has no {RECEIPT}.")
     try:
-        receipt = json.loads(path.read_text(encoding="utf-8"))
-        meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
-        shard = Shard(number=receipt["number"], count=receipt["count"])
-        return _Finished(folder, shard, list(receipt["items"]), dict(meta))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        receipt, meta = read_json(path), read_meta(folder)
+        numbers = [require_whole(receipt[name], name, least=1) for name in ("number", "count")]
+        shard = Shard(number=numbers[0], count=numbers[1])
+        require_kind(receipt["items"], "list[str]", "items")
+        return _Finished(folder.absolute(), shard, receipt["items"], meta)
+    except (InfoflowError, KeyError, TypeError) as error:
         raise InfoflowError(f"{folder} is damaged ({error}); delete it.") from error
 
 
@@ -124,11 +126,8 @@ def _rows(finished: _Finished) -> pa.Table:
         InfoflowError: An item has been measured twice, or not at all.
     """
     parts = read_parts(finished.folder)
-    names = [name for part in parts for name in items_of(part)]
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise InfoflowError(f"{finished.folder} holds the rows of item {twice!r} twice.")
-    if missing := [name for name in finished.items if name not in set(names)]:
+    there = {name for part in parts for name in items_of(part)}
+    if missing := [name for name in finished.items if name not in there]:
         raise InfoflowError(
             f"shard {finished.shard} in {finished.folder} lacks the rows of {len(missing)} of its "
             f"{len(finished.items)} items, the first of them {missing[0]!r}; run it again."

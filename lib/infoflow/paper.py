@@ -3,9 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from infoflow.errors import InfoflowError, unknown_name
+from infoflow.files import read_yaml
 
 PLACE = Path("book") / "paper_values.yml"
 
@@ -34,10 +33,10 @@ def paper_values(start: Path | str | None = None) -> dict[str, Any]:
             f"no {PLACE} upwards of {starts[0]}; start the notebook inside a clone of the "
             "repository, where the paper's values are kept."
         )
-    try:
-        return dict(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except (yaml.YAMLError, TypeError, ValueError) as error:
-        raise InfoflowError(f"{path} cannot be read: {error}") from error
+    content = read_yaml(path)
+    if not isinstance(content, dict):
+        raise InfoflowError(f"{path} must map names to values.")
+    return content
 
 
 def table1_row(paper: dict[str, Any], name: str | None, model: str) -> dict[str, Any]:

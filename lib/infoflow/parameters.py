@@ -6,29 +6,18 @@ of the wrong type with no more than a warning.
 """
 
 import ast
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import nbformat
 import numpy as np
-import yaml
 from nbformat import NotebookNode
 
 from infoflow.errors import InfoflowError, unknown_name
-
-KINDS: dict[str, tuple[type, ...]] = {
-    "str": (str,),
-    "int": (int,),
-    "float": (float, int),
-    "bool": (bool,),
-    "list": (list,),
-    "tuple": (list,),
-    "dict": (dict,),
-    "None": (type(None),),
-}
-"""What a parameter of each declared kind may be, once it is plain JSON."""
+from infoflow.files import read_text
+from infoflow.options import require_kind
 
 
 @dataclass(frozen=True)
@@ -44,14 +33,6 @@ class Parameter:
     name: str
     kind: str
     default: Any
-
-    def accepts(self, value: Any) -> bool:
-        """Tell whether a plain value is of the declared kind; an unknown kind takes anything."""
-        for option in self.kind.split("|"):
-            types = KINDS.get(option.strip().split("[")[0], (object,))
-            if isinstance(value, types) and (not isinstance(value, bool) or int not in types):
-                return True
-        return False
 
 
 def notebook_parameters(notebook: Path) -> dict[str, Parameter]:
@@ -101,70 +82,8 @@ def full_set(notebook: Path, given: Mapping[str, Any]) -> dict[str, Any]:
         if name not in declared:
             raise unknown_name(f"parameter of {notebook.name}", name, declared)
         values[name] = _plain(name, value)
-        if not declared[name].accepts(values[name]):
-            raise InfoflowError(
-                f"parameter {name!r} of {notebook.name} is declared {declared[name].kind}; "
-                f"got {value!r}, a {type(value).__name__}."
-            )
+        require_kind(values[name], declared[name].kind, f"parameter {name!r} of {notebook.name}")
     return {name: _plain(name, value) for name, value in values.items()}
-
-
-def parse_value(text: str, parameter: Parameter) -> Any:
-    """Read a parameter's value from the command line, by the parameter's own kind.
-
-    Args:
-        text: As typed. Where the parameter may be a string, it is taken as it stands (``yes`` and
-            ``1e3`` too), but for ``null`` and ``None`` where that is allowed; else it is YAML.
-        parameter: What it is for.
-
-    Returns:
-        The value, plain.
-
-    Raises:
-        InfoflowError: The text is no YAML.
-    """
-    if text in ("null", "None") and parameter.accepts(None):
-        return None
-    if parameter.accepts(text):
-        return text
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise InfoflowError(f"parameter {parameter.name!r}: cannot read {text!r}.") from error
-
-
-def read_options(
-    declared: Iterable[Parameter], options: Iterable[str], what: str
-) -> dict[str, Any]:
-    """Read values for declared parameters as they are typed on the command line.
-
-    Args:
-        declared: The parameters.
-        options: ``NAME=VALUE`` each.
-        what: What has the parameters, for errors.
-
-    Returns:
-        A value for every parameter: what is not given has its default.
-
-    Raises:
-        UnknownNameError: There is no such parameter.
-        InfoflowError: An option has no value, or one that is not of the parameter's type.
-    """
-    known = {parameter.name: parameter for parameter in declared}
-    values = {name: parameter.default for name, parameter in known.items()}
-    for option in options:
-        name, equals, text = option.partition("=")
-        if not equals:
-            raise InfoflowError(f"a parameter is given as NAME=VALUE; got {option!r}.")
-        if not known:
-            raise InfoflowError(f"{what} has no parameters of its own; got {option!r}.")
-        if name not in known:
-            raise unknown_name(f"parameter of {what}", name, known)
-        values[name] = parse_value(text, known[name])
-        if not known[name].accepts(values[name]):
-            kind = known[name].kind
-            raise InfoflowError(f"parameter {name!r} of {what} is declared {kind}; got {text!r}.")
-    return values
 
 
 def read_notebook(notebook: Path) -> NotebookNode:
@@ -173,9 +92,10 @@ def read_notebook(notebook: Path) -> NotebookNode:
     Raises:
         InfoflowError: There is no such file, or it is no notebook.
     """
+    text = read_text(notebook)
     try:
-        return nbformat.read(notebook, as_version=4)
-    except (OSError, ValueError, nbformat.ValidationError) as error:
+        return nbformat.reads(text, as_version=4)
+    except Exception as error:  # nbformat raises what it likes, AttributeError among it
         raise InfoflowError(f"{notebook} cannot be read as a notebook: {error}") from error
 
 

@@ -1,10 +1,14 @@
 """Parts of a result: the rows of one batch of items as a parquet file, and many parts as a frame.
 
 A part names its items in the file's own metadata, so an item that gave no row counts as done too.
+Its file is named by its number and by a digest of its content, ``00003-0123456789abcdef.parquet``,
+so that damage is told from a change of the reader. Older parts have no digest in their names.
 """
 
+import hashlib
 import json
 import logging
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +20,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from infoflow.errors import InfoflowError
+from infoflow.files import atomic_write
 
 Row = Mapping[str, Any]
 
@@ -23,6 +28,9 @@ ITEM = "item"
 """Column that names the item a row belongs to."""
 
 ITEMS = b"infoflow.items"
+
+_KINDS = {"bool", "int", "float", "str", "list", "dict"}
+_NAME = re.compile(r"(\d{5,9})(?:-([0-9a-f]{16}))?\.parquet")
 
 logger = logging.getLogger(__name__)
 
@@ -40,23 +48,71 @@ def make_part(rows_of: Mapping[str, Sequence[Row]]) -> pa.Table:
         InfoflowError: The rows differ in their columns or in a column's type, or a value has no
             type that parquet knows.
     """
-    rows = [{ITEM: name, **_plain(row)} for name, rows in rows_of.items() for row in rows]
+    rows = [
+        {ITEM: name, **_plain(row)} for name, rows in rows_of.items() for row in _listed(name, rows)
+    ]
     return _to_table(rows).replace_schema_metadata({ITEMS: json.dumps(list(rows_of))})
 
 
-def to_bytes(part: pa.Table) -> bytes:
-    """Encode a part as a parquet file, with checksums that tell damage when it is read."""
+def write_part(folder: Path, part: pa.Table) -> None:
+    """Add a part to a folder, behind those that are there.
+
+    Raises:
+        InfoflowError: It cannot be written.
+    """
     sink = pa.BufferOutputStream()
     pq.write_table(part, sink, write_page_checksum=True)
-    return bytes(sink.getvalue().to_pybytes())
+    content = bytes(sink.getvalue().to_pybytes())
+    number = max((number for number, _, _ in _files(folder)), default=-1) + 1
+    atomic_write(folder / f"{number:05}-{digest(content)}.parquet", content)
 
 
 def read_parts(folder: Path) -> list[pa.Table]:
     """Read the parts of a folder, in the order they were written.
 
     A damaged part is set aside under another name, so that its items are measured again.
+
+    Raises:
+        InfoflowError: A part cannot be read, though it may be sound; or two have the same item.
     """
-    return list(_readable(sorted(folder.glob("*.parquet"))))
+    parts = list(_readable(folder))
+    names = [name for part in parts for name in items_of(part)]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise InfoflowError(f"{folder} holds the rows of item {twice!r} twice.")
+    return parts
+
+
+def read_content(path: Path) -> bytes | None:
+    """Read a file of the store; None if there is none.
+
+    Raises:
+        InfoflowError: It cannot be read, though it may be sound.
+    """
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise InfoflowError(f"{path} cannot be read: {error.strerror}.") from error
+
+
+def set_aside(path: Path, why: str) -> None:
+    """Give a damaged file another name, and say so.
+
+    Raises:
+        InfoflowError: It cannot be renamed, as on a disk that may only be read.
+    """
+    logger.warning("%s is damaged (%s); it is set aside", path, why)
+    try:
+        path.replace(path.with_suffix(".damaged"))
+    except OSError as error:
+        raise InfoflowError(f"{path} is damaged ({why}), and cannot be set aside.") from error
+
+
+def digest(content: bytes) -> str:
+    """Digest a file's content in 16 hexadecimal digits."""
+    return hashlib.sha256(content).hexdigest()[:16]
 
 
 def items_of(part: pa.Table) -> list[str]:
@@ -119,6 +175,12 @@ def in_order(parts: Sequence[pa.Table], names: Sequence[str]) -> pd.DataFrame:
     return rows.reset_index(drop=True)
 
 
+def _listed(name: str, rows: Sequence[Row]) -> Sequence[Row]:
+    if isinstance(rows, list | tuple) and all(isinstance(row, Mapping) for row in rows):
+        return rows
+    raise InfoflowError(f"the rows of item {name!r} must be a list of mappings; got {rows!r:.80}.")
+
+
 def _plain(row: Row) -> dict[str, Any]:
     """Turn NumPy's scalars into Python's, so that a column's type does not hang on the batch."""
     if ITEM in row:
@@ -141,21 +203,45 @@ def _to_table(rows: Sequence[dict[str, Any]]) -> pa.Table:
         kinds = {type(value).__name__ for value in values if value is not None}
         if len(kinds) > 1:
             raise InfoflowError(f"column {column!r} mixes {' and '.join(sorted(kinds))}.")
+        if others := kinds - _KINDS:
+            raise InfoflowError(f"column {column!r} cannot be stored: it holds a {others.pop()}.")
         try:
             arrays[column] = pa.array(values)
         except pa.ArrowException as error:
-            raise InfoflowError(f"column {column!r} cannot be stored: {error}") from error
+            raise InfoflowError(
+                f"column {column!r} cannot be stored: {' '.join(str(error).split())}"
+            ) from error
     return pa.table(arrays)
 
 
-def _readable(paths: Iterable[Path]) -> Iterator[pa.Table]:
+def _files(folder: Path) -> list[tuple[int, str | None, Path]]:
+    """List the parts of a folder by their numbers, with the digests they should have."""
+    try:
+        paths = list(folder.iterdir())
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise InfoflowError(f"{folder} cannot be read: {error.strerror}.") from error
+    named = ((_NAME.fullmatch(path.name), path) for path in paths)
+    found = [(int(name[1]), name[2], path) for name, path in named if name]
+    return sorted(found, key=lambda part: (part[0], part[2]))
+
+
+def _readable(folder: Path) -> Iterator[pa.Table]:
     """Read parts, and set a damaged one aside so that its items are measured again."""
-    for path in paths:
+    for _, expected, path in _files(folder):
+        content = read_content(path)
+        if content is None:  # another process has set it aside meanwhile
+            continue
+        if expected is not None and digest(content) != expected:
+            set_aside(path, "its content is not what was written")
+            continue
         try:
-            part = pq.ParquetFile(path, page_checksum_verification=True).read()
+            part = pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True).read()
             items_of(part)
         except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
-            logger.warning("%s is damaged, its items are measured again (%s)", path, error)
-            path.replace(path.with_suffix(".damaged"))
+            if expected is not None or isinstance(error, MemoryError):
+                raise InfoflowError(f"{path} cannot be read: {error}.") from error
+            set_aside(path, str(error))
         else:
             yield part

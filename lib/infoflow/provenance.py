@@ -92,7 +92,9 @@ def git_commit(folder: Path = Path(__file__).parent) -> str | None:
 
 def _git(folder: Path, *arguments: str) -> str:
     command = ["git", "-C", str(folder), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    # names of files may be no UTF-8
+    done = subprocess.run(command, capture_output=True, errors="replace", check=True)
+    return done.stdout.strip()
 
 
 def peak_memory() -> dict[str, float]:

@@ -22,7 +22,7 @@ from nbformat import NotebookNode
 from papermill.exceptions import PapermillExecutionError
 
 from infoflow.errors import InfoflowError
-from infoflow.files import atomic_write
+from infoflow.files import atomic_write, make_folder, require_writable
 from infoflow.parameters import full_set, read_notebook
 
 
@@ -60,6 +60,10 @@ def run_notebook(
     """
     notebook, target = Path(notebook).resolve(), Path(target).resolve()
     page = Path(error_page) if error_page else target.with_suffix(".failed.html")
+    if target == notebook:
+        raise InfoflowError(f"{notebook} cannot be its own target; name another file.")
+    for path in (target, page):
+        require_writable(path)
     values = full_set(notebook, parameters or {})
     result = _whole_run(notebook, values, page, title or notebook.stem, _OwnInterpreter)
     _put_in_place(target, _without_traces(result), page)
@@ -86,6 +90,8 @@ def refresh_notebook(notebook: Path | str, *, error_page: Path | str | None = No
     """
     notebook = Path(notebook).resolve()
     page = Path(error_page) if error_page else notebook.with_suffix(".failed.html")
+    for path in (notebook, page):
+        require_writable(path)
     full_set(notebook, {})  # a notebook that could not be given parameters is refused
     with tempfile.TemporaryDirectory(prefix="infoflow-results-") as store:
 
@@ -132,7 +138,7 @@ def _whole_run(
 
 
 def _put_in_place(target: Path, result: NotebookNode, page: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(target.parent)
     atomic_write(target, (nbformat.writes(result) + "\n").encode())
     page.unlink(missing_ok=True)
 
@@ -203,7 +209,7 @@ def _was_begun(cell: NotebookNode) -> bool:
 def _write_page(work: Path, page: Path, told: str) -> None:
     """Show how far a run came, under a title that tells what happened."""
     if work.exists():
-        page.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(page.parent)
         title = {"metadata": {"name": told}}
         shown, _ = HTMLExporter().from_notebook_node(read_notebook(work), resources=title)
         atomic_write(page, shown.encode())

@@ -19,6 +19,7 @@ from typing import Any, Self
 
 from infoflow.errors import InfoflowError
 from infoflow.files import atomic_write
+from infoflow.options import require_whole
 from infoflow.sample import LazySamples, Sample
 from infoflow.store import Store
 from infoflow.tasks import Task
@@ -42,6 +43,8 @@ class Shard:
     number: int
 
     def __post_init__(self) -> None:
+        for name in ("count", "number"):
+            require_whole(getattr(self, name), f"the {name} of a shard")
         if not 1 <= self.number <= self.count:
             raise InfoflowError(
                 f"there is no shard {self}; the first number goes from 1 to the second."
@@ -64,7 +67,7 @@ class Shard:
         """
         if text == "rank":
             text = _by_rank()
-        found = re.fullmatch(r"(\d+)/(\d+)", text)
+        found = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", text)
         if not found:
             raise InfoflowError(f"a shard is written like 2/8, the second of eight; got {text!r}.")
         return cls(number=int(found[1]), count=int(found[2]))

@@ -2,20 +2,24 @@
 
 A result lives in ``<root>/<measure>/<digest of its key>/``::
 
-    meta.json           the key, the provenance, wall time and peak memory so far
-    00000.parquet ...   one part a batch of items; its rows in the order they were measured
-    <name>.safetensors  arrays
+    meta.json                 the key, the provenance, wall time and peak memory so far
+    00000-<digest>.parquet    one part a batch of items; its rows in the order they were measured
+    <name>.safetensors        arrays
 
 Every file is written under another name, flushed to the disk and renamed, so a process may be
 killed at any moment: what is there is whole, and the next call measures only what is missing.
+Every file has a digest of its content, the parts in their names: what does not fit it is damaged,
+set aside and measured again. A file that cannot be read is an error, and stays where it is. Of
+older files that have no digest only what cannot be decoded is noticed. Reading what is all there
+takes no lock and writes nothing.
 """
 
-import hashlib
 import json
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,25 +29,35 @@ import pandas as pd
 import pyarrow as pa
 from filelock import FileLock
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save
+from safetensors.numpy import load, save
 from tqdm import tqdm
 
 from infoflow.errors import InfoflowError
-from infoflow.files import atomic_write
+from infoflow.files import atomic_write, inside, make_folder
+from infoflow.options import require_whole
 from infoflow.parts import (
     ITEM,
     Row,
+    digest,
     in_order,
     items_of,
     make_part,
+    read_content,
     read_parts,
     refuse_other_columns,
+    set_aside,
     take_items,
-    to_bytes,
+    write_part,
 )
 from infoflow.provenance import peak_memory
 
 Item = TypeVar("Item")
+
+META = "meta.json"
+
+
+class DamagedMetaError(InfoflowError):
+    """What is known about a result cannot be trusted; its rows can."""
 
 
 class Store:
@@ -87,36 +101,34 @@ class Store:
             same whether the items were measured in one go or in many.
 
         Raises:
-            InfoflowError: The key is no plain JSON, two items have one name, or the rows differ in
-                their columns or in the type of a column.
+            InfoflowError: The key is no plain JSON, two items have one name, the rows differ in
+                their columns or in the type of a column, or the disk cannot be read or written.
         """
+        require_whole(batch, "batch", least=1)
         names = [item_id(item) for item in items]
         _refuse_repeated(names)
         folder = self.folder(key)
-        folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / ".lock"):
-            for leftover in folder.glob(".*.tmp"):
-                leftover.unlink()  # of a process that was killed while it wrote
-            parts = read_parts(folder)
-            done = {name for part in parts for name in items_of(part)}
-            # by its place: an item in memory holds its picture
-            waiting = [place for place, name in enumerate(names) if name not in done]
-            if waiting or not self.meta(key):
-                self._note(key, {} if provenance is None else {"provenance": provenance})
-            number = _next_number(folder)
-            with _bar(progress, total=len(items), initial=len(items) - len(waiting)) as bar:
-                for start in range(0, len(waiting), batch):
-                    began = time.perf_counter()
-                    rows_of = {}
-                    for place in waiting[start : start + batch]:
-                        rows_of[names[place]] = measure(items[place])
-                        bar.update()
-                    part = make_part(rows_of)
-                    refuse_other_columns(parts, part)
-                    path = folder / f"{number + start // batch:05}.parquet"
-                    atomic_write(path, to_bytes(part))
-                    parts.append(part)
-                    self._note(key, _spent(self.meta(key), time.perf_counter() - began))
+        parts = read_parts(folder)
+        if not (_items(parts).issuperset(names) and self._has_meta(key)):
+            with _locked(folder):
+                parts = read_parts(folder)  # another process may have added some
+                done = _items(parts)
+                # by its place: an item in memory holds its picture
+                waiting = [place for place, name in enumerate(names) if name not in done]
+                if waiting or not self._has_meta(key):
+                    self._note(key, {} if provenance is None else {"provenance": provenance})
+                with _bar(progress, total=len(items), initial=len(items) - len(waiting)) as bar:
+                    for start in range(0, len(waiting), batch):
+                        began = time.perf_counter()
+                        rows_of = {}
+                        for place in waiting[start : start + batch]:
+                            rows_of[names[place]] = measure(items[place])
+                            bar.update()
+                        part = make_part(rows_of)
+                        refuse_other_columns(parts, part)
+                        write_part(folder, part)
+                        parts.append(part)
+                        self._note(key, _spent(self.meta(key), time.perf_counter() - began))
         return in_order(parts, names)
 
     def adopt(self, key: Mapping[str, Any], rows: pa.Table, meta: Mapping[str, Any]) -> Path:
@@ -135,21 +147,19 @@ class Store:
             InfoflowError: The store already holds other rows of one of the items.
         """
         folder = self.folder(key)
-        folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / ".lock"):
+        with _locked(folder):
             parts = read_parts(folder)
-            done = {name for part in parts for name in items_of(part)}
+            done = _items(parts)
             names = items_of(rows)
             refuse_other_columns(parts, rows)
             _refuse_other_rows(parts, rows, [name for name in names if name in done], folder)
             new = [name for name in names if name not in done]
-            known = self.meta(key)
+            known = self.meta(key) if self._has_meta(key) else {}
             if known.get("shards") != meta["shards"]:
                 seconds = round(known.get("seconds", 0.0) + meta["seconds"], 3)
                 self._note(key, {**meta, "seconds": seconds})
             if new:
-                part = to_bytes(take_items([rows], new))
-                atomic_write(folder / f"{_next_number(folder):05}.parquet", part)
+                write_part(folder, take_items([rows], new))
         return folder
 
     def folder(self, key: Mapping[str, Any]) -> Path:
@@ -159,12 +169,13 @@ class Store:
             key: As for :meth:`collect`.
 
         Raises:
-            InfoflowError: The key has no ``"measure"``, or holds something JSON cannot.
+            InfoflowError: The key has no ``"measure"`` that can name a folder, or holds something
+                JSON cannot.
         """
-        if not isinstance(key.get("measure"), str):
+        measure = key.get("measure")
+        if not isinstance(measure, str):
             raise InfoflowError(f"a result's key needs the name of its 'measure'; got {dict(key)}.")
-        digest = hashlib.sha256(_canonical(key).encode()).hexdigest()
-        return self.root / key["measure"] / digest[:16]
+        return _child(self.root, measure, "a measure") / digest(_canonical(key))
 
     def meta(self, key: Mapping[str, Any]) -> dict[str, Any]:
         """Read what is known about a result.
@@ -175,15 +186,11 @@ class Store:
         Returns:
             ``key``, ``provenance``, ``seconds`` (wall time of all the measuring so far) and the
             peaks of :func:`infoflow.provenance.peak_memory`; empty if there is no such result.
+
+        Raises:
+            DamagedMetaError: It is damaged. The next :meth:`collect` notes it anew.
         """
-        path = self.folder(key) / "meta.json"
-        try:
-            meta = json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return {}
-        except ValueError as error:
-            raise InfoflowError(f"{path} is damaged ({error}); delete its folder.") from error
-        return dict(meta)
+        return read_meta(self.folder(key))
 
     def save_arrays(
         self, key: Mapping[str, Any], name: str, arrays: Mapping[str, npt.NDArray[Any]]
@@ -194,13 +201,21 @@ class Store:
             key: As for :meth:`collect`.
             name: Name of the file they share; an earlier one of that name is replaced.
             arrays: The arrays, of any shape.
+
+        Raises:
+            InfoflowError: The name is none of a file, or the arrays cannot be stored.
         """
         folder = self.folder(key)
-        folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / ".lock"):
-            self._note(key, {})
+        path = _arrays(folder, name)
+        try:
             whole = {label: np.ascontiguousarray(array) for label, array in arrays.items()}
-            atomic_write(folder / f"{name}.safetensors", save(whole))
+            content = save(whole, {"digest": digest(save(whole))})
+        except (SafetensorError, KeyError, TypeError, ValueError) as error:
+            raise InfoflowError(f"arrays {name!r} cannot be stored: {error}.") from error
+        with _locked(folder):
+            self._has_meta(key)
+            self._note(key, {})
+            atomic_write(path, content)
 
     def load_arrays(self, key: Mapping[str, Any], name: str) -> dict[str, npt.NDArray[Any]] | None:
         """Read arrays back.
@@ -210,30 +225,98 @@ class Store:
             name: The name they were saved under.
 
         Returns:
-            The arrays by name, or ``None`` if none were saved.
+            The arrays by name, or ``None`` if none were saved, or if they are damaged; then they
+            are set aside.
 
         Raises:
-            InfoflowError: The file is damaged.
+            InfoflowError: The file cannot be read, though it may be sound.
         """
-        path = self.folder(key) / f"{name}.safetensors"
-        if not path.exists():
+        path = _arrays(self.folder(key), name)
+        content = read_content(path)
+        if content is None:
             return None
         try:
-            return dict(load_file(path))
-        except SafetensorError as error:
-            raise InfoflowError(f"{path} is damaged ({error}); delete it.") from error
+            arrays = load(content)
+            size = int.from_bytes(content[:8], "little")
+            written = json.loads(content[8 : 8 + size]).get("__metadata__", {}).get("digest")
+        except (SafetensorError, KeyError, ValueError) as error:
+            set_aside(path, str(error))
+            return None
+        if written not in (None, digest(save(arrays))):
+            set_aside(path, "its content is not what was written")
+            return None
+        return dict(arrays)
+
+    def _has_meta(self, key: Mapping[str, Any]) -> bool:
+        """Whether something is known about a result; what is damaged is set aside."""
+        try:
+            return bool(self.meta(key))
+        except DamagedMetaError as error:
+            set_aside(self.folder(key) / META, str(error))
+            return False
 
     def _note(self, key: Mapping[str, Any], news: Mapping[str, Any]) -> None:
         """Bring ``meta.json`` up to date, if there is news."""
         known = self.meta(key)
         meta = {"key": json.loads(_canonical(key)), **known, **news}
         if meta != known:
-            text = json.dumps(meta, indent=2, ensure_ascii=False) + "\n"
-            atomic_write(self.folder(key) / "meta.json", text.encode())
+            signed = {**meta, "digest": digest(_canonical(meta))}
+            text = json.dumps(signed, indent=2, ensure_ascii=False) + "\n"
+            atomic_write(self.folder(key) / META, text.encode())
 
 
-def _next_number(folder: Path) -> int:
-    return max((int(path.stem) for path in folder.glob("*.parquet")), default=-1) + 1
+def read_meta(folder: Path) -> dict[str, Any]:
+    """Read what is known about the result in a folder; empty if there is no ``meta.json``.
+
+    Raises:
+        DamagedMetaError: It is damaged, or is about the result of another folder.
+    """
+    content = read_content(folder / META)
+    if content is None:
+        return {}
+    try:
+        meta = dict(json.loads(content))
+        written = meta.pop("digest", None)
+        key = dict(meta["key"])
+        place = (key["measure"], digest(_canonical(key)))
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise DamagedMetaError(f"{folder / META} is damaged: {error!r}.") from error
+    if place != folder.absolute().parts[-2:]:
+        raise DamagedMetaError(f"{folder / META} is damaged: its key is not that of its folder.")
+    if written not in (None, digest(_canonical(meta))):
+        raise DamagedMetaError(f"{folder / META} is damaged: it is not what was written.")
+    return meta
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Make a result's folder, and keep others from writing to it."""
+    lock = FileLock(make_folder(folder) / ".lock")
+    try:
+        lock.acquire()
+        for leftover in folder.glob(".*.tmp"):
+            leftover.unlink()  # of a process that was killed while it wrote
+    except OSError as error:
+        raise InfoflowError(f"nothing can be written to {folder}: {error.strerror}.") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _child(folder: Path, name: str, what: str) -> Path:
+    path = inside(folder, name, what)
+    if path.parent != folder:
+        raise InfoflowError(f"{what} {name!r} must be a name without slashes.")
+    return path
+
+
+def _arrays(folder: Path, name: str) -> Path:
+    return _child(folder, name, "a file of arrays").with_name(f"{name}.safetensors")
+
+
+def _items(parts: Sequence[pa.Table]) -> set[str]:
+    return {name for part in parts for name in items_of(part)}
 
 
 def _refuse_other_rows(
@@ -263,10 +346,11 @@ def _default_root() -> Path:
     return next(project, here) / "results"
 
 
-def _canonical(key: Mapping[str, Any]) -> str:
+def _canonical(content: Mapping[str, Any]) -> bytes:
     try:
-        return json.dumps(dict(key), sort_keys=True, ensure_ascii=False, allow_nan=False)
-    except (TypeError, ValueError) as error:
+        text = json.dumps(dict(content), sort_keys=True, ensure_ascii=False, allow_nan=False)
+        return text.encode()
+    except (TypeError, ValueError, RecursionError) as error:
         raise InfoflowError(f"a result's key must be plain JSON values: {error}.") from error
 
 

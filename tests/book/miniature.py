@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shlex
 import shutil
 import subprocess
 import sys
@@ -18,7 +17,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 ROOT = Path(__file__).resolve().parents[2]
 REAL = ["Makefile", "Snakefile", "experiments.schema.yml", "requirements.lock", "pyproject.toml"]
-ROOMS = ["cli", "errors", "files", "parameters", "runner", "sources"]
+ROOMS = ["cli", "errors", "files", "options", "parameters", "runner", "sources", "workflow"]
 
 CONFIG = """
 title: A book
@@ -51,6 +50,13 @@ from infoflow.parameters import full_set
 def run_notebook(notebook, target, values, *, error_page, title):
     target.write_text(json.dumps(full_set(notebook, values)))
     return target
+"""
+
+
+RECORD_CALL = """#!/bin/sh
+folder=$(dirname "$0")
+printf '%s\\0' "$@" > "$folder/call"
+env -0 > "$folder/given"
 """
 
 
@@ -143,13 +149,23 @@ class Project:
             only: Runs to make instead of the book: ``"tiny/first"``.
             variables: Of the Makefile.
         """
-        command = [*self.command(target, **variables), "--dry-run"]
+        command = self.command(target, **variables | {"BIN": str(self.recorder())})
         environment = self.environment()
-        told = subprocess.check_output(command, cwd=self.root, env=environment, text=True)
-        (call,) = (line for line in told.splitlines() if " -m snakemake " in line)
-        arguments = shlex.split(call.partition(" -m snakemake ")[2].partition(" || ")[0])
+        done = subprocess.run(
+            command, cwd=self.root, env=environment, capture_output=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        call, given = ((self.root / "bin" / name).read_text() for name in ("call", "given"))
+        environment = dict(each.split("=", 1) for each in given.split("\0") if each)
         runs = (f"book/runs/{run}.ipynb" for run in only)
+        arguments = call.split("\0")[2:-1]  # without -m snakemake
         return forked.snakemake([*runs, *arguments, *options], self.root, environment)
+
+    def recorder(self) -> Path:
+        """A folder whose Python only writes down how it was called."""
+        self.write("bin/python", RECORD_CALL)
+        (self.root / "bin" / "python").chmod(0o755)
+        return self.root / "bin"
 
     def record_instead_of_running(self) -> None:
         """Let a run be a note of the parameters that the notebook would be given."""

@@ -127,7 +127,7 @@ def test_book_all_is_the_book_for_the_whole_zoo(tmp_path: Path) -> None:
     project.experiments["notebooks"] = {"first": {"seconds": 1}}
     for name in ("tiny-b", "tiny-a", "tiny-llava-1.5"):
         project.write(f"lib/infoflow/zoo/{name}/model.safetensors", name)
-    told = project.called("book-all", "--dry-run")
+    told = project.called("book-all", "--dry-run", "--quiet", "host")
     assert told.returncode == 0, told.stderr
     runs = re.findall(r"wildcards: run=(\S+)", told.stdout)
     assert set(runs) == {f"{name}/first" for name in ("tiny-llava-1.5", "tiny-a", "tiny-b")}
@@ -180,6 +180,23 @@ def test_models_of_one_build_are_added_to_the_book(project: Project) -> None:
         ("notebooks", {"first": {"seconds": 1, "zoo": "yes"}}, "'yes' is not of type 'boolean'"),
         ("notebooks", {"first": {"seconds": "1"}}, "first: seconds: '1' is not of type 'number'"),
         ("notebooks", {"first": {"parameters": {}}}, "'seconds' is a required property"),
+        (
+            "notebooks",
+            {"first": {"seconds": -1}},
+            "first: seconds: -1 is less than or equal to the",
+        ),
+        ("notebooks", {"first": {"seconds": float("nan")}}, "'.nan' is not of type 'number'"),
+        ("notebooks", {"first": {"seconds": 1, "models": ["tiyn"]}}, "unknown model 'tiyn'"),
+        (
+            "notebooks",
+            {"first": {"seconds": 1, "parameters": {"limt": 3}}},
+            "experiments.yml: notebooks: first: parameters: unknown parameter of first.ipynb",
+        ),
+        (
+            "notebooks",
+            {"first": {"seconds": 1, "hub": {"limit": 1.5}}},
+            "first: hub: parameter 'limit' of first.ipynb is declared int; got 1.5, a float",
+        ),
         ("models", ["tiyn"], "unknown model 'tiyn'. Valid: tiny, from-the-hub"),
     ],
 )

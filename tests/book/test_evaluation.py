@@ -42,6 +42,15 @@ def dry_run(project: Path, *options: str) -> subprocess.CompletedProcess[str]:
         ({"shards": 0}, "evaluations: one: shards: 0 is less than the minimum of 1"),
         ({"shards": "2"}, "evaluations: one: shards: '2' is not of type 'integer'"),
         ({"task": "pop"}, "evaluations: one: task: 'pop' is not one of"),
+        ({"shards": 2.0}, "evaluations: one: shards: 2.0 is not of type 'integer'"),
+        ({"model": "tiny-lava"}, "evaluations: one: unknown model 'tiny-lava'"),
+        ({"measure": "../x"}, "evaluations: one: unknown measure '../x'"),
+        ({"parameters": {"seed": 1}}, "evaluations: one: answers has no parameters of its own"),
+        ({"task_options": {"max_new_tokens": 1.5}}, "evaluations: one: parameter 'max_new_tokens'"),
+        ({"limit": 4, "shards": 5}, "evaluations: one: 4 items cannot be split into 5 shards"),
+        ({"shards": 501}, "evaluations: one: 500 items cannot be split into 501 shards"),
+        ({"checkpoint": "nowhere"}, "evaluations: one: checkpoint 'nowhere': there is no such"),
+        ({"rule": "best"}, "evaluations: one: unknown"),
         ({"gpus": -1}, "evaluations: one: gpus: -1 is less than the minimum of 0"),
     ],
 )
@@ -53,6 +62,15 @@ def test_a_mistake_in_the_evaluations_is_named(
     assert said.returncode != 0
     assert f"error: evaluations.yml: {told}" in said.stderr
     assert "Traceback" not in said.stderr
+
+
+@pytest.mark.parametrize("text", ["", "[]", "evaluations: {}\nevaluations: {}", "a: &a [*a]"])
+def test_a_file_that_is_none_is_named(project: Path, text: str) -> None:
+    (project / "evaluations.yml").write_text(text)
+    said = dry_run(project)
+    assert said.returncode != 0
+    assert said.stderr.startswith("error: evaluations.yml")
+    assert said.stderr.count("\n") == 1
 
 
 def test_shards_are_jobs_with_a_gpu_each_and_one_merge(project: Path) -> None:

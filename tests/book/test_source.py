@@ -76,6 +76,68 @@ def test_if_it_is_not_said_it_is_where_the_weights_come_from(
     assert asked(project, MODELS="from-the-hub", **variables) == told
 
 
+# as a shell, make, YAML, Python's formatting and Snakemake's own reading would change them
+TYPED = (
+    "run #2",
+    "2024_11",
+    "1e3",
+    "null",
+    "[a, b]",
+    "a: b",
+    "a=b",
+    "100%s",
+    "-dash",
+    "~",
+    'it\'s "quoted"',
+    "'quoted'",
+    "$HOME $(touch pwned) `touch pwned` $$x",
+    "; touch pwned; #",
+    "two\nlines",
+    "trailing ",
+    "back\\slash\\n",
+    "ünï 図",
+    "n" * 250,
+)
+
+
+@pytest.mark.parametrize("name", TYPED)
+def test_a_folder_arrives_byte_for_byte(project: Project, name: str) -> None:
+    for folder, content in (("weights", "config.json"), ("data", "x.parquet")):
+        project.write(f"{folder}/{name}/{content}", "")
+    given = {"CHECKPOINT": f"weights/{name}", "SOURCE": f"data/{name}", "MODELS": "from-the-hub"}
+    built = project.called("book", only=["from-the-hub/second"], **given)
+    assert built.returncode == 0, built.stderr
+    told = project.given("from-the-hub/second")
+    assert told["checkpoint"] == str(project.root / "weights" / name)
+    assert told["source"] == str(project.root / "data" / name)
+    assert not list(project.root.glob("**/pwned"))
+
+
+def test_braces_arrive_or_are_refused(project: Project) -> None:
+    name = "{output} {{x}} %s"
+    for folder, content in (("weights", "config.json"), ("data", "x.parquet")):
+        project.write(f"{folder}/{name}/{content}", "")
+    run, given = "from-the-hub/second", {"MODELS": "from-the-hub", "SOURCE": f"data/{name}"}
+    assert project.called("book", only=[run], **given).returncode == 0
+    assert project.given(run)["source"] == str(project.root / "data" / name)
+    said = project.called("book", only=[run], **given, CHECKPOINT=f"weights/{name}")
+    assert said.returncode != 0
+    assert said.stderr.startswith(f"error: CHECKPOINT=weights/{name}: rename what has {{ or }}")
+
+
+def test_no_variable_is_run_by_the_shell(project: Project) -> None:
+    bad = "x; touch pwned; $(touch pwned) `touch pwned` \" ' $(shell touch pwned)"
+    given = dict.fromkeys(
+        ("MODEL", "SEED", "SECOND", "SIZE", "OUTPUT", "CORES", "GPUS", "WORKERS", "NOTEBOOKS"), bad
+    )
+    for target in ("zoo", "seeds", "benchmarks", "evaluation", "notebooks", "book", "stale"):
+        project.make(target, BIN=str(project.recorder()), **given)
+        assert not list(project.root.glob("**/pwned")), target
+    project.make("zoo", BIN=str(project.recorder()), MODEL=bad, SEED="a b")
+    called = (project.root / "bin" / "call").read_text().split("\0")[:-1]
+    assert called == ["-m", "infoflow.shapes.train", "--seed=a b", "--", bad]
+
+
 def test_a_build_of_the_zoo_alone_needs_none(project: Project) -> None:
     assert project.called("stale", MODELS="tiny").returncode == 0
 
@@ -85,7 +147,11 @@ def test_a_build_of_the_zoo_alone_needs_none(project: Project) -> None:
     [
         ({"SOURCE": "hbu"}, "SOURCE=hbu: there is no such folder. Valid: shapes, hub, a folder."),
         ({"SOURCE": "hub", "MODELS": "tiny"}, "SOURCE=hub: a model of the zoo knows Shapes alone."),
-        ({"SOURCE": "1"}, "source: 1 is not of type 'string'"),
+        ({"SOURCE": "1"}, "SOURCE=1: there is no such folder."),
+        ({"CHECKPOINT": "null"}, "CHECKPOINT=null: there is no such folder."),
+        ({"CHECKPOINT": "n" * 300}, "there is no such folder."),
+        ({"MODELS": "tiny from-teh-hub"}, "unknown model 'from-teh-hub'. Valid: tiny, from-the"),
+        ({"MODELS": "tiny; touch pwned"}, "models: 0: 'tiny;' does not match"),
     ],
 )
 def test_a_mistake_is_named(project: Project, given: dict[str, str], told: str) -> None:

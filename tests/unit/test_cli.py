@@ -1,5 +1,6 @@
 """The command line: one line on stderr and exit code 2 for what the user can mend."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -61,11 +62,11 @@ def test_run_takes_options_before_the_file(
         (["-p", "limt=3"], "unknown parameter of page.ipynb 'limt'. Did you mean 'limit'?"),
         (
             ["-p", "limit=many"],
-            "parameter 'limit' of page.ipynb is declared int; got 'many', a str.",
+            "parameter 'limit' of page.ipynb is declared int; got 'many'; valid: JSON, such as",
         ),
-        (["-p", "limit"], "-p needs NAME=VALUE; got 'limit'."),
-        (["-p", "cuts=[1"], "parameter 'cuts': cannot read '[1'."),
-        (["--parameters", "absent.yml"], "cannot read parameters from absent.yml"),
+        (["-p", "limit"], "a parameter is given as NAME=VALUE; got 'limit'."),
+        (["-p", "cuts=[1"], "parameter 'cuts' of page.ipynb is declared list; got '[1';"),
+        (["--parameters", "absent.yml"], "absent.yml cannot be read:"),
     ],
 )
 def test_a_mistake_is_one_line_without_traceback(
@@ -82,6 +83,67 @@ def test_a_mistake_is_one_line_without_traceback(
     assert said.err.count("\n") == 1
     assert said.out == ""
     assert not target.exists()
+
+
+def test_a_run_spares_its_source_and_folders(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], notebook: Path
+) -> None:
+    before = notebook.read_bytes()
+    folder = notebook.parent
+    blocked = str(notebook / "out.ipynb")
+    for arguments in ([str(notebook)], [str(folder)], [blocked], ["o.ipynb", "--error-page", "."]):
+        monkeypatch.chdir(folder)
+        assert call(monkeypatch, "run", str(notebook), *arguments) == 2
+        assert capsys.readouterr().err.count("\n") == 1
+    assert [path.name for path in folder.iterdir()] == [notebook.name]
+    assert notebook.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (OSError(28, "No space left on device", "x.txt"), 2),
+        (MemoryError(), 2),
+        (RecursionError("too deep"), 2),
+        (UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte"), 2),
+        (KeyboardInterrupt(), 130),
+    ],
+)
+def test_errors_of_the_machine_are_one_line(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    error: BaseException,
+    code: int,
+) -> None:
+    def fail() -> None:
+        raise error
+
+    monkeypatch.setattr("infoflow.list_models", fail, raising=False)
+    assert call(monkeypatch, "models") == code
+    said = capsys.readouterr().err
+    assert (said.count("\n"), said[:7]) == ((1, "error: ") if code == 2 else (0, ""))
+
+
+def test_values_that_a_library_cannot_read_are_one_line_and_our_own_mistakes_are_not(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("infoflow.list_models", lambda: json.loads("{"), raising=False)
+    assert call(monkeypatch, "models") == 2
+    assert capsys.readouterr().err.startswith("error: JSONDecodeError(")
+    monkeypatch.setattr("infoflow.list_models", lambda: None, raising=False)
+    monkeypatch.setattr(sys, "argv", ["infoflow", "models"])
+    with pytest.raises(TypeError):
+        cli.main()
+
+
+def test_a_results_folder_is_checked_before_the_work(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setattr("infoflow.evaluate.running.load_items", None)
+    for results in ("file", "file/below", "n" * 300):
+        assert call(monkeypatch, *EVALUATE, "--results", str(tmp_path / results)) == 2
+        assert "cannot be written to: " in capsys.readouterr().err
 
 
 def test_an_unknown_model_is_one_line_without_traceback() -> None:

@@ -134,7 +134,7 @@ def test_shards_of_more_items_build_on_those_of_fewer(lvlm, task, straight, tmp_
 
 
 def names_in(path):
-    return items_of(read_parts(path.parent)[int(path.stem)])
+    return items_of(read_parts(path.parent)[int(path.stem.partition("-")[0])])
 
 
 def test_merging_again_changes_nothing(shards, store):
@@ -174,13 +174,13 @@ def part_lost(shards):
 
 def part_doubled(shards):
     part = next(shards[0].glob("*.parquet"))
-    shutil.copy(part, part.with_name("00009.parquet"))
+    shutil.copy(part, part.with_name(f"00009-{part.stem.partition('-')[2]}.parquet"))
     return shards
 
 
 def one_item_in_both(shards):
     for path in shards[0].glob("*.parquet"):
-        shutil.copy(path, shards[1] / f"9{path.name}")
+        shutil.copy(path, shards[1] / f"9{path.name[1:]}")
     receipts = [json.loads((shard / RECEIPT).read_text()) for shard in shards]
     receipts[1]["items"][0] = receipts[0]["items"][0]
     (shards[1] / RECEIPT).write_text(json.dumps(receipts[1]))
@@ -191,6 +191,24 @@ def of_another_limit(shards):
     receipt = json.loads((shards[0] / RECEIPT).read_text())
     receipt["items"] = receipt["items"][:2]
     (shards[0] / RECEIPT).write_text(json.dumps(receipt))
+    return shards
+
+
+def another_key(shards):
+    meta = json.loads((shards[0] / "meta.json").read_text())
+    meta["key"]["task"] = "textvqa"
+    del meta["digest"]
+    (shards[0] / "meta.json").write_text(json.dumps(meta))
+    return shards
+
+
+def another_folder(shards):
+    return [shards[0].rename(shards[0].with_name("0123456789abcdef")), shards[1]]
+
+
+def odd_receipt(shards):
+    receipt = json.loads((shards[0] / RECEIPT).read_text())
+    (shards[0] / RECEIPT).write_text(json.dumps({**receipt, "number": True}))
     return shards
 
 
@@ -210,6 +228,9 @@ def damaged_receipt(shards):
         (one_item_in_both, "item 'pope-test-0000' is in shard 1/2 and in shard 2/2"),
         (of_another_limit, "have 2, 3 items, which are not the shares of one set"),
         (damaged_receipt, "is damaged"),
+        (odd_receipt, "is damaged .number is True; valid: a whole number"),
+        (another_key, "its key is not that of its folder"),
+        (another_folder, "its key is not that of its folder"),
         (lambda shards: [], "no shard to merge"),
     ],
 )
@@ -241,7 +262,10 @@ def test_other_rows_of_an_item_are_refused(lvlm, task, shards, store, monkeypatc
         merge(shards, store)
 
 
-@pytest.mark.parametrize("text", ["2", "0/2", "3/2", "a/b", "1/0", "-1/2", "rank"])
+@pytest.mark.parametrize(
+    "text",
+    ["2", "0/2", "3/2", "a/b", "1/0", "-1/2", "rank", "1/10**9", "1/" + "9" * 5000, "1/2\n"],
+)
 def test_what_is_no_shard_is_refused(monkeypatch, text):
     monkeypatch.delenv("RANK", raising=False)
     with pytest.raises(InfoflowError, match="shard"):

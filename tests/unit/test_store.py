@@ -7,7 +7,7 @@ import random
 import signal
 import time
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -144,12 +144,21 @@ def test_two_processes_share_the_work(tmp_path: Path) -> None:
     assert len(measure.measured()) == len(ITEMS)
 
 
+def part_of(store: Store, number: int) -> Path:
+    (path,) = store.folder(KEY).glob(f"{number:05}-*.parquet")
+    return path
+
+
 @pytest.mark.parametrize("damage", ["cut short", "one bit", "emptied"])
+@pytest.mark.parametrize("older", [False, True])
 def test_a_damaged_part_is_measured_again(
-    store: Store, measure: Squares, tmp_path: Path, damage: str
+    store: Store, measure: Squares, tmp_path: Path, damage: str, older: bool
 ) -> None:
     store.collect(KEY, ITEMS, measure, batch=20)
-    part = store.folder(KEY) / "00001.parquet"
+    part = part_of(store, 1)
+    if older:  # one without a digest in its name
+        part = part.rename(part.with_name("00001.parquet"))
+        pd.testing.assert_frame_equal(store.collect(KEY, ITEMS, measure), expected(ITEMS, tmp_path))
     content = bytearray(part.read_bytes())
     if damage == "one bit":
         content[40] ^= 1
@@ -157,6 +166,103 @@ def test_a_damaged_part_is_measured_again(
     rows = store.collect(KEY, ITEMS, measure, batch=20)
     pd.testing.assert_frame_equal(rows, expected(ITEMS, tmp_path))
     assert measure.measured()[60:] == [item.id for item in ITEMS[20:40]]
+
+
+def test_every_flipped_bit_is_noticed(
+    store: Store, measure: Squares, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    sound = store.collect(KEY, ITEMS[:6], measure, provenance={"machine": "this"})
+    arrays = {"maps": np.arange(12.0).reshape(3, 4)}
+    store.save_arrays(KEY, "maps", arrays)
+    meta = store.meta(KEY)
+    chance = random.Random(0)
+    for suffix in ("parquet", "safetensors", "json"):
+        for _ in range(40):
+            (path,) = store.folder(KEY).glob(f"*.{suffix}")
+            content = path.read_bytes()
+            flipped = bytearray(content)
+            flipped[chance.randrange(len(content))] ^= 1 << chance.randrange(8)
+            path.write_bytes(flipped)
+            rows = store.collect(KEY, ITEMS[:6], measure, provenance={"machine": "this"})
+            pd.testing.assert_frame_equal(rows, sound)
+            loaded = store.load_arrays(KEY, "maps")
+            assert loaded is None or (loaded["maps"] == arrays["maps"]).all()
+            assert loaded is None or loaded.keys() == arrays.keys()
+            if suffix == "json":
+                assert store.meta(KEY).items() <= meta.items()
+            for new in store.folder(KEY).glob(f"*.{suffix}"):
+                new.unlink()
+            path.write_bytes(content)
+    assert all("is damaged" in record.message for record in caplog.records)
+
+
+@pytest.mark.parametrize(
+    "error", [PermissionError(13, "no"), OSError(24, "many"), OSError(5, "io")]
+)
+def test_a_file_that_cannot_be_read_now_stays_where_it_is(
+    store: Store, measure: Squares, monkeypatch: pytest.MonkeyPatch, error: OSError
+) -> None:
+    store.collect(KEY, ITEMS[:5], measure)
+    store.save_arrays(KEY, "maps", {"a": np.zeros(2)})
+    before = sorted(store.folder(KEY).iterdir())
+
+    def fail(path: Path) -> bytes:
+        raise error
+
+    with monkeypatch.context() as context:
+        context.setattr(Path, "read_bytes", fail)
+        for act in (
+            lambda: store.collect(KEY, ITEMS[:5], measure),
+            lambda: store.load_arrays(KEY, "maps"),
+            lambda: store.meta(KEY),
+        ):
+            with pytest.raises(InfoflowError, match=f"cannot be read: {error.strerror}"):
+                act()
+        context.setattr(Path, "iterdir", fail)
+        with pytest.raises(InfoflowError, match=f"cannot be read: {error.strerror}"):
+            store.collect(KEY, ITEMS[:5], measure)
+    assert sorted(store.folder(KEY).iterdir()) == before
+    assert len(measure.measured()) == 5
+
+
+def test_a_whole_result_is_read_without_a_lock_or_a_write(
+    store: Store, measure: Squares, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sound = store.collect(KEY, ITEMS[:5], measure)
+    (store.folder(KEY) / ".lock").unlink(missing_ok=True)
+
+    def read_only(*_: object, **__: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(os, "open", read_only)
+    pd.testing.assert_frame_equal(store.collect(KEY, ITEMS[:5], measure), sound)
+    with pytest.raises(InfoflowError, match=r"nothing can be written to .*: Read-only"):
+        store.collect(KEY, ITEMS[:6], measure)
+    assert len(measure.measured()) == 5
+
+
+def test_a_full_disk_is_one_line_and_costs_the_batch_alone(
+    store: Store, measure: Squares, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    store.collect(KEY, ITEMS[:4], measure)
+
+    def full(number: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as context:
+        context.setattr(os, "fsync", full)
+        with pytest.raises(InfoflowError, match="cannot be written: No space left on device"):
+            store.collect(KEY, ITEMS[:8], measure)
+    rows = store.collect(KEY, ITEMS[:8], measure)
+    pd.testing.assert_frame_equal(rows, expected(ITEMS[:8], tmp_path))
+
+
+def test_a_result_that_holds_an_item_twice_is_refused(store: Store, measure: Squares) -> None:
+    store.collect(KEY, ITEMS[:4], measure)
+    part = part_of(store, 0)
+    part.with_name(part.name.replace("00000", "00007")).write_bytes(part.read_bytes())
+    with pytest.raises(InfoflowError, match="holds the rows of item 'item-0' twice"):
+        store.collect(KEY, ITEMS[:4], measure)
 
 
 def test_meta_tells_what_the_result_rests_on_and_cost(store: Store, measure: Squares) -> None:
@@ -174,12 +280,54 @@ def test_meta_tells_what_the_result_rests_on_and_cost(store: Store, measure: Squ
     assert store.meta(KEY)["provenance"] == {"machine": "second"}
 
 
-def test_damaged_meta_is_an_error_that_names_the_file(store: Store, measure: Squares) -> None:
-    store.collect(KEY, ITEMS[:2], measure)
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: text[:20],
+        lambda text: text.replace("pope", "popf"),
+        lambda text: text.replace("first", "worst"),
+        lambda text: "[]",
+        lambda text: "{}",
+    ],
+)
+def test_rows_outlive_damaged_meta(store: Store, measure: Squares, change: Any) -> None:
+    sound = store.collect(KEY, ITEMS[:2], measure, provenance={"machine": "first"})
     path = store.folder(KEY) / "meta.json"
-    path.write_text(path.read_text()[:20])
+    path.write_text(change(path.read_text()))
     with pytest.raises(InfoflowError, match=r"meta\.json is damaged"):
-        store.collect(KEY, ITEMS[:2], measure)
+        store.meta(KEY)
+    again = store.collect(KEY, ITEMS[:2], measure, provenance={"machine": "reader"})
+    pd.testing.assert_frame_equal(again, sound)
+    assert len(measure.measured()) == 2
+    assert store.meta(KEY) == {"key": KEY, "provenance": {"machine": "reader"}}
+    assert path.with_suffix(".damaged").exists()
+
+
+@pytest.mark.parametrize("batch", [0, -1, 1.5, True, "2", float("nan")])
+def test_a_batch_is_a_whole_number(store: Store, measure: Squares, batch: Any) -> None:
+    with pytest.raises(InfoflowError, match="batch is"):
+        store.collect(KEY, ITEMS, measure, batch=batch)
+    assert not measure.measured()
+
+
+NAMES = ("../../x", "/tmp/x", "a/b", ".", "..", "", "a\0b")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_names_stay_in_the_store(store: Store, measure: Squares, tmp_path: Path, name: str) -> None:
+    with pytest.raises(InfoflowError, match="a measure"):
+        store.collect(KEY | {"measure": name}, ITEMS, measure)
+    with pytest.raises(InfoflowError, match="a file of arrays"):
+        store.save_arrays(KEY, name, {"a": np.zeros(2)})
+    with pytest.raises(InfoflowError, match="a file of arrays"):
+        store.load_arrays(KEY, name)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("rows", [[3], "rows", None, {"a": 1}])
+def test_rows_are_a_list_of_mappings(store: Store, rows: Any) -> None:
+    with pytest.raises(InfoflowError, match="the rows of item 'item-0' must be a list"):
+        store.collect(KEY, ITEMS[:1], lambda item: rows)
 
 
 @pytest.mark.parametrize(
@@ -213,7 +361,14 @@ def test_two_items_of_one_name_are_refused(store: Store, measure: Squares) -> No
 
 
 @pytest.mark.parametrize(
-    "key", [{"task": "pope"}, KEY | {"seed": np.int64(0)}, KEY | {"p": np.nan}]
+    "key",
+    [
+        {"task": "pope"},
+        KEY | {"seed": np.int64(0)},
+        KEY | {"p": np.nan},
+        KEY | {"measure": None},
+        KEY | {"p": "\udcff"},
+    ],
 )
 def test_a_key_is_plain_json_with_a_measure(store: Store, key: dict[str, object]) -> None:
     with pytest.raises(InfoflowError, match="key"):
@@ -232,8 +387,8 @@ def test_arrays_come_back_as_they_were(store: Store) -> None:
     assert store.meta(KEY)["key"] == KEY
     file = store.folder(KEY) / "maps.safetensors"
     file.write_bytes(file.read_bytes()[:-5])
-    with pytest.raises(InfoflowError, match=r"maps\.safetensors is damaged"):
-        store.load_arrays(KEY, "maps")
+    assert store.load_arrays(KEY, "maps") is None, "damaged, hence to be made again"
+    assert not file.exists()
 
 
 def test_the_default_store_lies_in_the_project(

@@ -12,7 +12,7 @@ from infoflow.cliff import cliff_layer
 from infoflow.evaluate.truncation import scores_by_cut
 from infoflow.items import reported_split
 from infoflow.parts import in_order, items_of, read_parts
-from infoflow.store import Store
+from infoflow.store import Store, read_meta
 from infoflow.tasks.real import BENCHMARKS
 
 MEASURE = "truncation_by_cut"
@@ -101,7 +101,7 @@ def _newest_last(folder: Path) -> Iterator[pd.DataFrame]:
     """All results of a measure, with their records."""
     metas = sorted(folder.glob("*/meta.json"), key=lambda path: (path.stat().st_mtime, path))
     for path in metas:
-        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        record = read_meta(path.parent)
         parts = read_parts(path.parent)
         rows = in_order(parts, [name for part in parts for name in items_of(part)])
         rows.attrs["record"] = record

@@ -20,6 +20,7 @@ from infoflow.errors import InfoflowError
 from infoflow.evaluate.collecting import Row, collect
 from infoflow.localisation import localise, rank_correlation, target_mask
 from infoflow.lvlm import LVLM, Prompt
+from infoflow.options import require_noise
 from infoflow.sample import Sample
 from infoflow.store import Store
 from infoflow.tasks import Task
@@ -52,6 +53,7 @@ def cam_by_layer(
         ``hit_chance`` (see :class:`infoflow.localisation.Localisation`). NaN where undefined: all
         of the last layer, the shape of a map of zeros, the target of an item without regions.
     """
+    require_noise(n_samples, sigma, seed)
 
     def measure(sample: Sample) -> list[Row]:
         prompt = lvlm.prompt(sample.image, sample.question)
@@ -94,6 +96,7 @@ def cam_control(
     """
     _require_enough(donor, task)
     places = {sample.id: place for place, sample in enumerate(task)}
+    require_noise(n_samples, sigma, seed)
 
     def measure(sample: Sample) -> list[Row]:
         own = lvlm.prompt(sample.image, sample.question)

@@ -24,6 +24,7 @@ from infoflow.heatmaps import (
 )
 from infoflow.localisation import choose_held_out, localise, target_mask
 from infoflow.lvlm import LVLM
+from infoflow.options import require_noise
 from infoflow.sample import Sample
 from infoflow.store import Store
 from infoflow.tasks import Task
@@ -70,6 +71,7 @@ def localisation_by_layer(
         token and an even map score, ``hit_chance`` and ``mass_chance``; see
         :class:`infoflow.localisation.Localisation`.
     """
+    require_noise(n_samples, sigma, seed)
 
     def measure(sample: Sample) -> list[Row]:
         if not sample.targets:

@@ -6,7 +6,7 @@ from Python.
 
 from collections.abc import Callable, Mapping, Sequence
 from inspect import Parameter as Argument
-from inspect import formatannotation, signature
+from inspect import signature
 from typing import Any
 
 import pandas as pd
@@ -21,7 +21,7 @@ from infoflow.evaluate.sinks import sink_density_by_head
 from infoflow.evaluate.text_only import text_answers
 from infoflow.evaluate.topk import topk_by_cut
 from infoflow.evaluate.truncation import log_probs_by_cut, truncation_by_cut
-from infoflow.parameters import Parameter, read_options
+from infoflow.options import kind_of, read_options
 
 Measure = Callable[..., pd.DataFrame]
 """Takes a model, a task, a store and the measure's own parameters."""
@@ -72,15 +72,9 @@ def read_settings(name: str, options: Sequence[str]) -> dict[str, Any]:
         InfoflowError: A value is not of the parameter's type, or one that is needed is missing.
     """
     arguments = signature(find_measure(name)).parameters.values()
-    declared = [_declared(argument) for argument in arguments if argument.name not in _GIVEN]
-    values = read_options(declared, options, name)
-    if missing := [each.name for each in declared if values[each.name] is Argument.empty]:
+    own = [argument for argument in arguments if argument.name not in _GIVEN]
+    given = read_options({each.name: kind_of(each.annotation) for each in own}, options, name)
+    values = {each.name: each.default for each in own} | given
+    if missing := [each.name for each in own if values[each.name] is Argument.empty]:
         raise InfoflowError(f"{name} needs {', '.join(missing)}: -p {missing[0]}=VALUE.")
     return values
-
-
-def _declared(argument: Argument) -> Parameter:
-    kind = formatannotation(argument.annotation)
-    # plain values have no other sequences than lists
-    plain = kind.replace("collections.abc.Sequence", "list")
-    return Parameter(argument.name, plain, argument.default)

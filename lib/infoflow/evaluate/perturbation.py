@@ -10,6 +10,7 @@ from infoflow.evaluate.collecting import Row, collect
 from infoflow.heatmaps import Floats, Place, Source, explained_answer, heat_maps, layer_of, pick
 from infoflow.localisation import coverage, localise, rank_correlation, target_mask
 from infoflow.lvlm import LVLM, Prompt
+from infoflow.options import require_noise, require_whole
 from infoflow.perturbation import deletion_curve, insertion_curve, randomised_weights
 from infoflow.sample import Sample
 from infoflow.store import Store
@@ -49,6 +50,8 @@ def perturbation_curves(
         Columns ``item``, ``kind``, ``site``, ``weights``, ``layer``, ``curve`` (``"deletion"`` or
         ``"insertion"``), ``fraction`` (of the picture that is changed) and ``probability``.
     """
+    require_whole(n_steps, "n_steps", least=1)
+    require_noise(n_samples, sigma, seed)
 
     def measure(sample: Sample) -> list[Row]:
         if not sample.targets:
@@ -130,6 +133,7 @@ def randomised_maps(
         of cells), ``hit`` and ``random_hit`` (the pointing game of either model's map) and
         ``hit_chance``; NaN where a map is undefined.
     """
+    require_noise(n_samples, sigma, seed)
 
     def measure(sample: Sample) -> list[Row]:
         if not sample.targets:

@@ -6,7 +6,7 @@ It is what the command line and the workflow run; from Python the measures thems
 import os
 from collections.abc import Mapping, Sequence
 from inspect import Parameter as Argument
-from inspect import formatannotation, signature
+from inspect import signature
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -16,15 +16,17 @@ import torch
 
 from infoflow.asking import worded
 from infoflow.costs import Cost, assumptions, expected_cost, span
-from infoflow.evaluate.measures import find_measure
+from infoflow.errors import InfoflowError
+from infoflow.evaluate.measures import find_measure, read_settings
 from infoflow.families import find_model
 from infoflow.loading import locate, split_revision
 from infoflow.lvlm import LVLM
-from infoflow.parameters import Parameter, read_options
+from infoflow.options import kind_of, read_options
 from infoflow.shape import model_shape
 from infoflow.shards import Shard, sign
 from infoflow.store import Store
 from infoflow.tasks import Task, load_task
+from infoflow.workflow import as_options
 
 TOKENS_PER_WORD = 1.4
 N_TEMPLATE = 8
@@ -55,14 +57,44 @@ def load_items(
         UnknownNameError: There is no such task, source, split, rule or argument.
         InfoflowError: A value is not of the argument's type; or what loading raises.
     """
-    others = [
-        each
-        for each in signature(load_task).parameters.values()
-        if each.kind == Argument.KEYWORD_ONLY
-    ]
-    declared = [Parameter(a.name, formatannotation(a.annotation), a.default) for a in others]
-    values = read_options(declared, options, f"task {task}")
+    arguments = signature(load_task).parameters.values()
+    others = {a.name: kind_of(a.annotation) for a in arguments if a.kind == Argument.KEYWORD_ONLY}
+    values = read_options(others, options, f"task {task}")
     return load_task(task, source, split, limit, rule, **values)
+
+
+def check_evaluation(asked: Mapping[str, Any], place: str) -> None:
+    """Check an entry of ``evaluations.yml`` before anything is measured, loaded or fetched.
+
+    Items of the hub are not looked at; a job that lacks them says so.
+
+    Args:
+        asked: The entry, as its schema says.
+        place: Where it stands, to begin errors with.
+
+    Raises:
+        InfoflowError: There is no such model, measure, task, source, rule, split or folder, a value
+            is of another kind, or there are more shards than items.
+    """
+    parameters, task_options = (
+        list(as_options(asked.get(part, {}))) for part in ("parameters", "task_options")
+    )
+    try:
+        find_model(split_revision(asked["model"], asked.get("revision"))[0])
+        read_settings(asked["measure"], parameters)
+        checkpoint = asked.get("checkpoint")
+        if checkpoint is not None and not os.path.isdir(checkpoint):  # noqa: PTH112 - never raises
+            raise InfoflowError(f"checkpoint {checkpoint!r}: there is no such folder.")
+        count, source = asked["shards"], asked.get("source", "shapes")
+        limit = asked.get("limit")
+        if limit is not None and count > limit:
+            raise InfoflowError(f"{limit} items cannot be split into {count} shards.")
+        if source != "hub":
+            chosen = asked.get("split", "test"), limit, asked.get("rule")
+            items = load_items(asked["task"], source, *chosen, task_options)
+            Shard(count, 1).of(items)
+    except InfoflowError as error:
+        raise InfoflowError(f"{place}: {error}") from error
 
 
 def own_device(device: str) -> str:

@@ -8,6 +8,7 @@ from infoflow.errors import InfoflowError
 from infoflow.evaluate.collecting import Row, collect
 from infoflow.interventions.eah import even_strengths, sink_strengths
 from infoflow.lvlm import LVLM
+from infoflow.options import require_finite
 from infoflow.sample import Sample
 from infoflow.store import Store
 from infoflow.tasks import Task
@@ -38,7 +39,7 @@ def sink_density_by_head(
     """
     if not len(betas):
         raise InfoflowError("betas is empty; give at least one threshold.")
-    thresholds = [float(beta) for beta in betas]
+    thresholds = [require_finite(beta, "a threshold", least=0) for beta in betas]
 
     def measure(sample: Sample) -> list[Row]:
         prompt = lvlm.prompt(sample.image, sample.question)

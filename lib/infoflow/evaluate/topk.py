@@ -11,6 +11,7 @@ from infoflow.cam import llava_cam
 from infoflow.errors import InfoflowError, unknown_name
 from infoflow.evaluate.collecting import Row, collect
 from infoflow.lvlm import LVLM, Prompt
+from infoflow.options import require_whole
 from infoflow.sample import Sample
 from infoflow.store import Store
 from infoflow.tasks import Task
@@ -57,8 +58,13 @@ def topk_by_cut(
     """
     if by not in RANKINGS:
         raise unknown_name("ranking", by, sorted(RANKINGS))
-    if not keeps or min(keeps) < 1:
-        raise InfoflowError(f"keeps = {list(keeps)!r}; give one K or more, each at least 1.")
+    if not keeps:
+        raise InfoflowError("keeps is empty; give one K or more, each at least 1.")
+    for keep in keeps:
+        require_whole(keep, "a K of keeps", least=1)
+    for cut in cuts:
+        require_whole(cut, "a cut", least=1, most=lvlm.n_layers)
+    require_whole(seed, "seed", least=0)
 
     def measure(sample: Sample) -> list[Row]:
         prompt = lvlm.prompt(sample.image, sample.question)

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from infoflow.evaluate.depths import depths
 from infoflow.lvlm import Prompt
 from infoflow.plots.display import Plot
 from infoflow.plots.pictures import outline_targets, picture_panels
@@ -76,12 +77,11 @@ def _heatmap_told(table: pd.DataFrame) -> str:
 
 def _thirds(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """Split rows, one a layer, into three; a model of one or two layers repeats some."""
-    n_layers = len(table)
-    starts = [round(part * n_layers / 3) for part in range(3)]
-    stops = [*starts[1:], n_layers]
+    parts = depths(len(table))
+    chosen = (parts[0], parts[len(parts) // 2], parts[-1])
     return {
-        name: table.iloc[min(start, n_layers - 1) : max(stop, start + 1)]
-        for name, start, stop in zip(_THIRDS, starts, stops, strict=True)
+        name: table.iloc[part.first - 1 : part.last]
+        for name, part in zip(_THIRDS, chosen, strict=True)
     }
 
 
