@@ -57,9 +57,11 @@ def require_path(given: str | Path, argument: str) -> Path:
     if not isinstance(given, str | Path) or not str(given) or "\0" in str(given):
         raise InfoflowError(f"{argument} is {given!r}; valid: the path of a folder.")
     try:
-        return Path(given).expanduser()
-    except RuntimeError as error:
+        path = Path(given).expanduser()
+        path.exists()  # names that no disk takes are told here
+    except (RuntimeError, OSError) as error:
         raise InfoflowError(f"{argument} is {given!r}: {error}") from error
+    return path
 
 
 def split_revision(name: str, revision: str | None) -> tuple[str, str | None]:

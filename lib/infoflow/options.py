@@ -7,9 +7,10 @@ import operator
 import sys
 from collections.abc import Iterable, Mapping
 from inspect import formatannotation
-from typing import Any, NoReturn
+from typing import Any
 
 from infoflow.errors import InfoflowError, unknown_name
+from infoflow.files import parse_json
 
 _TYPES: Mapping[str, type] = {"bool": bool, "int": int, "list": list, "tuple": list, "dict": dict}
 _VALID = "str, int, float, bool, None, Any, list, tuple, dict, Literal, and several of them with |"
@@ -62,7 +63,7 @@ def read_value(text: str, kind: str, what: str) -> Any:
     if _is_of(tree, text):
         return text
     try:
-        value = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_without_twins)
+        value = parse_json(text)
     except (ValueError, RecursionError) as error:
         raise InfoflowError(
             f"{what} is declared {kind}; got {_short(text)}; valid: JSON, such as 3, 1e-3, true, "
@@ -212,16 +213,6 @@ def _is_plain(value: Any) -> bool:
     except (TypeError, ValueError, RecursionError):
         return False
     return "\0" not in str(value)
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not finite")
-
-
-def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    if len(dict(pairs)) < len(pairs):
-        raise ValueError("a key is there twice")
-    return dict(pairs)
 
 
 def _short(value: Any) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import shutil
 import sys
 from pathlib import Path
@@ -236,7 +237,7 @@ KEYS = (
 )
 
 
-@pytest.mark.parametrize("key", KEYS, ids=str)
+@pytest.mark.parametrize("key", KEYS, ids=range(len(KEYS)))
 def test_keys_that_name_no_result(tmp_path, key):
     bad.refuse(lambda: collect(tmp_path / "results", key=key))
     assert not (tmp_path / "x").exists()
@@ -259,7 +260,7 @@ def test_batches_that_are_no_numbers(tmp_path, batch):
         "rows",
         None,
     ],
-    ids=str,
+    ids=range(8),
 )
 def test_rows_that_are_none(tmp_path, rows):
     bad.refuse(lambda: collect(tmp_path, lambda item: rows))
@@ -276,8 +277,6 @@ def test_names_of_arrays_that_leave_the_store(tmp_path, name):
 
 def test_every_flipped_bit_of_a_result_is_noticed(tmp_path):
     """Damaged rows are measured again, and damaged arrays refused; nothing wrong is used."""
-    import random
-
     import numpy as np
 
     sound = collect(tmp_path / "sound", batch=2)

@@ -78,6 +78,7 @@ class InternVLChat(VicunaFamily):
     """
 
     connector = "two-layer MLP"
+    tower = "internvl_vision"
     files = ("*.json", "pytorch_model*.bin", "tokenizer.model")
 
     @classmethod

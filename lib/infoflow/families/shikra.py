@@ -64,6 +64,7 @@ class Shikra(VicunaFamily):
     connector = "linear layer"
     template = SHIKRA
     padding = (255, 255, 255)
+    foreign_tokens = tuple(t for t in VicunaFamily.foreign_tokens if t not in MARKS)
     files = ("*.json", "pytorch_model*.bin", "tokenizer.model")
     parts: ClassVar[Mapping[str, str]] = {
         "base": "huggyllama/llama-7b",

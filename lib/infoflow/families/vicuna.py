@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from PIL import Image
 from torch import Tensor, nn
@@ -22,12 +22,26 @@ class VicunaFamily(Family):
     """A vision tower, a projector and a LLaMA decoder; one square picture, a token a patch."""
 
     template = VICUNA_V1
-    foreign_tokens = ("<|im_start|>", "<|start_header_id|>", "<start_of_turn>", "[INST]")
+    foreign_tokens = (
+        *("<|im_start|>", "<|start_header_id|>", "<start_of_turn>", "[INST]"),
+        "<im_start>",  # of LLaVA's first version, and of Shikra
+    )
+    tower: ClassVar[str] = "clip_vision_model"
+    """The type of its vision tower, in a checkpoint's configuration."""
 
     @classmethod
     def require_own(cls, folder: Path) -> None:
-        """Raise unless the decoder is a LLaMA tuned on Vicuna's conversation, as far as is told."""
-        decoder = read_json(folder / CONFIG).get("text_config")
+        """Raise unless the parts are of its kinds, the LLaMA tuned on Vicuna's conversation.
+
+        What a checkpoint says nothing of is not checked.
+        """
+        config = read_json(folder / CONFIG)
+        vision, decoder = config.get("vision_config"), config.get("text_config")
+        tower = vision.get("model_type", cls.tower) if isinstance(vision, dict) else cls.tower
+        if tower != cls.tower:
+            raise InfoflowError(
+                f"{folder} has a vision tower of type {tower!r}; this family's is {cls.tower!r}."
+            )
         found = decoder.get("model_type", "llama") if isinstance(decoder, dict) else "llama"
         if found != "llama":
             raise InfoflowError(
