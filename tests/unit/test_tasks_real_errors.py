@@ -465,7 +465,7 @@ def test_lines_that_are_no_questions(line, encoding, message, folder):
         (b"", "cannot be read as JSON: Expecting value"),
         (b"[]", r"problems\.json is no object"),
         (b"null", r"problems\.json is no object"),
-        ('{"11": {}}'.encode("utf-16"), "cannot be read as JSON: 'utf-8' codec"),
+        ('{"11": {}}'.encode("utf-16"), "cannot be read: 'utf-8' codec"),
         (b'{"11": {}, "11": {}}', "has the key '11' twice"),
         (b'{"11": -Infinity}', "-Infinity is no number of JSON"),
         (b'{"a":' * 100_000, "cannot be read as JSON: maximum recursion"),

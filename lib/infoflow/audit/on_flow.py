@@ -99,7 +99,7 @@ def _sums_to_one(evidence: Evidence) -> Finding:
     found = {}
     for task, rows in evidence.flow.items():
         off = float((rows[["system", "image", "user"]].sum(axis=1) - 1).abs().max())
-        found[task] = (f"off by {off:.0e} at most", HOLDS if off < WHOLE else FAILS)
+        found[task] = (f"off by {off:.4f} at most", HOLDS if off < WHOLE else FAILS)
     return by_task(found)
 
 

@@ -22,7 +22,7 @@ class VicunaFamily(Family):
     """A vision tower, a projector and a LLaMA decoder; one square picture, a token a patch."""
 
     template = VICUNA_V1
-    foreign_tokens = (
+    foreign_tokens: ClassVar[tuple[str, ...]] = (
         *("<|im_start|>", "<|start_header_id|>", "<start_of_turn>", "[INST]"),
         "<im_start>",  # of LLaVA's first version, and of Shikra
     )
