@@ -60,7 +60,9 @@ def rooms(wildcards):
 def weights(wildcards):
     """The model's own files: its folder in the zoo, or the checkpoint that is named."""
     asked = EVALUATIONS[wildcards.name]
-    folder = Path(asked.get("checkpoint", f"lib/infoflow/zoo/{asked['model']}"))
+    folder = Path(asked.get("checkpoint", f"lib/infoflow/zoo/{asked['model']}")).expanduser()
+    if set("{}") & set(str(folder)):  # which Snakemake takes for a wildcard
+        sys.exit(f"error: evaluations.yml: checkpoint {folder}: a path with braces; rename it.")
     return sorted(str(path) for path in folder.rglob("*") if path.is_file())
 
 

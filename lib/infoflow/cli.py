@@ -10,10 +10,21 @@ import typer
 
 from infoflow.errors import InfoflowError
 
+
+def _path(text: str) -> Path:
+    """Take a path as typed; an empty one would be the working folder."""
+    if not text:
+        raise typer.BadParameter("it is empty; valid: the path of a file or folder.")
+    return Path(text)
+
+
+_PATH: dict[str, Any] = {"parser": _path, "metavar": "PATH"}
+
 app = typer.Typer(
     help="Where image information flows inside large vision-language models.",
     no_args_is_help=True,
     add_completion=False,
+    rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
 
@@ -30,10 +41,11 @@ def models() -> None:
 @app.command()
 def answer(
     model: Annotated[str, typer.Argument(help="A name that `infoflow models` lists.")],
-    picture: Annotated[Path, typer.Argument(help="An image file.")],
+    picture: Annotated[Path, typer.Argument(**_PATH, help="An image file.")],
     question: Annotated[str, typer.Argument(help="What to ask about it.")],
     checkpoint: Annotated[
-        Path | None, typer.Option(help="Folder with the model's weights, instead of the hub's.")
+        Path | None,
+        typer.Option(**_PATH, help="Folder with the model's weights, instead of the hub's."),
     ] = None,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = 32,
 ) -> None:
@@ -42,21 +54,25 @@ def answer(
 
     lvlm = load_lvlm(model, checkpoint=checkpoint)
     prompt = lvlm.prompt(picture, question)
-    typer.echo(lvlm.answer(prompt, max_new_tokens=max_new_tokens))
+    said = lvlm.answer(prompt, max_new_tokens=max_new_tokens)
+    if not said:
+        typer.echo("The answer is empty: the first token predicted is one that ends it.", err=True)
+    typer.echo(said)
 
 
 @app.command()
 def run(
-    notebook: Annotated[Path, typer.Argument(help="A notebook with a parameters cell.")],
-    target: Annotated[Path, typer.Argument(help="Where the executed notebook goes.")],
+    notebook: Annotated[Path, typer.Argument(**_PATH, help="A notebook with a parameters cell.")],
+    target: Annotated[Path, typer.Argument(**_PATH, help="Where the executed notebook goes.")],
     parameter: Annotated[
         list[str] | None, typer.Option("--parameter", "-p", metavar="NAME=VALUE", help="Repeats.")
     ] = None,
     parameters: Annotated[
-        Path | None, typer.Option(help="YAML file of parameters; -p goes before it.")
+        Path | None, typer.Option(**_PATH, help="YAML file of parameters; -p goes before it.")
     ] = None,
     error_page: Annotated[
-        Path | None, typer.Option(help="Where a failed run's page goes; beside TARGET if not said.")
+        Path | None,
+        typer.Option(**_PATH, help="Where a failed run's page goes; beside TARGET if not said."),
     ] = None,
     title: Annotated[str | None, typer.Option(help="What the progress bar says.")] = None,
 ) -> None:
@@ -69,10 +85,10 @@ def run(
 
 @app.command()
 def refresh(
-    notebook: Annotated[Path, typer.Argument(help="A notebook with a parameters cell.")],
+    notebook: Annotated[Path, typer.Argument(**_PATH, help="A notebook with a parameters cell.")],
     error_page: Annotated[
         Path | None,
-        typer.Option(help="Where a failed run's page goes; beside NOTEBOOK if not said."),
+        typer.Option(**_PATH, help="Where a failed run's page goes; beside NOTEBOOK if not said."),
     ] = None,
 ) -> None:
     """Run NOTEBOOK with its defaults on an empty result store; keep the outputs in it."""
@@ -99,7 +115,8 @@ def evaluate(
         typer.Option("--task-option", "-t", metavar="NAME=VALUE", help="Of the task; repeats."),
     ] = None,
     checkpoint: Annotated[
-        Path | None, typer.Option(help="Folder with the model's weights, instead of the hub's.")
+        Path | None,
+        typer.Option(**_PATH, help="Folder with the model's weights, instead of the hub's."),
     ] = None,
     revision: Annotated[str | None, typer.Option(help="The weights' version on the hub.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
@@ -109,7 +126,9 @@ def evaluate(
         str | None,
         typer.Option(help="2/8: only the second of eight shares; rank: this process's own."),
     ] = None,
-    results: Annotated[Path | None, typer.Option(help="Folder of the result store.")] = None,
+    results: Annotated[
+        Path | None, typer.Option(**_PATH, help="Folder of the result store.")
+    ] = None,
 ) -> None:
     """Measure a model on a task, going on where it was stopped; print the result's folder."""
     from infoflow.evaluate import running
@@ -129,7 +148,12 @@ def evaluate(
     place = running.own_device(device) if shard == "rank" else device
     lvlm = load_lvlm(model, checkpoint, revision, place, dtype, quantise)
     folder, rows = running.evaluate(lvlm, items, measure, settings, store, share)
-    typer.echo(f"{rows['item'].nunique()} items have {len(rows)} rows.", err=True)
+    if rows.empty and share is None:
+        raise InfoflowError(
+            f"{measure} gives no rows: none of the items has what it is about, such as the target "
+            "regions that Shapes knows."
+        )
+    typer.echo(f"{len(rows)} rows of {rows['item'].nunique()} items.", err=True)
     typer.echo(folder)
 
 
@@ -148,7 +172,9 @@ def merge(
     folders: Annotated[
         list[Path], typer.Argument(help="What `infoflow evaluate --shard` printed, of all shards.")
     ],
-    results: Annotated[Path | None, typer.Option(help="Folder of the result store.")] = None,
+    results: Annotated[
+        Path | None, typer.Option(**_PATH, help="Folder of the result store.")
+    ] = None,
 ) -> None:
     """Merge the shards of evaluations, checked for rows that are missing or there twice."""
     from infoflow.merging import merge as merge_shards

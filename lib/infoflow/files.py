@@ -82,8 +82,8 @@ def read_json(path: Path) -> Any:
 def read_yaml(path: Path) -> Any:
     """Read a YAML file as JSON's types, without YAML's guesses.
 
-    What is no number as JSON writes it, no ``true``, ``false`` or ``null`` is text: ``on``,
-    ``010``, ``1:30`` and dates.
+    What is no number as JSON writes it, no ``true``, ``false`` or ``null`` (in whichever case) is
+    text: ``on``, ``010``, ``1:30`` and dates.
 
     Raises:
         InfoflowError: It is missing, unreadable or damaged, a key is there twice or is no text, a
@@ -103,7 +103,7 @@ _KINDS = ("null", "bool", "str", "seq", "map")
 
 
 class _PlainLoader(yaml.SafeLoader):
-    """Resolves the scalars of YAML 1.2's JSON schema alone; each node stands where it is used."""
+    """Resolves YAML 1.2's core schema, but numbers as JSON writes them, and no alias."""
 
     yaml_implicit_resolvers: ClassVar = {}  # type: ignore[misc]
     yaml_constructors: ClassVar = {
@@ -140,8 +140,8 @@ class _PlainLoader(yaml.SafeLoader):
 
 
 for _tag, _pattern, _first in (
-    ("null", "~|null|", ["~", "n", ""]),
-    ("bool", "true|false", ["t", "f"]),
+    ("null", "~|null|Null|NULL|", ["~", "n", "N", ""]),
+    ("bool", "true|True|TRUE|false|False|FALSE", ["t", "T", "f", "F"]),
     ("float", r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?", [*"-0123456789"]),
 ):
     _PlainLoader.add_implicit_resolver(

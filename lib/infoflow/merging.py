@@ -63,14 +63,14 @@ def _read(folder: Path) -> _Finished:
     path = folder / RECEIPT
     if not path.exists():
         raise InfoflowError(f"{folder} is not the result of a finished shard: it has no {RECEIPT}.")
+    receipt, meta = read_json(path), read_meta(folder)
     try:
-        receipt, meta = read_json(path), read_meta(folder)
         numbers = [require_whole(receipt[name], name, least=1) for name in ("number", "count")]
         shard = Shard(number=numbers[0], count=numbers[1])
         require_kind(receipt["items"], "list[str]", "items")
-        return _Finished(folder.absolute(), shard, receipt["items"], meta)
+        return _Finished(folder.resolve(), shard, receipt["items"], meta)
     except (InfoflowError, KeyError, TypeError) as error:
-        raise InfoflowError(f"{folder} is damaged ({error}); delete it.") from error
+        raise InfoflowError(f"{path} is damaged ({error}); run the shard again.") from error
 
 
 def _checked(shards: list[_Finished]) -> tuple[dict[str, Any], pa.Table, dict[str, Any]]:

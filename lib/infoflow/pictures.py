@@ -15,15 +15,15 @@ from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from infoflow.errors import InfoflowError
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF")
 """What is read. Pillow knows more formats, some of which run other programs."""
 
-MAX_PIXELS = 89_478_485
-"""How many pixels a picture may have: those beyond which Pillow warns of decompression bombs."""
+MAX_PIXELS = 120_000_000
+"""How many pixels a picture may have: photographs of 108 million are taken."""
 
 MAX_SIDE = 32_768
 """How long a picture's longer side may be: models that pad to a square see its square."""
@@ -38,6 +38,16 @@ _SCHEMES = ("http", "https")
 _CHUNK = 1 << 16
 _LONGEST = 300  # how many characters of a name or a reason an error repeats
 _BITS, _PHOTOMETRIC, _WHITE_IS_ZERO = 258, 262, 0  # of TIFF 6.0
+_ORIENTATION = 274
+_TURNS = {  # by its value, how a picture is turned (EXIF)
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 def read_image(image: Image.Image | str | Path) -> Image.Image:
@@ -112,7 +122,11 @@ def _opened(source: str | Path | BytesIO) -> Image.Image:
 
 def _as_shown(image: Image.Image) -> Image.Image:
     _require_size(*image.size)
-    turned = ImageOps.exif_transpose(image)
+    image.load()  # Pillow then turns TIFF itself
+    turn = _TURNS.get(image.getexif().get(_ORIENTATION))
+    turned = image.copy() if turn is None else image.transpose(turn)
+    # without the tag, so that it is not turned again; a text beside the pixels is not needed either
+    turned.info = {name: turned.info[name] for name in ("transparency",) if name in turned.info}
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):
         _require_full_scale(image)
         turned = _upper_bits(turned)

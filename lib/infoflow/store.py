@@ -281,8 +281,11 @@ def read_meta(folder: Path) -> dict[str, Any]:
         place = (key["measure"], digest(_canonical(key)))
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise DamagedMetaError(f"{folder / META} is damaged: {error!r}.") from error
-    if place != folder.absolute().parts[-2:]:
-        raise DamagedMetaError(f"{folder / META} is damaged: its key is not that of its folder.")
+    if place != folder.resolve().parts[-2:]:
+        raise DamagedMetaError(
+            f"{folder / META} is of another folder than its key's, {'/'.join(place)}; a result "
+            "that was moved keeps these two names."
+        )
     if written not in (None, digest(_canonical(meta))):
         raise DamagedMetaError(f"{folder / META} is damaged: it is not what was written.")
     return meta

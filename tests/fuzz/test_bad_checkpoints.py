@@ -81,6 +81,10 @@ CONFIG = [
     *(put("vision_feature_layer", v) for v in (-7, 6, 10**9, "last", None, 1.5)),
     *(put("vision_feature_select_strategy", v) for v in ("all", None, 3)),
     *(put("projector_hidden_act", v) for v in ("silly", 3)),
+    put("quantization_config", {"quant_method": "gptq", "bits": 4}),
+    put("text_config", "quantization_config", {"quant_method": "fp8"}),
+    put("is_encoder_decoder", True),
+    put("text_config", "head_dim", 16),
     put("text_config", None),
     put("text_config", []),
     put("vision_config", None),
@@ -96,6 +100,9 @@ PROCESSOR = [
     *(put("crop_size", v) for v in ({"height": 48, "width": 48}, {}, -1, "x", 10**6)),
     *(put("resample", v) for v in (99, "x", -1)),
     *(put(k, False) for k in ("do_normalize", "do_rescale", "do_resize")),
+    put("image_mean", [122.7, 116.7, 104.1]),
+    put("image_std", [1e-3] * 3),
+    put("do_flip_channel_order", True),
 ]
 GENERATION = [put("eos_token_id", v) for v in (-1, 10**9, "2", [2, -7], [], [None], True, 1.5, {})]
 FILES = {"config.json": CONFIG, "preprocessor_config.json": PROCESSOR}
@@ -226,3 +233,22 @@ ARGUMENTS = (
 @pytest.mark.parametrize("arguments", ARGUMENTS, ids=str)
 def test_arguments_that_are_none(arguments):
     bad.refuse(lambda: load_lvlm(**{"name": "tiny-llava-1.5"} | arguments))
+
+
+def test_a_shape_that_does_not_fit_is_named(tmp_path):
+    folder = copied("tiny-llava-1.5", tmp_path / "model")
+    edit(folder, "config.json", put("text_config", "vocab_size", 128))
+    assert "embed_tokens" in bad.refuse(lambda: logits("tiny-llava-1.5", folder))
+
+
+def test_an_adapter_beside_the_weights_is_not_passed_over(tmp_path):
+    folder = copied("tiny-llava-1.5", tmp_path / "model")
+    (folder / "adapter_config.json").write_text("{}")
+    assert "LoRA" in bad.refuse(lambda: logits("tiny-llava-1.5", folder))
+
+
+def test_settings_of_what_a_model_returns_change_nothing(tmp_path, right):
+    folder = copied("tiny-llava-1.5", tmp_path / "model")
+    edit(folder, "config.json", put("text_config", "return_dict", False))
+    edit(folder, "config.json", put("return_dict", False))
+    assert torch.equal(logits("tiny-llava-1.5", folder), right["tiny-llava-1.5"])

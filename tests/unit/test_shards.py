@@ -227,10 +227,10 @@ def damaged_receipt(shards):
         (part_doubled, "holds the rows of item 'pope-test-0000' twice"),
         (one_item_in_both, "item 'pope-test-0000' is in shard 1/2 and in shard 2/2"),
         (of_another_limit, "have 2, 3 items, which are not the shares of one set"),
-        (damaged_receipt, "is damaged"),
+        (damaged_receipt, "shard.json cannot be read as JSON"),
         (odd_receipt, "is damaged .number is True; valid: a whole number"),
-        (another_key, "its key is not that of its folder"),
-        (another_folder, "its key is not that of its folder"),
+        (another_key, "is of another folder than its key's"),
+        (another_folder, "is of another folder than its key's"),
         (lambda shards: [], "no shard to merge"),
     ],
 )

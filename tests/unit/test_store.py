@@ -294,7 +294,7 @@ def test_rows_outlive_damaged_meta(store: Store, measure: Squares, change: Any) 
     sound = store.collect(KEY, ITEMS[:2], measure, provenance={"machine": "first"})
     path = store.folder(KEY) / "meta.json"
     path.write_text(change(path.read_text()))
-    with pytest.raises(InfoflowError, match=r"meta\.json is damaged"):
+    with pytest.raises(InfoflowError, match=r"meta\.json is (damaged|of another folder)"):
         store.meta(KEY)
     again = store.collect(KEY, ITEMS[:2], measure, provenance={"machine": "reader"})
     pd.testing.assert_frame_equal(again, sound)

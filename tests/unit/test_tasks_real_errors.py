@@ -334,7 +334,12 @@ def write_pope(folder, questions):
     """Write POPE's files of (picture, answer) of each kind; the first picture is there."""
     for kind, asked in questions.items():
         lines = [
-            {"question_id": n, "image": f"{name}.jpg", "text": f"Is there {n}?", "label": answer}
+            {
+                "question_id": n,
+                "image": f"{name}.jpg",
+                "text": f"Is there {kind} {n}?",
+                "label": answer,
+            }
             for n, (name, answer) in enumerate(asked, start=1)
         ]
         folder.mkdir(exist_ok=True)
@@ -705,3 +710,18 @@ def test_names_on_the_hub(arguments):
     with pytest.raises(InfoflowError, match=f"{argument} is ") as caught:
         load_task("pope", "hub", **arguments)
     assert repr(value) in str(caught.value)
+
+
+def test_one_file_of_pope_under_two_names_is_refused(tmp_path):
+    real_sets.pope_originals(tmp_path)
+    shutil.copy(tmp_path / "coco_pope_random.json", tmp_path / "coco_pope_popular.json")
+    with pytest.raises(InfoflowError, match=r"random and the popular kind .* the same questions"):
+        load_task("pope", tmp_path)
+
+
+def test_rows_of_another_split_of_textvqa_are_refused(tmp_path):
+    real_sets.textvqa_parquet(tmp_path)
+    data = tmp_path / "data"
+    (data / "train-00000-of-00001.parquet").replace(data / "validation-00000-of-00001.parquet")
+    with pytest.raises(InfoflowError, match="is of the set 'train', not 'val'"):
+        load_task("textvqa", tmp_path)

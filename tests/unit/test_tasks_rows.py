@@ -119,7 +119,9 @@ def test_the_cards_number_of_rows_is_held_against_them(tmp_path):
     assert len(questions(tmp_path)) == 2
     card.write_text("# Notes of my own\n")
     assert len(questions(tmp_path)) == 2
-    card.write_text("---\na: [\n---\n")
+    card.write_text("---\ntitle: mine: all of it\n---\n")
+    assert len(questions(tmp_path)) == 2
+    card.write_text("---\ndataset_info: [\n---\n")
     with pytest.raises(InfoflowError, match=r"card in .* cannot be read") as caught:
         load_task("scienceqa", tmp_path)
     assert "\n" not in str(caught.value)

@@ -19,7 +19,7 @@ from infoflow.costs import Cost, assumptions, expected_cost, span
 from infoflow.errors import InfoflowError
 from infoflow.evaluate.measures import find_measure, read_settings
 from infoflow.families import find_model
-from infoflow.loading import locate, split_revision
+from infoflow.loading import locate, require_path, split_revision
 from infoflow.lvlm import LVLM
 from infoflow.options import kind_of, read_options
 from infoflow.shape import model_shape
@@ -83,8 +83,11 @@ def check_evaluation(asked: Mapping[str, Any], place: str) -> None:
         find_model(split_revision(asked["model"], asked.get("revision"))[0])
         read_settings(asked["measure"], parameters)
         checkpoint = asked.get("checkpoint")
-        if checkpoint is not None and not os.path.isdir(checkpoint):  # noqa: PTH112 - never raises
-            raise InfoflowError(f"checkpoint {checkpoint!r}: there is no such folder.")
+        if checkpoint is not None:
+            if not require_path(checkpoint, "checkpoint").is_dir():
+                raise InfoflowError(f"checkpoint {checkpoint!r}: there is no such folder.")
+            if "revision" in asked:
+                raise InfoflowError("checkpoint and revision name two versions; drop one of them.")
         count, source = asked["shards"], asked.get("source", "shapes")
         limit = asked.get("limit")
         if limit is not None and count > limit:

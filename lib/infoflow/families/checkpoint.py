@@ -132,11 +132,14 @@ def load_weights(
                 use_safetensors=True,
                 local_files_only=True,
                 trust_remote_code=False,
+                ignore_mismatched_sizes=True,  # they are told below, by name
                 output_loading_info=True,
             )
     _refuse_strangers(folder, report)
     require_finite_weights(model, folder)
     for module in model.modules():
+        if config := getattr(module, "config", None):
+            config.return_dict = True
         if ids := getattr(module, "generation_config", None):
             module.generation_config = GenerationConfig(
                 bos_token_id=ids.bos_token_id, eos_token_id=ids.eos_token_id

@@ -46,6 +46,8 @@ def require_config(config: Mapping[str, Any], path: Path, n_tensors: int) -> Non
     """
     for name, value in config.items():
         what = f"{name} in {path}"
+        if name == "quantization_config" or (name == "is_encoder_decoder" and value):
+            raise InfoflowError(f"{what} is set; valid: a plain decoder that is not quantised.")
         if isinstance(value, Mapping):
             require_config(value, path, n_tensors)
         elif isinstance(value, float) and not isfinite(value):

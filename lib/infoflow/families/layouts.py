@@ -42,6 +42,8 @@ def require_known_layout(folder: Path, original_llava: bool = False) -> None:
         raise InfoflowError(f"{folder} is a file; give the folder of a checkpoint.")
     if not folder.is_dir():
         raise InfoflowError(f"no checkpoint at {folder}: it is not a folder.")
+    if (folder / "adapter_config.json").is_file():
+        raise InfoflowError(f"{folder} holds {_OTHERS[0][1]}.")
     has_weights = any(any(folder.glob(pattern)) for pattern in _WEIGHTS)
     if not has_weights or not (folder / "config.json").is_file():
         for pattern, what in _OTHERS:

@@ -14,6 +14,7 @@ from infoflow.options import require_finite, require_whole
 
 _PIXEL = 1 / 255
 _MOST_TILES = 16
+_LEAST_STD = 0.05  # of pixels from 0 to 1; less would blow up what the tower sees
 
 
 def require_usable(family: Family, folder: Path) -> None:
@@ -104,12 +105,14 @@ def _require_processor(family: Family, folder: Path) -> None:
     factor = require_finite(processor.rescale_factor, f"rescale_factor {what}")
     if not isclose(factor, _PIXEL, rel_tol=1e-6):
         raise InfoflowError(f"rescale_factor {what} is {factor}; valid: 1/255.")
-    for name, least in (("image_mean", None), ("image_std", 1e-6)):
+    if getattr(processor, "do_flip_channel_order", None):
+        raise InfoflowError(f"do_flip_channel_order {what} is true; valid: false.")
+    for name, least in (("image_mean", 0.0), ("image_std", _LEAST_STD)):
         values = getattr(processor, name)
         if not isinstance(values, list | tuple) or len(values) != 3:
             raise InfoflowError(f"{name} {what} is {values!r}; valid: three numbers.")
         for value in values:
-            require_finite(value, f"{name} {what}", least)
+            require_finite(value, f"{name} {what}", least, 1.0)
     for name in ("size", "crop_size"):
         for value in _sides(getattr(processor, name, None)):
             if value != side or isinstance(value, bool):

@@ -103,10 +103,12 @@ def load_task(
     _refuse_unfit(name, source, own and name == "textvqa", ocr=ocr)
     _refuse_unfit(name, source, own and name == "chair", synonyms=synonyms, pictures=pictures)
     length = {} if max_new_tokens is None else {"max_new_tokens": max_new_tokens}
+    task = _TASKS[name]
+    if rule is not None:
+        _require_rule(task, rule)
     if not own:
         return _shapes_task(name, split, limit, rule, length)
-    task = _TASKS[name]
-    rule = _known_rule(task, rule)
+    rule = rule or task.rules[0]
     if wording is not None:
         _require_wording(name, wording)
     loaded = real.load(
@@ -132,11 +134,10 @@ def load_task(
     return task(loaded.samples, loaded.source, loaded.split, rule, bare=True, **settings)
 
 
-def _known_rule(task: type[Task], rule: str | None) -> str:
+def _require_rule(task: type[Task], rule: str) -> None:
     """Check the rule before gigabytes are fetched for it."""
-    if rule is not None and (not isinstance(rule, str) or rule not in task.rules):
+    if not isinstance(rule, str) or rule not in task.rules:
         raise unknown_name(f"{task.name} scoring rule", rule, task.rules)
-    return rule or task.rules[0]
 
 
 def _require_wording(name: str, wording: str) -> None:

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import combinations
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -70,6 +71,19 @@ def _require_balance(rows: Sequence[Mapping[str, Any]]) -> None:
                 )
 
 
+def _require_own_questions(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Raise if two kinds ask the very same: one file was then saved under two names."""
+    asked: dict[str, set[tuple[str, str]]] = {kind: set() for kind in KINDS}
+    for row in rows:
+        asked[row["category"]].add((_picture(row), row["question"]))
+    for one, other in combinations(KINDS, 2):
+        if len(asked[one]) > 1 and asked[one] == asked[other]:
+            raise InfoflowError(
+                f"the {one} and the {other} kind of POPE hold the same questions; each has a file "
+                "of its own."
+            )
+
+
 def _in_turn(rows: Sequence[Mapping[str, Any]]) -> list[int]:
     """Order rows so that the kinds take turns: any first few items then hold all three."""
     seen = dict.fromkeys(KINDS, 0)
@@ -98,6 +112,7 @@ def _entries(
     asked = (f"{row['question']} ({row['category']}, {_picture(row)})" for row in rows)
     require_once(asked, "the question", "POPE")
     _require_balance(rows)
+    _require_own_questions(rows)
     return [entries[place] for place in _of_split(rows, split)]
 
 
@@ -116,7 +131,7 @@ def from_files(folder: Path, split: str, wishes: Wishes) -> list[Entry]:
 
 def _questions(folder: Path, kind: str) -> list[dict[str, Any]]:
     name = f"coco_pope_{kind}.json"
-    lines = read_json_lines(find_file(folder, name, f"output/coco/{name}"))
+    lines = read_json_lines(find_file(folder, name, f"output/coco/{name}", f"coco/{name}"))
     require_items(lines, _ORIGINAL_KINDS, name, "question")
     return [
         {
@@ -134,9 +149,9 @@ POPE = Benchmark(
     splits={"test": "test", "calibration": "calibration", "held-out": "held-out"},
     stored={"test": "test", "calibration": "test", "held-out": "test"},
     columns=_KINDS,
-    marks=("coco_pope_*.json", "output/coco/coco_pope_*.json"),
+    marks=("coco_pope_*.json", "output/coco/coco_pope_*.json", "coco/coco_pope_*.json"),
     originals="coco_pope_random.json, coco_pope_popular.json, coco_pope_adversarial.json "
-    "(or in output/coco), val2014/COCO_val2014_*.jpg",
+    "(or in output/coco or coco), val2014/COCO_val2014_*.jpg",
     from_rows=from_rows,
     from_files=from_files,
     max_new_tokens=128,

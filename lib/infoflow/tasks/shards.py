@@ -105,6 +105,14 @@ def require_told_size(files: Mapping[str, Sequence[Path]], n_rows: int, folder: 
             )
 
 
+def _has_card(readme: Path) -> bool:
+    """Whether a README is a data set's card, and not somebody's own notes."""
+    try:
+        return "dataset_info:" in readme.read_text(encoding="utf-8")
+    except (OSError, UnicodeError):
+        return False
+
+
 def _told(place: Path, config: str) -> list[dict[str, int]]:
     """For each config, or for the one of this name, the number of rows of each split."""
     from datasets import DatasetInfo
@@ -112,7 +120,7 @@ def _told(place: Path, config: str) -> list[dict[str, int]]:
 
     infos: dict[str, DatasetInfo] = {}
     try:
-        if any((place / name).is_file() for name in ("README.md", "dataset_infos.json")):
+        if _has_card(place / "README.md") or (place / "dataset_infos.json").is_file():
             infos |= DatasetInfosDict.from_directory(str(place))
         if (place / "dataset_info.json").is_file():
             infos["the only one"] = DatasetInfo.from_directory(str(place))

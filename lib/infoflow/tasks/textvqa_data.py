@@ -40,6 +40,8 @@ def _fields(row: Mapping[str, Any], ocr: Sequence[str] | None) -> Fields:
 def from_rows(rows: Rows, split: str, wishes: Wishes) -> list[Entry]:
     """Read items from rows."""
     require_every_picture(rows)
+    for row in rows.fields:
+        _require_part(row, split, rows.where)
     return [
         Entry(_fields(row, row["ocr_tokens"] if wishes.ocr else None), rows.picture(number))
         for number, row in enumerate(rows.fields)
@@ -55,16 +57,22 @@ def from_files(folder: Path, split: str, wishes: Wishes) -> list[Entry]:
     entries = []
     for row in rows:
         image = row["image_id"]
-        if row.get("set_name", part) != part:
-            raise InfoflowError(
-                f"question {row['question_id']} of {name} is of the set {row['set_name']!r}, not "
-                f"{part!r}."
-            )
+        _require_part(row, split, name)
         if wishes.ocr and image not in words:
             raise InfoflowError(f"{_ROSETTA.format(part)} says nothing of picture {image!r}.")
         picture = inside(folder / "train_images", f"{image}.jpg", "the picture")
         entries.append(Entry(_fields(row, words.get(image)), picture))
     return entries
+
+
+def _require_part(row: Mapping[str, Any], split: str, where: str) -> None:
+    """Raise unless a question that tells its split is of the one that is read."""
+    part = _FILES[split]
+    if row.get("set_name", part) not in (part, split):
+        raise InfoflowError(
+            f"question {row['question_id']} of {where} is of the set {row['set_name']!r}, not "
+            f"{part!r}."
+        )
 
 
 def _data(path: Path, kinds: Mapping[str, Kind], noun: str) -> list[dict[str, Any]]:
@@ -99,7 +107,7 @@ TEXTVQA = Benchmark(
         "train": "train",
     },
     stored={"validation": "validation", "train": "train"},
-    columns={**_KINDS, "ocr_tokens": STRINGS},
+    columns={**_KINDS, "ocr_tokens": STRINGS, "set_name": TEXT},
     marks=("TextVQA_0.5.1_*.json",),
     originals="TextVQA_0.5.1_val.json, TextVQA_0.5.1_train.json, train_images/<image_id>.jpg and, "
     "for the OCR tokens, TextVQA_Rosetta_OCR_v0.2_val.json, TextVQA_Rosetta_OCR_v0.2_train.json",
