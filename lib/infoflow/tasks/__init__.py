@@ -9,7 +9,7 @@ from typing import Any
 from infoflow import shapes
 from infoflow.errors import InfoflowError, unknown_name
 from infoflow.sample import Sample
-from infoflow.shapes.world import SPLITS, object_names
+from infoflow.shapes.world import SPLITS, WORLDS, object_names
 from infoflow.tasks import real
 from infoflow.tasks.base import Task, blind_guess
 from infoflow.tasks.chair import Chair
@@ -48,9 +48,10 @@ def load_task(
 
     Args:
         name: ``"scienceqa"``, ``"pope"``, ``"textvqa"`` or ``"chair"``.
-        source: ``"shapes"``, the synthetic world; ``"hub"``, the benchmark's own data through
-            ``datasets``; or a folder with them, as the hub's parquet files or as the originals,
-            here or in a subfolder with the benchmark's name.
+        source: ``"shapes"``, the synthetic world, or ``"shapes-large"``, the same with larger
+            things (:data:`infoflow.shapes.world.WORLDS`); ``"hub"``, the benchmark's own data
+            through ``datasets``; or a folder with them, as the hub's parquet files or as the
+            originals, here or in a subfolder with the benchmark's name.
         split: ``"test"`` is what is reported and ``"calibration"`` what choices are made on.
             Shapes has also ``"train"``. ScienceQA: test and validation. TextVQA: validation and
             train, for the answers of its test are not public. POPE: all of it and, as it has no
@@ -87,13 +88,13 @@ def load_task(
         raise InfoflowError(f"limit is {limit}, which leaves task {name!r} empty; use 1 or more.")
     if max_new_tokens is not None and max_new_tokens < 1:
         raise InfoflowError(f"max_new_tokens is {max_new_tokens}; it must be at least 1.")
-    on_hub, own = source == "hub", source != "shapes"
+    on_hub, own = source == "hub", source not in WORLDS
     _refuse_unfit(name, source, on_hub, organisation=organisation, revision=revision)
     _refuse_unfit(name, source, own and name == "textvqa", ocr=ocr)
     _refuse_unfit(name, source, own and name == "chair", synonyms=synonyms, pictures=pictures)
     length = {} if max_new_tokens is None else {"max_new_tokens": max_new_tokens}
     if not own:
-        return _shapes_task(name, split, limit, rule, length)
+        return _shapes_task(name, str(source), split, limit, rule, length)
     task = _TASKS[name]
     rule = _known_rule(task, rule)
     loaded = real.load(
@@ -133,12 +134,17 @@ def _refuse_unfit(name: str, source: str | Path, fit: bool, **arguments: object)
 
 
 def _shapes_task(
-    name: str, split: str, limit: int | None, rule: str | None, length: dict[str, int]
+    name: str,
+    world: str,
+    split: str,
+    limit: int | None,
+    rule: str | None,
+    length: dict[str, int],
 ) -> Task:
     if split not in SPLITS:
         raise unknown_name("split", split, SPLITS)
-    samples = shapes.samples(name, split, limit)
-    settings: dict[str, Any] = {"n_whole": len(shapes.samples(name, split)), **length}
+    samples = shapes.samples(name, split, limit, world)
+    settings: dict[str, Any] = {"n_whole": len(shapes.samples(name, split, world=world)), **length}
     if name == "chair":
         rule = rule or "corrected"
         if rule == "original":
@@ -148,4 +154,4 @@ def _shapes_task(
             )
         settings["synonyms"] = tuple((name,) for name in object_names())
     task = _TASKS[name]
-    return task(samples, "shapes", split, rule or task.rules[0], **settings)
+    return task(samples, world, split, rule or task.rules[0], **settings)
