@@ -20,16 +20,7 @@ from infoflow.shapes.render import instance_masks, render
 from infoflow.shapes.world import SPLITS, WORLDS, Scene, World, sample_scene
 
 ITEMS_PER_SPLIT = 500
-_READING_KINDS: tuple[str, ...] = (
-    "one",
-    "one-unseen",
-    "one",
-    "one-unseen",
-    "one",
-    "two",
-    "one",
-    "two-unseen",
-)
+_READING_KINDS = ("one", "one-unseen", "one", "one-unseen", "one", "two", "one", "two-unseen")
 
 
 def _draw(

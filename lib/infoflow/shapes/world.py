@@ -92,8 +92,8 @@ WORLDS = {
     "shapes": DEFAULT_WORLD,
     "shapes-large": World((30, 34, 38), 2 * CELL, (0.1, 0.3, 0.6), (0.5, 0.5), crowded=2),
 }
-"""By the name of the source their items come from. In the second an object covers 9 to 16 patches
-and a letter 4, where those of the first cover 4 to 9 and 1."""
+"""By the name of the source their items come from. In the second an object's box meets 9 to 25
+patches and a letter fills 4, where those of the first meet 4 to 9 and fill 1."""
 
 
 @dataclass(frozen=True)
@@ -282,7 +282,7 @@ def _place_objects(
 
 @cache
 def _running_sums(probabilities: tuple[float, ...]) -> list[float]:
-    return list(np.cumsum(probabilities).tolist())
+    return [float(total) for total in np.cumsum(probabilities)]
 
 
 def sample_scene(
