@@ -33,7 +33,9 @@ from infoflow.tasks import Task, list_tasks, load_task
 MARGIN = 0.05
 """Loss of mean score that counts as no harm."""
 HIDDEN, SEEDS = 0.25, (0, 1, 2)
-"""Share of the image tokens that are hidden from all layers, and the seeds of the draws."""
+"""Share of the image tokens that are hidden from all layers, and the seeds of the draws.
+
+One seed hides the same places in every picture."""
 FASTV = FastV(k=2, ratio=0.5)
 
 LEAST_TASKS = 3
