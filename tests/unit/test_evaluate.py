@@ -47,6 +47,8 @@ def test_flow_rows_are_the_shares_of_each_item(lvlm, task, store):
         part = rows[rows["item"] == sample.id]
         assert list(part["layer"]) == list(range(1, lvlm.n_layers + 1))
         np.testing.assert_allclose(part[["system", "image", "user"]], expected, atol=1e-7)
+        first = attention_flow(lvlm, prompt).rows[..., 0].mean(1).numpy()
+        np.testing.assert_allclose(part["first"], first, atol=1e-7)
         image = prompt.spans.image
         assert set(part["uniform_image"]) == {(image.stop - image.start) / len(prompt)}
     even = rows[["uniform_system", "uniform_image", "uniform_user"]].sum(axis=1)

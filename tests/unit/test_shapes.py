@@ -16,6 +16,7 @@ from infoflow.shapes.world import (
     SIZE,
     SPLITS,
     UNSEEN_WORDS,
+    WORLDS,
     Object,
     Scene,
     Sign,
@@ -68,9 +69,10 @@ def test_every_task_has_500_items_a_split(task, split):
         items[500]
 
 
-def test_objects_never_overlap_and_stay_inside():
+@pytest.mark.parametrize("world", WORLDS)
+def test_objects_never_overlap_and_stay_inside(world):
     for i in range(100):
-        scene = sample_scene(np.random.default_rng(i), "train")
+        scene = sample_scene(np.random.default_rng(i), "train", world=WORLDS[world])
         masks = [m for name, m in instance_masks(scene).items() if "letter" not in name]
         assert np.sum(masks, axis=0).max() == 1
         assert all(0 <= v <= SIZE for thing in (*scene.objects, *scene.signs) for v in thing.box)
@@ -88,22 +90,25 @@ def test_masks_lie_where_the_colour_is():
     assert board < picture[~masks["black sign"] & ~masks["red square"]].mean() - 60
 
 
-def test_letters_fill_exactly_one_patch_each():
-    sign = Sign("white", "CAT", 2 * CELL - 2, 3 * CELL - 3)
+@pytest.mark.parametrize("side", [CELL, 2 * CELL])
+def test_letters_fill_whole_patches(side):
+    sign = Sign("white", "CAT", CELL - 2, 3 * CELL - 3, side)
     for index in range(3):
         left, top, right, bottom = sign.letter_box(index)
         assert left % CELL == top % CELL == 0
-        assert (right - left, bottom - top) == (CELL, CELL)
+        assert (right - left, bottom - top) == (side, side)
 
 
-def test_every_letter_can_be_told_from_every_other():
+@pytest.mark.parametrize("side", [CELL, 2 * CELL])
+def test_every_letter_can_be_told_from_every_other(side):
     drawn = {
-        letter: render(Scene((), (Sign("white", letter * 3, 22, 9),)), np.random.default_rng(0))
-        for letter in LETTERS
+        k: render(Scene((), (Sign("white", k * 3, 10, 9, side),)), np.random.default_rng(0))
+        for k in LETTERS
     }
-    grey = {k: v[12:24, 24:36].astype(float).mean(axis=2) for k, v in drawn.items()}
-    closest = min(np.abs(grey[a] - grey[b]).mean() for a in LETTERS for b in LETTERS if a < b)
-    assert closest > 5
+    end = 12 + side
+    grey = {k: v[12:end, 12:end].astype(float).mean(axis=2) for k, v in drawn.items()}
+    closest = min(np.abs(grey[a] - grey[b]).sum() for a in LETTERS for b in LETTERS if a < b)
+    assert closest > 5 * CELL**2
 
 
 def right_option(item):
@@ -272,8 +277,33 @@ def test_the_tokenizer_knows_every_word_and_gives_answers_back(task):
         assert tokenizer.decode(ids) == item.answer
 
 
+def test_the_large_world_asks_the_same_of_fewer_and_larger_things():
+    world, default = WORLDS["shapes-large"], WORLDS["shapes"]
+    assert min(world.object_sizes) > max(default.object_sizes)
+    for i in range(100):
+        scene = sample_scene(np.random.default_rng(i), "test", world=world)
+        assert len(scene.signs) <= 1
+        assert 2 <= len(scene.objects) <= world.most_objects(len(scene.signs)) <= 4
+    drawn = {task: samples(task, "test", 48, "shapes-large") for task in TASKS}
+    counts = [item for item in drawn["scienceqa"][:12] if item.kind == "count"]
+    assert {right_option(item) for item in counts} == set(questions.NUMBERS)
+    for item in drawn["scienceqa"][:12]:
+        shown = {name.split()[1] for name in item.objects}
+        assert item.kind != "relation" or set(item.choices) <= shown
+    asked = Counter((item.kind, item.answer) for item in drawn["pope"])
+    assert asked == dict.fromkeys(asked, 8)
+    assert len(asked) == 6
+    assert Counter(item.kind for item in drawn["textvqa"]) == {"one": 32, "one-unseen": 16}
+    for item in drawn["textvqa"]:
+        assert item.kind.endswith("unseen") == (item.answer in UNSEEN_WORDS)
+    default_item = sample("chair", "test", 0)
+    assert np.asarray(default_item.image).sum() != np.asarray(drawn["chair"][0].image).sum()
+
+
 def test_unknown_task_and_split_are_named():
     with pytest.raises(UnknownNameError, match=r"unknown task 'popes'.*pope"):
         sample("popes", "test", 0)
     with pytest.raises(UnknownNameError, match=r"unknown split 'dev'.*calibration"):
         samples("pope", "dev")
+    with pytest.raises(UnknownNameError, match=r"unknown world 'large'.*shapes-large"):
+        samples("pope", "test", world="large")

@@ -61,6 +61,13 @@ def test_what_cannot_be_loaded(arguments, message):
         load_task("chair", **arguments)
 
 
+def test_the_large_world_is_a_source_of_its_own():
+    large, default = (load_task("pope", source, limit=2) for source in ("shapes-large", "shapes"))
+    assert (large.source, default.source) == ("shapes-large", "shapes")
+    assert (large.n_whole, large.bare) == (500, False)
+    assert large[0].objects != default[0].objects
+
+
 def test_the_rule_can_be_chosen():
     assert load_task("pope").rule == "official"
     assert load_task("chair").rule == "corrected"

@@ -21,7 +21,16 @@ from infoflow.shapes.questions import NUMBERS, ask_count
 from infoflow.shapes.tokenizer import BOS, EOS, IMAGE, build_tokenizer
 from infoflow.shapes.tower import feature_statistics
 from infoflow.shapes.train import train
-from infoflow.shapes.world import CELL, SHAPES, SIZE
+from infoflow.shapes.world import (
+    CELL,
+    COLOURS,
+    LETTERS,
+    SHAPES,
+    SIGNS,
+    SIZE,
+    WORLDS,
+    sample_scene,
+)
 
 LLAVA = find_architecture("tiny-llava-1.5")
 
@@ -86,6 +95,24 @@ def test_patch_labels_mark_letters_and_objects():
     assert (coloured == ~labels.centre.isnan().any(-1)).all()
     assert coloured[objects].all()
     assert (labels.shape[coloured & ~objects] < len(SHAPES) + 2).all()
+
+
+@pytest.mark.parametrize("world", WORLDS.values(), ids=WORLDS)
+def test_every_patch_of_a_letter_is_labelled_with_it(world):
+    _, labels = PatchBatches(0, 8, world)[0]
+    rng = np.random.default_rng([1, 0, 0])
+    for row in range(8):
+        signs = sample_scene(rng, "train", world=world).signs
+        expected = np.full((SIZE, SIZE), IGNORE)
+        for sign in signs:
+            for index, letter in enumerate(sign.text):
+                left, top, right, bottom = sign.letter_box(index)
+                expected[top:bottom, left:right] = LETTERS.index(letter)
+        assert labels.letter[row].tolist() == expected[::CELL, ::CELL].ravel().tolist()
+        patches = len(signs) * 3 * (world.letter // CELL) ** 2
+        assert int((labels.letter[row] >= 0).sum()) == patches
+        on_signs = labels.shape[row][labels.letter[row] >= 0] - len(SHAPES)
+        assert set(on_signs.tolist()) == {SIGNS.index(sign.colour) for sign in signs}
 
 
 def test_the_loss_of_llava_is_what_it_was_before_there_were_others():
@@ -227,6 +254,16 @@ def asked_at(first):
     return build_tokenizer(CONTEXT_LENGTH).decode(batch.input_ids.flatten())
 
 
+def test_training_pictures_of_the_large_world_hold_what_there_is_room_for():
+    rng, world = np.random.default_rng(0), WORLDS["shapes-large"]
+    scenes = [training_scene(rng, world) for _ in range(200)]
+    assert {scene.split for scene in scenes} == {"train"}
+    assert Counter(len(scene.signs) for scene in scenes)[1] > 0.4 * len(scenes)
+    largest = Counter(max(map(scene.count, SHAPES + COLOURS)) for scene in scenes)
+    assert set(largest) == {1, 2, 3, 4}
+    assert largest[4] > 0.1 * len(scenes)
+
+
 def test_the_curriculum_turns_from_looking_up_to_choosing_to_counting():
     looking, choosing, counting = (asked_at(first) for first, _ in CURRICULUM)
     assert looking.count("in detail") > choosing.count("in detail")
@@ -278,6 +315,18 @@ def test_a_run_is_told_by_model_and_seed_and_not_repeated(small, tmp_path, monke
     assert "tiny-qwen-vl (seed 4) written to" in capsys.readouterr().out
 
 
+def test_a_run_in_another_world_stands_apart_and_says_so(small, tmp_path):
+    run = {"model": "tiny-llava-1.5", "seed": 0, "loaders": 1}
+    train(**run, **small)
+    train(**run, **small, world="shapes-large")
+    folders = [
+        tmp_path / name / "seed0" for name in ("tiny-llava-1.5", "tiny-llava-1.5-shapes-large")
+    ]
+    recipes = [json.loads((folder / "model/recipe.json").read_text()) for folder in folders]
+    assert [recipe.get("world") for recipe in recipes] == [None, "shapes-large"]
+    assert (folders[0] / "tower.pt").read_bytes() != (folders[1] / "tower.pt").read_bytes()
+
+
 def test_a_model_learns_to_answer_for_as_long_as_it_needs(small, tmp_path, monkeypatch):
     monkeypatch.setattr(type(LLAVA), "language_steps", 2)
     train(model="tiny-llava-1.5", seed=0, loaders=1, **small | {"language_steps": None})
@@ -306,6 +355,7 @@ def test_a_tower_is_shared_between_models_that_have_the_same(small, tmp_path):
     [
         ({"model": "tiny-llava"}, "tiny-llava-1.5"),
         ({"device": "tpu"}, "cuda"),
+        ({"world": "large"}, "shapes-large"),
         ({"tower": Path("nowhere.pt")}, "nowhere.pt"),
     ],
 )

@@ -25,8 +25,9 @@ def flow_by_layer(lvlm: LVLM, task: Task, store: Store) -> pd.DataFrame:
 
     Returns:
         Columns ``item``, ``kind``, ``layer`` (the paper's count, 1 to L); the shares ``system``,
-        ``image`` and ``user`` of the row with heads averaged (they sum to 1); the same with the
-        prefix ``max_`` for the largest weight of any head, divided by the row's sum;
+        ``image`` and ``user`` of the row with heads averaged (they sum to 1); ``first``, the first
+        token's share, which is part of ``system``; the three groups with the prefix ``max_`` for
+        the largest weight of any head, divided by the row's sum;
         ``uniform_system``, ``uniform_image``, ``uniform_user``: the shares that attention spread
         evenly over all tokens would have; and ``head_0`` to ``head_<H - 1>``: the image's share of
         each head. Without the prefix, the image's share is the mean of those.
@@ -46,16 +47,20 @@ def _rows(flow: AttentionFlow, prompt: Prompt) -> list[Row]:
     }
     strongest = group_shares(reduce_heads(flow.rows, "max"), prompt)
     heads = flow.rows[..., prompt.spans.image].sum(-1)
-    measured = zip(*(t.double().tolist() for t in (flow.shares, strongest, heads)), strict=True)
+    first = flow.rows[..., 0].mean(1)
+    measured = zip(
+        *(t.double().tolist() for t in (flow.shares, first, strongest, heads)), strict=True
+    )
     return [
         {
             "layer": layer,
             **dict(zip(SPANS, mean, strict=True)),
+            "first": sink,
             **{f"max_{name}": share for name, share in zip(SPANS, most, strict=True)},
             **even,
             **{f"head_{number}": share for number, share in enumerate(by_head)},
         }
-        for layer, (mean, most, by_head) in enumerate(measured, start=1)
+        for layer, (mean, sink, most, by_head) in enumerate(measured, start=1)
     ]
 
 

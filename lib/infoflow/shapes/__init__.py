@@ -17,7 +17,7 @@ from infoflow.errors import unknown_name
 from infoflow.sample import LazySamples, Sample
 from infoflow.shapes import questions as ask
 from infoflow.shapes.render import instance_masks, render
-from infoflow.shapes.world import SPLITS, Scene, sample_scene
+from infoflow.shapes.world import SPLITS, WORLDS, Scene, World, sample_scene
 
 ITEMS_PER_SPLIT = 500
 _READING_KINDS = ("one", "one-unseen", "one", "one-unseen", "one", "two", "one", "two-unseen")
@@ -27,6 +27,7 @@ def _draw(
     rng: np.random.Generator,
     split: str,
     asker: ask.Asker,
+    world: World,
     *,
     n_signs: int | None = None,
     unseen: bool = False,
@@ -34,13 +35,15 @@ def _draw(
     """Draw scenes until one allows the question; the same trait is asked of every new scene."""
     state = rng.bit_generator.seed_seq.spawn(1)[0]  # type: ignore[attr-defined]
     while True:
-        scene = sample_scene(rng, split, n_signs=n_signs, unseen=unseen)
+        scene = sample_scene(rng, split, n_signs=n_signs, unseen=unseen, world=world)
         question = asker(scene, np.random.default_rng(state))
         if question is not None:
             return scene, question
 
 
-def _scienceqa(rng: np.random.Generator, split: str, index: int) -> tuple[Scene, ask.Question]:
+def _scienceqa(
+    rng: np.random.Generator, split: str, index: int, world: World
+) -> tuple[Scene, ask.Question]:
     """Kinds, letters and numbers take turns: no constant answer is right more often than others."""
     turn, kind = divmod(index, 3)
     number = (turn + turn // len(ask.LETTERS)) % len(ask.NUMBERS) + 1
@@ -49,27 +52,40 @@ def _scienceqa(rng: np.random.Generator, split: str, index: int) -> tuple[Scene,
         partial(ask.choose_count, number=number),
         ask.choose_relation,
     )
-    scene, question = _draw(rng, split, choosers[kind])
+    scene, question = _draw(rng, split, choosers[kind], world)
     return scene, ask.answered_by(ask.LETTERS[turn % len(ask.LETTERS)], question)
 
 
-def _pope(rng: np.random.Generator, split: str, index: int) -> tuple[Scene, ask.Question]:
+def _pope(
+    rng: np.random.Generator, split: str, index: int, world: World
+) -> tuple[Scene, ask.Question]:
     kind = ask.POPE_KINDS[index // 2 % len(ask.POPE_KINDS)]
-    return _draw(rng, split, ask.ask_presence(index % 2 == 0, kind))
+    return _draw(rng, split, ask.ask_presence(index % 2 == 0, kind), world)
 
 
-def _textvqa(rng: np.random.Generator, split: str, index: int) -> tuple[Scene, ask.Question]:
-    kind = _READING_KINDS[index % len(_READING_KINDS)]
+def _reading_kind(world: World, index: int) -> str:
+    """Kinds take turns; where no scene has two signs there is only one to read."""
+    kinds = [k for k in _READING_KINDS if world.most_signs > 1 or k.startswith("one")]
+    return kinds[index % len(kinds)]
+
+
+def _textvqa(
+    rng: np.random.Generator, split: str, index: int, world: World
+) -> tuple[Scene, ask.Question]:
+    kind = _reading_kind(world, index)
     signs = 2 if kind.startswith("two") else 1
     unseen = kind.endswith("unseen") and split != "train"
-    return _draw(rng, split, ask.ask_reading, n_signs=signs, unseen=unseen)
+    return _draw(rng, split, ask.ask_reading, world, n_signs=signs, unseen=unseen)
 
 
-def _chair(rng: np.random.Generator, split: str, index: int) -> tuple[Scene, ask.Question]:
-    return _draw(rng, split, ask.ask_caption)
+def _chair(
+    rng: np.random.Generator, split: str, index: int, world: World
+) -> tuple[Scene, ask.Question]:
+    return _draw(rng, split, ask.ask_caption, world)
 
 
-_TASKS: dict[str, Callable[[np.random.Generator, str, int], tuple[Scene, ask.Question]]] = {
+_Drawing = Callable[[np.random.Generator, str, int, World], tuple[Scene, ask.Question]]
+_TASKS: dict[str, _Drawing] = {
     "scienceqa": _scienceqa,
     "pope": _pope,
     "textvqa": _textvqa,
@@ -77,28 +93,26 @@ _TASKS: dict[str, Callable[[np.random.Generator, str, int], tuple[Scene, ask.Que
 }
 
 
-def sample(task: str, split: str, index: int) -> Sample:
+def sample(task: str, split: str, index: int, world: str = "shapes") -> Sample:
     """Draw one item.
 
     Args:
         task: ``"scienceqa"``, ``"pope"``, ``"textvqa"`` or ``"chair"``.
         split: ``"train"``, ``"calibration"`` or ``"test"``.
         index: Number of the item, from 0.
+        world: One of :data:`infoflow.shapes.world.WORLDS`.
 
     Returns:
         The item; the same arguments give the same item on every machine.
 
     Raises:
-        UnknownNameError: There is no such task or split.
+        UnknownNameError: There is no such task, split or world.
     """
-    if task not in _TASKS:
-        raise unknown_name("task", task, _TASKS)
-    if split not in SPLITS:
-        raise unknown_name("split", split, SPLITS)
+    _require_known(task, split, world)
     rng = np.random.default_rng([zlib.crc32(f"{task}/{split}".encode()), index])
-    scene, question = _TASKS[task](rng, split, index)
+    scene, question = _TASKS[task](rng, split, index, WORLDS[world])
     kind = question.kind
-    if task == "textvqa" and _READING_KINDS[index % len(_READING_KINDS)].endswith("unseen"):
+    if task == "textvqa" and _reading_kind(WORLDS[world], index).endswith("unseen"):
         kind += "-unseen" if split != "train" else ""
     return Sample(
         id=f"{task}-{split}-{index:04d}",
@@ -125,6 +139,7 @@ class Samples(LazySamples):
     task: str
     split: str
     length: int
+    world: str
 
     def __len__(self) -> int:
         """Number of items."""
@@ -132,13 +147,20 @@ class Samples(LazySamples):
 
     def at(self, place: int) -> Sample:
         """Draw one item."""
-        return _kept_sample(self.task, self.split, place)
+        return _kept_sample(self.task, self.split, place, self.world)
 
 
-def samples(task: str, split: str, limit: int | None = None) -> Samples:
+def samples(task: str, split: str, limit: int | None = None, world: str = "shapes") -> Samples:
     """The first ``limit`` of the 500 items of a task and split (see :func:`sample`)."""
-    if task not in _TASKS:
-        raise unknown_name("task", task, _TASKS)
-    if split not in SPLITS:
-        raise unknown_name("split", split, SPLITS)
-    return Samples(task, split, min(limit or ITEMS_PER_SPLIT, ITEMS_PER_SPLIT))
+    _require_known(task, split, world)
+    return Samples(task, split, min(limit or ITEMS_PER_SPLIT, ITEMS_PER_SPLIT), world)
+
+
+def _require_known(task: str, split: str, world: str) -> None:
+    for kind, name, valid in (
+        ("task", task, _TASKS),
+        ("split", split, SPLITS),
+        ("world", world, WORLDS),
+    ):
+        if name not in valid:
+            raise unknown_name(kind, name, valid)

@@ -16,9 +16,20 @@ from infoflow.shapes import questions as ask
 from infoflow.shapes.architectures import Architecture, Asked
 from infoflow.shapes.curriculum import CURRICULUM, training_scene
 from infoflow.shapes.model import N_PATCHES
-from infoflow.shapes.render import instance_masks, render
+from infoflow.shapes.render import box_mask, instance_masks, render
 from infoflow.shapes.tokenizer import EOS, IMAGE, PAD
-from infoflow.shapes.world import CELL, COLOURS, LETTERS, SHAPES, SIGNS, SIZE, Scene, sample_scene
+from infoflow.shapes.world import (
+    CELL,
+    COLOURS,
+    DEFAULT_WORLD,
+    LETTERS,
+    SHAPES,
+    SIGNS,
+    SIZE,
+    Scene,
+    World,
+    sample_scene,
+)
 
 Batch = TypeVar("Batch")
 IGNORE = -100
@@ -108,9 +119,8 @@ def _label_patches(scene: Scene) -> dict[str, np.ndarray]:
         here = _patch_cover(masks[sign.name]) > best
         shape[here] = len(SHAPES) + SIGNS.index(sign.colour)
         for index, text in enumerate(sign.text):
-            left, top, _, _ = sign.letter_box(index)
-            patch = top // CELL * (SIZE // CELL) + left // CELL
-            letter[patch], place[patch] = LETTERS.index(text), index
+            here = _patch_cover(box_mask(sign.letter_box(index))) == 1
+            letter[here], place[here] = LETTERS.index(text), index
     present = np.zeros(len(COLOURS) * len(SHAPES), np.float32)
     for thing in scene.objects:
         present[COLOURS.index(thing.colour) * len(SHAPES) + SHAPES.index(thing.shape)] = 1
@@ -127,14 +137,14 @@ def _label_patches(scene: Scene) -> dict[str, np.ndarray]:
 class PatchBatches(Dataset[tuple[torch.Tensor, PatchLabels]]):
     """Numbered batches of pictures (B, 96, 96, 3) with labels for every patch."""
 
-    def __init__(self, seed: int, size: int) -> None:
-        """Batches of ``size`` pictures."""
-        self.seed, self.size = seed, size
+    def __init__(self, seed: int, size: int, world: World = DEFAULT_WORLD) -> None:
+        """Batches of ``size`` pictures of a world."""
+        self.seed, self.size, self.world = seed, size, world
 
     def __getitem__(self, number: int) -> tuple[torch.Tensor, PatchLabels]:
         """Draw one batch."""
         rng = np.random.default_rng([1, self.seed, number])
-        scenes = [sample_scene(rng, "train") for _ in range(self.size)]
+        scenes = [sample_scene(rng, "train", world=self.world) for _ in range(self.size)]
         pictures = np.stack([render(scene, rng) for scene in scenes])
         rows = [_label_patches(scene) for scene in scenes]
         stacked = {
@@ -147,16 +157,18 @@ class PatchBatches(Dataset[tuple[torch.Tensor, PatchLabels]]):
 class PackedBatches(Dataset[PackedBatch]):
     """Numbered batches of pictures with many questions asked of each."""
 
-    def __init__(self, architecture: Architecture, seed: int, size: int) -> None:
-        """Batches of ``size`` pictures."""
-        self.architecture, self.seed, self.size = architecture, seed, size
+    def __init__(
+        self, architecture: Architecture, seed: int, size: int, world: World = DEFAULT_WORLD
+    ) -> None:
+        """Batches of ``size`` pictures of a world."""
+        self.architecture, self.seed, self.size, self.world = architecture, seed, size, world
         self._family = architecture.prompts()
         self._start = [] if architecture.steered else _up_to_image(self._prompt(""))
 
     def __getitem__(self, number: int) -> PackedBatch:
         """Draw one batch."""
         rng = np.random.default_rng([2, self.seed, number])
-        scenes = [training_scene(rng) for _ in range(self.size)]
+        scenes = [training_scene(rng, self.world) for _ in range(self.size)]
         pictures = np.stack([render(scene, rng) for scene in scenes])
         askers = [askers for first, askers in CURRICULUM if first <= number][-1]
         packed = [self._pack(scene, askers, rng) for scene in scenes]

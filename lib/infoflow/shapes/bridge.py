@@ -19,6 +19,7 @@ from infoflow.shapes.batches import PatchBatches
 from infoflow.shapes.fit import fit
 from infoflow.shapes.model import N_PATCHES, PATCHES_A_SIDE, WIDTH
 from infoflow.shapes.tower import BATCH, PatchReader
+from infoflow.shapes.world import DEFAULT_WORLD, World
 
 _DECAY = 0.6
 
@@ -59,13 +60,15 @@ def train_bridge(
     steps: int,
     checkpoint: Path,
     loaders: int = 1,
+    world: World = DEFAULT_WORLD,
 ) -> None:
     """Train what lies between tower and decoder, in place; resumes from ``checkpoint``."""
     torch.manual_seed(seed)
     reader = TokenReader(architecture, model).to(next(model.parameters()).device)
     family = architecture.adapter(model)
     with _resting(architecture.tower(model), family.decoder, family.lm_head):
-        fit(reader, reader.loss, PatchBatches(seed, BATCH), steps, _DECAY, checkpoint, loaders)
+        batches = PatchBatches(seed, BATCH, world)
+        fit(reader, reader.loss, batches, steps, _DECAY, checkpoint, loaders)
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 import numpy as np
 
 from infoflow.shapes import questions as ask
-from infoflow.shapes.world import COLOURS, SHAPES, Scene, sample_scene
+from infoflow.shapes.world import COLOURS, DEFAULT_WORLD, SHAPES, Scene, World, sample_scene
 
 _choose = ask.one_of(ask.choose_colour, ask.choose_count, ask.choose_shape)
 _LOOKING: tuple[ask.Asker, ...] = (
@@ -72,16 +72,21 @@ _LARGEST_GROUP = (0.05, 0.15, 0.35, 0.45)
 
 The world shows three or four alike in a third of its scenes: too seldom to learn to count them.
 """
-_SIGNS = (0.1, 0.4, 0.5)
-"""Share of pictures with no sign, one and two: there is more to read than in the world, and more
-often a sign that must not be mistaken for the other."""
+_SIGNS = {2: (0.1, 0.4, 0.5), 1: (0.15, 0.85)}
+"""Share of pictures with no sign, one and so on, by the world's most: there is more to read than in
+the world, and more often a sign that must not be mistaken for the other. Both are drawn anew where
+a sign leaves no room for the group."""
 
 
-def training_scene(rng: np.random.Generator) -> Scene:
+def training_scene(rng: np.random.Generator, world: World = DEFAULT_WORLD) -> Scene:
     """Draw a training scene with a group as large, and as many signs, as training needs them."""
-    alike = 1 + int(rng.choice(len(_LARGEST_GROUP), p=_LARGEST_GROUP))
-    signs = int(rng.choice(len(_SIGNS), p=_SIGNS))
+    shares = _SIGNS[world.most_signs]
     while True:
-        scene = sample_scene(rng, "train", n_signs=signs)
+        alike = 1 + int(rng.choice(len(_LARGEST_GROUP), p=_LARGEST_GROUP))
+        signs = int(rng.choice(len(shares), p=shares))
+        if alike <= world.most_objects(signs):
+            break
+    while True:
+        scene = sample_scene(rng, "train", n_signs=signs, world=world)
         if max(scene.count(trait) for trait in (*COLOURS, *SHAPES)) == alike:
             return scene

@@ -16,6 +16,7 @@ from infoflow.shapes.architectures import Architecture
 from infoflow.shapes.batches import IGNORE, PackedBatch, PackedBatches
 from infoflow.shapes.fit import Plans, fit
 from infoflow.shapes.tokenizer import EOS, IMAGE
+from infoflow.shapes.world import DEFAULT_WORLD, World
 
 BATCH = 16
 _DECAY = 1.0  # looking up an option is learned only once the rate has fallen
@@ -127,6 +128,7 @@ def train_language(
     checkpoint: Path,
     loaders: int = 1,
     compiled: bool = False,
+    world: World = DEFAULT_WORLD,
 ) -> Plans:
     """Train all but the tower in place; resumes from ``checkpoint``.
 
@@ -138,6 +140,7 @@ def train_language(
         checkpoint: File to resume from.
         loaders: Processes that prepare batches.
         compiled: Let torch compile the decoder's layers: a fifth faster, after a minute of work.
+        world: What the pictures show.
 
     Returns:
         As :func:`infoflow.shapes.fit.fit`.
@@ -148,7 +151,7 @@ def train_language(
     if compiled:
         for layer in decoder.layers:
             layer.compile()
-    batches = PackedBatches(architecture, seed, BATCH)
+    batches = PackedBatches(architecture, seed, BATCH, world)
     shares = architecture.shares
     plans = fit(answerer, answerer.loss, batches, steps, _DECAY, checkpoint, loaders, shares)
     decoder.set_attn_implementation("sdpa")

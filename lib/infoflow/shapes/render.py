@@ -62,13 +62,13 @@ def _sprite(shape: str, size: int) -> np.ndarray:
 
 
 @cache
-def _glyph(letter: str) -> np.ndarray:
-    """Coverage of a letter in [0, 1], (CELL, CELL, 1)."""
+def _glyph(letter: str, side: int) -> np.ndarray:
+    """Coverage of a letter in [0, 1], (side, side, 1)."""
     # matplotlib ships this font, so it is the same on every machine
     path = Path(matplotlib.get_data_path()) / "fonts/ttf/DejaVuSansMono-Bold.ttf"
-    font = ImageFont.truetype(str(path), 15)
-    canvas = Image.new("L", (CELL, CELL), 0)
-    ImageDraw.Draw(canvas).text((1, CELL - 1), letter, font=font, fill=255, anchor="ls")
+    font = ImageFont.truetype(str(path), side * 5 // 4)
+    canvas, edge = Image.new("L", (side, side), 0), side // CELL
+    ImageDraw.Draw(canvas).text((edge, side - edge), letter, font=font, fill=255, anchor="ls")
     return np.asarray(canvas, np.float32)[..., None] / 255
 
 
@@ -83,7 +83,7 @@ def _draw_sign(canvas: np.ndarray, sign: Sign, jitter: int) -> None:
     canvas[top + 1 : bottom - 1, left + 1 : right - 1] = board
     for index, letter in enumerate(sign.text):
         x0, y0, x1, y1 = sign.letter_box(index)
-        _blend(canvas[y0 + jitter : y1 + jitter, x0:x1], _glyph(letter), ink)
+        _blend(canvas[y0 + jitter : y1 + jitter, x0:x1], _glyph(letter, sign.letter), ink)
 
 
 def render(scene: Scene, rng: np.random.Generator) -> np.ndarray:

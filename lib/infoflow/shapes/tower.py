@@ -11,7 +11,7 @@ from infoflow.shapes.architectures import Architecture, Look
 from infoflow.shapes.batches import PatchBatches, PatchLabels
 from infoflow.shapes.fit import fit
 from infoflow.shapes.model import WIDTH
-from infoflow.shapes.world import COLOURS, LETTERS, SHAPES, SIGNS
+from infoflow.shapes.world import COLOURS, DEFAULT_WORLD, LETTERS, SHAPES, SIGNS, World
 
 BATCH = 64
 _DECAY = 0.45
@@ -89,40 +89,46 @@ def train_tower(
     steps: int,
     checkpoint: Path,
     loaders: int = 1,
+    world: World = DEFAULT_WORLD,
 ) -> None:
     """Train the tower in place, where it is; resumes from ``checkpoint``."""
     torch.manual_seed(seed)
     reader = PatchReader(architecture, tower).to(next(tower.parameters()).device)
-    fit(reader, reader.loss, PatchBatches(seed, BATCH), steps, _DECAY, checkpoint, loaders)
+    batches = PatchBatches(seed, BATCH, world)
+    fit(reader, reader.loss, batches, steps, _DECAY, checkpoint, loaders)
 
 
-def start_connector(architecture: Architecture, model: Any, seed: int) -> None:
+def start_connector(
+    architecture: Architecture, model: Any, seed: int, world: World = DEFAULT_WORLD
+) -> None:
     """Draw what lies between the trained tower and the decoder."""
     torch.manual_seed(seed)
-    statistics = feature_statistics(architecture, architecture.tower(model), seed)
+    statistics = feature_statistics(architecture, architecture.tower(model), seed, world)
     architecture.start_connector(model, *statistics)
 
 
 @torch.no_grad()
 def feature_statistics(
-    architecture: Architecture, tower: nn.Module, seed: int
+    architecture: Architecture, tower: nn.Module, seed: int, world: World = DEFAULT_WORLD
 ) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation (both (D,)) of the patch features over one batch."""
-    pictures, _ = PatchBatches(seed, BATCH)[0]
+    pictures, _ = PatchBatches(seed, BATCH, world)[0]
     look = architecture.look(tower, pictures.to(next(tower.parameters()).device))
     flat = look.patches.flatten(0, 1)
     return flat.mean(0), flat.std(0)
 
 
 @torch.no_grad()
-def rescale_tower(architecture: Architecture, tower: nn.Module, seed: int) -> None:
+def rescale_tower(
+    architecture: Architecture, tower: nn.Module, seed: int, world: World = DEFAULT_WORLD
+) -> None:
     """Bring the features to unit scale without changing what the tower computes.
 
     Training lets the residual stream grow; a scale far from one slows the projector down and
     wastes the range of float16. Every block normalises its input, so dividing all that is written
     to the stream by one number divides the features by it and changes nothing else.
     """
-    _, std = feature_statistics(architecture, tower, seed)
+    _, std = feature_statistics(architecture, tower, seed, world)
     scale = std.square().mean().sqrt()
     for tensor in architecture.written(tower):
         tensor /= scale

@@ -16,7 +16,7 @@ import torch
 import typer
 from transformers import GenerationConfig
 
-from infoflow.errors import InfoflowError
+from infoflow.errors import InfoflowError, unknown_name
 from infoflow.loading import choose_device
 from infoflow.shapes.architectures import ARCHITECTURES, Architecture, find_architecture
 from infoflow.shapes.bridge import train_bridge
@@ -24,9 +24,10 @@ from infoflow.shapes.fit import Plans
 from infoflow.shapes.language import train_language
 from infoflow.shapes.tokenizer import BOS, EOS, IMAGE, PAD
 from infoflow.shapes.tower import rescale_tower, start_connector, train_tower
-from infoflow.shapes.world import SIZE
+from infoflow.shapes.world import SIZE, WORLDS, World
 
 NAME = "tiny-llava-1.5"
+_WORLD = "shapes"
 TOWER_STEPS, BRIDGE_STEPS = 1600, 800
 _MOST_LOADERS = 8
 _HAS_COMPILER = shutil.which(os.environ.get("CXX", "g++")) is not None
@@ -52,6 +53,9 @@ def export(architecture: Architecture, model: Any, folder: Path, recipe: dict[st
 def train(
     model: Annotated[str, typer.Argument(help=f"One of {', '.join(ARCHITECTURES)}.")] = NAME,
     seed: Annotated[int, typer.Option(help="Seed of the initial weights and of the data.")] = 0,
+    world: Annotated[
+        str, typer.Option(help=f"What the pictures show, one of {', '.join(WORLDS)}.")
+    ] = _WORLD,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     loaders: Annotated[
         int | None,
@@ -75,19 +79,32 @@ def train(
     ] = None,
     work: Annotated[Path, typer.Option(help="Where checkpoints lie.")] = Path("zoo-training"),
     target: Annotated[
-        Path | None, typer.Option(help="Where the model goes; WORK/MODEL/seedN/model by default.")
+        Path | None,
+        typer.Option(
+            help="Where the model goes; WORK/MODEL/seedN/model by default, in another world "
+            "WORK/MODEL-WORLD/seedN/model."
+        ),
     ] = None,
 ) -> None:
     """Train a model of the zoo: an hour on one CPU core, or two where the last stage is long."""
-    folder = work / model / f"seed{seed}"
+    folder = work / (model if world == _WORLD else f"{model}-{world}") / f"seed{seed}"
     try:
+        if world not in WORLDS:
+            raise unknown_name("world", world, WORLDS)
         architecture, place = find_architecture(model), choose_device(device)
         if tower:
             _share(tower, folder)
         last = language_steps or architecture.language_steps
         lengths = (tower_steps, bridge_steps, last)
         trained, plans = _train(
-            architecture, seed, place, _count(loaders, place), lengths, compiled, folder
+            architecture,
+            WORLDS[world],
+            seed,
+            place,
+            _count(loaders, place),
+            lengths,
+            compiled,
+            folder,
         )
     except InfoflowError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -95,6 +112,7 @@ def train(
     recipe = {
         "name": model,
         "seed": seed,
+        **({"world": world} if world != _WORLD else {}),
         "shared_tower": str(tower) if tower else None,
         "tower_steps": tower_steps,
         **({"bridge_steps": bridge_steps} if architecture.n_queries else {}),
@@ -126,6 +144,7 @@ def _count(loaders: int | None, device: torch.device) -> int:
 
 def _train(
     architecture: Architecture,
+    world: World,
     seed: int,
     device: torch.device,
     loaders: int,
@@ -139,13 +158,15 @@ def _train(
     folder.mkdir(parents=True, exist_ok=True)
     model = architecture.new_model(seed).to(device)
     tower = architecture.tower(model)
-    train_tower(architecture, tower, seed, steps[0], folder / "tower.pt", loaders)
-    rescale_tower(architecture, tower, seed)
-    start_connector(architecture, model, seed)
+    train_tower(architecture, tower, seed, steps[0], folder / "tower.pt", loaders, world)
+    rescale_tower(architecture, tower, seed, world)
+    start_connector(architecture, model, seed, world)
     if architecture.n_queries:
-        train_bridge(architecture, model, seed, steps[1], folder / "bridge.pt", loaders)
+        train_bridge(architecture, model, seed, steps[1], folder / "bridge.pt", loaders, world)
     checkpoint = folder / "language.pt"
-    plans = train_language(architecture, model, seed, steps[2], checkpoint, loaders, compiled)
+    plans = train_language(
+        architecture, model, seed, steps[2], checkpoint, loaders, compiled, world
+    )
     return model, plans
 
 

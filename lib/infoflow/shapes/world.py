@@ -1,13 +1,14 @@
 """The synthetic world: which objects exist, which go together, and how a scene is laid out.
 
-A scene is a board of 96 x 96 pixels with two to five coloured shapes and up to two lettered signs.
+A scene is a board of 96 x 96 pixels with coloured shapes and lettered signs; a :class:`World` says
+how large and how many they are, by default two to five shapes and up to two signs.
 Objects are skewed and correlated on purpose: POPE's *popular* and *adversarial* negatives only mean
 something in a world where some objects are common and some are often seen together.
 """
 
 import zlib
 from bisect import bisect_left, bisect_right
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 
 import numpy as np
@@ -15,7 +16,8 @@ import numpy as np
 SIZE = 96
 """Side of a picture in pixels."""
 CELL = 12
-"""Side of a letter in pixels; signs lie on this raster, so that a letter fills one image patch."""
+"""Side of an image patch in pixels; letters lie on this raster, so that each fills whole patches.
+"""
 
 Box = tuple[int, int, int, int]
 """Left, top, right and bottom in pixels."""
@@ -46,16 +48,52 @@ UNSEEN_WORDS = ("BUS", "CUP", "FOX", "HEN", "JAM", "KEY", "MUG", "OWL", "SKY", "
 """Words that stand on no sign of the training split, not even by chance."""
 WORDS = tuple(word for word in _WORDS.split() if word not in UNSEEN_WORDS)
 
-OBJECT_SIZES = (18, 20, 22, 24)
-SIGN_WIDTH, SIGN_HEIGHT = 3 * CELL + 4, CELL + 6
 _GAP = 2
 
 SPLITS = ("train", "calibration", "test")
-_N_SIGNS = np.cumsum([0.15, 0.5, 0.35]).tolist()
-_N_OBJECTS = np.cumsum([0.1, 0.2, 0.35, 0.35]).tolist()
-"""Probabilities, summed up, of 0 to 2 signs and of 2 to 5 objects."""
 _BUCKETS = 16
 _SPLIT_OF_BUCKET = ("test",) * 2 + ("calibration",) * 2 + ("train",) * (_BUCKETS - 4)
+
+
+@dataclass(frozen=True)
+class World:
+    """How large things are, and how many a scene holds; all else is the same in every world.
+
+    Attributes:
+        object_sizes: Sides of objects in pixels, all as frequent.
+        letter: Side of a letter in pixels, a multiple of ``CELL``.
+        n_objects: Probabilities of two objects a scene, of three and so on.
+        n_signs: Probabilities of no sign a scene, of one and so on.
+        crowded: How many objects there are fewer, but for two, in a scene with the most signs.
+    """
+
+    object_sizes: tuple[int, ...] = (18, 20, 22, 24)
+    letter: int = CELL
+    n_objects: tuple[float, ...] = (0.1, 0.2, 0.35, 0.35)
+    n_signs: tuple[float, ...] = (0.15, 0.5, 0.35)
+    crowded: int = 1
+
+    @property
+    def most_signs(self) -> int:
+        """How many signs a scene holds at most."""
+        return len(self.n_signs) - 1
+
+    def fitting(self, n_objects: int, n_signs: int) -> int:
+        """How many of so many objects a scene with so many signs has room for."""
+        return max(2, n_objects - self.crowded * (n_signs == self.most_signs))
+
+    def most_objects(self, n_signs: int) -> int:
+        """How many objects a scene with so many signs holds at most."""
+        return self.fitting(1 + len(self.n_objects), n_signs)
+
+
+DEFAULT_WORLD = World()
+WORLDS = {
+    "shapes": DEFAULT_WORLD,
+    "shapes-large": World((30, 34, 38), 2 * CELL, (0.1, 0.3, 0.6), (0.5, 0.5), crowded=2),
+}
+"""By the name of the source their items come from. In the second an object's box meets 9 to 25
+patches and a letter fills 4, where those of the first meet 4 to 9 and fill 1."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +130,8 @@ class Sign:
     text: str
     left: int
     top: int
+    letter: int = field(default=CELL, repr=False)
+    """Side of a letter in pixels; the world's, so that it says nothing of a scene's split."""
 
     @property
     def name(self) -> str:
@@ -101,12 +141,12 @@ class Sign:
     @property
     def box(self) -> Box:
         """Bounding box (left, top, right, bottom) in pixels."""
-        return self.left, self.top, self.left + SIGN_WIDTH, self.top + SIGN_HEIGHT
+        return self.left, self.top, self.left + 3 * self.letter + 4, self.top + self.letter + 6
 
     def letter_box(self, index: int) -> Box:
-        """Bounding box of one letter, in pixels; it coincides with one image patch."""
-        left, top = self.left + 2 + CELL * index, self.top + 3
-        return left, top, left + CELL, top + CELL
+        """Bounding box of one letter, in pixels; it coincides with whole image patches."""
+        left, top = self.left + 2 + self.letter * index, self.top + 3
+        return left, top, left + self.letter, top + self.letter
 
 
 @dataclass(frozen=True)
@@ -201,12 +241,15 @@ def _draw_text(rng: np.random.Generator, unseen: bool) -> str:
             return text
 
 
-def _place_signs(rng: np.random.Generator, n: int, unseen: bool) -> list[Sign] | None:
+def _place_signs(rng: np.random.Generator, n: int, unseen: bool, world: World) -> list[Sign] | None:
     signs: list[Sign] = []
+    # the raster's places for the first letter: what is left of a sign stays inside the board
+    columns, rows = SIZE // CELL - 3 * world.letter // CELL, SIZE // CELL - world.letter // CELL
     for colour in rng.permutation(SIGNS)[:n]:
         for _ in range(12):
-            left, top = CELL * int(rng.integers(1, 5)) - 2, CELL * int(rng.integers(1, 7)) - 3
-            sign = Sign(str(colour), _draw_text(rng, unseen), left, top)
+            left = CELL * int(rng.integers(1, columns)) - 2
+            top = CELL * int(rng.integers(1, rows)) - 3
+            sign = Sign(str(colour), _draw_text(rng, unseen), left, top, world.letter)
             if not _overlaps(sign.box, [s.box for s in signs]):
                 signs.append(sign)
                 break
@@ -215,12 +258,14 @@ def _place_signs(rng: np.random.Generator, n: int, unseen: bool) -> list[Sign] |
     return signs
 
 
-def _place_objects(rng: np.random.Generator, n: int, signs: list[Sign]) -> list[Object] | None:
+def _place_objects(
+    rng: np.random.Generator, n: int, signs: list[Sign], world: World
+) -> list[Object] | None:
     objects: list[Object] = []
     centres: list[float] = []
     taken = [sign.box for sign in signs]
     for colour, shape in _draw_names(rng, n):
-        size = OBJECT_SIZES[rng.integers(len(OBJECT_SIZES))]
+        size = world.object_sizes[rng.integers(len(world.object_sizes))]
         for _ in range(15):
             left, top = int(rng.integers(SIZE - size + 1)), int(rng.integers(SIZE - size + 1))
             centre, box = left + size / 2, (left, top, left + size, top + size)
@@ -235,8 +280,18 @@ def _place_objects(rng: np.random.Generator, n: int, signs: list[Sign]) -> list[
     return objects
 
 
+@cache
+def _running_sums(probabilities: tuple[float, ...]) -> list[float]:
+    return [float(total) for total in np.cumsum(probabilities)]
+
+
 def sample_scene(
-    rng: np.random.Generator, split: str, *, n_signs: int | None = None, unseen: bool = False
+    rng: np.random.Generator,
+    split: str,
+    *,
+    n_signs: int | None = None,
+    unseen: bool = False,
+    world: World = DEFAULT_WORLD,
 ) -> Scene:
     """Draw a scene of one split.
 
@@ -245,16 +300,21 @@ def sample_scene(
         split: ``"train"``, ``"calibration"`` or ``"test"``.
         n_signs: Number of signs (0 to 2), or ``None`` to draw it.
         unseen: Put only words on the signs that training never shows.
+        world: How large things are, and how many.
 
     Returns:
         A scene whose layout hashes into ``split``.
     """
     while True:
-        signs = n_signs if n_signs is not None else bisect_right(_N_SIGNS, rng.random())
-        n = 2 + bisect_right(_N_OBJECTS, rng.random()) - (signs == 2)
-        placed_signs = _place_signs(rng, signs, unseen)
-        objects = None if placed_signs is None else _place_objects(rng, max(n, 2), placed_signs)
-        if placed_signs is None or objects is None:
+        signs = n_signs
+        if signs is None:
+            signs = bisect_right(_running_sums(world.n_signs), rng.random())
+        n = 2 + bisect_right(_running_sums(world.n_objects), rng.random())
+        placed_signs = _place_signs(rng, signs, unseen, world)
+        if placed_signs is None:
+            continue
+        objects = _place_objects(rng, world.fitting(n, signs), placed_signs, world)
+        if objects is None:
             continue
         scene = Scene(tuple(sorted(objects, key=lambda o: o.centre[0])), tuple(placed_signs))
         if scene.split == split:

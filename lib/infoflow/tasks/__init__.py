@@ -10,7 +10,7 @@ from infoflow import shapes
 from infoflow.errors import InfoflowError, unknown_name
 from infoflow.options import require_whole
 from infoflow.sample import Sample
-from infoflow.shapes.world import SPLITS, object_names
+from infoflow.shapes.world import SPLITS, WORLDS, object_names
 from infoflow.tasks import real
 from infoflow.tasks.base import Task, blind_guess
 from infoflow.tasks.captions import COCO_RULES
@@ -51,9 +51,10 @@ def load_task(
 
     Args:
         name: ``"scienceqa"``, ``"pope"``, ``"textvqa"`` or ``"chair"``.
-        source: ``"shapes"``, the synthetic world; ``"hub"``, the benchmark's own data through
-            ``datasets``; or a folder with them, as the hub's parquet files or as the originals,
-            here or in a subfolder with the benchmark's name.
+        source: ``"shapes"``, the synthetic world, or ``"shapes-large"``, the same with larger
+            things (:data:`infoflow.shapes.world.WORLDS`); ``"hub"``, the benchmark's own data
+            through ``datasets``; or a folder with them, as the hub's parquet files or as the
+            originals, here or in a subfolder with the benchmark's name.
         split: ``"test"`` is what is reported and ``"calibration"`` what choices are made on.
             Shapes has also ``"train"``. ScienceQA: test and validation. TextVQA: validation and
             train, for the answers of its test are not public. POPE: all of it and, as it has no
@@ -97,7 +98,7 @@ def load_task(
         limit = require_whole(limit, "limit", least=1)
     if max_new_tokens is not None:
         max_new_tokens = require_whole(max_new_tokens, "max_new_tokens", least=1)
-    on_hub, own = source == "hub", source != "shapes"
+    on_hub, own = source == "hub", not (isinstance(source, str) and source in WORLDS)
     _refuse_unfit(name, source, own, wording=wording)
     _refuse_unfit(name, source, on_hub, organisation=organisation, revision=revision)
     _refuse_unfit(name, source, own and name == "textvqa", ocr=ocr)
@@ -107,7 +108,7 @@ def load_task(
     if rule is not None:
         _require_rule(task, rule)
     if not own:
-        return _shapes_task(name, split, limit, rule, length)
+        return _shapes_task(name, str(source), split, limit, rule, length)
     rule = rule or task.rules[0]
     if wording is not None:
         _require_wording(name, wording)
@@ -155,12 +156,17 @@ def _refuse_unfit(name: str, source: str | Path, fit: bool, **arguments: object)
 
 
 def _shapes_task(
-    name: str, split: str, limit: int | None, rule: str | None, length: dict[str, int]
+    name: str,
+    world: str,
+    split: str,
+    limit: int | None,
+    rule: str | None,
+    length: dict[str, int],
 ) -> Task:
     if split not in SPLITS:
         raise unknown_name("split", split, SPLITS)
-    samples = shapes.samples(name, split, limit)
-    settings: dict[str, Any] = {"n_whole": len(shapes.samples(name, split)), **length}
+    samples = shapes.samples(name, split, limit, world)
+    settings: dict[str, Any] = {"n_whole": len(shapes.samples(name, split, world=world)), **length}
     if name == "chair":
         rule = rule or "corrected"
         if rule in COCO_RULES:
@@ -170,4 +176,4 @@ def _shapes_task(
             )
         settings["synonyms"] = tuple((name,) for name in object_names())
     task = _TASKS[name]
-    return task(samples, "shapes", split, rule or task.rules[0], **settings)
+    return task(samples, world, split, rule or task.rules[0], **settings)
