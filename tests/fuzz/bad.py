@@ -50,3 +50,15 @@ def attempt(act: Callable[[], Any]) -> Any:
     assert "\n" not in text
     assert 10 < len(text) <= LONGEST
     return None
+
+
+def put(*path_and_value: Any) -> Callable[[Any], None]:
+    """Make a change of JSON that sets a value: the keys down to it, and the value."""
+    *path, last, value = path_and_value
+
+    def change(content: Any) -> None:
+        for step in path:
+            content = content[step]
+        content[last] = value
+
+    return change

@@ -9,6 +9,7 @@ from pathlib import Path
 import bad
 import pytest
 import torch
+from bad import put
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
@@ -44,17 +45,6 @@ def edit(folder, file, change):
     content = json.loads(path.read_text())
     change(content)
     path.write_text(json.dumps(content))
-
-
-def put(*path_and_value):
-    *path, last, value = path_and_value
-
-    def change(content):
-        for step in path:
-            content = content[step]
-        content[last] = value
-
-    return change
 
 
 CONFIG = [

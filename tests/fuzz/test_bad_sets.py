@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import real_sets
+from bad import put
 
 from infoflow import load_task
 from infoflow.asking import worded
@@ -35,18 +36,6 @@ def copy(sound, tmp_path):
         return shutil.copytree(sound[name, layout], tmp_path / name)
 
     return copied
-
-
-def put(*path_and_value):
-    """Set a value deep in JSON."""
-    *path, last, value = path_and_value
-
-    def change(content):
-        for step in path:
-            content = content[step]
-        content[last] = value
-
-    return change
 
 
 def drop(*path):
