@@ -123,7 +123,7 @@ def _opened(source: str | Path | BytesIO) -> Image.Image:
 def _as_shown(image: Image.Image) -> Image.Image:
     _require_size(*image.size)
     image.load()  # Pillow then turns TIFF itself
-    turn = _TURNS.get(image.getexif().get(_ORIENTATION))
+    turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1))
     turned = image.copy() if turn is None else image.transpose(turn)
     # without the tag, so that it is not turned again; a text beside the pixels is not needed either
     turned.info = {name: turned.info[name] for name in ("transparency",) if name in turned.info}

@@ -138,8 +138,8 @@ def load_weights(
     _refuse_strangers(folder, report)
     require_finite_weights(model, folder)
     for module in model.modules():
-        if config := getattr(module, "config", None):
-            config.return_dict = True
+        if own := getattr(module, "config", None):
+            own.return_dict = True
         if ids := getattr(module, "generation_config", None):
             module.generation_config = GenerationConfig(
                 bos_token_id=ids.bos_token_id, eos_token_id=ids.eos_token_id
