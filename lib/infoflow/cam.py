@@ -21,10 +21,9 @@ from infoflow.maps import (
     normalise_maps,
     thresholded,
 )
-from infoflow.options import require_finite, require_whole
+from infoflow.options import require_noise, require_whole
 from infoflow.probe import modifier_of
 
-_LARGEST_SEED = (1 << 63) - 1
 MAX_NEW_TOKENS = 32
 """How long an answer the model gives itself if none is given."""
 
@@ -273,7 +272,5 @@ def _require_valid(
     for kind, names, valid in (("site", sites, SITES), ("weighting", weights, WEIGHTS)):
         if unknown := [name for name in names if name not in valid]:
             raise unknown_name(kind, unknown[0], valid)
-    require_whole(n_samples, "n_samples", 1)
+    require_noise(n_samples, sigma, seed)
     require_whole(micro_batch, "micro_batch", 1)
-    require_whole(seed, "seed", 0, _LARGEST_SEED)
-    require_finite(sigma, "sigma", 0)

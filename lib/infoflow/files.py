@@ -150,6 +150,26 @@ for _tag, _pattern, _first in (
 _PlainLoader.add_constructor("tag:yaml.org,2002:float", _PlainLoader.construct_number)
 
 
+def require_path(given: Any, what: str) -> Path:
+    """Return a path that a user gives, ``~`` expanded; nothing need be there.
+
+    Args:
+        given: The path.
+        what: What it was given as, to begin the error with.
+
+    Raises:
+        InfoflowError: It is none, or one that no disk takes.
+    """
+    if not isinstance(given, str | Path) or not str(given).strip() or "\0" in str(given):
+        raise InfoflowError(f"{what} is {given!r}; valid: a path.")
+    try:
+        path = Path(given).expanduser()
+        path.exists()  # names that no disk takes are told here
+    except (RuntimeError, OSError) as error:
+        raise InfoflowError(f"{what} is {str(given)!r}, which cannot be read: {error}") from error
+    return path
+
+
 def inside(folder: Path, name: str, what: str) -> Path:
     """Return the path of a name within a folder; links are not followed.
 

@@ -9,7 +9,7 @@ from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, Offl
 
 from infoflow.errors import InfoflowError, unknown_name
 from infoflow.families import ModelSpec, list_models
-from infoflow.files import inside
+from infoflow.files import inside, require_path
 from infoflow.placement import Placement
 from infoflow.quantisation import require_quantisable
 
@@ -42,26 +42,6 @@ def locate(
         return _ZOO / spec.name, None
     folder = _fetch(spec.hub_id, spec.family.files, revision, spec.name, "checkpoint")
     return folder, folder.name
-
-
-def require_path(given: str | Path, argument: str) -> Path:
-    """Return a path that a user gives, ``~`` expanded.
-
-    Args:
-        given: The path.
-        argument: What it was given as.
-
-    Raises:
-        InfoflowError: It is none.
-    """
-    if not isinstance(given, str | Path) or not str(given) or "\0" in str(given):
-        raise InfoflowError(f"{argument} is {given!r}; valid: the path of a folder.")
-    try:
-        path = Path(given).expanduser()
-        path.exists()  # names that no disk takes are told here
-    except (RuntimeError, OSError) as error:
-        raise InfoflowError(f"{argument} is {given!r}: {error}") from error
-    return path
 
 
 def split_revision(name: str, revision: str | None) -> tuple[str, str | None]:

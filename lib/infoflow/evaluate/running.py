@@ -19,7 +19,8 @@ from infoflow.costs import Cost, assumptions, expected_cost, span
 from infoflow.errors import InfoflowError
 from infoflow.evaluate.measures import find_measure, read_settings
 from infoflow.families import find_model
-from infoflow.loading import locate, require_path, split_revision
+from infoflow.files import require_path
+from infoflow.loading import locate, split_revision
 from infoflow.lvlm import LVLM
 from infoflow.options import kind_of, read_options
 from infoflow.shape import model_shape

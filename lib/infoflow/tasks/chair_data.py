@@ -174,13 +174,19 @@ def _annotations(folder: Path, name: str, kinds: Mapping[str, Kind]) -> Any:
     return content
 
 
+def _table(instances: Any, name: str, text: str, noun: str) -> list[dict[str, Any]]:
+    """Read one of COCO's lists, whose entries have an id and a text, each of them once."""
+    require_fields(instances, {name: LIST}, _INSTANCES)
+    rows: list[dict[str, Any]] = instances[name]
+    require_items(rows, {"id": WHOLE, text: TEXT}, _INSTANCES, noun)
+    for key in ("id", text):
+        require_once([row[key] for row in rows], f"the {noun}", _INSTANCES)
+    return rows
+
+
 def _files(instances: Any, folder: Path) -> dict[int, Path]:
     """File of each picture; COCO's names of them tell their numbers, too."""
-    require_fields(instances, {"images": LIST}, _INSTANCES)
-    images = instances["images"]
-    require_items(images, {"id": WHOLE, "file_name": TEXT}, _INSTANCES, "picture")
-    for key in ("id", "file_name"):
-        require_once([image[key] for image in images], "the picture", _INSTANCES)
+    images = _table(instances, "images", "file_name", "picture")
     for image in images:
         told = _FILE_NAME.fullmatch(image["file_name"])
         if told and int(told[1]) != image["id"]:
@@ -192,11 +198,7 @@ def _files(instances: Any, folder: Path) -> dict[int, Path]:
 
 def _classes(instances: Any, synonyms: Table) -> dict[int, str]:
     """Class of each category, by the table of synonyms."""
-    require_fields(instances, {"categories": LIST}, _INSTANCES)
-    categories = instances["categories"]
-    require_items(categories, {"id": WHOLE, "name": TEXT}, _INSTANCES, "category")
-    for key in ("id", "name"):
-        require_once([category[key] for category in categories], "the category", _INSTANCES)
+    categories = _table(instances, "categories", "name", "category")
     class_of = {entry.strip(): line[0].strip() for line in synonyms for entry in line}
     _require_classes((category["name"] for category in categories), set(class_of), _INSTANCES)
     return {category["id"]: class_of[category["name"]] for category in categories}

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from infoflow.errors import InfoflowError, unknown_name
+from infoflow.files import require_path
 from infoflow.tasks import hub
 from infoflow.tasks.benchmark import Benchmark, Wishes
 from infoflow.tasks.captions import Table
@@ -106,30 +107,17 @@ def _listed(pictures: Sequence[int]) -> str:
     return hashlib.sha256(repr(sorted(pictures)).encode()).hexdigest()[:8]
 
 
-def _path(given: Any, what: str) -> Path:
-    if not isinstance(given, str | Path) or not str(given).strip() or "\0" in str(given):
-        raise InfoflowError(f"{what} is {given!r}; valid: a path.")
-    try:
-        return Path(given).expanduser()
-    except RuntimeError as error:  # there is no such user
-        raise InfoflowError(f"{what} is {str(given)!r}: {error}") from error
-
-
 def _file(given: Any, what: str) -> Path:
     """Refuse what is there and no file, such as a pipe, whose reading might never end."""
-    path = _path(given, f"{what}=")
-    try:
-        other = path.exists() and not path.is_file()
-    except OSError:
-        other = False  # reading it says what is wrong
-    if other:
+    path = require_path(given, f"{what}=")
+    if path.exists() and not path.is_file():
         raise InfoflowError(f"cannot read the {what} in {str(path)!r}: it is no file.")
     return path
 
 
 def _folder(name: str, source: str | Path) -> Path:
     """Find a benchmark's folder: the subfolder that bears its name, or the folder itself."""
-    folder = _path(source, "source")
+    folder = require_path(source, "source")
     try:
         if folder.is_dir():
             return _own_folder(name, folder)
