@@ -18,6 +18,9 @@ def _path(text: str) -> Path:
     return Path(text)
 
 
+_UsageError: Any = (
+    typer.BadParameter.__base__
+)  # of wrong arguments, of which typer exports this one
 _PATH: dict[str, Any] = {"parser": _path, "metavar": "PATH"}
 
 app = typer.Typer(
@@ -224,8 +227,17 @@ def _is_of_users(error: Exception) -> bool:
 
 def main() -> None:
     """Run the command line; what the user can mend is one line on stderr and exit code 2."""
+    if len(sys.argv) == 1:
+        app()  # the help, and it ends there
     try:
-        app()
+        sys.exit(app(standalone_mode=False) or 0)
+    except typer.Abort:
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.exit(1)
+    except _UsageError as error:
+        print(f"error: {' '.join(error.format_message().split())}", file=sys.stderr)
+        sys.exit(2)
     except Exception as error:
         if not _is_of_users(error):
             raise

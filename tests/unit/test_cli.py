@@ -222,3 +222,23 @@ def test_a_mistake_in_an_evaluation_is_one_line(
     said = capsys.readouterr().err
     assert said.startswith(f"error: {told}")
     assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["evaluate", "tiny-llava-1.5"], "error: Missing argument 'task'."),
+        (["nothing"], "error: No such command 'nothing'."),
+        (["models", "--odd"], "error: No such option: --odd"),
+        (["answer", "tiny-llava-1.5", "", "What?"], "it is empty; valid: the path of a file"),
+    ],
+)
+def test_a_wrong_call_is_one_line(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    told: str,
+) -> None:
+    assert call(monkeypatch, *arguments) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert told in line
