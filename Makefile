@@ -75,10 +75,10 @@ lab: $(INSTALLED) ## open the notebooks in JupyterLab
 	$(BIN)/jupyter lab --LabApp.default_url=/lab/tree/notebooks
 
 zoo: $(INSTALLED) ## train a zoo model from scratch, or go on where it stopped; MODEL=name SEED=0
-	$(BIN)/python -m infoflow.shapes.train $${SEED:+--seed="$$SEED"} -- $${MODEL:+"$$MODEL"}
+	$(BIN)/python -m zoo.train $${SEED:+--seed="$$SEED"} -- $${MODEL:+"$$MODEL"}
 
 seeds: $(INSTALLED) ## measure how far scores and cliffs move with the training's seed; SECOND=folder
-	$(BIN)/python -m infoflow.shapes.seeds -- "$$SECOND"
+	$(BIN)/python -m zoo.seeds -- "$$SECOND"
 
 benchmarks: $(INSTALLED) ## measure the fast paths against the usual ways; SIZE=quick OUTPUT=file
 	$(BIN)/python -m benchmarks $${SIZE:+--size="$$SIZE"} $${OUTPUT:+--output="$$OUTPUT"}

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from infoflow.errors import InfoflowError
 from infoflow.parameters import notebook_parameters
-from infoflow.sources import notebook_files
+from infoflow.results.sources import notebook_files
 from infoflow.workflow import as_options, check_given, read_checked, text_given
 
 
@@ -23,7 +23,7 @@ JUPYTER_BOOK = shlex.quote(str(Path(sys.executable).with_name("jupyter-book")))
 NO_MODEL = SHAPES = "shapes"
 LIBRARY = Path("lib/infoflow").resolve()  # of this checkout, whichever is installed
 ZOO = {path.name for path in Path("lib/infoflow/zoo").glob("*")}
-DATA = {"lib/infoflow/paper.py": "book/paper_values.yml"}
+DATA = {"lib/infoflow/claims/paper.py": "book/paper_values.yml"}
 
 
 def files(folder, pattern="*"):

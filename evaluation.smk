@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from infoflow.errors import InfoflowError
-from infoflow.sources import room_files
+from infoflow.results.sources import room_files
 from infoflow.workflow import as_options, read_checked
 
 

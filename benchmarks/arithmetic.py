@@ -1,7 +1,7 @@
 """What a GPU and checkpointing are counted with; the counting itself is the library's."""
 
 from benchmarks.model import Size
-from infoflow.work import Card
+from infoflow.evaluate.costs.work import Card
 
 H200 = Card("H200", operations_per_second=790e12, bytes_per_second=4.3e12)
 """As it is reached on large matrices."""

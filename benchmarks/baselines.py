@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-from infoflow.lvlm import LVLM, Prompt
-from infoflow.probe import attending
+from infoflow.hooks.probe import attending
+from infoflow.models.lvlm import LVLM, Prompt
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 

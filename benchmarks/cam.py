@@ -10,10 +10,10 @@ from benchmarks.arithmetic import H200, saved_share
 from benchmarks.gauges import peak_megabytes, seconds
 from benchmarks.model import Size
 from benchmarks.table import Line
-from infoflow.cam import CAM, llava_cam
-from infoflow.gradients import OUTPUT
-from infoflow.lvlm import LVLM, Prompt
-from infoflow.work import Ways
+from infoflow.evaluate.costs.work import Ways
+from infoflow.methods.cam import CAM, llava_cam
+from infoflow.methods.gradients import OUTPUT
+from infoflow.models.lvlm import LVLM, Prompt
 
 N_PICTURES = 4
 SHARE_OF_LAYERS = 0.8

@@ -15,8 +15,8 @@ from transformers import AttentionInterface, DynamicCache
 from transformers.models.llama.modeling_llama import repeat_kv
 
 from benchmarks import baselines
-from infoflow.lvlm import LVLM, Prompt
-from infoflow.probe import attending
+from infoflow.hooks.probe import attending
+from infoflow.models.lvlm import LVLM, Prompt
 
 Edit = Callable[[int, Tensor], Tensor]
 """What takes the place of a layer's attention weights, shape (1, H, Q, K)."""

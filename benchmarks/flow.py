@@ -8,9 +8,9 @@ from benchmarks.arithmetic import H200
 from benchmarks.gauges import peak_megabytes, seconds
 from benchmarks.model import Size
 from benchmarks.table import Line
-from infoflow.flow import attention_flow
-from infoflow.lvlm import LVLM, Prompt
-from infoflow.work import Ways
+from infoflow.evaluate.costs.work import Ways
+from infoflow.methods.flow import attention_flow
+from infoflow.models.lvlm import LVLM, Prompt
 
 
 def flow_lines(size: Size, lvlm: LVLM, prompt: Prompt) -> Iterator[Line]:

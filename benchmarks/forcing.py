@@ -10,10 +10,10 @@ from benchmarks.arithmetic import H200
 from benchmarks.gauges import seconds
 from benchmarks.model import Size
 from benchmarks.table import Line
-from infoflow.lvlm import LVLM, Prompt
-from infoflow.prompt import Spans
-from infoflow.truncation import truncated_log_probs
-from infoflow.work import Ways
+from infoflow.evaluate.costs.work import Ways
+from infoflow.methods.truncation import truncated_log_probs
+from infoflow.models.lvlm import LVLM, Prompt
+from infoflow.models.prompt import Spans
 
 N_TOKENS = 16
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import torch
 
 from benchmarks.model import Size, random_lvlm
-from infoflow.flow import attention_flow
-from infoflow.lvlm import LVLM, Prompt
+from infoflow.methods.flow import attention_flow
+from infoflow.models.lvlm import LVLM, Prompt
 
 Way = Callable[[LVLM, Prompt], object]
 """A way to measure something on a prompt; a function at the top of its module."""

@@ -10,9 +10,9 @@ from benchmarks.arithmetic import H200
 from benchmarks.gauges import Way, peak_megabytes, seconds
 from benchmarks.model import Size
 from benchmarks.table import Line
+from infoflow.evaluate.costs.work import Ways
 from infoflow.interventions import EAH, FastV, Intervention, Simignore, intervene, sink_density
-from infoflow.lvlm import LVLM, Prompt
-from infoflow.work import Ways
+from infoflow.models.lvlm import LVLM, Prompt
 
 N_TOKENS = 16
 K, RATIO = 2, 0.5

@@ -14,11 +14,11 @@ from transformers import (
     LlavaForConditionalGeneration,
 )
 
-from infoflow.families import Llava15
-from infoflow.grid import Grid
-from infoflow.lvlm import LVLM, Prompt
-from infoflow.prompt import find_spans
-from infoflow.work import Layer
+from infoflow.evaluate.costs.work import Layer
+from infoflow.models.families import Llava15
+from infoflow.models.grid import Grid
+from infoflow.models.lvlm import LVLM, Prompt
+from infoflow.models.prompt import find_spans
 
 _IMAGE_ID, _PATCH = 4, 14
 _N_SYSTEM, _N_USER = 35, 25

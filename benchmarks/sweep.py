@@ -11,10 +11,10 @@ from benchmarks.arithmetic import H200
 from benchmarks.gauges import seconds
 from benchmarks.model import Size
 from benchmarks.table import Line
-from infoflow.flow import attention_flow, reduce_heads
-from infoflow.lvlm import LVLM, Prompt
-from infoflow.truncation import TruncationSweep, truncation_sweep
-from infoflow.work import Ways, Work
+from infoflow.evaluate.costs.work import Ways, Work
+from infoflow.methods.flow import attention_flow, reduce_heads
+from infoflow.methods.truncation import TruncationSweep, truncation_sweep
+from infoflow.models.lvlm import LVLM, Prompt
 
 N_TOKENS, KEEP = 16, 64
 SHARE_OF_FORMULA = 0.8

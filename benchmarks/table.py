@@ -12,7 +12,7 @@ import torch
 
 from benchmarks.model import Size
 from infoflow.files import atomic_write
-from infoflow.prompt import Spans
+from infoflow.models.prompt import Spans
 
 _ROW = "{:45}{:>11}{:>11}{:>8}{:>11}{:>8}{:>9}"
 _H200_ROW = "{:>14}{:>14}"

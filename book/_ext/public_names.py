@@ -1,7 +1,7 @@
 """Sphinx extension: let a reference use a public name where the page uses the defining room's.
 
-``infoflow.tasks.Task`` is what one imports and writes in a docstring; the page documents it as
-``infoflow.tasks.base.Task``, where it is defined. This resolves the first to the second.
+``infoflow.data.load.Task`` is what one imports and writes in a docstring; the page documents it as
+``infoflow.data.task.Task``, where it is defined. This resolves the first to the second.
 """
 
 import pkgutil
@@ -19,10 +19,10 @@ def defining_name(name: str) -> str | None:
     """Return the dotted name under which an object of the library is defined.
 
     Args:
-        name: Dotted name under which it can be imported, for example ``infoflow.tasks.Task``.
+        name: Dotted name under which it can be imported, for example ``infoflow.data.load.Task``.
 
     Returns:
-        For example ``infoflow.tasks.base.Task``; None if there is no such object in the library.
+        For example ``infoflow.data.task.Task``; None if there is no such object in the library.
     """
     try:
         value = pkgutil.resolve_name(name)

@@ -1,13 +1,13 @@
-from .cam import CAM, llava_cam
-from .cliff import Cliff, cliff_layer
+from .data.load import Sample, Task, load_task
 from .errors import InfoflowError, UnknownNameError
-from .families import list_models
-from .flow import AttentionFlow, attention_flow
 from .interventions import EAH, FastV, Simignore, Truncate, intervene
-from .lvlm import LVLM, Prompt, load_lvlm
-from .store import Store
-from .tasks import Sample, Task, load_task
-from .truncation import TruncationSweep, truncated_log_probs, truncation_sweep
+from .methods.cam import CAM, llava_cam
+from .methods.flow import AttentionFlow, attention_flow
+from .methods.truncation import TruncationSweep, truncated_log_probs, truncation_sweep
+from .models.families import list_models
+from .models.lvlm import LVLM, Prompt, load_lvlm
+from .results.store import Store
+from .stats.cliff import Cliff, cliff_layer
 
 __all__ = [
     "CAM",

@@ -137,9 +137,9 @@ def evaluate(
     from infoflow.evaluate import running
     from infoflow.evaluate.measures import read_settings
     from infoflow.files import require_folder
-    from infoflow.lvlm import load_lvlm
-    from infoflow.shards import Shard
-    from infoflow.store import Store
+    from infoflow.models.lvlm import load_lvlm
+    from infoflow.results.shards import Shard
+    from infoflow.results.store import Store
 
     store = Store(results)
     if not os.path.isdir(store.root):  # noqa: PTH112 - a whole result is read where none is written
@@ -165,7 +165,7 @@ def costs(
     models: Annotated[list[str], typer.Argument(help="Names of 7B models, as in llava-1.5-7b.")],
 ) -> None:
     """Say what Table 1 should take on whole benchmarks, on one card of 80 GB."""
-    from infoflow.evaluate.expected import costs_told
+    from infoflow.evaluate.costs.table import costs_told
 
     typer.echo(costs_told(models))
 
@@ -180,8 +180,8 @@ def merge(
     ] = None,
 ) -> None:
     """Merge the shards of evaluations, checked for rows that are missing or there twice."""
-    from infoflow.merging import merge as merge_shards
-    from infoflow.store import Store
+    from infoflow.results.merging import merge as merge_shards
+    from infoflow.results.store import Store
 
     for folder in merge_shards(folders, Store(results)):
         typer.echo(folder)

@@ -17,7 +17,17 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 ROOT = Path(__file__).resolve().parents[2]
 REAL = ["Makefile", "Snakefile", "experiments.schema.yml", "requirements.lock", "pyproject.toml"]
-ROOMS = ["cli", "errors", "files", "options", "parameters", "runner", "sources", "workflow"]
+ROOMS = [
+    "cli",
+    "errors",
+    "files",
+    "options",
+    "parameters",
+    "runner",
+    "workflow",
+    "results/__init__",
+    "results/sources",
+]
 
 CONFIG = """
 title: A book
@@ -89,7 +99,7 @@ class Project:
             "def list_models():\n    return ['tiny', 'from-the-hub']\n",
         )
         self.write(
-            "lib/infoflow/evaluate/expected.py",
+            "lib/infoflow/evaluate/costs/table.py",
             "def costs_told(models):\n    return f'to be expected of {models}'\n",
         )
         self.write("lib/infoflow/zoo/tiny/card.json", "{}")

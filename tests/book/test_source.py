@@ -135,7 +135,7 @@ def test_no_variable_is_run_by_the_shell(project: Project) -> None:
         assert not list(project.root.glob("**/pwned")), target
     project.make("zoo", BIN=str(project.recorder()), MODEL=bad, SEED="a b")
     called = (project.root / "bin" / "call").read_text().split("\0")[:-1]
-    assert called == ["-m", "infoflow.shapes.train", "--seed=a b", "--", bad]
+    assert called == ["-m", "zoo.train", "--seed=a b", "--", bad]
 
 
 def test_a_build_of_the_zoo_alone_needs_none(project: Project) -> None:

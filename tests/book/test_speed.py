@@ -10,7 +10,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "book" / "_ext"))
 
 from benchmark_table import RESULTS, as_markdown
 
-from infoflow.plots import NOT_RUN
+from infoflow.report import NOT_RUN
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted((ROOT / RESULTS).glob("*.json"))

@@ -14,7 +14,7 @@ import yaml
 from nbformat.v4 import new_code_cell, new_notebook
 
 from infoflow import Store, cli
-from infoflow.merging import merge
+from infoflow.results.merging import merge
 
 ROOT = Path(__file__).resolve().parents[2]
 ITEM = type("Item", (), {"id": "one"})

@@ -12,7 +12,7 @@ import real_sets
 from bad import put
 
 from infoflow import load_task
-from infoflow.asking import worded
+from infoflow.data.asking import worded
 
 
 def read_whole(name, folder, split="test"):

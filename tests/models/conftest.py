@@ -1,23 +1,18 @@
-import sys
 from functools import partial
-from pathlib import Path
-
-import numpy as np
-import pytest
-import torch
-from PIL import Image
-from transformers import LlamaConfig
-
-sys.path.insert(0, str(Path(__file__).parents[2]))  # the naive twins live in benchmarks
 
 import checkpoints
+import numpy as np
+import pytest
 import tiny_instructblip
 import tiny_internvl
 import tiny_llava_next
 import tiny_qwen_vl
 import tiny_shikra
+import torch
+from PIL import Image
+from transformers import LlamaConfig
 
-from infoflow.lvlm import load_lvlm
+from infoflow.models.lvlm import load_lvlm
 
 torch.set_num_threads(1)
 

@@ -16,10 +16,10 @@ from benchmarks.gauges import peak_megabytes
 from benchmarks.interventions import interventions
 from benchmarks.model import SIZES, Size, random_lvlm, random_model
 from benchmarks.table import Line, print_line
+from infoflow.evaluate.costs.work import Ways
 from infoflow.interventions import intervene, sink_density
-from infoflow.prompt import Spans
-from infoflow.truncation import truncated_log_probs, truncation_sweep
-from infoflow.work import Ways
+from infoflow.methods.truncation import truncated_log_probs, truncation_sweep
+from infoflow.models.prompt import Spans
 
 TOY = Size(layers=4, width=32, inner=48, heads=2, side=9, vocabulary=99)
 SEVEN = SIZES["llava-1.5-7b"]

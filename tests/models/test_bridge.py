@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-from infoflow.shapes import bridge, fit
-from infoflow.shapes.architectures import ARCHITECTURES, find_architecture
-from infoflow.shapes.batches import PatchBatches
-from infoflow.shapes.bridge import TokenReader, _unfolded, train_bridge
-from infoflow.shapes.model import PATCHES_A_SIDE, WIDTH
-from infoflow.shapes.tower import start_connector
+from zoo import bridge, fit
+from zoo.architectures import ARCHITECTURES, find_architecture
+from zoo.batches import PatchBatches
+from zoo.bridge import TokenReader, _unfolded, train_bridge
+from zoo.model import PATCHES_A_SIDE, WIDTH
+from zoo.tower import start_connector
 
 READ_BY_QUERIES = [name for name, one in ARCHITECTURES.items() if one.n_queries]
 

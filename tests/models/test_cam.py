@@ -7,13 +7,13 @@ from captum.attr import LayerGradientXActivation
 from conftest import QUESTION, load_random, picture
 
 from benchmarks.cam import layer_gradients
-from infoflow.cam import WEIGHTS, authors_maps, llava_cam, llava_cams
 from infoflow.errors import InfoflowError, UnknownNameError
-from infoflow.flow import attention_flow
-from infoflow.gradients import LAYER_SITES, SITES, gradient_visitor
+from infoflow.hooks.probe import teacher_forced
 from infoflow.interventions import EAH, FastV, Truncate, intervene
-from infoflow.maps import activation_map, thresholded
-from infoflow.probe import teacher_forced
+from infoflow.methods.cam import WEIGHTS, authors_maps, llava_cam, llava_cams
+from infoflow.methods.flow import attention_flow
+from infoflow.methods.gradients import LAYER_SITES, SITES, gradient_visitor
+from infoflow.methods.maps import activation_map, thresholded
 
 RELATIVE = 1e-5
 ANSWER = "two red circle"
@@ -343,7 +343,7 @@ def test_the_authors_variant(lvlm, prompt, cams):
 
 
 def test_the_default_answer_is_the_models_own_without_its_end(lvlm, prompt, monkeypatch):
-    monkeypatch.setattr("infoflow.cam.MAX_NEW_TOKENS", 5)
+    monkeypatch.setattr("infoflow.methods.cam.MAX_NEW_TOKENS", 5)
     own = lvlm.generate(prompt, 5)
     cam = llava_cam(lvlm, prompt, n_samples=1)
     assert torch.equal(cam.answer, own)
@@ -384,7 +384,7 @@ def test_the_model_is_left_as_it_was_after_an_error(lvlm, prompt, checkpointed, 
         if stage == "forward":
             patch.setattr(lvlm.layers[3].mlp, "forward", fail)
         if stage == "backward":
-            patch.setattr("infoflow.cam.activation_map", fail)
+            patch.setattr("infoflow.methods.cam.activation_map", fail)
         if stage == "hooking":
             patch.setattr(lvlm.layers[3], "get_submodule", fail)
         with pytest.raises(RuntimeError, match="interrupted"):

@@ -11,7 +11,7 @@ import torch
 from conftest import QUESTION, picture
 
 from infoflow.errors import InfoflowError
-from infoflow.lvlm import load_lvlm
+from infoflow.models.lvlm import load_lvlm
 
 
 @pytest.fixture(scope="module")

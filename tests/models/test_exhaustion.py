@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from infoflow import cam, exhaustion, truncation
-from infoflow.cam import llava_cam
 from infoflow.errors import InfoflowError
-from infoflow.exhaustion import in_batches
-from infoflow.truncation import truncated_log_probs, truncation_sweep
+from infoflow.methods import cam, out_of_memory, truncation
+from infoflow.methods.cam import llava_cam
+from infoflow.methods.out_of_memory import in_batches
+from infoflow.methods.truncation import truncated_log_probs, truncation_sweep
 
 WITHIN = 5e-5
 
@@ -30,9 +30,9 @@ class SmallGPU:
 
 @pytest.fixture(autouse=True)
 def nothing_remembered():
-    exhaustion._found.clear()
+    out_of_memory._found.clear()
     yield
-    exhaustion._found.clear()
+    out_of_memory._found.clear()
 
 
 def test_batches_are_halved_until_they_fit_and_nothing_is_run_twice(caplog):

@@ -10,7 +10,7 @@ from transformers import LlamaConfig
 
 from benchmarks import baselines
 from infoflow.errors import InfoflowError, UnknownNameError
-from infoflow.flow import attention_flow
+from infoflow.methods.flow import attention_flow
 
 TOLERANCE = 2e-6
 

@@ -5,7 +5,7 @@ import pytest
 from conftest import PUBLISHED, QUESTION
 from PIL import Image
 
-from infoflow.lvlm import load_lvlm
+from infoflow.models.lvlm import load_lvlm
 
 PADDED = [name for name in PUBLISHED if name in ("internvl-7b", "shikra-7b")]
 

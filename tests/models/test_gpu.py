@@ -14,12 +14,12 @@ import torch
 from conftest import QUESTION, load_random, picture
 
 from benchmarks import baselines
-from infoflow.cam import llava_cams
-from infoflow.flow import attention_flow
 from infoflow.interventions import EAH, FastV, Simignore, Truncate, intervene, sink_density
-from infoflow.lvlm import load_lvlm
-from infoflow.perturbation import deletion_curve, insertion_curve
-from infoflow.truncation import truncated_log_probs, truncation_sweep
+from infoflow.methods.cam import llava_cams
+from infoflow.methods.faithfulness import deletion_curve, insertion_curve
+from infoflow.methods.flow import attention_flow
+from infoflow.methods.truncation import truncated_log_probs, truncation_sweep
+from infoflow.models.lvlm import load_lvlm
 
 ANSWER = "two red circle"
 N_TOKENS = 8

@@ -4,7 +4,6 @@ import pytest
 import torch
 from conftest import QUESTION, load_random, picture
 
-from infoflow.flow import attention_flow
 from infoflow.interventions import (
     EAH,
     FastV,
@@ -14,6 +13,7 @@ from infoflow.interventions import (
     sink_density,
     sink_strengths,
 )
+from infoflow.methods.flow import attention_flow
 
 HEADS = 4
 TOLERANCE = 1e-6

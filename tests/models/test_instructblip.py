@@ -12,7 +12,7 @@ from tiny_instructblip import BOUNDARY, IMAGE, PATCH, QUERIES, SIDE
 from transformers import InstructBlipForConditionalGeneration
 
 from infoflow.errors import InfoflowError
-from infoflow.lvlm import load_lvlm
+from infoflow.models.lvlm import load_lvlm
 
 N_SIDE = SIDE // PATCH
 
@@ -104,7 +104,7 @@ def test_a_querys_value_lies_where_it_looked(lvlm, weights):
 @pytest.mark.parametrize("size", [(50, 80), (80, 50), (56, 56), (30, 200)])
 def test_a_marked_block_draws_the_map_to_where_it_is(lvlm, size):
     """Queries that look at one patch alone light up that patch of a squashed picture."""
-    from infoflow.families.base import Seen
+    from infoflow.models.families.base import Seen
 
     row, column = 2, 5
     looks = torch.zeros(QUERIES, N_SIDE**2)

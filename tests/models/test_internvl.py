@@ -9,7 +9,7 @@ from checkpoints import TEXT
 from conftest import QUESTION, SIZES, picture
 from PIL import Image
 
-from infoflow.lvlm import load_lvlm
+from infoflow.models.lvlm import load_lvlm
 
 N_IMAGE = 64
 SYSTEM = (

@@ -9,7 +9,6 @@ from hypothesis.extra.numpy import arrays
 
 from benchmarks import baselines
 from infoflow.errors import InfoflowError
-from infoflow.flow import attention_flow
 from infoflow.interventions import (
     EAH,
     FastV,
@@ -23,7 +22,8 @@ from infoflow.interventions import (
 from infoflow.interventions.base import Reading, same_depth
 from infoflow.interventions.eah import broadcast_head, vision_sinks
 from infoflow.interventions.simignore import ORDERS, similarity, steps_to_rows
-from infoflow.prompt import Spans
+from infoflow.methods.flow import attention_flow
+from infoflow.models.prompt import Spans
 
 N_IMAGE, N_TOKENS = 64, 4
 TOLERANCE = 5e-5

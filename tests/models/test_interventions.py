@@ -7,9 +7,9 @@ import pytest
 import torch
 from conftest import QUESTION, never_ending, picture
 
-from infoflow.attention import attention_rows
 from infoflow.errors import InfoflowError
-from infoflow.flow import attention_flow
+from infoflow.hooks.attention import attention_rows
+from infoflow.hooks.probe import Observer, attached, intervened
 from infoflow.interventions import (
     EAH,
     FastV,
@@ -19,9 +19,9 @@ from infoflow.interventions import (
     sink_density,
     sink_strengths,
 )
-from infoflow.lvlm import load_lvlm
-from infoflow.probe import Observer, attached, intervened
-from infoflow.truncation import truncation_sweep
+from infoflow.methods.flow import attention_flow
+from infoflow.methods.truncation import truncation_sweep
+from infoflow.models.lvlm import load_lvlm
 
 TOLERANCE = 1e-6
 N_TOKENS = 3

@@ -2,7 +2,7 @@
 
 import torch
 
-from infoflow.last_layer import SITES, last_layer_gradients
+from infoflow.methods.last_layer import SITES, last_layer_gradients
 
 
 def change_there(lvlm, prompt, site):

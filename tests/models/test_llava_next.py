@@ -13,7 +13,7 @@ from tiny_llava_next import PATCH, SIDE, TILE
 from transformers import LlavaNextForConditionalGeneration
 
 from infoflow.errors import InfoflowError
-from infoflow.lvlm import load_lvlm
+from infoflow.models.lvlm import load_lvlm
 
 # (height, width) of a picture -> tiles down and across, rows and columns that stay
 SHAPES = {

@@ -26,8 +26,8 @@ TEXT = {
 MEASURE = """
 import gc, json, sys, threading, time
 import torch
-from infoflow.families import conversion
-from infoflow.lvlm import load_lvlm
+from infoflow.models.convert import conversion
+from infoflow.models.lvlm import load_lvlm
 
 torch.set_num_threads(1)
 # as small beside this model as the real ones are beside a 7B model

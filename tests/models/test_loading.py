@@ -8,8 +8,8 @@ from conftest import QUESTION, picture
 from safetensors.torch import load_file, save_file
 
 from infoflow.errors import InfoflowError, UnknownNameError
-from infoflow.lvlm import load_lvlm
-from infoflow.provenance import provenance
+from infoflow.models.lvlm import load_lvlm
+from infoflow.results.provenance import provenance
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 

@@ -11,8 +11,8 @@ from transformers import LlavaForConditionalGeneration
 
 import infoflow
 from infoflow.errors import InfoflowError
-from infoflow.families import list_models
-from infoflow.lvlm import load_lvlm
+from infoflow.models.families import list_models
+from infoflow.models.lvlm import load_lvlm
 
 N_IMAGE = 64
 

@@ -4,9 +4,9 @@ from conftest import QUESTION, picture
 
 from benchmarks import baselines
 from infoflow.errors import InfoflowError
-from infoflow.flow import attention_flow
 from infoflow.interventions import Truncate, intervene
-from infoflow.matrix import attention_matrix, drift_by_layer, group_blocks, renormalised
+from infoflow.methods.flow import attention_flow
+from infoflow.methods.matrix import attention_matrix, drift_by_layer, group_blocks, renormalised
 
 TOLERANCE = 2e-6
 CUT = 3

@@ -8,18 +8,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from infoflow.cam import llava_cam
 from infoflow.errors import InfoflowError
-from infoflow.flow import attention_flow
 from infoflow.interventions import EAH, Truncate, intervene
-from infoflow.localisation import attention_maps, rank_correlation
-from infoflow.perturbation import (
+from infoflow.methods.cam import llava_cam
+from infoflow.methods.faithfulness import (
     answer_probabilities,
     deletion_curve,
     insertion_curve,
     randomised_weights,
     replace_hottest,
 )
+from infoflow.methods.flow import attention_flow
+from infoflow.methods.localisation import attention_maps, rank_correlation
 
 MODELS = LLAVA  # nothing here depends on the family
 

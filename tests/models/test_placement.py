@@ -13,17 +13,16 @@ from conftest import QUESTION, load_random, never_ending, picture
 from pretended import devices
 from transformers import LlamaConfig
 
-from infoflow import placement
-from infoflow.cam import llava_cams
 from infoflow.errors import InfoflowError
-from infoflow.families import checkpoint
-from infoflow.flow import attention_flow
 from infoflow.interventions import EAH, FastV, Simignore, Truncate, intervene, sink_density
-from infoflow.last_layer import last_layer_gradients
-from infoflow.lvlm import load_lvlm
-from infoflow.matrix import attention_matrix
-from infoflow.perturbation import deletion_curve, randomised_weights
-from infoflow.truncation import truncated_log_probs, truncation_sweep
+from infoflow.methods.cam import llava_cams
+from infoflow.methods.faithfulness import deletion_curve, randomised_weights
+from infoflow.methods.flow import attention_flow
+from infoflow.methods.last_layer import last_layer_gradients
+from infoflow.methods.matrix import attention_matrix
+from infoflow.methods.truncation import truncated_log_probs, truncation_sweep
+from infoflow.models import checkpoint, placement
+from infoflow.models.lvlm import load_lvlm
 
 ANSWER = torch.tensor([7, 9, 11])
 NAMES = {0: "cpu:1", 1: "cpu:2", "cpu": "cpu"}

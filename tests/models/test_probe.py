@@ -6,15 +6,15 @@ from conftest import LLAVA, QUESTION, load_random, never_ending, picture
 from transformers import Gemma2Config, LlamaConfig, MistralConfig
 
 from benchmarks import baselines
-from infoflow import probe
-from infoflow.attention import attention_rows
 from infoflow.errors import InfoflowError
-from infoflow.families import Llava15
-from infoflow.flow import attention_flow
-from infoflow.lvlm import LVLM, load_lvlm
-from infoflow.placement import Placement
-from infoflow.probe import Observer, attached
-from infoflow.truncation import truncation_sweep
+from infoflow.hooks import probe
+from infoflow.hooks.attention import attention_rows
+from infoflow.hooks.probe import Observer, attached
+from infoflow.methods.flow import attention_flow
+from infoflow.methods.truncation import truncation_sweep
+from infoflow.models.families import Llava15
+from infoflow.models.lvlm import LVLM, load_lvlm
+from infoflow.models.placement import Placement
 
 MODELS = LLAVA  # nothing here depends on the family
 SHAPE = {k: v for k, v in TEXT.items() if k != "num_key_value_heads"}

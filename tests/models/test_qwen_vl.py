@@ -16,12 +16,12 @@ from PIL import Image
 from tiny_qwen_vl import HEADS, PATCH, QUERIES, SIDE
 
 from infoflow.errors import InfoflowError
-from infoflow.families.base import Seen
-from infoflow.families.qwen_model import QwenVLConfig, QwenVLForConditionalGeneration
-from infoflow.families.qwen_published import native_config
-from infoflow.families.qwen_vision import sine_cosine_positions
-from infoflow.families.tiktoken_vocabulary import qwen_tokenizer
-from infoflow.lvlm import load_lvlm
+from infoflow.models.convert.qwen_vl import native_config
+from infoflow.models.convert.tiktoken import qwen_tokenizer
+from infoflow.models.families.base import Seen
+from infoflow.models.families.qwen_model import QwenVLConfig, QwenVLForConditionalGeneration
+from infoflow.models.families.qwen_vision import sine_cosine_positions
+from infoflow.models.lvlm import load_lvlm
 
 NAMES = ("qwen-vl-7b", "qwen-vl-chat-7b")
 N_SIDE = SIDE // PATCH

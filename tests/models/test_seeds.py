@@ -7,14 +7,14 @@ import pytest
 import typer
 from safetensors.torch import load_file, save_file
 
-from infoflow import plots
-from infoflow.cliff import cliff_layer
+from infoflow import report
+from infoflow.data.load import load_task
 from infoflow.errors import InfoflowError
 from infoflow.evaluate.truncation import scores_by_cut, truncation_by_cut
-from infoflow.lvlm import load_lvlm
-from infoflow.shapes import seeds
-from infoflow.store import Store
-from infoflow.tasks import load_task
+from infoflow.models.lvlm import load_lvlm
+from infoflow.results.store import Store
+from infoflow.stats.cliff import cliff_layer
+from zoo import seeds
 
 LIMIT = 2
 
@@ -71,8 +71,8 @@ def test_each_seed_has_its_own_scores_and_cliffs(compared, folders, store):
 def test_the_model_card_can_show_it(compared):
     as_written = json.loads(json.dumps(compared))
     assert as_written == compared
-    assert list(plots.seed_table(as_written).data.index) == list(plots.TASK_TITLES.values())
-    assert plots.seed_plot(as_written).table.shape == (13, 8)
+    assert list(report.seed_table(as_written).data.index) == list(report.TASK_TITLES.values())
+    assert report.seed_plot(as_written).table.shape == (13, 8)
 
 
 def test_the_command_says_its_cost_and_goes_on_from_the_store(

@@ -15,7 +15,7 @@ from conftest import QUESTION, SIZES, picture
 from PIL import Image
 
 from infoflow.errors import InfoflowError, UnknownNameError
-from infoflow.lvlm import load_lvlm
+from infoflow.models.lvlm import load_lvlm
 
 N_WORDS = tiny_sentencepiece.SIZE
 PATCH, START, END = N_WORDS, N_WORDS + 1, N_WORDS + 2

@@ -7,7 +7,7 @@ import pytest
 import tiny_tiktoken
 from tiny_tiktoken import PATTERN, SPECIAL, TRAINED_ON, single_bytes, trained
 
-from infoflow.families.tiktoken_vocabulary import SPLIT, merges, qwen_tokenizer, read_ranks
+from infoflow.models.convert.tiktoken import SPLIT, merges, qwen_tokenizer, read_ranks
 
 TEXTS = [
     "",

@@ -6,12 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks import baselines
-from infoflow import probe
-from infoflow.cam import llava_cam
 from infoflow.errors import InfoflowError
-from infoflow.flow import attention_flow
+from infoflow.hooks import probe
 from infoflow.interventions import Simignore, Truncate, intervene
-from infoflow.truncation import truncated_log_probs, truncation_sweep
+from infoflow.methods.cam import llava_cam
+from infoflow.methods.flow import attention_flow
+from infoflow.methods.truncation import truncated_log_probs, truncation_sweep
 
 N_TOKENS = 16
 N_IMAGE = 64

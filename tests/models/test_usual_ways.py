@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from benchmarks import baselines, eager
+from infoflow.hooks.probe import teacher_forced
 from infoflow.interventions import EAH, FastV, Simignore, intervene, sink_density
-from infoflow.probe import teacher_forced
-from infoflow.truncation import truncated_log_probs
+from infoflow.methods.truncation import truncated_log_probs
 
 N_TOKENS = 4
 TOLERANCE = 5e-5

@@ -13,11 +13,11 @@ import torch
 from safetensors.torch import load_file
 
 import infoflow
-from infoflow.families import find_model, list_models
-from infoflow.lvlm import load_lvlm
-from infoflow.shapes.architectures import find_architecture
-from infoflow.tasks import load_task
-from infoflow.truncation import truncation_sweep
+from infoflow.data.load import load_task
+from infoflow.methods.truncation import truncation_sweep
+from infoflow.models.families import find_model, list_models
+from infoflow.models.lvlm import load_lvlm
+from zoo.architectures import find_architecture
 
 ZOO = [name for name in list_models() if find_model(name).hub_id is None]
 N_ITEMS = {"scienceqa": 60, "pope": 120, "textvqa": 60, "chair": 60}

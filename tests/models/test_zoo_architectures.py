@@ -10,21 +10,21 @@ from PIL import Image
 from safetensors.torch import load_file
 from transformers import LlavaNextForConditionalGeneration
 
+from infoflow.data.load import load_task
+from infoflow.data.shapes import questions as ask
+from infoflow.data.shapes.world import SIZE
 from infoflow.errors import InfoflowError
-from infoflow.families import _SPECS
-from infoflow.lvlm import load_lvlm
-from infoflow.shapes import batches as packing
-from infoflow.shapes import fit
-from infoflow.shapes import questions as ask
-from infoflow.shapes.architectures import ARCHITECTURES, find_architecture
-from infoflow.shapes.batches import CURRICULUM, IGNORE, PackedBatches, PatchBatches
-from infoflow.shapes.language import ATTENTION, Answerer
-from infoflow.shapes.model import N_PATCHES, PIXEL_STD, WIDTH
-from infoflow.shapes.tokenizer import EOS, IMAGE
-from infoflow.shapes.tower import PatchReader, feature_statistics, rescale_tower
-from infoflow.shapes.train import export
-from infoflow.shapes.world import SIZE
-from infoflow.tasks import load_task
+from infoflow.models.families import _SPECS
+from infoflow.models.lvlm import load_lvlm
+from zoo import batches as packing
+from zoo import fit
+from zoo.architectures import ARCHITECTURES, find_architecture
+from zoo.batches import CURRICULUM, IGNORE, PackedBatches, PatchBatches
+from zoo.language import ATTENTION, Answerer
+from zoo.model import N_PATCHES, PIXEL_STD, WIDTH
+from zoo.tokenizer import EOS, IMAGE
+from zoo.tower import PatchReader, feature_statistics, rescale_tower
+from zoo.train import export
 
 TOKENS = {
     "tiny-llava-1.5": 64,

@@ -8,7 +8,7 @@ from typing import Any
 
 import nbformat
 
-from infoflow.plots import Plot
+from infoflow.report import Plot
 
 FOLDER = Path(__file__).resolve().parents[2] / "notebooks"
 

@@ -9,8 +9,8 @@ import pytest
 from cells import FOLDER, run_cells, small
 
 from infoflow.runner import run_notebook
-from infoflow.shapes.architectures import find_architecture
-from infoflow.shapes.train import export
+from zoo.architectures import find_architecture
+from zoo.train import export
 
 sys.path.insert(0, str(FOLDER.parent / "tests" / "models"))
 

@@ -12,9 +12,9 @@ from cells import FOLDER, parameters_of, run_cells, small
 from transformers import LlamaConfig
 
 import infoflow
+from infoflow.data.sets import chair as chair_data
 from infoflow.errors import InfoflowError
-from infoflow.lvlm import LVLM
-from infoflow.tasks import chair_data
+from infoflow.models.lvlm import LVLM
 
 sys.path.insert(0, str(FOLDER.parent / "tests" / "models"))
 sys.path.insert(0, str(FOLDER.parent / "tests" / "unit"))
@@ -85,7 +85,7 @@ def test_attention_flow_on_all_four_with_a_pinned_model(
     checkpoint: Path, benchmarks: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def unpinned(name: str, **given: Any) -> LVLM:
-        return infoflow.lvlm.load_lvlm(name.removesuffix(f"@{COMMIT}"), **given)
+        return infoflow.models.lvlm.load_lvlm(name.removesuffix(f"@{COMMIT}"), **given)
 
     monkeypatch.setattr(infoflow, "load_lvlm", unpinned)
     shown = run("fig2_attention_flow", checkpoint, benchmarks, model=f"{MODEL}@{COMMIT}")

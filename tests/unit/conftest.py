@@ -2,10 +2,10 @@
 
 import pytest
 
-from infoflow.lvlm import load_lvlm
-from infoflow.shapes.architectures import find_architecture
-from infoflow.shapes.train import export
-from infoflow.store import Store
+from infoflow.models.lvlm import load_lvlm
+from infoflow.results.store import Store
+from zoo.architectures import find_architecture
+from zoo.train import export
 
 
 @pytest.fixture(scope="module")

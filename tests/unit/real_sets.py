@@ -10,8 +10,8 @@ from datasets import Dataset, Features, Image, List, Value
 from datasets.utils.logging import disable_progress_bar
 from PIL import Image as Pictures
 
-from infoflow.tasks import synonyms
-from infoflow.tasks.captions import parse_synonyms
+from infoflow.data.captions import parse_synonyms
+from infoflow.data.sets import synonyms
 
 disable_progress_bar()
 TEXT, NUMBER = Value("string"), Value("int64")

@@ -8,7 +8,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from infoflow.audit.arithmetic import (
+from infoflow.claims.arithmetic import (
     counts_printed_as,
     errors_apart,
     feasible_f1,

@@ -4,10 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from infoflow.audit.scores import METRICS, paired_scores, ratios
-from infoflow.audit.selection import selection_bias
+from infoflow.claims.scores import METRICS, paired_scores, ratios
+from infoflow.claims.selection import selection_bias
+from infoflow.data.load import load_task
 from infoflow.errors import InfoflowError
-from infoflow.tasks import load_task
 
 ANSWERS = {
     "pope": ["Yes", "No", "perhaps", ""],

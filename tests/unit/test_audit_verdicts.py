@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from infoflow import plots
-from infoflow.audit import on_flow
-from infoflow.audit.findings import (
+from infoflow import report
+from infoflow.claims import on_flow
+from infoflow.claims.findings import (
     FAILS,
     FEWEST,
     HOLDS,
@@ -20,10 +20,10 @@ from infoflow.audit.findings import (
     combined,
     decided,
 )
-from infoflow.audit.planted import CLIFFS, planted
-from infoflow.audit.verdicts import MEASURED, RECOMPUTED, measured_findings, recomputed_findings
-from infoflow.paper import paper_values
-from infoflow.plots import flow_claims
+from infoflow.claims.paper import paper_values
+from infoflow.claims.planted import CLIFFS, planted
+from infoflow.claims.verdicts import MEASURED, RECOMPUTED, measured_findings, recomputed_findings
+from infoflow.report import flow_claims
 
 ALWAYS_UNDEFINED = {"cam-last-layer"}
 
@@ -173,17 +173,17 @@ def test_what_is_possible_is_not_faulted(paper):
 def test_tables_show_every_claim_with_its_verdicts(paper, favourable):
     found = {"some-model": measured_findings(favourable)}
     claims = [c for c in paper["claims"] if c["kind"] == "measured"]
-    table = plots.claim_table(claims, found, "a topic", paper["sources"]).data
+    table = report.claim_table(claims, found, "a topic", paper["sources"]).data
     assert list(table.index) == [c["claim"] for c in claims]
     assert set(table["verdict, some-model"]) <= set(VERDICTS)
     assert set(table["verdict, the paper's models"]) == {NEEDS_RUN}
-    rules = plots.rule_table(paper["claims"], MEASURED | RECOMPUTED).data
+    rules = report.rule_table(paper["claims"], MEASURED | RECOMPUTED).data
     assert len(rules) == len(paper["claims"])
 
 
 def test_the_grid_counts_its_verdicts(paper, favourable):
     found = {"some-model": measured_findings(favourable)}
-    plot = plots.verdict_grid(paper["claims"], found)
+    plot = report.verdict_grid(paper["claims"], found)
     held = sum(f.verdict == HOLDS for f in found["some-model"].values())
     assert f"some-model: {held} hold" in plot.caption
     assert plot.png[:4] == b"\x89PNG"
@@ -192,7 +192,7 @@ def test_the_grid_counts_its_verdicts(paper, favourable):
 
 
 def test_the_impossible_pairs_are_drawn_outside(paper):
-    plot = plots.f1_plot(paper)
+    plot = report.f1_plot(paper)
     table = plot.table
     outside = table[(table["f1"] < table["lowest"]) | (table["f1"] > table["highest"])]
     assert list(outside.index) == ["InternVL-7B, baseline", "InternVL-7B, cliff"]
@@ -200,7 +200,7 @@ def test_the_impossible_pairs_are_drawn_outside(paper):
 
 
 def test_count_table_names_counts_that_fit(paper):
-    data = plots.count_table(paper).data
+    data = report.count_table(paper).data
     row = data[data["paper: printed"] == "66.48"]
     assert row["of 2017 with an image"].tolist() == ["1341"]
     assert row["of 4241 in all"].tolist() == ["no count"]

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from infoflow.cliff import cliff_layer
 from infoflow.errors import InfoflowError
+from infoflow.stats.cliff import cliff_layer
 
 SCORES = arrays(
     np.float64,

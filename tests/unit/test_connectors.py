@@ -4,16 +4,16 @@ from dataclasses import replace
 
 import pytest
 
-from infoflow import plots
-from infoflow.audit.findings import FAILS, HOLDS, UNDECIDED
-from infoflow.audit.on_connectors import (
+from infoflow import report
+from infoflow.claims.findings import FAILS, HOLDS, UNDECIDED
+from infoflow.claims.on_connectors import (
     Depth,
     cliff_depths,
     depends_on_connector,
     with_other_seeds,
 )
-from infoflow.audit.planted import CLIFFS, N_LAYERS, planted
-from infoflow.families import find_model, list_models
+from infoflow.claims.planted import CLIFFS, N_LAYERS, planted
+from infoflow.models.families import find_model, list_models
 
 LINEAR, MLP = "linear layer", "two-layer MLP"
 
@@ -96,7 +96,7 @@ def test_a_second_seed_stands_behind_its_model_and_counts_as_one_kind(depths):
 
 
 def test_the_plot_says_what_was_found(depths):
-    plot = plots.connector_plot(depths, depends_on_connector(depths))
+    plot = report.connector_plot(depths, depends_on_connector(depths))
     assert "ScienceQA: pairs of models apart: 2 of different projectors, 0 of one" in plot.caption
     assert plot.caption.endswith(f"Verdict: {HOLDS}.")
     assert list(plot.table.loc[("chair", "y")][["connector", "depth"]]) == [LINEAR, 10 / 24]

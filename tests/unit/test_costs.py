@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 from transformers import LlavaConfig
 
-from infoflow.costs import expected_cost
 from infoflow.errors import InfoflowError
+from infoflow.evaluate.costs.measures import expected_cost
+from infoflow.evaluate.costs.shape import PUBLISHED, model_shape, read_shape
 from infoflow.evaluate.measures import MEASURES, read_settings
 from infoflow.evaluate.running import expectation, load_items
-from infoflow.families import list_models
-from infoflow.shape import PUBLISHED, model_shape, read_shape
-from infoflow.shards import Shard
+from infoflow.models.families import list_models
+from infoflow.results.shards import Shard
 
 SEVEN = PUBLISHED["llava-1.5-7b"]
 CALL = 0.8e-3

@@ -10,14 +10,14 @@ import pytest
 import torch
 from PIL import Image
 
-from infoflow import plots
+from infoflow import report
+from infoflow.claims.paper import paper_values
 from infoflow.evaluate.depths import depths, loss_by_depth, shares_by_depth
-from infoflow.flow import AttentionFlow
-from infoflow.grid import Grid
-from infoflow.lvlm import Prompt, Spans
-from infoflow.paper import paper_values
-from infoflow.plots import overview
-from infoflow.plots.style import asked, listed
+from infoflow.methods.flow import AttentionFlow
+from infoflow.models.grid import Grid
+from infoflow.models.lvlm import Prompt, Spans
+from infoflow.report import overview
+from infoflow.report.style import asked, listed
 
 MODEL = "some-model"
 
@@ -96,7 +96,7 @@ IDLE = ([0.4, 0.4, 0.4], [0.4, 0.8, 0.9, 0.9])
 
 def ours(shares, losses):
     claims = paper_values()["depth_claims"]
-    data = plots.depth_paper_table(shares, losses, claims, "llava-1.5-7b", MODEL).data
+    data = report.depth_paper_table(shares, losses, claims, "llava-1.5-7b", MODEL).data
     return [told.split(":")[0] for told in data[f"ours, {MODEL}: POPE"]]
 
 
@@ -114,18 +114,18 @@ def test_too_few_items_leave_truncation_undecided():
 
 def test_words_say_what_is_read_but_not_needed():
     claims = paper_values()["depth_claims"]
-    assert plots.depth_words(*tables(*IDLE), claims).text.endswith("on POPE.")
-    assert plots.depth_words(*tables(*AS_DRAWN), claims).text.endswith("on no task.")
+    assert report.depth_words(*tables(*IDLE), claims).text.endswith("on POPE.")
+    assert report.depth_words(*tables(*AS_DRAWN), claims).text.endswith("on no task.")
 
 
 def test_tables_hold_shares_losses_and_their_control():
     shares, losses = tables(*AS_DRAWN)
-    data = plots.depth_table(shares, losses, 0.05).data
+    data = report.depth_table(shares, losses, 0.05).data
     assert list(data["image %"]) == ["40.0", "20.0", "0.1"]
     assert list(data["removal harms"]) == ["yes", "yes", "no"]
     assert data["difference"].iloc[0].startswith("-50.0 [")
     grey = {"pope": shares_by_depth(flow_rows([0.1, 0.1, 0.1]))}
-    control = plots.depth_control_table(shares, grey).data
+    control = report.depth_control_table(shares, grey).data
     assert control.iloc[0].tolist() == ["shallow", "40.0", "10.0", "60.0"]
 
 
@@ -157,7 +157,7 @@ def arcs(axes):
 @pytest.mark.parametrize("n_image", [16, 64, 576])
 def test_arcs_are_as_wide_as_the_shares(n_image):
     flow, prompt = item(n_image)
-    plot = plots.item_arcs(flow, prompt, TEXTS, MODEL)
+    plot = report.item_arcs(flow, prompt, TEXTS, MODEL)
     for axes, third in zip(plot.figure.axes, depths(6), strict=True):
         widths = [arc.get_linewidth() for arc in arcs(axes)]
         assert sum(widths) == pytest.approx(overview._POINTS, rel=1e-4)  # all of the attention
@@ -175,9 +175,9 @@ def test_arcs_are_as_wide_as_the_shares(n_image):
 
 def test_item_caption_tells_where_the_answer_stays():
     flow, prompt = item()
-    plot = plots.item_arcs(flow, prompt, TEXTS, MODEL)
+    plot = report.item_arcs(flow, prompt, TEXTS, MODEL)
     assert "from the middle or deep layers on, it answers the same" in plot.caption
-    changed = plots.item_arcs(flow, prompt, {**TEXTS, 6: "else"}, MODEL)
+    changed = report.item_arcs(flow, prompt, {**TEXTS, 6: "else"}, MODEL)
     assert "it answers something else" in changed.caption
     assert "“What is it?”" in plot.caption
 
@@ -187,7 +187,7 @@ def test_mean_arcs_show_every_task_and_depth():
     shares, losses = (
         dict.fromkeys(("pope", "chair", "textvqa"), table["pope"]) for table in (shares, losses)
     )
-    plot = plots.mean_arcs(shares, losses, MODEL, 100)
+    plot = report.mean_arcs(shares, losses, MODEL, 100)
     assert len(plot.figure.axes) == 9
     for axes, share in zip(plot.figure.axes[:3], (0.4, 0.2, 0.001), strict=True):
         assert arcs(axes)[1].get_linewidth() == pytest.approx(overview._POINTS * share)
@@ -200,8 +200,8 @@ def test_mean_arcs_show_every_task_and_depth():
 def test_pictures_have_words_and_the_same_bytes_again():
     def made():
         return [
-            plots.item_arcs(*item(), TEXTS, MODEL),
-            plots.mean_arcs(*tables(*AS_DRAWN), MODEL, 100),
+            report.item_arcs(*item(), TEXTS, MODEL),
+            report.mean_arcs(*tables(*AS_DRAWN), MODEL, 100),
         ]
 
     for plot, again in zip(made(), made(), strict=True):

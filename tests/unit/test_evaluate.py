@@ -3,8 +3,9 @@ import pandas as pd
 import pytest
 import torch
 
-from infoflow.cam import llava_cam
-from infoflow.controls import blank_pictures, swap_pictures
+from infoflow.claims.paper import paper_values
+from infoflow.data.controls import blank_pictures, swap_pictures
+from infoflow.data.load import load_task
 from infoflow.errors import InfoflowError, UnknownNameError
 from infoflow.evaluate import topk
 from infoflow.evaluate import truncation as over_task
@@ -19,11 +20,10 @@ from infoflow.evaluate.truncation import (
     scores_by_cut,
     truncation_by_cut,
 )
-from infoflow.flow import attention_flow
-from infoflow.intervals import difference_interval, mean_interval
-from infoflow.paper import paper_values
-from infoflow.store import Store
-from infoflow.tasks import load_task
+from infoflow.methods.cam import llava_cam
+from infoflow.methods.flow import attention_flow
+from infoflow.results.store import Store
+from infoflow.stats.intervals import difference_interval, mean_interval
 
 torch.set_num_threads(1)
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 from PIL import Image
 
-from infoflow.cam import llava_cam
-from infoflow.controls import GREY, swap_pictures
+from infoflow.data.controls import GREY, swap_pictures
+from infoflow.data.load import load_task
 from infoflow.errors import InfoflowError
 from infoflow.evaluate.cam import (
     cam_by_layer,
@@ -17,8 +17,8 @@ from infoflow.evaluate.cam import (
     change_at_cliff,
     mass_above_chance,
 )
-from infoflow.localisation import localise, rank_correlation, target_mask
-from infoflow.tasks import load_task
+from infoflow.methods.cam import llava_cam
+from infoflow.methods.localisation import localise, rank_correlation, target_mask
 
 torch.set_num_threads(1)
 SETTINGS = {"n_samples": 2, "sigma": 0.1, "seed": 3}

@@ -3,6 +3,7 @@ import pandas as pd
 import pytest
 import torch
 
+from infoflow.data.load import load_task
 from infoflow.errors import InfoflowError
 from infoflow.evaluate import interventions as over_task
 from infoflow.evaluate.answers import answers
@@ -24,11 +25,10 @@ from infoflow.interventions import (
     sink_density,
 )
 from infoflow.interventions.base import Effect, Intervention
-from infoflow.lvlm import load_lvlm
-from infoflow.shapes.architectures import find_architecture
-from infoflow.shapes.train import export
-from infoflow.store import Store
-from infoflow.tasks import load_task
+from infoflow.models.lvlm import load_lvlm
+from infoflow.results.store import Store
+from zoo.architectures import find_architecture
+from zoo.train import export
 
 torch.set_num_threads(1)
 

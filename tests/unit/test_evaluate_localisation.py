@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import torch
 
-from infoflow.cam import llava_cams
+from infoflow.data.load import load_task
 from infoflow.errors import InfoflowError, UnknownNameError
 from infoflow.evaluate.localisation import (
     GROUPS,
@@ -20,8 +20,10 @@ from infoflow.evaluate.perturbation import (
     perturbation_curves,
     randomised_maps,
 )
-from infoflow.flow import attention_flow
-from infoflow.heatmaps import (
+from infoflow.methods.cam import llava_cams
+from infoflow.methods.faithfulness import deletion_curve, insertion_curve
+from infoflow.methods.flow import attention_flow
+from infoflow.methods.heatmaps import (
     ATTENTION,
     CAMS,
     CENTRE,
@@ -34,9 +36,7 @@ from infoflow.heatmaps import (
     heat_maps,
     pick,
 )
-from infoflow.localisation import attention_maps, coverage, localise, target_mask
-from infoflow.perturbation import deletion_curve, insertion_curve
-from infoflow.tasks import load_task
+from infoflow.methods.localisation import attention_maps, coverage, localise, target_mask
 
 torch.set_num_threads(1)
 

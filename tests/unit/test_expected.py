@@ -5,10 +5,13 @@ import re
 import pytest
 
 from infoflow import Store, load_lvlm
-from infoflow.audit.gather import truncation_evidence
-from infoflow.audit.scores import METRICS
+from infoflow.claims.gather import truncation_evidence
+from infoflow.claims.paper import paper_values
+from infoflow.claims.scores import METRICS
+from infoflow.data.items import Items
 from infoflow.errors import UnknownNameError
-from infoflow.evaluate.expected import (
+from infoflow.evaluate.costs.shape import PUBLISHED
+from infoflow.evaluate.costs.table import (
     ASKED,
     HEADS,
     costs_assumptions,
@@ -16,9 +19,6 @@ from infoflow.evaluate.expected import (
     costs_told,
     page_cost,
 )
-from infoflow.items import Items
-from infoflow.paper import paper_values
-from infoflow.shape import PUBLISHED
 
 STEP = 32 * 0.8e-3  # a token, decoded by all cuts at once, costs a call of each layer
 

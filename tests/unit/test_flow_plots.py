@@ -5,16 +5,16 @@ import pandas as pd
 import pytest
 import torch
 
-from infoflow import plots
+from infoflow import report
+from infoflow.claims.paper import paper_values
+from infoflow.data.load import load_task
 from infoflow.evaluate.flow import flow_by_layer, head_shares, max_over_heads
-from infoflow.flow import attention_flow
-from infoflow.lvlm import load_lvlm
-from infoflow.paper import paper_values
-from infoflow.plots.heads import heads_for_half
-from infoflow.shapes.architectures import find_architecture
-from infoflow.shapes.train import export
-from infoflow.store import Store
-from infoflow.tasks import load_task
+from infoflow.methods.flow import attention_flow
+from infoflow.models.lvlm import load_lvlm
+from infoflow.report.heads import heads_for_half
+from infoflow.results.store import Store
+from zoo.architectures import find_architecture
+from zoo.train import export
 
 torch.set_num_threads(1)
 
@@ -94,7 +94,7 @@ ORDER = ["falls-early", "flat-middle", "rises-last", "below-two-percent", "syste
 def verdicts(rows):
     claims = paper_values()["attention_claims"]
     assert [claim["id"] for claim in claims] == ORDER
-    lines = plots.flow_verdicts(rows, claims, MODEL).text.splitlines()
+    lines = report.flow_verdicts(rows, claims, MODEL).text.splitlines()
     return lines[0], dict(zip(ORDER, lines[2:], strict=True))
 
 
@@ -126,10 +126,10 @@ def test_two_reductions_can_disagree():
     claims = paper_values()["attention_claims"]
     rows = {"pope": rows_with(AS_PRINTED, max_image=np.full(12, 0.4))}
     strongest = {task: max_over_heads(frame) for task, frame in rows.items()}
-    data = plots.reduction_table(rows, strongest, claims).data
+    data = report.reduction_table(rows, strongest, claims).data
     assert data["heads averaged: holds on"].iloc[0] == "POPE"
     assert data["maximum over heads: holds on"].iloc[0] == "no task"
-    plot = plots.head_reductions(rows, MODEL)
+    plot = report.head_reductions(rows, MODEL)
     means = plot.table.xs("pope").mean()
     assert means["max"] == pytest.approx(40)
     assert f"POPE {means['max'] - means['mean']:+.1f}" in plot.alt
@@ -138,12 +138,12 @@ def test_two_reductions_can_disagree():
 def test_head_maps_and_table_tell_one_head_from_all():
     one = rows_with(np.full(12, 0.25), heads=[[1.0, 0, 0, 0]] + [[0.0] * 4] * 11)
     alike = rows_with(np.full(12, 0.25), heads=[[0.25] * 4] * 12)
-    plot = plots.head_maps({"pope": one}, MODEL)
+    plot = report.head_maps({"pope": one}, MODEL)
     assert "layer 1, head 0, 100.0 %" in plot.alt
     assert "Of all 48 heads, 1 hold half" in plot.caption
-    assert "24 hold half" in plots.head_maps({"pope": alike}, MODEL).caption
-    data = plots.head_table({"pope": one}).data.loc["POPE"]
+    assert "24 hold half" in report.head_maps({"pope": alike}, MODEL).caption
+    data = report.head_table({"pope": one}).data.loc["POPE"]
     assert data["heads that hold half"] == "1 of 48"
     assert data["its heads above even"] == "1 of 4"
     assert plot.table.shape == (12, 4)
-    assert plot.png == plots.head_maps({"pope": one}, MODEL).png
+    assert plot.png == report.head_maps({"pope": one}, MODEL).png

@@ -3,7 +3,7 @@ import pytest
 from scipy import sparse
 
 from infoflow.errors import InfoflowError
-from infoflow.grid import Grid, Raster, stack
+from infoflow.models.grid import Grid, Raster, stack
 
 
 def test_a_constant_map_stays_constant():

@@ -6,9 +6,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from infoflow.data.shapes import samples
 from infoflow.errors import InfoflowError
-from infoflow.grid import Grid
-from infoflow.localisation import (
+from infoflow.methods.localisation import (
     centre_map,
     choose_held_out,
     coverage,
@@ -19,7 +19,7 @@ from infoflow.localisation import (
     rank_correlation,
     target_mask,
 )
-from infoflow.shapes import samples
+from infoflow.models.grid import Grid
 
 HEATS = arrays(np.float64, (4, 5), elements=st.floats(0, 1e6))
 MASKS = arrays(np.bool_, (4, 5)).filter(lambda mask: mask.any())

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from infoflow.errors import InfoflowError
-from infoflow.maps import (
+from infoflow.methods.maps import (
     WEIGHTS,
     activation_map,
     lit_share,

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from infoflow.errors import InfoflowError
-from infoflow.paired import equivalence, mcnemar, mcnemar_of_counts
+from infoflow.stats.paired import equivalence, mcnemar, mcnemar_of_counts
 
 BITS = st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=40)
 quick = settings(max_examples=60, deadline=None)

@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from infoflow import pictures
+from infoflow.data import pictures
+from infoflow.data.pictures import MAX_BYTES, decode_image, open_picture, read_image
+from infoflow.data.sets.entries import Entry, Fields
 from infoflow.errors import InfoflowError
-from infoflow.families import vicuna
-from infoflow.families.vicuna import resized_square
-from infoflow.pictures import MAX_BYTES, decode_image, open_picture, read_image
-from infoflow.tasks.entries import Entry, Fields
+from infoflow.models.families import vicuna
+from infoflow.models.families.vicuna import resized_square
 
 
 def png(size=(12, 8), colour=(10, 200, 30)):

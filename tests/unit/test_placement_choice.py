@@ -6,15 +6,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from infoflow import loading, placement, quantisation
 from infoflow.errors import InfoflowError, UnknownNameError
-from infoflow.families.checkpoint import weight_files
-from infoflow.families.weights import read_headers
-from infoflow.loading import choose_placement, split_revision
-from infoflow.lvlm import load_lvlm
-from infoflow.placement import Placement, Weights, map_devices, naming_exhaustion
+from infoflow.models import loading, placement, quantisation
+from infoflow.models.checkpoint import weight_files
+from infoflow.models.loading import choose_placement, split_revision
+from infoflow.models.lvlm import load_lvlm
+from infoflow.models.placement import Placement, Weights, map_devices, naming_exhaustion
+from infoflow.models.weights import read_headers
 
-ZOO = Path(loading.__file__).parent / "zoo" / "tiny-llava-1.5"
+ZOO = Path(loading.__file__).parents[1] / "zoo" / "tiny-llava-1.5"
 GB = 10**9
 SEVEN_B = Weights(Path("seven"), 7 * GB, torch.bfloat16)
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")

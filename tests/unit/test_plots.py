@@ -8,15 +8,15 @@ import pytest
 import torch
 from PIL import Image
 
-from infoflow import plots
-from infoflow.cliff import cliff_layer
-from infoflow.flow import AttentionFlow
-from infoflow.grid import Grid
-from infoflow.lvlm import Prompt, Spans
-from infoflow.paper import paper_values
-from infoflow.plots.display import ProvenanceBox
-from infoflow.shapes import sample as draw
-from infoflow.shapes.world import co_occurrence, object_names, popularity
+from infoflow import report
+from infoflow.claims.paper import paper_values
+from infoflow.data.shapes import sample as draw
+from infoflow.data.shapes.world import co_occurrence, object_names, popularity
+from infoflow.methods.flow import AttentionFlow
+from infoflow.models.grid import Grid
+from infoflow.models.lvlm import Prompt, Spans
+from infoflow.report.display import ProvenanceBox
+from infoflow.stats.cliff import cliff_layer
 
 L, MODEL = 12, "some-model"
 TASKS = ("scienceqa", "pope", "textvqa", "chair")
@@ -90,16 +90,16 @@ def all_plots():
     scores = {task: step_scores(3 + 2 * i) for i, task in enumerate(TASKS)}
     cliffs = {task: cliff_layer(array) for task, array in scores.items()}
     sample, prompt = item_with_target()
-    kinds = plots.kind_scores({t: cut_rows(s, ("one", "two")) for t, s in scores.items()}, seed=0)
+    kinds = report.kind_scores({t: cut_rows(s, ("one", "two")) for t, s in scores.items()}, seed=0)
     return {
-        "shares": plots.flow_shares(rows, MODEL),
-        "control": plots.image_share_control(rows, rows, MODEL),
-        "maps": plots.attention_maps(flow_on(prompt, slice(0, 8)), prompt, sample, [1, 12], MODEL),
-        "curves": plots.truncation_curves(scores, cliffs, dict.fromkeys(TASKS, 0.25), MODEL),
-        "sheet": plots.sample_sheet([draw("pope", "test", i) for i in range(2)], "pope"),
-        "regions": plots.region_sheet(sample),
-        "frequency": plots.frequency_maps(popularity(), co_occurrence(), object_names()),
-        "kinds": plots.kind_plot(kinds, MODEL),
+        "shares": report.flow_shares(rows, MODEL),
+        "control": report.image_share_control(rows, rows, MODEL),
+        "maps": report.attention_maps(flow_on(prompt, slice(0, 8)), prompt, sample, [1, 12], MODEL),
+        "curves": report.truncation_curves(scores, cliffs, dict.fromkeys(TASKS, 0.25), MODEL),
+        "sheet": report.sample_sheet([draw("pope", "test", i) for i in range(2)], "pope"),
+        "regions": report.region_sheet(sample),
+        "frequency": report.frequency_maps(popularity(), co_occurrence(), object_names()),
+        "kinds": report.kind_plot(kinds, MODEL),
     }
 
 
@@ -139,7 +139,7 @@ def test_plots_leave_no_global_state(made):
 
 def test_shares_are_means_and_quantiles_in_percent():
     frame = flow_rows(np.linspace(0.5, 0.1, L), n_items=11)
-    table = plots.flow_shares({"pope": frame}, MODEL).table
+    table = report.flow_shares({"pope": frame}, MODEL).table
     third = 100 * frame[frame["layer"] == 3]["image"].to_numpy()
     line = table.loc[("pope", 3), "image"]
     assert line["mean"] == pytest.approx(third.mean())
@@ -149,7 +149,7 @@ def test_shares_are_means_and_quantiles_in_percent():
 
 def test_alt_text_tells_the_data():
     low, high = (
-        plots.flow_shares({"pope": flow_rows(np.full(L, x), spread=0)}, MODEL).alt
+        report.flow_shares({"pope": flow_rows(np.full(L, x), spread=0)}, MODEL).alt
         for x in (0.2, 0.7)
     )
     assert "20.0 %" in low
@@ -172,7 +172,7 @@ def test_axes_count_cuts_below_and_the_papers_layers_above(made, name, last):
 def test_curves_show_means_and_cliffs():
     scores = step_scores(5)
     cliff = cliff_layer(scores)
-    plot = plots.truncation_curves({"pope": scores}, {"pope": cliff}, {"pope": 0.5}, MODEL)
+    plot = report.truncation_curves({"pope": scores}, {"pope": cliff}, {"pope": 0.5}, MODEL)
     np.testing.assert_allclose(plot.table["pope"], 100 * scores.mean(axis=0))
     assert cliff.cut == 5
     assert "cut 5 [" in plot.alt
@@ -184,7 +184,7 @@ def test_map_table_measures_attention_on_the_target():
     sample, prompt = item_with_target()
     inside = np.logical_or.reduce([sample.regions[name] for name in sample.targets])
     covered = inside.reshape(8, 12, 8, 12).mean(axis=(1, 3)).ravel() > 0.5
-    on, off = (plots.map_table(flow_on(prompt, w), prompt, sample) for w in (covered, ~covered))
+    on, off = (report.map_table(flow_on(prompt, w), prompt, sample) for w in (covered, ~covered))
     assert (on["on target %"] > 2 * on["target area %"]).all()
     assert (off["on target %"] < off["target area %"]).all()
     assert list(on["image %"]) == pytest.approx([50.0] * L)
@@ -193,20 +193,20 @@ def test_map_table_measures_attention_on_the_target():
 
 def test_even_attention_is_on_target_as_much_as_the_target_is_large():
     sample, prompt = item_with_target()
-    table = plots.map_table(flow_on(prompt, np.ones(64, bool)), prompt, sample)
+    table = report.map_table(flow_on(prompt, np.ones(64, bool)), prompt, sample)
     assert list(table["on target %"]) == pytest.approx(list(table["target area %"]), rel=1e-4)
 
 
 def test_chosen_layers_go_from_first_to_last():
-    assert plots.chosen_layers(12)[0] == 1
-    assert plots.chosen_layers(12)[-1] == 12
-    assert plots.chosen_layers(3) == [1, 2, 3]
+    assert report.chosen_layers(12)[0] == 1
+    assert report.chosen_layers(12)[-1] == 12
+    assert report.chosen_layers(3) == [1, 2, 3]
 
 
 def claims_table(image_by_layer, task="pope"):
     claims = paper_values()["attention_claims"]
     rows = {task: flow_rows(image_by_layer, spread=0)}
-    return plots.flow_paper_table(rows, claims, "llava-1.5-7b", MODEL).data
+    return report.flow_paper_table(rows, claims, "llava-1.5-7b", MODEL).data
 
 
 def test_paper_claims_are_checked_against_our_rows():
@@ -226,9 +226,9 @@ def test_paper_claims_are_checked_against_our_rows():
 
 
 def test_what_nobody_ran_says_so():
-    table = plots.Table(claims_table(np.full(L, 0.2)), "caption", comparison=True)
+    table = report.Table(claims_table(np.full(L, 0.2)), "caption", comparison=True)
     column = table.data["ours, llava-1.5-7b on the benchmarks"]
-    assert set(column) == {plots.NOT_RUN}
+    assert set(column) == {report.NOT_RUN}
     html = table._repr_mimebundle_()["text/html"]
     assert html.count('<td class="not-run">not run</td>') == len(column)
     assert "paper-vs-ours" in html
@@ -238,7 +238,7 @@ def test_what_nobody_ran_says_so():
 def test_published_values_stand_as_printed():
     paper = paper_values()
     cliffs = {task: cliff_layer(step_scores(4)) for task in TASKS}
-    data = plots.cliff_paper_table(cliffs, L, paper["cliffs"], "llava-1.5-7b", MODEL).data
+    data = report.cliff_paper_table(cliffs, L, paper["cliffs"], "llava-1.5-7b", MODEL).data
     printed = data["paper, llava-1.5-7b: layer"]
     as_cut = data["paper: as cut"]
     assert list(printed["POPE"]) == ["24", "22"]
@@ -247,7 +247,7 @@ def test_published_values_stand_as_printed():
     assert set(data["ours: as paper's layer"]) == {"5"}
 
     measured = {("pope", "accuracy"): (0.9, 0.91), ("chair", "CHAIRi"): (0.1, 0.2)}
-    data = plots.score_paper_table(measured, paper["table1"], "llava-1.5-7b", MODEL).data
+    data = report.score_paper_table(measured, paper["table1"], "llava-1.5-7b", MODEL).data
     assert list(data["paper, LLaVA1.5-7B"]) == ["84.70 to 85.51", "not printed"]
     assert list(data[f"ours, {MODEL} on Shapes"]) == ["90.0 to 91.0", "10.0 to 20.0"]
 
@@ -255,7 +255,7 @@ def test_published_values_stand_as_printed():
 def test_cliff_table_tells_the_cliff():
     calibration, test = step_scores(6), step_scores(6, seed=1)
     cliff = cliff_layer(calibration, test)
-    row = plots.cliff_table({"pope": cliff}, L).data.loc["POPE"]
+    row = report.cliff_table({"pope": cliff}, L).data.loc["POPE"]
     assert row["cliff: cut"] == f"6 [{cliff.interval[0]}, {cliff.interval[1]}]"
     assert row["as paper's layer"] == "7"
     assert row["intact %"] == f"{100 * test[:, -1].mean():.1f}"
@@ -264,13 +264,13 @@ def test_cliff_table_tells_the_cliff():
 
 def test_a_cliff_at_the_intact_model_is_no_layer_of_the_paper():
     rising = np.tile(np.linspace(0, 1, L + 1), (20, 1))
-    data = plots.cliff_table({"pope": cliff_layer(rising, margin=0)}, L).data
+    data = report.cliff_table({"pope": cliff_layer(rising, margin=0)}, L).data
     assert data.loc["POPE", "cliff: cut"] == f"{L} [{L}, {L}]"
     assert data.loc["POPE", "as paper's layer"] == "none"
 
 
 def test_answers_table_goes_through_the_cuts():
-    data = plots.answers_table(cut_rows(step_scores(2, n_items=1))).data
+    data = report.answers_table(cut_rows(step_scores(2, n_items=1))).data
     assert list(data.index) == list(range(L + 1))
     assert list(data["paper's layer"]) == [*range(1, L + 1), "intact"]
 
@@ -279,9 +279,11 @@ def test_control_table_counts_answers_that_differ():
     rows = {"pope": cut_rows([[0.0, 1.0], [1.0, 1.0]])}
     same = pd.DataFrame({"item": ["item-0", "item-1"], "text": ["said 0", "said 1"], "score": 1.0})
     other = same.assign(text=["said 0", "else"], score=[0.0, 0.5])
-    data = plots.truncation_control_table(rows, {"pope": other}, {"pope": same}, {"pope": 0.5}).data
+    data = report.truncation_control_table(
+        rows, {"pope": other}, {"pope": same}, {"pope": 0.5}
+    ).data
     assert data["cut L unlike untouched model"]["POPE"] == "0 of 2"
-    data = plots.truncation_control_table(
+    data = report.truncation_control_table(
         rows, {"pope": other}, {"pope": other}, {"pope": 0.5}
     ).data
     assert data["cut L unlike untouched model"]["POPE"] == "1 of 2"
@@ -291,23 +293,23 @@ def test_control_table_counts_answers_that_differ():
 
 def test_flow_control_is_paired():
     own, grey = flow_rows(np.full(L, 0.5), spread=0), flow_rows(np.full(L, 0.3), spread=0)
-    row = plots.flow_control_table({"pope": own}, {"pope": grey}, seed=0).data.loc["POPE"]
+    row = report.flow_control_table({"pope": own}, {"pope": grey}, seed=0).data.loc["POPE"]
     assert row["own - grey, points"] == "+20.0 [+20.0, +20.0]"
     assert row["even attention %"] == "60.0"
 
 
 def test_kind_scores_are_apart_and_together():
     rows = {"pope": cut_rows([[0.0, 1.0], [0.0, 0.0], [1.0, 1.0], [0.0, 1.0]], ("a", "b"))}
-    scores = plots.kind_scores(rows, seed=0)
+    scores = report.kind_scores(rows, seed=0)
     assert list(scores.index) == [("POPE", "all"), ("POPE", "a"), ("POPE", "b")]
     assert scores.loc[("POPE", "all"), "score"] == 75
     assert scores.loc[("POPE", "a"), ["score", "blind"]].tolist() == [100, 50]
     assert scores.loc[("POPE", "b"), ["score", "blind"]].tolist() == [50, 0]
-    assert "75.0 [" in plots.kind_table(scores).data["intact %"].iloc[0]
+    assert "75.0 [" in report.kind_table(scores).data["intact %"].iloc[0]
 
 
 def test_bars_are_reached_or_not():
-    data = plots.bar_table(
+    data = report.bar_table(
         {"a": (97.0, ">=", 97), "b": (96.9, ">=", 97), "c": (3.0, "<", 3), "d": (5.0, "<=", 5)}
     ).data
     assert list(data["reached"]) == ["yes", "no", "no", "yes"]
@@ -315,7 +317,7 @@ def test_bars_are_reached_or_not():
 
 def test_seed_table_sets_runs_side_by_side():
     result = {"mean_score": [0.1, 0.9], "cliff": {"cut": 1, "interval": [0, 1]}}
-    data = plots.seed_table(
+    data = report.seed_table(
         {"items": {"test": 500}, "seeds": {"0": {"pope": result}, "1": {"pope": result}}}
     ).data
     assert data.loc["POPE"].tolist() == ["90.0", "1 [0, 1]", "90.0", "1 [0, 1]"]
@@ -334,20 +336,20 @@ def two_seeds(*cuts):
 
 
 def test_seed_plot_tells_how_far_the_cliff_moves():
-    plot = plots.seed_plot(two_seeds(2, 0))
+    plot = report.seed_plot(two_seeds(2, 0))
     assert plot.table["POPE", "seed 1"].tolist() == [50, 75, 100]
     assert plot.table["TextVQA", "seed 0"].tolist() == [0, 12.5, 25]
     assert "in 1 of 2 tasks, at most by 2 cuts (POPE)" in plot.caption
     assert "400 test items" in plot.caption
     assert "300 calibration items" in plot.caption
     assert "POPE cuts 2 and 0; TextVQA cuts 2 and 2" in plot.alt
-    assert "the same cut with each seed, in every task" in plots.seed_plot(two_seeds(1, 1)).caption
+    assert "the same cut with each seed, in every task" in report.seed_plot(two_seeds(1, 1)).caption
     assert len(plot.figure.axes) == 2
-    assert plot.png == plots.seed_plot(two_seeds(2, 0)).png
+    assert plot.png == report.seed_plot(two_seeds(2, 0)).png
 
 
 def test_tables_escape_and_scroll():
-    table = plots.Table(pd.DataFrame({"<b>": ["a & b"]}, index=["x"]), 'say "hi"')
+    table = report.Table(pd.DataFrame({"<b>": ["a & b"]}, index=["x"]), 'say "hi"')
     bundle = table._repr_mimebundle_()
     assert "<b>" not in bundle["text/html"].replace("<tbody>", "")
     assert "a &amp; b" in bundle["text/html"]
@@ -357,7 +359,7 @@ def test_tables_escape_and_scroll():
 
 def test_long_cells_are_not_cut_short():
     words = "word " * 40
-    table = plots.Table(pd.DataFrame({"a": [words]}), "caption")
+    table = report.Table(pd.DataFrame({"a": [words]}), "caption")
     assert words.strip() in table._repr_mimebundle_()["text/plain"]
 
 
@@ -392,7 +394,7 @@ def record(name, seconds):
 def test_provenance_counts_the_items_shown():
     frame = cut_rows(step_scores(2, n_items=4))
     frame.attrs["record"] = record("truncation_by_cut", 2.5)
-    box = plots.provenance_box(frame, parameters=SimpleNamespace(limit=4).__dict__)
+    box = report.provenance_box(frame, parameters=SimpleNamespace(limit=4).__dict__)
     assert "truncation_by_cut on pope test (shapes): 4" in box.lasting["items"]
     assert box.lasting["parameters"] == "limit = 4"
     assert "2.5 s" in box.circumstances["wall time, peak memory"]
@@ -411,5 +413,5 @@ def test_provenance_says_if_only_a_part_of_a_set_was_measured(whole, told):
     frame = cut_rows(step_scores(2, n_items=4))
     frame.attrs["record"] = record("truncation_by_cut", 2.5)
     frame.attrs["record"]["provenance"]["data"]["of"] = whole
-    box = plots.provenance_box(frame, parameters={})
+    box = report.provenance_box(frame, parameters={})
     assert told in box._repr_mimebundle_()["text/html"]

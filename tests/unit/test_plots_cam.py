@@ -12,14 +12,14 @@ import pytest
 import torch
 from PIL import Image
 
-from infoflow import plots
-from infoflow.cam import CAM
-from infoflow.cliff import cliff_layer
-from infoflow.grid import Grid
-from infoflow.paper import paper_values
-from infoflow.plots.heat import paint_heat, painted_size, place_of_peak, to_png
-from infoflow.prompt import Prompt, Spans
-from infoflow.shapes import sample as draw
+from infoflow import report
+from infoflow.claims.paper import paper_values
+from infoflow.data.shapes import sample as draw
+from infoflow.methods.cam import CAM
+from infoflow.models.grid import Grid
+from infoflow.models.prompt import Prompt, Spans
+from infoflow.report.heat import paint_heat, painted_size, place_of_peak, to_png
+from infoflow.stats.cliff import cliff_layer
 
 L, MODEL, NAN = 6, "some-model", math.nan
 
@@ -56,7 +56,7 @@ def cam():
 
 @pytest.fixture(scope="module")
 def scrubber(cam, prompt, sample):
-    return plots.cam_scrubber(cam, prompt, sample, "ABC", MODEL)
+    return report.cam_scrubber(cam, prompt, sample, "ABC", MODEL)
 
 
 def cam_rows(entropies, peaks=None, masses=None, chance=0.1, n_items=20, seed=0):
@@ -95,14 +95,14 @@ ROWS = cam_rows([5, 5, 5, 3, 3, NAN], [4, 2, 1, 0.5, 0.04, NAN], [0.3, 0.3, 0.3,
 
 
 def test_numbers_are_those_of_the_maps(cam, prompt, sample):
-    numbers = plots.cam_numbers(cam, prompt, sample)
+    numbers = report.cam_numbers(cam, prompt, sample)
     assert list(numbers.index) == list(range(1, L + 1))
     np.testing.assert_allclose(numbers["peak"], [0.5, 2, 63, 0, 1e-3, NAN])
     np.testing.assert_allclose(numbers["entropy"].iloc[[0, 1, 4]], [6, 0, 6], atol=1e-5)
     assert numbers["entropy"].iloc[[3, 5]].isna().all()
     np.testing.assert_allclose(numbers["lit %"].iloc[:3], [100, 100 / 64, 50], atol=1e-4)
     assert numbers["on target %"].iloc[0] == pytest.approx(numbers["target area %"].iloc[0])
-    assert "on target %" not in plots.cam_numbers(cam, prompt, replace(sample, targets=()))
+    assert "on target %" not in report.cam_numbers(cam, prompt, replace(sample, targets=()))
 
 
 def test_undefined_maps_are_named_and_never_drawn(scrubber):
@@ -146,7 +146,7 @@ def test_the_sheet_holds_every_frame_once_in_words_and_pictures(scrubber):
 
 
 def test_words_are_escaped(cam, prompt, sample):
-    html = plots.cam_scrubber(cam, prompt, sample, '<b>"x"</b>', MODEL)._repr_mimebundle_()[
+    html = report.cam_scrubber(cam, prompt, sample, '<b>"x"</b>', MODEL)._repr_mimebundle_()[
         "text/html"
     ]
     assert "<b>" not in html
@@ -154,7 +154,7 @@ def test_words_are_escaped(cam, prompt, sample):
 
 
 def test_frames_have_the_same_few_bytes_when_made_again(scrubber, cam, prompt, sample):
-    again = plots.cam_scrubber(cam, prompt, sample, "ABC", MODEL)
+    again = report.cam_scrubber(cam, prompt, sample, "ABC", MODEL)
     assert again._repr_mimebundle_() == scrubber._repr_mimebundle_()
     sizes = [len(frame.png) for frame in scrubber.frames if frame.png]
     assert max(sizes) < 40_000
@@ -185,7 +185,7 @@ def test_long_pictures_keep_their_shape():
 
 def test_rows_of_maps_set_pictures_side_by_side(cam, prompt, sample):
     rows = {"own": (cam.maps, prompt, sample), "other": (cam.maps * 2, prompt, sample)}
-    plot = plots.map_rows(rows, [1, 2, L], MODEL)
+    plot = report.map_rows(rows, [1, 2, L], MODEL)
     assert list(plot.table.columns) == ["own", "other"]
     np.testing.assert_allclose(plot.table["own"].iloc[:2], [6, 0], atol=1e-6)
     assert math.isnan(plot.table["own"].iloc[2])
@@ -195,25 +195,25 @@ def test_rows_of_maps_set_pictures_side_by_side(cam, prompt, sample):
 
 
 def test_profiles_are_means_with_intervals():
-    profile = plots.cam_profile(ROWS, "entropy")
+    profile = report.cam_profile(ROWS, "entropy")
     third = ROWS[ROWS["layer"] == 3]["entropy"]
     assert profile["mean"][3] == pytest.approx(third.mean())
     assert profile["low"][3] < third.mean() < profile["high"][3]
     assert profile["n"].tolist() == [20] * 5 + [0]
     assert math.isnan(profile["mean"][L])
-    assert plots.cam_profile(ROWS, "lit")["mean"][3] == pytest.approx(10 * third.mean())
+    assert report.cam_profile(ROWS, "lit")["mean"][3] == pytest.approx(10 * third.mean())
 
 
 def test_peaks_are_averaged_geometrically_and_without_zeros():
     rows = cam_rows([5.0], n_items=3).assign(peak=[1.0, 100.0, 0.0])
-    profile = plots.cam_profile(rows, "peak")
+    profile = report.cam_profile(rows, "peak")
     assert profile["mean"][1] == pytest.approx(10)
     assert profile["n"][1] == 2
 
 
 def test_profile_plot_tells_what_normalising_hides():
-    plot = plots.cam_profiles({"pope": ROWS}, {"pope": a_cliff(3)}, MODEL)
-    peaks = plots.cam_profile(ROWS, "peak")["mean"]
+    plot = report.cam_profiles({"pope": ROWS}, {"pope": a_cliff(3)}, MODEL)
+    peaks = report.cam_profile(ROWS, "peak")["mean"]
     assert f"POPE {peaks.max() / peaks.min():.0f} (layers 1 and 5)" in plot.caption
     assert "POPE 3)" in plot.caption
     assert 20 <= len(plot.alt) <= 400
@@ -221,28 +221,28 @@ def test_profile_plot_tells_what_normalising_hides():
         assert [text.get_text() for text in axes.texts] == ["undefined"]
         assert any(line.get_xdata()[0] == 2.5 for line in axes.lines)  # the cliff
     shown = plot.table.xs("entropy", level="measure").droplevel("task")
-    pd.testing.assert_frame_equal(shown, plots.cam_profile(ROWS, "entropy"))
+    pd.testing.assert_frame_equal(shown, report.cam_profile(ROWS, "entropy"))
 
 
 def test_items_without_regions_say_so():
     rows = ROWS.assign(mass=NAN, hit=NAN, mass_chance=NAN, hit_chance=NAN)
-    plot = plots.cam_profiles({"pope": rows}, {"pope": a_cliff(3)}, MODEL)
+    plot = report.cam_profiles({"pope": rows}, {"pope": a_cliff(3)}, MODEL)
     assert "no regions known" in [text.get_text() for text in plot.figure.axes[3].texts]
-    data = plots.cam_table(rows, "pope", a_cliff(3))
+    data = report.cam_table(rows, "pope", a_cliff(3))
     assert set(data.data["on target (%)"]) == {"undefined"}
     assert "0 of 20 items have a known target" in data.caption
     told = verdicts({"pope": rows}, 3)["POPE"]
     assert told["on-target"].startswith("undefined: no known target")
     control = {"pope": control_rows(rows)}
-    assert plots.cam_control_plot({"pope": rows}, control, MODEL).png
-    lines = plots.cam_control_table({"pope": rows}, control, 0).data.loc["POPE: on target (%)"]
+    assert report.cam_control_plot({"pope": rows}, control, MODEL).png
+    lines = report.cam_control_table({"pope": rows}, control, 0).data.loc["POPE: on target (%)"]
     assert lines["own"] == lines["own - noise"] == "undefined"
 
 
 def test_table_says_what_is_before_and_behind_the_cliff():
     rows = ROWS.copy()
     rows.loc[(rows["item"] == "item-0") & (rows["layer"] == 2), "peak"] = 0.0
-    table = plots.cam_table(rows, "pope", a_cliff(3))
+    table = report.cam_table(rows, "pope", a_cliff(3))
     assert list(table.data["cliff"]) == ["before"] * 3 + ["behind"] * 3
     assert list(table.data["maps of zeros"]) == [0, 1, 0, 0, 0, 0]
     assert table.data["entropy (bits)"].iloc[-1] == "undefined"
@@ -255,8 +255,8 @@ def verdicts(rows, cut):
     claims = [claim for claim in paper_values()["claims"] if claim["id"] in names]
     assert len(claims) == 3
     cliffs = dict.fromkeys(rows, a_cliff(cut))
-    data = plots.cam_paper_table(claims, rows, cliffs, "llava-1.5-7b", MODEL).data
-    assert set(data["ours, llava-1.5-7b on the benchmarks"]) == {plots.NOT_RUN}
+    data = report.cam_paper_table(claims, rows, cliffs, "llava-1.5-7b", MODEL).data
+    assert set(data["ours, llava-1.5-7b on the benchmarks"]) == {report.NOT_RUN}
     return data.rename(columns=lambda name: name.removeprefix(f"ours, {MODEL}: "))
 
 
@@ -285,20 +285,20 @@ def test_a_cliff_at_an_end_leaves_nothing_to_compare(cut):
 
 def test_control_is_paired():
     own, others = {"pope": ROWS}, {"pope": control_rows(ROWS.assign(entropy=ROWS["entropy"] - 1))}
-    data = plots.cam_control_table(own, others, 0).data
+    data = report.cam_control_table(own, others, 0).data
     assert data.loc["POPE: entropy (bits)", "own - another's"] == "+1.0 [+1.0, +1.0]"
     correlations = data.loc["POPE: rank correlation with the own map"]
     assert correlations["another's"] == "-0.10 [-0.10, -0.10]"
     assert correlations["noise"] == "+0.50 [+0.50, +0.50]"
-    plot = plots.cam_control_plot(own, others, MODEL)
+    plot = report.cam_control_plot(own, others, MODEL)
     means = plot.table.loc[("pope", "entropy")]
     np.testing.assert_allclose(means["own"] - means["noise"], [1] * 5 + [NAN])
     assert "bits own" in plot.caption
 
 
 def test_answers_by_cut_tell_from_where_on_they_stay():
-    table = plots.cut_answers([0, 1, 2, 3], ["a", "b", "a", "a"], [0.1, 0.2, 0.3, 0.4])
+    table = report.cut_answers([0, 1, 2, 3], ["a", "b", "a", "a"], [0.1, 0.2, 0.3, 0.4])
     assert "From cut 2 on" in table.caption
     assert list(table.data["as intact"]) == ["yes", "no", "yes", "yes"]
     assert list(table.data["paper's layer"]) == ["1", "2", "3", "intact"]
-    assert "From cut 0 on" in plots.cut_answers([0, 1], ["a", "a"], [1, 1]).caption
+    assert "From cut 0 on" in report.cut_answers([0, 1], ["a", "a"], [1, 1]).caption

@@ -9,15 +9,15 @@ import pytest
 import torch
 from PIL import Image
 
-from infoflow import plots
+from infoflow import report
+from infoflow.claims.paper import paper_values
+from infoflow.data.shapes import sample as draw
 from infoflow.errors import InfoflowError
-from infoflow.grid import Grid, Raster, stack
 from infoflow.interventions import EAH
-from infoflow.paired import equivalence, mcnemar
-from infoflow.paper import paper_values
-from infoflow.plots.interventions import compare_arms
-from infoflow.prompt import Prompt, Spans
-from infoflow.shapes import sample as draw
+from infoflow.models.grid import Grid, Raster, stack
+from infoflow.models.prompt import Prompt, Spans
+from infoflow.report.interventions import compare_arms
+from infoflow.stats.paired import equivalence, mcnemar
 
 MODEL, N = "some-model", 40
 PAPER = paper_values()
@@ -74,7 +74,7 @@ def sink_rows(first, last, n_layers=6, betas=(0.01, 0.02, 0.04)):
 def sweeps(change):
     by_beta = {beta: right(30 + change) for beta in (0.01, 0.02, 0.04)}
     by_layer = {layer: right(30 + (change if layer else 0)) for layer in (0, 3, 5)}
-    return plots.eah_sweeps(by_beta, by_layer, right(30), (1, 0.02), MODEL, "pope", 6)
+    return report.eah_sweeps(by_beta, by_layer, right(30), (1, 0.02), MODEL, "pope", 6)
 
 
 def all_plots():
@@ -84,13 +84,13 @@ def all_plots():
     strengths = torch.linspace(0, 0.1, 6 * 3 * 64).view(6, 3, 64)
     rows = sink_rows(0.8, 0.2)
     return {
-        "hidden": plots.hidden_maps(hidden, prompt, sample, MODEL),
-        "curve": plots.ignored_curve(
+        "hidden": report.hidden_maps(hidden, prompt, sample, MODEL),
+        "curve": report.ignored_curve(
             measured(), right(30), 64, PAPER["simignore"], MODEL, "scienceqa"
         ),
-        "heatmap": plots.sink_heatmap(rows, 0.02, MODEL, "pope"),
-        "thresholds": plots.sink_thresholds(rows, {"README": 0.02}, MODEL, "pope"),
-        "maps": plots.sink_maps(strengths, [1, 6], 0.02, prompt, sample),
+        "heatmap": report.sink_heatmap(rows, 0.02, MODEL, "pope"),
+        "thresholds": report.sink_thresholds(rows, {"README": 0.02}, MODEL, "pope"),
+        "maps": report.sink_maps(strengths, [1, 6], 0.02, prompt, sample),
         "sweeps": sweeps(-10),
     }
 
@@ -140,7 +140,7 @@ def test_scores_that_are_not_binary_get_an_interval():
     assert found.mcnemar is None
     assert found.differs
     assert found.points == "+10.0 [+10.0, +10.0]"
-    data = plots.paired_table({"none": soft, "up": better}, 0.05, "CHAIR").data
+    data = report.paired_table({"none": soft, "up": better}, 0.05, "CHAIR").data
     assert data["McNemar p"]["up"] == "scores not binary"
     assert data["better"]["up"] == "40"
 
@@ -155,13 +155,13 @@ def test_a_few_unchanged_soft_scores_show_nothing():
 
 def test_the_caption_says_which_arms_differ():
     arms = {"none": right(30), "same": right(30), "worse": right(10)}
-    table = plots.paired_table(arms, 0.2, "POPE")
+    table = report.paired_table(arms, 0.2, "POPE")
     assert "p < 0.05, uncorrected): worse (-50.0 [" in table.caption
     assert table.caption.endswith("(90 % interval inside it): same.")
     assert list(table.data.index) == ["none", "same", "worse"]
     assert list(table.data["worse"]) == ["-", "0", "20"]
     assert table.data["score %"]["none"] == "75.0"
-    nothing = plots.paired_table({"none": right(30), "same": right(30)}, 0.01, "POPE").caption
+    nothing = report.paired_table({"none": right(30), "same": right(30)}, 0.01, "POPE").caption
     assert "uncorrected): none. " in nothing
     assert nothing.endswith("inside it): none.")
 
@@ -174,7 +174,7 @@ def test_hidden_tokens_cover_their_part_of_the_picture():
     target = np.logical_or.reduce([sample.regions[name] for name in sample.targets])
     inside = target.reshape(8, 12, 8, 12).any(axis=(1, 3)).ravel()
     hidden = {"none": np.zeros(64), "target": inside, "rest": ~inside}
-    table = plots.hidden_maps(hidden, prompt_of(sample), sample, MODEL).table
+    table = report.hidden_maps(hidden, prompt_of(sample), sample, MODEL).table
     assert list(table["hidden"]) == [0, inside.sum(), 64 - inside.sum()]
     assert list(table["target hidden %"]) == [0, 100, 0]
 
@@ -189,13 +189,13 @@ def test_a_cell_is_hidden_with_most_of_the_tokens_it_mixes():
     corner, both = np.zeros((2, 20))
     corner[0] = both[[0, 16]] = 1
     hidden = {"fine one alone": corner, "both": both}
-    table = plots.hidden_maps(hidden, prompt, sample, MODEL).table
+    table = report.hidden_maps(hidden, prompt, sample, MODEL).table
     assert list(table["target hidden %"]) == [0, 100]
 
 
 def test_items_without_regions_have_maps_too():
     sample = replace(draw("pope", "test", 0), regions={}, targets=())
-    plot = plots.hidden_maps({"none": np.zeros(64)}, prompt_of(sample), sample, MODEL)
+    plot = report.hidden_maps({"none": np.zeros(64)}, prompt_of(sample), sample, MODEL)
     assert "no such region" in plot.caption
 
 
@@ -213,19 +213,19 @@ def test_the_curve_holds_changes_in_points_ours_and_published(made):
 
 
 def test_which_tokens_are_ignored_is_set_beside_the_paper():
-    table = plots.which_ignored_table(
+    table = report.which_ignored_table(
         measured(), right(30), 64, PAPER["simignore"], "llava-1.5-7b", MODEL, "scienceqa"
     )
     names = ["least similar", "intermediate", "random", "most similar"]
     assert list(table.data.index) == names
     assert list(table.data.iloc[:, 0]) == ["68.02", "64.55", "65.12", "61.73"]
-    assert set(table.data.iloc[:, 1]) == {plots.NOT_RUN}
+    assert set(table.data.iloc[:, 1]) == {report.NOT_RUN}
     assert list(table.data.iloc[:, 2]) == ["72.5", "50.0", "50.0", "50.0"]
     assert "6.29 in the paper, here 22.5 at 21.9 %" in table.caption
 
 
 def test_published_predictions_are_tested_item_by_item():
-    table = plots.stored_predictions_table(PAPER["simignore"])
+    table = report.stored_predictions_table(PAPER["simignore"])
     seven = table.data.loc["llava-1.5-7b"]
     assert seven["paper: right before"] == "1314 of 2017"
     assert seven["before %"] == "65.15"
@@ -239,10 +239,10 @@ def test_published_predictions_are_tested_item_by_item():
 
 def test_the_published_gain_stands_with_both_methods():
     arms = {"none": right(30), "mask": right(31), "FastV": right(29), "both": right(32)}
-    data = plots.simignore_paper_table(arms, PAPER["simignore"], "llava-1.5-7b", MODEL).data
+    data = report.simignore_paper_table(arms, PAPER["simignore"], "llava-1.5-7b", MODEL).data
     assert list(data["paper, llava-1.5-7b"]) == ["65.15", "not printed", "not printed", "68.02"]
     assert list(data[f"ours, {MODEL}"]) == ["75.0", "77.5", "72.5", "80.0"]
-    unknown = plots.simignore_paper_table(arms, PAPER["simignore"], "qwen-vl-7b", MODEL).data
+    unknown = report.simignore_paper_table(arms, PAPER["simignore"], "qwen-vl-7b", MODEL).data
     assert set(unknown["paper, qwen-vl-7b"]) == {"not printed"}
 
 
@@ -253,7 +253,7 @@ def test_entries_hold_fewer_tokens_than_they_are():
             "n_ignored": [20, 24, 14, 14],
         }
     )
-    table = plots.entries_table(ignored, ["entries", "tokens"], "scienceqa")
+    table = report.entries_table(ignored, ["entries", "tokens"], "scienceqa")
     assert list(table.data["tokens in sight, mean"]) == ["42.0", "50.0"]
     assert list(table.data["least"]) == [40, 50]
     assert "entries: 42.0, tokens: 50.0" in table.caption
@@ -264,11 +264,11 @@ def test_entries_hold_fewer_tokens_than_they_are():
 
 def test_the_heat_map_says_where_sinks_are_dense():
     rows = sink_rows(0.8, 0.2)
-    plot = plots.sink_heatmap(rows, 0.01, MODEL, "pope")
+    plot = report.sink_heatmap(rows, 0.01, MODEL, "pope")
     assert plot.table.loc[1, 0] == pytest.approx(80)
     assert plot.table.loc[6, 2] == pytest.approx(20 * 0.8)
     assert "Densest: head 0 of layer 1 (80.0 %). Shallow layers are denser" in plot.caption
-    deep = plots.sink_heatmap(sink_rows(0.2, 0.8), 0.01, MODEL, "pope").caption
+    deep = report.sink_heatmap(sink_rows(0.2, 0.8), 0.01, MODEL, "pope").caption
     assert "Densest: head 0 of layer 6 (80.0 %). Shallow layers are not denser" in deep
     assert "spread evenly would make sinks of 100.0 %" in deep
 
@@ -276,7 +276,7 @@ def test_the_heat_map_says_where_sinks_are_dense():
 @pytest.mark.parametrize("n_layers", [1, 2, 3, 7])
 def test_thirds_hold_every_layer_of_any_model(n_layers):
     rows = sink_rows(0.6, 0.6, n_layers)
-    table = plots.sink_thresholds(rows, {"README": 0.02}, MODEL, "pope").table
+    table = report.sink_thresholds(rows, {"README": 0.02}, MODEL, "pope").table
     assert table.loc[0.01, ["first", "middle", "last"]].tolist() == pytest.approx([54] * 3)
     assert list(table["even"]) == [100, 100, 0]
 
@@ -286,7 +286,7 @@ def test_sink_maps_show_the_head_with_the_most_sinks():
     strengths = torch.zeros(4, 3, 64)
     strengths[2, 1, :16] = 1.0
     strengths[3, 2, :8] = 1.0
-    table = plots.sink_maps(strengths, [3, 4], 0.5, prompt_of(sample), sample).table
+    table = report.sink_maps(strengths, [3, 4], 0.5, prompt_of(sample), sample).table
     assert list(table["head"]) == [1, 2]
     assert list(table["sinks %"]) == [25, 12.5]
     assert table.loc[3, "mean %"] == pytest.approx(25 / 3)
@@ -301,26 +301,26 @@ def test_sweeps_tell_the_range_of_changes():
 def test_settings_are_set_beside_even_attention():
     settings = {"README": EAH(layers=(1,), beta=0.02), "dense": EAH(layers=(0,), beta=0.01)}
     rows = sink_rows(1.0, 0.2)
-    table = plots.eah_settings_table(settings, rows, {"README": 0.611})
+    table = report.eah_settings_table(settings, rows, {"README": 0.611})
     column = "even attention in the paper's model: sinks"
     assert list(table.data[column]) == ["61.1 %", "-"]
     assert table.data.loc["README", "densest head"] == "42.0 %"
     assert table.data.loc["README", "even attention here: sinks"] == "100.0 %"
     assert table.caption.endswith("picked out: none.")
     full = rows.assign(density=1.0)
-    assert plots.eah_settings_table(settings, full, {}).caption.endswith("out: README, dense.")
+    assert report.eah_settings_table(settings, full, {}).caption.endswith("out: README, dense.")
 
 
 def test_every_account_of_the_effect_is_shown():
     ours = {("chair", "CHAIRs"): (0.2, 0.1), ("pope", "f1"): (0.9, 0.95)}
-    table = plots.eah_effects_table(PAPER["eah"], ours, "llava-1.5-7b", MODEL)
+    table = report.eah_effects_table(PAPER["eah"], ours, "llava-1.5-7b", MODEL)
     chair = table.data.loc["llava-1.5-7b: CHAIRs"]
     assert chair["paper's authors, EVAS"] == "51.00 to 36.40"
     assert chair["re-run by others, EAH"] == "49.68 to 38.76 ± 2.47"
     assert chair[f"ours, {MODEL}"] == "20.0 to 10.0"
-    assert table.data.loc["llava-1.5-7b: CHAIRi", f"ours, {MODEL}"] == plots.NOT_RUN
+    assert table.data.loc["llava-1.5-7b: CHAIRi", f"ours, {MODEL}"] == report.NOT_RUN
     assert table.data.loc["llava-next: POPE f1", f"ours, {MODEL}"] == "-"
-    assert set(table.data["ours, on the benchmark"]) == {plots.NOT_RUN}
+    assert set(table.data["ours, on the benchmark"]) == {report.NOT_RUN}
     expected = f"CHAIRs: authors -14.60; others -10.92, +1.08, -0.95; {MODEL} -10.0"
     assert expected in table.caption
     assert (

@@ -4,11 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from infoflow.claims.paper import paper_values
 from infoflow.errors import InfoflowError
 from infoflow.evaluate.localisation import choices
-from infoflow.heatmaps import ATTENTION, CENTRE, LAYER_CAMS, PAPER, RANDOM, Place, Source
-from infoflow.paper import paper_values
-from infoflow.plots import (
+from infoflow.methods.heatmaps import ATTENTION, CENTRE, LAYER_CAMS, PAPER, RANDOM, Place, Source
+from infoflow.report import (
     ALL_TASKS,
     choice_table,
     choice_words,

@@ -4,14 +4,14 @@ from dataclasses import replace
 
 import pytest
 
-from infoflow import plots
-from infoflow.audit.planted import CLIFFS, INTACT, N_LAYERS, TRUNCATED, planted
+from infoflow import report
+from infoflow.claims.planted import CLIFFS, INTACT, N_LAYERS, TRUNCATED, planted
 
 
 def test_models_of_any_depth_share_the_axis_and_keep_their_own_cliffs():
     shallow = replace(planted(True), model="shallow")
     deep = replace(planted(False), model="deep", n_layers=2 * N_LAYERS)
-    plot = plots.curves_by_model({"shallow": shallow, "deep": deep})
+    plot = report.curves_by_model({"shallow": shallow, "deep": deep})
     at_cliff = plot.table.loc[("pope", "shallow", CLIFFS["pope"])]
     assert at_cliff["depth"] == pytest.approx(CLIFFS["pope"] / N_LAYERS)
     assert at_cliff["score"] == pytest.approx(100 * TRUNCATED)

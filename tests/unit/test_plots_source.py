@@ -4,9 +4,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from infoflow import load_task, plots
-from infoflow.plots import NOT_RUN, Table
-from infoflow.sample import Sample
+from infoflow import load_task, report
+from infoflow.data.sample import Sample
+from infoflow.report import NOT_RUN, Table
 
 MODEL, OTHER = "llava-1.5-7b", "qwen-vl-7b"
 PHOTOGRAPH = Sample("t-1", Image.new("RGB", (32, 24)), "Is $5 or $6 the price?", "$5", "reading")
@@ -28,25 +28,25 @@ def comparison(model):
 
 
 def test_a_page_on_shapes_says_nothing_of_its_source_and_keeps_its_tables():
-    assert plots.source_words("shapes", ["pope"]) is None
+    assert report.source_words("shapes", ["pope"]) is None
     table = comparison("tiny-llava-1.5")
-    assert plots.on_source(table, "shapes", "tiny-llava-1.5") is table
+    assert report.on_source(table, "shapes", "tiny-llava-1.5") is table
 
 
 @pytest.mark.parametrize("source", ["hub", "/data"])
 def test_another_source_is_named_with_what_it_cannot_give(source):
-    told = plots.source_words(source, ["scienceqa", "pope"]).text
+    told = report.source_words(source, ["scienceqa", "pope"]).text
     assert ("from the hub" if source == "hub" else "from the folder /data") in told
     assert "ScienceQA and POPE" in told
     assert "Of POPE the held-out pictures are reported; cliffs are chosen on others." in told
-    both = plots.source_words(source, ["pope", "textvqa", "chair"]).text
+    both = report.source_words(source, ["pope", "textvqa", "chair"]).text
     assert "Of POPE and CHAIR the held-out pictures are reported" in both
     assert "needs Shapes' masks: not run on this source" in told
-    assert "held-out" not in plots.source_words(source, ["scienceqa"]).text
+    assert "held-out" not in report.source_words(source, ["scienceqa"]).text
 
 
 def test_a_run_of_the_papers_model_takes_the_place_of_not_run():
-    table = plots.on_source(comparison(MODEL), "hub", MODEL)
+    table = report.on_source(comparison(MODEL), "hub", MODEL)
     assert list(table.data) == [
         f"paper, {MODEL}",
         f"ours, {MODEL} on the benchmark: cut",
@@ -56,17 +56,17 @@ def test_a_run_of_the_papers_model_takes_the_place_of_not_run():
 
 
 def test_a_run_of_another_model_leaves_the_papers_not_run():
-    data = plots.on_source(comparison(OTHER), "hub", OTHER).data
+    data = report.on_source(comparison(OTHER), "hub", OTHER).data
     assert data[f"ours, {MODEL} on the benchmark"].tolist() == [NOT_RUN]
     assert f"ours, {OTHER} on the benchmark: cut" in data
     assert not any("Shapes" in name for name in data)
 
 
 def test_items_are_said_to_be_of_shapes_only_if_they_are():
-    drawn = plots.sample_sheet([load_task("pope")[0]], "pope")
+    drawn = report.sample_sheet([load_task("pope")[0]], "pope")
     assert "in Shapes" in drawn.caption
     assert drawn.alt.startswith("Drawn scenes")
-    taken = plots.sample_sheet([PHOTOGRAPH], "textvqa")
+    taken = report.sample_sheet([PHOTOGRAPH], "textvqa")
     assert "Shapes" not in taken.caption
     assert taken.alt == "Pictures with question and answer: Is $5 or $6 the price? $5"
     assert taken.png[:4] == b"\x89PNG"
@@ -74,5 +74,5 @@ def test_items_are_said_to_be_of_shapes_only_if_they_are():
 
 def test_dollars_in_a_question_are_no_formula():
     wrong = PHOTOGRAPH.asking(r"Is $\frac{ or $ right?")
-    assert plots.sample_sheet([wrong], "textvqa").png[:4] == b"\x89PNG"
-    assert plots.own_sheet(wrong).png[:4] == b"\x89PNG"
+    assert report.sample_sheet([wrong], "textvqa").png[:4] == b"\x89PNG"
+    assert report.own_sheet(wrong).png[:4] == b"\x89PNG"

@@ -4,14 +4,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from infoflow import plots
-from infoflow.audit.findings import Evidence
-from infoflow.audit.scores import METRICS, scores_of
-from infoflow.audit.selection import biases_of
-from infoflow.cliff import cliff_layer
+from infoflow import report
+from infoflow.claims.findings import Evidence
+from infoflow.claims.paper import paper_values, table1_row
+from infoflow.claims.scores import METRICS, scores_of
+from infoflow.claims.selection import biases_of
 from infoflow.errors import UnknownNameError
 from infoflow.evaluate.truncation import scores_by_cut
-from infoflow.paper import paper_values, table1_row
+from infoflow.stats.cliff import cliff_layer
 
 L, MODEL = 6, "tiny-llava-1.5"
 
@@ -51,7 +51,7 @@ def scores(of):
 
 
 def test_table_holds_all_that_was_printed(paper, better):
-    data = plots.table1_table(paper, scores(better), {}).data
+    data = report.table1_table(paper, scores(better), {}).data
     cells = {(model, row["score"]): row for model, row in data.iterrows()}
     pope = cells["LLaVA1.5-7B", "POPE accuracy"]
     assert (pope["paper: intact"], pope["paper: at cliff"]) == ("84.70", "85.51")
@@ -68,7 +68,7 @@ def test_table_holds_all_that_was_printed(paper, better):
 
 
 def test_a_zoo_model_stands_beside_its_architecture_and_the_rest_is_not_run(paper, better):
-    data = plots.table1_table(paper, scores(better), {}).data
+    data = report.table1_table(paper, scores(better), {}).data
     ours = data["ours on Shapes"]
     assert (ours["LLaVA1.5-7B"] == f"{MODEL}: 60.0 to 90.0").any()
     assert (ours.drop("LLaVA1.5-7B") == "not run").all()
@@ -77,7 +77,7 @@ def test_a_zoo_model_stands_beside_its_architecture_and_the_rest_is_not_run(pape
 
 def test_a_run_on_the_benchmark_fills_its_row(paper, better):
     run = {"shikra-7b": scores(better)[MODEL]}
-    column = plots.table1_table(paper, scores(better), run).data["7B on the benchmark"]
+    column = report.table1_table(paper, scores(better), run).data["7B on the benchmark"]
     assert "60.0 to 90.0 (n = 40)" in set(column["Shikra"])
     assert (column.drop("Shikra") == "not run").all()
 
@@ -85,7 +85,7 @@ def test_a_run_on_the_benchmark_fills_its_row(paper, better):
 def test_a_run_on_a_part_of_the_benchmark_says_so(paper, better):
     run = {"llava-1.5-7b": scores(better)[MODEL]}
     wholes = {"llava-1.5-7b": {"scienceqa": 2017, "pope": 40, "textvqa": None}}
-    data = plots.table1_table(paper, {}, run, wholes).data.loc["LLaVA1.5-7B"]
+    data = report.table1_table(paper, {}, run, wholes).data.loc["LLaVA1.5-7B"]
     column = data.set_index("score")["7B on the benchmark"]
     assert column["ScienceQA accuracy"] == "60.0 to 90.0 (first 40 of 2017)"
     assert column["POPE accuracy"] == "60.0 to 90.0 (n = 40)"
@@ -94,7 +94,7 @@ def test_a_run_on_a_part_of_the_benchmark_says_so(paper, better):
 
 
 def test_tests_show_harm_and_gain_only_where_they_are(better):
-    gained = plots.table1_tests(scores(better)).data.set_index("score")
+    gained = report.table1_tests(scores(better)).data.set_index("score")
     tested = gained.drop(["POPE F1", "CHAIR CHAIRi", "CHAIR recall"])
     assert set(tested["no harm"]) == set(tested["better"]) == {"shown"}
     assert set(gained.drop(tested.index)["no harm"]) == {"-"}  # their bootstrap cannot tell
@@ -102,11 +102,11 @@ def test_tests_show_harm_and_gain_only_where_they_are(better):
     lost = {MODEL: evidence(-0.2)}
     worse = scores({MODEL: lost[MODEL]})
     # the cliff is then the intact model, so nothing is lost and nothing changes
-    assert set(plots.table1_tests(worse).data["cliff: cut"]) == {L}
+    assert set(report.table1_tests(worse).data["cliff: cut"]) == {L}
 
 
 def test_gains_count_upwards_for_every_score(paper, better):
-    plot = plots.table1_gains(paper, scores(better))
+    plot = report.table1_gains(paper, scores(better))
     assert (plot.table.xs(MODEL, level="model")["gain"] > 0).all()
     assert plot.table.loc[("InstructBLIP", "CHAIR CHAIRs"), "gain"] == pytest.approx(1.7)
     printed = plot.table.drop(MODEL, level="model")
@@ -116,17 +116,17 @@ def test_gains_count_upwards_for_every_score(paper, better):
 
 
 def test_sampling_table_counts_items(paper):
-    data = plots.sampling_table(paper).data
+    data = report.sampling_table(paper).data
     assert data.loc["LLaVA1.5-7B", "as items"] == "30 of 2017"
     assert data.loc["InstructBLIP", "significant only if"] == "never"
 
 
 def test_selection_table_says_where_nothing_could_be_chosen(better):
     biases = {name: biases_of(e) for name, e in better.items()}
-    data = plots.selection_table(biases, better).data
+    data = report.selection_table(biases, better).data
     assert set(data["best of them"]) == {"+30.0"}
     nothing = {MODEL: evidence(-0.2)}
-    empty = plots.selection_table({MODEL: biases_of(nothing[MODEL])}, nothing)
+    empty = report.selection_table({MODEL: biases_of(nothing[MODEL])}, nothing)
     assert set(empty.data["best of them"]) == {"-"}
     assert "On 0 of 0 tasks" in empty.caption
 
@@ -157,7 +157,7 @@ def test_the_wording_and_the_rule_behind_a_number_are_told(better):
     }
     for task, rows in better[MODEL].cuts.items():
         rows.attrs["record"] = {"key": asked if task == "pope" else asked | {"source": "shapes"}}
-    told = plots.table1_rules(better).data.set_index("task")
+    told = report.table1_rules(better).data.set_index("task")
     assert told.loc["POPE"].to_dict() == {
         "scoring rule": "opera",
         "wording": "as paper for llava-1.5 12ab",

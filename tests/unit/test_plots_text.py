@@ -12,13 +12,13 @@ from bs4 import BeautifulSoup
 from markdown_it import MarkdownIt
 from matplotlib.text import Text
 
-from infoflow import plots
-from infoflow.cam import CAM
-from infoflow.flow import AttentionFlow
-from infoflow.grid import Grid
-from infoflow.plots.display import Plot
-from infoflow.prompt import Prompt, Spans
-from infoflow.shapes import sample as draw
+from infoflow import report
+from infoflow.data.shapes import sample as draw
+from infoflow.methods.cam import CAM
+from infoflow.methods.flow import AttentionFlow
+from infoflow.models.grid import Grid
+from infoflow.models.prompt import Prompt, Spans
+from infoflow.report.display import Plot
 
 ODD = (
     '<b>bold</b><script>alert(1)</script></td> &lt; "it\'s" $a_b$ $x^{ \\$ $$ `code` *star* '
@@ -50,7 +50,7 @@ def shown():
     )
     last = answers.tail(1)
     other = answers.assign(item="other", kind="other")
-    kinds = plots.kind_scores({"pope": pd.concat([answers, other])}, seed=0)
+    kinds = report.kind_scores({"pope": pd.concat([answers, other])}, seed=0)
     score = {"items": 3.0, "score": 0.5, "low": 0.2, "high": 0.8, "guess": 0.5, "p_value": 0.1}
     blind = {"pope": pd.DataFrame([score] * 2, pd.Index(["all", ODD], name="kind"))}
     habit = {"items": 3, "distinct": 1, "favourite": ODD, "modal": ODD, "agreement": 0.5}
@@ -66,35 +66,35 @@ def shown():
         **{"provenance": {**record, "data": data}, "seconds": 1.0, "peak_rss_mb": 1.0},
         "key": {"measure": ODD, "parameters": {ODD: ODD}},
     }
-    png = plots.own_sheet(sample).png
-    frames = [plots.Frame(ODD, ODD, png), plots.Frame(ODD, ODD, None, ODD)]
+    png = report.own_sheet(sample).png
+    frames = [report.Frame(ODD, ODD, png), report.Frame(ODD, ODD, None, ODD)]
     table = pd.DataFrame({ODD: [ODD, 1.5]}, index=pd.Index([ODD, "b"], name=ODD))
     return {
-        "own_sheet": plots.own_sheet(sample),
-        "cut_answers": plots.cut_answers([0, 1], [ODD, ODD], [1.0, 2.0]),
-        "own_provenance": plots.own_provenance(record, ODD, {ODD: ODD}),
-        "provenance_box": plots.provenance_box(answers, parameters={ODD: ODD}),
-        "sample_sheet": plots.sample_sheet([sample, replace(sample, regions={})], "pope"),
-        "region_sheet": plots.region_sheet(sample),
-        "attention_maps": plots.attention_maps(flow, prompt, sample, [1, 6], ODD),
-        "cam_scrubber": plots.cam_scrubber(cam, prompt, sample, ODD, ODD),
-        "map_rows": plots.map_rows({ODD: (maps, prompt, sample)}, [1, 2], ODD),
-        "hidden_maps": plots.hidden_maps({ODD: np.ones(64, bool)}, prompt, sample, ODD),
-        "item_arcs": plots.item_arcs(flow, prompt, dict.fromkeys(range(L + 1), ODD), ODD),
-        "answers_table": plots.answers_table(answers),
-        "kept_answers_table": plots.kept_answers_table(last.assign(item=ODD)),
-        "way_answers_table": plots.way_answers_table([sample], {ODD: last}),
-        "kind_plot": plots.kind_plot(kinds, ODD),
-        "kind_table": plots.kind_table(kinds),
-        "blind_plot": plots.blind_plot(blind, {"pope": answers}, ODD),
-        "blind_table": plots.blind_table(blind),
-        "ways_plot": plots.ways_plot(ways, {"pope": 0.5}, 0, ODD),
-        "habit_table": plots.habit_table({ODD: habits["pope"]}),
-        "habit_words": plots.habit_words(blind, habits),
-        "source_words": plots.source_words(ODD, ["pope"]),
-        "Words": plots.Words(f"It says **{plots.literal(ODD)}**, “{plots.literal(ODD)}”."),
-        "Table": plots.Table(table, ODD, comparison=True),
-        "Scrubber": plots.Scrubber(frames, ODD, ODD, table, ODD),
+        "own_sheet": report.own_sheet(sample),
+        "cut_answers": report.cut_answers([0, 1], [ODD, ODD], [1.0, 2.0]),
+        "own_provenance": report.own_provenance(record, ODD, {ODD: ODD}),
+        "provenance_box": report.provenance_box(answers, parameters={ODD: ODD}),
+        "sample_sheet": report.sample_sheet([sample, replace(sample, regions={})], "pope"),
+        "region_sheet": report.region_sheet(sample),
+        "attention_maps": report.attention_maps(flow, prompt, sample, [1, 6], ODD),
+        "cam_scrubber": report.cam_scrubber(cam, prompt, sample, ODD, ODD),
+        "map_rows": report.map_rows({ODD: (maps, prompt, sample)}, [1, 2], ODD),
+        "hidden_maps": report.hidden_maps({ODD: np.ones(64, bool)}, prompt, sample, ODD),
+        "item_arcs": report.item_arcs(flow, prompt, dict.fromkeys(range(L + 1), ODD), ODD),
+        "answers_table": report.answers_table(answers),
+        "kept_answers_table": report.kept_answers_table(last.assign(item=ODD)),
+        "way_answers_table": report.way_answers_table([sample], {ODD: last}),
+        "kind_plot": report.kind_plot(kinds, ODD),
+        "kind_table": report.kind_table(kinds),
+        "blind_plot": report.blind_plot(blind, {"pope": answers}, ODD),
+        "blind_table": report.blind_table(blind),
+        "ways_plot": report.ways_plot(ways, {"pope": 0.5}, 0, ODD),
+        "habit_table": report.habit_table({ODD: habits["pope"]}),
+        "habit_words": report.habit_words(blind, habits),
+        "source_words": report.source_words(ODD, ["pope"]),
+        "Words": report.Words(f"It says **{report.literal(ODD)}**, “{report.literal(ODD)}”."),
+        "Table": report.Table(table, ODD, comparison=True),
+        "Scrubber": report.Scrubber(frames, ODD, ODD, table, ODD),
     }
 
 
@@ -132,7 +132,7 @@ def test_odd_text_is_text_in_the_page(shown, name):
         values = [value for tag in soup.find_all() for value in tag.attrs.values()]
         told = spaced(" ".join([soup.get_text(" "), *map(str, values)]))
         assert spaced(ODD) in told
-    assert spaced(ODD) in spaced(bundle["text/plain"]) or isinstance(shown[name], plots.Scrubber)
+    assert spaced(ODD) in spaced(bundle["text/plain"]) or isinstance(shown[name], report.Scrubber)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -152,7 +152,7 @@ def test_the_list_of_displays_is_whole(shown):
 
 
 def test_words_of_the_page_keep_their_markup():
-    words = plots.Words("**Yes**: `shape` of a < b & c, “" + plots.literal("1 * 2\n\n# 3") + "”")
+    words = report.Words("**Yes**: `shape` of a < b & c, “" + report.literal("1 * 2\n\n# 3") + "”")
     bundle = words._repr_mimebundle_()
     page = MarkdownIt("commonmark").render(bundle["text/markdown"])
     assert "<strong>Yes</strong>: <code>shape</code> of a &lt; b &amp; c, “1 * 2 # 3”" in page

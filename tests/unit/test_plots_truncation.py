@@ -9,11 +9,11 @@ import pytest
 import torch
 from PIL import Image
 
-from infoflow import plots
-from infoflow.cliff import cliff_layer
-from infoflow.lvlm import Spans
-from infoflow.paired import equivalence, mcnemar
-from infoflow.paper import paper_values
+from infoflow import report
+from infoflow.claims.paper import paper_values
+from infoflow.models.lvlm import Spans
+from infoflow.stats.cliff import cliff_layer
+from infoflow.stats.paired import equivalence, mcnemar
 
 L, MODEL, TASKS = 6, "some-model", ("scienceqa", "pope", "textvqa", "chair")
 SPANS = Spans(slice(0, 3), slice(3, 9), slice(9, 12))
@@ -99,11 +99,11 @@ def all_plots():
     flow = dict.fromkeys(TASKS, flow_rows(np.linspace(0.6, 0.1, L)))
     matrix = some_matrix()
     return {
-        "log_probs": plots.log_prob_curves(log_probs, log_cliffs, cliffs, MODEL),
-        "heat": plots.topk_heat(GRIDS, 0.05, L, MODEL),
-        "rivals": plots.topk_rivals(RIVALS, TRUNCATED, L, MODEL),
-        "matrix": plots.matrix_pair(matrix, without_image(matrix), PROMPT, 3, MODEL),
-        "vanishing": plots.vanishing_shares(flow, TRUNCATED, MODEL),
+        "log_probs": report.log_prob_curves(log_probs, log_cliffs, cliffs, MODEL),
+        "heat": report.topk_heat(GRIDS, 0.05, L, MODEL),
+        "rivals": report.topk_rivals(RIVALS, TRUNCATED, L, MODEL),
+        "matrix": report.matrix_pair(matrix, without_image(matrix), PROMPT, 3, MODEL),
+        "vanishing": report.vanishing_shares(flow, TRUNCATED, MODEL),
     }
 
 
@@ -126,12 +126,12 @@ def test_log_probs_are_means_with_intervals_and_tell_where_the_cliffs_lie():
     log_probs = np.linspace(-4, -0.2, L + 1) + np.random.default_rng(0).normal(0, 0.1, (20, L + 1))
     deep, score = cliff_layer(log_probs, margin=0.01), cliff_layer(step(2), margin=0.01)
     assert (deep.cut, score.cut) == (6, 2)
-    plot = plots.log_prob_curves({"pope": log_probs}, {"pope": deep}, {"pope": score}, MODEL)
+    plot = report.log_prob_curves({"pope": log_probs}, {"pope": deep}, {"pope": score}, MODEL)
     line = plot.table.loc[("pope", 3)]
     assert line["mean"] == pytest.approx(log_probs[:, 3].mean())
     assert line["low"] < line["mean"] < line["high"]
     assert "deeper in POPE" in plot.caption
-    turned = plots.log_prob_table({"pope": score}, {"pope": deep})
+    turned = report.log_prob_table({"pope": score}, {"pope": deep})
     assert "shallower in POPE" in turned.caption
     assert turned.data.loc["POPE", "cliff of the score"].startswith("6 [")
 
@@ -141,7 +141,7 @@ def test_cliff_tests_are_paired_on_the_test_items():
     scores[:3, 4] = 0  # lost at the cliff
     scores[3, 6] = 0  # gained at the cliff
     cliff = cliff_layer(step(4, n_items=40), scores, margin=0.1)
-    table = plots.cliff_test_table({"pope": cut_rows(scores)}, {"pope": cliff}, 0.05, 0)
+    table = report.cliff_test_table({"pope": cut_rows(scores)}, {"pope": cliff}, 0.05, 0)
     row = table.data.loc["POPE"]
     assert [row["cut"], row["worse"], row["better"]] == ["4", "3", "1"]
     assert row["McNemar p"] == f"{mcnemar(scores[:, 6], scores[:, 4]).p_value:.2g}"
@@ -149,7 +149,7 @@ def test_cliff_tests_are_paired_on_the_test_items():
     assert row["difference, points"] == f"-5.0 [{100 * low:+.1f}, {100 * high:+.1f}]"
     assert row["within 5 points"] == "not shown"
     assert row["would be within"] == f"{-100 * low:.1f} points"
-    wide = plots.cliff_test_table({"pope": cut_rows(scores)}, {"pope": cliff}, 0.5, 0)
+    wide = report.cliff_test_table({"pope": cut_rows(scores)}, {"pope": cliff}, 0.5, 0)
     assert wide.data.loc["POPE", "within 50 points"] == "yes"
     assert "in POPE" in wide.caption.split("shown to be")[1]
 
@@ -157,7 +157,7 @@ def test_cliff_tests_are_paired_on_the_test_items():
 def test_scores_between_0_and_1_have_no_mcnemar():
     scores = step(4, high=0.75, n_items=60)
     cliff = cliff_layer(scores, margin=0.1)
-    row = plots.cliff_test_table({"chair": cut_rows(scores)}, {"chair": cliff}, 0.05, 0).data.iloc[
+    row = report.cliff_test_table({"chair": cut_rows(scores)}, {"chair": cliff}, 0.05, 0).data.iloc[
         0
     ]
     assert row["McNemar p"] == "not defined for scores between 0 and 1"
@@ -169,12 +169,12 @@ def test_the_authors_span_is_set_beside_the_exact_one_on_the_items_that_both_hav
     shifted = pd.DataFrame(
         {"item": ["item-0", "item-1"], "score": [1.0, 0.0], "text": ["said", "other"]}
     )
-    table = plots.span_table({"pope": exact}, {"pope": shifted}, {"pope": 2}, 0.05)
+    table = report.span_table({"pope": exact}, {"pope": shifted}, {"pope": 2}, 0.05)
     row = table.data.loc["POPE"]
     assert row["answers that differ"] == "1 of 2"
     assert [row["exact span %"], row["authors' span %"], row["worse"]] == ["100.0", "50.0", "1"]
     assert "changes answers in POPE" in table.caption
-    same = plots.span_table({"pope": exact}, {"pope": shifted.iloc[:1]}, {"pope": 2}, 0.05)
+    same = report.span_table({"pope": exact}, {"pope": shifted.iloc[:1]}, {"pope": 2}, 0.05)
     assert "changes answers in no task" in same.caption
 
 
@@ -182,7 +182,7 @@ def test_the_heat_map_tells_the_fewest_tokens(made):
     plot = made["heat"]
     assert plot.table.loc[("pope", 4), 1] == 50
     assert "POPE 64 of 64" in plot.caption
-    table = plots.fewest_table(GRIDS, 0.05).data
+    table = report.fewest_table(GRIDS, 0.05).data
     assert list(table["POPE"]) == ["all", "4 of 64", "0 of 64"]
     assert list(table["paper's layer"]) == [2, 3, 4]
     axes = plot.figure.axes[0]
@@ -196,11 +196,11 @@ def test_the_question_is_answered_from_the_numbers():
     needs = {"pope": grid({0: [0.2] * 3, 4: [0.5] * 3, 64: [0.9] * 3})}
     some = {"textvqa": grid({0: [0.2] * 3, 4: [0.9] * 3, 64: [0.9] * 3})}
     none = {"chair": grid({0: [0.9] * 3, 4: [0.9] * 3, 64: [0.9] * 3})}
-    said = plots.fewest_words({**needs, **some, **none}, 0.05).text
+    said = report.fewest_words({**needs, **some, **none}, 0.05).text
     assert "nothing less than all image tokens is enough for POPE" in said
     assert "some are enough for TextVQA (4 of 64)" in said
     assert "no image token is needed for CHAIR" in said
-    assert "POPE" not in plots.fewest_words(none, 0.05).text
+    assert "POPE" not in report.fewest_words(none, 0.05).text
 
 
 def test_rivals_are_means_by_cut_and_paired_with_chance(made):
@@ -208,29 +208,29 @@ def test_rivals_are_means_by_cut_and_paired_with_chance(made):
     assert table.loc[("pope", 1), "attention"] == pytest.approx(80)
     assert table.loc[("pope", 1), "none"] == 0
     assert (table["intact"] == 90).all()
-    row = plots.rivals_table(RIVALS, 0.05, 0)
+    row = report.rivals_table(RIVALS, 0.05, 0)
     assert row.data.loc["POPE", "at random %"] == "60.0"
     assert row.data.loc["POPE", "by attention - random, points"].startswith("+26.7 [")
     assert "in ScienceQA, POPE, TextVQA and CHAIR" in row.caption
     turned = {"pope": {**RIVALS["pope"], "attention": kept_rows(4, {1: 0.1, 2: 0.1, 3: 0.1})}}
-    assert "better than chance in no task" in plots.rivals_table(turned, 0.05, 0).caption
+    assert "better than chance in no task" in report.rivals_table(turned, 0.05, 0).caption
 
 
 def test_answers_by_k_stand_side_by_side():
     one = pd.concat([kept_rows(keep, {1: 1.0, 2: 1.0}, n_items=1) for keep in (1, 4)])
-    data = plots.kept_answers_table(one).data
+    data = report.kept_answers_table(one).data
     assert list(data.columns) == ["paper's layer", "K = 1", "K = 4"]
     assert list(data["K = 4"]) == ["kept 4", "kept 4"]
 
 
 def test_the_appendix_stands_as_printed():
     paper = paper_values()
-    data = plots.topk_paper_table(
+    data = report.topk_paper_table(
         paper["topk"]["keeps"], paper["no_image"], TRUNCATED, GRIDS, "llava-1.5-7b", MODEL
     ).data
     assert list(data["paper, llava-1.5-7b"]) == ["0", "47.5", "not printed"]
     assert list(data[f"ours, {MODEL} on Shapes"]) == ["0, 4 and 64", "0.0", "see the heat maps"]
-    assert set(data["ours, llava-1.5-7b on the benchmarks"]) == {plots.NOT_RUN}
+    assert set(data["ours, llava-1.5-7b on the benchmarks"]) == {report.NOT_RUN}
 
 
 def test_what_vanishes_is_counted(made):
@@ -238,9 +238,9 @@ def test_what_vanishes_is_counted(made):
     share = 100 * float(matrix[-1, SPANS.image].sum())
     assert "6 of 12 rows and columns vanish" in made["matrix"].caption
     assert f"goes from {share:.1f} % to 0.0 %" in made["matrix"].alt
-    whole = plots.matrix_pair(matrix, matrix, PROMPT, 3, MODEL)
+    whole = report.matrix_pair(matrix, matrix, PROMPT, 3, MODEL)
     assert "0 of 12 rows and columns vanish" in whole.caption
-    data = plots.block_table(matrix, without_image(matrix), SPANS).data
+    data = report.block_table(matrix, without_image(matrix), SPANS).data
     assert data.loc["answer's row", "to image"] == f"{share:.1f} to 0.0"
     assert data.loc["system rows", "to system"] == "100.0 to 100.0"
 
@@ -253,7 +253,7 @@ def test_vanishing_attention_stands_beside_the_lost_score(made):
     flow = {"pope": flow_rows(np.linspace(0.6, 0.1, L))}
     truncated = {"pope": cut_rows(step(3, n_items=60, high=0.9))}
     lost, spared = (
-        plots.vanishing_table(flow, truncated, cut, 0.05, 0).data.iloc[0] for cut in (1, 4)
+        report.vanishing_table(flow, truncated, cut, 0.05, 0).data.iloc[0] for cut in (1, 4)
     )
     assert lost["attention that vanishes, %"].startswith("50.0 [")
     assert lost["change of score, points"].startswith("-90.0 [")
@@ -261,7 +261,7 @@ def test_vanishing_attention_stands_beside_the_lost_score(made):
 
 
 def test_drift_is_told_by_layer():
-    table = plots.drift_table(torch.tensor([0.0, 0.25]), 4)
+    table = report.drift_table(torch.tensor([0.0, 0.25]), 4)
     assert list(table.data.index) == [5, 6]
     assert list(table.data["distance"]) == ["0.000", "0.250"]
     assert "0.000 in the first truncated layer; at most 0.250" in table.caption
@@ -270,7 +270,7 @@ def test_drift_is_told_by_layer():
 def test_the_diagram_stands_beside_what_was_done():
     diagram = paper_values()["truncation_diagram"]
     for apart, said in ((1e-5, "logits equal"), (0.1, "logits not equal")):
-        table = plots.matrix_paper_table(diagram, PROMPT, apart, "llava-1.5-7b", MODEL).data
+        table = report.matrix_paper_table(diagram, PROMPT, apart, "llava-1.5-7b", MODEL).data
         assert table["paper, llava-1.5-7b"]["image tokens taken out"] == "all 576, K = 0"
         assert table[f"ours, {MODEL}"]["image tokens taken out"] == "all 6, K = 0"
         assert said in table[f"ours, {MODEL}"]["how they are taken out"]

@@ -7,12 +7,12 @@ import pandas as pd
 import pytest
 import typer
 
+from infoflow.data.load import list_tasks, load_task
 from infoflow.evaluate.interventions import answers_under
 from infoflow.interventions import FastV, Simignore
-from infoflow.shapes import resembles
-from infoflow.shapes.resembles import SEEDS, Rows, measure, summarise, verdicts
-from infoflow.store import Store
-from infoflow.tasks import list_tasks, load_task
+from infoflow.results.store import Store
+from zoo import resembles
+from zoo.resembles import SEEDS, Rows, measure, summarise, verdicts
 
 N_ITEMS, N_LAYERS = 20, 10
 SINK, IMAGE = [0.6, 0.3, 0.1], [0.3, 0.6, 0.1]

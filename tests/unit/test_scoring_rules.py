@@ -11,15 +11,15 @@ import nltk
 import pytest
 from PIL import Image
 
+from infoflow.data.captions import caption_objects
+from infoflow.data.chair import Chair
+from infoflow.data.load import load_task
+from infoflow.data.normalise import normalise_answer
+from infoflow.data.pope import parse_yes_no
+from infoflow.data.sample import Sample
+from infoflow.data.scienceqa import parse_choice
+from infoflow.data.textvqa import vqa_accuracy
 from infoflow.errors import InfoflowError
-from infoflow.sample import Sample
-from infoflow.tasks import load_task
-from infoflow.tasks.captions import caption_objects
-from infoflow.tasks.chair import Chair
-from infoflow.tasks.pope import parse_yes_no
-from infoflow.tasks.scienceqa import parse_choice
-from infoflow.tasks.textvqa import vqa_accuracy
-from infoflow.tasks.wording import normalise_answer
 
 NATURAL = (
     *("Yes", "No", "yes, there is a dog.", "No, there is no dog in the image.", "There isn't one."),

@@ -5,12 +5,9 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from infoflow.errors import UnknownNameError
-from infoflow.shapes import ITEMS_PER_SPLIT, questions, sample, samples
-from infoflow.shapes.model import CONTEXT_LENGTH
-from infoflow.shapes.render import instance_masks, render
-from infoflow.shapes.tokenizer import build_tokenizer
-from infoflow.shapes.world import (
+from infoflow.data.shapes import ITEMS_PER_SPLIT, questions, sample, samples
+from infoflow.data.shapes.render import instance_masks, render
+from infoflow.data.shapes.world import (
     CELL,
     LETTERS,
     SIZE,
@@ -25,6 +22,9 @@ from infoflow.shapes.world import (
     popularity,
     sample_scene,
 )
+from infoflow.errors import UnknownNameError
+from zoo.model import CONTEXT_LENGTH
+from zoo.tokenizer import build_tokenizer
 
 TASKS = ("scienceqa", "pope", "textvqa", "chair")
 

@@ -15,16 +15,16 @@ import pandas as pd
 import pytest
 import torch
 
+from infoflow.data.load import load_task
 from infoflow.errors import InfoflowError
 from infoflow.evaluate.flow import flow_by_layer
 from infoflow.evaluate.running import evaluate
 from infoflow.evaluate.truncation import truncation_by_cut
-from infoflow.lvlm import load_lvlm
-from infoflow.merging import merge
-from infoflow.parts import items_of, read_parts
-from infoflow.shards import RECEIPT, Shard
-from infoflow.store import Store
-from infoflow.tasks import load_task
+from infoflow.models.lvlm import load_lvlm
+from infoflow.results.merging import merge
+from infoflow.results.parts import items_of, read_parts
+from infoflow.results.shards import RECEIPT, Shard
+from infoflow.results.store import Store
 
 torch.set_num_threads(1)
 

@@ -10,7 +10,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
 import infoflow
-from infoflow.sources import ROOT, code_digest, notebook_files, room_files
+from infoflow.results.sources import ROOT, code_digest, notebook_files, room_files
 
 ROOMS = {
     "__init__": "import lazy_loader\n__version__ = '1'\n",
@@ -115,8 +115,8 @@ def test_the_digest_changes_with_the_code_and_with_nothing_else(
 
 
 def test_the_library_itself_is_resolved() -> None:
-    found = rooms(room_files(["infoflow.store"]), ROOT)
-    assert {"store", "parts", "files", "errors", "provenance"} <= found
+    found = rooms(room_files(["infoflow.results.store"]), ROOT)
+    assert {"results/store", "results/parts", "files", "errors", "results/provenance"} <= found
     assert not {"cli", "runner"} & found
 
 
@@ -126,12 +126,12 @@ def test_the_public_names_of_the_library_are_resolved(tmp_path: Path) -> None:
         new_notebook(cells=[new_code_cell("from infoflow import list_models")]), notebook
     )
     found = rooms(notebook_files(notebook), ROOT)
-    assert {"families/__init__", "families/llava"} <= found
-    assert "cam" not in found
+    assert {"models/families/__init__", "models/families/llava"} <= found
+    assert "methods/cam" not in found
 
 
 def test_finding_what_is_stale_and_running_a_notebook_need_not_wait_for_torch() -> None:
-    code = "import sys, infoflow.sources, infoflow.runner; print('torch' in sys.modules)"
+    code = "import sys, infoflow.results.sources, infoflow.runner; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
 

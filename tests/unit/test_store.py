@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 from infoflow.errors import InfoflowError
-from infoflow.store import Store
+from infoflow.results.store import Store
 
 KEY = {"measure": "squares", "model": "0123", "task": "pope", "parameters": {"keep": 0}}
 

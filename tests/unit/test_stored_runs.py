@@ -2,9 +2,9 @@
 
 import pytest
 
-from infoflow.audit.planted import CLIFFS, N_ITEMS, planted
-from infoflow.audit.stored import benchmark_evidence, whole_sizes
-from infoflow.store import Store
+from infoflow.claims.planted import CLIFFS, N_ITEMS, planted
+from infoflow.claims.stored import benchmark_evidence, whole_sizes
+from infoflow.results.store import Store
 
 MODEL = "llava-1.5-7b"
 WORDED = "worded for llava-1.5 0a1b2c"

@@ -2,11 +2,11 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from infoflow.data.captions import read_synonyms
+from infoflow.data.chair import Chair, caption_objects, chair_scores
+from infoflow.data.sample import Sample
+from infoflow.data.task import blind_guess
 from infoflow.errors import InfoflowError, UnknownNameError
-from infoflow.sample import Sample
-from infoflow.tasks.base import blind_guess
-from infoflow.tasks.captions import read_synonyms
-from infoflow.tasks.chair import Chair, caption_objects, chair_scores
 
 PICTURE = Image.new("RGB", (2, 2))
 COCO = [

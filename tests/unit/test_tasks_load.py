@@ -1,7 +1,7 @@
 import pytest
 
+from infoflow.data.load import blind_guess, list_tasks, load_task
 from infoflow.errors import InfoflowError, UnknownNameError
-from infoflow.tasks import blind_guess, list_tasks, load_task
 
 
 def test_names_are_in_the_papers_order():

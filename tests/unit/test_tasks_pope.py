@@ -2,10 +2,10 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from infoflow.data.pope import Pope, parse_yes_no
+from infoflow.data.sample import Sample
+from infoflow.data.task import blind_guess
 from infoflow.errors import UnknownNameError
-from infoflow.sample import Sample
-from infoflow.tasks.base import blind_guess
-from infoflow.tasks.pope import Pope, parse_yes_no
 
 PICTURE = Image.new("RGB", (2, 2))
 

@@ -7,17 +7,17 @@ import datasets
 import pytest
 import real_sets
 
-from infoflow.asking import question_for, worded
-from infoflow.controls import blank_pictures
+from infoflow.data.asking import question_for, worded
+from infoflow.data.controls import blank_pictures
+from infoflow.data.load import blind_guess, list_tasks, load_task
+from infoflow.data.sets.draw import in_drawn_order
+from infoflow.data.sets.entries import Entry
+from infoflow.data.templates import WORDINGS, wording_family
 from infoflow.errors import InfoflowError, UnknownNameError
 from infoflow.evaluate.answers import answers
 from infoflow.evaluate.truncation import metrics_by_cut, truncation_by_cut
-from infoflow.families import list_models
-from infoflow.families.wordings import WORDINGS, wording_family
-from infoflow.plots.tables import metrics_table
-from infoflow.tasks import blind_guess, list_tasks, load_task
-from infoflow.tasks.draw import in_drawn_order
-from infoflow.tasks.entries import Entry
+from infoflow.models.families import list_models
+from infoflow.report.tables import metrics_table
 
 SIZES = {"scienceqa": 3, "pope": 24, "textvqa": 3, "chair": 4}
 METRICS = {
@@ -161,7 +161,7 @@ def test_chairs_truth_is_instances_and_captions_by_the_rule(sets):
 
 def test_chair_draws_pictures_or_takes_a_list(sets, tmp_path, monkeypatch):
     folder = sets / "chair" / "originals"
-    monkeypatch.setattr("infoflow.tasks.chair_data.N_PICTURES", 2)
+    monkeypatch.setattr("infoflow.data.sets.chair.N_PICTURES", 2)
     drawn = in_drawn_order(["42", "73", "74", "133"])
     assert [s.id for s in load_task("chair", folder)] == [f"chair-{n}" for n in drawn[:2]]
     other = load_task("chair", folder, "calibration")
@@ -191,7 +191,7 @@ def numbers(task):
 
 def test_chairs_held_out_pictures_are_those_of_the_test_split_in_cocos_files(sets, monkeypatch):
     folder = sets / "chair" / "originals"
-    monkeypatch.setattr("infoflow.tasks.chair_data.N_PICTURES", 1)
+    monkeypatch.setattr("infoflow.data.sets.chair.N_PICTURES", 1)
     task, held_out = (load_task("chair", folder, split) for split in ("test", "held-out"))
     assert numbers(held_out) == numbers(task) == [73]
     assert held_out.split == "held-out"

@@ -8,8 +8,8 @@ import pytest
 import real_sets
 from datasets import Features, Value
 
+from infoflow.data.load import list_tasks, load_task
 from infoflow.errors import InfoflowError, UnknownNameError
-from infoflow.tasks import list_tasks, load_task
 
 
 @pytest.fixture

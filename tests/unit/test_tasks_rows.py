@@ -9,8 +9,9 @@ import pytest
 import real_sets
 from datasets import ClassLabel, Dataset, Features, Image, Value
 
+from infoflow.data.load import load_task
+from infoflow.data.sets import hub
 from infoflow.errors import InfoflowError
-from infoflow.tasks import hub, load_task
 
 PICTURES = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 SCHEMA = {

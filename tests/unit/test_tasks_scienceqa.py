@@ -2,10 +2,10 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from infoflow.data.sample import Sample
+from infoflow.data.scienceqa import ScienceQA, parse_choice
+from infoflow.data.task import blind_guess
 from infoflow.errors import InfoflowError, UnknownNameError
-from infoflow.sample import Sample
-from infoflow.tasks.base import blind_guess
-from infoflow.tasks.scienceqa import ScienceQA, parse_choice
 
 PICTURE = Image.new("RGB", (2, 2))
 

@@ -8,10 +8,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 import real_sets
 
+from infoflow.data.captions import parse_synonyms, read_synonyms
+from infoflow.data.load import load_task
+from infoflow.data.sets import synonyms
+from infoflow.data.sets.synonyms import kept_synonyms, published_synonyms, synonyms_digest
 from infoflow.errors import InfoflowError
-from infoflow.tasks import load_task, synonyms
-from infoflow.tasks.captions import parse_synonyms, read_synonyms
-from infoflow.tasks.synonyms import kept_synonyms, published_synonyms, synonyms_digest
 
 LIST = "motorcycle, scooter,  motor bike\ncow, ox \n\ncup\n"
 TABLE = [["motorcycle", "scooter", " motor bike"], ["cow", "ox"], ["cup"]]

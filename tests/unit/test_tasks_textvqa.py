@@ -6,11 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from infoflow.data.normalise import normalise_answer
+from infoflow.data.sample import Sample
+from infoflow.data.task import blind_guess
+from infoflow.data.textvqa import TextVQA, vqa_accuracy
 from infoflow.errors import InfoflowError
-from infoflow.sample import Sample
-from infoflow.tasks.base import blind_guess
-from infoflow.tasks.textvqa import TextVQA, vqa_accuracy
-from infoflow.tasks.wording import normalise_answer
 
 PICTURE = Image.new("RGB", (2, 2))
 

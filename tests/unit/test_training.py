@@ -9,19 +9,8 @@ import pytest
 import torch
 import typer
 
-from infoflow.errors import InfoflowError
-from infoflow.families.prompts import VICUNA_V1 as TEMPLATE
-from infoflow.shapes import bridge, fit, language, tower
-from infoflow.shapes.architectures import find_architecture
-from infoflow.shapes.batches import IGNORE, PackedBatches, PatchBatches, stream
-from infoflow.shapes.curriculum import CURRICULUM, training_scene
-from infoflow.shapes.language import ATTENTION, Answerer
-from infoflow.shapes.model import CONTEXT_LENGTH, normalise
-from infoflow.shapes.questions import NUMBERS, ask_count
-from infoflow.shapes.tokenizer import BOS, EOS, IMAGE, build_tokenizer
-from infoflow.shapes.tower import feature_statistics
-from infoflow.shapes.train import train
-from infoflow.shapes.world import (
+from infoflow.data.shapes.questions import NUMBERS, ask_count
+from infoflow.data.shapes.world import (
     CELL,
     COLOURS,
     LETTERS,
@@ -31,6 +20,17 @@ from infoflow.shapes.world import (
     WORLDS,
     sample_scene,
 )
+from infoflow.errors import InfoflowError
+from infoflow.models.families.prompts import VICUNA_V1 as TEMPLATE
+from zoo import bridge, fit, language, tower
+from zoo.architectures import find_architecture
+from zoo.batches import IGNORE, PackedBatches, PatchBatches, stream
+from zoo.curriculum import CURRICULUM, training_scene
+from zoo.language import ATTENTION, Answerer
+from zoo.model import CONTEXT_LENGTH, normalise
+from zoo.tokenizer import BOS, EOS, IMAGE, build_tokenizer
+from zoo.tower import feature_statistics
+from zoo.train import train
 
 LLAVA = find_architecture("tiny-llava-1.5")
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from infoflow.data.templates import NAMED_WORDINGS, WORDINGS, phrase
 from infoflow.errors import InfoflowError, UnknownNameError
-from infoflow.families.wordings import NAMED_WORDINGS, WORDINGS, phrase
 
 SNAPSHOT = Path(__file__).with_name("wordings.json")
 ITEM = {

@@ -2,11 +2,11 @@
 
 import pandas as pd
 
+from infoflow.data.load import Task
+from infoflow.data.sample import Sample
 from infoflow.evaluate.collecting import Row, collect
-from infoflow.lvlm import LVLM
-from infoflow.sample import Sample
-from infoflow.store import Store
-from infoflow.tasks import Task
+from infoflow.models.lvlm import LVLM
+from infoflow.results.store import Store
 
 
 def answers(lvlm: LVLM, task: Task, store: Store) -> pd.DataFrame:
@@ -18,7 +18,7 @@ def answers(lvlm: LVLM, task: Task, store: Store) -> pd.DataFrame:
         store: Where the rows are kept.
 
     Returns:
-        Columns ``item`` and those of :meth:`infoflow.tasks.Task.details`.
+        Columns ``item`` and those of :meth:`infoflow.data.load.Task.details`.
     """
 
     def measure(sample: Sample) -> list[Row]:

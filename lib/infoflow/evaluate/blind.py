@@ -1,8 +1,8 @@
 """What answers given without the picture are worth, and what they rest on.
 
-Pure functions over rows of answers (:meth:`infoflow.tasks.Task.details`), whichever way the picture
-was taken away. An answer can be right blind because the model guessed, because it always says the
-same and that is often right, or because the wording gives the answer away.
+Pure functions over rows of answers (:meth:`infoflow.data.task.Task.details`), whichever way the
+picture was taken away. An answer can be right blind because the model guessed, because it
+always says the same and that is often right, or because the wording gives the answer away.
 """
 
 from dataclasses import replace
@@ -11,11 +11,11 @@ import pandas as pd
 from PIL import Image
 from scipy.stats import binomtest
 
+from infoflow.data.load import Task, blind_guess
+from infoflow.data.sample import Sample
+from infoflow.data.scienceqa import LETTERS
 from infoflow.errors import InfoflowError
-from infoflow.intervals import mean_interval
-from infoflow.sample import Sample
-from infoflow.tasks import Task, blind_guess
-from infoflow.tasks.scienceqa import LETTERS
+from infoflow.stats.intervals import mean_interval
 
 ALL = "all"
 """Stands for all kinds of items together."""
@@ -32,7 +32,7 @@ def blind_scores(task: Task, rows: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
     Returns:
         One row a kind (index), ``"all"`` first: ``items``; the mean ``score`` with its 95 %
         interval ``low`` to ``high``; ``guess``, the score of the best blind guess for these very
-        items (:func:`infoflow.tasks.blind_guess`); and ``p_value``: how likely guessing at that
+        items (:func:`infoflow.data.load.blind_guess`); and ``p_value``: how likely guessing at that
         rate is to score as well or better (exact binomial test, one-sided; missing where a score
         is not 0 or 1).
 

@@ -14,16 +14,16 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from infoflow.cam import CAM, llava_cam
-from infoflow.controls import GREY
+from infoflow.data.controls import GREY
+from infoflow.data.load import Task
+from infoflow.data.sample import Sample
 from infoflow.errors import InfoflowError
 from infoflow.evaluate.collecting import Row, collect
-from infoflow.localisation import localise, rank_correlation, target_mask
-from infoflow.lvlm import LVLM, Prompt
+from infoflow.methods.cam import CAM, llava_cam
+from infoflow.methods.localisation import localise, rank_correlation, target_mask
+from infoflow.models.lvlm import LVLM, Prompt
 from infoflow.options import require_noise
-from infoflow.sample import Sample
-from infoflow.store import Store
-from infoflow.tasks import Task
+from infoflow.results.store import Store
 
 ANOTHER, GREY_NOISE = "another", "grey"
 """The pictures of the control: another item's, and plain grey, of which only noise is seen."""
@@ -50,8 +50,9 @@ def cam_by_layer(
         Columns ``item``, ``kind``, ``layer`` (the paper's count, 1 to L), ``peak`` (the raw
         maximum, in logits), ``entropy`` (bits), ``lit`` (share of cells above half of the peak)
         and, against the regions the answer can be read from, ``mass``, ``hit``, ``mass_chance`` and
-        ``hit_chance`` (see :class:`infoflow.localisation.Localisation`). NaN where undefined: all
-        of the last layer, the shape of a map of zeros, the target of an item without regions.
+        ``hit_chance`` (see :class:`infoflow.methods.localisation.Localisation`). NaN where
+        undefined: all of the last layer, the shape of a map of zeros, the target of an item
+        without regions.
     """
     require_noise(n_samples, sigma, seed)
 

@@ -6,12 +6,12 @@ from typing import Any
 
 import pandas as pd
 
-from infoflow.lvlm import LVLM
-from infoflow.provenance import provenance
-from infoflow.sample import Sample
-from infoflow.sources import code_digest
-from infoflow.store import Store
-from infoflow.tasks import Task
+from infoflow.data.load import Task
+from infoflow.data.sample import Sample
+from infoflow.models.lvlm import LVLM
+from infoflow.results.provenance import provenance
+from infoflow.results.sources import code_digest
+from infoflow.results.store import Store
 
 Row = Mapping[str, Any]
 

@@ -7,7 +7,7 @@ import pandas as pd
 
 from infoflow.evaluate.flow import SPANS
 from infoflow.evaluate.truncation import scores_by_cut
-from infoflow.paired import equivalence
+from infoflow.stats.paired import equivalence
 
 NAMES = ("shallow", "middle", "deep")
 
@@ -76,7 +76,7 @@ def loss_by_depth(cuts: pd.DataFrame, margin: float, seed: int = 0) -> pd.DataFr
         One row a depth (its name): ``cut``, the mean scores ``intact`` and ``removed``, their
         paired ``difference`` (removed less intact) with its 90 % interval ``low`` to ``high``, and
         ``unharmed``: whether a loss of the margin or more is ruled out
-        (:attr:`infoflow.paired.Equivalence.unharmed`).
+        (:attr:`infoflow.stats.paired.Equivalence.unharmed`).
     """
     scores = scores_by_cut(cuts)
     intact = scores[:, -1]

@@ -2,12 +2,12 @@
 
 import pandas as pd
 
+from infoflow.data.load import Task
+from infoflow.data.sample import Sample
 from infoflow.evaluate.collecting import Row, collect
-from infoflow.flow import AttentionFlow, attention_flow, group_shares, reduce_heads
-from infoflow.lvlm import LVLM, Prompt
-from infoflow.sample import Sample
-from infoflow.store import Store
-from infoflow.tasks import Task
+from infoflow.methods.flow import AttentionFlow, attention_flow, group_shares, reduce_heads
+from infoflow.models.lvlm import LVLM, Prompt
+from infoflow.results.store import Store
 
 SPANS = ("system", "image", "user")
 """The three groups of prompt tokens, in the order of ``AttentionFlow.shares``."""

@@ -8,16 +8,16 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from infoflow.data.load import Task
+from infoflow.data.sample import Sample
 from infoflow.errors import InfoflowError
 from infoflow.evaluate.answers import answers
 from infoflow.evaluate.collecting import Row, collect
 from infoflow.interventions.base import Intervention, Reading
 from infoflow.interventions.context import intervene
 from infoflow.interventions.simignore import Simignore
-from infoflow.lvlm import LVLM
-from infoflow.sample import Sample
-from infoflow.store import Store
-from infoflow.tasks import Task
+from infoflow.models.lvlm import LVLM
+from infoflow.results.store import Store
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def answers_under(lvlm: LVLM, task: Task, store: Store, *changes: Change) -> pd.
             :func:`infoflow.evaluate.answers.answers`.
 
     Returns:
-        Columns ``item`` and those of :meth:`infoflow.tasks.Task.details`.
+        Columns ``item`` and those of :meth:`infoflow.data.load.Task.details`.
 
     Raises:
         InfoflowError: A setting does not suit the model, a prompt or an item.
@@ -96,7 +96,7 @@ def metrics_by_arm(task: Task, arms: Mapping[str, pd.DataFrame]) -> pd.DataFrame
 
     Returns:
         One row an arm, in the order given (the index); one column a metric of
-        :meth:`infoflow.tasks.Task.summary`.
+        :meth:`infoflow.data.load.Task.summary`.
     """
     summaries = {name: task.summary(rows) for name, rows in arms.items()}
     return pd.DataFrame.from_dict(summaries, orient="index").rename_axis("arm")

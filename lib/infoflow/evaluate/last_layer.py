@@ -2,12 +2,12 @@
 
 import pandas as pd
 
+from infoflow.data.load import Task
+from infoflow.data.sample import Sample
 from infoflow.evaluate.collecting import Row, collect
-from infoflow.last_layer import last_layer_gradients as gradients_of
-from infoflow.lvlm import LVLM
-from infoflow.sample import Sample
-from infoflow.store import Store
-from infoflow.tasks import Task
+from infoflow.methods.last_layer import last_layer_gradients as gradients_of
+from infoflow.models.lvlm import LVLM
+from infoflow.results.store import Store
 
 
 def last_layer_gradients(lvlm: LVLM, task: Task, store: Store) -> pd.DataFrame:

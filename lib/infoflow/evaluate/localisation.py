@@ -7,9 +7,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from infoflow.data.load import Task
+from infoflow.data.sample import Sample
 from infoflow.errors import InfoflowError
 from infoflow.evaluate.collecting import Row, collect
-from infoflow.heatmaps import (
+from infoflow.methods.heatmaps import (
     ATTENTION,
     CAMS,
     CENTRE,
@@ -22,12 +24,10 @@ from infoflow.heatmaps import (
     heat_maps,
     layer_of,
 )
-from infoflow.localisation import choose_held_out, localise, target_mask
-from infoflow.lvlm import LVLM
+from infoflow.methods.localisation import choose_held_out, localise, target_mask
+from infoflow.models.lvlm import LVLM
 from infoflow.options import require_noise
-from infoflow.sample import Sample
-from infoflow.store import Store
-from infoflow.tasks import Task
+from infoflow.results.store import Store
 
 N_SAMPLES = 4
 """Noisy pictures an item. The authors' code takes 50, at a cost in proportion."""
@@ -52,7 +52,7 @@ def localisation_by_layer(
     sigma: float = SIGMA,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Play the pointing game with every heat map of every item (:mod:`infoflow.heatmaps`).
+    """Play the pointing game with every heat map of every item (:mod:`infoflow.methods.heatmaps`).
 
     The answer explained is that of ``explained_answer``, all its tokens. Items without target
     regions, such as questions about what is not there, have no rows.
@@ -69,7 +69,7 @@ def localisation_by_layer(
         Columns ``item``, ``kind``, ``layer`` (the paper's count, 1 to L; 0 where there is none),
         ``site``, ``weights``, ``hit`` and ``mass`` (NaN for an undefined map), and what a random
         token and an even map score, ``hit_chance`` and ``mass_chance``; see
-        :class:`infoflow.localisation.Localisation`.
+        :class:`infoflow.methods.localisation.Localisation`.
     """
     require_noise(n_samples, sigma, seed)
 
@@ -105,7 +105,7 @@ def localisation_by_layer(
 def scores_by_place(
     rows: pd.DataFrame, score: str = "hit"
 ) -> tuple[list[Place], npt.NDArray[np.float64]]:
-    """Arrange scores as :func:`infoflow.localisation.choose_held_out` takes them.
+    """Arrange scores as :func:`infoflow.methods.localisation.choose_held_out` takes them.
 
     Args:
         rows: Rows of :func:`localisation_by_layer`, of one task or of several.

@@ -6,15 +6,23 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
+from infoflow.data.load import Task
+from infoflow.data.sample import Sample
 from infoflow.evaluate.collecting import Row, collect
-from infoflow.heatmaps import Floats, Place, Source, explained_answer, heat_maps, layer_of, pick
-from infoflow.localisation import coverage, localise, rank_correlation, target_mask
-from infoflow.lvlm import LVLM, Prompt
+from infoflow.methods.faithfulness import deletion_curve, insertion_curve, randomised_weights
+from infoflow.methods.heatmaps import (
+    Floats,
+    Place,
+    Source,
+    explained_answer,
+    heat_maps,
+    layer_of,
+    pick,
+)
+from infoflow.methods.localisation import coverage, localise, rank_correlation, target_mask
+from infoflow.models.lvlm import LVLM, Prompt
 from infoflow.options import require_noise, require_whole
-from infoflow.perturbation import deletion_curve, insertion_curve, randomised_weights
-from infoflow.sample import Sample
-from infoflow.store import Store
-from infoflow.tasks import Task
+from infoflow.results.store import Store
 
 CURVES = {"deletion": deletion_curve, "insertion": insertion_curve}
 TRUTH = Place("target", "none", 0)

@@ -14,19 +14,19 @@ from typing import Any
 import pandas as pd
 import torch
 
-from infoflow.asking import worded
-from infoflow.costs import Cost, assumptions, expected_cost, span
+from infoflow.data.asking import worded
+from infoflow.data.load import Task, load_task
 from infoflow.errors import InfoflowError
+from infoflow.evaluate.costs.measures import Cost, assumptions, expected_cost, span
+from infoflow.evaluate.costs.shape import model_shape
 from infoflow.evaluate.measures import find_measure, read_settings
-from infoflow.families import find_model
 from infoflow.files import require_path
-from infoflow.loading import locate, split_revision
-from infoflow.lvlm import LVLM
+from infoflow.models.families import find_model
+from infoflow.models.loading import locate, split_revision
+from infoflow.models.lvlm import LVLM
 from infoflow.options import kind_of, read_options
-from infoflow.shape import model_shape
-from infoflow.shards import Shard, sign
-from infoflow.store import Store
-from infoflow.tasks import Task, load_task
+from infoflow.results.shards import Shard, sign
+from infoflow.results.store import Store
 from infoflow.workflow import as_options
 
 TOKENS_PER_WORD = 1.4
@@ -52,7 +52,7 @@ def load_items(
         split: Which part of the source.
         limit: Only the first so many items; None for all.
         rule: The scoring rule; None for the first.
-        options: The other arguments of :func:`infoflow.tasks.load_task`, ``NAME=VALUE`` each.
+        options: The other arguments of :func:`infoflow.data.load.load_task`, ``NAME=VALUE`` each.
 
     Raises:
         UnknownNameError: There is no such task, source, split, rule or argument.

@@ -4,14 +4,14 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from infoflow.data.load import Task
+from infoflow.data.sample import Sample
 from infoflow.errors import InfoflowError
 from infoflow.evaluate.collecting import Row, collect
 from infoflow.interventions.eah import even_strengths, sink_strengths
-from infoflow.lvlm import LVLM
+from infoflow.models.lvlm import LVLM
 from infoflow.options import require_finite
-from infoflow.sample import Sample
-from infoflow.store import Store
-from infoflow.tasks import Task
+from infoflow.results.store import Store
 
 
 def sink_density_by_head(

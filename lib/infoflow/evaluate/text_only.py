@@ -5,12 +5,12 @@ from dataclasses import replace
 import pandas as pd
 import torch
 
+from infoflow.data.load import Task
+from infoflow.data.sample import Sample
 from infoflow.evaluate.collecting import Row, collect
-from infoflow.lvlm import LVLM, Prompt
-from infoflow.prompt import Spans
-from infoflow.sample import Sample
-from infoflow.store import Store
-from infoflow.tasks import Task
+from infoflow.models.lvlm import LVLM, Prompt
+from infoflow.models.prompt import Spans
+from infoflow.results.store import Store
 
 
 def text_only(prompt: Prompt) -> Prompt:
@@ -46,7 +46,7 @@ def text_answers(lvlm: LVLM, task: Task, store: Store) -> pd.DataFrame:
         store: Where the rows are kept.
 
     Returns:
-        Columns ``item`` and those of :meth:`infoflow.tasks.Task.details`.
+        Columns ``item`` and those of :meth:`infoflow.data.load.Task.details`.
     """
 
     def measure(sample: Sample) -> list[Row]:

@@ -7,15 +7,15 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from infoflow.cam import llava_cam
+from infoflow.data.load import Task
+from infoflow.data.sample import Sample
 from infoflow.errors import InfoflowError, unknown_name
 from infoflow.evaluate.collecting import Row, collect
-from infoflow.lvlm import LVLM, Prompt
+from infoflow.methods.cam import llava_cam
+from infoflow.methods.truncation import truncation_sweep
+from infoflow.models.lvlm import LVLM, Prompt
 from infoflow.options import require_whole
-from infoflow.sample import Sample
-from infoflow.store import Store
-from infoflow.tasks import Task
-from infoflow.truncation import truncation_sweep
+from infoflow.results.store import Store
 
 ROUNDING = 1e-9
 """Equal means may differ in their last bits after summation; no real difference is this small."""
@@ -50,7 +50,7 @@ def topk_by_cut(
 
     Returns:
         Columns ``item``, ``keep`` (K), ``n_image`` (N), ``cut`` and those of
-        :meth:`infoflow.tasks.Task.details`.
+        :meth:`infoflow.data.load.Task.details`.
 
     Raises:
         UnknownNameError: There is no such ranking.

@@ -6,14 +6,14 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from infoflow.data.load import Task
+from infoflow.data.sample import Sample
 from infoflow.errors import InfoflowError
 from infoflow.evaluate.collecting import Row, collect
-from infoflow.forcing import answer_ids
-from infoflow.lvlm import LVLM
-from infoflow.sample import Sample
-from infoflow.store import Store
-from infoflow.tasks import Task
-from infoflow.truncation import truncated_log_probs, truncation_sweep
+from infoflow.methods.teacher_forcing import answer_ids
+from infoflow.methods.truncation import truncated_log_probs, truncation_sweep
+from infoflow.models.lvlm import LVLM
+from infoflow.results.store import Store
 
 
 def truncation_by_cut(lvlm: LVLM, task: Task, store: Store) -> pd.DataFrame:
@@ -26,7 +26,7 @@ def truncation_by_cut(lvlm: LVLM, task: Task, store: Store) -> pd.DataFrame:
 
     Returns:
         Columns ``item``, ``cut`` (0: no image, L: intact), ``margin`` (lead of the first answer
-        token's logit over the runner-up's) and those of :meth:`infoflow.tasks.Task.details`,
+        token's logit over the runner-up's) and those of :meth:`infoflow.data.load.Task.details`,
         ``kind``, ``text`` and ``score`` among them.
     """
 
@@ -96,7 +96,7 @@ def log_probs_by_cut(lvlm: LVLM, task: Task, store: Store) -> pd.DataFrame:
 
 
 def scores_by_cut(rows: pd.DataFrame) -> npt.NDArray[np.float64]:
-    """Arrange scores as :func:`infoflow.cliff.cliff_layer` takes them.
+    """Arrange scores as :func:`infoflow.stats.cliff.cliff_layer` takes them.
 
     Args:
         rows: Rows of :func:`truncation_by_cut`.
@@ -111,7 +111,7 @@ def scores_by_cut(rows: pd.DataFrame) -> npt.NDArray[np.float64]:
 
 
 def log_probs_per_token(rows: pd.DataFrame) -> npt.NDArray[np.float64]:
-    """Arrange log-probabilities as :func:`infoflow.cliff.cliff_layer` takes scores.
+    """Arrange log-probabilities as :func:`infoflow.stats.cliff.cliff_layer` takes scores.
 
     Args:
         rows: Rows of :func:`log_probs_by_cut`.
@@ -141,7 +141,7 @@ def metrics_by_cut(task: Task, rows: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         One row a cut, ascending (the index); one column a metric of
-        :meth:`infoflow.tasks.Task.summary`.
+        :meth:`infoflow.data.load.Task.summary`.
     """
     summaries = {cut: task.summary(of_cut) for cut, of_cut in rows.groupby("cut")}
     return pd.DataFrame.from_dict(summaries, orient="index").rename_axis("cut")

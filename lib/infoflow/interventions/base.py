@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from infoflow.attention import Attention
-from infoflow.lvlm import LVLM
+from infoflow.hooks.attention import Attention
+from infoflow.models.lvlm import LVLM
+from infoflow.models.prompt import Spans
 from infoflow.options import require_whole
-from infoflow.prompt import Spans
 
 
 @dataclass(frozen=True, eq=False)

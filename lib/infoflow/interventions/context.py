@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from infoflow.attention import Attention, attention_rows
 from infoflow.errors import InfoflowError
+from infoflow.hooks.attention import Attention, attention_rows
+from infoflow.hooks.probe import modified, modifier_of, require_faithful
 from infoflow.interventions.base import Effect, Intervention, Reading
-from infoflow.lvlm import LVLM
-from infoflow.probe import modified, modifier_of, require_faithful
-from infoflow.prompt import Spans, find_spans
+from infoflow.models.lvlm import LVLM
+from infoflow.models.prompt import Spans, find_spans
 
 _HASHED = 64
 _HASH_BASE = 6364136223846793005

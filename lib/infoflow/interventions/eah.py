@@ -7,17 +7,17 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from infoflow.attention import Attention, attention_rows, ordinary_attention, stack_layers
 from infoflow.errors import InfoflowError, unknown_name
+from infoflow.hooks.attention import Attention, attention_rows, ordinary_attention, stack_layers
+from infoflow.hooks.probe import Observer, attached, intervened, require_faithful
 from infoflow.interventions.base import (
     Effect,
     Intervention,
     Reading,
 )
-from infoflow.limits import require_prompt
-from infoflow.lvlm import LVLM, Prompt, Spans
+from infoflow.models.limits import require_prompt
+from infoflow.models.lvlm import LVLM, Prompt, Spans
 from infoflow.options import require_finite, require_whole
-from infoflow.probe import Observer, attached, intervened, require_faithful
 
 COLUMNS = ("all", "image")
 DIVISORS = ("exact", "ramp")

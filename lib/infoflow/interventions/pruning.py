@@ -6,14 +6,14 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from infoflow.attention import Attention, attention_rows
 from infoflow.errors import InfoflowError, unknown_name
+from infoflow.hooks.attention import Attention, attention_rows
 from infoflow.interventions.base import (
     Effect,
     Intervention,
     Reading,
 )
-from infoflow.lvlm import LVLM
+from infoflow.models.lvlm import LVLM
 from infoflow.options import require_finite, require_whole
 
 SPAN_MODES = ("exact", "authors")

@@ -9,7 +9,7 @@ from torch.nn.functional import normalize
 
 from infoflow.errors import InfoflowError, unknown_name
 from infoflow.interventions.base import Effect, Intervention, Reading
-from infoflow.lvlm import LVLM, require_token_ids
+from infoflow.models.lvlm import LVLM, require_token_ids
 from infoflow.options import require_whole
 
 COUNTS = ("rows", "entries")

@@ -1,0 +1,1 @@
+"""Samples and tasks: the drawn world, four benchmarks, prompts and image controls."""

@@ -1,0 +1,237 @@
+"""Which objects a caption names: CHAIR's extraction, as published, as OPERA's, and put right."""
+
+import re
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from infoflow.data.normalise import require_answer
+from infoflow.errors import InfoflowError, unknown_name
+
+Table = Sequence[Sequence[str]]
+_FrozenTable = tuple[tuple[str, ...], ...]
+
+RULES = ("original", "opera", "corrected")
+COCO_RULES = ("original", "opera")
+"""Rules that join only the double words of COCO."""
+
+# Rohrbach et al. (2018), utils/chair.py: words that belong together, and how they count. Its list
+# has "stove top oven" as well, which its look at two words at a time can never find.
+_DOUBLE_WORDS = (
+    *("motor bike", "motor cycle", "air plane", "traffic light", "street light", "traffic signal"),
+    *("stop light", "fire hydrant", "stop sign", "parking meter", "suit case", "sports ball"),
+    *("baseball bat", "baseball glove", "tennis racket", "wine glass", "hot dog", "cell phone"),
+    *("mobile phone", "teddy bear", "hair drier", "potted plant", "bow tie", "laptop computer"),
+    *("home plate", "train track"),
+)
+_ANIMALS = (
+    *("bird", "cat", "dog", "horse", "sheep"),
+    *("cow", "elephant", "bear", "zebra", "giraffe"),
+)
+_UNLISTED_ANIMALS = ("animal", "cub")
+_VEHICLES = ("jet", "train")
+_COCO_DOUBLES = (
+    {double: double for double in _DOUBLE_WORDS}
+    | {
+        f"{age} {animal}": animal
+        for age in ("baby", "adult")
+        for animal in (*_ANIMALS, *_UNLISTED_ANIMALS)
+    }
+    | {f"passenger {vehicle}": vehicle for vehicle in _VEHICLES}
+    | {"bow tie": "tie", "toilet seat": "toilet", "wine glas": "wine glass"}
+)
+
+_NLTK_DATA = ("punkt_tab", "averaged_perceptron_tagger_eng", "wordnet")
+_PARTS_OF_SPEECH = {"J": "a", "V": "v", "N": "n", "R": "r"}  # of a tag's first letter, in WordNet
+
+_SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
+_TOKEN = re.compile(r"[a-z0-9]+|[^\sa-z0-9]")
+_CARRIERS = frozenset(("airplane", "bus", "car", "train", "truck", "boat"))
+
+
+def read_synonyms(path: str | Path) -> list[list[str]]:
+    """Read a list of synonyms in the format of CHAIR's ``synonyms.txt``.
+
+    Args:
+        path: A text file with one class a line: its name, then its synonyms, separated by a comma
+            and a space. Entries are kept as they stand, because the original rule depends on stray
+            spaces and capitals in the published file.
+
+    Returns:
+        The entries of each line.
+
+    Raises:
+        InfoflowError: The file cannot be read or has no entry.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InfoflowError(
+            f"cannot read the synonyms in {str(path)!r} ({error}). The published list is "
+            "data/synonyms.txt of the GitHub repository LisaAnne/Hallucination."
+        ) from error
+    table = parse_synonyms(text)
+    if not table:
+        raise InfoflowError(
+            f"the file of synonyms {str(path)!r} is empty; it needs a class a line."
+        )
+    return table
+
+
+def parse_synonyms(text: str) -> list[list[str]]:
+    """Take a list of synonyms apart; see :func:`read_synonyms` for its format.
+
+    Returns:
+        The entries of each line; none for an empty text.
+    """
+    return [line.strip().split(", ") for line in text.splitlines() if line.strip()]
+
+
+def caption_objects(
+    caption: str, synonyms: str | Path | Table, rule: str = "original"
+) -> list[str]:
+    """List the objects that a caption mentions.
+
+    ``"original"`` follows the published code of CHAIR (Rohrbach et al., 2018), and is meant for
+    its synonyms of the 80 COCO classes: every token is made singular by Pattern's rules (which
+    TextBlob carries on), a fixed list of double words is joined, and what is in the table counts.
+    So "bus" becomes "bu" and is never counted, "ties" becomes "ty", and double words that are not
+    in the list are not found. Sentences are split after ".", "!" or "?" and a space, where the
+    published code asks a trained splitter.
+
+    ``"opera"`` follows the code of OPERA (Huang et al., 2024), which paper 1 and EAH share: as
+    ``"original"``, but every token is brought to its WordNet lemma by its part of speech, so that
+    "bus" and "ties" are counted. It needs three of NLTK's data sets.
+
+    ``"corrected"`` looks for the longest entry of the table, of any number of words, at each place;
+    a word is made singular only where the table does not know it as it stands. A hyphen counts as
+    a space, and other punctuation ends an entry. The qualifiers "baby" and "adult" before an animal
+    and "passenger" before a vehicle are no persons, a toilet's seat is no chair, and a train track
+    is no train.
+
+    Args:
+        caption: The caption.
+        synonyms: Path of a file (:func:`read_synonyms`), or the table itself: for each class its
+            name and then its synonyms.
+        rule: ``"original"``, ``"opera"`` or ``"corrected"``.
+
+    Returns:
+        Class of each mention, in order; a class mentioned twice is listed twice.
+
+    Raises:
+        InfoflowError: The synonyms cannot be read, the caption is no text or too long, or NLTK's
+            data are missing.
+        UnknownNameError: There is no such rule.
+    """
+    if rule not in RULES:
+        raise unknown_name("CHAIR extraction rule", rule, RULES)
+    table = read_synonyms(synonyms) if isinstance(synonyms, str | Path) else synonyms
+    frozen = tuple(tuple(line) for line in table)
+    lowered = require_answer(caption).lower()
+    if rule == "corrected":
+        return _corrected(lowered, frozen)
+    return _joined(_singulars(lowered) if rule == "original" else _lemmas(lowered), frozen)
+
+
+@cache
+def _pattern_singular() -> Callable[[str], str]:
+    # imported late: it loads the whole of NLTK, which only the original rule needs
+    from textblob.en.inflect import singularize
+
+    return cache(lambda word: str(singularize(word)))
+
+
+def _singulars(caption: str) -> list[str]:
+    from nltk.tokenize import NLTKWordTokenizer
+
+    tokenizer, singular = NLTKWordTokenizer(), _pattern_singular()
+    sentences = _SENTENCE_END.split(caption)
+    return [singular(word) for sentence in sentences for word in tokenizer.tokenize(sentence)]
+
+
+def _lemmas(caption: str) -> list[str]:
+    import nltk
+
+    try:
+        lemmatise = nltk.WordNetLemmatizer().lemmatize
+        tagged = nltk.pos_tag(nltk.word_tokenize(caption))
+        return [lemmatise(word, _PARTS_OF_SPEECH.get(tag[:1], "n")) for word, tag in tagged]
+    except LookupError as error:
+        raise InfoflowError(
+            "CHAIR's rule 'opera' needs data of NLTK that are missing here; "
+            f"python -m nltk.downloader {' '.join(_NLTK_DATA)} fetches them."
+        ) from error
+
+
+def _joined(tokens: list[str], table: _FrozenTable) -> list[str]:
+    """Classes of the tokens, the double words of COCO joined."""
+    classes = {entry: line[0] for line in table for entry in line}
+    words = []
+    i = 0
+    while i < len(tokens):
+        double = _COCO_DOUBLES.get(" ".join(tokens[i : i + 2]))
+        words.append(double or tokens[i])
+        i += 2 if double else 1
+    return [classes[word] for word in _without_toilet_seat(words) if word in classes]
+
+
+def _without_toilet_seat(words: list[str]) -> list[str]:
+    """Leave out every seat where there is a toilet ("the seat of the toilet" is no chair)."""
+    return [word for word in words if word != "seat"] if "toilet" in words else words
+
+
+@cache
+def _inflection() -> Any:
+    import inflect  # takes half a second, and most tasks need no nouns
+
+    return inflect.engine()
+
+
+@cache
+def _singular(word: str) -> str:
+    return _inflection().singular_noun(word) or word if word.isalpha() else word
+
+
+@cache
+def _phrases(table: _FrozenTable) -> tuple[dict[str, str], int]:
+    """Class of every entry, cleaned of stray spaces and capitals; the most words of an entry."""
+    names = [
+        [" ".join(entry.lower().replace("-", " ").split()) for entry in line] for line in table
+    ]
+    classes = {entry: line[0] for line in names for entry in line}
+    return classes, max((len(entry.split()) for entry in classes), default=1)
+
+
+def _match(tokens: list[str], classes: dict[str, str], longest: int) -> tuple[str, int]:
+    """The longest entry that the tokens begin with, or the first token; its number of words."""
+    for n_words in range(min(longest, len(tokens)), 0, -1):
+        *start, last = tokens[:n_words]
+        for ending in (last, _singular(last)):
+            phrase = " ".join((*start, ending))
+            if phrase in classes:
+                return phrase, n_words
+    return tokens[0], 1
+
+
+def _is_qualifier(word: str, following: str, classes: dict[str, str]) -> bool:
+    if word in ("baby", "adult"):
+        return classes.get(following) in _ANIMALS or _singular(following) in _UNLISTED_ANIMALS
+    return word == "passenger" and classes.get(following) in _CARRIERS
+
+
+def _corrected(caption: str, table: _FrozenTable) -> list[str]:
+    classes, longest = _phrases(table)
+    tokens = _TOKEN.findall(caption.replace("-", " "))
+    words: list[str] = []
+    i = 0
+    while i < len(tokens):
+        word, n_words = _match(tokens[i : i + longest], classes, longest)
+        rest = tokens[i + n_words : i + n_words + longest]
+        following = _match(rest, classes, longest)[0] if rest else ""
+        if word == "train" and rest and _singular(rest[0]) == "track":
+            n_words += 1
+        elif not _is_qualifier(word, following, classes):
+            words.append(word)
+        i += n_words
+    return [classes[word] for word in _without_toilet_seat(words) if word in classes]

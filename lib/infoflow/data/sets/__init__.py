@@ -1,0 +1,1 @@
+"""The benchmarks' own data: which files they come in, and how their rows are read."""

@@ -1,0 +1,135 @@
+"""Draw a scene: anti-aliased shapes and letters on a noisy, shaded board, and their masks."""
+
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from infoflow.data.shapes.world import CELL, SIZE, Object, Scene, Sign
+
+_RGB = {
+    "red": (214, 40, 40),
+    "green": (40, 160, 60),
+    "blue": (40, 80, 220),
+    "yellow": (240, 210, 30),
+    "purple": (140, 50, 170),
+    "orange": (245, 130, 20),
+}
+_SIGN_GREY = {"white": (250, 20), "black": (25, 245)}  # board, letters and border
+_OVERSAMPLE = 8
+
+
+def _draw_shape(draw: ImageDraw.ImageDraw, shape: str, n: float) -> None:
+    """Draw ``shape`` white on black into a square of ``n`` pixels."""
+    m = n - 1
+    if shape == "circle":
+        draw.ellipse((0, 0, m, m), fill=255)
+    elif shape == "square":
+        draw.rectangle((0.06 * n, 0.06 * n, 0.94 * n, 0.94 * n), fill=255)
+    elif shape == "triangle":
+        draw.polygon([(n / 2, 0), (m, 0.93 * n), (0, 0.93 * n)], fill=255)
+    elif shape == "star":
+        angle = -np.pi / 2 + np.arange(10) * np.pi / 5
+        radius = np.where(np.arange(10) % 2 == 0, 0.5, 0.21) * n
+        points = np.stack([n / 2 + radius * np.cos(angle), n / 2 + radius * np.sin(angle)], 1)
+        draw.polygon([(float(x), float(y)) for x, y in points], fill=255)
+    elif shape == "heart":
+        draw.ellipse((0, 0.05 * n, 0.52 * n, 0.55 * n), fill=255)
+        draw.ellipse((0.48 * n, 0.05 * n, m, 0.55 * n), fill=255)
+        draw.polygon([(0.03 * n, 0.38 * n), (0.97 * n, 0.38 * n), (n / 2, m)], fill=255)
+    elif shape == "moon":
+        draw.ellipse((0, 0, m, m), fill=255)
+        draw.ellipse((0.32 * n, -0.05 * n, 1.2 * n, 0.83 * n), fill=0)
+    elif shape == "cross":
+        draw.rectangle((0.34 * n, 0, 0.66 * n, m), fill=255)
+        draw.rectangle((0, 0.34 * n, m, 0.66 * n), fill=255)
+    else:  # ring
+        draw.ellipse((0, 0, m, m), fill=255)
+        draw.ellipse((0.26 * n, 0.26 * n, 0.74 * n, 0.74 * n), fill=0)
+
+
+@cache
+def _sprite(shape: str, size: int) -> np.ndarray:
+    """Coverage of ``shape`` in [0, 1], (size, size, 1): drawn large and averaged down."""
+    n = size * _OVERSAMPLE
+    canvas = Image.new("L", (n, n), 0)
+    _draw_shape(ImageDraw.Draw(canvas), shape, n)
+    small = canvas.resize((size, size), Image.Resampling.BOX)
+    return np.asarray(small, np.float32)[..., None] / 255
+
+
+@cache
+def _glyph(letter: str, side: int) -> np.ndarray:
+    """Coverage of a letter in [0, 1], (side, side, 1)."""
+    # matplotlib ships this font, so it is the same on every machine
+    path = Path(matplotlib.get_data_path()) / "fonts/ttf/DejaVuSansMono-Bold.ttf"
+    font = ImageFont.truetype(str(path), side * 5 // 4)
+    canvas, edge = Image.new("L", (side, side), 0), side // CELL
+    ImageDraw.Draw(canvas).text((edge, side - edge), letter, font=font, fill=255, anchor="ls")
+    return np.asarray(canvas, np.float32)[..., None] / 255
+
+
+def _blend(pixels: np.ndarray, coverage: np.ndarray, colour: np.ndarray | float) -> None:
+    pixels[:] = pixels * (1 - coverage) + np.asarray(colour, np.float32) * coverage
+
+
+def _draw_sign(canvas: np.ndarray, sign: Sign, jitter: int) -> None:
+    board, ink = _SIGN_GREY[sign.colour]
+    left, top, right, bottom = sign.box
+    canvas[top:bottom, left:right] = ink
+    canvas[top + 1 : bottom - 1, left + 1 : right - 1] = board
+    for index, letter in enumerate(sign.text):
+        x0, y0, x1, y1 = sign.letter_box(index)
+        _blend(canvas[y0 + jitter : y1 + jitter, x0:x1], _glyph(letter, sign.letter), ink)
+
+
+def render(scene: Scene, rng: np.random.Generator) -> np.ndarray:
+    """Draw a scene.
+
+    Args:
+        scene: What to draw.
+        rng: Draws background, shading, tints, the letters' vertical jitter and the noise.
+
+    Returns:
+        The picture, uint8 array of shape (96, 96, 3).
+    """
+    canvas = np.empty((SIZE, SIZE, 3), np.float32)
+    canvas[:] = rng.uniform(150, 235) + rng.uniform(-18, 18, 3)
+    canvas += np.linspace(-1, 1, SIZE, dtype=np.float32)[:, None, None] * rng.uniform(-15, 15)
+    for thing in scene.objects:
+        left, top, right, bottom = thing.box
+        tint = np.clip(np.array(_RGB[thing.colour]) + rng.uniform(-14, 14, 3), 0, 255)
+        _blend(canvas[top:bottom, left:right], _sprite(thing.shape, thing.size), tint)
+    for sign in scene.signs:
+        _draw_sign(canvas, sign, jitter=int(rng.integers(-1, 2)))
+    canvas += rng.standard_normal((SIZE, SIZE, 1), dtype=np.float32) * 4
+    return np.clip(canvas, 0, 255).astype(np.uint8)
+
+
+def object_mask(thing: Object) -> np.ndarray:
+    """The pixels an object covers by more than half, bool array of shape (96, 96)."""
+    mask = np.zeros((SIZE, SIZE), bool)
+    left, top, right, bottom = thing.box
+    mask[top:bottom, left:right] = _sprite(thing.shape, thing.size)[..., 0] > 0.5
+    return mask
+
+
+def box_mask(box: tuple[int, int, int, int]) -> np.ndarray:
+    """The pixels of a box (left, top, right, bottom), bool array of shape (96, 96)."""
+    mask = np.zeros((SIZE, SIZE), bool)
+    left, top, right, bottom = box
+    mask[top:bottom, left:right] = True
+    return mask
+
+
+def instance_masks(scene: Scene) -> Mapping[str, np.ndarray]:
+    """Masks of all objects, signs and letters by name (letters as ``"white sign letter 0"``)."""
+    masks = {thing.name: object_mask(thing) for thing in scene.objects}
+    for sign in scene.signs:
+        masks[sign.name] = box_mask(sign.box)
+        for index in range(len(sign.text)):
+            masks[f"{sign.name} letter {index}"] = box_mask(sign.letter_box(index))
+    return masks

@@ -1,0 +1,1 @@
+"""What a measure should cost, from the shape of a model alone."""

@@ -1,0 +1,276 @@
+"""LLaVA-CAM: which image tokens an answer's logit hangs on, layer by layer (paper, Eq. 1-5)."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import product
+
+import torch
+from torch import Tensor
+
+from infoflow.errors import InfoflowError, unknown_name
+from infoflow.hooks.probe import modifier_of
+from infoflow.methods.gradients import OUTPUT, PROJECTOR, SITES, gradient_visitor, reaches_answer
+from infoflow.methods.maps import (
+    THRESHOLD,
+    WEIGHTS,
+    activation_map,
+    lit_share,
+    map_entropies,
+    normalise_maps,
+    thresholded,
+)
+from infoflow.methods.out_of_memory import in_batches
+from infoflow.methods.teacher_forcing import answer_ids
+from infoflow.models.lvlm import LVLM, Prompt
+from infoflow.options import require_noise, require_whole
+
+MAX_NEW_TOKENS = 32
+"""How long an answer the model gives itself if none is given."""
+
+
+@dataclass(frozen=True, eq=False)
+class CAM:
+    """Class activation maps of one prompt and answer: a map for each decoder layer.
+
+    Some maps are zero whatever the answer: those from behind the last layer's attention, where
+    image tokens no longer act on it (``"post_attention_layernorm"`` and ``"output"`` of the last
+    layer), and the element-wise one of the next to last layer's ``"output"``, of which the last
+    layer's norm leaves a direction without a length. They are undefined, and all NaN.
+
+    Attributes:
+        maps: Float32 of shape (L, h, w), not negative: raw maps, comparable between layers in
+            sign and place but not in scale. Of the projector there is one: (1, h, w).
+        by_token: The same as one value an image token, float32 of shape (L, N). In most families a
+            token is a cell of the map; where it is not, maps are laid out from these.
+        site: Where the features were read.
+        weights: How gradients weighted them.
+        answer: The ids of the answer whose logits were summed, shape (T,).
+    """
+
+    maps: Tensor
+    by_token: Tensor
+    site: str
+    weights: str
+    answer: Tensor
+
+    @property
+    def defined(self) -> Tensor:
+        """Which layers have a map: boolean of shape (L,)."""
+        return ~self.maps.isnan().any(-1).any(-1)
+
+    @property
+    def normalised(self) -> Tensor:
+        """The maps divided by their maxima: shape (L, h, w)."""
+        return normalise_maps(self.maps)
+
+    @property
+    def peaks(self) -> Tensor:
+        """The raw maxima, shape (L,): what normalising hides."""
+        return self.maps.amax((-2, -1))
+
+    @property
+    def entropies(self) -> Tensor:
+        """How spread out the maps are, in bits: see ``map_entropies``."""
+        return map_entropies(self.maps)
+
+    @property
+    def lit(self) -> Tensor:
+        """The share of cells above half of the maximum, shape (L,)."""
+        return lit_share(self.maps, THRESHOLD)
+
+
+def llava_cam(
+    lvlm: LVLM,
+    prompt: Prompt,
+    answer: str | Tensor | None = None,
+    site: str = "post_attention_layernorm",
+    weights: str = "mean",
+    n_samples: int = 50,
+    sigma: float = 0.1,
+    seed: int = 0,
+    micro_batch: int = 4,
+    checkpointed: bool = False,
+) -> CAM:
+    """Map which image tokens the answer's logit hangs on, for all layers of one site.
+
+    The logit is the sum over the answer's tokens, each read where that token is predicted; the end
+    token is no part of it (Eq. 1). Maps of noisy pictures are averaged raw (Eq. 4-5), the same
+    pictures for all layers.
+
+    Args:
+        lvlm: The model. In float16 small gradients may vanish; float32 and bfloat16 have the range.
+        prompt: The picture and question.
+        answer: The answer, as text or as ids of shape (T,); None for the model's own greedy one,
+            of at most 32 tokens.
+        site: One of ``SITES``: ``"input_layernorm"``, ``"self_attn.v_proj"``,
+            ``"post_attention_layernorm"`` or ``"output"`` of every decoder layer, or the
+            ``"projector"``, by which the decoder is given its image tokens.
+        weights: ``"mean"``, ``"relu-mean"`` or ``"element-wise"``; see ``activation_map``.
+        n_samples: How many noisy pictures to average over.
+        sigma: Standard deviation of the noise, pixels being in [0, 1]; 0 for no noise, whatever
+            ``n_samples`` is.
+        seed: Seed of the noise. The first n of more pictures are those of n pictures.
+        micro_batch: How many pictures to run at once; a matter of speed and memory alone. Under
+            an intervention it is one; where a GPU's memory runs out, half as many and so on.
+        checkpointed: Recompute layers in the backward pass: the same maps in less memory.
+
+    Raises:
+        UnknownNameError: There is no such site or weighting.
+        InfoflowError: A number is out of range; the answer is empty, holds ids outside the
+            vocabulary or does not fit the context; or the decoder lacks the site.
+    """
+    cams = llava_cams(
+        lvlm, prompt, answer, (site,), (weights,), n_samples, sigma, seed, micro_batch, checkpointed
+    )
+    return cams[site, weights]
+
+
+def llava_cams(
+    lvlm: LVLM,
+    prompt: Prompt,
+    answer: str | Tensor | None = None,
+    sites: Sequence[str] = SITES,
+    weights: Sequence[str] = WEIGHTS,
+    n_samples: int = 50,
+    sigma: float = 0.1,
+    seed: int = 0,
+    micro_batch: int = 4,
+    checkpointed: bool = False,
+) -> dict[tuple[str, str], CAM]:
+    """Compute the maps of many sites and weightings at the cost of one.
+
+    Args and errors are those of ``llava_cam``.
+
+    Returns:
+        The CAM of each site and weighting, by both.
+    """
+    _require_valid(sites, weights, n_samples, sigma, seed, micro_batch)
+    with torch.inference_mode(False):
+        ids = _own_answer(lvlm, prompt) if answer is None else answer_ids(lvlm, prompt, answer)
+        pictures = _noisy_pictures(lvlm, prompt, n_samples if sigma else 1, sigma, seed)
+        means = _mean_maps(lvlm, prompt, ids, pictures, sites, weights, micro_batch, checkpointed)
+        return {
+            key: CAM(_over_cells(mean, prompt), mean.float().cpu(), *key, answer=ids.cpu())
+            for key, mean in means.items()
+        }
+
+
+def authors_maps(
+    lvlm: LVLM,
+    prompt: Prompt,
+    answer: str | Tensor | None = None,
+    site: str = "post_attention_layernorm",
+) -> Tensor:
+    """Compute maps by the rules of the authors' released code: shape (L, h, w), in [0, 1].
+
+    Those rules are: only gradients that are positive count, nothing is averaged over noisy
+    pictures, and what is below half of a map's maximum is blank. Logits, though, are read where
+    the answer is predicted; the released code reads them at rows inside the image.
+
+    Args and errors are those of ``llava_cam``.
+    """
+    cam = llava_cam(lvlm, prompt, answer, site, "relu-mean", n_samples=1, sigma=0.0)
+    return thresholded(cam.maps, THRESHOLD)
+
+
+def _mean_maps(
+    lvlm: LVLM,
+    prompt: Prompt,
+    ids: Tensor,
+    pictures: Iterator[Tensor],
+    sites: Sequence[str],
+    weights: Sequence[str],
+    micro_batch: int,
+    checkpointed: bool,
+) -> dict[tuple[str, str], Tensor]:
+    """Average the maps of embedded pictures, (1, S, D) each: by site and weighting (L, N)."""
+    visit = gradient_visitor(lvlm, ids, prompt.spans.image, sites, checkpointed)
+
+    def summed(batch: list[Tensor]) -> tuple[int, dict[tuple[str, str], Tensor]]:
+        sums = {key: _empty_maps(lvlm, prompt, *key) for key in product(sites, weights)}
+
+        def add(site: str, layer: int, feature: Tensor, gradient: Tensor) -> None:
+            for weighting in weights:
+                of_site = sums[site, weighting]
+                of_site[layer] += activation_map(feature, gradient, weighting).to(of_site).sum(0)
+
+        visit(torch.cat(batch), add)
+        return len(batch), sums
+
+    # an intervention chooses its tokens for one prompt at a time
+    size = micro_batch if modifier_of(lvlm) is None else 1
+    found = list(in_batches(pictures, summed, size, lvlm.decoder, "noisy pictures"))
+    n_pictures = sum(n for n, _ in found)
+    return {
+        key: torch.stack([sums[key] for _, sums in found]).sum(0) / n_pictures
+        for key in product(sites, weights)
+    }
+
+
+def _noisy_pictures(
+    lvlm: LVLM, prompt: Prompt, n_samples: int, sigma: float, seed: int
+) -> Iterator[Tensor]:
+    """Embed the prompt with noise on its picture, n times: shapes (1, S, D).
+
+    The noise is drawn on the CPU, one picture at a time, so that neither device nor batch size
+    changes it.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    scale = sigma / lvlm.family.pixel_std
+    pixels = prompt.pixel_values
+    for _ in range(n_samples):
+        noise = scale * torch.randn(pixels.shape, generator=generator)
+        with torch.no_grad():
+            noisy = pixels + noise.to(pixels)
+            embeds = lvlm.embed(prompt.input_ids, noisy, prompt.image.size)
+        yield embeds
+
+
+def _over_cells(values: Tensor, prompt: Prompt) -> Tensor:
+    """Turn values of image tokens, (L, N), into maps: float32 of shape (L, h, w)."""
+    return torch.from_numpy(prompt.grid.cells(values.float().cpu().numpy()))
+
+
+def _own_answer(lvlm: LVLM, prompt: Prompt) -> Tensor:
+    ids = lvlm.generate(prompt, MAX_NEW_TOKENS)
+    if not len(ids):
+        raise InfoflowError(f"{lvlm.name} answers nothing to {prompt.question!r}; give an answer.")
+    return ids
+
+
+def _empty_maps(lvlm: LVLM, prompt: Prompt, site: str, weights: str) -> Tensor:
+    """Zeros of shape (L, N), in which undefined layers are NaN."""
+    n_maps = 1 if site == PROJECTOR else lvlm.n_layers
+    # double, so that the order and grouping of the sum leave no trace
+    maps = torch.zeros(n_maps, prompt.grid.n_tokens, dtype=torch.float64, device=lvlm.device)
+    for layer in range(n_maps):
+        if not reaches_answer(lvlm, site, layer) or (
+            weights == "element-wise" and _is_only_normed(lvlm, site, layer)
+        ):
+            maps[layer] = torch.nan
+    return maps
+
+
+def _is_only_normed(lvlm: LVLM, site: str, layer: int) -> bool:
+    """Say whether image features act on the answer through the last layer's first norm alone.
+
+    A norm undoes their length, so the rate at which the logit grows with it is zero, and what is
+    computed is rounding.
+    """
+    n_layers_before = {OUTPUT: layer + 1, PROJECTOR: 0}
+    return n_layers_before.get(site) == lvlm.n_layers - 1
+
+
+def _require_valid(
+    sites: Sequence[str],
+    weights: Sequence[str],
+    n_samples: int,
+    sigma: float,
+    seed: int,
+    micro_batch: int,
+) -> None:
+    for kind, names, valid in (("site", sites, SITES), ("weighting", weights, WEIGHTS)):
+        if unknown := [name for name in names if name not in valid]:
+            raise unknown_name(kind, unknown[0], valid)
+    require_noise(n_samples, sigma, seed)
+    require_whole(micro_batch, "micro_batch", 1)

@@ -1,0 +1,214 @@
+"""Does a heat map say what the model uses? Answers under changed pictures and changed weights."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image, ImageFilter
+from torch import Tensor, nn
+
+from infoflow.errors import InfoflowError
+from infoflow.hooks.probe import modifier_of
+from infoflow.methods.teacher_forcing import answer_ids, predicting_states
+from infoflow.models.limits import require_prompt
+from infoflow.models.lvlm import LVLM, Prompt
+from infoflow.options import require_whole
+
+_BLUR = 0.1  # of the picture's longer side
+_BATCH = 8
+
+Pixels = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True, eq=False)
+class PerturbationCurve:
+    """An answer's probability while a picture is changed where a heat map is hottest.
+
+    Attributes:
+        fractions: How much of the picture has been changed, shape (F,), from 0 to 1.
+        scores: The answer's probability, shape (F,); see ``answer_probabilities``.
+    """
+
+    fractions: npt.NDArray[np.float64]
+    scores: npt.NDArray[np.float64]
+
+    @property
+    def area(self) -> float:
+        """The area under the curve, in [0, 1], by the trapezoidal rule."""
+        return float(np.trapezoid(self.scores, self.fractions))
+
+
+def deletion_curve(
+    lvlm: LVLM,
+    prompt: Prompt,
+    answer: str | Tensor,
+    heat: npt.ArrayLike,
+    n_steps: int = 10,
+    seed: int = 0,
+) -> PerturbationCurve:
+    """Delete the hottest pixels first (RISE, Petsiuk et al., 2018): a right map soon hurts.
+
+    Deleted pixels take the picture's mean colour.
+
+    Args:
+        lvlm: The model.
+        prompt: The picture and question.
+        answer: The answer, as text or as ids of shape (T,).
+        heat: One value an image token, shape (h, w); see ``Grid``.
+        n_steps: In how many equal steps the picture goes.
+        seed: Seed of the order of pixels that are equally hot.
+
+    Returns:
+        The curve; a small area means a right map.
+
+    Raises:
+        InfoflowError: The map is undefined or does not fit the prompt, ``n_steps`` is not positive,
+            or the answer is not valid (see ``answer_ids``).
+    """
+    picture = np.asarray(prompt.image)
+    return _curve(lvlm, prompt, answer, heat, (picture, _mean_colour(picture)), n_steps, seed)
+
+
+def insertion_curve(
+    lvlm: LVLM,
+    prompt: Prompt,
+    answer: str | Tensor,
+    heat: npt.ArrayLike,
+    n_steps: int = 10,
+    seed: int = 0,
+) -> PerturbationCurve:
+    """Show the hottest pixels first, on a blurred picture (RISE): a right map soon helps.
+
+    Args and errors are those of ``deletion_curve``.
+
+    Returns:
+        The curve; a large area means a right map.
+    """
+    pictures = _blurred(prompt.image), np.asarray(prompt.image)
+    return _curve(lvlm, prompt, answer, heat, pictures, n_steps, seed)
+
+
+def answer_probabilities(lvlm: LVLM, prompts: list[Prompt], answer: str | Tensor) -> Tensor:
+    """Compute how probable an answer is: float32 of shape (B,), the geometric mean of its tokens.
+
+    Args:
+        lvlm: The model.
+        prompts: B prompts of one length.
+        answer: The answer, as text or as ids of shape (T,).
+    """
+    ids = answer_ids(lvlm, prompts[0], answer)
+    with torch.no_grad():
+        embeds = torch.cat([prompt.inputs_embeds for prompt in prompts])
+        logits = lvlm.lm_head(predicting_states(lvlm, embeds, ids))
+        chances = logits.float().log_softmax(-1)
+        said = chances.gather(-1, ids.expand(len(embeds), -1)[..., None])[..., 0]
+    return said.mean(-1).exp().cpu()
+
+
+def replace_hottest(
+    before: Pixels, after: Pixels, heat: npt.ArrayLike, n_steps: int, seed: int = 0
+) -> Iterator[Pixels]:
+    """Turn one picture into another, hottest pixels first: ``n_steps`` + 1 pictures.
+
+    Args:
+        before: The first picture, shape (H, W, 3).
+        after: The last one, of the same shape.
+        heat: One value a pixel, shape (H, W).
+        n_steps: In how many equal steps.
+        seed: Seed of the order of pixels that are equally hot.
+    """
+    values = np.asarray(heat).ravel()
+    shuffled = np.random.default_rng(seed).permutation(values.size)
+    hottest_first = shuffled[np.argsort(-values[shuffled], kind="stable")]
+    picture = before.copy()
+    flat, target = picture.reshape(-1, 3), after.reshape(-1, 3)
+    ends = np.linspace(0, values.size, n_steps + 1).round().astype(int)
+    for start, end in zip([0, *ends[:-1]], ends, strict=True):
+        changed = hottest_first[start:end]
+        flat[changed] = target[changed]
+        yield picture.copy()
+
+
+@contextmanager
+def randomised_weights(lvlm: LVLM, n_layers: int | None = None, seed: int = 0) -> Iterator[None]:
+    """Put random weights in the head and the last decoder layers; after, all is as before.
+
+    The sanity check of saliency maps (Adebayo et al., 2018): a map that stays the same does not
+    show what the model has learnt. Each matrix is drawn anew from a normal distribution of its own
+    mean and deviation; gains of norms and biases stay.
+
+    Args:
+        lvlm: The model. A head that shares its weights with the token embeddings changes them too.
+        n_layers: How many layers, from the last one down; None for all.
+        seed: Seed of the weights.
+
+    Raises:
+        InfoflowError: The model has fewer layers, or weights that are quantised or offloaded.
+    """
+    n = lvlm.n_layers if n_layers is None else n_layers
+    if not 0 <= n <= lvlm.n_layers:
+        raise InfoflowError(f"n_layers = {n} is out of range; valid: 0 to {lvlm.n_layers}.")
+    generator = torch.Generator().manual_seed(seed)
+    modules = [lvlm.lm_head, *lvlm.layers[lvlm.n_layers - n :]]
+    matrices = [m for module in modules for m in module.parameters() if m.ndim > 1]
+    if not all(m.is_floating_point() and not m.is_meta for m in matrices):
+        raise InfoflowError(
+            f"weights of {lvlm.name} are quantised or offloaded, so none can be put in their "
+            "place; load it whole onto one device, or onto GPUs that hold it."
+        )
+    before = [matrix.detach().to("cpu", copy=True) for matrix in matrices]
+    try:
+        for matrix in matrices:
+            _redraw(matrix, generator)
+        yield
+    finally:
+        with torch.no_grad():
+            for matrix, values in zip(matrices, before, strict=True):
+                matrix.copy_(values)
+
+
+def _redraw(matrix: nn.Parameter, generator: torch.Generator) -> None:
+    deviation, mean = torch.std_mean(matrix.detach().float().cpu())
+    with torch.no_grad():
+        matrix.copy_(torch.randn(matrix.shape, generator=generator) * deviation + mean)
+
+
+def _curve(
+    lvlm: LVLM,
+    prompt: Prompt,
+    answer: str | Tensor,
+    heat: npt.ArrayLike,
+    ends: tuple[Pixels, Pixels],
+    n_steps: int,
+    seed: int,
+) -> PerturbationCurve:
+    """Follow the answer's probability from one end, a picture, to the other."""
+    require_prompt(lvlm, prompt)
+    n_steps = require_whole(n_steps, "n_steps", 1)
+    seed = require_whole(seed, "seed", 0)
+    over_picture = prompt.grid.to_picture(heat, prompt.image.size)
+    if not np.isfinite(over_picture).all():
+        raise InfoflowError("the heat map is undefined; there is no order to change pixels in.")
+    changed = [
+        lvlm.prompt(Image.fromarray(pixels), prompt.question)
+        for pixels in replace_hottest(*ends, over_picture, n_steps, seed)
+    ]
+    # an intervention chooses its tokens for one prompt at a time
+    size = _BATCH if modifier_of(lvlm) is None else 1
+    scores = [
+        answer_probabilities(lvlm, changed[start : start + size], answer)
+        for start in range(0, len(changed), size)
+    ]
+    fractions = np.linspace(0, 1, n_steps + 1)
+    return PerturbationCurve(fractions, torch.cat(scores).double().numpy())
+
+
+def _mean_colour(picture: Pixels) -> Pixels:
+    return np.broadcast_to(picture.mean((0, 1)).round().astype(np.uint8), picture.shape)
+
+
+def _blurred(image: Image.Image) -> Pixels:
+    return np.asarray(image.filter(ImageFilter.GaussianBlur(_BLUR * max(image.size))))

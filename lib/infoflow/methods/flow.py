@@ -1,0 +1,104 @@
+"""Attention flow: what the answer's token attends to, layer by layer (paper, Eq. 6-9)."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from infoflow.errors import unknown_name
+from infoflow.hooks.attention import Attention, attention_rows, ordinary_attention, stack_layers
+from infoflow.hooks.probe import Observer, attached, intervened, require_faithful, teacher_forced
+from infoflow.methods.teacher_forcing import answer_ids
+from infoflow.models.limits import require_prompt
+from infoflow.models.lvlm import LVLM, Prompt
+
+HEAD_REDUCTIONS = ("mean", "max")
+
+
+@dataclass(frozen=True, eq=False)
+class AttentionFlow:
+    """How the rows that predict an answer spread their attention over the prompt.
+
+    Attributes:
+        rows: Float32 of shape (L, H, S): each head's weights on the prompt's tokens. The mean over
+            heads sums to one, and with a single answer token so does each head's row. With several
+            answer tokens, the mean of their rows.
+        shares: Float32 of shape (L, 3): the sums over the system, image and user tokens of the rows
+            with heads reduced; they sum to one (Eq. 7-8).
+    """
+
+    rows: Tensor
+    shares: Tensor
+
+
+def attention_flow(
+    lvlm: LVLM, prompt: Prompt, answer: str | Tensor | None = None, head_reduce: str = "mean"
+) -> AttentionFlow:
+    """Measure the attention flow of one prompt in one forward pass.
+
+    Answer token t is predicted by the position before it, so its row starts at the prompt's last
+    token. Rows of later answer tokens also see earlier ones: those weights are set to zero, the
+    rest is divided by what is left with heads averaged, and the rows are averaged over t. Beside
+    the rows of one layer at a time nothing of size S x S is ever held.
+
+    Args:
+        lvlm: The model.
+        prompt: The picture and question.
+        answer: The answer that is read out, as text or as ids of shape (T,); None for the first
+            answer token, whatever it is.
+        head_reduce: ``"mean"`` over heads (Eq. 9), or ``"max"`` with the row divided by its sum, as
+            in OPERA's maps.
+
+    Raises:
+        UnknownNameError: There is no such reduction.
+        InfoflowError: The answer is empty, holds ids outside the vocabulary, or does not fit the
+            context with the prompt; or the model cannot be probed.
+    """
+    if head_reduce not in HEAD_REDUCTIONS:
+        raise unknown_name("head reduction", head_reduce, HEAD_REDUCTIONS)
+    require_prompt(lvlm, prompt)
+    with torch.inference_mode():
+        embeds, n_rows = _teacher_forced(lvlm, prompt, answer)
+        require_faithful(lvlm, prompt.inputs_embeds)
+        recorder = _RowRecorder(n_rows, len(prompt))
+        with attached(lvlm, recorder), teacher_forced(lvlm, len(prompt)):
+            lvlm.decoder(inputs_embeds=embeds, use_cache=False)
+    rows = stack_layers(recorder.rows)
+    return AttentionFlow(rows, group_shares(reduce_heads(rows, head_reduce), prompt))
+
+
+def reduce_heads(rows: Tensor, head_reduce: str = "mean") -> Tensor:
+    """Reduce heads, (L, H, S) to (L, S): the mean (Eq. 9), or the maximum divided by its sum."""
+    if head_reduce == "mean":
+        return rows.mean(1)
+    strongest = rows.amax(1)
+    return strongest / strongest.sum(-1, keepdim=True)
+
+
+def group_shares(profile: Tensor, prompt: Prompt) -> Tensor:
+    """Sum a profile over the prompt's token groups (Eq. 7-8): (L, S) to (L, 3)."""
+    return torch.stack([profile[:, span].sum(-1) for span in prompt.spans], dim=-1)
+
+
+class _RowRecorder(Observer):
+    """Keeps, of every layer, the mean of the answer's rows over the prompt: shape (H, S)."""
+
+    def __init__(self, n_rows: int, n_prompt: int) -> None:
+        self.rows: list[Tensor] = []
+        self._n_rows, self._n_prompt = n_rows, n_prompt
+
+    def attend(self, layer: int, call: Attention) -> Tensor:
+        call = intervened(call)
+        weights = attention_rows(call, self._n_rows)[..., : self._n_prompt]
+        left = weights.sum(-1).mean(0)  # (R,): what the prompt gets, heads averaged
+        self.rows.append((weights / left[:, None]).mean(1))
+        return ordinary_attention(call)
+
+
+def _teacher_forced(lvlm: LVLM, prompt: Prompt, answer: str | Tensor | None) -> tuple[Tensor, int]:
+    """Append the answer but its last token: embeddings (1, S + T - 1, D), and T."""
+    if answer is None:
+        return prompt.inputs_embeds, 1
+    ids = answer_ids(lvlm, prompt, answer)
+    said = lvlm.decoder.embed_tokens(ids[:-1])[None]
+    return torch.cat([prompt.inputs_embeds, said], dim=1), len(ids)

@@ -1,0 +1,140 @@
+"""Every heat map of one answer: LLaVA-CAM at all its sites, and what a CAM has to beat."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+from zlib import crc32
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+
+from infoflow.data.sample import Sample
+from infoflow.errors import unknown_name
+from infoflow.methods.cam import llava_cams
+from infoflow.methods.flow import attention_flow
+from infoflow.methods.gradients import LAYER_SITES, PROJECTOR, SITES
+from infoflow.methods.localisation import attention_maps, centre_map, random_maps
+from infoflow.methods.maps import WEIGHTS
+from infoflow.models.lvlm import LVLM, Prompt
+
+Floats = npt.NDArray[np.float64]
+
+
+class Source(NamedTuple):
+    """Where a heat map comes from.
+
+    Attributes:
+        site: One of ``gradients.SITES``, or a rival: ``"attention"``, ``"random"``, ``"centre"``.
+        weights: One of ``maps.WEIGHTS``; of attention ``"head-mean"``, of the others ``"none"``.
+    """
+
+    site: str
+    weights: str
+
+
+class Place(NamedTuple):
+    """One heat map: its source, and its layer in the paper's count, 0 where there is none.
+
+    Attributes:
+        site: As ``Source``.
+        weights: As ``Source``.
+        layer: 1 to L, or 0: the projector and the baselines have no layer.
+    """
+
+    site: str
+    weights: str
+    layer: int
+
+    @property
+    def source(self) -> Source:
+        """The place without its layer."""
+        return Source(self.site, self.weights)
+
+
+PAPER = Source("post_attention_layernorm", "mean")
+"""The paper's site (A.1), with Grad-CAM's weights."""
+
+ATTENTION = Source("attention", "head-mean")
+RANDOM = Source("random", "none")
+CENTRE = Source("centre", "none")
+BASELINES = (RANDOM, CENTRE)
+"""Maps that know nothing of the answer."""
+
+CAMS = tuple(Source(site, weights) for site in SITES for weights in WEIGHTS)
+LAYER_CAMS = tuple(source for source in CAMS if source.site in LAYER_SITES)
+"""CAMs of which there is one a layer."""
+
+SOURCES = (*CAMS, ATTENTION, *BASELINES)
+
+
+def explained_answer(lvlm: LVLM, prompt: Prompt, sample: Sample, max_new_tokens: int) -> Tensor:
+    """The answer whose maps are made: the model's own, or the reference if it says nothing.
+
+    Args:
+        lvlm: The model.
+        prompt: The item's picture and question.
+        sample: The item.
+        max_new_tokens: How long an answer may be.
+
+    Returns:
+        Its ids, shape (T,).
+    """
+    own = lvlm.generate(prompt, max_new_tokens)
+    return own if len(own) else lvlm.encode_answer(sample.answer)
+
+
+def heat_maps(
+    lvlm: LVLM,
+    prompt: Prompt,
+    answer: Tensor,
+    sources: Sequence[Source] = SOURCES,
+    n_samples: int = 1,
+    sigma: float = 0.0,
+    seed: int = 0,
+) -> dict[Source, Floats]:
+    """Compute the maps of many sources: all CAMs from one backward pass a noisy picture.
+
+    Args:
+        lvlm: The model.
+        prompt: The picture and question.
+        answer: The answer's ids, shape (T,).
+        sources: Some of ``SOURCES``.
+        n_samples: Over how many noisy pictures CAMs are averaged; see ``llava_cam``.
+        sigma: Deviation of that noise.
+        seed: Seed of the noise, and of the random map, which is another for every question.
+
+    Returns:
+        By source, maps of shape (L, h, w), or (1, h, w) where there is no layer; NaN throughout
+        where undefined.
+
+    Raises:
+        UnknownNameError: There is no such source.
+        InfoflowError: As ``llava_cam`` and ``attention_flow``.
+    """
+    for source in sources:
+        if source not in SOURCES:
+            known = [" ".join(name) for name in SOURCES]
+            raise unknown_name("source of heat maps", " ".join(source), known)
+    cams = [source for source in sources if source in CAMS]
+    maps: dict[Source, Floats] = {}
+    if cams:
+        sites, weights = (tuple(dict.fromkeys(names)) for names in zip(*cams, strict=True))
+        found = llava_cams(lvlm, prompt, answer, sites, weights, n_samples, sigma, seed)
+        maps |= {source: found[source].maps.double().numpy() for source in cams}
+    if ATTENTION in sources:
+        maps[ATTENTION] = attention_maps(attention_flow(lvlm, prompt, answer), prompt)
+    if RANDOM in sources:
+        maps[RANDOM] = random_maps(1, prompt.grid, crc32(f"{seed} {prompt.question}".encode()))
+    if CENTRE in sources:
+        maps[CENTRE] = centre_map(prompt.grid)[None]
+    return maps
+
+
+def layer_of(source: Source, index: int) -> int:
+    """The layer, in the paper's count, of a source's map number ``index``: 0 if it has none."""
+    return 0 if source in BASELINES or source.site == PROJECTOR else index + 1
+
+
+def pick(maps: Mapping[Source, Floats], place: Place) -> Floats:
+    """Take one map out of many: shape (h, w)."""
+    return maps[place.source][max(place.layer - 1, 0)]

@@ -1,0 +1,1 @@
+"""Published checkpoints that transformers does not read, converted once."""

@@ -1,0 +1,346 @@
+"""A loaded vision-language model: prompts, the ordinary forward pass, greedy answers."""
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from infoflow.data.pictures import read_image
+from infoflow.errors import InfoflowError
+from infoflow.models.checkpoint import weights_digest
+from infoflow.models.families import Family, find_model
+from infoflow.models.families.base import require_size
+from infoflow.models.limits import (
+    require_context,
+    require_embeddings,
+    require_prompt,
+    require_text,
+    require_token_ids,
+)
+from infoflow.models.loading import (
+    choose_dtype,
+    choose_placement,
+    locate,
+    locate_part,
+    require_parts,
+    split_revision,
+)
+from infoflow.models.prompt import Prompt, Spans, find_spans
+from infoflow.models.usable import require_usable
+from infoflow.options import require_whole
+
+__all__ = ["LVLM", "Prompt", "Spans", "load_lvlm", "require_context", "require_token_ids"]
+
+
+class LVLM:
+    """A large vision-language model, ready for prompts and measures.
+
+    Attributes:
+        name: Its name in ``list_models``.
+        family: The adapter of its architecture.
+        folder: The checkpoint it was loaded from.
+        revision: The hub's commit; None for a zoo model or a local checkpoint.
+        quantise: How its weights were quantised: ``"8bit"``, ``"4bit"``, or None.
+        key: What its prompts are known by; no other loaded model has it.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        family: Family,
+        folder: Path,
+        revision: str | None,
+        quantise: str | None = None,
+    ) -> None:
+        self.name = name
+        self.family = family
+        self.folder = folder
+        self.revision = revision
+        self.quantise = quantise
+        self.key = uuid4().hex
+
+    def __repr__(self) -> str:
+        return f"LVLM({self.name!r}, {self.n_layers} layers, {self.dtype}, {self.device})"
+
+    @property
+    def model(self) -> Any:
+        """The transformers model."""
+        return self.family.model
+
+    @property
+    def tokenizer(self) -> Any:
+        """The transformers tokenizer."""
+        return self.family.tokenizer
+
+    @property
+    def decoder(self) -> Any:
+        """The text model inside: embeddings (B, S, D) to normed hidden states (B, S, D)."""
+        return self.family.decoder
+
+    @property
+    def layers(self) -> list[nn.Module]:
+        """The decoder layers, first to last."""
+        return list(self.decoder.layers)
+
+    @property
+    def norm(self) -> nn.Module:
+        """The norm between the last layer and the language head."""
+        norm: nn.Module = self.decoder.norm
+        return norm
+
+    @property
+    def lm_head(self) -> nn.Module:
+        """The language head: normed hidden states (..., D) to logits (..., V)."""
+        return self.family.lm_head
+
+    @property
+    def n_layers(self) -> int:
+        """L, the number of decoder layers."""
+        return len(self.layers)
+
+    @property
+    def n_heads(self) -> int:
+        """H, the number of query heads in a layer."""
+        return int(self.decoder.config.num_attention_heads)
+
+    @property
+    def context_length(self) -> int:
+        """The longest sequence the decoder has positions for, in tokens."""
+        return int(self.decoder.config.max_position_embeddings)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model's inputs must be."""
+        device: torch.device = self.model.device
+        return device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type of weights and activations."""
+        dtype: torch.dtype = self.decoder.dtype
+        return dtype
+
+    @cached_property
+    def digest(self) -> str:
+        """What identifies the weights: the hub's commit, or the SHA-256 of the local files.
+
+        Quantised weights are other ones, and say so.
+        """
+        # a commit says all only of weights that come from nowhere else
+        commit = None if self.family.parts else self.revision
+        found = commit or weights_digest(self.folder)
+        return f"{found}-{self.quantise}" if self.quantise else found
+
+    @cached_property
+    def eos_token_ids(self) -> tuple[int, ...]:
+        """The ids that end an answer; the first one pads."""
+        ids = self.model.generation_config.eos_token_id
+        if ids is None:
+            ids = self.tokenizer.eos_token_id
+        return tuple(ids) if isinstance(ids, (list, tuple)) else (int(ids),)
+
+    def prompt(self, image: Image.Image | str | Path, question: str) -> Prompt:
+        """Encode one picture and one question.
+
+        Args:
+            image: A picture or the path of one (:func:`infoflow.data.pictures.read_image`).
+            question: The text put to the model, which may be empty; the conversation around it is
+                added.
+
+        Raises:
+            InfoflowError: The picture is missing or unreadable, the question is no text or contains
+                the image placeholder, or the prompt is longer than the model's context.
+        """
+        require_text(question, "a question")
+        picture = read_image(image)
+        ids = self.family.input_ids(question, picture.size)
+        input_ids = torch.tensor(ids, device=self.device)
+        require_context(self, len(input_ids), "the prompt")
+        pixel_values = self.family.pixel_values(picture).to(self.device, self.dtype)
+        seen = self.family.see(pixel_values, input_ids, picture.size)
+        return Prompt(
+            input_ids=input_ids,
+            inputs_embeds=self._insert(input_ids[None], seen.features),
+            pixel_values=pixel_values,
+            spans=find_spans(input_ids, self.family.image_token_id),
+            grid=self.family.grid(picture.size, seen),
+            image=picture,
+            question=question,
+            model_key=self.key,
+        )
+
+    def embed(
+        self, input_ids: Tensor, pixel_values: Tensor, size: tuple[int, int] | None = None
+    ) -> Tensor:
+        """Embed the tokens and put the image features in their places.
+
+        Differentiable in ``pixel_values``.
+
+        Args:
+            input_ids: Shape (S,) or (1, S).
+            pixel_values: The preprocessed picture, shape (1, 3, height, width), or
+                (1, tiles, 3, height, width) for a model that cuts pictures into tiles.
+            size: The picture's width and height, for such a model. Without it they are told from
+                the numbers of tiles and of image token ids, which nearly always say enough.
+
+        Returns:
+            Shape (1, S, D).
+
+        Raises:
+            InfoflowError: The ids are no single sequence, the pixels do not fit the vision tower,
+                there is not one image token id for each image feature, an id is no token, the
+                pixels are not finite, or the size is needed or is none.
+        """
+        for what, value in (("input ids", input_ids), ("pixel values", pixel_values)):
+            if not isinstance(value, Tensor):
+                raise InfoflowError(f"{what} must be a tensor, not {type(value).__name__}.")
+        ids = input_ids.to(self.device)
+        ids = ids[None] if ids.ndim == 1 else ids
+        if ids.ndim != 2 or ids.shape[0] != 1:
+            raise InfoflowError(
+                f"input ids of shape {tuple(input_ids.shape)} are not one sequence; "
+                "valid: (S,) or (1, S)."
+            )
+        text = ids[0].masked_fill(ids[0] == self.family.image_token_id, 0)
+        require_token_ids(self, text, "the sequence of input ids")
+        if not (pixel_values.is_floating_point() and pixel_values.isfinite().all()):
+            raise InfoflowError("pixel values must be finite numbers of a floating type.")
+        if size is not None:
+            require_size(size)
+        seen = self.family.see(pixel_values.to(self.device, self.dtype), ids[0], size)
+        return self._insert(ids, seen.features)
+
+    def _insert(self, ids: Tensor, features: Tensor) -> Tensor:
+        """Embed ids (1, S) with the image features (N, D) in their places: (1, S, D)."""
+        is_image = ids == self.family.image_token_id
+        # the image token's id need not be in the vocabulary
+        embeds: Tensor = self.decoder.embed_tokens(ids.masked_fill(is_image, 0))
+        if int(is_image.sum()) != len(features):
+            raise InfoflowError(
+                f"{int(is_image.sum())} image token ids for {len(features)} image features; "
+                f"the id {self.family.image_token_id} must stand once for each."
+            )
+        return embeds.masked_scatter(is_image[..., None], features.to(embeds))
+
+    def logits(self, embeds: Tensor) -> Tensor:
+        """Run the ordinary forward pass on one embedded sequence: (1, S, D) to (1, S, V).
+
+        Raises:
+            InfoflowError: The embeddings are of another shape, type or device, not finite, or
+                longer than the context.
+        """
+        require_embeddings(self, embeds, "the sequence")
+        require_context(self, embeds.shape[1], "the sequence")
+        if not embeds.isfinite().all():
+            raise InfoflowError("the sequence has embeddings that are not finite.")
+        hidden = self.decoder(inputs_embeds=embeds, use_cache=False).last_hidden_state
+        logits: Tensor = self.lm_head(hidden)
+        return logits
+
+    def generate(self, prompt: Prompt, max_new_tokens: int) -> Tensor:
+        """Decode greedily: the answer's ids, shape (T,), without the token that ended it.
+
+        Raises:
+            InfoflowError: The prompt is another model's, ``max_new_tokens`` is not a whole number
+                of at least 1, or the context is too short for it.
+        """
+        require_prompt(self, prompt)
+        max_new_tokens = require_whole(max_new_tokens, "max_new_tokens", 1)
+        require_context(self, len(prompt) + max_new_tokens - 1, "the prompt with its answer")
+        ids = self.family.language_model.generate(
+            inputs_embeds=prompt.inputs_embeds,
+            attention_mask=torch.ones_like(prompt.input_ids)[None],
+            do_sample=False,
+            num_beams=1,
+            max_new_tokens=max_new_tokens,
+            eos_token_id=list(self.eos_token_ids),
+            pad_token_id=self.eos_token_ids[0],
+        )[0]
+        return self._before_eos(ids)
+
+    def decode(self, ids: Tensor) -> str:
+        """Turn answer ids, shape (T,), into text, up to the first token that ends an answer.
+
+        Raises:
+            InfoflowError: They are no row of tokens.
+        """
+        if not isinstance(ids, Tensor) or ids.ndim != 1:
+            raise InfoflowError("an answer is decoded from a tensor of ids, shape (T,).")
+        ids = self._before_eos(ids)
+        if len(ids):
+            require_token_ids(self, ids, "the answer")
+        text: str = self.tokenizer.decode(ids, skip_special_tokens=True)
+        return text.strip()
+
+    def answer(self, prompt: Prompt, max_new_tokens: int = 32) -> str:
+        """Answer greedily, in text."""
+        return self.decode(self.generate(prompt, max_new_tokens))
+
+    def encode_answer(self, text: str) -> Tensor:
+        """Encode an answer as the model would generate it: ids of shape (T,), no end token.
+
+        Raises:
+            InfoflowError: It is no text.
+        """
+        require_text(text, "an answer")
+        return torch.tensor(self.family.tokenise(text), dtype=torch.long, device=self.device)
+
+    def _before_eos(self, ids: Tensor) -> Tensor:
+        ends = torch.isin(ids, torch.tensor(self.eos_token_ids, device=ids.device)).nonzero()
+        return ids[: int(ends[0])] if len(ends) else ids
+
+
+def load_lvlm(
+    name: str,
+    checkpoint: str | Path | None = None,
+    revision: str | None = None,
+    device: str | torch.device = "auto",
+    dtype: str | torch.dtype = "auto",
+    quantise: str | None = None,
+    **parts: str | Path,
+) -> LVLM:
+    """Load a model by name.
+
+    Args:
+        name: One of ``list_models()``, or ``name@revision``: wherever a model is named, its version
+            can be, so that a notebook's ``model`` parameter pins it, too.
+        checkpoint: A local folder with the model's checkpoint, in place of the hub or the zoo.
+        revision: A commit, branch or tag of the hub's repository; None for its newest.
+        device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``. ``"auto"`` is the first GPU that
+            holds the model; if none does, its decoder layers are spread over all of them and, as
+            far as that is not enough, main memory. Without a GPU it is the CPU.
+        dtype: ``"auto"`` (float32 on a CPU; on a GPU bfloat16, or float16 where that is not
+            supported), ``"float32"``, ``"bfloat16"`` or ``"float16"``.
+        quantise: ``"8bit"`` or ``"4bit"`` to quantise the weights (on a GPU, with the extra
+            ``quantised`` installed); None to leave them as they are.
+        **parts: Local folders of what some published checkpoints need beside themselves, in place
+            of the hub. Shikra's is a difference to LLaMA-7B: ``base`` is that LLaMA, ``vision``
+            the CLIP tower.
+
+    Raises:
+        UnknownNameError: No model has that name, or no such device, type, quantisation or part
+            exists.
+        InfoflowError: The checkpoint is missing, partial or of another architecture; the hub is
+            out of reach; a GPU is asked for and there is none; or the model does not fit, and then
+            the error says, before anything is loaded, what would.
+    """
+    name, revision = split_revision(name, revision)
+    spec = find_model(name)
+    require_parts(spec, parts)
+    placement = choose_placement(device, quantise)
+    number = choose_dtype(dtype, placement.device)
+    if revision is not None and (checkpoint is not None or spec.hub_id is None):
+        raise InfoflowError(
+            f"revision={revision!r} names a version on the hub, but {name} is loaded from a folder."
+        )
+    found, commit = locate(spec, checkpoint, revision)
+    folder = spec.family.prepare(found, lambda part: locate_part(spec, part, parts))
+    for each in dict.fromkeys((found, folder)):
+        spec.family.require_own(each)
+    family = spec.family.open(folder, placement, number)
+    require_usable(family, folder)
+    return LVLM(name, family, folder, commit, quantise)

@@ -1,0 +1,89 @@
+"""The paper beside ours: what was printed, what this page measured, and what nobody ran."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from infoflow.report.display import NOT_RUN, Table
+from infoflow.report.style import TASK_TITLES, layer_name
+from infoflow.stats.cliff import Cliff
+
+Rows = Mapping[str, pd.DataFrame]
+
+
+def cliff_paper_table(
+    cliffs: Mapping[str, Cliff],
+    n_layers: int,
+    published: Sequence[Mapping[str, Any]],
+    paper_model: str,
+    model: str,
+) -> Table:
+    """The paper's cliff layers beside ours, in both counts.
+
+    Args:
+        cliffs: By task, our cliff.
+        n_layers: L of our model.
+        published: ``cliffs`` of the paper's values.
+        paper_model: Whose published cliffs to show.
+        model: The model our cliffs are of.
+    """
+    lines = []
+    for entry in published:
+        if entry["model"] != paper_model or entry["task"] not in cliffs:
+            continue
+        ours = cliffs[entry["task"]]
+        about = "about " if entry.get("approximate") else ""
+        lines.append(
+            {
+                "task": TASK_TITLES[entry["task"]],
+                f"paper, {paper_model}: layer": f"{about}{entry['layer']}",
+                "paper: as cut": f"{about}{entry['layer'] - 1}",
+                "paper: place": entry["place"],
+                f"ours, {paper_model} on the benchmark": NOT_RUN,
+                f"ours, {model} on Shapes: cut": f"{ours.cut} [{ours.interval[0]}, "
+                f"{ours.interval[1]}]",
+                "ours: as paper's layer": layer_name(ours.cut, n_layers),
+            }
+        )
+    data = pd.DataFrame(lines).set_index("task")
+    return Table(data, "Cliffs: the paper's beside ours", comparison=True)
+
+
+def score_paper_table(
+    measured: Mapping[tuple[str, str], tuple[float, float]],
+    table1: Sequence[Mapping[str, Any]],
+    paper_model: str,
+    model: str,
+) -> Table:
+    """A row of the paper's Table 1 beside ours: the intact model and truncation at the cliff.
+
+    Args:
+        measured: Our scores, intact and at the cliff, from 0 to 1, by task and metric.
+        table1: ``table1`` of the paper's values.
+        paper_model: Whose row to show.
+        model: The model our scores are of.
+    """
+    row = next(entry for entry in table1 if entry["model"] == paper_model)
+    lines = []
+    for (task, metric), (intact, at_cliff) in measured.items():
+        printed = _printed(row["scores"].get(task, {}), metric)
+        pair = f"{printed['baseline']:.2f} to {printed['cliff']:.2f}" if printed else "not printed"
+        lines.append(
+            {
+                "score": f"{TASK_TITLES[task]} {metric}",
+                f"paper, {row['printed']}": pair,
+                f"ours, {paper_model} on the benchmark": NOT_RUN,
+                f"ours, {model} on Shapes": f"{100 * intact:.1f} to {100 * at_cliff:.1f}",
+            }
+        )
+    data = pd.DataFrame(lines).set_index("score")
+    caption = "Intact model to truncated at the cliff (%): the paper's Table 1 beside ours"
+    return Table(data, caption, comparison=True)
+
+
+def _printed(scores: Mapping[str, Any], metric: str) -> Mapping[str, float] | None:
+    """The printed pair of a metric; captions are printed under one label, CHAIRs or CHAIRi."""
+    if "printed_label" in scores:
+        return scores["value"] if metric == f"CHAIR{scores['printed_label']}" else None
+    return scores.get(metric)

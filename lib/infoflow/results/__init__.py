@@ -1,0 +1,1 @@
+"""Rows on disk: the store, shards and their merge, and where each number comes from."""

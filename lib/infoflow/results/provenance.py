@@ -1,0 +1,111 @@
+"""Where a number comes from: everything one needs to know to trust it or to make it again."""
+
+import os
+import platform
+import resource
+import subprocess
+import sys
+from collections.abc import Mapping
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+if TYPE_CHECKING:
+    from infoflow.data.load import Task
+    from infoflow.models.lvlm import LVLM
+
+PACKAGES = ("infoflow", "torch", "transformers", "tokenizers", "numpy", "pandas", "pillow")
+
+
+def provenance(
+    lvlm: "LVLM", task: "Task | None", parameters: Mapping[str, Any], code: str
+) -> dict[str, Any]:
+    """Record the circumstances of a measurement.
+
+    Args:
+        lvlm: The model measured.
+        task: What it was measured on; ``None`` for a single picture of the reader's own.
+        parameters: The parameters of the measurement, the seed among them, as plain values.
+        code: Digest of the rooms that measure (:func:`infoflow.results.sources.code_digest`).
+
+    Returns:
+        Plain JSON values under ``model``, ``data``, ``parameters``, ``machine``, ``packages`` and
+        ``code``. Wall time and peak memory are added by the store, which knows them only later.
+    """
+    data = None
+    if task is not None:
+        data = {
+            **{"task": task.name, "source": task.source, "split": task.split},
+            **{"count": len(task), "of": task.n_whole},
+        }
+    return {
+        "model": {
+            "name": lvlm.name,
+            "revision": lvlm.revision,
+            "digest": lvlm.digest,
+            "dtype": str(lvlm.dtype).removeprefix("torch."),
+            "attention": lvlm.model.config.get_text_config()._attn_implementation,
+        },
+        "data": data,
+        "parameters": dict(parameters),
+        "machine": _machine(lvlm.device),
+        "packages": {name: version(name) for name in PACKAGES},
+        "code": {"digest": code, "commit": git_commit()},
+    }
+
+
+def _machine(device: torch.device) -> dict[str, Any]:
+    on_gpu = device.type == "cuda"
+    return {
+        "device": device.type,
+        "device_name": torch.cuda.get_device_name(device) if on_gpu else platform.machine(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "system": platform.system(),
+        "python": platform.python_version(),
+    }
+
+
+@cache
+def git_commit(folder: Path = Path(__file__).parent) -> str | None:
+    """Name the commit a folder's code was taken from.
+
+    Args:
+        folder: Any folder; by default the library's own.
+
+    Returns:
+        The commit, with ``+changes`` behind it where the library's files differ from it; ``None``
+        for a folder that git does not track, as with an installed wheel.
+    """
+    try:
+        commit = _git(folder, "rev-parse", "HEAD")
+        if not _git(folder, "ls-files", "."):
+            return None
+        changed = _git(folder, "status", "--porcelain", "--", ".")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return f"{commit}+changes" if changed else commit
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(folder), *arguments]
+    # names of files may be no UTF-8
+    done = subprocess.run(command, capture_output=True, errors="replace", check=True)
+    return done.stdout.strip()
+
+
+def peak_memory() -> dict[str, float]:
+    """Read how much memory this process has needed at most so far.
+
+    Returns:
+        ``peak_rss_mb`` and, where a GPU was used, ``peak_gpu_mb``; both in units of 10^6 bytes.
+    """
+    unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss: bytes on macOS, else KiB
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    memory = {"peak_rss_mb": round(peak / 1e6, 1)}
+    if torch.cuda.is_available() and (used := torch.cuda.max_memory_allocated()):
+        memory["peak_gpu_mb"] = round(used / 1e6, 1)
+    return memory

@@ -1,0 +1,1 @@
+"""Numbers in, numbers out: the cliff, intervals and paired tests. No torch, no task."""

@@ -1,0 +1,154 @@
+"""Two models on the same items: did answers change, and is the change small enough not to matter?
+
+A cliff says from where on truncation does no harm; here that is put to the test at one cut. Scores
+of the two models are paired by item, so that items which both get right or wrong say nothing.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import binomtest
+
+from infoflow.errors import InfoflowError
+from infoflow.stats.intervals import difference_interval
+
+LEVEL = 0.05
+"""Level of each one-sided test of equivalence; the interval beside it holds 1 - 2 LEVEL."""
+
+
+@dataclass(frozen=True)
+class McNemar:
+    """McNemar's exact test of paired right and wrong answers.
+
+    Attributes:
+        lost: Items that were right and became wrong.
+        gained: Items that were wrong and became right.
+        n_items: All items.
+        p_value: Two-sided: how likely a split of the changed items at least as uneven is, if
+            losing and gaining are equally likely. 1 if no item changed.
+    """
+
+    lost: int
+    gained: int
+    n_items: int
+    p_value: float
+
+
+@dataclass(frozen=True)
+class Equivalence:
+    """How far one model's mean score is from another's, against a margin stated beforehand.
+
+    Attributes:
+        difference: Mean score after less mean score before.
+        interval: 90 % interval of the difference, paired by item.
+        margin: The difference that does not matter.
+        n_items: All items.
+    """
+
+    difference: float
+    interval: tuple[float, float]
+    margin: float
+    n_items: int
+
+    @property
+    def equivalent(self) -> bool:
+        """Whether the difference is shown to lie within the margin (two one-sided tests at 5 %)."""
+        return -self.margin < self.interval[0] and self.interval[1] < self.margin
+
+    @property
+    def unharmed(self) -> bool:
+        """Whether the loss, if any, is shown to be less than the margin (one test at 5 %)."""
+        return -self.margin < self.interval[0]
+
+    @property
+    def least_margin(self) -> float:
+        """The margin above which the two would have been called equivalent."""
+        return max(abs(end) for end in self.interval)
+
+
+def mcnemar(before: npt.ArrayLike, after: npt.ArrayLike) -> McNemar:
+    """Test whether answers got better or worse (McNemar, 1947; exact binomial form).
+
+    Args:
+        before: Whether each item was right, shape (N,): booleans, or 0 and 1.
+        after: The same items in the same order, for the other model.
+
+    Raises:
+        InfoflowError: There are no items, the two differ in number, or scores are not 0 or 1.
+    """
+    first, second = _paired(before, after)
+    if not _all_binary(first, second):
+        raise InfoflowError("McNemar's test takes scores that are 0 or 1; others were given.")
+    lost = int(((first == 1) & (second == 0)).sum())
+    gained = int(((first == 0) & (second == 1)).sum())
+    return mcnemar_of_counts(lost, gained, len(first))
+
+
+def mcnemar_of_counts(lost: int, gained: int, n_items: int) -> McNemar:
+    """Test published counts, where the answers themselves are not at hand.
+
+    Args:
+        lost: Items that were right and became wrong.
+        gained: Items that were wrong and became right.
+        n_items: All items.
+
+    Raises:
+        InfoflowError: A count is negative, or more items changed than there are.
+    """
+    changed = lost + gained
+    if min(lost, gained) < 0 or not 0 < n_items >= changed:
+        raise InfoflowError(f"{lost} lost and {gained} gained of {n_items} items cannot be.")
+    p_value = float(binomtest(gained, changed).pvalue) if changed else 1.0
+    return McNemar(lost, gained, n_items, p_value)
+
+
+def equivalence(
+    before: npt.ArrayLike, after: npt.ArrayLike, margin: float, seed: int = 0
+) -> Equivalence:
+    """Test whether two models score the same, up to a margin.
+
+    No significant difference is not yet equivalence; an interval inside the margin is. The interval
+    is that of :func:`infoflow.stats.intervals.difference_interval`.
+
+    Args:
+        before: One score an item, shape (N,).
+        after: The same items in the same order, for the other model.
+        margin: The difference of mean scores that does not matter, chosen before looking.
+        seed: Seed of the bootstrap.
+
+    Raises:
+        InfoflowError: There are no items, the two differ in number, a score is not finite, or the
+            margin is not a positive number.
+    """
+    if not (np.isfinite(margin) and margin > 0):
+        raise InfoflowError(f"margin is {margin}; it must be finite and positive.")
+    first, second = _paired(before, after)
+    differences = second - first
+    return Equivalence(
+        difference=float(differences.mean()),
+        interval=difference_interval(differences, seed, confidence=1 - 2 * LEVEL),
+        margin=float(margin),
+        n_items=len(first),
+    )
+
+
+def _paired(
+    before: npt.ArrayLike, after: npt.ArrayLike
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    try:
+        first, second = (np.asarray(scores, dtype=np.float64) for scores in (before, after))
+    except (TypeError, ValueError) as error:
+        raise InfoflowError(f"the scores are not numbers: {error}.") from error
+    if first.ndim != 1 or first.shape != second.shape or not len(first):
+        raise InfoflowError(
+            f"scores of shapes {first.shape} and {second.shape} are not paired; "
+            "give two rows of one score an item, of the same items."
+        )
+    if not (np.isfinite(first).all() and np.isfinite(second).all()):
+        raise InfoflowError("a score is not finite; all must be.")
+    return first, second
+
+
+def _all_binary(*scores: npt.NDArray[np.float64]) -> bool:
+    return all(bool(np.isin(row, (0, 1)).all()) for row in scores)

@@ -1,0 +1,158 @@
+"""The last stage of the recipe: projector and decoder learn to answer, on a frozen vision tower.
+
+No picture is ever dropped or masked here: where the information-flow cliff of a zoo model lies is
+for the model to decide.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import AttentionInterface
+
+from infoflow.data.shapes.world import DEFAULT_WORLD, World
+from zoo.architectures import Architecture
+from zoo.batches import IGNORE, PackedBatch, PackedBatches
+from zoo.fit import Plans, fit
+from zoo.tokenizer import EOS, IMAGE
+
+BATCH = 16
+_DECAY = 1.0  # looking up an option is learned only once the rate has fallen
+ATTENTION = "infoflow_packed"
+_END_WEIGHT = 0.2
+"""Weight of the end-of-answer token in the loss; it is easy, and there is one in every answer."""
+
+
+def packed_attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: None,
+    *,
+    slot_mask: Tensor,
+    scaling: float,
+    **_: Any,
+) -> tuple[Tensor, None]:
+    """Attention over a shared start followed by slots that cannot see each other.
+
+    A dense mask over the whole sequence would spend most of its work on pairs that may not attend;
+    here each slot meets the shared start and itself only.
+
+    Args:
+        module: The attention module (part of the interface, unused).
+        query: (B, H, S, d) with S = start + N * U.
+        key: (B, H, S, d).
+        value: (B, H, S, d).
+        attention_mask: Unused; which positions see each other follows from the layout.
+        slot_mask: Added to the scores inside slots, (B, N, U, U).
+        scaling: Factor of the scores.
+
+    Returns:
+        The output (B, S, H, d), and no weights.
+    """
+    b, n, u, _u = slot_mask.shape
+    h, d = query.shape[1], query.shape[-1]
+    start = query.shape[2] - n * u
+    scores = (query * scaling) @ key[:, :, :start].transpose(2, 3)  # everything on the start
+    later = torch.full((start, start), -1e4, dtype=scores.dtype, device=scores.device).triu(1)
+    shared = (scores[:, :, :start] + later).softmax(-1) @ value[:, :, :start]
+    q, k, v = (x[:, :, start:].reshape(b, h, n, u, d) for x in (query * scaling, key, value))
+    on_start = scores[:, :, start:].reshape(b, h, n, u, start)
+    on_slot = q @ k.transpose(3, 4) + slot_mask[:, None].to(q.dtype)
+    weights = torch.cat([on_start, on_slot], -1).softmax(-1)
+    out = (weights[..., :start].flatten(2, 3) @ value[:, :, :start]).view_as(q)
+    out = out + weights[..., start:] @ v
+    return torch.cat([shared, out.flatten(2, 3)], 2).transpose(1, 2), None
+
+
+AttentionInterface.register(ATTENTION, packed_attention)
+
+
+def slot_mask(segments: Tensor) -> Tensor:
+    """Additive mask (B, N, U, U), causal within each question; ``segments`` is (B, N, U)."""
+    same = segments[..., :, None] == segments[..., None, :]
+    return torch.zeros(same.shape, device=same.device).masked_fill(~same.tril(), -1e4)
+
+
+class Answerer(nn.Module):
+    """A model of any architecture, with the loss of packed questions."""
+
+    def __init__(self, architecture: Architecture, model: Any) -> None:
+        """Freeze the vision tower of ``model``."""
+        super().__init__()
+        self.architecture, self.model = architecture, model
+        self._family = architecture.adapter(model)
+        architecture.tower(model).requires_grad_(False)
+
+    def forward(self, batch: PackedBatch) -> Tensor:
+        """Hidden states (B, S, D) after the decoder's final norm."""
+        decoder = self._family.decoder
+        tokens = self._image_tokens(batch)
+        embeds = decoder.embed_tokens(batch.input_ids)
+        image = (batch.input_ids == IMAGE)[..., None]
+        hidden: Tensor = decoder(
+            inputs_embeds=embeds.masked_scatter(image, tokens.to(embeds.dtype)),
+            position_ids=batch.position_ids,
+            slot_mask=slot_mask(batch.slots),
+            use_cache=False,
+        ).last_hidden_state
+        return hidden
+
+    def _image_tokens(self, batch: PackedBatch) -> Tensor:
+        """All image tokens of a batch, in the order of their places."""
+        with torch.no_grad():
+            look = self.architecture.look(self.architecture.tower(self.model), batch.pictures)
+        return self.architecture.image_tokens(self.model, look, batch.asked)
+
+    def loss(self, batch: PackedBatch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Cross-entropy of the answers' tokens, and the share of answer tokens right."""
+        asked = batch.labels != IGNORE
+        with torch.autocast(batch.pictures.device.type, torch.bfloat16):
+            logits = self._family.lm_head(self(batch)[asked])
+        labels = batch.labels[asked]
+        weight = torch.where(labels == EOS, _END_WEIGHT, 1.0)
+        losses = F.cross_entropy(logits.float(), labels, reduction="none")
+        value = (losses * weight).sum() / weight.sum()
+        right = (logits.argmax(-1) == labels)[labels != EOS].float().mean()
+        return value, {"loss": value.detach(), "right": right}
+
+
+def train_language(
+    architecture: Architecture,
+    model: Any,
+    seed: int,
+    steps: int,
+    checkpoint: Path,
+    loaders: int = 1,
+    compiled: bool = False,
+    world: World = DEFAULT_WORLD,
+) -> Plans:
+    """Train all but the tower in place; resumes from ``checkpoint``.
+
+    Args:
+        architecture: What the model is.
+        model: The model; its vision tower is frozen.
+        seed: Seed of the data.
+        steps: Number of steps.
+        checkpoint: File to resume from.
+        loaders: Processes that prepare batches.
+        compiled: Let torch compile the decoder's layers: a fifth faster, after a minute of work.
+        world: What the pictures show.
+
+    Returns:
+        As :func:`zoo.fit.fit`.
+    """
+    answerer = Answerer(architecture, model)
+    decoder = architecture.adapter(model).decoder
+    decoder.set_attn_implementation(ATTENTION)
+    if compiled:
+        for layer in decoder.layers:
+            layer.compile()
+    batches = PackedBatches(architecture, seed, BATCH, world)
+    shares = architecture.shares
+    plans = fit(answerer, answerer.loss, batches, steps, _DECAY, checkpoint, loaders, shares)
+    decoder.set_attn_implementation("sdpa")
+    return plans
