@@ -55,15 +55,8 @@ from infoflow.report.depth_tables import (
 )
 from infoflow.report.display import NOT_RUN, Plot, ProvenanceBox, Table, Words, literal, table
 from infoflow.report.eah import eah_effects_table, eah_settings_table, eah_sweeps
-from infoflow.report.flow import (
-    attention_maps,
-    chosen_layers,
-    flow_shares,
-    image_share_control,
-    map_table,
-)
+from infoflow.report.flow import attention_maps, map_table
 from infoflow.report.flow_claims import flow_paper_table, flow_verdicts, reduction_table
-from infoflow.report.heads import head_maps, head_reductions, head_table
 from infoflow.report.interventions import arm_metrics_table, hidden_maps, paired_table
 from infoflow.report.localisation import (
     SITE_NAMES,
@@ -111,7 +104,9 @@ from infoflow.report.style import (
     TASK_TITLES,
     asked,
     by_task,
+    chosen_layers,
     count_layers,
+    counted,
     figure,
     label_ends,
     layer_name,
@@ -132,9 +127,7 @@ from infoflow.report.tables import (
     answers_table,
     cliff_table,
     cliff_test_table,
-    flow_control_table,
     metrics_table,
-    share_table,
     span_table,
     truncation_control_table,
 )
@@ -191,6 +184,7 @@ __all__ = [
     "connector_plot",
     "count_layers",
     "count_table",
+    "counted",
     "curves_by_model",
     "cut_answers",
     "depth_control_table",
@@ -207,22 +201,16 @@ __all__ = [
     "fewest_table",
     "fewest_words",
     "figure",
-    "flow_control_table",
     "flow_paper_table",
-    "flow_shares",
     "flow_verdicts",
     "free_layer_table",
     "frequency_maps",
     "habit_table",
     "habit_words",
-    "head_maps",
-    "head_reductions",
-    "head_table",
     "heat_maps",
     "hidden_maps",
     "ignored_curve",
     "image_panels",
-    "image_share_control",
     "item_arcs",
     "kept_answers_table",
     "kind_plot",
@@ -271,7 +259,6 @@ __all__ = [
     "seed_plot",
     "seed_table",
     "selection_table",
-    "share_table",
     "simignore_paper_table",
     "sink_heatmap",
     "sink_maps",

@@ -1,10 +1,11 @@
 """The house style: the palette, how layers are counted on an axis, how numbers are written."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -185,6 +186,23 @@ def listed_tasks(
 def by_task(tasks: Iterable[str], words: Callable[[str], str], between: str = "; ") -> str:
     """Say something of each task after its title: ``"POPE 1 of 2; CHAIR 2 of 3"``."""
     return between.join(f"{TASK_TITLES[task]} {words(task)}" for task in tasks)
+
+
+def counted(rows: Mapping[str, pd.DataFrame]) -> str:
+    """Say how many items were measured: ``"24 test items a task"``, or of each task its own.
+
+    Args:
+        rows: By task, rows with the column ``item``.
+    """
+    counts = {TASK_TITLES[task]: frame["item"].nunique() for task, frame in rows.items()}
+    if len(set(counts.values())) == 1:
+        return f"{next(iter(counts.values()))} test items a task"
+    return ", ".join(f"{count} test items of {title}" for title, count in counts.items())
+
+
+def chosen_layers(n_layers: int, n_shown: int = 7) -> list[int]:
+    """Layers spread evenly from the first to the last, in the paper's count."""
+    return sorted({round(layer) for layer in np.linspace(1, n_layers, n_shown)})
 
 
 def asked(question: str) -> str:

@@ -8,53 +8,8 @@ from infoflow.report.display import Table
 from infoflow.report.interventions import compare_arms
 from infoflow.report.style import TASK_TITLES, layer_name, listed
 from infoflow.stats.cliff import Cliff
-from infoflow.stats.intervals import difference_interval
 
 Rows = Mapping[str, pd.DataFrame]
-
-
-def share_table(rows: Rows, model: str) -> Table:
-    """Mean image share by layer and task, in percent.
-
-    Args:
-        rows: By task, rows of :func:`infoflow.evaluate.flow.flow_by_layer`.
-        model: Name of the model.
-    """
-    shares = {
-        TASK_TITLES[task]: (100 * frame.groupby("layer")["image"].mean()).map("{:.1f}".format)
-        for task, frame in rows.items()
-    }
-    data = pd.DataFrame(shares).rename_axis("paper's layer")
-    data.insert(0, "hidden from cut", data.index - 1)
-    return Table(data, f"The image's share of the answer's attention, {model}, mean over items (%)")
-
-
-def flow_control_table(rows: Rows, blank: Rows, seed: int) -> Table:
-    """The image's share averaged over layers: own pictures, grey ones, even attention.
-
-    Args:
-        rows: By task, rows of :func:`infoflow.evaluate.flow.flow_by_layer`, on its own pictures.
-        blank: The same on grey pictures.
-        seed: Seed of the bootstrap of the interval.
-    """
-    lines = {}
-    for task, frame in rows.items():
-        own = _per_item(frame)
-        grey = _per_item(blank[task])[own.index]
-        difference = own - grey
-        low, high = difference_interval(difference.to_numpy(), seed)
-        lines[TASK_TITLES[task]] = {
-            "own picture %": f"{own.mean():.1f}",
-            "grey picture %": f"{grey.mean():.1f}",
-            "even attention %": f"{100 * frame['uniform_image'].mean():.1f}",
-            "own - grey, points": f"{difference.mean():+.1f} [{low:+.1f}, {high:+.1f}]",
-        }
-    data = pd.DataFrame.from_dict(lines, orient="index").rename_axis("task")
-    return Table(data, "The image's share averaged over all layers, with 95 % intervals over items")
-
-
-def _per_item(frame: pd.DataFrame) -> pd.Series:
-    return 100 * frame.groupby("item", sort=False)["image"].mean()
 
 
 def answers_table(rows: pd.DataFrame) -> Table:
