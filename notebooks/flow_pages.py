@@ -1,6 +1,24 @@
-"""What the pages on attention flow share: how many heads hold half of what the image gets."""
+"""What the pages on attention flow share: arcs from the prompt to the answer, and head counts."""
+
+from textwrap import shorten
 
 import numpy as np
+import pandas as pd
+from matplotlib.patches import PathPatch, Rectangle
+from matplotlib.path import Path
+
+from infoflow import report
+from infoflow.evaluate.depths import depths
+from infoflow.methods.flow import reduce_heads
+
+BUNDLES = 32
+"""Most arcs of one token group; adjacent tokens share an arc where there are more tokens."""
+POINTS = 22.0
+"""Width of an arc that carries all of the attention, in points."""
+
+_END, _ANSWER, _BLOCK = 0.86, 0.95, 0.12
+_LANDINGS = {"system": 0.018, "image": 0.0, "user": -0.018}
+"""Where a group's arcs end on the answer's block: side by side, the longest arc outside."""
 
 
 def heads_for_half(shares):
@@ -8,3 +26,92 @@ def heads_for_half(shares):
     held = np.sort(shares, axis=None)[::-1].cumsum()
     # rounding must not make one head more of two equal halves
     return int(np.argmax(held >= held[-1] / 2 * (1 - 1e-9))) + 1
+
+
+def arc_panel(axes, blocks, arcs, left, right="", apart=0.19):
+    """Draw a prompt's token groups and arcs from them to the answer, as wide as their weight.
+
+    Args:
+        axes: The panel.
+        blocks: By group, where it begins and ends in the prompt, from 0 to 1.
+        arcs: By group, where each arc begins, from 0 to 1, and its share of the attention.
+        left: Title at the left.
+        right: Title at the right.
+        apart: Least distance of the labels below, as a share of the panel's width.
+    """
+    axes.set(xlim=(-0.02, 1.02), ylim=(-0.42, 1.0))
+    axes.axis("off")
+    axes.set_title(left, loc="left", fontsize=9.5, weight="bold", pad=3)
+    axes.set_title(right, loc="right", fontsize=9, weight="normal", pad=3, parse_math=False)
+    black = "#222222"
+    axes.add_patch(Rectangle((_ANSWER - 0.035, 0), 0.07, _BLOCK, facecolor=black))
+    labels = [(_ANSWER, "answer", black)]
+    for group, (start, stop) in reversed(blocks.items()):
+        colour, width = report.COLOURS[group], (stop - start) * _END
+        axes.add_patch(Rectangle((start * _END, 0), width, _BLOCK, fc=colour, ec="white"))
+        share = report.percent(sum(weight for _, weight in arcs[group]))
+        # labels move to the left where they would overlap the next one
+        place = min((start + stop) / 2 * _END, labels[-1][0] - apart)
+        labels.append((place, f"{group}\n{share}", colour))
+        for begin, weight in arcs[group]:
+            _arc(axes, begin * _END, _ANSWER + _LANDINGS[group], POINTS * weight, colour)
+    shift = max(0.0, 0.06 - labels[-1][0])
+    for i, (place, text, colour) in enumerate(labels):
+        x = place + shift * (i + 1) / len(labels)
+        style = {"fontsize": 8.5, "color": colour, "linespacing": 1.05}
+        axes.text(x, -0.04, text, ha="center", va="top", **style)
+
+
+def _arc(axes, left, right, width, colour):
+    height = _BLOCK + 1.05 * (right - left) ** 0.5
+    corners = [(left, _BLOCK), (left, height), (right, height), (right, _BLOCK)]
+    curve = Path(corners, [Path.MOVETO, Path.CURVE4, Path.CURVE4, Path.CURVE4])
+    style = {"linewidth": width, "alpha": 0.8, "capstyle": "butt"}
+    axes.add_patch(PathPatch(curve, facecolor="none", edgecolor=colour, **style))
+
+
+def item_arcs(flow, prompt, texts, model):
+    """Draw what one answer attends to, token by token, at three depths (the paper's Figure 1).
+
+    Args:
+        flow: The attention flow of the prompt.
+        prompt: The image and question.
+        texts: By cut, the model's answer: at the first cut of each depth, and intact (cut L).
+        model: Name of the model, for the caption.
+    """
+    profile, size = reduce_heads(flow.rows).numpy(), len(prompt)
+    spans, thirds = prompt.spans._asdict(), depths(len(profile))
+    blocks = {name: (span.start / size, span.stop / size) for name, span in spans.items()}
+    figure, grid = report.figure(len(thirds), 1, height=1.75 * len(thirds))
+    lines = {}
+    for axes, depth in zip(grid, thirds, strict=True):
+        row, said = profile[depth.first - 1 : depth.last].mean(axis=0), texts[depth.cut]
+        arcs = {name: _bundled(row, span) for name, span in spans.items()}
+        title = f"{depth.name}: layers {depth.first} to {depth.last}"
+        arc_panel(
+            axes, blocks, arcs, title, f"no image from cut {depth.cut} on: “{shorten(said, 60)}”"
+        )
+        shares = {f"{name} %": 100 * float(row[span].sum()) for name, span in spans.items()}
+        lines[depth.name] = shares | {"cut": depth.cut, "answer without the image from here": said}
+    table = pd.DataFrame.from_dict(lines, orient="index").rename_axis("depth")
+    intact = texts[len(profile)]
+    same = report.listed([d.name for d in thirds if texts[d.cut] == intact]).replace(" and", " or")
+    kept = f"with the image removed from the {same} layers on, it answers the same"
+    lost = "with the image removed from any of these depths on, it answers something else"
+    shown = ", ".join(f"{name} {value:.1f} %" for name, value in table["image %"].items())
+    return report.Plot(
+        figure,
+        f"Arcs from the tokens of a prompt to its answer at three depths. Image's share: {shown}.",
+        f"What the answer to “{report.asked(prompt.question)}” reads ({model}). An arc's width "
+        "is the share of the attention of the row that predicts the answer, heads averaged and "
+        f"averaged over the layers of a depth; a group has at most {BUNDLES} arcs, adjacent tokens "
+        f"are bundled. Intact, the model answers “{intact}”; {kept if same else lost}.",
+        table,
+    )
+
+
+def _bundled(row, span):
+    """Centres, as shares of the prompt, and summed weights of adjacent tokens."""
+    tokens = np.arange(span.start, span.stop)
+    parts = np.array_split(tokens, max(1, min(len(tokens), BUNDLES)))
+    return [((part.mean() + 0.5) / len(row), float(row[part].sum())) for part in parts if len(part)]

@@ -47,12 +47,7 @@ from infoflow.report.charts import (
 )
 from infoflow.report.comparison import cliff_paper_table, score_paper_table
 from infoflow.report.connectors import connector_plot
-from infoflow.report.depth_tables import (
-    depth_control_table,
-    depth_paper_table,
-    depth_table,
-    depth_words,
-)
+from infoflow.report.depth_tables import depth_paper_table, depth_words
 from infoflow.report.display import NOT_RUN, Plot, ProvenanceBox, Table, Words, literal, table
 from infoflow.report.eah import eah_effects_table, eah_settings_table, eah_sweeps
 from infoflow.report.flow import attention_maps, map_table
@@ -81,7 +76,6 @@ from infoflow.report.matrix import (
     vanishing_table,
 )
 from infoflow.report.models import curves_by_model
-from infoflow.report.overview import item_arcs, mean_arcs
 from infoflow.report.own import cut_answers, own_provenance, own_sheet
 from infoflow.report.perturbation import perturbation_plot, sanity_table
 from infoflow.report.provenance import provenance_box
@@ -187,9 +181,7 @@ __all__ = [
     "counted",
     "curves_by_model",
     "cut_answers",
-    "depth_control_table",
     "depth_paper_table",
-    "depth_table",
     "depth_words",
     "drift_table",
     "eah_effects_table",
@@ -211,7 +203,6 @@ __all__ = [
     "hidden_maps",
     "ignored_curve",
     "image_panels",
-    "item_arcs",
     "kept_answers_table",
     "kind_plot",
     "kind_scores",
@@ -229,7 +220,6 @@ __all__ = [
     "map_table",
     "matrix_pair",
     "matrix_paper_table",
-    "mean_arcs",
     "metrics_table",
     "name_layers",
     "no_image_paper_table",

@@ -18,37 +18,6 @@ Line = Mapping[str, Any]
 _SPANS = ("system", "image", "user")
 
 
-def depth_table(shares: Depths, losses: Depths, margin: float) -> Table:
-    """What feeds the answer at each depth, and what is lost without the image from there on.
-
-    Args:
-        shares: By task, of :func:`infoflow.evaluate.depths.shares_by_depth`.
-        losses: By task, of :func:`infoflow.evaluate.depths.loss_by_depth`.
-        margin: The margin the losses were tested against, from 0 to 1.
-    """
-    lines = {}
-    for task, table in shares.items():
-        for name in map(str, table.index):
-            share, loss = _line(table, name), _line(losses[task], name)
-            lines[TASK_TITLES[task], name] = {
-                "layers": f"{share['first']:.0f} to {share['last']:.0f}",
-                **{f"{span} %": f"{100 * share[span]:.1f}" for span in _SPANS},
-                "removed from cut": int(loss["cut"]),
-                "intact %": f"{100 * loss['intact']:.1f}",
-                "removed %": f"{100 * loss['removed']:.1f}",
-                "difference": _difference(loss),
-                "removal harms": _harm(loss),
-            }
-    data = pd.DataFrame.from_dict(lines, orient="index")
-    data.insert(0, "depth", data.index.get_level_values(1))
-    data.index = pd.Index(data.index.get_level_values(0), name="task")
-    return Table(
-        data,
-        "Shares of the answer's attention by depth, and the score with the image removed from "
-        f"there on, with 90 % intervals of the paired difference; margin {percent(margin)}",
-    )
-
-
 def _line(table: pd.DataFrame, name: str) -> Line:
     return {str(column): values[name] for column, values in table.items()}
 
@@ -63,26 +32,6 @@ def _harm(loss: Line) -> str:
     if loss["unharmed"]:
         return "no"
     return "yes" if loss["high"] < 0 else "undecided"
-
-
-def depth_control_table(shares: Depths, grey: Depths) -> Table:
-    """The image's share by depth: own pictures, grey ones, even attention.
-
-    Args:
-        shares: By task, of :func:`infoflow.evaluate.depths.shares_by_depth`, own pictures.
-        grey: The same on grey pictures.
-    """
-    lines = []
-    for task, table in shares.items():
-        columns = {
-            "own picture %": table["image"],
-            "grey picture %": grey[task]["image"],
-            "even attention %": table["uniform_image"],
-        }
-        for name in map(str, table.index):
-            shown = {title: f"{100 * column[name]:.1f}" for title, column in columns.items()}
-            lines.append({"task": TASK_TITLES[task], "depth": name, **shown})
-    return Table(pd.DataFrame(lines).set_index("task"), "The image's share by depth under control")
 
 
 def depth_paper_table(
