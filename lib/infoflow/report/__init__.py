@@ -3,16 +3,6 @@
 Nothing here runs a model: what is shown was measured by :mod:`infoflow.evaluate` or by the caller.
 """
 
-from infoflow.report.audit import (
-    claim_table,
-    count_table,
-    f1_plot,
-    planted_words,
-    row_table,
-    rule_table,
-    verdict_grid,
-    verdict_table,
-)
 from infoflow.report.blind import blind_plot, ways_plot
 from infoflow.report.blind_tables import (
     blind_table,
@@ -46,10 +36,10 @@ from infoflow.report.charts import (
     sample_sheet,
 )
 from infoflow.report.comparison import cliff_paper_table, score_paper_table
-from infoflow.report.connectors import connector_plot
 from infoflow.report.depth_tables import depth_paper_table, depth_words
 from infoflow.report.display import NOT_RUN, Plot, ProvenanceBox, Table, Words, literal, table
 from infoflow.report.eah import eah_effects_table, eah_settings_table, eah_sweeps
+from infoflow.report.findings import finding_table, finding_words, verdict_counts
 from infoflow.report.flow import attention_maps, map_table
 from infoflow.report.flow_claims import flow_paper_table, flow_verdicts, reduction_table
 from infoflow.report.interventions import arm_metrics_table, hidden_maps, paired_table
@@ -171,13 +161,10 @@ __all__ = [
     "choice_table",
     "choice_words",
     "chosen_layers",
-    "claim_table",
     "cliff_paper_table",
     "cliff_table",
     "cliff_test_table",
-    "connector_plot",
     "count_layers",
-    "count_table",
     "counted",
     "curves_by_model",
     "cut_answers",
@@ -188,11 +175,12 @@ __all__ = [
     "eah_settings_table",
     "eah_sweeps",
     "entries_table",
-    "f1_plot",
     "fate_table",
     "fewest_table",
     "fewest_words",
     "figure",
+    "finding_table",
+    "finding_words",
     "flow_paper_table",
     "flow_verdicts",
     "free_layer_table",
@@ -234,14 +222,11 @@ __all__ = [
     "percent",
     "perturbation_plot",
     "place_name",
-    "planted_words",
     "provenance_box",
     "reduction_table",
     "region_sheet",
     "rival_curves",
     "rivals_table",
-    "row_table",
-    "rule_table",
     "sample_sheet",
     "sampling_table",
     "sanity_table",
@@ -271,8 +256,7 @@ __all__ = [
     "truncation_curves",
     "vanishing_shares",
     "vanishing_table",
-    "verdict_grid",
-    "verdict_table",
+    "verdict_counts",
     "way_answers_table",
     "ways_plot",
     "ways_table",
