@@ -52,12 +52,11 @@ def notebook_parameters(notebook: Path) -> dict[str, Parameter]:
     if len(tagged) != 1:
         raise InfoflowError(f"{notebook} needs one cell tagged 'parameters'; it has {len(tagged)}.")
     try:
-        found = [_parameter(node) for node in ast.parse(tagged[0].source).body]
+        return _declared(tagged[0].source)
     except (SyntaxError, ValueError, TypeError) as error:
         raise InfoflowError(
             f"the parameters cell of {notebook} may only assign literals: {error}."
         ) from error
-    return {parameter.name: parameter for parameter in found}
 
 
 def page_parameters() -> dict[str, Any]:
@@ -113,6 +112,11 @@ def read_notebook(notebook: Path) -> NotebookNode:
         return nbformat.reads(text, as_version=4)
     except Exception as error:  # nbformat raises what it likes, AttributeError among it
         raise InfoflowError(f"{notebook} cannot be read as a notebook: {error}") from error
+
+
+def _declared(cell: str) -> dict[str, Parameter]:
+    found = [_parameter(node) for node in ast.parse(cell).body]
+    return {parameter.name: parameter for parameter in found}
 
 
 def _parameter(node: ast.stmt) -> Parameter:

@@ -405,13 +405,12 @@ def test_provenance_counts_the_items_shown(monkeypatch):
     assert "2.5" not in box._repr_mimebundle_()["text/plain"]
 
 
-def test_a_result_read_twice_counts_once_with_the_most_items():
+def test_provenance_names_a_set_once_with_the_most_items():
     one, other = record("truncation_by_cut", 2.5), record("answers", 1.0)
     box = report.provenance_box(store_of(one, other, one | {"n_items": 2}))
     told = "truncation_by_cut on pope test (shapes): 4; answers on pope test (shapes): 4"
     assert box.lasting["items"] == told
     assert box.summary == "Provenance: some-model, 8 answers to 2 sets of items"
-    assert "3.5 s" in box.circumstances["wall time, peak memory"]
 
 
 def test_provenance_of_two_models_names_both():

@@ -12,7 +12,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from infoflow.errors import InfoflowError, UnknownNameError
-from infoflow.parameters import notebook_parameters
+from infoflow.parameters import notebook_parameters, page_parameters
 from infoflow.runner import NotebookError, refresh_notebook, run_notebook
 
 PARAMETERS = """\
@@ -89,6 +89,14 @@ def test_the_kernel_is_this_interpreter_in_the_notebooks_folder_and_quiet(
     cell = "import os, sys\nprint(sys.executable, os.getcwd(), os.environ['INFOFLOW_QUIET'])"
     run_notebook(write(tmp_path / "a.ipynb", cell), target)
     assert printed(target).split() == [sys.executable, str(tmp_path), "1"]
+
+
+def test_a_page_knows_its_parameters(tmp_path: Path, target: Path) -> None:
+    cell = "from infoflow.parameters import page_parameters\nlimit += 1\nprint(page_parameters())"
+    run_notebook(write(tmp_path / "a.ipynb", cell), target, {"limit": 7, "cuts": [3]})
+    values = {"model": "tiny", "checkpoint": None, "limit": 8, "share": 0.5, "cuts": [3]}
+    assert printed(target) == f"{values}\n", "those with a type, as every page's have"
+    assert page_parameters() == {}, "outside IPython"
 
 
 def test_values_are_made_plain(tmp_path: Path, target: Path) -> None:

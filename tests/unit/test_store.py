@@ -105,6 +105,19 @@ def test_another_key_is_another_result(store: Store, change: dict[str, object]) 
     assert store.folder(KEY) == store.folder(dict(reversed(KEY.items())))
 
 
+def test_a_store_remembers_what_it_handed_out(store: Store, measure: Squares) -> None:
+    few = store.collect(KEY, ITEMS[:3], measure, provenance={"machine": "this"})
+    assert few.attrs["record"] == {**store.meta(KEY), "n_items": 3}
+    store.collect(KEY | {"measure": "others"}, ITEMS[4:6], measure)  # item 5 has no rows
+    store.collect(KEY, ITEMS[:8], measure)
+    store.collect(KEY, ITEMS[:2], measure)
+    assert store.records == [
+        {**store.meta(KEY), "n_items": 7},
+        {**store.meta(KEY | {"measure": "others"}), "n_items": 1},
+    ]
+    assert Store(store.root).records == []
+
+
 def _collect(root: Path, log: Path) -> None:
     Store(root).collect(KEY, ITEMS, Squares(log, pause=0.004), batch=4)
 

@@ -1,7 +1,6 @@
 """Where a page's numbers come from."""
 
-import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from infoflow.parameters import page_parameters
@@ -13,7 +12,9 @@ Record = Mapping[str, Any]
 class Records(Protocol):
     """What a page has read its rows from: a :class:`infoflow.results.store.Store`."""
 
-    records: list[dict[str, Any]]
+    @property
+    def records(self) -> Sequence[Record]:
+        """One record a result, with the number of its items as ``n_items``."""
 
 
 def provenance_box(store: Records) -> ProvenanceBox:
@@ -22,7 +23,7 @@ def provenance_box(store: Records) -> ProvenanceBox:
     Args:
         store: The :class:`infoflow.results.store.Store` that every row of the page came through.
     """
-    records = _distinct(store.records)
+    records = store.records
     found = [record["provenance"] for record in records]
     models = [one["model"] for one in found]
     counts = _counts(records)
@@ -52,15 +53,6 @@ def provenance_box(store: Records) -> ProvenanceBox:
             "wall time, peak memory": f"{seconds:.1f} s measuring, {peak:.0f} MB",
         },
     )
-
-
-def _distinct(records: Iterable[Record]) -> list[Record]:
-    """One record a result, with the most items that were handed out of it."""
-    by_key: dict[str, Record] = {}
-    for record in sorted(records, key=lambda record: record["n_items"]):
-        by_key[json.dumps(record["key"], sort_keys=True)] = record
-    order = dict.fromkeys(json.dumps(record["key"], sort_keys=True) for record in records)
-    return [by_key[key] for key in order]
 
 
 def _counts(records: Iterable[Record]) -> dict[str, int]:

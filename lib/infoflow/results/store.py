@@ -71,7 +71,16 @@ class Store:
                 folder upwards that holds an ``experiments.yml``, else in the working folder.
         """
         self.root = Path(root) if root is not None else _default_root()
-        self.records: list[dict[str, Any]] = []
+        self._handed_out: dict[Path, dict[str, Any]] = {}
+
+    @property
+    def records(self) -> list[dict[str, Any]]:
+        """What is known about each result that was handed out, in the order it first was.
+
+        Each is what :meth:`meta` gives and, as ``n_items``, the number of samples that have rows;
+        of a result that was handed out more than once, the largest number.
+        """
+        return list(self._handed_out.values())
 
     def collect(
         self,
@@ -99,7 +108,8 @@ class Store:
 
         Returns:
             The rows, items in the order given, with the item's name in the column ``item``; the
-            same whether the items were measured in one go or in many.
+            same whether the items were measured in one go or in many. Their record stands in
+            ``attrs["record"]``, and in :attr:`records`.
 
         Raises:
             InfoflowError: The key is no plain JSON, two items have one name, the rows differ in
@@ -130,8 +140,9 @@ class Store:
                         write_part(folder, part)
                         parts.append(part)
                         self._note(key, _spent(self.meta(key), time.perf_counter() - began))
-        self.records.append({**self.meta(key), "n_items": len(names)})
-        return in_order(parts, names)
+        rows = in_order(parts, names)
+        rows.attrs["record"] = self._hand_out(key, rows[ITEM].nunique())
+        return rows
 
     def adopt(self, key: Mapping[str, Any], rows: pa.Table, meta: Mapping[str, Any]) -> Path:
         """Take over rows that were measured in other stores, all of them or none.
@@ -249,6 +260,14 @@ class Store:
             set_aside(path, "its content is not what was written")
             return None
         return dict(arrays)
+
+    def _hand_out(self, key: Mapping[str, Any], n_items: int) -> dict[str, Any]:
+        """Remember that rows of so many items were handed out; return their record."""
+        folder = self.folder(key)
+        before = self._handed_out.get(folder, {}).get("n_items", 0)
+        record = {**self.meta(key), "n_items": n_items}
+        self._handed_out[folder] = {**record, "n_items": max(n_items, before)}
+        return record
 
     def _has_meta(self, key: Mapping[str, Any]) -> bool:
         """Whether something is known about a result; what is damaged is set aside."""
