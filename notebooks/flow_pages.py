@@ -8,8 +8,8 @@ from matplotlib.patches import PathPatch, Rectangle
 from matplotlib.path import Path
 
 from infoflow import report
-from infoflow.evaluate.depths import depths
 from infoflow.methods.flow import reduce_heads
+from infoflow.stats.layers import depths
 
 BUNDLES = 32
 """Most arcs of one token group; adjacent tokens share an arc where there are more tokens."""

@@ -36,12 +36,10 @@ from infoflow.report.charts import (
     sample_sheet,
 )
 from infoflow.report.comparison import cliff_paper_table, score_paper_table
-from infoflow.report.depth_tables import depth_paper_table, depth_words
 from infoflow.report.display import NOT_RUN, Plot, ProvenanceBox, Table, Words, literal, table
 from infoflow.report.eah import eah_effects_table, eah_settings_table, eah_sweeps
 from infoflow.report.findings import finding_table, finding_words, verdict_counts
 from infoflow.report.flow import attention_maps, map_table
-from infoflow.report.flow_claims import flow_paper_table, flow_verdicts, reduction_table
 from infoflow.report.interventions import arm_metrics_table, hidden_maps, paired_table
 from infoflow.report.localisation import (
     SITE_NAMES,
@@ -168,8 +166,6 @@ __all__ = [
     "counted",
     "curves_by_model",
     "cut_answers",
-    "depth_paper_table",
-    "depth_words",
     "drift_table",
     "eah_effects_table",
     "eah_settings_table",
@@ -181,8 +177,6 @@ __all__ = [
     "figure",
     "finding_table",
     "finding_words",
-    "flow_paper_table",
-    "flow_verdicts",
     "free_layer_table",
     "frequency_maps",
     "habit_table",
@@ -223,7 +217,6 @@ __all__ = [
     "perturbation_plot",
     "place_name",
     "provenance_box",
-    "reduction_table",
     "region_sheet",
     "rival_curves",
     "rivals_table",
