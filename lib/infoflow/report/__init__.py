@@ -40,7 +40,7 @@ from infoflow.report.display import NOT_RUN, Plot, ProvenanceBox, Table, Words, 
 from infoflow.report.eah import eah_effects_table, eah_settings_table, eah_sweeps
 from infoflow.report.findings import finding_table, finding_words, verdict_counts
 from infoflow.report.flow import attention_maps, map_table
-from infoflow.report.interventions import arm_metrics_table, hidden_maps, paired_table
+from infoflow.report.interventions import arm_metrics_table, compare_arms, hidden_maps, paired_table
 from infoflow.report.localisation import (
     SITE_NAMES,
     place_name,
@@ -113,15 +113,6 @@ from infoflow.report.tables import (
     span_table,
     truncation_control_table,
 )
-from infoflow.report.topk import (
-    fewest_table,
-    fewest_words,
-    kept_answers_table,
-    rivals_table,
-    topk_heat,
-    topk_paper_table,
-    topk_rivals,
-)
 from infoflow.report.truncation import log_prob_curves, log_prob_table, truncation_curves
 
 __all__ = [
@@ -162,6 +153,7 @@ __all__ = [
     "cliff_paper_table",
     "cliff_table",
     "cliff_test_table",
+    "compare_arms",
     "count_layers",
     "counted",
     "curves_by_model",
@@ -172,8 +164,6 @@ __all__ = [
     "eah_sweeps",
     "entries_table",
     "fate_table",
-    "fewest_table",
-    "fewest_words",
     "figure",
     "finding_table",
     "finding_words",
@@ -185,7 +175,6 @@ __all__ = [
     "hidden_maps",
     "ignored_curve",
     "image_panels",
-    "kept_answers_table",
     "kind_plot",
     "kind_scores",
     "kind_table",
@@ -219,7 +208,6 @@ __all__ = [
     "provenance_box",
     "region_sheet",
     "rival_curves",
-    "rivals_table",
     "sample_sheet",
     "sampling_table",
     "sanity_table",
@@ -242,9 +230,6 @@ __all__ = [
     "table1_rules",
     "table1_table",
     "table1_tests",
-    "topk_heat",
-    "topk_paper_table",
-    "topk_rivals",
     "truncation_control_table",
     "truncation_curves",
     "vanishing_shares",
