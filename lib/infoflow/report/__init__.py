@@ -37,7 +37,6 @@ from infoflow.report.charts import (
 )
 from infoflow.report.comparison import cliff_paper_table, score_paper_table
 from infoflow.report.display import NOT_RUN, Plot, ProvenanceBox, Table, Words, literal, table
-from infoflow.report.eah import eah_effects_table, eah_settings_table, eah_sweeps
 from infoflow.report.findings import finding_table, finding_words, verdict_counts
 from infoflow.report.flow import attention_maps, map_table
 from infoflow.report.interventions import arm_metrics_table, compare_arms, hidden_maps, paired_table
@@ -77,7 +76,6 @@ from infoflow.report.simignore import (
     stored_predictions_table,
     which_ignored_table,
 )
-from infoflow.report.sinks import sink_heatmap, sink_maps, sink_thresholds
 from infoflow.report.source import on_source, paper_table, source_words
 from infoflow.report.style import (
     COLOURS,
@@ -159,9 +157,6 @@ __all__ = [
     "curves_by_model",
     "cut_answers",
     "drift_table",
-    "eah_effects_table",
-    "eah_settings_table",
-    "eah_sweeps",
     "entries_table",
     "fate_table",
     "figure",
@@ -216,9 +211,6 @@ __all__ = [
     "seed_table",
     "selection_table",
     "simignore_paper_table",
-    "sink_heatmap",
-    "sink_maps",
-    "sink_thresholds",
     "site_grid",
     "site_paper_table",
     "source_name",

@@ -58,10 +58,15 @@ class Comparison:
         return self.equivalence.equivalent and not untouched
 
     @property
+    def change(self) -> dict[str, float]:
+        """The difference and its 90 % interval in points: ``change``, ``low``, ``high``."""
+        low, high = self.equivalence.interval
+        return {"change": 100 * self.equivalence.difference, "low": 100 * low, "high": 100 * high}
+
+    @property
     def points(self) -> str:
-        """The difference and its 90 % interval in points, to be read."""
-        low, high = (100 * end for end in self.equivalence.interval)
-        return f"{100 * self.equivalence.difference:+.1f} [{low:+.1f}, {high:+.1f}]"
+        """The same, to be read."""
+        return "{change:+.1f} [{low:+.1f}, {high:+.1f}]".format(**self.change)
 
 
 def compare_arms(

@@ -1,10 +1,34 @@
-"""What the pages share that hide image tokens from a layer: where on the image they lie."""
+"""What the pages on interventions share: the change under each arm, and what each arm hides."""
 
 import numpy as np
 import pandas as pd
 
 from infoflow import report
 from infoflow.methods.localisation import target_mask
+
+
+def changes(arms, intact, seed, names):
+    """How much the score changes under each arm, with its 90 % interval, in points.
+
+    Args:
+        arms: By arm, rows of answers to the items of ``intact``.
+        intact: The intact model's rows.
+        seed: Seed of the bootstrap, for scores that are not 0 or 1.
+        names: What the arms are told apart by: names of the table's index.
+    """
+    found = {
+        arm: report.compare_arms(intact, rows, margin=1.0, seed=seed).change
+        for arm, rows in arms.items()
+    }
+    table = pd.DataFrame(found.values(), pd.MultiIndex.from_tuples(found, names=names))
+    return table.sort_index()
+
+
+def draw_change(axes, part, colour, style="-o"):
+    """Draw a line of changes with the band of their intervals."""
+    axes.axhline(0, color=report.COLOURS["baseline"], linewidth=0.8)
+    axes.plot(part["change"], style, color=colour, markersize=4)
+    axes.fill_between(part.index, part["low"], part["high"], color=colour, alpha=0.18, lw=0)
 
 
 def hidden_maps(hidden, prompt, sample, model):
