@@ -24,13 +24,6 @@ def changes(arms, intact, seed, names):
     return table.sort_index()
 
 
-def draw_change(axes, part, colour, style="-o"):
-    """Draw a line of changes with the band of their intervals."""
-    axes.axhline(0, color=report.COLOURS["baseline"], linewidth=0.8)
-    axes.plot(part["change"], style, color=colour, markersize=4)
-    axes.fill_between(part.index, part["low"], part["high"], color=colour, alpha=0.18, lw=0)
-
-
 def hidden_maps(hidden, prompt, sample, model):
     """Show which parts of an image are hidden from the last layer, arm by arm.
 

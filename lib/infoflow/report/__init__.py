@@ -39,7 +39,7 @@ from infoflow.report.comparison import cliff_paper_table, score_paper_table
 from infoflow.report.display import NOT_RUN, Plot, ProvenanceBox, Table, Words, literal, table
 from infoflow.report.findings import finding_table, finding_words, verdict_counts
 from infoflow.report.flow import attention_maps, map_table
-from infoflow.report.interventions import arm_metrics_table, compare_arms, hidden_maps, paired_table
+from infoflow.report.interventions import compare_arms, paired_table
 from infoflow.report.localisation import (
     SITE_NAMES,
     place_name,
@@ -69,13 +69,6 @@ from infoflow.report.provenance import provenance_box
 from infoflow.report.samples import frequency_maps, region_sheet
 from infoflow.report.scrubber import Frame, Scrubber
 from infoflow.report.selection import selection_table
-from infoflow.report.simignore import (
-    entries_table,
-    ignored_curve,
-    simignore_paper_table,
-    stored_predictions_table,
-    which_ignored_table,
-)
 from infoflow.report.source import on_source, paper_table, source_words
 from infoflow.report.style import (
     COLOURS,
@@ -129,7 +122,6 @@ __all__ = [
     "Table",
     "Words",
     "answers_table",
-    "arm_metrics_table",
     "asked",
     "attention_maps",
     "bar_table",
@@ -157,7 +149,6 @@ __all__ = [
     "curves_by_model",
     "cut_answers",
     "drift_table",
-    "entries_table",
     "fate_table",
     "figure",
     "finding_table",
@@ -167,8 +158,6 @@ __all__ = [
     "habit_table",
     "habit_words",
     "heat_maps",
-    "hidden_maps",
-    "ignored_curve",
     "image_panels",
     "kind_plot",
     "kind_scores",
@@ -210,13 +199,11 @@ __all__ = [
     "seed_plot",
     "seed_table",
     "selection_table",
-    "simignore_paper_table",
     "site_grid",
     "site_paper_table",
     "source_name",
     "source_words",
     "span_table",
-    "stored_predictions_table",
     "table",
     "table1_gains",
     "table1_rules",
@@ -230,5 +217,4 @@ __all__ = [
     "way_answers_table",
     "ways_plot",
     "ways_table",
-    "which_ignored_table",
 ]
