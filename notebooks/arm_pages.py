@@ -16,12 +16,11 @@ def changes(arms, intact, seed, names):
         seed: Seed of the bootstrap, for scores that are not 0 or 1.
         names: What the arms are told apart by: names of the table's index.
     """
-    found = {
-        arm: report.compare_arms(intact, rows, margin=1.0, seed=seed).change
-        for arm, rows in arms.items()
-    }
-    table = pd.DataFrame(found.values(), pd.MultiIndex.from_tuples(found, names=names))
-    return table.sort_index()
+    lines = {}
+    for arm, rows in arms.items():
+        found = 100 * report.compare_arms(intact, rows, margin=1.0, seed=seed).equivalence
+        lines[arm] = {"change": found.value, "low": found.low, "high": found.high}
+    return pd.DataFrame.from_dict(lines, orient="index").rename_axis(names).sort_index()
 
 
 def hidden_maps(hidden, prompt, sample, model):

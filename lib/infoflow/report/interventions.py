@@ -6,11 +6,8 @@ from dataclasses import dataclass
 import pandas as pd
 
 from infoflow.errors import InfoflowError
-from infoflow.report.display import Table
+from infoflow.report.display import Table, table
 from infoflow.stats.paired import LEVEL, Equivalence, McNemar, equivalence, mcnemar
-
-Arms = Mapping[str, pd.DataFrame]
-"""By name, rows of :func:`infoflow.evaluate.interventions.answers_under` on the same items."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +18,7 @@ class Comparison:
         score: The arm's mean score, from 0 to 1.
         worse: Items that score lower than in the other arm.
         better: Items that score higher.
-        equivalence: The difference of mean scores against the margin.
+        equivalence: The difference of mean scores against the margin, with its 90 % interval.
         mcnemar: McNemar's test; None unless all scores are 0 or 1.
     """
 
@@ -36,8 +33,7 @@ class Comparison:
         """Whether the two are told apart: McNemar's test at 5 %, else the 90 % interval."""
         if self.mcnemar is not None:
             return self.mcnemar.p_value < LEVEL
-        low, high = self.equivalence.interval
-        return not low <= 0 <= high
+        return not self.equivalence.low <= 0 <= self.equivalence.high
 
     @property
     def equivalent(self) -> bool:
@@ -50,15 +46,9 @@ class Comparison:
         return self.equivalence.equivalent and not untouched
 
     @property
-    def change(self) -> dict[str, float]:
-        """The difference and its 90 % interval in points: ``change``, ``low``, ``high``."""
-        low, high = self.equivalence.interval
-        return {"change": 100 * self.equivalence.difference, "low": 100 * low, "high": 100 * high}
-
-    @property
     def points(self) -> str:
-        """The same, to be read."""
-        return "{change:+.1f} [{low:+.1f}, {high:+.1f}]".format(**self.change)
+        """The difference and its 90 % interval in points, to be read."""
+        return f"{100 * self.equivalence:+.1f}"
 
 
 def compare_arms(
@@ -75,15 +65,14 @@ def compare_arms(
     Raises:
         InfoflowError: The items are not the same.
     """
-    before = intact.set_index("item")["score"]
-    after = arm.set_index("item")["score"]
+    before, after = (rows.set_index("item")["score"] for rows in (intact, arm))
     if set(before.index) != set(after.index):
         raise InfoflowError(
             f"{len(before)} and {len(after)} items are not the same items; "
             "arms are compared on the items that both have answered."
         )
     after = after[before.index]
-    binary = bool(before.isin((0, 1)).all() and after.isin((0, 1)).all())
+    binary = before.isin((0, 1)).all() and after.isin((0, 1)).all()
     return Comparison(
         score=float(after.mean()),
         worse=int((after < before).sum()),
@@ -93,43 +82,35 @@ def compare_arms(
     )
 
 
-def paired_table(arms: Arms, margin: float, title: str, seed: int = 0) -> Table:
+def paired_table(
+    arms: Mapping[str, pd.DataFrame], margin: float, title: str, seed: int = 0
+) -> Table:
     """Every arm beside the first one, item by item.
 
     Args:
-        arms: By name, the rows; the first arm is what the others are compared with.
+        arms: By name, rows of answers to the same items; the others are compared with the first.
         margin: The difference of mean scores that does not matter, from 0 to 1.
         title: What was measured, to begin the caption with.
         seed: Seed of the bootstrap, for scores that are not 0 or 1.
     """
     (first, intact), *others = arms.items()
     found = {name: compare_arms(intact, rows, margin, seed) for name, rows in others}
-    points = f"{100 * margin:g} points"
-    lines = {
-        name: {
-            "score %": f"{100 * c.score:.1f}",
-            "difference, points": c.points,
-            "worse": str(c.worse),
-            "better": str(c.better),
-            "McNemar p": f"{c.mcnemar.p_value:.2g}" if c.mcnemar else "scores not binary",
-            f"within {points}": "yes" if c.equivalent else "not shown",
-        }
-        for name, c in found.items()
-    }
-    mean = {"score %": f"{100 * intact['score'].mean():.1f}"}
-    data = pd.DataFrame.from_dict({first: mean, **lines}, orient="index").fillna("-")
-    caption = f"{title}: {len(intact)} items, each arm paired with “{first}”. {_told(found)}"
-    return Table(data.rename_axis("arm"), caption)
-
-
-def _told(found: Mapping[str, Comparison]) -> str:
-    """The finding in words: which arms differ and which are shown to be as good."""
-    differ = [f"{name} ({c.points})" for name, c in found.items() if c.differs]
-    same = [name for name, c in found.items() if c.equivalent]
-    by = (
-        "interval" if any(c.mcnemar is None for c in found.values()) else "McNemar's test, p < 0.05"
-    )
-    return (
-        f"Told apart from it ({by}, uncorrected): {', '.join(differ) or 'none'}. "
-        f"Shown to be within the margin (90 % interval inside it): {', '.join(same) or 'none'}."
+    within = f"within {100 * margin:g} points"
+    columns = ["difference, points", "worse", "better", "McNemar p", within]
+    mean = {"score %": f"{100 * intact['score'].mean():.1f}", **dict.fromkeys(columns, "-")}
+    lines = {first: mean}
+    for name, c in found.items():
+        p_value = f"{c.mcnemar.p_value:.2g}" if c.mcnemar else "scores not binary"
+        shown = "yes" if c.equivalent else "not shown"
+        cells = (c.points, str(c.worse), str(c.better), p_value, shown)
+        lines[name] = {"score %": f"{100 * c.score:.1f}", **dict(zip(columns, cells, strict=True))}
+    differ = ", ".join(f"{name} ({c.points})" for name, c in found.items() if c.differs)
+    same = ", ".join(name for name, c in found.items() if c.equivalent)
+    by = "McNemar's test, p < 0.05" if all(c.mcnemar for c in found.values()) else "interval"
+    return table(
+        lines,
+        f"{title}: {len(intact)} items, each arm paired with “{first}”. Told apart from it "
+        f"({by}, uncorrected): {differ or 'none'}. "
+        f"Shown to be within the margin (90 % interval inside it): {same or 'none'}.",
+        index="arm",
     )
