@@ -56,6 +56,30 @@ def run_cells(name: str, **changed: Any) -> list[str]:
     return shown
 
 
+def run_cell(name: str, cell_id: str, **scope: Any) -> Any:
+    """Run one cell of a notebook with what earlier cells would have made; return its value.
+
+    The notebook's imports and the defaults of its parameters are there; ``scope`` goes before them,
+    so a measure can be put in place of the one imported. What the cell displays comes as a list.
+    """
+    cells = nbformat.read(FOLDER / f"{name}.ipynb", as_version=4).cells
+    imports = [
+        node
+        for source in _cells(name, tagged=False)
+        for node in ast.parse(source).body
+        if isinstance(node, ast.Import | ast.ImportFrom)
+    ]
+    shown: list[Any] = []
+    names: dict[str, Any] = {"display": shown.append, **parameters_of(name)}
+    exec(compile(ast.Module(imports, []), name, "exec"), names)
+    names |= scope
+    tree = ast.parse(next(cell.source for cell in cells if cell.id == cell_id))
+    last = ast.Expression(tree.body.pop().value)  # type: ignore[attr-defined]
+    exec(compile(tree, f"{name}, {cell_id}", "exec"), names)
+    value = eval(compile(last, name, "eval"), names)
+    return [*shown, value] if shown else value
+
+
 def plain(value: Any) -> str:
     """The words of what a cell shows, without drawing it."""
     if isinstance(value, Plot):

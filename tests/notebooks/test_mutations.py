@@ -12,7 +12,10 @@ import pytest
 from cells import FOLDER, run_cells, small
 
 WRONG = {
-    "a2_topk": ("infoflow.report.topk.fewest_kept", lambda grid, margin: grid.columns.to_series()),
+    "a2_topk": (
+        "infoflow.evaluate.topk.fewest_kept",
+        lambda grid, margin: grid.columns.to_series(),
+    ),
     "claims": ("infoflow.claims.on_paper.N_SPLITS", 2),
     "eah": ("infoflow.stats.paired.LEVEL", 0.2),
     "fig1_flow_overview": ("infoflow.stats.paired.LEVEL", 0.2),

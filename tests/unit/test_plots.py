@@ -22,23 +22,6 @@ L, MODEL = 12, "some-model"
 TASKS = ("scienceqa", "pope", "textvqa", "chair")
 
 
-def flow_rows(image_by_layer, n_items=5, spread=0.02):
-    rng = np.random.default_rng(0)
-    rows = []
-    for item in range(n_items):
-        for layer, image in enumerate(image_by_layer, start=1):
-            noisy = float(np.clip(image + rng.normal(0, spread), 0, 0.99))
-            user = 0.3 * (1 - noisy)
-            rows.append(
-                {
-                    **{"item": f"item-{item}", "kind": "one", "layer": layer},
-                    **{"system": 1 - noisy - user, "image": noisy, "user": user},
-                    "uniform_image": 0.6,
-                }
-            )
-    return pd.DataFrame(rows)
-
-
 def cut_rows(scores, kinds=("one",)):
     return pd.DataFrame(
         [
@@ -86,14 +69,11 @@ def flow_on(prompt, where):
 
 
 def all_plots():
-    rows = {task: flow_rows(np.linspace(0.5, 0.1, L)) for task in TASKS}
     scores = {task: step_scores(3 + 2 * i) for i, task in enumerate(TASKS)}
     cliffs = {task: cliff_layer(array) for task, array in scores.items()}
     sample, prompt = item_with_target()
     kinds = report.kind_scores({t: cut_rows(s, ("one", "two")) for t, s in scores.items()}, seed=0)
     return {
-        "shares": report.flow_shares(rows, MODEL),
-        "control": report.image_share_control(rows, rows, MODEL),
         "maps": report.attention_maps(flow_on(prompt, slice(0, 8)), prompt, sample, [1, 12], MODEL),
         "curves": report.truncation_curves(scores, cliffs, dict.fromkeys(TASKS, 0.25), MODEL),
         "sheet": report.sample_sheet([draw("pope", "test", i) for i in range(2)], "pope"),
@@ -108,7 +88,7 @@ def made():
     return all_plots()
 
 
-NAMES = ("shares", "control", "maps", "curves", "sheet", "regions", "frequency", "kinds")
+NAMES = ("maps", "curves", "sheet", "regions", "frequency", "kinds")
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -137,26 +117,7 @@ def test_plots_leave_no_global_state(made):
     assert plt.get_fignums() == []
 
 
-def test_shares_are_means_and_quantiles_in_percent():
-    frame = flow_rows(np.linspace(0.5, 0.1, L), n_items=11)
-    table = report.flow_shares({"pope": frame}, MODEL).table
-    third = 100 * frame[frame["layer"] == 3]["image"].to_numpy()
-    line = table.loc[("pope", 3), "image"]
-    assert line["mean"] == pytest.approx(third.mean())
-    assert line["low"] == pytest.approx(np.quantile(third, 0.1))
-    assert line["high"] == pytest.approx(np.quantile(third, 0.9))
-
-
-def test_alt_text_tells_the_data():
-    low, high = (
-        report.flow_shares({"pope": flow_rows(np.full(L, x), spread=0)}, MODEL).alt
-        for x in (0.2, 0.7)
-    )
-    assert "20.0 %" in low
-    assert "70.0 %" in high
-
-
-@pytest.mark.parametrize(("name", "last"), [("shares", "11"), ("curves", "intact")])
+@pytest.mark.parametrize(("name", "last"), [("curves", "intact")])
 def test_axes_count_cuts_below_and_the_papers_layers_above(made, name, last):
     figure = made[name].figure
     for axes in figure.axes:
@@ -203,34 +164,11 @@ def test_chosen_layers_go_from_first_to_last():
     assert report.chosen_layers(3) == [1, 2, 3]
 
 
-def claims_table(image_by_layer, task="pope"):
-    claims = paper_values()["attention_claims"]
-    rows = {task: flow_rows(image_by_layer, spread=0)}
-    return report.flow_paper_table(rows, claims, "llava-1.5-7b", MODEL).data
-
-
-def test_paper_claims_are_checked_against_our_rows():
-    holds = [0.5, 0.3, 0.2, 0.01, 0.01, *[0.01] * 6, 0.015]
-    fails = [0.1, 0.3, 0.4, 0.5, 0.5, *[0.5] * 6, 0.2]
-    ours = f"ours, {MODEL}: POPE"
-    good, bad = claims_table(holds), claims_table(fails)
-    claims = paper_values()["attention_claims"]
-    by_id = dict(zip([claim["id"] for claim in claims], range(len(claims)), strict=True))
-    assert good[ours].iloc[by_id["falls-early"]] == "yes: 50.0 to 1.0 %"
-    assert bad[ours].iloc[by_id["falls-early"]] == "no: 10.0 to 50.0 %"
-    assert good[ours].iloc[by_id["below-two-percent"]] == "yes: at most 1.5 %"
-    assert bad[ours].iloc[by_id["below-two-percent"]] == "no: at most 50.0 %"
-    assert bad[ours].iloc[by_id["flat-middle"]] == "yes: between 50.0 and 50.0 %"
-    assert good[ours].iloc[by_id["rises-last"]].startswith("no: image +0.5, user -")
-    assert good[ours].iloc[by_id["system-most"]].startswith("no: in ")
-
-
 def test_what_nobody_ran_says_so():
-    table = report.Table(claims_table(np.full(L, 0.2)), "caption", comparison=True)
-    column = table.data["ours, llava-1.5-7b on the benchmarks"]
-    assert set(column) == {report.NOT_RUN}
+    line = {"paper, llava-1.5-7b": "words", "ours, llava-1.5-7b on the benchmarks": report.NOT_RUN}
+    table = report.paper_table({"POPE": line, "CHAIR": line}, "caption", "shapes", MODEL)
     html = table._repr_mimebundle_()["text/html"]
-    assert html.count('<td class="not-run">not run</td>') == len(column)
+    assert html.count('<td class="not-run">not run</td>') == 2
     assert "paper-vs-ours" in html
     assert '<td class="paper words">' in html
 
@@ -289,13 +227,6 @@ def test_control_table_counts_answers_that_differ():
     assert data["cut L unlike untouched model"]["POPE"] == "1 of 2"
     assert data["another's picture %"]["POPE"] == "25.0"
     assert data["no picture (cut 0) %"]["POPE"] == "50.0"
-
-
-def test_flow_control_is_paired():
-    own, grey = flow_rows(np.full(L, 0.5), spread=0), flow_rows(np.full(L, 0.3), spread=0)
-    row = report.flow_control_table({"pope": own}, {"pope": grey}, seed=0).data.loc["POPE"]
-    assert row["own - grey, points"] == "+20.0 [+20.0, +20.0]"
-    assert row["even attention %"] == "60.0"
 
 
 def test_kind_scores_are_apart_and_together():

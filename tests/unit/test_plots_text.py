@@ -9,7 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from arm_pages import hidden_maps
 from bs4 import BeautifulSoup
+from flow_pages import item_arcs
 from markdown_it import MarkdownIt
 from matplotlib.text import Text
 
@@ -81,10 +83,9 @@ def shown():
         "attention_maps": report.attention_maps(flow, prompt, sample, [1, 6], ODD),
         "cam_scrubber": report.cam_scrubber(cam, prompt, sample, ODD, ODD),
         "map_rows": report.map_rows({ODD: (maps, prompt, sample)}, [1, 2], ODD),
-        "hidden_maps": report.hidden_maps({ODD: np.ones(64, bool)}, prompt, sample, ODD),
-        "item_arcs": report.item_arcs(flow, prompt, dict.fromkeys(range(L + 1), ODD), ODD),
+        "hidden_maps": hidden_maps({ODD: np.ones(64, bool)}, prompt, sample, ODD),
+        "item_arcs": item_arcs(flow, prompt, dict.fromkeys(range(L + 1), ODD), ODD),
         "answers_table": report.answers_table(answers),
-        "kept_answers_table": report.kept_answers_table(last.assign(item=ODD)),
         "way_answers_table": report.way_answers_table([sample], {ODD: last}),
         "kind_plot": report.kind_plot(kinds, ODD),
         "kind_table": report.kind_table(kinds),
@@ -104,7 +105,7 @@ def shown():
 NAMES = [
     "own_sheet", "cut_answers", "own_provenance", "provenance_box", "sample_sheet",
     "region_sheet", "attention_maps", "cam_scrubber", "map_rows", "hidden_maps", "item_arcs",
-    "answers_table", "kept_answers_table", "way_answers_table", "kind_plot", "kind_table",
+    "answers_table", "way_answers_table", "kind_plot", "kind_table",
     "blind_plot", "blind_table", "ways_plot", "habit_table", "habit_words", "source_words",
     "Words", "Table", "Scrubber",
 ]

@@ -33,24 +33,6 @@ def step(cliff, n_items=20, low=0.0, high=1.0):
     return np.where(np.arange(L + 1) < cliff, low, high) * np.ones((n_items, 1))
 
 
-def kept_rows(keep, by_cut, n_items=20):
-    return pd.DataFrame(
-        [
-            {
-                **{"item": f"item-{item}", "keep": keep, "n_image": 64, "cut": cut},
-                **{"score": score, "text": f"kept {keep}", "answer": "right"},
-            }
-            for item in range(n_items)
-            for cut, score in by_cut.items()
-        ]
-    )
-
-
-def grid(rows):
-    """Rows: K to scores at the cuts 1 to 3."""
-    return pd.DataFrame.from_dict(rows, orient="index", columns=[1, 2, 3]).rename_axis("keep")
-
-
 def some_matrix(seed=0):
     weights = torch.rand(12, 12, generator=torch.Generator().manual_seed(seed)).tril()
     return weights / weights.sum(-1, keepdim=True)
@@ -68,16 +50,7 @@ class SomePrompt(SimpleNamespace):
 
 
 PROMPT = SomePrompt(spans=SPANS, question="What is it?")
-GRIDS = {task: grid({0: [0.2, 0.3, 0.9], 4: [0.5, 0.9, 0.9], 64: [0.9] * 3}) for task in TASKS}
 TRUNCATED = {task: cut_rows(step(3, high=0.9)) for task in TASKS}
-RIVALS = {
-    task: {
-        "attention": kept_rows(4, {1: 0.8, 2: 0.9, 3: 0.9}),
-        "random": kept_rows(4, {1: 0.4, 2: 0.5, 3: 0.9}),
-        "cam": kept_rows(4, {1: 0.9, 2: 0.9, 3: 0.9}),
-    }
-    for task in TASKS
-}
 
 
 def flow_rows(shares):
@@ -100,8 +73,6 @@ def all_plots():
     matrix = some_matrix()
     return {
         "log_probs": report.log_prob_curves(log_probs, log_cliffs, cliffs, MODEL),
-        "heat": report.topk_heat(GRIDS, 0.05, L, MODEL),
-        "rivals": report.topk_rivals(RIVALS, TRUNCATED, L, MODEL),
         "matrix": report.matrix_pair(matrix, without_image(matrix), PROMPT, 3, MODEL),
         "vanishing": report.vanishing_shares(flow, TRUNCATED, MODEL),
     }
@@ -176,61 +147,6 @@ def test_the_authors_span_is_set_beside_the_exact_one_on_the_items_that_both_hav
     assert "changes answers in POPE" in table.caption
     same = report.span_table({"pope": exact}, {"pope": shifted.iloc[:1]}, {"pope": 2}, 0.05)
     assert "changes answers in no task" in same.caption
-
-
-def test_the_heat_map_tells_the_fewest_tokens(made):
-    plot = made["heat"]
-    assert plot.table.loc[("pope", 4), 1] == 50
-    assert "POPE 64 of 64" in plot.caption
-    table = report.fewest_table(GRIDS, 0.05).data
-    assert list(table["POPE"]) == ["all", "4 of 64", "0 of 64"]
-    assert list(table["paper's layer"]) == [2, 3, 4]
-    axes = plot.figure.axes[0]
-    assert [label.get_text() for label in axes.get_xticklabels()] == ["1", "2", "3"]
-    above = [label.get_text() for label in axes.child_axes[0].get_xticklabels()]
-    assert above == ["2", "3", "4"]
-    assert [label.get_text() for label in axes.get_yticklabels()] == ["0", "4", "64"]
-
-
-def test_the_question_is_answered_from_the_numbers():
-    needs = {"pope": grid({0: [0.2] * 3, 4: [0.5] * 3, 64: [0.9] * 3})}
-    some = {"textvqa": grid({0: [0.2] * 3, 4: [0.9] * 3, 64: [0.9] * 3})}
-    none = {"chair": grid({0: [0.9] * 3, 4: [0.9] * 3, 64: [0.9] * 3})}
-    said = report.fewest_words({**needs, **some, **none}, 0.05).text
-    assert "nothing less than all image tokens is enough for POPE" in said
-    assert "some are enough for TextVQA (4 of 64)" in said
-    assert "no image token is needed for CHAIR" in said
-    assert "POPE" not in report.fewest_words(none, 0.05).text
-
-
-def test_rivals_are_means_by_cut_and_paired_with_chance(made):
-    table = made["rivals"].table
-    assert table.loc[("pope", 1), "attention"] == pytest.approx(80)
-    assert table.loc[("pope", 1), "none"] == 0
-    assert (table["intact"] == 90).all()
-    row = report.rivals_table(RIVALS, 0.05, 0)
-    assert row.data.loc["POPE", "at random %"] == "60.0"
-    assert row.data.loc["POPE", "by attention - random, points"].startswith("+26.7 [")
-    assert "in ScienceQA, POPE, TextVQA and CHAIR" in row.caption
-    turned = {"pope": {**RIVALS["pope"], "attention": kept_rows(4, {1: 0.1, 2: 0.1, 3: 0.1})}}
-    assert "better than chance in no task" in report.rivals_table(turned, 0.05, 0).caption
-
-
-def test_answers_by_k_stand_side_by_side():
-    one = pd.concat([kept_rows(keep, {1: 1.0, 2: 1.0}, n_items=1) for keep in (1, 4)])
-    data = report.kept_answers_table(one).data
-    assert list(data.columns) == ["paper's layer", "K = 1", "K = 4"]
-    assert list(data["K = 4"]) == ["kept 4", "kept 4"]
-
-
-def test_the_appendix_stands_as_printed():
-    paper = paper_values()
-    data = report.topk_paper_table(
-        paper["topk"]["keeps"], paper["no_image"], TRUNCATED, GRIDS, "llava-1.5-7b", MODEL
-    ).data
-    assert list(data["paper, llava-1.5-7b"]) == ["0", "47.5", "not printed"]
-    assert list(data[f"ours, {MODEL} on Shapes"]) == ["0, 4 and 64", "0.0", "see the heat maps"]
-    assert set(data["ours, llava-1.5-7b on the benchmarks"]) == {report.NOT_RUN}
 
 
 def test_what_vanishes_is_counted(made):
