@@ -1,6 +1,5 @@
 """Arms of an experiment, paired with one of them."""
 
-
 import numpy as np
 import pandas as pd
 import pytest
