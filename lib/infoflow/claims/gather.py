@@ -21,7 +21,8 @@ from infoflow.results.store import Store
 from infoflow.stats.cliff import Cliff, cliff_layer
 
 SITE_TASKS = ("scienceqa", "pope", "textvqa")
-"""Where sites are compared: an answer of one word can be read from one place, a caption cannot."""
+"""Where sites are compared, on Shapes, whose regions are known: an answer of one word can be read
+from one place, a caption cannot."""
 
 
 def truncation_evidence(
@@ -111,7 +112,7 @@ def audit_evidence(
         localisation={
             name: localisation_by_layer(lvlm, task, store, n_samples=site_samples)
             for name, task in few.items()
-            if name in SITE_TASKS
+            if source == "shapes" and name in SITE_TASKS
         },
         arms=_arms(lvlm, test, store),
     )

@@ -9,11 +9,8 @@ import pandas as pd
 
 from infoflow.claims.findings import Evidence
 from infoflow.errors import InfoflowError
-from infoflow.stats.intervals import mean_interval
+from infoflow.stats.intervals import Floats, draws, mean_interval, percentiles
 from infoflow.stats.paired import LEVEL, Equivalence, McNemar, equivalence, mcnemar
-
-Floats = npt.NDArray[np.float64]
-Parts = tuple[pd.Series, pd.Series]
 
 METRICS = {
     "pope": ("accuracy", "f1"),
@@ -55,12 +52,7 @@ class PairedScore:
     @property
     def gain(self) -> Equivalence:
         """The change, turned so that more is better."""
-        if self.metric not in LOWER_IS_BETTER:
-            return self.change
-        low, high = self.change.interval
-        return Equivalence(
-            0.0 - self.change.difference, (-high, -low), self.change.margin, self.change.n_items
-        )
+        return -1 * self.change if self.metric in LOWER_IS_BETTER else self.change
 
     @property
     def tested(self) -> bool:
@@ -78,7 +70,7 @@ class _Ratios:
 
     above: Floats
     below: Floats
-    groups: npt.NDArray[np.int64]
+    groups: npt.NDArray[np.intp]
 
     def score(self, counts: Floats) -> Floats:
         """The score when item i is there counts[..., i] times; a ratio of nothing is 0."""
@@ -89,6 +81,31 @@ class _Ratios:
             below = counts[..., inside] @ self.below[inside]
             ratios.append(np.divide(above, below, out=np.zeros_like(above), where=below > 0))
         return np.asarray(np.mean(ratios, axis=0), dtype=np.float64)
+
+
+def ratios(metric: str, rows: pd.DataFrame) -> _Ratios:
+    """Take a benchmark's score apart into sums over items, to score any resample of them.
+
+    The rows, one an item, are those of :meth:`infoflow.data.load.Task.details`.
+    """
+    groups = np.zeros(len(rows), dtype=np.intp)
+    if metric == "f1" and "kind" in rows:
+        groups = rows["kind"].factorize(sort=True)[0]
+    above, below = (np.broadcast_to(part, len(rows)) for part in _PARTS[metric](rows))
+    return _Ratios(above.astype(np.float64), below.astype(np.float64), groups)
+
+
+_PARTS: dict[str, Callable[[pd.DataFrame], tuple[npt.ArrayLike, npt.ArrayLike]]] = {
+    "accuracy": lambda rows: (rows["score"], 1.0),
+    "f1": lambda rows: (
+        2.0 * ((rows["prediction"] == "yes") & (rows["answer"] == "yes")),
+        (rows["prediction"] == "yes").astype(float) + (rows["answer"] == "yes"),
+    ),
+    "CHAIRs": lambda rows: (rows["hallucinated"] > 0, 1.0),
+    "CHAIRi": lambda rows: (rows["hallucinated"], rows["mentions"]),
+    "recall": lambda rows: (rows["found"], rows["present"]),
+}
+"""What is summed above and below the line of a ratio."""
 
 
 def paired_scores(
@@ -115,7 +132,40 @@ def paired_scores(
     truncated = rows[rows["cut"] == cut].sort_values("item")
     if truncated.empty:
         raise InfoflowError(f"no rows of cut {cut}; there are 0 to {rows['cut'].max()}.")
-    return [_paired(task, m, cut, intact, truncated, margin, seed) for m in METRICS[task]]
+    found = []
+    for metric in METRICS[task]:
+        before, after = ratios(metric, intact), ratios(metric, truncated)
+        compared = _per_item if metric in PER_ITEM else _resampled
+        interval, change, test = compared(before, after, margin, seed)
+        once = np.ones(len(intact))
+        scores = float(before.score(once)), float(after.score(once))
+        found.append(PairedScore(task, metric, cut, scores[0], interval, scores[1], change, test))
+    return found
+
+
+_Compared = tuple[tuple[float, float], Equivalence, McNemar | None]
+"""The intact score's interval, the change and its test."""
+
+
+def _per_item(before: _Ratios, after: _Ratios, margin: float, seed: int) -> _Compared:
+    change = equivalence(before.above, after.above, margin, seed)
+    binary = np.isin([before.above, after.above], (0, 1)).all()
+    test = mcnemar(before.above, after.above) if binary else None
+    return mean_interval(before.above, seed), change, test
+
+
+def _resampled(before: _Ratios, after: _Ratios, margin: float, seed: int) -> _Compared:
+    n_items = len(before.above)
+    counts = np.concatenate(list(draws(n_items, _RESAMPLES, seed)))
+    drawn = before.score(counts)
+    once = np.ones(n_items)
+    change = Equivalence(
+        float(after.score(once)) - float(before.score(once)),
+        *percentiles(after.score(counts) - drawn, 1 - 2 * LEVEL),
+        n_items,
+        margin,
+    )
+    return percentiles(drawn), change, None
 
 
 def scores_of(evidence: Evidence, margin: float, seed: int = 0) -> list[PairedScore]:
@@ -131,85 +181,3 @@ def scores_of(evidence: Evidence, margin: float, seed: int = 0) -> list[PairedSc
         for task, rows in evidence.cuts.items()
         for score in paired_scores(task, rows, evidence.cliffs[task].cut, margin, seed)
     ]
-
-
-def _paired(
-    task: str,
-    metric: str,
-    cut: int,
-    intact: pd.DataFrame,
-    truncated: pd.DataFrame,
-    margin: float,
-    seed: int,
-) -> PairedScore:
-    before, after = ratios(metric, intact), ratios(metric, truncated)
-    once = np.ones(len(intact))
-    scores = float(before.score(once)), float(after.score(once))
-    if metric in PER_ITEM:
-        binary = bool(np.isin([before.above, after.above], (0, 1)).all())
-        return PairedScore(
-            *(task, metric, cut, scores[0]),
-            mean_interval(before.above, seed),
-            scores[1],
-            equivalence(before.above, after.above, margin, seed),
-            mcnemar(before.above, after.above) if binary else None,
-        )
-    rng = np.random.default_rng(seed)
-    n_items = len(intact)
-    counts = rng.multinomial(n_items, np.full(n_items, 1 / n_items), _RESAMPLES).astype(np.float64)
-    drawn = before.score(counts)
-    change = _quantiles(after.score(counts) - drawn, LEVEL)
-    return PairedScore(
-        *(task, metric, cut, scores[0], _quantiles(drawn, 0.025), scores[1]),
-        Equivalence(scores[1] - scores[0], change, margin, n_items),
-        None,
-    )
-
-
-def _quantiles(drawn: Floats, tail: float) -> tuple[float, float]:
-    low, high = np.quantile(drawn, (tail, 1 - tail))
-    return float(low), float(high)
-
-
-def ratios(metric: str, rows: pd.DataFrame) -> _Ratios:
-    """Take a benchmark's score apart into sums over items, to score any resample of them.
-
-    Args:
-        metric: One of ``METRICS``.
-        rows: One row an item, of :meth:`infoflow.data.load.Task.details`.
-    """
-    groups = np.zeros(len(rows), dtype=np.int64)
-    if {"prediction", "answer", "kind"} <= set(rows) and metric == "f1":
-        groups = rows["kind"].factorize(sort=True)[0].astype(np.int64)
-    above, below = _PARTS[metric](rows)
-    return _Ratios(above.to_numpy(np.float64), below.to_numpy(np.float64), groups)
-
-
-def _accuracy(rows: pd.DataFrame) -> Parts:
-    return rows["score"], pd.Series(1.0, rows.index)
-
-
-def _f1(rows: pd.DataFrame) -> Parts:
-    says, is_yes = rows["prediction"] == "yes", rows["answer"] == "yes"
-    return 2.0 * (says & is_yes), says.astype(float) + is_yes
-
-
-def _chair_s(rows: pd.DataFrame) -> Parts:
-    return (rows["hallucinated"] > 0).astype(float), pd.Series(1.0, rows.index)
-
-
-def _chair_i(rows: pd.DataFrame) -> Parts:
-    return rows["hallucinated"], rows["mentions"]
-
-
-def _recall(rows: pd.DataFrame) -> Parts:
-    return rows["found"], rows["present"]
-
-
-_PARTS: dict[str, Callable[[pd.DataFrame], Parts]] = {
-    "accuracy": _accuracy,
-    "f1": _f1,
-    "CHAIRs": _chair_s,
-    "CHAIRi": _chair_i,
-    "recall": _recall,
-}

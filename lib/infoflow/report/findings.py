@@ -50,5 +50,12 @@ def finding_words(finding: Any) -> str:
 def verdict_counts(findings: Sequence[Any]) -> str:
     """How many claims have each verdict, in words."""
     counts = Counter(finding.verdict for finding in findings)
-    plural = {"holds": "hold", "holds in part": "hold in part", "fails": "fail"}
-    return ", ".join(f"{n} {plural.get(verdict, verdict)}" for verdict, n in counts.items())
+    return ", ".join(
+        f"{counts[name]} {plural}" for name, plural in _PLURALS.items() if counts[name]
+    )
+
+
+_PLURALS = {
+    **{"holds": "hold", "holds in part": "hold in part", "fails": "fail"},
+    **{name: name for name in ("undecided", "undefined", "not run")},
+}

@@ -1,7 +1,8 @@
 """How sure a mean over items is: of scores, and of differences between paired scores."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -38,9 +39,9 @@ class Estimate:
         """Lower and upper end."""
         return self.low, self.high
 
-    def __rmul__(self, factor: float) -> "Estimate":
+    def __rmul__(self, factor: float) -> Self:
         low, high = sorted((factor * self.low, factor * self.high))
-        return Estimate(factor * self.value + 0.0, low + 0.0, high + 0.0, self.n_items)  # no -0.0
+        return replace(self, value=factor * self.value + 0.0, low=low + 0.0, high=high + 0.0)
 
     def __format__(self, spec: str) -> str:
         return f"{self.value:{spec}} [{self.low:{spec}}, {self.high:{spec}}]"

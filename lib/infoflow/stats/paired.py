@@ -4,7 +4,8 @@ A cliff says from where on truncation does no harm; here that is put to the test
 of the two models are paired by item, so that items which both get right or wrong say nothing.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -44,6 +45,9 @@ class Equivalence(Estimate):
     """
 
     margin: float
+
+    def __rmul__(self, factor: float) -> Self:
+        return replace(super().__rmul__(factor), margin=abs(factor) * self.margin)
 
     @property
     def difference(self) -> float:
