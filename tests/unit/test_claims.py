@@ -94,10 +94,10 @@ def test_few_items_decide_nothing_by_their_interval(favourable):
     def first(rows):
         return {t: f[f["item"] <= "item-018"] for t, f in rows.items()}
 
-    small = {name: first(getattr(favourable, name)) for name in ("cuts", "flow", "cam")}
-    arms = {name: first(rows) for name, rows in favourable.arms.items()}
+    several = ("cuts", "flow", "cam", "intact", "masked", "broadcast")
+    small = {name: first(getattr(favourable, name)) for name in several}
     cliffs = {t: replace(c, n_calibration=FEWEST - 1) for t, c in favourable.cliffs.items()}
-    found = by_claim(replace(favourable, **small, arms=arms, cliffs=cliffs))
+    found = by_claim(replace(favourable, **small, cliffs=cliffs))
     without_interval = {
         *("flow-sums-to-one", "flow-flat-middle", "flow-system-most"),
         *("cliff-definition", "cam-last-layer", "cam-site"),

@@ -68,7 +68,7 @@ CONNECTORS = {"x": MLP, "y": LINEAR, "z": MLP}
 
 @pytest.fixture(scope="module")
 def depths(evidence):
-    return cliff_depths(evidence, CONNECTORS)
+    return cliff_depths(evidence, CONNECTORS, {})
 
 
 def test_cliffs_are_shares_of_a_models_own_layers_and_one_kind_stands_together(depths):

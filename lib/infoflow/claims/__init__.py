@@ -6,9 +6,6 @@ code, with the rule in words beside it. Only :mod:`infoflow.claims.gather` measu
 
 from infoflow.claims import measured, printed  # noqa: F401  # they hold the rules
 from infoflow.claims.findings import (
-    BROADCAST,
-    MASK,
-    NONE,
     NOT_RUN,
     VERDICTS,
     Claim,
@@ -19,9 +16,6 @@ from infoflow.claims.findings import (
 )
 
 __all__ = [
-    "BROADCAST",
-    "MASK",
-    "NONE",
     "NOT_RUN",
     "VERDICTS",
     "Claim",

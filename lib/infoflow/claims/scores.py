@@ -29,15 +29,8 @@ _RESAMPLES = 2000
 class PairedScore:
     """One score of the intact model and of the truncated one, on the same items.
 
-    Attributes:
-        task: The benchmark.
-        metric: The score, by its name in :meth:`infoflow.data.load.Task.summary`.
-        cut: Where the model was truncated.
-        intact: The intact model's score, from 0 to 1.
-        intact_interval: Its 95 % interval.
-        truncated: The truncated model's.
-        change: The paired difference, truncated less intact, with its 90 % interval.
-        test: McNemar's test, for scores that are right or wrong.
+    Scores are from 0 to 1; the intact one has a 95 % interval, the change, truncated less intact, a
+    90 % interval; the test is for scores that are right or wrong.
     """
 
     task: str
@@ -65,7 +58,7 @@ class PairedScore:
 
 
 @dataclass(frozen=True, eq=False)
-class _Ratios:
+class Ratios:
     """A score as a mean over groups of ratios of sums; parts of shape (N,), a row an item."""
 
     above: Floats
@@ -83,7 +76,7 @@ class _Ratios:
         return np.asarray(np.mean(ratios, axis=0), dtype=np.float64)
 
 
-def ratios(metric: str, rows: pd.DataFrame) -> _Ratios:
+def ratios(metric: str, rows: pd.DataFrame) -> Ratios:
     """Take a benchmark's score apart into sums over items, to score any resample of them.
 
     The rows, one an item, are those of :meth:`infoflow.data.load.Task.details`.
@@ -92,7 +85,7 @@ def ratios(metric: str, rows: pd.DataFrame) -> _Ratios:
     if metric == "f1" and "kind" in rows:
         groups = rows["kind"].factorize(sort=True)[0]
     above, below = (np.broadcast_to(part, len(rows)) for part in _PARTS[metric](rows))
-    return _Ratios(above.astype(np.float64), below.astype(np.float64), groups)
+    return Ratios(above.astype(np.float64), below.astype(np.float64), groups)
 
 
 _PARTS: dict[str, Callable[[pd.DataFrame], tuple[npt.ArrayLike, npt.ArrayLike]]] = {
@@ -111,19 +104,14 @@ _PARTS: dict[str, Callable[[pd.DataFrame], tuple[npt.ArrayLike, npt.ArrayLike]]]
 def paired_scores(
     task: str, rows: pd.DataFrame, cut: int, margin: float, seed: int = 0
 ) -> list[PairedScore]:
-    """Score a model intact and truncated at one cut.
+    """Score a model intact and truncated at one cut, metric by metric.
 
     Args:
         task: The benchmark, one of ``METRICS``.
         rows: Rows of :func:`infoflow.evaluate.truncation.truncation_by_cut`.
         cut: Where it is truncated.
         margin: The difference that does not matter, from 0 to 1, chosen before looking.
-        seed: Of the bootstrap.
-
-    Returns:
-        One entry a metric. Intervals of scores that count right answers or flawed captions are
-        those of :mod:`infoflow.stats.paired` and :mod:`infoflow.stats.intervals`; those of ratios
-        (F1, CHAIRi, recall) are percentiles of a bootstrap over items.
+        seed: Of the bootstrap of ratios (F1, CHAIRi, recall), over items.
 
     Raises:
         InfoflowError: The rows hold no such cut.
@@ -132,50 +120,32 @@ def paired_scores(
     truncated = rows[rows["cut"] == cut].sort_values("item")
     if truncated.empty:
         raise InfoflowError(f"no rows of cut {cut}; there are 0 to {rows['cut'].max()}.")
-    found = []
-    for metric in METRICS[task]:
-        before, after = ratios(metric, intact), ratios(metric, truncated)
-        compared = _per_item if metric in PER_ITEM else _resampled
-        interval, change, test = compared(before, after, margin, seed)
-        once = np.ones(len(intact))
-        scores = float(before.score(once)), float(after.score(once))
-        found.append(PairedScore(task, metric, cut, scores[0], interval, scores[1], change, test))
-    return found
+    return [
+        _paired(task, metric, cut, ratios(metric, intact), ratios(metric, truncated), margin, seed)
+        for metric in METRICS[task]
+    ]
 
 
-_Compared = tuple[tuple[float, float], Equivalence, McNemar | None]
-"""The intact score's interval, the change and its test."""
-
-
-def _per_item(before: _Ratios, after: _Ratios, margin: float, seed: int) -> _Compared:
-    change = equivalence(before.above, after.above, margin, seed)
-    binary = np.isin([before.above, after.above], (0, 1)).all()
-    test = mcnemar(before.above, after.above) if binary else None
-    return mean_interval(before.above, seed), change, test
-
-
-def _resampled(before: _Ratios, after: _Ratios, margin: float, seed: int) -> _Compared:
-    n_items = len(before.above)
-    counts = np.concatenate(list(draws(n_items, _RESAMPLES, seed)))
+def _paired(
+    task: str, metric: str, cut: int, before: Ratios, after: Ratios, margin: float, seed: int
+) -> PairedScore:
+    once = np.ones(len(before.above))
+    first, then = float(before.score(once)), float(after.score(once))
+    if metric in PER_ITEM:
+        change = equivalence(before.above, after.above, margin, seed)
+        binary = np.isin([before.above, after.above], (0, 1)).all()
+        test = mcnemar(before.above, after.above) if binary else None
+        interval = mean_interval(before.above, seed)
+        return PairedScore(task, metric, cut, first, interval, then, change, test)
+    counts = np.concatenate(list(draws(len(once), _RESAMPLES, seed)))
     drawn = before.score(counts)
-    once = np.ones(n_items)
-    change = Equivalence(
-        float(after.score(once)) - float(before.score(once)),
-        *percentiles(after.score(counts) - drawn, 1 - 2 * LEVEL),
-        n_items,
-        margin,
-    )
-    return percentiles(drawn), change, None
+    low, high = percentiles(after.score(counts) - drawn, 1 - 2 * LEVEL)
+    change = Equivalence(then - first, low, high, len(once), margin)
+    return PairedScore(task, metric, cut, first, percentiles(drawn), then, change, None)
 
 
 def scores_of(evidence: Evidence, margin: float, seed: int = 0) -> list[PairedScore]:
-    """Score a model intact and truncated at each task's cliff, chosen on other items.
-
-    Args:
-        evidence: What was measured on it.
-        margin: As for :func:`paired_scores`.
-        seed: As for :func:`paired_scores`.
-    """
+    """:func:`paired_scores` at each task's cliff, which was chosen on other items."""
     return [
         score
         for task, rows in evidence.cuts.items()
