@@ -1,6 +1,6 @@
 """Whether the cliff depends on the connector, decided from the cliffs of several models."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 from typing import Any, NamedTuple
 
@@ -34,20 +34,26 @@ def cliff_depths(
     """
     found: dict[str, list[CliffDepth]] = {}
     for model in sorted(evidence, key=lambda name: connectors[name]):
-        others = dict(list(seeds[model]["seeds"].items())[1:]) if model in seeds else {}
-        for task, cliff in evidence[model].cliffs.items():
-            of_task = found.setdefault(task, [])
-            cuts = (cliff.cut, *cliff.interval)
-            depth = [cut / evidence[model].n_layers for cut in cuts]
-            of_task.append(CliffDepth(model, connectors[model], *depth, cliff.n_calibration))
-            for seed, results in others.items():
-                if task in results:
-                    other, n_layers = results[task]["cliff"], len(results[task]["mean_score"]) - 1
-                    depth = [cut / n_layers for cut in (other["cut"], *other["interval"])]
+        of_model, kind = evidence[model], connectors[model]
+        others = list(seeds[model]["seeds"].items())[1:] if model in seeds else []
+        for task, cliff in of_model.cliffs.items():
+            cuts, n_items = (cliff.cut, *cliff.interval), cliff.n_calibration
+            depths = [_depth(model, kind, cuts, of_model.n_layers, n_items)]
+            for seed, results in others:
+                if of_seed := results.get(task):
+                    n_layers, other = len(of_seed["mean_score"]) - 1, of_seed["cliff"]
+                    cuts = (other["cut"], *other["interval"])
                     n_items = seeds[model]["items"]["calibration"]
-                    name = f"{model}, seed {seed}"
-                    of_task.append(CliffDepth(name, connectors[model], *depth, n_items))
+                    depths.append(_depth(f"{model}, seed {seed}", kind, cuts, n_layers, n_items))
+            found.setdefault(task, []).extend(depths)
     return found
+
+
+def _depth(
+    model: str, connector: str, cuts: Iterable[int], n_layers: int, n_items: int
+) -> CliffDepth:
+    depth, low, high = (cut / n_layers for cut in cuts)
+    return CliffDepth(model, connector, depth, low, high, n_items)
 
 
 def depends_on_connector(depths: Mapping[str, Sequence[CliffDepth]]) -> Found:

@@ -49,10 +49,10 @@ SPANS = ("system", "image", "user")
 TOO_SHALLOW = (UNDECIDED, "too few layers")
 
 
-def _shares(evidence: Evidence, task: str) -> pd.DataFrame:
-    """Shares in percent: one row an item, columns group and layer."""
-    shares = evidence.flow[task].pivot(index="item", columns="layer", values=list(SPANS))
-    return 100 * shares.sort_index()
+def _shares(evidence: Evidence, task: str) -> dict[str, pd.DataFrame]:
+    """Shares in percent by span: one row an item, one column a layer."""
+    rows = evidence.flow[task]
+    return {span: 100 * rows.pivot(index="item", columns="layer", values=span) for span in SPANS}
 
 
 @rule_by_task("flow-sums-to-one", "flow")
@@ -64,15 +64,15 @@ def _sums_to_one(evidence: Evidence, task: str) -> OnTask:
 @rule_by_task("flow-falls-early", "flow")
 def _falls(evidence: Evidence, task: str) -> OnTask:
     image = _shares(evidence, task)["image"]
-    late = min(EARLY, image.columns[-1])
+    late = min(EARLY, evidence.n_layers)
     verdict = decided(difference_estimate(FAST * image[1] - image[late]))
     return verdict, f"{image[1].mean():.1f} to {image[late].mean():.1f} %"
 
 
 @rule_by_task("flow-flat-middle", "flow")
 def _flat(evidence: Evidence, task: str) -> OnTask:
-    means = _shares(evidence, task).mean()["image"]
-    middle = means.loc[EARLY + 1 : means.index[-1] - 1]
+    means = _shares(evidence, task)["image"].mean()
+    middle = means.loc[EARLY + 1 : evidence.n_layers - 1]
     if len(middle) < 2:
         return TOO_SHALLOW
     flat = middle.max() - middle.min() <= FLAT * (means.max() - means.min())
@@ -81,8 +81,7 @@ def _flat(evidence: Evidence, task: str) -> OnTask:
 
 @rule_by_task("flow-rises-last", "flow")
 def _rises(evidence: Evidence, task: str) -> OnTask:
-    shares = _shares(evidence, task)
-    last = shares["image"].columns[-1]
+    shares, last = _shares(evidence, task), evidence.n_layers
     if last < 2:
         return TOO_SHALLOW
     rises = {
@@ -100,18 +99,18 @@ def _all(verdicts: list[str]) -> str:
 
 @rule_by_task("flow-below-two-percent", "flow")
 def _below_bound(evidence: Evidence, task: str) -> OnTask:
-    shares = _shares(evidence, task)
-    means = shares.mean()["image"].loc[4:]
+    image = _shares(evidence, task)["image"]
+    means = image.mean().loc[4:]
     if means.empty:
         return TOO_SHALLOW
     layer = means.idxmax()
-    verdict = decided(-1 * mean_estimate(shares["image"][layer]), above=-BOUND_PERCENT)
+    verdict = decided(-1 * mean_estimate(image[layer]), above=-BOUND_PERCENT)
     return verdict, f"at most {means.max():.1f} % (layer {layer})"
 
 
 @rule_by_task("flow-system-most", "flow")
 def _system_most(evidence: Evidence, task: str) -> OnTask:
-    means = _shares(evidence, task).mean().unstack(level=0)
+    means = pd.DataFrame({span: of.mean() for span, of in _shares(evidence, task).items()})
     holds = (means.idxmax(axis=1) == "system") & (means.idxmin(axis=1) == "image")
     verdict = HOLDS if holds.all() else PARTLY if holds.mean() >= 0.5 else FAILS
     return verdict, f"in {holds.sum()} of {len(holds)} layers"
@@ -121,8 +120,8 @@ def _third(evidence: Evidence, task: str, which: int) -> dict[str, Estimate]:
     """Shares averaged over one third of the layers, in percent."""
     shares, third = _shares(evidence, task), depths(evidence.n_layers)[which]
     return {
-        name: mean_estimate(shares[name].loc[:, third.first : third.last].mean(axis=1))
-        for name in SPANS
+        span: mean_estimate(of_span.loc[:, third.first : third.last].mean(axis=1))
+        for span, of_span in shares.items()
     }
 
 
@@ -209,7 +208,7 @@ def _clearest(evidence: Evidence, task: str) -> OnTask:
     if SITE not in by_site or by_site.shape[1] < 2:
         return None
     means = 100 * by_site.mean()
-    rival = means.drop(SITE).idxmax()
+    rival = str(means.drop(SITE).idxmax())
     return decided(difference_estimate(by_site[SITE] - by_site[rival])), (
         f"{means[SITE]:.1f} % of the map on target, best other site {rival} {means[rival]:.1f} %"
     )

@@ -81,8 +81,8 @@ def _flow_rows(cliff: int, favourable: bool) -> pd.DataFrame:
             image = 0.75 + 0.004 * (layer % 2) * layer + noise
             return {"image": image, "user": 0.01, "system": 0.1, "uniform_image": 0.9}
         # more than even attention up to the cliff, so that "sparse" means the same cut
-        image = 0.29 if layer <= 2 else 0.019 if layer <= cliff else 0.01
-        image = image + 0.004 * (layer == N_LAYERS) + noise
+        share = 0.29 if layer <= 2 else 0.019 if layer <= cliff else 0.01
+        image = share + 0.004 * (layer == N_LAYERS) + noise
         user = 0.34 if layer < N_LAYERS else 0.4
         return {"image": image, "user": user, "system": 1 - image - user, "uniform_image": 0.015}
 
