@@ -85,6 +85,12 @@ class Claim:
     rule: str
 
     @property
+    def where(self) -> str:
+        """Who says it, and the place."""
+        authors = paper_values()["sources"][self.source]["text"].split(",")[:2]
+        return f"{','.join(authors)}: {self.place}"
+
+    @property
     def printed(self) -> bool:
         """Whether printed numbers alone decide it."""
         return not RULES[self.id].needs

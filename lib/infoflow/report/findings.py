@@ -24,7 +24,7 @@ def finding_table(findings: Findings, title: str) -> Table:
     lines = []
     for about_one in zip(*findings.values(), strict=True):
         claim = about_one[0].claim
-        line = {"claim": claim.claim, "paper: place": claim.place}
+        line = {"claim": claim.claim, "paper: place": claim.where}
         line["paper: evidence"] = claim.evidence
         for name, finding in zip(findings, about_one, strict=True):
             line[f"verdict, {name}"] = finding.verdict
