@@ -26,7 +26,7 @@ ROOT = FOLDER.parent
 MODEL = "llava-1.5-7b"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 BENCHMARKS = ("scienceqa", "pope", "textvqa", "chair")
-SHAPES_ONLY = {"claims", "fig7_cam_sites", "model_card", "own_picture", "shapes_datasheet"}
+SHAPES_ONLY = {"fig7_cam_sites", "model_card", "own_picture", "shapes_datasheet"}
 ALL = sorted(path.stem for path in FOLDER.glob("*.ipynb"))
 QUICK = ["scienceqa", "pope"]  # whose answers are short
 COMPARED = re.compile(r"on (Shapes|the benchmark)")
@@ -137,6 +137,20 @@ def test_table_1_without_a_limit_asks_all_items(checkpoint: Path, benchmarks: Pa
         assert part in told
     for measure, n in (("truncation_by_cut on pope held-out", 12), ("answers on pope held-out", 8)):
         assert re.search(rf"{measure} \(folder [^)]*\): {n}\b", told), told
+
+
+@pytest.mark.slow
+def test_claims_about_the_papers_own_model_are_put_to_its_own_benchmarks(
+    checkpoint: Path, benchmarks: Path
+) -> None:
+    shown = run("claims", checkpoint, benchmarks, tasks=["pope"])
+    assert_nothing_is_said_of_shapes(shown)
+    assert not [text for text in shown if f"{MODEL} on the benchmarks" in text], "it is the page's"
+    (flow,) = (text for text in shown if text.startswith("Claims on attention flow"))
+    assert "not run" not in flow
+    (maps,) = (text for text in shown if text.startswith("Claims on LLaVA-CAM"))
+    (site,) = (line for line in maps.splitlines() if "clearest map" in line)
+    assert "not run" in site, "it needs the regions that only Shapes has"
 
 
 @pytest.mark.slow

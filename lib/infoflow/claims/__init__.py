@@ -6,9 +6,8 @@ code, with the rule in words beside it. Only :mod:`infoflow.claims.gather` measu
 
 from infoflow.claims import measured, printed  # noqa: F401  # they hold the rules
 from infoflow.claims.findings import (
-    BROADCAST,
-    MASK,
-    NONE,
+    NOT_RUN,
+    VERDICTS,
     Claim,
     Evidence,
     Finding,
@@ -17,9 +16,8 @@ from infoflow.claims.findings import (
 )
 
 __all__ = [
-    "BROADCAST",
-    "MASK",
-    "NONE",
+    "NOT_RUN",
+    "VERDICTS",
     "Claim",
     "Evidence",
     "Finding",

@@ -1,29 +1,14 @@
 """Whether the cliff depends on the connector, decided from the cliffs of several models."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 from typing import Any, NamedTuple
 
 from infoflow.claims.findings import FAILS, FEWEST, HOLDS, UNDECIDED, Evidence, Found, joined
 
-CONNECTOR_RULE = (
-    "Per task: holds if some two models of different connectors have intervals apart and no two "
-    "of one connector have; fails if all cliffs are known to lie at one depth. A difference within "
-    "a kind shows that other things move the cliff as well."
-)
-
 
 class CliffDepth(NamedTuple):
-    """A model's cliff on a task, as a share of its layers.
-
-    Attributes:
-        model: Its name.
-        connector: What lies between its vision tower and its decoder.
-        depth: Cut / L.
-        low: Lower end of the cut's interval / L.
-        high: Upper end.
-        n_items: On how many calibration items it was chosen.
-    """
+    """A model's cliff on a task with its interval, as shares of its layers."""
 
     model: str
     connector: str
@@ -36,51 +21,48 @@ class CliffDepth(NamedTuple):
 def cliff_depths(
     evidence: Mapping[str, Evidence],
     connectors: Mapping[str, str],
-    other_seeds: Mapping[str, Mapping[str, Any]] | None = None,
+    seeds: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, list[CliffDepth]]:
     """Gather the cliffs by task, models with one kind of connector together.
 
     Args:
         evidence: By model.
         connectors: By model, the kind of its connector.
-        other_seeds: By model, what was measured of its recipe with other seeds
+        seeds: By model, if its recipe was run with other seeds, what was measured then
             (:mod:`zoo.seeds`), its own first: the strictest control, for nothing differs but
             chance. They stand behind their model.
     """
     found: dict[str, list[CliffDepth]] = {}
     for model in sorted(evidence, key=lambda name: connectors[name]):
-        measured, connector = evidence[model], connectors[model]
-        for task, cliff in measured.cliffs.items():
-            ends = (cliff.cut, *cliff.interval)
-            one = _depth(model, connector, ends, measured.n_layers, cliff.n_calibration)
-            seeds = _of_seeds(one, task, (other_seeds or {}).get(model, {}))
-            found.setdefault(task, []).extend([one, *seeds])
+        of_model, kind = evidence[model], connectors[model]
+        others = list(seeds[model]["seeds"].items())[1:] if model in seeds else []
+        for task, cliff in of_model.cliffs.items():
+            cuts, n_items = (cliff.cut, *cliff.interval), cliff.n_calibration
+            depths = [_depth(model, kind, cuts, of_model.n_layers, n_items)]
+            for seed, results in others:
+                if of_seed := results.get(task):
+                    n_layers, other = len(of_seed["mean_score"]) - 1, of_seed["cliff"]
+                    cuts = (other["cut"], *other["interval"])
+                    n_items = seeds[model]["items"]["calibration"]
+                    depths.append(_depth(f"{model}, seed {seed}", kind, cuts, n_layers, n_items))
+            found.setdefault(task, []).extend(depths)
     return found
 
 
 def _depth(
-    model: str, connector: str, ends: Sequence[int], n_layers: int, n_items: int
+    model: str, connector: str, cuts: Iterable[int], n_layers: int, n_items: int
 ) -> CliffDepth:
-    depth, low, high = (cut / n_layers for cut in ends)
+    depth, low, high = (cut / n_layers for cut in cuts)
     return CliffDepth(model, connector, depth, low, high, n_items)
 
 
-def _of_seeds(own: CliffDepth, task: str, seeds: Mapping[str, Any]) -> list[CliffDepth]:
-    return [
-        _depth(
-            f"{own.model}, seed {seed}",
-            own.connector,
-            (results[task]["cliff"]["cut"], *results[task]["cliff"]["interval"]),
-            len(results[task]["mean_score"]) - 1,
-            seeds["items"]["calibration"],
-        )
-        for seed, results in list(seeds.get("seeds", {}).items())[1:]
-        if task in results
-    ]
-
-
 def depends_on_connector(depths: Mapping[str, Sequence[CliffDepth]]) -> Found:
-    """Decide ``CONNECTOR_RULE`` on the cliffs of :func:`cliff_depths`."""
+    """Decide by task whether cliffs differ between kinds of connectors more than within one.
+
+    Holds if some two models of different kinds have intervals apart, and no two of one kind have;
+    fails if all cliffs are known to lie at one depth. A difference within a kind shows that other
+    things move the cliff as well, and then nothing can be put down to the connector.
+    """
     return joined({task: _decide(of_task) for task, of_task in depths.items()})
 
 

@@ -10,12 +10,8 @@ from infoflow.claims.paper import paper_values
 from infoflow.stats.cliff import Cliff
 from infoflow.stats.intervals import Estimate
 
-HOLDS = "holds"
-PARTLY = "holds in part"
-FAILS = "fails"
-UNDECIDED = "undecided"
-UNDEFINED = "undefined"
-NOT_RUN = "not run"
+HOLDS, PARTLY, FAILS = "holds", "holds in part", "fails"
+UNDECIDED, UNDEFINED, NOT_RUN = "undecided", "undefined", "not run"
 FEWEST = 20
 """How many items a verdict that goes by an interval takes at least."""
 VERDICTS = {
@@ -27,9 +23,6 @@ VERDICTS = {
     NOT_RUN: "nobody has measured here what the rule goes by",
 }
 """The verdicts and what each means."""
-
-NONE, MASK, BROADCAST = "none", "Simignore alone", "EAH as printed"
-"""Names of the arms in the evidence; ``NONE`` is the untouched model."""
 
 Rows = Mapping[str, pd.DataFrame]
 
@@ -47,11 +40,12 @@ class Evidence:
         guesses: By task, the best blind guess on the test items.
         flow: By task, rows of :func:`infoflow.evaluate.flow.flow_by_layer`.
         last_layer: By task, rows of :func:`infoflow.evaluate.last_layer.last_layer_gradients`.
-        cam: By task, rows of :func:`infoflow.evaluate.cam.cam_by_layer`.
+        cam: By task, rows of :func:`infoflow.evaluate.cam.cam_by_layer`; they need ``cliffs``.
         localisation: By task, rows of
             :func:`infoflow.evaluate.localisation.localisation_by_layer`.
-        arms: By name of an intervention (``NONE``, ``MASK``, ``BROADCAST``), then by task, rows of
-            :func:`infoflow.evaluate.interventions.answers_under`.
+        intact: By task, rows of :func:`infoflow.evaluate.interventions.answers_under` without any.
+        masked: The same under Simignore alone, with the released share of image tokens.
+        broadcast: The same under EAH, with the layer and threshold as printed.
     """
 
     model: str
@@ -64,24 +58,13 @@ class Evidence:
     last_layer: Rows = field(default_factory=dict)
     cam: Rows = field(default_factory=dict)
     localisation: Rows = field(default_factory=dict)
-    arms: Mapping[str, Rows] = field(default_factory=dict)
-
-    @property
-    def frames(self) -> list[pd.DataFrame]:
-        """All stored results, for the provenance."""
-        tables = (self.cuts, self.calibration, self.flow, self.last_layer, self.cam)
-        of_tasks = (*tables, self.localisation, *self.arms.values())
-        return [frame for rows in of_tasks for frame in rows.values()]
+    intact: Rows = field(default_factory=dict)
+    masked: Rows = field(default_factory=dict)
+    broadcast: Rows = field(default_factory=dict)
 
 
 class Found(NamedTuple):
-    """What a rule finds.
-
-    Attributes:
-        verdict: One of ``VERDICTS``.
-        measured: What was measured or computed, with numbers; by task where each has its own.
-        by_task: The verdict of each task, where there is one.
-    """
+    """What a rule finds: a verdict, and what was measured, where several tell by task."""
 
     verdict: str
     measured: str | Mapping[str, str]
@@ -90,30 +73,22 @@ class Found(NamedTuple):
 
 @dataclass(frozen=True)
 class Claim:
-    """A claim, as ``paper_values.yml`` has it.
-
-    Attributes:
-        id: Its name.
-        topic: What it is about.
-        pages: The notebooks that show what was found about it.
-        source: Which of ``sources`` makes it.
-        place: Where.
-        claim: The sentence, in our words.
-        evidence: What the source offers for it.
-    """
+    """A claim, as ``paper_values.yml`` describes it: who says what where, on which evidence."""
 
     id: str
     topic: str
-    pages: tuple[str, ...]
+    pages: list[str]
     source: str
     place: str
     claim: str
     evidence: str
+    rule: str
 
     @property
-    def rule(self) -> str:
-        """When it holds and when it fails, in words, fixed before the measurement."""
-        return RULES[self.id].words
+    def where(self) -> str:
+        """Who says it, and the place."""
+        authors = paper_values()["sources"][self.source]["text"].split(",")[:2]
+        return f"{','.join(authors)}: {self.place}"
 
     @property
     def printed(self) -> bool:
@@ -139,64 +114,55 @@ class Finding:
 
 
 class Rule(NamedTuple):
-    """How a claim is decided: in words, from which of the evidence, and by what."""
+    """By what a claim is decided, and which evidence it needs: none if numbers are printed."""
 
-    words: str
     needs: str
     find: Callable[[Any], Found]
 
 
 RULES: dict[str, Rule] = {}
 """By claim."""
+Find = Callable[[Any], Found]
+OnTask = tuple[str, str] | None
+"""Verdict and measurement on one task; None where it cannot tell."""
+FindOnTask = Callable[[Evidence, str], OnTask]
 
 
-def rule(
-    claim: str, words: str, needs: str = ""
-) -> Callable[[Callable[[Any], Found]], Callable[[Any], Found]]:
+def rule(claim: str, needs: str = "") -> Callable[[Find], Find]:
     """Make a function of the evidence, or without ``needs`` of the paper's values, a rule."""
 
-    def register(find: Callable[[Any], Found]) -> Callable[[Any], Found]:
-        RULES[claim] = Rule(words, needs, find)
+    def register(find: Find) -> Find:
+        RULES[claim] = Rule(needs, find)
         return find
 
     return register
 
 
-OnTask = tuple[str, str] | None
-"""The verdict and what was measured on one task; None where it cannot tell."""
-FindOnTask = Callable[[Evidence, str], OnTask]
-
-
-def rule_by_task(claim: str, needs: str, words: str) -> Callable[[FindOnTask], FindOnTask]:
+def rule_by_task(claim: str, needs: str) -> Callable[[FindOnTask], FindOnTask]:
     """Make a function of the evidence and one of its tasks a rule on all of them."""
 
     def register(find: FindOnTask) -> FindOnTask:
-        def on_all(evidence: Evidence) -> Found:
-            return joined({task: find(evidence, task) for task in getattr(evidence, needs)})
-
-        rule(claim, words, needs)(on_all)
+        rule(claim, needs)(lambda e: joined({task: find(e, task) for task in getattr(e, needs)}))
         return find
 
     return register
 
 
 def joined(found: Mapping[str, OnTask]) -> Found:
-    """Join what was found on several tasks: a verdict and a measurement each."""
+    """Join what was found on several tasks."""
     known = {task: of_task for task, of_task in found.items() if of_task}
     if not known:
         return Found(UNDECIDED, "nothing was measured that could tell")
     verdicts = {task: verdict for task, (verdict, _) in known.items()}
-    measured = {task: measured for task, (_, measured) in known.items()}
+    measured = {task: words for task, (_, words) in known.items()}
     return Found(combined(verdicts.values()), measured, verdicts)
 
 
 def combined(verdicts: Iterable[str]) -> str:
     """Sum up verdicts on several tasks or models: a general claim holds only if it does on each."""
     found = set(verdicts)
-    if UNDEFINED in found:
-        return UNDEFINED
-    if found == {HOLDS}:
-        return HOLDS
+    if UNDEFINED in found or found == {HOLDS}:
+        return UNDEFINED if UNDEFINED in found else HOLDS
     if found & {HOLDS, PARTLY}:
         return PARTLY
     return FAILS if FAILS in found else UNDECIDED
@@ -217,8 +183,7 @@ def decided(estimate: Estimate, above: float = 0.0, below: float | None = None) 
 
 def all_claims() -> list[Claim]:
     """Every claim, in the order of ``paper_values.yml``."""
-    entries = paper_values()["claims"]
-    return [Claim(**{**entry, "pages": tuple(entry["pages"])}) for entry in entries]
+    return [Claim(**entry) for entry in paper_values()["claims"]]
 
 
 def findings_of(page: str | None, evidence: Evidence | None = None) -> list[Finding]:
@@ -232,8 +197,8 @@ def findings_of(page: str | None, evidence: Evidence | None = None) -> list[Find
     Returns:
         A finding for each claim; "not run" where the evidence lacks what its rule goes by.
     """
-    claims = [c for c in all_claims() if page is None or page in c.pages]
-    shown = [c for c in claims if c.printed == (evidence is None)]
+    claims = [claim for claim in all_claims() if page is None or page in claim.pages]
+    shown = [claim for claim in claims if claim.printed == (evidence is None)]
     return [Finding(claim, *_found(RULES[claim.id], evidence)) for claim in shown]
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from infoflow.claims.findings import BROADCAST, MASK, NONE, Evidence, Rows
+from infoflow.claims.findings import Evidence, Rows
 from infoflow.claims.paper import paper_values
 from infoflow.data.items import Items
 from infoflow.data.load import Task, blind_guess
@@ -21,7 +21,8 @@ from infoflow.results.store import Store
 from infoflow.stats.cliff import Cliff, cliff_layer
 
 SITE_TASKS = ("scienceqa", "pope", "textvqa")
-"""Where sites are compared: an answer of one word can be read from one place, a caption cannot."""
+"""Where sites are compared, on Shapes, whose regions are known: an answer of one word can be read
+from one place, a caption cannot."""
 
 
 def truncation_evidence(
@@ -32,22 +33,12 @@ def truncation_evidence(
     seed: int = 0,
     source: str | Path = "shapes",
 ) -> Evidence:
-    """Gather the scores at every cut, with the cliffs chosen on calibration items.
+    """Measure the scores at every cut, with the cliffs chosen on calibration items.
 
     There are as many of these as of test items, or all where there are fewer: what a cliff is
-    chosen on need not be known better than what is reported.
-
-    Args:
-        lvlm: The model.
-        tasks: Names of the tasks.
-        limit: Items a task and split; None for all test items.
-        store: Where the rows are kept.
-        seed: Of the bootstrap behind the cliffs' intervals.
-        source: Where the items come from (:class:`infoflow.data.items.Items`).
-
-    Raises:
-        UnknownNameError: There is no such task or source.
-        InfoflowError: The limit leaves no item, or the source lacks them.
+    chosen on need not be known better than what is reported. ``limit`` is the number of items a
+    task and split, None for all test items; ``source`` is that of
+    :class:`infoflow.data.items.Items`.
     """
     items = Items(lvlm.name, source)
     test = {name: items.test(name, limit) for name in tasks}
@@ -84,25 +75,17 @@ def audit_evidence(
     seed: int = 0,
     source: str | Path = "shapes",
 ) -> Evidence:
-    """Gather all that the measured claims are decided by.
+    """Measure all that the claims are decided by: :func:`truncation_evidence` and the rest.
 
-    Args:
-        lvlm: The model.
-        tasks: Names of the tasks.
-        limit: Items a task and split; None for all test items.
-        cam_limit: Items a task for what needs many gradients.
-        site_samples: Noisy images an item where the sites of gradient maps are compared.
-        store: Where the rows are kept.
-        seed: Of the bootstrap behind the cliffs' intervals.
-        source: Where the items come from (:class:`infoflow.data.items.Items`).
-
-    Raises:
-        UnknownNameError: There is no such task or source.
-        InfoflowError: The limit leaves no item, or the source lacks them.
+    What needs gradients takes the first ``cam_limit`` items only, and ``site_samples`` noisy images
+    an item where the sites of gradient maps are compared.
     """
     items = Items(lvlm.name, source)
     test = {name: items.test(name, limit) for name in tasks}
     few = {name: items.test(name, min(cam_limit, len(task))) for name, task in test.items()}
+    simignore = paper_values()["simignore"]
+    masked = {name: task for name, task in test.items() if name == simignore["task"]}
+    sunk = {name: task for name, task in test.items() if name in ("pope", "chair")}
     return replace(
         truncation_evidence(lvlm, tasks, limit, store, seed, source),
         flow={name: flow_by_layer(lvlm, task, store) for name, task in test.items()},
@@ -111,29 +94,23 @@ def audit_evidence(
         localisation={
             name: localisation_by_layer(lvlm, task, store, n_samples=site_samples)
             for name, task in few.items()
-            if name in SITE_TASKS
+            if source == "shapes" and name in SITE_TASKS
         },
-        arms=_arms(lvlm, test, store),
+        intact={name: answers_under(lvlm, task, store) for name, task in (masked | sunk).items()},
+        masked={
+            name: answers_under(lvlm, task, store, _released_mask(lvlm, task, simignore))
+            for name, task in masked.items()
+        },
+        broadcast={
+            name: answers_under(lvlm, task, store, _printed_broadcast(lvlm))
+            for name, task in sunk.items()
+        },
     )
 
 
-def _arms(lvlm: LVLM, test: Mapping[str, Task], store: Store) -> dict[str, Rows]:
-    """Answers with and without the sister papers' methods, on the tasks they speak of."""
-    paper = paper_values()
-    printed = paper["eah"]["settings"][0]
-    broadcast = EAH(layers=(min(printed["layer"], lvlm.n_layers - 1),), beta=printed["beta"])
-    masked = {name: task for name, task in test.items() if name == paper["simignore"]["task"]}
-    sunk = {name: task for name, task in test.items() if name in ("pope", "chair")}
-    return {
-        NONE: {name: answers_under(lvlm, task, store) for name, task in {**masked, **sunk}.items()},
-        MASK: {
-            name: answers_under(lvlm, task, store, _released_mask(lvlm, task, paper["simignore"]))
-            for name, task in masked.items()
-        },
-        BROADCAST: {
-            name: answers_under(lvlm, task, store, broadcast) for name, task in sunk.items()
-        },
-    }
+def _printed_broadcast(lvlm: LVLM) -> EAH:
+    printed = paper_values()["eah"]["settings"][0]
+    return EAH(layers=(min(printed["layer"], lvlm.n_layers - 1),), beta=printed["beta"])
 
 
 def _released_mask(lvlm: LVLM, task: Task, simignore: Mapping[str, Any]) -> ByOptions:

@@ -1,31 +1,26 @@
-"""The rules of the claims that are measured on a model."""
-
-from collections.abc import Iterable
+"""The rules of the claims that are measured on a model; ``paper_values.yml`` has them in words."""
 
 import numpy as np
 import pandas as pd
 
 from infoflow.claims.findings import (
-    BROADCAST,
     FAILS,
     FEWEST,
     HOLDS,
-    MASK,
-    NONE,
     PARTLY,
     UNDECIDED,
     UNDEFINED,
     Evidence,
     Found,
     OnTask,
+    Rows,
     combined,
     decided,
-    joined,
     rule,
     rule_by_task,
 )
 from infoflow.claims.scores import ratios
-from infoflow.claims.selection import biases_of
+from infoflow.claims.selection import bias_of
 from infoflow.evaluate.truncation import scores_by_cut
 from infoflow.stats.cliff import cliff_layer
 from infoflow.stats.intervals import Estimate, difference_estimate, mean_estimate
@@ -48,139 +43,96 @@ SMALL_GAIN = 0.01
 """A gain below this counts as none."""
 ORDER = ("scienceqa", "textvqa", "pope", "chair")
 """The paper's tasks from the earliest cliff to the latest."""
-SITE = "post_attention_layernorm"
-"""Where the paper reads the features."""
-BESIDE = "input_layernorm"
-WEIGHTS = "mean"
+SITE, BESIDE, WEIGHTS = "post_attention_layernorm", "input_layernorm", "mean"
+"""Where the paper reads the features, the place before it, and how it weights them."""
 SPANS = ("system", "image", "user")
+TOO_SHALLOW = (UNDECIDED, "too few layers")
 
 
-def _shares(evidence: Evidence, task: str) -> pd.DataFrame:
-    """Shares in percent: one row an item, columns group and layer."""
-    shares = evidence.flow[task].pivot(index="item", columns="layer", values=list(SPANS))
-    return 100 * shares.sort_index()
+def _shares(evidence: Evidence, task: str) -> dict[str, pd.DataFrame]:
+    """Shares in percent by span: one row an item, one column a layer."""
+    rows = evidence.flow[task]
+    return {span: 100 * rows.pivot(index="item", columns="layer", values=span) for span in SPANS}
 
 
-@rule_by_task(
-    "flow-sums-to-one",
-    "flow",
-    "Holds if the three shares of every item and layer add up to 1, rounding of 0.0001 aside.",
-)
+@rule_by_task("flow-sums-to-one", "flow")
 def _sums_to_one(evidence: Evidence, task: str) -> OnTask:
-    off = float((evidence.flow[task][list(SPANS)].sum(axis=1) - 1).abs().max())
+    off = (evidence.flow[task][list(SPANS)].sum(axis=1) - 1).abs().max()
     return HOLDS if off < WHOLE else FAILS, f"off by {off:.4f} at most"
 
 
-@rule_by_task(
-    "flow-falls-early",
-    "flow",
-    f"Per task: layer {EARLY} has less than {FAST:g} of the image share of layer 1. Holds or "
-    "fails if the 95 % interval over items lies on one side.",
-)
+@rule_by_task("flow-falls-early", "flow")
 def _falls(evidence: Evidence, task: str) -> OnTask:
     image = _shares(evidence, task)["image"]
-    late = min(EARLY, image.columns[-1])
+    late = min(EARLY, evidence.n_layers)
     verdict = decided(difference_estimate(FAST * image[1] - image[late]))
     return verdict, f"{image[1].mean():.1f} to {image[late].mean():.1f} %"
 
 
-@rule_by_task(
-    "flow-flat-middle",
-    "flow",
-    f"Per task: from layer {EARLY + 1} to the last but one the mean image share moves by at "
-    f"most {FLAT:g} of what it moves over all layers. Holds if so, fails if not.",
-)
+@rule_by_task("flow-flat-middle", "flow")
 def _flat(evidence: Evidence, task: str) -> OnTask:
-    means = pd.DataFrame(_shares(evidence, task)["image"]).mean()
-    middle = means.loc[EARLY + 1 : means.index[-1] - 1]
+    means = _shares(evidence, task)["image"].mean()
+    middle = means.loc[EARLY + 1 : evidence.n_layers - 1]
     if len(middle) < 2:
-        return UNDECIDED, "too few layers"
-    within = np.ptp(middle) <= FLAT * np.ptp(means)
-    return HOLDS if within else FAILS, f"{middle.min():.1f} to {middle.max():.1f} %"
+        return TOO_SHALLOW
+    flat = middle.max() - middle.min() <= FLAT * (means.max() - means.min())
+    return HOLDS if flat else FAILS, f"{middle.min():.1f} to {middle.max():.1f} %"
 
 
-@rule_by_task(
-    "flow-rises-last",
-    "flow",
-    "Per task: the shares of image and user text are both larger in the last layer than in the "
-    "one before. Holds or fails if the 95 % intervals over items lie on one side.",
-)
+@rule_by_task("flow-rises-last", "flow")
 def _rises(evidence: Evidence, task: str) -> OnTask:
-    shares = _shares(evidence, task)
-    last = shares["image"].columns[-1]
+    shares, last = _shares(evidence, task), evidence.n_layers
     if last < 2:
-        return UNDECIDED, "too few layers"
+        return TOO_SHALLOW
     rises = {
         name: difference_estimate(shares[name][last] - shares[name][last - 1])
         for name in ("image", "user")
     }
     words = ", ".join(f"{name} {rise.value:+.1f}" for name, rise in rises.items())
-    return _all(map(decided, rises.values())), f"{words} points"
+    return _all([decided(rise) for rise in rises.values()]), f"{words} points"
 
 
-def _all(verdicts: Iterable[str]) -> str:
+def _all(verdicts: list[str]) -> str:
     """Sum up what must all be so: one that fails is enough."""
-    found = list(verdicts)
-    return FAILS if FAILS in found else combined(found)
+    return FAILS if FAILS in verdicts else combined(verdicts)
 
 
-@rule_by_task(
-    "flow-below-two-percent",
-    "flow",
-    f"Per task: the largest mean image share of layers 4 to L is below {BOUND_PERCENT:g} %. "
-    "Holds or fails if its 95 % interval lies on one side.",
-)
+@rule_by_task("flow-below-two-percent", "flow")
 def _below_bound(evidence: Evidence, task: str) -> OnTask:
     image = _shares(evidence, task)["image"]
-    means = pd.DataFrame(image).mean().loc[4:]
+    means = image.mean().loc[4:]
     if means.empty:
-        return UNDECIDED, "too few layers"
-    worst = means.idxmax()
-    verdict = decided(-1 * mean_estimate(image[worst]), above=-BOUND_PERCENT)
-    return verdict, f"at most {means.max():.1f} % (layer {worst})"
+        return TOO_SHALLOW
+    layer = means.idxmax()
+    verdict = decided(-1 * mean_estimate(image[layer]), above=-BOUND_PERCENT)
+    return verdict, f"at most {means.max():.1f} % (layer {layer})"
 
 
-@rule_by_task(
-    "flow-system-most",
-    "flow",
-    "Per task: the system text has the largest share and the image the smallest. Holds if in "
-    "all layers, in part if half of them or more, fails otherwise.",
-)
+@rule_by_task("flow-system-most", "flow")
 def _system_most(evidence: Evidence, task: str) -> OnTask:
-    means = _shares(evidence, task).mean().unstack(level=0)
+    means = pd.DataFrame({span: of.mean() for span, of in _shares(evidence, task).items()})
     holds = (means.idxmax(axis=1) == "system") & (means.idxmin(axis=1) == "image")
     verdict = HOLDS if holds.all() else PARTLY if holds.mean() >= 0.5 else FAILS
     return verdict, f"in {holds.sum()} of {len(holds)} layers"
 
 
 def _third(evidence: Evidence, task: str, which: int) -> dict[str, Estimate]:
-    """Shares of one third of the layers, averaged over its layers, in percent."""
+    """Shares averaged over one third of the layers, in percent."""
     shares, third = _shares(evidence, task), depths(evidence.n_layers)[which]
     return {
-        name: mean_estimate(shares[name].loc[:, third.first : third.last].mean(axis=1))
-        for name in SPANS
+        span: mean_estimate(of_span.loc[:, third.first : third.last].mean(axis=1))
+        for span, of_span in shares.items()
     }
 
 
-@rule_by_task(
-    "depth-shallow-read",
-    "flow",
-    "Per task: over the first third of the layers the system, image and user shares are each above "
-    f"the paper's bound of {BOUND_PERCENT:g} %. Holds if the 95 % intervals over items lie above, "
-    "fails if one lies below.",
-)
+@rule_by_task("depth-shallow-read", "flow")
 def _shallow_read(evidence: Evidence, task: str) -> OnTask:
     shares = _third(evidence, task, 0)
     words = ", ".join(f"{name} {share.value:.1f} %" for name, share in shares.items())
-    return _all(decided(share, above=BOUND_PERCENT) for share in shares.values()), words
+    return _all([decided(share, above=BOUND_PERCENT) for share in shares.values()]), words
 
 
-@rule_by_task(
-    "depth-deep-unread",
-    "flow",
-    "Per task: over the last third of the layers the image's share is below the paper's bound of "
-    f"{BOUND_PERCENT:g} %. Holds or fails if its 95 % interval lies on one side.",
-)
+@rule_by_task("depth-deep-unread", "flow")
 def _deep_unread(evidence: Evidence, task: str) -> OnTask:
     image = _third(evidence, task, -1)["image"]
     return decided(-1 * image, above=-BOUND_PERCENT), f"image {image:.1f} %"
@@ -200,42 +152,21 @@ def _points(change: Estimate) -> str:
     return f"{100 * change:+.1f} points"
 
 
-_HARM = (
-    f"a loss of {100 * MARGIN:g} points or more is ruled out by the 90 % interval of the paired "
-    "difference"
-)
-
-
-@rule_by_task(
-    "depth-shallow-needed",
-    "cuts",
-    f"Per task, the image hidden from all layers: fails if {_HARM}, holds if a loss is shown.",
-)
+@rule_by_task("depth-shallow-needed", "cuts")
 def _shallow_needed(evidence: Evidence, task: str) -> OnTask:
-    change = _change(evidence, task, 0)
+    change = _change(evidence, task, cut=0)
     unharmed = _no_loss(change)
     return {HOLDS: FAILS, FAILS: HOLDS}.get(unharmed, unharmed), _points(change)
 
 
-@rule_by_task(
-    "depth-deep-unneeded",
-    "cuts",
-    f"Per task, the image hidden from the last third of the layers: holds if {_HARM}, fails if a "
-    "loss is shown.",
-)
+@rule_by_task("depth-deep-unneeded", "cuts")
 def _deep_unneeded(evidence: Evidence, task: str) -> OnTask:
     cut = depths(evidence.n_layers)[-1].cut
     change = _change(evidence, task, cut)
     return _no_loss(change), f"cut {cut}: {_points(change)}"
 
 
-@rule_by_task(
-    "cam-on-target",
-    "cam",
-    "Per task with known target regions: the share of the map inside them, averaged over the "
-    "layers up to the cliff, less what an even map would have. Holds or fails if its 95 % "
-    "interval over items lies on one side of 0.",
-)
+@rule_by_task("cam-on-target", "cam")
 def _on_target(evidence: Evidence, task: str) -> OnTask:
     rows = evidence.cam[task]
     upto = rows[rows["layer"] <= evidence.cliffs[task].cut].dropna(subset=["mass"])
@@ -248,69 +179,42 @@ def _on_target(evidence: Evidence, task: str) -> OnTask:
     )
 
 
-@rule_by_task(
-    "cam-sparse-deep",
-    "cam",
-    "Per task: the share of cells above half of the map's maximum is smaller beyond the cliff "
-    "than up to it. Holds or fails if the 95 % interval of the difference lies on one side.",
-)
+@rule_by_task("cam-sparse-deep", "cam")
 def _sparse(evidence: Evidence, task: str) -> OnTask:
     rows, cut = evidence.cam[task].dropna(subset=["lit"]), evidence.cliffs[task].cut
-    rows = rows.assign(deep=rows["layer"] > cut)
-    means = rows.pivot_table(index="item", columns="deep", values="lit", aggfunc="mean").dropna()
-    if means.shape[1] < 2 or means.empty:
+    lit = rows.assign(deep=rows["layer"] > cut).pivot_table("lit", "item", "deep").dropna()
+    if lit.shape[1] < 2 or lit.empty:
         return UNDECIDED, f"cliff at cut {cut}: no layers on both sides of it"
-    return decided(difference_estimate(means[False] - means[True])), (
-        f"{100 * means[True].mean():.1f} % of the cells lit beyond cut {cut}, "
-        f"{100 * means[False].mean():.1f} % up to it"
+    return decided(difference_estimate(lit[False] - lit[True])), (
+        f"{100 * lit[True].mean():.1f} % of the cells lit beyond cut {cut}, "
+        f"{100 * lit[False].mean():.1f} % up to it"
     )
 
 
-@rule_by_task(
-    "cam-last-layer",
-    "last_layer",
-    "The largest absolute gradient of the answer's logit at image positions in the last layer. "
-    "Undefined if it is exactly zero on every item: Eq. 3 then gives no map. Fails if not, for "
-    "then our reasoning is wrong.",
-)
+@rule_by_task("cam-last-layer", "last_layer")
 def _lights_up(evidence: Evidence, task: str) -> OnTask:
     rows = evidence.last_layer[task]
-    largest = rows.groupby("site")["at_image"].max()
-    there, n_items = float(largest[SITE]), rows["item"].nunique()
-    words = f"{there:g} behind the attention, {largest[BESIDE]:.2g} before it ({n_items} items)"
-    return UNDEFINED if there == 0 else FAILS, words
+    largest, n_items = rows.groupby("site")["at_image"].max(), rows["item"].nunique()
+    words = f"{largest[SITE]:g} behind the attention, {largest[BESIDE]:.2g} before it"
+    return UNDEFINED if largest[SITE] == 0 else FAILS, f"{words} ({n_items} items)"
 
 
-@rule_by_task(
-    "cam-site",
-    "localisation",
-    "Per task with known target regions: the share of the map inside them, averaged over "
-    "layers, is larger at the paper's site than at the best other one. Holds or fails if the "
-    "95 % interval of the difference lies on one side.",
-)
+@rule_by_task("cam-site", "localisation")
 def _clearest(evidence: Evidence, task: str) -> OnTask:
     rows = evidence.localisation[task]
     if rows.empty:
         return None  # no item has a region that its answer could be read from
-    of_maps = rows[(rows["weights"] == WEIGHTS) & rows["mass"].notna()]
-    by_site = of_maps.pivot_table(index="item", columns="site", values="mass", aggfunc="mean")
-    by_site = by_site.dropna()
+    by_site = rows[rows["weights"] == WEIGHTS].pivot_table("mass", "item", "site").dropna()
     if SITE not in by_site or by_site.shape[1] < 2:
         return None
-    rival = str(by_site.drop(columns=SITE).mean().idxmax())
+    means = 100 * by_site.mean()
+    rival = str(means.drop(SITE).idxmax())
     return decided(difference_estimate(by_site[SITE] - by_site[rival])), (
-        f"{100 * by_site[SITE].mean():.1f} % of the map on target, best other site {rival} "
-        f"{100 * by_site[rival].mean():.1f} %"
+        f"{means[SITE]:.1f} % of the map on target, best other site {rival} {means[rival]:.1f} %"
     )
 
 
-@rule_by_task(
-    "cliff-no-harm",
-    "cuts",
-    "Per task, at the cliff chosen on calibration items: holds if the loss on the test items "
-    f"is shown to be below {100 * MARGIN:g} points (one test at 5 %), fails if a loss is "
-    "shown, or if every layer needs the image.",
-)
+@rule_by_task("cliff-no-harm", "cuts")
 def _no_harm(evidence: Evidence, task: str) -> OnTask:
     cut = evidence.cliffs[task].cut
     if cut == evidence.n_layers:
@@ -319,12 +223,7 @@ def _no_harm(evidence: Evidence, task: str) -> OnTask:
     return _no_loss(change), f"cut {cut} of {evidence.n_layers}: {_points(change)}"
 
 
-@rule_by_task(
-    "cliff-helps",
-    "cuts",
-    "Per task, at the same cliff: holds if the 90 % interval of the paired difference is above "
-    f"0, fails if it is below {100 * SMALL_GAIN:g} point.",
-)
+@rule_by_task("cliff-helps", "cuts")
 def _helps(evidence: Evidence, task: str) -> OnTask:
     cut = evidence.cliffs[task].cut
     if cut == evidence.n_layers:
@@ -333,25 +232,16 @@ def _helps(evidence: Evidence, task: str) -> OnTask:
     return decided(change, below=SMALL_GAIN), _points(change)
 
 
-@rule(
-    "cliff-best-of-all",
-    "Per task: the best cut from the cliff on, chosen on the test items themselves, gains more "
-    "than chance gives in 95 % of sign flips. Holds if so; otherwise nothing is shown.",
-    "cuts",
-)
-def _chance_gain(evidence: Evidence) -> Found:
-    found = {}
-    for task, bias in biases_of(evidence).items():
-        if bias is None:
-            found[task] = (UNDECIDED, "no cut to choose from")
-            continue
-        shown = bias.gain > bias.chance_high and bias.n_items >= FEWEST
-        found[task] = (
-            HOLDS if shown else UNDECIDED,
-            f"best of {bias.n_cuts} cuts {100 * bias.gain:+.1f}, by chance up to "
-            f"{100 * bias.chance_high:+.1f} points",
-        )
-    return joined(found)
+@rule_by_task("cliff-best-of-all", "cuts")
+def _chance_gain(evidence: Evidence, task: str) -> OnTask:
+    bias = bias_of(evidence, task)
+    if bias is None:
+        return UNDECIDED, "no cut to choose from"
+    shown = bias.gain > bias.chance_high and bias.n_items >= FEWEST
+    return HOLDS if shown else UNDECIDED, (
+        f"best of {bias.n_cuts} cuts {100 * bias.gain:+.1f}, by chance up to "
+        f"{100 * bias.chance_high:+.1f} points"
+    )
 
 
 def _cuts_of(evidence: Evidence) -> dict[str, str]:
@@ -364,12 +254,7 @@ def _too_few(evidence: Evidence) -> bool:
     return min(cliff.n_calibration for cliff in evidence.cliffs.values()) < FEWEST
 
 
-@rule(
-    "cliff-moves",
-    "Holds if the cliffs' 95 % intervals of some two tasks do not overlap; fails if all are "
-    "known to be the same cut.",
-    "cliffs",
-)
+@rule("cliff-moves", "cliffs")
 def _moves(evidence: Evidence) -> Found:
     cliffs, words = evidence.cliffs.values(), _cuts_of(evidence)
     if len(cliffs) < 2 or _too_few(evidence):
@@ -380,58 +265,40 @@ def _moves(evidence: Evidence) -> Found:
     return Found(FAILS if same else UNDECIDED, words)
 
 
-@rule(
-    "cliff-order",
-    "Holds if all cliffs' intervals follow each other in the paper's order, fails if two of "
-    "them follow each other in the reverse order.",
-    "cliffs",
-)
+@rule("cliff-order", "cliffs")
 def _order(evidence: Evidence) -> Found:
     words = _cuts_of(evidence)
-    shown = [evidence.cliffs[task] for task in ORDER if task in evidence.cliffs]
+    shown = [evidence.cliffs[task].interval for task in ORDER if task in evidence.cliffs]
     pairs = [(a, b) for i, a in enumerate(shown) for b in shown[i + 1 :]]
     if _too_few(evidence) or not pairs:
         return Found(UNDECIDED, words)
-    if any(b.interval[1] < a.interval[0] for a, b in pairs):
+    if any(later[1] < earlier[0] for earlier, later in pairs):
         return Found(FAILS, words)
-    kept = all(a.interval[1] < b.interval[0] for a, b in pairs)
+    kept = all(earlier[1] < later[0] for earlier, later in pairs)
     return Found(HOLDS if kept else UNDECIDED, words)
 
 
-@rule_by_task(
-    "cliff-definition",
-    "cuts",
-    "Per task: the cut by four readings of the paper's words. Undefined if they differ on any "
-    "task: without a rule the cliff is a choice.",
-)
+@rule_by_task("cliff-definition", "cuts")
 def _readings(evidence: Evidence, task: str) -> OnTask:
     scores, cliff = scores_by_cut(evidence.cuts[task]), evidence.cliffs[task]
     found = {
-        "sparse": _sparse_from(evidence.flow.get(task)),
+        **({"sparse": _sparse_from(evidence.flow[task])} if task in evidence.flow else {}),
         "unharmed within the margin": cliff.cut,
         "unharmed without a margin": cliff_layer(scores, margin=0.0, n_resamples=1).cut,
         "best score": cliff.best,
     }
-    known = {name: cut for name, cut in found.items() if cut is not None}
-    words = ", ".join(f"{name} {cut}" for name, cut in known.items())
-    return HOLDS if len(set(known.values())) == 1 else UNDEFINED, words
+    words = ", ".join(f"{name} {cut}" for name, cut in found.items())
+    return HOLDS if len(set(found.values())) == 1 else UNDEFINED, words
 
 
-def _sparse_from(flow: pd.DataFrame | None) -> int | None:
+def _sparse_from(flow: pd.DataFrame) -> int:
     """The cut from which on the image's share stays below what even attention would give it."""
-    if flow is None:
-        return None
     means = flow.groupby("layer")[["image", "uniform_image"]].mean()
     dense = np.flatnonzero(means["image"] >= means["uniform_image"])
     return int(dense[-1]) + 1 if len(dense) else 0
 
 
-@rule_by_task(
-    "no-image",
-    "guesses",
-    "ScienceQA: holds if the 95 % interval of the accuracy at cut 0 is above the best blind guess, "
-    "fails if it is below.",
-)
+@rule_by_task("no-image", "guesses")
 def _without_image(evidence: Evidence, task: str) -> OnTask:
     if task != "scienceqa":
         return None
@@ -440,40 +307,26 @@ def _without_image(evidence: Evidence, task: str) -> OnTask:
     return decided(blind, above=guess), words
 
 
-def _with_arm(evidence: Evidence, arm: str, task: str, metric: str) -> list[Equivalence]:
-    """Answers under an intervention against those of the untouched model, if there are any."""
-    if task not in evidence.arms.get(arm, {}):
-        return []
-    rows = (evidence.arms[name][task].sort_values("item") for name in (NONE, arm))
+def _against_intact(evidence: Evidence, arm: Rows, task: str, metric: str) -> Equivalence:
+    """Answers under an intervention against those of the untouched model."""
+    rows = (of_arm[task].sort_values("item") for of_arm in (evidence.intact, arm))
     before, after = (ratios(metric, of_arm).above for of_arm in rows)
-    return [equivalence(before, after, MARGIN)]
+    return equivalence(before, after, MARGIN)
 
 
-@rule(
-    "simignore-alone",
-    "ScienceQA, with the same share of image tokens masked as in the released settings and "
-    "nothing else: holds if the 90 % interval of the paired difference is above 0, fails if it "
-    "is below.",
-    "arms",
-)
-def _mask_helps(evidence: Evidence) -> Found:
-    found = {}
-    for change in _with_arm(evidence, MASK, "scienceqa", "accuracy"):
-        found["scienceqa"] = (decided(change), _points(change))
-    return joined(found)
+@rule_by_task("simignore-alone", "masked")
+def _mask_helps(evidence: Evidence, task: str) -> OnTask:
+    if task != "scienceqa":
+        return None
+    change = _against_intact(evidence, evidence.masked, task, "accuracy")
+    return decided(change), _points(change)
 
 
-@rule(
-    "eah-measured",
-    "With the layer and threshold of the README: on captions, CHAIRs falls (90 % interval of "
-    "the paired difference below 0; fails if above); on POPE, a loss of accuracy of "
-    f"{100 * MARGIN:g} points or more is ruled out (fails if a loss is shown).",
-    "arms",
-)
-def _broadcast(evidence: Evidence) -> Found:
-    found = {}
-    for change in _with_arm(evidence, BROADCAST, "chair", "CHAIRs"):
-        found["chair"] = (decided(-1 * change), f"CHAIRs {_points(change)}")
-    for change in _with_arm(evidence, BROADCAST, "pope", "accuracy"):
-        found["pope"] = (_no_loss(change), f"accuracy {_points(change)}")
-    return joined(found)
+@rule_by_task("eah-measured", "broadcast")
+def _broadcast(evidence: Evidence, task: str) -> OnTask:
+    if task not in ("pope", "chair"):
+        return None
+    metric = {"pope": "accuracy", "chair": "CHAIRs"}[task]
+    change = _against_intact(evidence, evidence.broadcast, task, metric)
+    verdict = _no_loss(change) if task == "pope" else decided(-1 * change)
+    return verdict, f"{metric} {_points(change)}"

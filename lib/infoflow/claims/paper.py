@@ -11,29 +11,15 @@ from infoflow.files import read_yaml
 
 @cache
 def paper_values() -> dict[str, Any]:
-    """Read the published values.
-
-    Returns:
-        The file's content: ``sources``, ``table1``, ``cliffs``, ``no_image``, the sister papers'
-        values under ``simignore`` and ``eah``, and what the claims go by: ``n_items``,
-        ``released_code`` and ``claims``; ``truncation_diagram`` and ``topk``, of Figure 6 and
-        appendix A.2.
-    """
+    """Read the published values, each with its source, and the claims; not to be changed."""
     content: dict[str, Any] = read_yaml(Path(__file__).with_name("paper_values.yml"))
     return content
 
 
 def table1_row(paper: Mapping[str, Any], name: str | None, model: str) -> dict[str, Any]:
-    """Find a row of Table 1.
+    """Find a row of Table 1: that of a model by name, or with None that of our model or its twin.
 
-    Args:
-        paper: Of :func:`paper_values`.
-        name: The row's model; None for the one that is ``model``, or has its architecture, and for
-            the first row where none does.
-        model: Name of our model.
-
-    Raises:
-        UnknownNameError: Table 1 has no such row.
+    The first row stands for a model that has no twin.
     """
     rows: dict[str, dict[str, Any]] = {row["model"]: row for row in paper["table1"]}
     if name is None:

@@ -5,19 +5,7 @@ from typing import Any
 
 from scipy.stats import binomtest
 
-from infoflow.claims.arithmetic import (
-    counts_printed_as,
-    errors_apart,
-    feasible_f1,
-    lowest_mean_f1,
-    most_changes,
-    most_positives,
-    released_rows,
-    share_that_fits,
-    span_error,
-    span_words,
-    standard_error,
-)
+from infoflow.claims import arithmetic
 from infoflow.claims.findings import (
     FAILS,
     HOLDS,
@@ -40,11 +28,7 @@ APART = 3.0
 Paper = Mapping[str, Any]
 
 
-@rule(
-    "pope-accuracy-f1",
-    "Holds if each printed accuracy allows the F1 printed beside it on balanced answers, "
-    "rounding and uneven splits allowed for; in part if some do not.",
-)
+@rule("pope-accuracy-f1")
 def _pope(paper: Paper) -> Found:
     accuracies = table1_pairs(paper, "pope", "accuracy")
     f1s = table1_pairs(paper, "pope", "f1")
@@ -56,65 +40,55 @@ def _pope(paper: Paper) -> Found:
     impossible = {name: pair for name, pair in pairs.items() if _outside(*pair)}
     words = [f"{len(pairs) - len(impossible)} of {len(pairs)} pairs are possible"]
     for name, (accuracy, f1) in impossible.items():
-        low, high = (100 * bound for bound in feasible_f1(accuracy))
-        heaped = 100 * lowest_mean_f1(accuracy, N_SPLITS)
+        low, high = (100 * bound for bound in arithmetic.feasible_f1(accuracy))
+        heaped = 100 * arithmetic.lowest_mean_f1(accuracy, N_SPLITS)
         words.append(
             f"{name}: accuracy {100 * accuracy:.2f} on balanced answers allows F1 of {low:.2f} to "
             f"{high:.2f}, and no less than {heaped:.2f} with all errors in one of {N_SPLITS} "
             f"splits; printed is {100 * f1:.2f}, which needs at most "
-            f"{100 * most_positives(accuracy, f1):.0f} % of the right answers to be yes"
+            f"{100 * arithmetic.most_positives(accuracy, f1):.0f} % of the right answers to be yes"
         )
     return Found(PARTLY if impossible else HOLDS, ". ".join(words))
 
 
 def _outside(accuracy: float, f1: float) -> bool:
     """Whether no balanced data give both, even if rounding and uneven splits are allowed for."""
-    low = lowest_mean_f1(accuracy - ROUNDING, N_SPLITS)
-    high = feasible_f1(accuracy + ROUNDING)[1]
+    low = arithmetic.lowest_mean_f1(accuracy - ROUNDING, N_SPLITS)
+    high = arithmetic.feasible_f1(accuracy + ROUNDING)[1]
     return not low - ROUNDING <= f1 <= high + ROUNDING
 
 
-@rule(
-    "scienceqa-counts",
-    "Holds if every printed percentage is, to its two decimals, a whole number of right answers "
-    "out of the stated items; in part if more of them are than chance gives (one-sided binomial "
-    f"test at {100 * LEVEL:g} %); fails otherwise.",
-)
+@rule("scienceqa-counts")
 def _scienceqa(paper: Paper) -> Found:
     n_items = paper["n_items"]["scienceqa"]
-    printed = [
-        (model, value)
+    counts = [
+        (f"{model} {value:.2f}", arithmetic.counts_printed_as(value, n_items))
         for model, pair in table1_pairs(paper, "scienceqa", "accuracy").items()
         for value in pair.values()
     ]
-    fit = [f"{model} {value:.2f}" for model, value in printed if counts_printed_as(value, n_items)]
-    by_chance = share_that_fits(n_items)
-    p_value = binomtest(len(fit), len(printed), by_chance, "greater").pvalue
+    fit = [printed for printed, possible in counts if possible]
+    by_chance = arithmetic.share_that_fits(n_items)
+    p_value = binomtest(len(fit), len(counts), by_chance, "greater").pvalue
     words = (
-        f"{len(fit)} of {len(printed)} printed percentages are k / {n_items} for a whole k "
-        f"({', '.join(fit)}); by chance {by_chance * len(printed):.1f} would be (p = {p_value:.2f})"
+        f"{len(fit)} of {len(counts)} printed percentages are k / {n_items} for a whole k "
+        f"({', '.join(fit)}); by chance {by_chance * len(counts):.1f} would be (p = {p_value:.2f})"
     )
-    if len(fit) == len(printed):
+    if len(fit) == len(counts):
         return Found(HOLDS, words)
     return Found(PARTLY if p_value < LEVEL else FAILS, words)
 
 
-@rule(
-    "chair-label",
-    f"Fails if the printed value lies more than {APART:g} standard errors from an independent "
-    "run's score of that name.",
-)
+@rule("chair-label")
 def _chair(paper: Paper) -> Found:
-    printed = next(r for r in paper["table1"] if r["model"] == "llava-1.5-7b")["scores"]["chair"]
-    reruns = {
-        e["metric"]: e["before"] for e in _reruns(paper, "chair") if e["model"] == "llava-1.5-7b"
-    }
-    value, n_items = printed["value"]["baseline"], paper["n_items"]["chair"]
-    apart = errors_apart(value / 100, reruns["CHAIRs"] / 100, n_items)
+    model, n_items = "llava-1.5-7b", paper["n_items"]["chair"]
+    row = next(row for row in paper["table1"] if row["model"] == model)
+    value = row["scores"]["chair"]["value"]["baseline"]
+    again = {e["metric"]: e["before"] for e in _reruns(paper, "chair") if e["model"] == model}
+    apart = arithmetic.errors_apart(value / 100, again["CHAIRs"] / 100, n_items)
     words = (
         f"printed as CHAIRs {value:.2f}; an independent greedy run of the same model gives CHAIRs "
-        f"{reruns['CHAIRs']:.2f}, {apart:.0f} standard errors away with {n_items} captions, and "
-        f"CHAIRi {reruns['CHAIRi']:.2f}"
+        f"{again['CHAIRs']:.2f}, {apart:.0f} standard errors away with {n_items} captions, and "
+        f"CHAIRi {again['CHAIRi']:.2f}"
     )
     return Found(FAILS if apart > APART else UNDECIDED, words)
 
@@ -124,18 +98,14 @@ def _reruns(paper: Paper, task: str) -> list[Mapping[str, Any]]:
     return [e for e in paper["eah"]["effects"] if e["by"] == "others" and e["task"] == task]
 
 
-@rule(
-    "table1-gains",
-    "Holds if every gain is larger than two standard errors of the difference of two unpaired "
-    "runs; otherwise undecided, for paired answers, which were not published, might show it.",
-)
+@rule("table1-gains")
 def _gains(paper: Paper) -> Found:
     n_items, words, large = paper["n_items"]["scienceqa"], [], []
     for model, pair in table1_pairs(paper, "scienceqa", "accuracy").items():
         gain = pair["cliff"] - pair["baseline"]
-        error = 100 * 2**0.5 * standard_error(pair["baseline"] / 100, n_items)
+        error = 100 * 2**0.5 * arithmetic.standard_error(pair["baseline"] / 100, n_items)
         large.append(gain > 2 * error)
-        changes = most_changes(round(gain / 100 * n_items), n_items)
+        changes = arithmetic.most_changes(round(gain / 100 * n_items), n_items)
         paired = (
             f" (two unpaired runs differ by {error:.2f} by chance; paired, it is significant if at "
             f"most {changes} of {n_items} answers changed)"
@@ -144,21 +114,18 @@ def _gains(paper: Paper) -> Found:
     return Found(HOLDS if all(large) else UNDECIDED, "; ".join(words))
 
 
-@rule("pope-cliff", "Holds if one layer is named, fails if two are.")
+@rule("pope-cliff")
 def _pope_cliffs(paper: Paper) -> Found:
     layers = {c["place"]: c["layer"] for c in paper["cliffs"] if c["task"] == "pope"}
     words = ", ".join(f"layer {layer} in {place}" for place, layer in layers.items())
     return Found(HOLDS if len(set(layers.values())) == 1 else FAILS, words)
 
 
-@rule(
-    "released-span",
-    "Holds if the span fixed in the released truncation code is that of the image tokens.",
-)
+@rule("released-span")
 def _span(paper: Paper) -> Found:
     spans = paper["released_code"]["image_spans"]
     errors = {
-        name: span_error(tuple(true), tuple(spans["truncation"]))
+        name: arithmetic.span_error(tuple(true), tuple(spans["truncation"]))
         for name, true in spans["of_the_image"].items()
     }
     words = "; ".join(
@@ -169,29 +136,22 @@ def _span(paper: Paper) -> Found:
     return Found(FAILS if any(e.image_left for e in errors.values()) else HOLDS, words)
 
 
-@rule(
-    "released-rows",
-    "Holds if the rows that the released CAM code reads are those that predict the answer.",
-)
+@rule("released-rows")
 def _rows(paper: Paper) -> Found:
     layout = paper["released_code"]["prompt"]
-    rows = released_rows(**layout)
-    longest = layout["image"] - 1 - layout["answer"]
+    rows = arithmetic.released_rows(**layout)
+    read, right = map(arithmetic.span_words, (rows.read, rows.right))
     words = (
         f"with {layout['before']} tokens before the image, {layout['image']} of it, "
-        f"{layout['after']} after it and {layout['answer']} of answer, what is read is row "
-        f"{span_words(rows.read)}, inside the image: {rows.inside_image}; what predicts the answer "
-        f"is row {span_words(rows.right)}. Inside the image it is for every question of up to "
-        f"{longest} tokens"
+        f"{layout['after']} after it and {layout['answer']} of answer, what is read is row {read}, "
+        f"inside the image: {rows.inside_image}; what predicts the answer is row {right}. Inside "
+        "the image it is for every question of up to "
+        f"{layout['image'] - 1 - layout['answer']} tokens"
     )
     return Found(HOLDS if rows.read == rows.right else FAILS, words)
 
 
-@rule(
-    "simignore-gain",
-    f"Holds if McNemar's exact test on the published answers gives p < {LEVEL:g} for more gained "
-    "than lost, on every model whose answers were published.",
-)
+@rule("simignore-gain")
 def _simignore(paper: Paper) -> Found:
     words, shown = [], []
     for stored in paper["simignore"]["stored"]:
@@ -206,15 +166,11 @@ def _simignore(paper: Paper) -> Found:
     return Found(HOLDS if all(shown) else UNDECIDED, "; ".join(words))
 
 
-@rule(
-    "blind-values",
-    f"Holds if two published accuracies without the image lie within {APART:g} standard errors "
-    "of each other; undecided if not, for then one protocol is unlike the other.",
-)
+@rule("blind-values")
 def _blind(paper: Paper) -> Found:
     first, hidden = paper["no_image"][0]["accuracy"], paper["simignore"]["ignored"][-1]
     n_items = paper["n_items"]["scienceqa"]
-    apart = errors_apart(first / 100, hidden["accuracy"] / 100, n_items)
+    apart = arithmetic.errors_apart(first / 100, hidden["accuracy"] / 100, n_items)
     words = (
         f"{first:.2f} % with no image, but {hidden['accuracy']:.2f} % in the sister paper with all "
         f"{hidden['ignored']} image tokens hidden: {apart:.1f} standard errors apart"
@@ -222,10 +178,7 @@ def _blind(paper: Paper) -> Found:
     return Found(UNDECIDED if apart > APART else HOLDS, words)
 
 
-@rule(
-    "eah-settings",
-    "Undefined if text and released code act in different layers or with other thresholds.",
-)
+@rule("eah-settings")
 def _eah_settings(paper: Paper) -> Found:
     settings = paper["eah"]["settings"]
     words = "; ".join(
@@ -235,20 +188,12 @@ def _eah_settings(paper: Paper) -> Found:
     return Found(HOLDS if same else UNDEFINED, words)
 
 
-@rule(
-    "eah-captions",
-    "Per re-run by others: holds if CHAIRs falls by more than two unpaired standard errors, "
-    "fails if it rises by as much.",
-)
+@rule("eah-captions")
 def _eah_captions(paper: Paper) -> Found:
     return _others_find(paper, "chair", "CHAIRs", -1)
 
 
-@rule(
-    "eah-pope",
-    "Per re-run by others: holds if F1 rises by more than two unpaired standard errors, fails "
-    "if it falls by as much.",
-)
+@rule("eah-pope")
 def _eah_pope(paper: Paper) -> Found:
     return _others_find(paper, "pope", "f1", 1)
 
@@ -258,7 +203,7 @@ def _others_find(paper: Paper, task: str, metric: str, sign: int) -> Found:
     words, verdicts = [], []
     for effect in (e for e in _reruns(paper, task) if e["metric"] == metric):
         before, after = effect["before"], effect["after"]
-        shown = errors_apart(before / 100, after / 100, paper["n_items"][task]) > 2
+        shown = arithmetic.errors_apart(before / 100, after / 100, paper["n_items"][task]) > 2
         better = sign * (after - before) > 0
         verdicts.append((HOLDS if better else FAILS) if shown else UNDECIDED)
         words.append(

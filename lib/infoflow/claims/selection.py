@@ -6,18 +6,12 @@ from infoflow.stats.selection import SelectionBias, selection_bias
 
 
 def biases_of(evidence: Evidence, seed: int = 0) -> dict[str, SelectionBias | None]:
-    """Measure the selection bias of every task, from its held-out cliff on.
+    """The bias of every task from its cliff on; None where that is cut L, or with one item."""
+    return {task: bias_of(evidence, task, seed) for task in evidence.cuts}
 
-    Args:
-        evidence: What was measured on a model.
-        seed: Of the draws.
 
-    Returns:
-        By task; None where the cliff is cut L, or where there is but one item.
-    """
-    found: dict[str, SelectionBias | None] = {}
-    for task, rows in evidence.cuts.items():
-        scores, first = scores_by_cut(rows), evidence.cliffs[task].cut
-        possible = first < evidence.n_layers and len(scores) > 1
-        found[task] = selection_bias(scores, first, seed) if possible else None
-    return found
+def bias_of(evidence: Evidence, task: str, seed: int = 0) -> SelectionBias | None:
+    """The bias of one task, as :func:`biases_of`."""
+    scores, first = scores_by_cut(evidence.cuts[task]), evidence.cliffs[task].cut
+    possible = first < evidence.n_layers and len(scores) > 1
+    return selection_bias(scores, first, seed) if possible else None

@@ -24,16 +24,16 @@ def finding_table(findings: Findings, title: str) -> Table:
     lines = []
     for about_one in zip(*findings.values(), strict=True):
         claim = about_one[0].claim
-        line = {"claim": claim.claim, "paper: place": claim.place}
+        line = {"claim": claim.claim, "paper: place": claim.where}
         line["paper: evidence"] = claim.evidence
         for name, finding in zip(findings, about_one, strict=True):
             line[f"verdict, {name}"] = finding.verdict
             line[f"ours, {name}"] = finding_words(finding)
         lines.append(line)
     data = pd.DataFrame(lines).set_index("claim")
-    data = data.loc[:, [not (c.startswith("ours") and set(data[c]) == {NOT_RUN}) for c in data]]
+    untold = [f"ours, {name}" for name in findings if set(data[f"ours, {name}"]) == {NOT_RUN}]
     counts = "; ".join(f"{name}: {verdict_counts(found)}" for name, found in findings.items())
-    return Table(data, f"{title}. {counts}", comparison=True)
+    return Table(data.drop(columns=untold), f"{title}. {counts}", comparison=True)
 
 
 def finding_words(finding: Any) -> str:
@@ -50,5 +50,12 @@ def finding_words(finding: Any) -> str:
 def verdict_counts(findings: Sequence[Any]) -> str:
     """How many claims have each verdict, in words."""
     counts = Counter(finding.verdict for finding in findings)
-    plural = {"holds": "hold", "holds in part": "hold in part", "fails": "fail"}
-    return ", ".join(f"{n} {plural.get(verdict, verdict)}" for verdict, n in counts.items())
+    return ", ".join(
+        f"{counts[name]} {plural}" for name, plural in _PLURALS.items() if counts[name]
+    )
+
+
+_PLURALS = {
+    **{"holds": "hold", "holds in part": "hold in part", "fails": "fail"},
+    **{name: name for name in ("undecided", "undefined", "not run")},
+}

@@ -1,21 +1,14 @@
 """Shallow, middle and deep layers."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 NAMES = ("shallow", "middle", "deep")
 
 
-@dataclass(frozen=True)
-class Depth:
-    """A third of the layers.
-
-    Attributes:
-        name: ``"shallow"``, ``"middle"`` or ``"deep"``.
-        first: Its first layer in the paper's count, 1 to L.
-        last: Its last layer.
-    """
+class Depth(NamedTuple):
+    """A third of the layers, from first to last in the paper's count, 1 to L."""
 
     name: str
     first: int
@@ -30,8 +23,7 @@ class Depth:
 def depths(n_layers: int) -> list[Depth]:
     """Divide the layers into thirds, as equal as can be; the first ones take what is left over.
 
-    Args:
-        n_layers: L, at least 1. Two layers are shallow and deep, a single one is shallow.
+    Two layers are shallow and deep, a single one is shallow.
     """
     names = NAMES if n_layers >= len(NAMES) else (NAMES[0], NAMES[-1])[:n_layers]
     parts = np.array_split(np.arange(1, n_layers + 1), len(names))

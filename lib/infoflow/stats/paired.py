@@ -4,7 +4,8 @@ A cliff says from where on truncation does no harm; here that is put to the test
 of the two models are paired by item, so that items which both get right or wrong say nothing.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -19,14 +20,10 @@ LEVEL = 0.05
 
 @dataclass(frozen=True)
 class McNemar:
-    """McNemar's exact test of paired right and wrong answers.
+    """McNemar's exact test of paired right and wrong answers, of which some changed.
 
-    Attributes:
-        lost: Items that were right and became wrong.
-        gained: Items that were wrong and became right.
-        n_items: All items.
-        p_value: Two-sided: how likely a split of the changed items at least as uneven is, if
-            losing and gaining are equally likely. 1 if no item changed.
+    The p value is two-sided: how likely a split of the changed items at least as uneven is, if
+    losing and gaining are equally likely. It is 1 if no item changed.
     """
 
     lost: int
@@ -44,6 +41,9 @@ class Equivalence(Estimate):
     """
 
     margin: float
+
+    def __rmul__(self, factor: float) -> Self:
+        return replace(super().__rmul__(factor), margin=abs(factor) * self.margin)
 
     @property
     def difference(self) -> float:
@@ -85,16 +85,7 @@ def mcnemar(before: npt.ArrayLike, after: npt.ArrayLike) -> McNemar:
 
 
 def mcnemar_of_counts(lost: int, gained: int, n_items: int) -> McNemar:
-    """Test published counts, where the answers themselves are not at hand.
-
-    Args:
-        lost: Items that were right and became wrong.
-        gained: Items that were wrong and became right.
-        n_items: All items.
-
-    Raises:
-        InfoflowError: A count is negative, or more items changed than there are.
-    """
+    """:func:`mcnemar` from published counts, where the answers themselves are not at hand."""
     changed = lost + gained
     if min(lost, gained) < 0 or not 0 < n_items >= changed:
         raise InfoflowError(f"{lost} lost and {gained} gained of {n_items} items cannot be.")
@@ -108,7 +99,7 @@ def equivalence(
     """Test whether two models score the same, up to a margin.
 
     No significant difference is not yet equivalence; an interval inside the margin is. The interval
-    is that of :func:`infoflow.stats.intervals.difference_interval`.
+    is that of :func:`infoflow.stats.intervals.difference_estimate`.
 
     Args:
         before: One score an item, shape (N,).

@@ -16,19 +16,10 @@ _ROUNDING = 1e-9
 class SelectionBias:
     """The gain of the best cut over the intact model, and how much of it is the choice.
 
-    All gains are of mean scores, on test items, over cuts from the first candidate to L.
-
-    Attributes:
-        best_cut: The cut with the highest mean score, the smallest such cut.
-        gain: Its mean score less the intact model's, found and reported on the same items.
-        chance: The mean gain if truncating at the candidates changed every item for the better as
-            often as for the worse.
-        chance_high: What chance stays below in 95 % of the draws.
-        half_gain: The gain of the best cut where it was chosen, on a random half of the items,
-            averaged over halves.
-        other_half_gain: The gain of that very cut on the other half.
-        n_cuts: How many truncated cuts there were to choose from.
-        n_items: How many items.
+    Gains are of mean scores on test items, over ``n_cuts`` truncated cuts. ``chance`` is the mean
+    gain if truncating changed every item for the better as often as for the worse, ``chance_high``
+    what it stays below in 95 % of the draws. ``half_gain`` is that of the best cut where it was
+    chosen, on random halves of the items, ``other_half_gain`` that of the same cut elsewhere.
     """
 
     best_cut: int
