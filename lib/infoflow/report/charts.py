@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from textwrap import fill
 from typing import Any, NamedTuple
 
+import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from matplotlib.axes import Axes
@@ -41,6 +42,7 @@ def layer_curves(
     *,
     below: str = "layer, from 0 (= cut)",
     ylim: tuple[float, float] = (0, 100),
+    n_layers: int | None = None,
 ) -> tuple[Figure, dict[str, Axes]]:
     """Plot lines over layers or cuts, one panel a task; the upper axis counts as the paper does.
 
@@ -52,6 +54,7 @@ def layer_curves(
         ylabel: What the vertical axes show, with its unit.
         below: What the lower axis counts.
         ylim: Limits of the vertical axes.
+        n_layers: L, where the table goes as far as cut L.
 
     Returns:
         The figure and the panels by task, for what a page adds.
@@ -69,10 +72,43 @@ def layer_curves(
                 band = (part[name, "low"], part[name, "high"])
                 axes.fill_between(cuts, *band, color=colour, alpha=0.18, linewidth=0)
             ends.append((float(mean.iloc[-1]), name, colour))
-        count_layers(axes, len(cuts), int(cuts[-1]), below=below)
+        count_layers(axes, n_layers or len(cuts), int(cuts[-1]), below=below)
         label_ends(axes, ends, float(cuts[-1]))
     shown.supylabel(ylabel, fontsize=10)
     return shown, by_task
+
+
+def interval_rows(
+    table: pd.DataFrame, lines: Mapping[str, Line], xlabel: str, *, spread: float = 0.0
+) -> tuple[Figure, Axes]:
+    """Plot values with their intervals on rows, the first entry of the table on top.
+
+    Args:
+        table: One row an entry, by name or by task and kind; the kind ``"all"`` stands for the
+            task. A column a line and statistic: ``mean``, and ``low`` and ``high`` of an interval.
+        lines: Marks to draw, by column; their names are theirs in a legend.
+        xlabel: What the horizontal axis shows, with its unit.
+        spread: How far apart the marks of a row are, in rows.
+
+    Returns:
+        The figure and its panel, for what a page adds.
+    """
+    made, (axes,) = figure(height=0.3 * len(table) * max(1, 2 * spread) + 1.1)
+    shifts = np.linspace(-spread / 2, spread / 2, len(lines))
+    for shift, (name, (style, colour)) in zip(shifts, lines.items(), strict=True):
+        places = np.arange(len(table)) + shift
+        if (name, "low") in table:
+            axes.hlines(places, table[name, "low"], table[name, "high"], color=colour)
+        axes.plot(table[name, "mean"], places, style, color=colour, markersize=6, label=name)
+    entries = [entry if isinstance(entry, tuple) else (entry,) for entry in table.index]
+    names = [TASK_TITLES.get(e[0], e[0]) if e[-1] in ("all", e[0]) else f"{e[1]}  " for e in entries]
+    axes.set_yticks(range(len(table)), names, parse_math=False)
+    for label, entry in zip(axes.get_yticklabels(), entries, strict=True):
+        label.set_fontweight("bold" if entry[-1] == "all" else "normal")
+    axes.invert_yaxis()
+    axes.set_xlabel(xlabel)
+    axes.grid(axis="x", linewidth=0.5, color="#dddddd")
+    return made, axes
 
 
 def heat_maps(

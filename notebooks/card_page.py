@@ -1,0 +1,67 @@
+"""Drawing of the model card: two training runs that differ in nothing but their seed."""
+
+import numpy as np
+import pandas as pd
+
+from infoflow import report
+from infoflow.report import COLOURS, TASK_TITLES, Line
+
+
+def seed_plot(two_seeds):
+    """Plot the mean score at every cut for each training seed, with the cliffs below."""
+    seeds, n_items = two_seeds["seeds"], two_seeds["items"]
+    tasks = list(next(iter(seeds.values())))
+    curves = {
+        task: {f"seed {seed}": 100 * np.array(of[task]["mean_score"]) for seed, of in seeds.items()}
+        for task in tasks
+    }
+    table = pd.concat({t: pd.DataFrame(curve) for t, curve in curves.items()}, names=["task", "cut"])
+    lines = {"seed 0": Line("-o", COLOURS["ours"]), "seed 1": Line("--s", COLOURS["paper"])}
+    figure, panels = report.layer_curves(
+        table,
+        lines,
+        "mean score (%)",
+        below="cut: layers that see the image",
+        ylim=(-28, 108),
+        n_layers=int(table.index.get_level_values("cut").max()),
+    )
+    for task, axes in panels.items():
+        for of, line, foot in zip(seeds.values(), lines.values(), (-10, -20), strict=True):
+            cliff = of[task]["cliff"]
+            axes.plot(cliff["interval"], (foot, foot), "-|", color=line.colour, markersize=7)
+            axes.plot(cliff["cut"], foot, line.style[-1], color=line.colour, markersize=5)
+
+    cuts = {task: [of[task]["cliff"]["cut"] for of in seeds.values()] for task in tasks}
+    moves = pd.Series({TASK_TITLES[task]: max(c) - min(c) for task, c in cuts.items()})
+    finding = "The cliff lies at the same cut with each seed, in every task."
+    if moves.any():
+        finding = (
+            f"The cliff moves with the seed in {(moves > 0).sum()} of {len(moves)} tasks, at most "
+            f"by {moves.max()} {'cut' if moves.max() == 1 else 'cuts'} ({moves.idxmax()})."
+        )
+    words = report.by_task(tasks, lambda task: f"cuts {' and '.join(map(str, cuts[task]))}")
+    return report.Plot(
+        figure,
+        f"Mean score by cut for seeds {' and '.join(seeds)}, with their cliffs: {words}.",
+        f"Mean score on {n_items['test']} test items a task, for the same recipe with seeds "
+        f"{' and '.join(seeds)}. {finding} Brackets below: each seed's cliff and its 95 % interval, "
+        f"chosen on {n_items['calibration']} calibration items. Upper axis: the paper's layer, "
+        "cut + 1.",
+        table,
+    )
+
+
+def seed_table(two_seeds):
+    """Intact score and cliff of each task, seed by seed."""
+    lines = {}
+    for seed, results in two_seeds["seeds"].items():
+        for task, of in results.items():
+            low, high = of["cliff"]["interval"]
+            lines.setdefault(TASK_TITLES[task], {}).update(
+                {
+                    f"seed {seed}: intact %": f"{100 * of['mean_score'][-1]:.1f}",
+                    f"seed {seed}: cliff": f"{of['cliff']['cut']} [{low}, {high}]",
+                }
+            )
+    counts = ", ".join(f"{n} {split}" for split, n in two_seeds["items"].items())
+    return report.table(lines, f"Two training runs with different seeds ({counts} items a task)")

@@ -1,0 +1,101 @@
+"""Drawings of the page on Figure 6: an attention matrix before and after truncation."""
+
+import numpy as np
+import pandas as pd
+import torch
+from matplotlib.colors import LogNorm
+
+from infoflow import report
+from infoflow.methods.matrix import group_blocks
+from infoflow.report import COLOURS, Line
+
+FAINTEST = 1e-4  # smaller weights are drawn as dark as this one
+
+
+def group_shares(before, after, spans):
+    """Percent of attention to each group of tokens, as "intact to truncated"."""
+    both = []
+    for weights in (before, after):
+        answer = torch.stack([weights[-1, span].sum() for span in spans])
+        both.append(100 * torch.vstack([answer, group_blocks(weights, spans)]))
+    return pd.DataFrame(
+        np.vectorize("{:.1f} to {:.1f}".format)(*both),
+        index=pd.Index(["answer's row", *(f"{n} rows" for n in spans._fields)], name="who attends"),
+        columns=[f"to {name}" for name in spans._fields],
+    )
+
+
+def matrix_pair(before, after, prompt, layer, model):
+    """Show weights of shape (S, S), heads averaged, of the intact and of the truncated model."""
+    image = prompt.spans.image
+    gone = np.zeros(len(prompt), dtype=bool)  # image tokens that no later token attends to
+    gone[image] = (after.tril(-1).sum(0) == 0)[image].numpy()
+    out = gone[:, None] | gone
+    later = ~np.tri(len(gone), dtype=bool)
+    figure, (left, right) = report.figure(1, 2, height=4.2)
+    for axes, title, weights, hidden in (
+        (left, "intact model", before, np.zeros_like(out)),
+        (right, "truncated", after, out),
+    ):
+        axes.imshow(np.where(hidden, 1.0, np.nan), cmap="gray", vmin=0, vmax=1.25)
+        drawn = np.ma.masked_where(hidden | later, weights.clip(FAINTEST))
+        shown = axes.imshow(drawn, cmap="magma", norm=LogNorm(FAINTEST, 1))
+        centres = [(span.start + span.stop - 1) / 2 for span in prompt.spans]
+        for span in prompt.spans[1:]:
+            axes.axhline(span.start - 0.5, color=COLOURS["baseline"], linewidth=0.7)
+            axes.axvline(span.start - 0.5, color=COLOURS["baseline"], linewidth=0.7)
+        axes.set_xticks(centres, prompt.spans._fields)
+        axes.set_yticks(centres, prompt.spans._fields, rotation=90, va="center")
+        axes.set(title=title, xlabel="attended token", ylabel="attending token")
+    bar = figure.colorbar(shown, ax=[left, right], location="bottom", shrink=0.6, aspect=30)
+    bar.set_label("attention weight, mean over heads (log scale)")
+    share, left_over = (100 * float(weights[-1, image].sum()) for weights in (before, after))
+    question = next(iter(prompt.question.splitlines()), "")
+    finding = (
+        f"{gone.sum()} of {len(gone)} rows and columns vanish. The image's share of the last row, "
+        f"which predicts the answer, goes from {share:.1f} % to {left_over:.1f} %"
+    )
+    return report.Plot(
+        figure,
+        f"Attention matrix of layer {layer}, before and after truncation. {finding}.",
+        f"What every prompt token attends to in layer {layer} (the paper's count; cut {layer - 1} "
+        f"is where it first sees no image): {model}, “{question}”. Lines bound the system, image "
+        f"and user tokens; grey has been taken out. {finding}; what is left of every head's row is "
+        "scaled to one. Weights above the diagonal are zero: no token attends to later ones.",
+        group_shares(before, after, prompt.spans),
+    )
+
+
+def vanishing_plot(flow, rows, model):
+    """Plot what truncation takes from the answer's attention beside what it costs, by cut."""
+    parts = {}
+    for task, frame in rows.items():
+        share = 100 * flow[task].groupby("layer")["image"].mean()
+        score = 100 * frame.groupby("cut")["score"].mean()
+        lost = (score.iloc[-1] - score).iloc[:-1]
+        parts[task] = pd.DataFrame({"vanishing": share.to_numpy(), "lost": lost})
+    table = pd.concat(parts, names=["task"])
+    figure, _ = report.layer_curves(
+        table,
+        {
+            "vanishing": Line("-o", COLOURS["image"], "attention"),
+            "lost": Line("--s", COLOURS["cliff"], "score"),
+        },
+        "% of attention, points of score",
+        below="cut: layers that see the image",
+        ylim=(min(-6, table.min().min() - 4), 104),
+    )
+    most = {task: part.loc[part["vanishing"].idxmax()] for task, part in parts.items()}
+    finding = report.by_task(
+        rows,
+        lambda task: f"{most[task]['vanishing']:.1f} % vanish at cut {most[task].name}, "
+        f"which costs {most[task]['lost']:.1f} points",
+    )
+    return report.Plot(
+        figure,
+        f"Attention that vanishes and score that is lost, by cut. {finding}.",
+        "Taken from the row that predicts the answer in the first layer without the image (blue), "
+        f"and from the mean score (red), by cut: {model}. The cut at which most attention "
+        f"vanishes, and what it costs: {finding}.",
+        table,
+    )
