@@ -73,23 +73,20 @@ def vanishing_plot(flow, rows, model):
         share = 100 * flow[task].groupby("layer")["image"].mean()
         score = 100 * frame.groupby("cut")["score"].mean()
         lost = (score.iloc[-1] - score).iloc[:-1]
-        parts[task] = pd.DataFrame({"vanishing": share.to_numpy(), "lost": lost})
+        parts[task] = pd.DataFrame({"attention": share.to_numpy(), "score": lost})
     table = pd.concat(parts, names=["task"])
     figure, _ = report.layer_curves(
         table,
-        {
-            "vanishing": Line("-o", COLOURS["image"], "attention"),
-            "lost": Line("--s", COLOURS["cliff"], "score"),
-        },
+        {"attention": Line("-o", COLOURS["image"]), "score": Line("--s", COLOURS["cliff"])},
         "% of attention, points of score",
         below="cut: layers that see the image",
         ylim=(min(-6, table.min().min() - 4), 104),
     )
-    most = {task: part.loc[part["vanishing"].idxmax()] for task, part in parts.items()}
+    most = {task: part.loc[part["attention"].idxmax()] for task, part in parts.items()}
     finding = report.by_task(
         rows,
-        lambda task: f"{most[task]['vanishing']:.1f} % vanish at cut {most[task].name}, "
-        f"which costs {most[task]['lost']:.1f} points",
+        lambda task: f"{most[task]['attention']:.1f} % vanish at cut {most[task].name}, "
+        f"which costs {most[task]['score']:.1f} points",
     )
     return report.Plot(
         figure,
