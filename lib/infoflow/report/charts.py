@@ -50,7 +50,7 @@ def layer_curves(
         table: One row a task and ``layer`` (the paper's count, all L) or ``cut`` (to L at most).
             A column a line, or a column a line and statistic: ``mean``, and ``low`` and ``high``
             of a band.
-        lines: The lines to draw, by column; their names stand at their ends.
+        lines: The lines to draw, by column; their names stand at their ends, if there are several.
         ylabel: What the vertical axes show, with its unit.
         below: What the lower axis counts.
         ylim: Limits of the vertical axes.
@@ -73,7 +73,8 @@ def layer_curves(
                 axes.fill_between(cuts, *band, color=colour, alpha=0.18, linewidth=0)
             ends.append((float(mean.iloc[-1]), name, colour))
         count_layers(axes, n_layers or len(cuts), int(cuts[-1]), below=below)
-        label_ends(axes, ends, float(cuts[-1]))
+        if len(ends) > 1:
+            label_ends(axes, ends, float(cuts[-1]))
     shown.supylabel(ylabel, fontsize=10)
     return shown, by_task
 
@@ -93,7 +94,7 @@ def interval_rows(
     Returns:
         The figure and its panel, for what a page adds.
     """
-    made, (axes,) = figure(height=0.3 * len(table) * max(1, 2 * spread) + 1.1)
+    made, (axes,) = figure(height=0.3 * len(table) * max(1, 3 * spread) + 1.1)
     shifts = np.linspace(-spread / 2, spread / 2, len(lines))
     for shift, (name, (style, colour)) in zip(shifts, lines.items(), strict=True):
         places = np.arange(len(table)) + shift
