@@ -15,7 +15,9 @@ def seed_plot(two_seeds):
         task: {f"seed {seed}": 100 * np.array(of[task]["mean_score"]) for seed, of in seeds.items()}
         for task in tasks
     }
-    table = pd.concat({t: pd.DataFrame(curve) for t, curve in curves.items()}, names=["task", "cut"])
+    table = pd.concat(
+        {t: pd.DataFrame(curve) for t, curve in curves.items()}, names=["task", "cut"]
+    )
     lines = {"seed 0": Line("-o", COLOURS["ours"]), "seed 1": Line("--s", COLOURS["paper"])}
     figure, panels = report.layer_curves(
         table,
@@ -44,9 +46,9 @@ def seed_plot(two_seeds):
         figure,
         f"Mean score by cut for seeds {' and '.join(seeds)}, with their cliffs: {words}.",
         f"Mean score on {n_items['test']} test items a task, for the same recipe with seeds "
-        f"{' and '.join(seeds)}. {finding} Brackets below: each seed's cliff and its 95 % interval, "
-        f"chosen on {n_items['calibration']} calibration items. Upper axis: the paper's layer, "
-        "cut + 1.",
+        f"{' and '.join(seeds)}. {finding} Brackets below: each seed's cliff and its 95 % "
+        f"interval, chosen on {n_items['calibration']} calibration items. Upper axis: the paper's "
+        "layer, cut + 1.",
         table,
     )
 

@@ -85,8 +85,10 @@ def vanishing_plot(flow, rows, model):
     most = {task: part.loc[part["attention"].idxmax()] for task, part in parts.items()}
     finding = report.by_task(
         rows,
-        lambda task: f"{most[task]['attention']:.1f} % vanish at cut {most[task].name}, "
-        f"which costs {most[task]['score']:.1f} points",
+        lambda task: (
+            f"{most[task]['attention']:.1f} % vanish at cut {most[task].name}, "
+            f"which costs {most[task]['score']:.1f} points"
+        ),
     )
     return report.Plot(
         figure,

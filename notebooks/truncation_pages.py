@@ -17,53 +17,51 @@ def cliff_words(cliff):
 
 
 def cliff_curves(means, cliffs, ylabel, ylim, foot):
-    """Plot means by task over cuts, their bands and, at a height where no curve runs, the cliffs."""
-    table = pd.concat(means, names=["task", "cut"])
+    """Plot means by task over cuts, with bands and, at a height of their own, the cliffs."""
+    table = pd.concat({"mean": pd.concat(means, names=["task", "cut"])}, axis=1)
     last = int(table.index.get_level_values("cut").max())
-    lines = {"mean": Line("-o", COLOURS["ours"])}
-    columns = pd.concat({"mean": table}, axis=1)
-    below = "cut: layers that see the image"
     figure, panels = report.layer_curves(
-        columns, lines, ylabel, below=below, ylim=ylim, n_layers=last
+        table,
+        {"mean": Line("-o", COLOURS["ours"])},
+        ylabel,
+        below="cut: layers that see the image",
+        ylim=ylim,
+        n_layers=last,
     )
+    red = COLOURS["cliff"]
     for task, axes in panels.items():
-        cliff, left = cliffs[task], cliffs[task].cut >= last / 2
-        axes.axhline(table["mean"][task, last], color=COLOURS["baseline"], linewidth=0.8)
-        axes.axvline(cliff.cut, color=COLOURS["cliff"], linewidth=1.4)
-        axes.plot(cliff.interval, (foot, foot), "-|", color=COLOURS["cliff"], markersize=9)
-        axes.annotate(
-            f"cliff {cliff_words(cliff)}",
-            (cliff.interval[0 if left else 1], foot),
-            xytext=(-6 if left else 6, 0),
-            textcoords="offset points",
-            ha="right" if left else "left",
-            va="center",
-            color=COLOURS["cliff"],
-            fontsize=9,
-        )
-    return figure, panels, table
+        cliff, to_left = cliffs[task], cliffs[task].cut >= last / 2
+        axes.axhline(means[task]["mean"].iloc[-1], color=COLOURS["baseline"], linewidth=0.8)
+        axes.axvline(cliff.cut, color=red, linewidth=1.4)
+        axes.plot(cliff.interval, (foot, foot), "-|", color=red, markersize=9)
+        place = (cliff.interval[0] - 0.3, "right") if to_left else (cliff.interval[1] + 0.3, "left")
+        label = {"ha": place[1], "va": "center", "color": red, "fontsize": 9}
+        axes.text(place[0], foot, f"cliff {cliff_words(cliff)}", **label)
+    return figure, panels, table["mean"]
 
 
 def score_plot(scores, cliffs, guesses, model):
     """Plot the mean score at every cut (the paper's Figure 5); scores of shape (M, L + 1)."""
     means = {task: pd.DataFrame({"mean": 100 * x.mean(axis=0)}) for task, x in scores.items()}
     figure, panels, table = cliff_curves(means, cliffs, "mean score (%)", (-22, 108), -12)
+    grey = COLOURS["baseline"]
     for task, axes in panels.items():
-        cliff, last = cliffs[task], scores[task].shape[1] - 1
-        intact, margin, guess = (100 * x for x in (cliff.baseline, cliff.margin, guesses[task]))
-        band = {"color": COLOURS["baseline"], "alpha": 0.25, "linewidth": 0}
-        axes.axhspan(intact - margin, intact + margin, **band)
-        axes.axhline(guess, linestyle=":", color=COLOURS["baseline"], linewidth=1.4)
+        cliff, guess, last = cliffs[task], 100 * guesses[task], means[task].index[-1]
+        ends = (100 * (cliff.baseline + sign * cliff.margin) for sign in (-1, 1))
+        axes.axhspan(*ends, color=grey, alpha=0.25, linewidth=0)
+        axes.axhline(guess, linestyle=":", color=grey, linewidth=1.4)
         axes.text(last, guess + 2, "blind guess", ha="right", color="#595959", fontsize=9)
-        hollow = {"markersize": 8, "markerfacecolor": "none", "markeredgewidth": 1.8}
-        axes.plot(cliff.best, 100 * cliff.best_score, "D", color=COLOURS["paper"], **hollow)
+        hollow = {"color": COLOURS["paper"], "ms": 8, "mfc": "none", "mew": 1.8}
+        axes.plot(cliff.best, 100 * cliff.best_score, "D", **hollow)
         axes.set_title(f"{TASK_TITLES[task]}: {SCORE_NAMES[task]}")
         axes.set_yticks(range(0, 101, 20))
     one = next(iter(cliffs.values()))
     words = report.by_task(
         cliffs,
-        lambda task: f"cut {cliff_words(cliffs[task])}, {percent(cliffs[task].score)} against "
-        f"{percent(cliffs[task].baseline)} intact",
+        lambda task: (
+            f"cut {cliff_words(cliffs[task])}, {percent(cliffs[task].score)} against "
+            f"{percent(cliffs[task].baseline)} intact"
+        ),
     )
     return report.Plot(
         figure,
@@ -81,9 +79,10 @@ def score_plot(scores, cliffs, guesses, model):
 def order_words(cliffs, by_score):
     """Where the cliff of the log-probability lies against the score's, task by task."""
     orders = {task: np.sign(cliff.cut - by_score[task].cut) for task, cliff in cliffs.items()}
+    names = {"deeper": 1, "shallower": -1, "the same": 0}
     parts = [
         f"{name} in {report.listed_tasks(orders, lambda task, sign=sign: orders[task] == sign)}"
-        for name, sign in (("deeper", 1), ("shallower", -1), ("the same", 0))
+        for name, sign in names.items()
         if sign in orders.values()
     ]
     return f"Against the score's, the cliff of the log-probability is {'; '.join(parts)}."
@@ -96,14 +95,18 @@ def log_prob_plot(log_probs, cliffs, by_score, model):
         for task, of_task in log_probs.items()
     }
     lowest = min(part["low"].min() for part in means.values())
-    ylabel, ylim = "log-probability of the reference (nats per token)", (1.25 * lowest, -0.06 * lowest)
-    figure, panels, table = cliff_curves(means, cliffs, ylabel, ylim, 1.15 * lowest)
+    ylabel = "log-probability of the reference (nats per token)"
+    ylim, foot = (1.25 * lowest, -0.06 * lowest), 1.15 * lowest
+    figure, panels, table = cliff_curves(means, cliffs, ylabel, ylim, foot)
     for task, axes in panels.items():
         axes.axvline(by_score[task].cut, color=COLOURS["baseline"], linestyle=":", linewidth=1.4)
+    ends = {task: part["mean"].iloc[[0, -1]] for task, part in means.items()}
     words = report.by_task(
         means,
-        lambda task: f"{means[task]['mean'].iloc[0]:.2f} without the image, "
-        f"{means[task]['mean'].iloc[-1]:.2f} intact, cliff {cliffs[task].cut}",
+        lambda task: (
+            "{:.2f} without the image, {:.2f} intact, ".format(*ends[task])
+            + f"cliff {cliffs[task].cut}"
+        ),
     )
     return report.Plot(
         figure,
@@ -118,53 +121,40 @@ def log_prob_plot(log_probs, cliffs, by_score, model):
 
 def curves_by_model(evidence):
     """Plot every model's mean score over the share of its layers that see the image."""
-    table = pd.concat(
-        {
-            (task, name): pd.DataFrame(
-                {
-                    "depth": np.arange(e.n_layers + 1) / e.n_layers,
-                    "score": 100 * scores_by_cut(rows).mean(axis=0),
-                }
-            )
-            for name, e in evidence.items()
-            for task, rows in e.cuts.items()
-        },
-        names=["task", "model", "cut"],
-    )
-    figure, panels = report.panels(table.index.unique("task"), height=3.0)
-    colours = sns.color_palette("colorblind", len(evidence)).as_hex()
-    for task, axes in panels.items():
-        for (name, e), colour, marker in zip(evidence.items(), colours, cycle("osD^vPX*")):
-            curve = table.loc[task, name]
-            cliff = curve.loc[e.cliffs[task].cut]
-            line = {"color": colour, "marker": marker}
-            axes.plot(curve["depth"], curve["score"], ms=3.5, lw=1.2, label=name, **line)
-            axes.plot(*cliff[["depth", "score"]], ms=10, mew=1.6, mfc="none", **line)
-        axes.set(xlabel="share of the layers that see the image", ylim=(-4, 108))
-        axes.set_ylabel(f"{SCORE_NAMES[task]} (%)")
-        axes.tick_params(labelleft=True)
+    tasks = list(next(iter(evidence.values())).cliffs)
+    figure, panels = report.panels(tasks, height=3.0)
+    colours, table = sns.color_palette("colorblind", len(evidence)).as_hex(), {}
+    for (model, e), colour, marker in zip(evidence.items(), colours, cycle("osD^vPX*")):
+        line = {"color": colour, "marker": marker}
+        for task, axes in panels.items():
+            means = 100 * scores_by_cut(e.cuts[task]).mean(axis=0)
+            cut = e.cliffs[task].cut
+            axes.plot(np.linspace(0, 1, len(means)), means, ms=3.5, lw=1.2, label=model, **line)
+            axes.plot(cut / e.n_layers, means[cut], ms=10, mew=1.6, mfc="none", **line)
+            axes.set(xlabel="share of the layers that see the image", ylim=(-4, 108))
+            axes.set_ylabel(f"{SCORE_NAMES[task]} (%)")
+            axes.tick_params(labelleft=True)
+            table[task, model] = pd.Series(means)
     figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=3)
-    depths = {t: [e.cliffs[t].cut / e.n_layers for e in evidence.values()] for t in panels}
-    spans = [f"{TASK_TITLES[t]} {min(d):.2f} to {max(d):.2f}" for t, d in depths.items()]
-    cuts = {
-        t: ", ".join(f"{name} {e.cliffs[t].cut} of {e.n_layers}" for name, e in evidence.items())
-        for t in panels
-    }
-    first = next(iter(next(iter(evidence.values())).cliffs.values()))
+    words = report.by_task(
+        tasks,
+        lambda task: report.listed(
+            [f"{model} {e.cliffs[task].cut} of {e.n_layers}" for model, e in evidence.items()]
+        ),
+    )
+    first = next(iter(evidence.values())).cliffs[tasks[0]]
     return report.Plot(
         figure,
-        "Mean score by depth, a line a model. Cliffs, as cuts: "
-        f"{'; '.join(f'{TASK_TITLES[t]}: {words}' for t, words in cuts.items())}.",
+        f"Mean score by depth, a line a model. Cliffs, as cuts: {words}.",
         f"Mean score of {report.listed(list(evidence))} on {first.n_test} test items a task, "
         "against the share of their layers that see the image. Hollow mark: the cliff, chosen on "
-        f"{first.n_calibration} calibration items. The cliffs lie at these depths: "
-        f"{report.listed(spans)}.",
-        table,
+        f"{first.n_calibration} calibration items. Cliffs, as cuts: {words}.",
+        pd.concat(table, names=["task", "model", "cut"]).to_frame("score"),
     )
 
 
 def control_table(rows, swapped, ordinary, guesses):
-    """Scores with another picture, with none, and answers that differ from the untouched model's."""
+    """Scores with another picture and without, and how often cut L differs from no truncation."""
     lines = {}
     for task, frame in rows.items():
         by_cut = frame.groupby("cut")["score"].mean()

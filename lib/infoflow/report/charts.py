@@ -101,11 +101,11 @@ def interval_rows(
         if (name, "low") in table:
             axes.hlines(places, table[name, "low"], table[name, "high"], color=colour)
         axes.plot(table[name, "mean"], places, style, color=colour, markersize=6, label=name)
-    entries = [entry if isinstance(entry, tuple) else (entry,) for entry in table.index]
-    names = [TASK_TITLES.get(e[0], e[0]) if e[-1] in ("all", e[0]) else f"{e[1]}  " for e in entries]
+    entries = [entry if isinstance(entry, tuple) else (entry, "") for entry in table.index]
+    names = [TASK_TITLES.get(e, e) if kind in ("all", "") else f"{kind}  " for e, kind in entries]
     axes.set_yticks(range(len(table)), names, parse_math=False)
-    for label, entry in zip(axes.get_yticklabels(), entries, strict=True):
-        label.set_fontweight("bold" if entry[-1] == "all" else "normal")
+    for label, (_, kind) in zip(axes.get_yticklabels(), entries, strict=True):
+        label.set_fontweight("bold" if kind == "all" else "normal")
     axes.invert_yaxis()
     axes.set_xlabel(xlabel)
     axes.grid(axis="x", linewidth=0.5, color="#dddddd")
