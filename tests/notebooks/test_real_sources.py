@@ -103,9 +103,9 @@ def test_truncation_chooses_on_other_pictures_than_it_reports(
     for split in ("pope held-out", "pope calibration", "scienceqa test", "scienceqa validation"):
         assert f"truncation_by_cut on {split} (folder" in items_of(shown)
     assert "pope test" not in items_of(shown)
-    (scores,) = (text for text in shown if "the paper's Table 1 beside ours" in text)
-    assert f"ours, {MODEL} on the benchmark" in scores
-    assert "not run" not in scores
+    (cliffs,) = (text for text in shown if text.startswith("Cliffs: the paper's beside ours"))
+    assert f"ours, {MODEL} on the benchmark: cut" in cliffs
+    assert "not run" not in cliffs
 
 
 @pytest.mark.slow

@@ -8,7 +8,6 @@ import pytest
 import torch
 from scipy.stats import binom
 
-from infoflow import report
 from infoflow.claims.paper import paper_values
 from infoflow.data.load import blind_guess, load_task
 from infoflow.errors import InfoflowError
@@ -17,8 +16,6 @@ from infoflow.evaluate.text_only import text_answers, text_only
 from infoflow.results.store import Store
 
 torch.set_num_threads(1)
-
-MODEL = "some-model"
 
 
 def answered(task, say):
@@ -136,75 +133,6 @@ def test_text_alone_is_the_prompt_without_image_tokens(lvlm, tmp_path):
     assert list(rows["text"]) == [
         lvlm.answer(text_only(lvlm.prompt(s.image, s.question)), task.max_new_tokens) for s in task
     ]
-
-
-def all_ways(task):
-    sees = answered(task, lambda sample: sample.answer)
-    constant = answered(task, lambda sample: "no")
-    contrary = answered(task, lambda sample: "yes")
-    return {"seen": {"pope": sees}, "blind": {"pope": constant}, "other": {"pope": contrary}}
-
-
-def test_ways_are_compared_item_by_item(pope):
-    ways = all_ways(pope)
-    yes = sum(sample.answer == "yes" for sample in pope)
-    data = report.ways_table(ways, "blind").data.set_index("way")
-    assert data["same answer as blind"].to_dict() == {
-        **{"seen": f"{24 - yes} of 24", "blind": "24 of 24", "other": "0 of 24"},
-    }
-    assert data["right"]["other"] == f"{yes} of 24"
-    fate = report.fate_table(ways, ["blind", "other"]).data.loc["POPE"]
-    assert fate.tolist() == ["0 of 24", "24 of 24", "0 of 24"]
-
-
-def test_figures_tell_where_guessing_is_beaten(pope):
-    ways = all_ways(pope)
-    scores = {"pope": blind_scores(pope, ways["blind"]["pope"])}
-    seen = {"pope": blind_scores(pope, ways["seen"]["pope"])}
-    plot = report.blind_plot(scores, ways["seen"], MODEL)
-    assert plot.caption.endswith("for 4 of them: nowhere.")
-    assert "POPE (all)" in report.blind_plot(seen, ways["seen"], MODEL).caption
-    assert plot.table.loc[("pope", "all"), "intact"] == 100
-    drawn = report.ways_plot(ways, {"pope": 0.5}, 0, MODEL)
-    assert drawn.table.loc[("pope", "blind"), "score"] == pytest.approx(
-        100 * ways["blind"]["pope"]["score"].mean()
-    )
-    for figure in (plot, drawn):
-        assert 20 <= len(figure.alt) <= 400
-    again = report.ways_plot(all_ways(pope), {"pope": 0.5}, 0, MODEL)
-    assert drawn.png == again.png
-
-
-def test_tables_tell_habits_and_scores(pope):
-    rows = all_ways(pope)["blind"]["pope"]
-    scores, habits = {"pope": blind_scores(pope, rows)}, {"pope": blind_habits(rows)}
-    text = report.habit_words(scores, habits).text
-    assert "gives 1 answer to 24 items, “no” to 100.0 % of them" in text
-    assert report.blind_table(scores).data["kind"].tolist()[0] == "all"
-    shown = report.habit_table({"POPE": habits["pope"]}).data.iloc[0]
-    assert shown["says most"] == "no (100.0 %)"
-    listed = report.way_answers_table([pope[0]], {"blind": rows}).data
-    assert listed["blind"].tolist() == ["no"]
-
-
-def test_published_scores_stand_beside_ours(scienceqa):
-    published = [
-        {"what": "a", "accuracy": 47.5, "place": "here", "ours": "score"},
-        {"what": "b", "accuracy": 53.35, "place": "there", "ours": "score"},
-        {"what": "c", "accuracy": 35.5, "place": "counted", "ours": ""},
-        {"what": "d", "accuracy": 36.0, "place": "counted", "ours": "guess"},
-    ]
-    blind = blind_scores(scienceqa, answered(scienceqa, lambda sample: "A"))
-    data = report.no_image_paper_table(published, blind, "llava-1.5-7b", MODEL).data
-    ours = data[f"ours, {MODEL} on Shapes %"]
-    assert ours["a"].startswith(f"{100 * blind.loc['all', 'score']:.1f} [")
-    assert ours["c"] == "-"
-    assert ours["d"] == f"{100 * blind.loc['all', 'guess']:.1f}"
-    assert data["ours, llava-1.5-7b on the benchmark"]["a"] == report.NOT_RUN
-    text = report.no_image_words(published, 2017).text
-    assert "5.85 points apart" in text
-    assert "Chance alone does not explain it" in text
-    assert "Chance could explain it" in report.no_image_words(published, 100).text
 
 
 def test_published_guesses_are_counted_from_the_questions():

@@ -4,9 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from infoflow.claims.paper import paper_values, table1_row
 from infoflow.claims.scores import METRICS, paired_scores, ratios
 from infoflow.data.load import load_task
-from infoflow.errors import InfoflowError
+from infoflow.errors import InfoflowError, UnknownNameError
 from infoflow.stats.selection import selection_bias
 
 ANSWERS = {
@@ -138,3 +139,21 @@ def test_the_order_of_items_does_not_matter():
 def test_nothing_to_choose_is_refused(scores, first):
     with pytest.raises(InfoflowError):
         selection_bias(scores, first)
+
+
+@pytest.mark.parametrize(
+    ("name", "model", "row"),
+    [
+        (None, "tiny-shikra", "shikra-7b"),
+        (None, "llava-1.6-7b", "llava-1.6-7b"),
+        (None, "qwen-vl-chat-7b", "llava-1.5-7b"),  # it has no row: the first
+        ("internvl-7b", "tiny-shikra", "internvl-7b"),
+    ],
+)
+def test_a_model_is_looked_at_beside_its_own_row(name, model, row):
+    assert table1_row(paper_values(), name, model)["model"] == row
+
+
+def test_a_row_that_is_not_there_is_named():
+    with pytest.raises(UnknownNameError, match=r"unknown model of Table 1 'lava'.*llava-1.5-7b"):
+        table1_row(paper_values(), "lava", "tiny-shikra")

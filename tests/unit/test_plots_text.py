@@ -52,14 +52,10 @@ def shown():
         }
     )
     last = answers.tail(1)
-    other = answers.assign(item="other", kind="other")
-    kinds = report.kind_scores({"pope": pd.concat([answers, other])}, seed=0)
-    score = {"items": 3.0, "score": 0.5, "low": 0.2, "high": 0.8, "guess": 0.5, "p_value": 0.1}
-    blind = {"pope": pd.DataFrame([score] * 2, pd.Index(["all", ODD], name="kind"))}
-    habit = {"items": 3, "distinct": 1, "favourite": ODD, "modal": ODD, "agreement": 0.5}
-    habit |= {"favourite_share": 1.0, "modal_share": 1.0, "right_by_habit": 0.5}
-    habits = {"pope": pd.DataFrame([habit] * 2, pd.Index(["all", ODD], name="kind"))}
-    ways = {"with the picture": {"pope": last}, ODD: {"pope": last}}
+    columns = pd.MultiIndex.from_product([["seen"], ["mean", "low", "high"]])
+    kinds = pd.MultiIndex.from_tuples([("pope", "all"), ("pope", ODD)], names=["task", ODD])
+    scores = pd.DataFrame(0.5, kinds, columns)
+    intervals, _ = report.interval_rows(scores, {"seen": report.Line("o", "black")}, "score (%)")
     model = {"name": ODD, "revision": ODD, "digest": ODD, "dtype": ODD, "attention": ODD}
     machine = {"device": ODD, "device_name": ODD, "threads": 1, "python": ODD}
     record = {"model": model, "machine": machine, "packages": {ODD: ODD}}
@@ -79,21 +75,12 @@ def shown():
         "own_provenance": report.own_provenance(record, ODD, {ODD: ODD}),
         "provenance_box": report.provenance_box(SimpleNamespace(records=[stored])),
         "sample_sheet": report.sample_sheet([sample, replace(sample, regions={})], "pope"),
-        "region_sheet": report.region_sheet(sample),
         "attention_maps": report.attention_maps(flow, prompt, sample, [1, 6], ODD),
         "cam_scrubber": report.cam_scrubber(cam, prompt, sample, ODD, ODD),
         "map_rows": report.map_rows({ODD: (maps, prompt, sample)}, [1, 2], ODD),
         "hidden_maps": hidden_maps({ODD: np.ones(64, bool)}, prompt, sample, ODD),
         "item_arcs": item_arcs(flow, prompt, dict.fromkeys(range(L + 1), ODD), ODD),
-        "answers_table": report.answers_table(answers),
-        "way_answers_table": report.way_answers_table([sample], {ODD: last}),
-        "kind_plot": report.kind_plot(kinds, ODD),
-        "kind_table": report.kind_table(kinds),
-        "blind_plot": report.blind_plot(blind, {"pope": answers}, ODD),
-        "blind_table": report.blind_table(blind),
-        "ways_plot": report.ways_plot(ways, {"pope": 0.5}, 0, ODD),
-        "habit_table": report.habit_table({ODD: habits["pope"]}),
-        "habit_words": report.habit_words(blind, habits),
+        "interval_rows": report.Plot(intervals, ODD, ODD, scores),
         "source_words": report.source_words(ODD, ["pope"]),
         "Words": report.Words(f"It says **{report.literal(ODD)}**, “{report.literal(ODD)}”."),
         "Table": report.Table(table, ODD, comparison=True),
@@ -104,10 +91,8 @@ def shown():
 # fmt: off
 NAMES = [
     "own_sheet", "cut_answers", "own_provenance", "provenance_box", "sample_sheet",
-    "region_sheet", "attention_maps", "cam_scrubber", "map_rows", "hidden_maps", "item_arcs",
-    "answers_table", "way_answers_table", "kind_plot", "kind_table",
-    "blind_plot", "blind_table", "ways_plot", "habit_table", "habit_words", "source_words",
-    "Words", "Table", "Scrubber",
+    "attention_maps", "cam_scrubber", "map_rows", "hidden_maps", "item_arcs",
+    "interval_rows", "source_words", "Words", "Table", "Scrubber",
 ]
 OURS = {
     "figure", "img", "figcaption", "div", "table", "caption", "thead", "tbody", "tr", "th",
