@@ -1,6 +1,5 @@
 """Drawing of the model card: two training runs that differ in nothing but their seed."""
 
-import numpy as np
 import pandas as pd
 
 from infoflow import report
@@ -12,13 +11,13 @@ def seed_plot(two_seeds):
     seeds, n_items = two_seeds["seeds"], two_seeds["items"]
     tasks = list(next(iter(seeds.values())))
     curves = {
-        task: {f"seed {seed}": 100 * np.array(of[task]["mean_score"]) for seed, of in seeds.items()}
+        (f"seed {seed}", task): 100 * pd.Series(of[task]["mean_score"])
+        for seed, of in seeds.items()
         for task in tasks
     }
-    table = pd.concat(
-        {t: pd.DataFrame(curve) for t, curve in curves.items()}, names=["task", "cut"]
-    )
-    lines = {"seed 0": Line("-o", COLOURS["ours"]), "seed 1": Line("--s", COLOURS["paper"])}
+    table = pd.concat(curves, names=["seed", "task", "cut"]).unstack("seed").loc[tasks]
+    styles = (Line("-o", COLOURS["ours"]), Line("--s", COLOURS["paper"]))
+    lines = {f"seed {seed}": style for seed, style in zip(seeds, styles, strict=True)}
     figure, panels = report.layer_curves(
         table,
         lines,
@@ -28,6 +27,7 @@ def seed_plot(two_seeds):
         n_layers=int(table.index.get_level_values("cut").max()),
     )
     for task, axes in panels.items():
+        axes.set_yticks(range(0, 101, 20))
         for of, line, foot in zip(seeds.values(), lines.values(), (-10, -20), strict=True):
             cliff = of[task]["cliff"]
             axes.plot(cliff["interval"], (foot, foot), "-|", color=line.colour, markersize=7)
