@@ -101,10 +101,15 @@ def interval_rows(
         if (name, "low") in table:
             axes.hlines(places, table[name, "low"], table[name, "high"], color=colour)
         axes.plot(table[name, "mean"], places, style, color=colour, markersize=6, label=name)
-    entries = [entry if isinstance(entry, tuple) else (entry, "") for entry in table.index]
-    names = [TASK_TITLES.get(e, e) if kind in ("all", "") else f"{kind}  " for e, kind in entries]
+    entries = [e if isinstance(e, tuple) else (e, "") for e in table.index]
+    titles = [TASK_TITLES.get(str(name), str(name)) for name, _ in entries]
+    kinds = [str(kind) for _, kind in entries]
+    names = [
+        title if kind in ("all", "") else f"{kind}  "
+        for title, kind in zip(titles, kinds, strict=True)
+    ]
     axes.set_yticks(range(len(table)), names, parse_math=False)
-    for label, (_, kind) in zip(axes.get_yticklabels(), entries, strict=True):
+    for label, kind in zip(axes.get_yticklabels(), kinds, strict=True):
         label.set_fontweight("bold" if kind == "all" else "normal")
     axes.invert_yaxis()
     axes.set_xlabel(xlabel)
