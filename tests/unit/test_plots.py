@@ -96,8 +96,6 @@ def test_plots_leave_no_global_state(made):
     assert plt.get_fignums() == []
 
 
-
-
 def test_map_table_measures_attention_on_the_target():
     sample, prompt = item_with_target()
     inside = np.logical_or.reduce([sample.regions[name] for name in sample.targets])
@@ -140,15 +138,6 @@ def test_published_values_stand_as_printed():
     assert list(as_cut["POPE"]) == ["23", "21"]
     assert printed["CHAIR"] == "about 30"
     assert set(data["ours: as paper's layer"]) == {"5"}
-
-
-
-
-
-
-
-
-
 
 
 def test_tables_escape_and_scroll():

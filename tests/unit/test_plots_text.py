@@ -45,13 +45,6 @@ def shown():
     flow = AttentionFlow(rows, shares)
     maps = torch.ones(L, 8, 8)
     cam = CAM(maps, maps.flatten(1), "post_attention_layernorm", "mean", torch.tensor([1]))
-    answers = pd.DataFrame(
-        {
-            **{"item": [ODD] * 3, "kind": [ODD] * 3, "cut": [0, 1, 2], "text": [ODD] * 3},
-            **{"answer": [ODD] * 3, "score": [0.0, 1.0, 1.0], "margin": [1.0] * 3, "keep": [4] * 3},
-        }
-    )
-    last = answers.tail(1)
     columns = pd.MultiIndex.from_product([["seen"], ["mean", "low", "high"]])
     kinds = pd.MultiIndex.from_tuples([("pope", "all"), ("pope", ODD)], names=["task", ODD])
     scores = pd.DataFrame(0.5, kinds, columns)
