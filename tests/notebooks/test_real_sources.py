@@ -91,7 +91,7 @@ def test_attention_flow_on_all_four_with_a_pinned_model(
     assert_nothing_is_said_of_shapes(shown)
     for split in ("scienceqa test", "pope held-out", "textvqa validation", "chair held-out"):
         assert f"flow_by_layer on {split} (folder" in items_of(shown)
-    assert [text for text in shown if COMMIT in text] == [shown[-1]], "only in the provenance"
+    assert not [text for text in shown if COMMIT in text], "a hub model's revision tells it"
 
 
 @pytest.mark.slow
