@@ -260,7 +260,7 @@ def map_rows(
     rows: Mapping[str, tuple[npt.ArrayLike, Prompt, Sample]], layers: list[int], model: str
 ) -> report.Plot:
     """Set maps (L, h, w) of several images, or several maps of one, side by side by layer."""
-    height = report.WIDTH / (len(layers) + 1) * 1.12 * len(rows) + 0.3
+    height = 7.2 / (len(layers) + 1) * len(rows) + 0.3
     figure, panels = report.figure(len(rows), len(layers) + 1, height=height)
     entropies = {}
     lines = np.reshape(panels, (len(rows), -1))

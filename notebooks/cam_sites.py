@@ -120,15 +120,15 @@ def rival_curves(rows: Rows, chosen: Source, model: str) -> report.Plot:
     grey = COLOURS["baseline"]
     styles = {name: line[1:] for name, line in lines.items()}
     styles |= {"random token": (":", grey), "centre": ("--", grey)}
-    figure, panels = report.task_panels(len(rows))
-    for axes, (task, table) in zip(panels, tables.items(), strict=True):
+    figure, panels = report.panels(rows)
+    for axes, table in zip(panels.values(), tables.values(), strict=True):
         for name, (line, colour) in styles.items():
             width = 1.2 if colour == grey else 1.8
             axes.plot(table.index - 1, table[name], line, color=colour, lw=width, label=name)
-        axes.set(ylim=(0, 103), title=TASK_TITLES[task])
+        axes.set_ylim(0, 103)
         report.count_layers(axes, len(table), len(table) - 1, below="layer, from 0 (= cut)")
     figure.supylabel("peak on the answer's region (%)", fontsize=10)
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncol=3)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncol=3)
     told = "; ".join(
         f"{TASK_TITLES[task]}: "
         + ", ".join(f"{n} {table[n].max():.1f} % (layer {table[n].idxmax()})" for n in lines)

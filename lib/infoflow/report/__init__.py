@@ -24,10 +24,7 @@ from infoflow.report.blind_tables import (
     way_answers_table,
     ways_table,
 )
-from infoflow.report.cam import cam_profile, cam_profiles, cam_table
 from infoflow.report.cam_claims import cam_paper_table
-from infoflow.report.cam_control import cam_control_plot, cam_control_table
-from infoflow.report.cam_maps import cam_numbers, cam_scrubber, map_rows
 from infoflow.report.card import (
     bar_table,
     kind_plot,
@@ -65,20 +62,6 @@ from infoflow.report.flow import (
 from infoflow.report.flow_claims import flow_paper_table, flow_verdicts, reduction_table
 from infoflow.report.heads import head_maps, head_reductions, head_table
 from infoflow.report.interventions import arm_metrics_table, hidden_maps, paired_table
-from infoflow.report.localisation import (
-    SITE_NAMES,
-    place_name,
-    rival_curves,
-    site_grid,
-    source_name,
-)
-from infoflow.report.localisation_tables import (
-    ALL_TASKS,
-    choice_table,
-    choice_words,
-    free_layer_table,
-    site_paper_table,
-)
 from infoflow.report.matrix import (
     block_table,
     drift_table,
@@ -89,11 +72,8 @@ from infoflow.report.matrix import (
 )
 from infoflow.report.models import curves_by_model
 from infoflow.report.overview import item_arcs, mean_arcs
-from infoflow.report.own import cut_answers, own_provenance, own_sheet
-from infoflow.report.perturbation import perturbation_plot, sanity_table
 from infoflow.report.provenance import provenance_box
 from infoflow.report.samples import frequency_maps, region_sheet
-from infoflow.report.scrubber import Frame, Scrubber
 from infoflow.report.selection import selection_table
 from infoflow.report.simignore import (
     entries_table,
@@ -103,6 +83,7 @@ from infoflow.report.simignore import (
     which_ignored_table,
 )
 from infoflow.report.sinks import sink_heatmap, sink_maps, sink_thresholds
+from infoflow.report.slider import Slider, layer_slider, paint_image, undrawable
 from infoflow.report.source import on_source, paper_table, source_words
 from infoflow.report.style import (
     COLOURS,
@@ -150,18 +131,15 @@ from infoflow.report.topk import (
 from infoflow.report.truncation import log_prob_curves, log_prob_table, truncation_curves
 
 __all__ = [
-    "ALL_TASKS",
     "COLOURS",
     "LINES",
     "NOT_RUN",
     "SCORE_NAMES",
-    "SITE_NAMES",
     "TASK_TITLES",
-    "Frame",
     "Line",
     "Plot",
     "ProvenanceBox",
-    "Scrubber",
+    "Slider",
     "Table",
     "Words",
     "answers_table",
@@ -173,16 +151,7 @@ __all__ = [
     "blind_table",
     "block_table",
     "by_task",
-    "cam_control_plot",
-    "cam_control_table",
-    "cam_numbers",
     "cam_paper_table",
-    "cam_profile",
-    "cam_profiles",
-    "cam_scrubber",
-    "cam_table",
-    "choice_table",
-    "choice_words",
     "chosen_layers",
     "claim_table",
     "cliff_paper_table",
@@ -192,7 +161,6 @@ __all__ = [
     "count_layers",
     "count_table",
     "curves_by_model",
-    "cut_answers",
     "depth_control_table",
     "depth_paper_table",
     "depth_table",
@@ -211,7 +179,6 @@ __all__ = [
     "flow_paper_table",
     "flow_shares",
     "flow_verdicts",
-    "free_layer_table",
     "frequency_maps",
     "habit_table",
     "habit_words",
@@ -231,12 +198,12 @@ __all__ = [
     "label_ends",
     "layer_curves",
     "layer_name",
+    "layer_slider",
     "listed",
     "listed_tasks",
     "literal",
     "log_prob_curves",
     "log_prob_table",
-    "map_rows",
     "map_sheet",
     "map_table",
     "matrix_pair",
@@ -248,25 +215,20 @@ __all__ = [
     "no_image_words",
     "on_source",
     "outline_targets",
-    "own_provenance",
-    "own_sheet",
+    "paint_image",
     "paired_table",
     "panels",
     "paper_table",
     "percent",
-    "perturbation_plot",
-    "place_name",
     "planted_words",
     "provenance_box",
     "reduction_table",
     "region_sheet",
-    "rival_curves",
     "rivals_table",
     "row_table",
     "rule_table",
     "sample_sheet",
     "sampling_table",
-    "sanity_table",
     "score_paper_table",
     "seed_plot",
     "seed_table",
@@ -276,9 +238,6 @@ __all__ = [
     "sink_heatmap",
     "sink_maps",
     "sink_thresholds",
-    "site_grid",
-    "site_paper_table",
-    "source_name",
     "source_words",
     "span_table",
     "stored_predictions_table",
@@ -292,6 +251,7 @@ __all__ = [
     "topk_rivals",
     "truncation_control_table",
     "truncation_curves",
+    "undrawable",
     "vanishing_shares",
     "vanishing_table",
     "verdict_grid",
