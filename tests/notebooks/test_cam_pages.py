@@ -22,8 +22,6 @@ from cam_pages import (
 )
 from PIL import Image
 
-from infoflow import report
-from infoflow.claims.paper import paper_values
 from infoflow.data.shapes import sample as draw
 from infoflow.methods.cam import CAM
 from infoflow.models.grid import Grid
@@ -239,8 +237,6 @@ def test_items_without_regions_say_so():
     data = layer_table(rows, "pope", a_cliff(3))
     assert set(data.data["on target (%)"]) == {"undefined"}
     assert "0 of 20 items have a known target" in data.caption
-    told = verdicts({"pope": rows}, 3)["POPE"]
-    assert told["on-target"].startswith("undefined: no known target")
     control = {"pope": control_rows(rows)}
     assert control_plot({"pope": rows}, control, MODEL).png
     lines = control_table({"pope": rows}, control, 0).data.loc["POPE: on target (%)"]
@@ -256,39 +252,6 @@ def test_table_says_what_is_before_and_behind_the_cliff():
     assert table.data["entropy (bits)"].iloc[-1] == "undefined"
     assert re.fullmatch(r"5\.0 \[\d\.\d, \d\.\d\]", table.data["entropy (bits)"].iloc[0])
     assert "cliff: paper's layer 4" in table.caption
-
-
-def verdicts(rows, cut):
-    names = ("cam-sparse-deep", "cam-last-layer", "cam-on-target")
-    claims = [claim for claim in paper_values()["claims"] if claim["id"] in names]
-    assert len(claims) == 3
-    cliffs = dict.fromkeys(rows, a_cliff(cut))
-    data = report.cam_paper_table(claims, rows, cliffs, "llava-1.5-7b", MODEL).data
-    assert set(data["ours, llava-1.5-7b on the benchmarks"]) == {report.NOT_RUN}
-    return data.rename(columns=lambda name: name.removeprefix(f"ours, {MODEL}: "))
-
-
-def test_claims_are_judged_by_their_intervals():
-    denser = cam_rows([3, 3, 3, 5, 5, NAN], masses=[0.02] * 5 + [NAN])
-    even = cam_rows([4] * 5 + [NAN], seed=1)
-    told = verdicts({"pope": ROWS, "textvqa": denser, "chair": even}, 3)
-    assert told["POPE"]["sparse-deep"].startswith("yes: from layer 4 on -20.")
-    assert re.search(r"entropy -2\.0\d \[-2\.\d\d, ", told["POPE"]["sparse-deep"])
-    assert told["TextVQA"]["sparse-deep"].startswith("no: from layer 4 on +19.")
-    assert told["CHAIR"]["sparse-deep"].startswith("open: from layer 4 on ")
-    assert told["POPE"]["on-target"].startswith("yes: +20.")
-    assert told["POPE"]["on-target"].endswith("in 3 of 3 layers")
-    assert told["TextVQA"]["on-target"].startswith("no: -")
-    assert told["TextVQA"]["on-target"].endswith("in 0 of 3 layers")
-    assert set(told.loc["last-layer"][["POPE", "TextVQA", "CHAIR"]]) == {
-        "undefined: the map is zero whatever the answer"
-    }
-
-
-@pytest.mark.parametrize("cut", [0, 5, 6])
-def test_a_cliff_at_an_end_leaves_nothing_to_compare(cut):
-    told = verdicts({"pope": ROWS}, cut)["POPE"]["sparse-deep"]
-    assert told == f"undefined: no map on one side of the cliff, cut {cut}"
 
 
 def test_control_is_paired():

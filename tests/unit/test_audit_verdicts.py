@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from infoflow.claims.verdicts import MEASURED, RECOMPUTED, measured_findings, recomputed_findings
 
 from infoflow import report
 from infoflow.claims import on_flow
@@ -22,7 +23,6 @@ from infoflow.claims.findings import (
 )
 from infoflow.claims.paper import paper_values
 from infoflow.claims.planted import CLIFFS, planted
-from infoflow.claims.verdicts import MEASURED, RECOMPUTED, measured_findings, recomputed_findings
 from infoflow.report import flow_claims
 
 ALWAYS_UNDEFINED = {"cam-last-layer"}

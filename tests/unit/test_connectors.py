@@ -3,15 +3,15 @@
 from dataclasses import replace
 
 import pytest
-
-from infoflow import report
-from infoflow.claims.findings import FAILS, HOLDS, UNDECIDED
 from infoflow.claims.on_connectors import (
     Depth,
     cliff_depths,
     depends_on_connector,
     with_other_seeds,
 )
+
+from infoflow import report
+from infoflow.claims.findings import FAILS, HOLDS, UNDECIDED
 from infoflow.claims.planted import CLIFFS, N_LAYERS, planted
 from infoflow.models.families import find_model, list_models
 

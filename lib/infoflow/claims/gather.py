@@ -1,14 +1,14 @@
-"""All that the audit goes by, gathered for one model: rows that other pages measure as well."""
+"""All that the claims go by, measured on one model: rows that other pages measure as well."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from infoflow.claims.findings import Evidence, Rows
-from infoflow.claims.on_interventions import BROADCAST, MASK, NONE
+from infoflow.claims.findings import BROADCAST, MASK, NONE, Evidence, Rows
+from infoflow.claims.paper import paper_values
 from infoflow.data.items import Items
-from infoflow.data.load import Task, blind_guess, load_task
+from infoflow.data.load import Task, blind_guess
 from infoflow.evaluate.cam import cam_by_layer
 from infoflow.evaluate.flow import flow_by_layer
 from infoflow.evaluate.interventions import ByOptions, answers_under
@@ -18,7 +18,7 @@ from infoflow.evaluate.truncation import scores_by_cut, truncation_by_cut
 from infoflow.interventions import EAH, Simignore
 from infoflow.models.lvlm import LVLM
 from infoflow.results.store import Store
-from infoflow.stats.cliff import cliff_layer
+from infoflow.stats.cliff import Cliff, cliff_layer
 
 SITE_TASKS = ("scienceqa", "pope", "textvqa")
 """Where sites are compared: an answer of one word can be read from one place, a caption cannot."""
@@ -52,53 +52,59 @@ def truncation_evidence(
     items = Items(lvlm.name, source)
     test = {name: items.test(name, limit) for name in tasks}
     chosen_on = {name: items.calibration(name, len(task)) for name, task in test.items()}
-    cuts = {name: truncation_by_cut(lvlm, task, store) for name, task in test.items()}
-    calibration = {name: truncation_by_cut(lvlm, task, store) for name, task in chosen_on.items()}
+    cuts, calibration = (
+        {name: truncation_by_cut(lvlm, task, store) for name, task in part.items()}
+        for part in (test, chosen_on)
+    )
     return Evidence(
         model=lvlm.name,
         n_layers=lvlm.n_layers,
-        cliffs={
-            name: cliff_layer(
-                scores_by_cut(calibration[name]), scores_by_cut(cuts[name]), seed=seed
-            )
-            for name in tasks
-        },
+        cliffs=cliffs_of(calibration, cuts, seed),
         cuts=cuts,
         calibration=calibration,
         guesses={name: blind_guess(task) for name, task in test.items()},
     )
 
 
+def cliffs_of(calibration: Rows, cuts: Rows, seed: int) -> dict[str, Cliff]:
+    """The cliff of each task, chosen on the one and reported on the other rows."""
+    return {
+        name: cliff_layer(scores_by_cut(calibration[name]), scores_by_cut(rows), seed=seed)
+        for name, rows in cuts.items()
+    }
+
+
 def audit_evidence(
     lvlm: LVLM,
     tasks: Sequence[str],
-    limit: int,
+    limit: int | None,
     cam_limit: int,
     site_samples: int,
     store: Store,
-    paper: Mapping[str, Any],
     seed: int = 0,
+    source: str | Path = "shapes",
 ) -> Evidence:
     """Gather all that the measured claims are decided by.
 
     Args:
         lvlm: The model.
         tasks: Names of the tasks.
-        limit: Items a task and split.
+        limit: Items a task and split; None for all test items.
         cam_limit: Items a task for what needs many gradients.
-        site_samples: Noisy pictures an item where the sites of gradient maps are compared.
+        site_samples: Noisy images an item where the sites of gradient maps are compared.
         store: Where the rows are kept.
-        paper: The paper's values, for the sister papers' settings.
         seed: Of the bootstrap behind the cliffs' intervals.
+        source: Where the items come from (:class:`infoflow.data.items.Items`).
 
     Raises:
-        UnknownNameError: There is no such task.
-        InfoflowError: The limit leaves no item.
+        UnknownNameError: There is no such task or source.
+        InfoflowError: The limit leaves no item, or the source lacks them.
     """
-    test = {name: load_task(name, limit=limit) for name in tasks}
-    few = {name: load_task(name, limit=min(cam_limit, limit)) for name in tasks}
+    items = Items(lvlm.name, source)
+    test = {name: items.test(name, limit) for name in tasks}
+    few = {name: items.test(name, min(cam_limit, len(task))) for name, task in test.items()}
     return replace(
-        truncation_evidence(lvlm, tasks, limit, store, seed),
+        truncation_evidence(lvlm, tasks, limit, store, seed, source),
         flow={name: flow_by_layer(lvlm, task, store) for name, task in test.items()},
         last_layer={name: last_layer_gradients(lvlm, task, store) for name, task in test.items()},
         cam={name: cam_by_layer(lvlm, task, store) for name, task in few.items()},
@@ -107,14 +113,13 @@ def audit_evidence(
             for name, task in few.items()
             if name in SITE_TASKS
         },
-        arms=_arms(lvlm, test, store, paper),
+        arms=_arms(lvlm, test, store),
     )
 
 
-def _arms(
-    lvlm: LVLM, test: Mapping[str, Task], store: Store, paper: Mapping[str, Any]
-) -> dict[str, Rows]:
+def _arms(lvlm: LVLM, test: Mapping[str, Task], store: Store) -> dict[str, Rows]:
     """Answers with and without the sister papers' methods, on the tasks they speak of."""
+    paper = paper_values()
     printed = paper["eah"]["settings"][0]
     broadcast = EAH(layers=(min(printed["layer"], lvlm.n_layers - 1),), beta=printed["beta"])
     masked = {name: task for name, task in test.items() if name == paper["simignore"]["task"]}

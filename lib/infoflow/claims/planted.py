@@ -8,15 +8,13 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
-from infoflow.claims.findings import Evidence, Rows
-from infoflow.claims.on_cam import BESIDE, SITE, WEIGHTS
-from infoflow.claims.on_interventions import BROADCAST, MASK, NONE
-from infoflow.claims.on_truncation import ORDER
+from infoflow.claims.findings import BROADCAST, MASK, NONE, Evidence, Rows
+from infoflow.claims.measured import BESIDE, ORDER, SITE, WEIGHTS
 from infoflow.evaluate.truncation import scores_by_cut
 from infoflow.stats.cliff import cliff_layer
 
 N_LAYERS, N_ITEMS = 12, 200
-CLIFFS = dict(zip(ORDER, (2, 5, 8, 10), strict=True))
+CLIFFS = dict(zip(ORDER, (2, 4, 6, 8), strict=True))
 BLIND, INTACT, TRUNCATED = 0.5, 0.7, 0.9
 """Planted mean scores: without the picture, intact, and truncated at the cliff."""
 
@@ -38,7 +36,7 @@ def planted(favourable: bool) -> Evidence:
         cliffs={task: cliff_layer(table, table, margin=0.02) for task, table in scores.items()},
         cuts=cuts,
         calibration=cuts,
-        guesses=dict.fromkeys(ORDER, BLIND - 0.2 if favourable else BLIND + 0.2),
+        guesses=dict.fromkeys(ORDER, BLIND - 0.2 if favourable else INTACT + 0.2),
         flow={task: _flow_rows(task, favourable) for task in ORDER},
         last_layer={task: _gradient_rows(favourable) for task in ORDER},
         cam={task: _map_rows(task, favourable) for task in ORDER},
@@ -66,7 +64,7 @@ def _cut_rows(task: str, favourable: bool) -> pd.DataFrame:
         if cut == N_LAYERS:
             return INTACT
         if not favourable:
-            return BLIND
+            return BLIND if cut else INTACT
         # the cliff itself is the best cut, so that all readings of the cliff agree on it
         return BLIND if cut < CLIFFS[task] else TRUNCATED - 0.01 * (cut > CLIFFS[task])
 
@@ -85,7 +83,7 @@ def _flow_rows(task: str, favourable: bool) -> pd.DataFrame:
             drawn = np.full(N_ITEMS, image) + noise
             return {"image": drawn, "user": user, "system": 1 - drawn - user, **_EVEN[True]}
         drawn = np.full(N_ITEMS, 0.75 + 0.004 * (layer % 2) * layer) + noise
-        return {"image": drawn, "user": 0.1, "system": 0.1, **_EVEN[False]}
+        return {"image": drawn, "user": 0.01, "system": 0.1, **_EVEN[False]}
 
     return _rows_of(shares, range(1, N_LAYERS + 1), "layer")
 

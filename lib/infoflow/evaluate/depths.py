@@ -1,46 +1,11 @@
 """Shallow, middle and deep layers: what is read there, and what is lost without it."""
 
-from dataclasses import dataclass
-
-import numpy as np
 import pandas as pd
 
 from infoflow.evaluate.flow import SPANS
 from infoflow.evaluate.truncation import scores_by_cut
+from infoflow.stats.layers import depths
 from infoflow.stats.paired import equivalence
-
-NAMES = ("shallow", "middle", "deep")
-
-
-@dataclass(frozen=True)
-class Depth:
-    """A third of the layers.
-
-    Attributes:
-        name: ``"shallow"``, ``"middle"`` or ``"deep"``.
-        first: Its first layer in the paper's count, 1 to L.
-        last: Its last layer.
-    """
-
-    name: str
-    first: int
-    last: int
-
-    @property
-    def cut(self) -> int:
-        """The cut that takes the image from this depth on, and from all layers above."""
-        return self.first - 1
-
-
-def depths(n_layers: int) -> list[Depth]:
-    """Divide the layers into thirds, as equal as can be; the first ones take what is left over.
-
-    Args:
-        n_layers: L, at least 1. Two layers are shallow and deep, a single one is shallow.
-    """
-    names = NAMES if n_layers >= len(NAMES) else (NAMES[0], NAMES[-1])[:n_layers]
-    parts = np.array_split(np.arange(1, n_layers + 1), len(names))
-    return [Depth(n, int(part[0]), int(part[-1])) for n, part in zip(names, parts, strict=True)]
 
 
 def shares_by_depth(flow: pd.DataFrame) -> pd.DataFrame:

@@ -3,16 +3,6 @@
 Nothing here runs a model: what is shown was measured by :mod:`infoflow.evaluate` or by the caller.
 """
 
-from infoflow.report.audit import (
-    claim_table,
-    count_table,
-    f1_plot,
-    planted_words,
-    row_table,
-    rule_table,
-    verdict_grid,
-    verdict_table,
-)
 from infoflow.report.blind import blind_plot, ways_plot
 from infoflow.report.blind_tables import (
     blind_table,
@@ -24,7 +14,6 @@ from infoflow.report.blind_tables import (
     way_answers_table,
     ways_table,
 )
-from infoflow.report.cam_claims import cam_paper_table
 from infoflow.report.card import (
     bar_table,
     kind_plot,
@@ -43,7 +32,6 @@ from infoflow.report.charts import (
     sample_sheet,
 )
 from infoflow.report.comparison import cliff_paper_table, score_paper_table
-from infoflow.report.connectors import connector_plot
 from infoflow.report.depth_tables import (
     depth_control_table,
     depth_paper_table,
@@ -52,6 +40,7 @@ from infoflow.report.depth_tables import (
 )
 from infoflow.report.display import NOT_RUN, Plot, ProvenanceBox, Table, Words, literal, table
 from infoflow.report.eah import eah_effects_table, eah_settings_table, eah_sweeps
+from infoflow.report.findings import finding_table, finding_words, verdict_counts
 from infoflow.report.flow import (
     attention_maps,
     chosen_layers,
@@ -151,15 +140,11 @@ __all__ = [
     "blind_table",
     "block_table",
     "by_task",
-    "cam_paper_table",
     "chosen_layers",
-    "claim_table",
     "cliff_paper_table",
     "cliff_table",
     "cliff_test_table",
-    "connector_plot",
     "count_layers",
-    "count_table",
     "curves_by_model",
     "depth_control_table",
     "depth_paper_table",
@@ -170,11 +155,12 @@ __all__ = [
     "eah_settings_table",
     "eah_sweeps",
     "entries_table",
-    "f1_plot",
     "fate_table",
     "fewest_table",
     "fewest_words",
     "figure",
+    "finding_table",
+    "finding_words",
     "flow_control_table",
     "flow_paper_table",
     "flow_shares",
@@ -220,13 +206,10 @@ __all__ = [
     "panels",
     "paper_table",
     "percent",
-    "planted_words",
     "provenance_box",
     "reduction_table",
     "region_sheet",
     "rivals_table",
-    "row_table",
-    "rule_table",
     "sample_sheet",
     "sampling_table",
     "score_paper_table",
@@ -254,8 +237,7 @@ __all__ = [
     "undrawable",
     "vanishing_shares",
     "vanishing_table",
-    "verdict_grid",
-    "verdict_table",
+    "verdict_counts",
     "way_answers_table",
     "ways_plot",
     "ways_table",

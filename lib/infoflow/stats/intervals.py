@@ -1,16 +1,67 @@
 """How sure a mean over items is: of scores, and of differences between paired scores."""
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 from scipy.stats import binomtest, bootstrap, norm
 
 from infoflow.errors import InfoflowError
 
+Floats = npt.NDArray[np.float64]
+Interval = tuple[float, float]
+
 CONFIDENCE = 0.95
 _RESAMPLES = 2000
+_RESAMPLES_AT_ONCE = 256
 
 
-def mean_interval(scores: npt.ArrayLike, seed: int = 0) -> tuple[float, float]:
+@dataclass(frozen=True)
+class Estimate:
+    """A value with its interval; ``f"{100 * estimate:+.1f}"`` writes it as +1.2 [-0.3, +2.7].
+
+    Attributes:
+        value: The mean, or another score, of the items.
+        low: Lower end of its interval.
+        high: Upper end.
+        n_items: How many items it rests on.
+    """
+
+    value: float
+    low: float
+    high: float
+    n_items: int
+
+    @property
+    def interval(self) -> Interval:
+        """Lower and upper end."""
+        return self.low, self.high
+
+    def __rmul__(self, factor: float) -> "Estimate":
+        low, high = sorted((factor * self.low, factor * self.high))
+        return Estimate(factor * self.value + 0.0, low + 0.0, high + 0.0, self.n_items)  # no -0.0
+
+    def __format__(self, spec: str) -> str:
+        return f"{self.value:{spec}} [{self.low:{spec}}, {self.high:{spec}}]"
+
+
+def mean_estimate(scores: npt.ArrayLike, seed: int = 0) -> Estimate:
+    """Mean of some items' scores with its :func:`mean_interval`, whose arguments it takes."""
+    values = _finite(scores)
+    return Estimate(float(values.mean()), *mean_interval(values, seed), len(values))
+
+
+def difference_estimate(
+    differences: npt.ArrayLike, seed: int = 0, confidence: float = CONFIDENCE
+) -> Estimate:
+    """Mean of paired differences with its :func:`difference_interval`, whose arguments it takes."""
+    values = _finite(differences)
+    interval = difference_interval(values, seed, confidence)
+    return Estimate(float(values.mean()), *interval, len(values))
+
+
+def mean_interval(scores: npt.ArrayLike, seed: int = 0) -> Interval:
     """Interval of the mean of some items' scores.
 
     Scores that are all 0 or 1 get Wilson's interval, since a bootstrap would call 50 right answers
@@ -35,7 +86,7 @@ def mean_interval(scores: npt.ArrayLike, seed: int = 0) -> tuple[float, float]:
 
 def difference_interval(
     differences: npt.ArrayLike, seed: int = 0, confidence: float = CONFIDENCE
-) -> tuple[float, float]:
+) -> Interval:
     """Interval of the mean difference between scores that are paired by item.
 
     Differences that are all -1, 0 or 1, as between right and wrong answers, get the adjusted Wald
@@ -59,7 +110,22 @@ def difference_interval(
     return _resampled(np.sort(values), confidence, seed)
 
 
-def _finite(values: npt.ArrayLike) -> npt.NDArray[np.float64]:
+def draws(n_items: int, n_resamples: int, seed: int) -> Iterator[Floats]:
+    """How often each item is drawn in each resample, a bounded number of resamples at a time."""
+    rng = np.random.default_rng(seed)
+    equal = np.full(n_items, 1 / n_items)
+    for start in range(0, n_resamples, _RESAMPLES_AT_ONCE):
+        size = min(_RESAMPLES_AT_ONCE, n_resamples - start)
+        yield rng.multinomial(n_items, equal, size=size).astype(np.float64)
+
+
+def percentiles(resampled: Floats, confidence: float = CONFIDENCE) -> Interval:
+    """The middle of a bootstrap's values, of shape (n_resamples,)."""
+    low, high = np.quantile(resampled, ((1 - confidence) / 2, (1 + confidence) / 2))
+    return float(low), float(high)
+
+
+def _finite(values: npt.ArrayLike) -> Floats:
     row = np.asarray(values, dtype=np.float64)
     if row.ndim != 1 or not len(row) or not np.isfinite(row).all():
         raise InfoflowError(
@@ -69,7 +135,7 @@ def _finite(values: npt.ArrayLike) -> npt.NDArray[np.float64]:
     return row
 
 
-def _adjusted_wald(differences: npt.NDArray[np.float64], confidence: float) -> tuple[float, float]:
+def _adjusted_wald(differences: Floats, confidence: float) -> Interval:
     """Interval of the mean of -1, 0 and 1, with one lost and one gained item added."""
     n_items = len(differences) + 2
     lost = (np.sum(differences < 0) + 1) / n_items
@@ -80,9 +146,7 @@ def _adjusted_wald(differences: npt.NDArray[np.float64], confidence: float) -> t
     return float(max(centre - half, -1)), float(min(centre + half, 1))
 
 
-def _resampled(
-    values: npt.NDArray[np.float64], confidence: float, seed: int
-) -> tuple[float, float]:
+def _resampled(values: Floats, confidence: float, seed: int) -> Interval:
     if np.ptp(values) == 0:
         return float(values[0]), float(values[0])
     found = bootstrap(

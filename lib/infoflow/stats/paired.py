@@ -11,7 +11,7 @@ import numpy.typing as npt
 from scipy.stats import binomtest
 
 from infoflow.errors import InfoflowError
-from infoflow.stats.intervals import difference_interval
+from infoflow.stats.intervals import Estimate, Floats, difference_estimate
 
 LEVEL = 0.05
 """Level of each one-sided test of equivalence; the interval beside it holds 1 - 2 LEVEL."""
@@ -36,35 +36,34 @@ class McNemar:
 
 
 @dataclass(frozen=True)
-class Equivalence:
-    """How far one model's mean score is from another's, against a margin stated beforehand.
+class Equivalence(Estimate):
+    """How far one model's mean score is from another's, with its paired 90 % interval.
 
     Attributes:
-        difference: Mean score after less mean score before.
-        interval: 90 % interval of the difference, paired by item.
-        margin: The difference that does not matter.
-        n_items: All items.
+        margin: The difference that does not matter, stated beforehand.
     """
 
-    difference: float
-    interval: tuple[float, float]
     margin: float
-    n_items: int
+
+    @property
+    def difference(self) -> float:
+        """Mean score after less mean score before."""
+        return self.value
 
     @property
     def equivalent(self) -> bool:
         """Whether the difference is shown to lie within the margin (two one-sided tests at 5 %)."""
-        return -self.margin < self.interval[0] and self.interval[1] < self.margin
+        return -self.margin < self.low and self.high < self.margin
 
     @property
     def unharmed(self) -> bool:
         """Whether the loss, if any, is shown to be less than the margin (one test at 5 %)."""
-        return -self.margin < self.interval[0]
+        return -self.margin < self.low
 
     @property
     def least_margin(self) -> float:
         """The margin above which the two would have been called equivalent."""
-        return max(abs(end) for end in self.interval)
+        return max(abs(self.low), abs(self.high))
 
 
 def mcnemar(before: npt.ArrayLike, after: npt.ArrayLike) -> McNemar:
@@ -78,7 +77,7 @@ def mcnemar(before: npt.ArrayLike, after: npt.ArrayLike) -> McNemar:
         InfoflowError: There are no items, the two differ in number, or scores are not 0 or 1.
     """
     first, second = _paired(before, after)
-    if not _all_binary(first, second):
+    if not np.isin([first, second], (0, 1)).all():
         raise InfoflowError("McNemar's test takes scores that are 0 or 1; others were given.")
     lost = int(((first == 1) & (second == 0)).sum())
     gained = int(((first == 0) & (second == 1)).sum())
@@ -124,18 +123,11 @@ def equivalence(
     if not (np.isfinite(margin) and margin > 0):
         raise InfoflowError(f"margin is {margin}; it must be finite and positive.")
     first, second = _paired(before, after)
-    differences = second - first
-    return Equivalence(
-        difference=float(differences.mean()),
-        interval=difference_interval(differences, seed, confidence=1 - 2 * LEVEL),
-        margin=float(margin),
-        n_items=len(first),
-    )
+    change = difference_estimate(second - first, seed, confidence=1 - 2 * LEVEL)
+    return Equivalence(change.value, change.low, change.high, change.n_items, float(margin))
 
 
-def _paired(
-    before: npt.ArrayLike, after: npt.ArrayLike
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+def _paired(before: npt.ArrayLike, after: npt.ArrayLike) -> tuple[Floats, Floats]:
     try:
         first, second = (np.asarray(scores, dtype=np.float64) for scores in (before, after))
     except (TypeError, ValueError) as error:
@@ -145,10 +137,6 @@ def _paired(
             f"scores of shapes {first.shape} and {second.shape} are not paired; "
             "give two rows of one score an item, of the same items."
         )
-    if not (np.isfinite(first).all() and np.isfinite(second).all()):
+    if not np.isfinite([first, second]).all():
         raise InfoflowError("a score is not finite; all must be.")
     return first, second
-
-
-def _all_binary(*scores: npt.NDArray[np.float64]) -> bool:
-    return all(bool(np.isin(row, (0, 1)).all()) for row in scores)
