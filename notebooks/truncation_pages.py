@@ -1,6 +1,8 @@
 """What the pages on truncation draw: curves with their cliffs, controls, metrics by cut."""
 
+from collections.abc import Mapping, Sequence
 from itertools import cycle
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -9,6 +11,7 @@ import seaborn as sns
 from infoflow import report
 from infoflow.evaluate.truncation import scores_by_cut
 from infoflow.report import COLOURS, SCORE_NAMES, TASK_TITLES, Line, percent
+from infoflow.stats.cliff import Cliff
 from infoflow.stats.intervals import mean_estimate
 
 
@@ -176,3 +179,41 @@ def metrics_table(metrics, columns, title):
     shown = (100 * metrics[columns]).map("{:.1f}".format)
     shown.insert(0, "paper's layer", [*map(str, metrics.index[:-1] + 1), "intact"])
     return report.Table(shown, title)
+
+
+def cliff_paper_table(
+    cliffs: Mapping[str, Cliff],
+    n_layers: int,
+    published: Sequence[Mapping[str, Any]],
+    paper_model: str,
+    model: str,
+) -> report.Table:
+    """The paper's cliff layers beside ours, in both counts.
+
+    Args:
+        cliffs: By task, our cliff.
+        n_layers: L of our model.
+        published: ``cliffs`` of the paper's values.
+        paper_model: Whose published cliffs to show.
+        model: The model our cliffs are of.
+    """
+    lines = []
+    for entry in published:
+        if entry["model"] != paper_model or entry["task"] not in cliffs:
+            continue
+        ours = cliffs[entry["task"]]
+        about = "about " if entry.get("approximate") else ""
+        lines.append(
+            {
+                "task": report.TASK_TITLES[entry["task"]],
+                f"paper, {paper_model}: layer": f"{about}{entry['layer']}",
+                "paper: as cut": f"{about}{entry['layer'] - 1}",
+                "paper: place": entry["place"],
+                f"ours, {paper_model} on the benchmark": report.NOT_RUN,
+                f"ours, {model} on Shapes: cut": f"{ours.cut} [{ours.interval[0]}, "
+                f"{ours.interval[1]}]",
+                "ours: as paper's layer": report.layer_name(ours.cut, n_layers),
+            }
+        )
+    data = pd.DataFrame(lines).set_index("task")
+    return report.Table(data, "Cliffs: the paper's beside ours", comparison=True)

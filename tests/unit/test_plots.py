@@ -6,7 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from flow_pages import attention_maps, map_table
 from PIL import Image
+from truncation_pages import cliff_paper_table
 
 from infoflow import report
 from infoflow.claims.paper import paper_values
@@ -57,7 +59,7 @@ def flow_on(prompt, where):
 def all_plots():
     sample, prompt = item_with_target()
     return {
-        "maps": report.attention_maps(flow_on(prompt, slice(0, 8)), prompt, sample, [1, 12], MODEL),
+        "maps": attention_maps(flow_on(prompt, slice(0, 8)), prompt, sample, [1, 12], MODEL),
         "sheet": report.sample_sheet([draw("pope", "test", i) for i in range(2)], "pope"),
     }
 
@@ -100,7 +102,7 @@ def test_map_table_measures_attention_on_the_target():
     sample, prompt = item_with_target()
     inside = np.logical_or.reduce([sample.regions[name] for name in sample.targets])
     covered = inside.reshape(8, 12, 8, 12).mean(axis=(1, 3)).ravel() > 0.5
-    on, off = (report.map_table(flow_on(prompt, w), prompt, sample) for w in (covered, ~covered))
+    on, off = (map_table(flow_on(prompt, w), prompt, sample) for w in (covered, ~covered))
     assert (on["on target %"] > 2 * on["target area %"]).all()
     assert (off["on target %"] < off["target area %"]).all()
     assert list(on["image %"]) == pytest.approx([50.0] * L)
@@ -109,7 +111,7 @@ def test_map_table_measures_attention_on_the_target():
 
 def test_even_attention_is_on_target_as_much_as_the_target_is_large():
     sample, prompt = item_with_target()
-    table = report.map_table(flow_on(prompt, np.ones(64, bool)), prompt, sample)
+    table = map_table(flow_on(prompt, np.ones(64, bool)), prompt, sample)
     assert list(table["on target %"]) == pytest.approx(list(table["target area %"]), rel=1e-4)
 
 
@@ -131,7 +133,7 @@ def test_what_nobody_ran_says_so():
 def test_published_values_stand_as_printed():
     paper = paper_values()
     cliffs = {task: cliff_layer(step_scores(4)) for task in TASKS}
-    data = report.cliff_paper_table(cliffs, L, paper["cliffs"], "llava-1.5-7b", MODEL).data
+    data = cliff_paper_table(cliffs, L, paper["cliffs"], "llava-1.5-7b", MODEL).data
     printed = data["paper, llava-1.5-7b: layer"]
     as_cut = data["paper: as cut"]
     assert list(printed["POPE"]) == ["24", "22"]

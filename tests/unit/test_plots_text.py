@@ -11,7 +11,8 @@ import pytest
 import torch
 from arm_pages import hidden_maps
 from bs4 import BeautifulSoup
-from flow_pages import item_arcs
+from cam_pages import cam_slider, map_rows
+from flow_pages import attention_maps, item_arcs
 from markdown_it import MarkdownIt
 from matplotlib.text import Text
 
@@ -59,33 +60,30 @@ def shown():
         "n_items": 1,
         "key": {"measure": ODD, "parameters": {ODD: ODD}},
     }
-    png = report.own_sheet(sample).png
+    png = report.sample_sheet([sample], "pope").png
     frames = [report.Frame(ODD, ODD, png), report.Frame(ODD, ODD, None, ODD)]
     table = pd.DataFrame({ODD: [ODD, 1.5]}, index=pd.Index([ODD, "b"], name=ODD))
     return {
-        "own_sheet": report.own_sheet(sample),
-        "cut_answers": report.cut_answers([0, 1], [ODD, ODD], [1.0, 2.0]),
-        "own_provenance": report.own_provenance(record, ODD, {ODD: ODD}),
         "provenance_box": report.provenance_box(SimpleNamespace(records=[stored])),
         "sample_sheet": report.sample_sheet([sample, replace(sample, regions={})], "pope"),
-        "attention_maps": report.attention_maps(flow, prompt, sample, [1, 6], ODD),
-        "cam_scrubber": report.cam_scrubber(cam, prompt, sample, ODD, ODD),
-        "map_rows": report.map_rows({ODD: (maps, prompt, sample)}, [1, 2], ODD),
+        "attention_maps": attention_maps(flow, prompt, sample, [1, 6], ODD),
+        "cam_slider": cam_slider(cam, prompt, sample, ODD, ODD),
+        "map_rows": map_rows({ODD: (maps, prompt, sample)}, [1, 2], ODD),
         "hidden_maps": hidden_maps({ODD: np.ones(64, bool)}, prompt, sample, ODD),
         "item_arcs": item_arcs(flow, prompt, dict.fromkeys(range(L + 1), ODD), ODD),
         "interval_rows": report.Plot(intervals, ODD, ODD, scores),
         "source_words": report.source_words(ODD, ["pope"]),
         "Words": report.Words(f"It says **{report.literal(ODD)}**, “{report.literal(ODD)}”."),
         "Table": report.Table(table, ODD, comparison=True),
-        "Scrubber": report.Scrubber(frames, ODD, ODD, table, ODD),
+        "Slider": report.Slider(frames, ODD, ODD, table, ODD),
     }
 
 
 # fmt: off
 NAMES = [
-    "own_sheet", "cut_answers", "own_provenance", "provenance_box", "sample_sheet",
-    "attention_maps", "cam_scrubber", "map_rows", "hidden_maps", "item_arcs",
-    "interval_rows", "source_words", "Words", "Table", "Scrubber",
+    "provenance_box", "sample_sheet",
+    "attention_maps", "cam_slider", "map_rows", "hidden_maps", "item_arcs",
+    "interval_rows", "source_words", "Words", "Table", "Slider",
 ]
 OURS = {
     "figure", "img", "figcaption", "div", "table", "caption", "thead", "tbody", "tr", "th",
@@ -113,7 +111,7 @@ def test_odd_text_is_text_in_the_page(shown, name):
         values = [value for tag in soup.find_all() for value in tag.attrs.values()]
         told = spaced(" ".join([soup.get_text(" "), *map(str, values)]))
         assert spaced(ODD) in told
-    assert spaced(ODD) in spaced(bundle["text/plain"]) or isinstance(shown[name], report.Scrubber)
+    assert spaced(ODD) in spaced(bundle["text/plain"]) or isinstance(shown[name], report.Slider)
 
 
 @pytest.mark.parametrize("name", NAMES)

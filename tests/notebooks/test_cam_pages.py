@@ -1,4 +1,4 @@
-"""Figures, tables and scrubbers of LLaVA-CAM: numbers, words, and what must not be drawn."""
+"""Figures, tables and sliders of LLaVA-CAM: numbers, words, and what must not be drawn."""
 
 import math
 import re
@@ -10,15 +10,23 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from cam_pages import (
+    cam_numbers,
+    cam_slider,
+    control_plot,
+    control_table,
+    layer_table,
+    map_rows,
+    profile,
+    profiles,
+)
 from PIL import Image
 
-from infoflow import report
-from infoflow.claims.paper import paper_values
 from infoflow.data.shapes import sample as draw
 from infoflow.methods.cam import CAM
 from infoflow.models.grid import Grid
 from infoflow.models.prompt import Prompt, Spans
-from infoflow.report.heat import paint_heat, painted_size, place_of_peak, to_png
+from infoflow.report.slider import paint_heat, painted_size, place_of_peak, to_png
 from infoflow.stats.cliff import cliff_layer
 
 L, MODEL, NAN = 6, "some-model", math.nan
@@ -55,8 +63,8 @@ def cam():
 
 
 @pytest.fixture(scope="module")
-def scrubber(cam, prompt, sample):
-    return report.cam_scrubber(cam, prompt, sample, "ABC", MODEL)
+def slider(cam, prompt, sample):
+    return cam_slider(cam, prompt, sample, "ABC", MODEL)
 
 
 def cam_rows(entropies, peaks=None, masses=None, chance=0.1, n_items=20, seed=0):
@@ -95,47 +103,47 @@ ROWS = cam_rows([5, 5, 5, 3, 3, NAN], [4, 2, 1, 0.5, 0.04, NAN], [0.3, 0.3, 0.3,
 
 
 def test_numbers_are_those_of_the_maps(cam, prompt, sample):
-    numbers = report.cam_numbers(cam, prompt, sample)
+    numbers = cam_numbers(cam, prompt, sample)
     assert list(numbers.index) == list(range(1, L + 1))
     np.testing.assert_allclose(numbers["peak"], [0.5, 2, 63, 0, 1e-3, NAN])
     np.testing.assert_allclose(numbers["entropy"].iloc[[0, 1, 4]], [6, 0, 6], atol=1e-5)
     assert numbers["entropy"].iloc[[3, 5]].isna().all()
     np.testing.assert_allclose(numbers["lit %"].iloc[:3], [100, 100 / 64, 50], atol=1e-4)
     assert numbers["on target %"].iloc[0] == pytest.approx(numbers["target area %"].iloc[0])
-    assert "on target %" not in report.cam_numbers(cam, prompt, replace(sample, targets=()))
+    assert "on target %" not in cam_numbers(cam, prompt, replace(sample, targets=()))
 
 
-def test_undefined_maps_are_named_and_never_drawn(scrubber):
-    names = [frame.name for frame in scrubber.frames]
+def test_undefined_maps_are_named_and_never_drawn(slider):
+    names = [frame.name for frame in slider.frames]
     assert names == ["picture", *(f"layer {layer}" for layer in range(1, L + 1))]
-    drawn = [frame.png is not None for frame in scrubber.frames]
+    drawn = [frame.png is not None for frame in slider.frames]
     assert drawn == [True, True, True, True, False, True, False]
-    assert scrubber.frames[4].absent == "all zero"
-    assert scrubber.frames[6].absent == "undefined"
-    assert "undefined" in scrubber.frames[6].words
-    assert "Undefined in layer 6." in scrubber.caption
-    assert scrubber.table.loc[6, "peak"] == "undefined"
+    assert slider.frames[4].absent == "all zero"
+    assert slider.frames[6].absent == "undefined"
+    assert "undefined" in slider.frames[6].words
+    assert "Undefined in layer 6." in slider.caption
+    assert slider.table.loc[6, "peak"] == "undefined"
 
 
-def test_each_frame_tells_its_layer_and_what_is_seen(scrubber):
-    for layer, frame in enumerate(scrubber.frames[1:], start=1):
+def test_each_frame_tells_its_layer_and_what_is_seen(slider):
+    for layer, frame in enumerate(slider.frames[1:], start=1):
         assert frame.words.startswith(f"Layer {layer} (cut {layer - 1}):")
-    assert "highest at the upper left; peak 2," in scrubber.frames[2].words
-    assert "highest at the lower right; peak 63," in scrubber.frames[3].words
-    assert "50 % of cells lit" in scrubber.frames[3].words
+    assert "highest at the upper left; peak 2," in slider.frames[2].words
+    assert "highest at the lower right; peak 63," in slider.frames[3].words
+    assert "50 % of cells lit" in slider.frames[3].words
 
 
-def test_the_caption_tells_the_extremes(scrubber):
-    assert "Most spread out in layer 1 (6.0 bits), least in layer 2 (0.0)" in scrubber.caption
-    assert "from 63 in layer 3 to 0 in layer 4" in scrubber.caption
+def test_the_caption_tells_the_extremes(slider):
+    assert "Most spread out in layer 1 (6.0 bits), least in layer 2 (0.0)" in slider.caption
+    assert "from 63 in layer 3 to 0 in layer 4" in slider.caption
 
 
-def test_the_sheet_holds_every_frame_once_in_words_and_pictures(scrubber):
-    bundle = scrubber._repr_mimebundle_()
+def test_the_sheet_holds_every_frame_once_in_words_and_pictures(slider):
+    bundle = slider._repr_mimebundle_()
     html = bundle["text/html"]
     assert html.count('<figure class="frame"') == L + 1
     pictures = re.findall(r'src="data:image/png;base64,([^"]+)"', html)
-    assert [b64decode(text) for text in pictures] == [f.png for f in scrubber.frames if f.png]
+    assert [b64decode(text) for text in pictures] == [f.png for f in slider.frames if f.png]
     assert all(len(alt) >= 20 for alt in re.findall(r'alt="([^"]*)"', html))
     assert html.count("<figcaption>") == L + 2
     assert html.count('<td class="words">undefined</td>') == 6  # the table, for all readers
@@ -146,17 +154,15 @@ def test_the_sheet_holds_every_frame_once_in_words_and_pictures(scrubber):
 
 
 def test_words_are_escaped(cam, prompt, sample):
-    html = report.cam_scrubber(cam, prompt, sample, '<b>"x"</b>', MODEL)._repr_mimebundle_()[
-        "text/html"
-    ]
+    html = cam_slider(cam, prompt, sample, '<b>"x"</b>', MODEL)._repr_mimebundle_()["text/html"]
     assert "<b>" not in html
     assert "&lt;b&gt;" in html
 
 
-def test_frames_have_the_same_few_bytes_when_made_again(scrubber, cam, prompt, sample):
-    again = report.cam_scrubber(cam, prompt, sample, "ABC", MODEL)
-    assert again._repr_mimebundle_() == scrubber._repr_mimebundle_()
-    sizes = [len(frame.png) for frame in scrubber.frames if frame.png]
+def test_frames_have_the_same_few_bytes_when_made_again(slider, cam, prompt, sample):
+    again = cam_slider(cam, prompt, sample, "ABC", MODEL)
+    assert again._repr_mimebundle_() == slider._repr_mimebundle_()
+    sizes = [len(frame.png) for frame in slider.frames if frame.png]
     assert max(sizes) < 40_000
 
 
@@ -185,7 +191,7 @@ def test_long_pictures_keep_their_shape():
 
 def test_rows_of_maps_set_pictures_side_by_side(cam, prompt, sample):
     rows = {"own": (cam.maps, prompt, sample), "other": (cam.maps * 2, prompt, sample)}
-    plot = report.map_rows(rows, [1, 2, L], MODEL)
+    plot = map_rows(rows, [1, 2, L], MODEL)
     assert list(plot.table.columns) == ["own", "other"]
     np.testing.assert_allclose(plot.table["own"].iloc[:2], [6, 0], atol=1e-6)
     assert math.isnan(plot.table["own"].iloc[2])
@@ -195,25 +201,25 @@ def test_rows_of_maps_set_pictures_side_by_side(cam, prompt, sample):
 
 
 def test_profiles_are_means_with_intervals():
-    profile = report.cam_profile(ROWS, "entropy")
+    shown = profile(ROWS, "entropy")
     third = ROWS[ROWS["layer"] == 3]["entropy"]
-    assert profile["mean"][3] == pytest.approx(third.mean())
-    assert profile["low"][3] < third.mean() < profile["high"][3]
-    assert profile["n"].tolist() == [20] * 5 + [0]
-    assert math.isnan(profile["mean"][L])
-    assert report.cam_profile(ROWS, "lit")["mean"][3] == pytest.approx(10 * third.mean())
+    assert shown["mean"][3] == pytest.approx(third.mean())
+    assert shown["low"][3] < third.mean() < shown["high"][3]
+    assert shown["n"].tolist() == [20] * 5 + [0]
+    assert math.isnan(shown["mean"][L])
+    assert profile(ROWS, "lit")["mean"][3] == pytest.approx(10 * third.mean())
 
 
 def test_peaks_are_averaged_geometrically_and_without_zeros():
     rows = cam_rows([5.0], n_items=3).assign(peak=[1.0, 100.0, 0.0])
-    profile = report.cam_profile(rows, "peak")
-    assert profile["mean"][1] == pytest.approx(10)
-    assert profile["n"][1] == 2
+    shown = profile(rows, "peak")
+    assert shown["mean"][1] == pytest.approx(10)
+    assert shown["n"][1] == 2
 
 
 def test_profile_plot_tells_what_normalising_hides():
-    plot = report.cam_profiles({"pope": ROWS}, {"pope": a_cliff(3)}, MODEL)
-    peaks = report.cam_profile(ROWS, "peak")["mean"]
+    plot = profiles({"pope": ROWS}, {"pope": a_cliff(3)}, MODEL)
+    peaks = profile(ROWS, "peak")["mean"]
     assert f"POPE {peaks.max() / peaks.min():.0f} (layers 1 and 5)" in plot.caption
     assert "POPE 3)" in plot.caption
     assert 20 <= len(plot.alt) <= 400
@@ -221,28 +227,26 @@ def test_profile_plot_tells_what_normalising_hides():
         assert [text.get_text() for text in axes.texts] == ["undefined"]
         assert any(line.get_xdata()[0] == 2.5 for line in axes.lines)  # the cliff
     shown = plot.table.xs("entropy", level="measure").droplevel("task")
-    pd.testing.assert_frame_equal(shown, report.cam_profile(ROWS, "entropy"))
+    pd.testing.assert_frame_equal(shown, profile(ROWS, "entropy"))
 
 
 def test_items_without_regions_say_so():
     rows = ROWS.assign(mass=NAN, hit=NAN, mass_chance=NAN, hit_chance=NAN)
-    plot = report.cam_profiles({"pope": rows}, {"pope": a_cliff(3)}, MODEL)
+    plot = profiles({"pope": rows}, {"pope": a_cliff(3)}, MODEL)
     assert "no regions known" in [text.get_text() for text in plot.figure.axes[3].texts]
-    data = report.cam_table(rows, "pope", a_cliff(3))
+    data = layer_table(rows, "pope", a_cliff(3))
     assert set(data.data["on target (%)"]) == {"undefined"}
     assert "0 of 20 items have a known target" in data.caption
-    told = verdicts({"pope": rows}, 3)["POPE"]
-    assert told["on-target"].startswith("undefined: no known target")
     control = {"pope": control_rows(rows)}
-    assert report.cam_control_plot({"pope": rows}, control, MODEL).png
-    lines = report.cam_control_table({"pope": rows}, control, 0).data.loc["POPE: on target (%)"]
+    assert control_plot({"pope": rows}, control, MODEL).png
+    lines = control_table({"pope": rows}, control, 0).data.loc["POPE: on target (%)"]
     assert lines["own"] == lines["own - noise"] == "undefined"
 
 
 def test_table_says_what_is_before_and_behind_the_cliff():
     rows = ROWS.copy()
     rows.loc[(rows["item"] == "item-0") & (rows["layer"] == 2), "peak"] = 0.0
-    table = report.cam_table(rows, "pope", a_cliff(3))
+    table = layer_table(rows, "pope", a_cliff(3))
     assert list(table.data["cliff"]) == ["before"] * 3 + ["behind"] * 3
     assert list(table.data["maps of zeros"]) == [0, 1, 0, 0, 0, 0]
     assert table.data["entropy (bits)"].iloc[-1] == "undefined"
@@ -250,55 +254,14 @@ def test_table_says_what_is_before_and_behind_the_cliff():
     assert "cliff: paper's layer 4" in table.caption
 
 
-def verdicts(rows, cut):
-    names = ("cam-sparse-deep", "cam-last-layer", "cam-on-target")
-    claims = [claim for claim in paper_values()["claims"] if claim["id"] in names]
-    assert len(claims) == 3
-    cliffs = dict.fromkeys(rows, a_cliff(cut))
-    data = report.cam_paper_table(claims, rows, cliffs, "llava-1.5-7b", MODEL).data
-    assert set(data["ours, llava-1.5-7b on the benchmarks"]) == {report.NOT_RUN}
-    return data.rename(columns=lambda name: name.removeprefix(f"ours, {MODEL}: "))
-
-
-def test_claims_are_judged_by_their_intervals():
-    denser = cam_rows([3, 3, 3, 5, 5, NAN], masses=[0.02] * 5 + [NAN])
-    even = cam_rows([4] * 5 + [NAN], seed=1)
-    told = verdicts({"pope": ROWS, "textvqa": denser, "chair": even}, 3)
-    assert told["POPE"]["sparse-deep"].startswith("yes: from layer 4 on -20.")
-    assert re.search(r"entropy -2\.0\d \[-2\.\d\d, ", told["POPE"]["sparse-deep"])
-    assert told["TextVQA"]["sparse-deep"].startswith("no: from layer 4 on +19.")
-    assert told["CHAIR"]["sparse-deep"].startswith("open: from layer 4 on ")
-    assert told["POPE"]["on-target"].startswith("yes: +20.")
-    assert told["POPE"]["on-target"].endswith("in 3 of 3 layers")
-    assert told["TextVQA"]["on-target"].startswith("no: -")
-    assert told["TextVQA"]["on-target"].endswith("in 0 of 3 layers")
-    assert set(told.loc["last-layer"][["POPE", "TextVQA", "CHAIR"]]) == {
-        "undefined: the map is zero whatever the answer"
-    }
-
-
-@pytest.mark.parametrize("cut", [0, 5, 6])
-def test_a_cliff_at_an_end_leaves_nothing_to_compare(cut):
-    told = verdicts({"pope": ROWS}, cut)["POPE"]["sparse-deep"]
-    assert told == f"undefined: no map on one side of the cliff, cut {cut}"
-
-
 def test_control_is_paired():
     own, others = {"pope": ROWS}, {"pope": control_rows(ROWS.assign(entropy=ROWS["entropy"] - 1))}
-    data = report.cam_control_table(own, others, 0).data
+    data = control_table(own, others, 0).data
     assert data.loc["POPE: entropy (bits)", "own - another's"] == "+1.0 [+1.0, +1.0]"
     correlations = data.loc["POPE: rank correlation with the own map"]
     assert correlations["another's"] == "-0.10 [-0.10, -0.10]"
     assert correlations["noise"] == "+0.50 [+0.50, +0.50]"
-    plot = report.cam_control_plot(own, others, MODEL)
+    plot = control_plot(own, others, MODEL)
     means = plot.table.loc[("pope", "entropy")]
     np.testing.assert_allclose(means["own"] - means["noise"], [1] * 5 + [NAN])
     assert "bits own" in plot.caption
-
-
-def test_answers_by_cut_tell_from_where_on_they_stay():
-    table = report.cut_answers([0, 1, 2, 3], ["a", "b", "a", "a"], [0.1, 0.2, 0.3, 0.4])
-    assert "From cut 2 on" in table.caption
-    assert list(table.data["as intact"]) == ["yes", "no", "yes", "yes"]
-    assert list(table.data["paper's layer"]) == ["1", "2", "3", "intact"]
-    assert "From cut 0 on" in report.cut_answers([0, 1], ["a", "a"], [1, 1]).caption

@@ -3,11 +3,10 @@
 import numpy as np
 import pandas as pd
 import pytest
+from arm_pages import compare_arms, paired_table
 
-from infoflow import report
 from infoflow.claims.paper import paper_values
 from infoflow.errors import InfoflowError
-from infoflow.report.interventions import compare_arms
 from infoflow.stats.paired import equivalence, mcnemar
 
 MODEL, N = "some-model", 40
@@ -46,7 +45,7 @@ def test_scores_that_are_not_binary_get_an_interval():
     assert found.mcnemar is None
     assert found.differs
     assert found.points == "+10.0 [+10.0, +10.0]"
-    data = report.paired_table({"none": soft, "up": better}, 0.05, "CHAIR").data
+    data = paired_table({"none": soft, "up": better}, 0.05, "CHAIR").data
     assert data["McNemar p"]["up"] == "scores not binary"
     assert data["better"]["up"] == "40"
 
@@ -61,12 +60,12 @@ def test_a_few_unchanged_soft_scores_show_nothing():
 
 def test_the_caption_says_which_arms_differ():
     arms = {"none": right(30), "same": right(30), "worse": right(10)}
-    table = report.paired_table(arms, 0.2, "POPE")
+    table = paired_table(arms, 0.2, "POPE")
     assert "p < 0.05, uncorrected): worse (-50.0 [" in table.caption
     assert table.caption.endswith("(90 % interval inside it): same.")
     assert list(table.data.index) == ["none", "same", "worse"]
     assert list(table.data["worse"]) == ["-", "0", "20"]
     assert table.data["score %"]["none"] == "75.0"
-    nothing = report.paired_table({"none": right(30), "same": right(30)}, 0.01, "POPE").caption
+    nothing = paired_table({"none": right(30), "same": right(30)}, 0.01, "POPE").caption
     assert "uncorrected): none. " in nothing
     assert nothing.endswith("inside it): none.")
