@@ -99,7 +99,7 @@ class Project:
             "def list_models():\n    return ['tiny', 'from-the-hub']\n",
         )
         self.write(
-            "lib/infoflow/evaluate/costs/table.py",
+            "lib/infoflow/evaluate/costs/expected.py",
             "def costs_told(models):\n    return f'to be expected of {models}'\n",
         )
         self.write("lib/infoflow/zoo/tiny/card.json", "{}")

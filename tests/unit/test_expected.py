@@ -10,10 +10,10 @@ from infoflow.claims.paper import paper_values
 from infoflow.claims.scores import METRICS
 from infoflow.data.items import Items
 from infoflow.errors import UnknownNameError
-from infoflow.evaluate.costs.shape import PUBLISHED
-from infoflow.evaluate.costs.table import (
+from infoflow.evaluate.costs.expected import (
     ASKED,
     HEADS,
+    PUBLISHED,
     costs_assumptions,
     costs_table,
     costs_told,

@@ -1,6 +1,6 @@
 """Shallow, middle and deep layers: what is read there, and what is lost without it."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -12,15 +12,8 @@ from infoflow.stats.paired import equivalence
 NAMES = ("shallow", "middle", "deep")
 
 
-@dataclass(frozen=True)
-class Depth:
-    """A third of the layers.
-
-    Attributes:
-        name: ``"shallow"``, ``"middle"`` or ``"deep"``.
-        first: Its first layer in the paper's count, 1 to L.
-        last: Its last layer.
-    """
+class Depth(NamedTuple):
+    """A third of the layers: its name, its first and its last layer (the paper's count, 1 to L)."""
 
     name: str
     first: int
@@ -33,10 +26,9 @@ class Depth:
 
 
 def depths(n_layers: int) -> list[Depth]:
-    """Divide the layers into thirds, as equal as can be; the first ones take what is left over.
+    """Divide L layers, at least 1, into thirds, as equal as can be; the first are the larger.
 
-    Args:
-        n_layers: L, at least 1. Two layers are shallow and deep, a single one is shallow.
+    Two layers are shallow and deep, a single one is shallow.
     """
     names = NAMES if n_layers >= len(NAMES) else (NAMES[0], NAMES[-1])[:n_layers]
     parts = np.array_split(np.arange(1, n_layers + 1), len(names))
@@ -44,10 +36,7 @@ def depths(n_layers: int) -> list[Depth]:
 
 
 def shares_by_depth(flow: pd.DataFrame) -> pd.DataFrame:
-    """Average the shares of attention over the layers of each depth, and over items.
-
-    Args:
-        flow: Rows of :func:`infoflow.evaluate.flow.flow_by_layer`.
+    """Average rows of :func:`infoflow.evaluate.flow.flow_by_layer` over samples and each depth.
 
     Returns:
         One row a depth (its name); columns ``first`` and ``last`` (layers, paper's count), the mean
@@ -79,18 +68,13 @@ def loss_by_depth(cuts: pd.DataFrame, margin: float, seed: int = 0) -> pd.DataFr
         (:attr:`infoflow.stats.paired.Equivalence.unharmed`).
     """
     scores = scores_by_cut(cuts)
-    intact = scores[:, -1]
     lines = {}
     for depth in depths(scores.shape[1] - 1):
-        removed = scores[:, depth.cut]
+        intact, removed = scores[:, -1], scores[:, depth.cut]
         found = equivalence(intact, removed, margin, seed)
         lines[depth.name] = {
-            "cut": depth.cut,
-            "intact": float(intact.mean()),
-            "removed": float(removed.mean()),
-            "difference": found.difference,
-            "low": found.interval[0],
-            "high": found.interval[1],
-            "unharmed": found.unharmed,
+            **{"cut": depth.cut, "intact": float(intact.mean()), "removed": float(removed.mean())},
+            **{"difference": found.difference, "low": found.interval[0]},
+            **{"high": found.interval[1], "unharmed": found.unharmed},
         }
     return pd.DataFrame.from_dict(lines, orient="index").rename_axis("depth")

@@ -1,4 +1,4 @@
-"""Is a heat map right? Every map of every item of a task, held against the answer's region."""
+"""Is a heat map right? Every map of every sample of a task, held against the answer's region."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,14 +10,13 @@ import pandas as pd
 from infoflow.data.load import Task
 from infoflow.data.sample import Sample
 from infoflow.errors import InfoflowError
-from infoflow.evaluate.collecting import Row, collect
+from infoflow.evaluate import Count, Row, Seed, Strength, measure
 from infoflow.methods.heatmaps import (
     ATTENTION,
     CAMS,
     CENTRE,
     PAPER,
     RANDOM,
-    SOURCES,
     Place,
     Source,
     explained_answer,
@@ -26,13 +25,6 @@ from infoflow.methods.heatmaps import (
 )
 from infoflow.methods.localisation import choose_held_out, localise, target_mask
 from infoflow.models.lvlm import LVLM
-from infoflow.options import require_noise
-from infoflow.results.store import Store
-
-N_SAMPLES = 4
-"""Noisy pictures an item. The authors' code takes 50, at a cost in proportion."""
-
-SIGMA = 0.1
 
 GROUPS = {
     "CAM, any site": CAMS,
@@ -44,78 +36,63 @@ GROUPS = {
 """Among which maps the best is chosen, each group for itself."""
 
 
+@measure
 def localisation_by_layer(
     lvlm: LVLM,
     task: Task,
-    store: Store,
-    n_samples: int = N_SAMPLES,
-    sigma: float = SIGMA,
-    seed: int = 0,
-) -> pd.DataFrame:
-    """Play the pointing game with every heat map of every item (:mod:`infoflow.methods.heatmaps`).
+    sample: Sample,
+    n_samples: Count = 4,
+    sigma: Strength = 0.1,
+    seed: Seed = 0,
+) -> list[Row]:
+    """Play the pointing game with every heat map (:mod:`infoflow.methods.heatmaps`).
 
-    The answer explained is that of ``explained_answer``, all its tokens. Items without target
+    The answer explained is that of ``explained_answer``, all its tokens. Samples without target
     regions, such as questions about what is not there, have no rows.
 
-    Args:
-        lvlm: The model.
-        task: The items.
-        store: Where the rows are kept.
-        n_samples: Over how many noisy pictures CAMs are averaged, raw.
+    Settings:
+        n_samples: Over how many noisy images CAMs are averaged, raw. The authors' code takes 50, at
+            a cost in proportion.
         sigma: Standard deviation of that noise, pixels being in [0, 1]; 0 for none.
         seed: Seed of the noise and of the random maps.
 
     Returns:
-        Columns ``item``, ``kind``, ``layer`` (the paper's count, 1 to L; 0 where there is none),
-        ``site``, ``weights``, ``hit`` and ``mass`` (NaN for an undefined map), and what a random
-        token and an even map score, ``hit_chance`` and ``mass_chance``; see
+        Columns ``kind``, ``layer`` (the paper's count, 1 to L; 0 where there is none), ``site``,
+        ``weights``, ``hit`` and ``mass`` (NaN for an undefined map), and what a random token and an
+        even map score, ``hit_chance`` and ``mass_chance``; see
         :class:`infoflow.methods.localisation.Localisation`.
     """
-    require_noise(n_samples, sigma, seed)
-
-    def measure(sample: Sample) -> list[Row]:
-        if not sample.targets:
-            return []
-        prompt = lvlm.prompt(sample.image, sample.question)
-        answer = explained_answer(lvlm, prompt, sample, task.max_new_tokens)
-        mask = target_mask(sample)
-        maps = heat_maps(lvlm, prompt, answer, SOURCES, n_samples, sigma, seed)
-        rows: list[Row] = []
-        for source, of_layers in maps.items():
-            found = localise(of_layers, prompt.grid, mask)
-            rows += [
-                {
-                    "kind": sample.kind,
-                    "layer": layer_of(source, index),
-                    "site": source.site,
-                    "weights": source.weights,
-                    "hit": float(found.hits[index]),
-                    "mass": float(found.mass[index]),
-                    "hit_chance": found.hit_chance,
-                    "mass_chance": found.mass_chance,
-                }
-                for index in range(len(of_layers))
-            ]
-        return rows
-
-    parameters = {"n_samples": n_samples, "sigma": sigma, "seed": seed}
-    return collect("localisation_by_layer", lvlm, task, store, parameters, measure)
+    if not sample.targets:
+        return []
+    prompt = lvlm.prompt(sample.image, sample.question)
+    answer = explained_answer(lvlm, prompt, sample, task.max_new_tokens)
+    maps = heat_maps(lvlm, prompt, answer, n_samples=n_samples, sigma=sigma, seed=seed)
+    mask = target_mask(sample)
+    return [
+        {
+            **{"layer": layer_of(source, index), **source._asdict(), "hit": hit, "mass": mass},
+            **{"hit_chance": found.hit_chance, "mass_chance": found.mass_chance},
+        }
+        for source, of_layers in maps.items()
+        for found in [localise(of_layers, prompt.grid, mask)]
+        for index, (hit, mass) in enumerate(zip(found.hits, found.mass, strict=True))
+    ]
 
 
 def scores_by_place(
     rows: pd.DataFrame, score: str = "hit"
 ) -> tuple[list[Place], npt.NDArray[np.float64]]:
-    """Arrange scores as :func:`infoflow.methods.localisation.choose_held_out` takes them.
+    """Arrange rows of :func:`localisation_by_layer`, of one task or of several, by place.
 
     Args:
-        rows: Rows of :func:`localisation_by_layer`, of one task or of several.
+        rows: The rows.
         score: ``"hit"`` or ``"mass"``.
 
     Returns:
-        The C places, and the scores of N items in order, shape (N, C); NaN where undefined.
+        The C places, and the scores of N samples in order, shape (N, C); NaN where undefined.
 
     Raises:
-        InfoflowError: There are no rows, as for a task whose items name no regions.
+        InfoflowError: There are no rows, as for a task whose samples name no regions.
     """
     if "site" not in rows or rows.empty:
         raise InfoflowError("no item names a region that its answer could be read from.")
@@ -127,15 +104,15 @@ def scores_by_place(
 
 @dataclass(frozen=True, eq=False)
 class ChosenPlace:
-    """The best place of some sites: chosen on calibration items, scored on test items.
+    """The best place of some sources: chosen on calibration samples, scored on test samples.
 
     Attributes:
         place: Where the chosen maps are read.
-        calibration: Their mean score on the calibration items.
-        test: Their mean score on the test items, one score an item in ``scores``.
+        calibration: Their mean score on the calibration samples.
+        test: Their mean score on the test samples, one score a sample in ``scores``.
         interval: The 95 % interval of that.
-        scores: The test items' scores, shape (M,).
-        best: The place with the best mean on the test items themselves, which flatters it.
+        scores: The test samples' scores, shape (M,).
+        best: The place with the best mean on the test samples themselves, which flatters it.
         best_score: That mean.
     """
 
@@ -158,7 +135,7 @@ def choose_place(
 
     Args:
         calibration: Rows of :func:`localisation_by_layer`, one frame a task, to choose by.
-        test: Those of other items, to score on; every item counts alike, whatever its task.
+        test: Those of other samples, to score on; every sample counts alike, whatever its task.
         sources: Whose maps may be chosen.
         score: ``"hit"`` or ``"mass"``.
 
@@ -167,16 +144,11 @@ def choose_place(
     """
     known, new = (_pooled(frames, sources, score) for frames in (calibration, test))
     places, scores = new
-    chosen = choose_held_out(known[1], scores)
-    best = choose_held_out(scores, scores)
+    chosen, best = choose_held_out(known[1], scores), choose_held_out(scores, scores)
     return ChosenPlace(
-        place=places[chosen.index[0]],
-        calibration=chosen.calibration,
-        test=chosen.test,
-        interval=chosen.interval,
-        scores=scores[:, chosen.index[0]],
-        best=places[best.index[0]],
-        best_score=best.test,
+        **{"place": places[chosen.index[0]], "scores": scores[:, chosen.index[0]]},
+        **{"calibration": chosen.calibration, "test": chosen.test, "interval": chosen.interval},
+        **{"best": places[best.index[0]], "best_score": best.test},
     )
 
 
