@@ -12,7 +12,6 @@ from infoflow.evaluate.localisation import (
     choices,
     choose_place,
     localisation_by_layer,
-    scores_by_place,
 )
 from infoflow.evaluate.perturbation import (
     TRUTH,
@@ -155,7 +154,7 @@ def test_an_undefined_place_is_never_chosen():
 
 def test_scores_need_an_item_with_a_region():
     with pytest.raises(InfoflowError, match="no item names a region"):
-        scores_by_place(pd.DataFrame({"item": []}))
+        choose_place([made_rows({A: 0.4})], [pd.DataFrame({"item": []})], [PAPER])
 
 
 def test_every_group_chooses_among_its_own_maps(rows):

@@ -4,6 +4,7 @@ A measure is one function of one sample, decorated with :func:`measure`. To add 
 to this folder.
 """
 
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from functools import cache, partial, wraps
@@ -17,7 +18,6 @@ from torch import Tensor
 from infoflow.data.load import Task
 from infoflow.data.sample import Sample
 from infoflow.errors import InfoflowError
-from infoflow.models.lvlm import LVLM
 from infoflow.options import require_finite, require_whole
 from infoflow.results.provenance import provenance
 from infoflow.results.sources import code_digest
@@ -28,13 +28,13 @@ Rows = pd.DataFrame | Iterable[Row]
 Measure = Callable[..., pd.DataFrame]
 """Takes a model, a task, a store and the measure's own settings."""
 
+# kinds of settings with their limits, which are checked before anything is measured
 Count = Annotated[int, partial(require_whole, least=1)]
 Seed = Annotated[int, partial(require_whole, least=0, most=2**63 - 1)]
-Strength = Annotated[float, partial(require_finite, least=0)]
-"""Kinds of settings with their limits, which are checked before anything is measured."""
+NotNegative = Annotated[float, partial(require_finite, least=0)]
 
 REGISTERED: dict[str, Measure] = {}
-"""The measures of all files imported so far; :data:`infoflow.evaluate.running.MEASURES`."""
+"""By name, the measures of all files that are imported."""
 
 _RUN = ("lvlm", "task", "store")
 _code_digest = cache(code_digest)  # what runs is the code that was there when it was loaded
@@ -46,9 +46,8 @@ def measure(function: Callable[..., Rows]) -> Measure:
     Args:
         function: Takes ``(lvlm, task, sample, **settings)`` and returns rows: a frame, or mappings.
             Rows get the sample's ``kind`` if they have none. Its name names the results; its
-            settings and ``task.max_new_tokens`` are part of their key, and so is the code. A
-            further parameter of the type ``Sample`` is the sample at the same place in a second
-            task.
+            settings, ``task.max_new_tokens`` and its code are part of their key. A further
+            parameter of the type ``Sample`` is the sample at the same place in a second task.
 
     Returns:
         The measure: called with a store in place of the sample, and with a task in place of each
@@ -56,8 +55,7 @@ def measure(function: Callable[..., Rows]) -> Measure:
         the column ``item``; ``attrs["record"]`` has the result's key, provenance and cost.
     """
     over_task = _signature_over_task(function)
-    kinds = get_type_hints(function)
-    paired = [name for name in kinds if kinds[name] is Sample and name != "sample"]
+    second = [name for name, p in over_task.parameters.items() if p.annotation is Task][1:]
 
     @wraps(function)
     def measured(*args: Any, **kwargs: Any) -> pd.DataFrame:
@@ -65,16 +63,17 @@ def measure(function: Callable[..., Rows]) -> Measure:
         call.apply_defaults()
         settings = {name: call.arguments[name] for name in call.arguments if name not in _RUN}
         given = call.arguments | checked(measured, settings)
+        tasks = _side_by_side(given["task"], {name: given[name] for name in second})
 
-        def rows_of(samples: tuple[Sample, ...]) -> list[Row]:
-            of_samples = dict(zip(("store", *paired), samples, strict=True))
-            call = BoundArguments(over_task, given | of_samples)  # type: ignore[arg-type]
+        def rows_of(place: int) -> list[Row]:
+            samples = {name: task[place] for name, task in tasks.items()}
+            call = BoundArguments(over_task, given | samples)  # type: ignore[arg-type]
             found = function(*call.args, **call.kwargs)
             rows = found.to_dict("records") if isinstance(found, pd.DataFrame) else found
-            return [row if "kind" in row else {"kind": samples[0].kind, **row} for row in rows]
+            kind = samples["store"].kind
+            return [row if "kind" in row else {"kind": kind, **row} for row in rows]
 
-        tasks = [given["task"], *(given[name] for name in paired)]
-        return _collect(function, given, _Together(*tasks), rows_of)
+        return _collect(function, given, rows_of)
 
     vars(measured)["__signature__"] = over_task
     measured.__annotations__ = {p.name: p.annotation for p in over_task.parameters.values()}
@@ -83,15 +82,13 @@ def measure(function: Callable[..., Rows]) -> Measure:
 
 
 def _collect(
-    function: Callable[..., Rows],
-    given: Mapping[str, Any],
-    samples: "_Together",
-    rows_of: Callable[[tuple[Sample, ...]], list[Row]],
+    function: Callable[..., Rows], given: Mapping[str, Any], rows_of: Callable[[int], list[Row]]
 ) -> pd.DataFrame:
     """Measure what the store does not hold yet under the key of a call; return the rows of all."""
     lvlm, task, store = (given[name] for name in _RUN)
-    settings = {name: _plain(value) for name, value in given.items() if name not in _RUN}
-    settings["max_new_tokens"] = task.max_new_tokens
+    own = {name: value for name, value in given.items() if name not in _RUN}
+    own["max_new_tokens"] = task.max_new_tokens
+    settings = json.loads(json.dumps(own, default=_plain))
     code = _code_digest(function.__module__)
     key = {
         **{"measure": function.__name__, "model": lvlm.digest, "dtype": str(lvlm.dtype)},
@@ -100,9 +97,9 @@ def _collect(
     }
     rows: pd.DataFrame = store.collect(
         key,
-        samples,
+        range(len(task)),
         rows_of,
-        item_id=lambda samples: samples[0].id,
+        item_id=lambda place: task[place].id,
         progress=f"{function.__name__} {task.name} {task.split}",
         provenance=provenance(lvlm, task, settings, code),
     )
@@ -110,17 +107,14 @@ def _collect(
     return rows
 
 
-def own_settings(measure: Measure) -> list[Parameter]:
-    """The parameters of a measure beside the model, the task and the store."""
-    return [p for p in signature(measure).parameters.values() if p.name not in _RUN]
+def own_settings(measure: Measure) -> dict[str, Parameter]:
+    """The parameters of a measure that have names of their own: not those of every measure."""
+    own = {name: p for name, p in signature(measure).parameters.items() if name not in _RUN}
+    return {name: p for name, p in own.items() if p.kind is not Parameter.VAR_POSITIONAL}
 
 
 def checked(measure: Measure, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Check settings against the limits that a measure declares.
-
-    Raises:
-        InfoflowError: A number is of another kind or outside its limits, or a list of them empty.
-    """
+    """Check settings against the limits that a measure declares."""
     kinds = get_type_hints(unwrap(measure), include_extras=True)
     return {name: _within_limits(value, kinds[name], name) for name, value in settings.items()}
 
@@ -149,38 +143,27 @@ def _signature_over_task(function: Callable[..., Rows]) -> Signature:
     return Signature(parameters, return_annotation=pd.DataFrame)
 
 
-class _Together(Sequence[tuple[Sample, ...]]):
-    """The samples of several tasks, side by side, as long as the first."""
-
-    def __init__(self, task: Task, *others: Task) -> None:
-        for other in others:
-            if len(other) < len(task):
-                raise InfoflowError(
-                    f"{len(task)} samples cannot be paired with {len(other)} of {other.name} "
-                    f"{other.split}; as many are needed."
-                )
-        self._tasks = (task, *others)
-
-    def __len__(self) -> int:
-        return len(self._tasks[0])
-
-    def __getitem__(self, place: Any) -> Any:
-        return tuple(task[place] for task in self._tasks)
+def _side_by_side(task: Task, others: Mapping[str, Task]) -> dict[str, Task]:
+    """The tasks by the parameter that gets their samples; the second ones must be long enough."""
+    for other in others.values():
+        if len(other) < len(task):
+            raise InfoflowError(
+                f"{len(task)} samples cannot be paired with {len(other)} of {other.name} "
+                f"{other.split}; as many are needed."
+            )
+    return {"store": task, **others}
 
 
 def _plain(value: Any) -> Any:
-    """Write a setting as plain JSON values, by which results are kept apart."""
+    """What JSON, by which results are kept apart, shall write for a setting it does not know."""
     if isinstance(value, Task):
         return f"{value.name} {value.split} ({value.source})"
+    if is_dataclass(value):
+        return {type(value).__name__: {f.name: getattr(value, f.name) for f in fields(value)}}
     if isinstance(value, Tensor | np.ndarray | np.generic):
         return value.tolist()
-    if is_dataclass(value):
-        own = {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
-        return {type(value).__name__: own}
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return [_plain(each) for each in value]
-    if value is None or isinstance(value, str | int | float):
-        return value
+    if isinstance(value, Sequence):
+        return list(value)
     raise InfoflowError(
         f"results cannot be kept by the setting {value!r}; valid: plain values, lists of them, "
         "tasks, or dataclasses such as an intervention's."

@@ -21,12 +21,7 @@ from infoflow.stats.intervals import mean_interval
 
 
 def blind_scores(task: Task, rows: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
-    """Score answers given without the image against guessing, by kind of sample.
-
-    Args:
-        task: The task the rows belong to.
-        rows: One answer a sample.
-        seed: Seed of the bootstrap of scores that are not all 0 or 1.
+    """Score a task's answers given without the image, one a sample, against guessing, by kind.
 
     Returns:
         One row a kind (index), ``"all"`` first: ``items``; the mean ``score`` with its 95 %
@@ -34,9 +29,6 @@ def blind_scores(task: Task, rows: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
         samples (:func:`infoflow.data.load.blind_guess`); and ``p_value``: how likely guessing at
         that rate is to score as well or better (exact binomial test, one-sided; missing where a
         score is not 0 or 1).
-
-    Raises:
-        InfoflowError: There is not one answer to each sample of the task.
     """
     # guessing needs no images, and they would fill the memory
     empty = {"image": Image.new("RGB", (1, 1)), "regions": {}, "targets": ()}
@@ -93,11 +85,7 @@ def _habit(rows: pd.DataFrame) -> dict[str, float | str]:
 def by_wording(task: Task, rows: pd.DataFrame) -> pd.DataFrame:
     """Name options by their words in place of their letters, in ``prediction`` and ``answer``.
 
-    A letter moves from sample to sample; a model with a prior prefers a wording, wherever it
-    stands.
-
-    Raises:
-        InfoflowError: A sample of the task has no options.
+    A letter moves from sample to sample; a model with a prior prefers a wording, wherever it is.
     """
     options = {sample.id: dict(zip(LETTERS, sample.choices, strict=False)) for sample in task}
     if without := [name for name, choices in options.items() if not choices]:

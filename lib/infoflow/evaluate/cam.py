@@ -13,7 +13,7 @@ from PIL import Image
 from infoflow.data.controls import GREY
 from infoflow.data.load import Task
 from infoflow.data.sample import Sample
-from infoflow.evaluate import Count, Seed, Strength, measure
+from infoflow.evaluate import Count, NotNegative, Seed, measure
 from infoflow.methods.cam import CAM, llava_cam
 from infoflow.methods.heatmaps import explained_answer
 from infoflow.methods.localisation import localise, rank_correlation, target_mask
@@ -29,7 +29,7 @@ def cam_by_layer(
     task: Task,
     sample: Sample,
     n_samples: Count = 8,
-    sigma: Strength = 0.1,
+    sigma: NotNegative = 0.1,
     seed: Seed = 0,
 ) -> pd.DataFrame:
     """Describe the map of every layer, at the paper's own site (Eq. 1-5).
@@ -62,7 +62,7 @@ def cam_control(
     donor: Sample,
     sample: Sample,
     n_samples: Count = 8,
-    sigma: Strength = 0.1,
+    sigma: NotNegative = 0.1,
     seed: Seed = 0,
 ) -> pd.DataFrame:
     """Map the same answer to the same question on images that do not show what it is about.
@@ -70,9 +70,7 @@ def cam_control(
     Settings:
         donor: The task that the other images come from: sample n gets the image of the donor's
             sample n, stretched to the size of its own.
-        n_samples: How many noisy images to average over.
-        sigma: Standard deviation of the noise, pixels being in [0, 1].
-        seed: Seed of the noise.
+        n_samples: As of :func:`cam_by_layer`, and so are ``sigma`` and ``seed``.
 
     Returns:
         Columns of :func:`cam_by_layer`, with ``mass`` and ``hit`` against the sample's *own*

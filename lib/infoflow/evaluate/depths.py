@@ -9,8 +9,6 @@ from infoflow.evaluate.flow import SPANS
 from infoflow.evaluate.truncation import scores_by_cut
 from infoflow.stats.paired import equivalence
 
-NAMES = ("shallow", "middle", "deep")
-
 
 class Depth(NamedTuple):
     """A third of the layers: its name, its first and its last layer (the paper's count, 1 to L)."""
@@ -30,7 +28,7 @@ def depths(n_layers: int) -> list[Depth]:
 
     Two layers are shallow and deep, a single one is shallow.
     """
-    names = NAMES if n_layers >= len(NAMES) else (NAMES[0], NAMES[-1])[:n_layers]
+    names = ("shallow", "middle", "deep") if n_layers >= 3 else ("shallow", "deep")[:n_layers]
     parts = np.array_split(np.arange(1, n_layers + 1), len(names))
     return [Depth(n, int(part[0]), int(part[-1])) for n, part in zip(names, parts, strict=True)]
 
@@ -54,12 +52,7 @@ def shares_by_depth(flow: pd.DataFrame) -> pd.DataFrame:
 
 
 def loss_by_depth(cuts: pd.DataFrame, margin: float, seed: int = 0) -> pd.DataFrame:
-    """Measure what is lost when the image is removed from each depth on.
-
-    Args:
-        cuts: Rows of :func:`infoflow.evaluate.truncation.truncation_by_cut`.
-        margin: The difference of mean scores, from 0 to 1, that does not matter.
-        seed: Seed of the bootstrap.
+    """What is lost when the image is removed from each depth on, by rows of ``truncation_by_cut``.
 
     Returns:
         One row a depth (its name): ``cut``, the mean scores ``intact`` and ``removed``, their

@@ -69,15 +69,12 @@ def last_layer_gradients(lvlm: LVLM, task: Task, sample: Sample) -> list[Row]:
 
 
 def max_over_heads(rows: pd.DataFrame) -> pd.DataFrame:
-    """Rows of :func:`flow_by_layer` with the strongest heads' shares in place of the mean head's."""
+    """Rows of :func:`flow_by_layer` with the strongest heads' shares in place of the means."""
     return rows.assign(**{name: rows[f"max_{name}"] for name in SPANS})
 
 
 def head_shares(rows: pd.DataFrame) -> pd.DataFrame:
-    """The image's share of every head over samples, from rows of :func:`flow_by_layer`.
-
-    One row a layer (the paper's count), one column a head (counted from 0).
-    """
+    """The image's mean share, by layer (rows; the paper's count) and head (columns, from 0)."""
     heads = [name for name in rows.columns if name.startswith("head_")]
     means = rows.groupby("layer")[heads].mean()
     return means.set_axis(pd.RangeIndex(len(heads), name="head"), axis=1)

@@ -1,7 +1,7 @@
 """Is a heat map right? Every map of every sample of a task, held against the answer's region."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +10,7 @@ import pandas as pd
 from infoflow.data.load import Task
 from infoflow.data.sample import Sample
 from infoflow.errors import InfoflowError
-from infoflow.evaluate import Count, Row, Seed, Strength, measure
+from infoflow.evaluate import Count, NotNegative, Row, Seed, measure
 from infoflow.methods.heatmaps import (
     ATTENTION,
     CAMS,
@@ -25,6 +25,8 @@ from infoflow.methods.heatmaps import (
 )
 from infoflow.methods.localisation import choose_held_out, localise, target_mask
 from infoflow.models.lvlm import LVLM
+
+Floats = npt.NDArray[np.float64]
 
 GROUPS = {
     "CAM, any site": CAMS,
@@ -42,7 +44,7 @@ def localisation_by_layer(
     task: Task,
     sample: Sample,
     n_samples: Count = 4,
-    sigma: Strength = 0.1,
+    sigma: NotNegative = 0.1,
     seed: Seed = 0,
 ) -> list[Row]:
     """Play the pointing game with every heat map (:mod:`infoflow.methods.heatmaps`).
@@ -79,49 +81,15 @@ def localisation_by_layer(
     ]
 
 
-def scores_by_place(
-    rows: pd.DataFrame, score: str = "hit"
-) -> tuple[list[Place], npt.NDArray[np.float64]]:
-    """Arrange rows of :func:`localisation_by_layer`, of one task or of several, by place.
-
-    Args:
-        rows: The rows.
-        score: ``"hit"`` or ``"mass"``.
-
-    Returns:
-        The C places, and the scores of N samples in order, shape (N, C); NaN where undefined.
-
-    Raises:
-        InfoflowError: There are no rows, as for a task whose samples name no regions.
-    """
-    if "site" not in rows or rows.empty:
-        raise InfoflowError("no item names a region that its answer could be read from.")
-    keys = ["site", "weights", "layer"]
-    places = [Place(*key) for key in rows[keys].drop_duplicates().itertuples(index=False)]
-    table = rows.set_index(["item", *keys])[score].unstack(keys)
-    return places, table[[tuple(place) for place in places]].to_numpy(dtype=np.float64)
-
-
-@dataclass(frozen=True, eq=False)
-class ChosenPlace:
-    """The best place of some sources: chosen on calibration samples, scored on test samples.
-
-    Attributes:
-        place: Where the chosen maps are read.
-        calibration: Their mean score on the calibration samples.
-        test: Their mean score on the test samples, one score a sample in ``scores``.
-        interval: The 95 % interval of that.
-        scores: The test samples' scores, shape (M,).
-        best: The place with the best mean on the test samples themselves, which flatters it.
-        best_score: That mean.
-    """
+class ChosenPlace(NamedTuple):
+    """The best place of some sources: chosen on calibration samples, scored on test samples."""
 
     place: Place
-    calibration: float
-    test: float
-    interval: tuple[float, float]
-    scores: npt.NDArray[np.float64]
-    best: Place
+    calibration: float  # mean score of its maps on the calibration samples
+    test: float  # that on the test samples
+    interval: tuple[float, float]  # 95 % interval of that
+    scores: Floats  # the test samples' scores, shape (M,)
+    best: Place  # with the best mean on the test samples themselves, which flatters it
     best_score: float
 
 
@@ -142,14 +110,12 @@ def choose_place(
     Raises:
         InfoflowError: A frame has no rows, or the sources have no map that is defined for all.
     """
-    known, new = (_pooled(frames, sources, score) for frames in (calibration, test))
-    places, scores = new
-    chosen, best = choose_held_out(known[1], scores), choose_held_out(scores, scores)
-    return ChosenPlace(
-        **{"place": places[chosen.index[0]], "scores": scores[:, chosen.index[0]]},
-        **{"calibration": chosen.calibration, "test": chosen.test, "interval": chosen.interval},
-        **{"best": places[best.index[0]], "best_score": best.test},
-    )
+    places, known = _by_place(calibration, sources, score)
+    _, scores = _by_place(test, sources, score)
+    chosen, best = choose_held_out(known, scores), choose_held_out(scores, scores)
+    (at,), (at_best,) = chosen.index, best.index
+    held_out = chosen.calibration, chosen.test, chosen.interval
+    return ChosenPlace(places[at], *held_out, scores[:, at], places[at_best], best.test)
 
 
 def choices(
@@ -159,10 +125,17 @@ def choices(
     return {name: choose_place(calibration, test, sources) for name, sources in GROUPS.items()}
 
 
-def _pooled(
+def _by_place(
     frames: Sequence[pd.DataFrame], sources: Sequence[Source], score: str
-) -> tuple[list[Place], npt.NDArray[np.float64]]:
-    tables = [scores_by_place(frame, score) for frame in frames]
-    places = [place for place in tables[0][0] if place.source in sources]
-    pooled = [scores[:, [found.index(p) for p in places]] for found, scores in tables]
-    return places, np.concatenate(pooled)
+) -> tuple[list[Place], Floats]:
+    """Scores of the samples of all frames by place, (N, C), NaN where undefined."""
+    if any(frame.empty for frame in frames):
+        raise InfoflowError("no item names a region that its answer could be read from.")
+    keys = ["site", "weights", "layer"]
+    rows = pd.concat(dict(enumerate(frames)), names=["frame"]).set_index(
+        ["item", *keys], append=True
+    )
+    known = (Place(*key) for key in rows.index.droplevel([0, 1, 2]).unique())
+    places = [place for place in known if place.source in sources]
+    table = rows.droplevel(1)[score].unstack(keys)
+    return places, table[[tuple(place) for place in places]].to_numpy(dtype=np.float64)

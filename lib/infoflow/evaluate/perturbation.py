@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from infoflow.data.load import Task
 from infoflow.data.sample import Sample
-from infoflow.evaluate import Count, Row, Seed, Strength, measure
+from infoflow.evaluate import Count, NotNegative, Row, Seed, measure
 from infoflow.methods.faithfulness import deletion_curve, insertion_curve, randomised_weights
 from infoflow.methods.heatmaps import Place, Source, explained_answer, heat_maps, layer_of, pick
 from infoflow.methods.localisation import coverage, localise, rank_correlation, target_mask
@@ -23,7 +23,7 @@ def perturbation_curves(
     places: Sequence[Place],
     n_steps: Count = 6,
     n_samples: Count = 1,
-    sigma: Strength = 0.0,
+    sigma: NotNegative = 0.0,
     seed: Seed = 0,
 ) -> list[Row]:
     """Delete from, and insert into, the image what some maps show hottest (RISE).
@@ -34,8 +34,7 @@ def perturbation_curves(
     Settings:
         places: Which maps; that of the target itself is added.
         n_steps: In how many steps an image goes.
-        n_samples: Over how many noisy images CAMs are averaged.
-        sigma: Deviation of that noise.
+        n_samples: As of :func:`infoflow.methods.cam.llava_cam`, and so is ``sigma``.
         seed: Seed of the noise, of random maps and of the order of equally hot pixels.
 
     Returns:
@@ -66,7 +65,7 @@ def randomised_maps(
     sample: Sample,
     sources: Sequence[Source],
     n_samples: Count = 1,
-    sigma: Strength = 0.0,
+    sigma: NotNegative = 0.0,
     seed: Seed = 0,
 ) -> list[Row]:
     """Compare maps with those of the same model with random weights (Adebayo et al.).
@@ -77,8 +76,7 @@ def randomised_maps(
 
     Settings:
         sources: Whose maps.
-        n_samples: Over how many noisy images CAMs are averaged.
-        sigma: Deviation of that noise.
+        n_samples: As of :func:`infoflow.methods.cam.llava_cam`, and so is ``sigma``.
         seed: Seed of the weights and of the noise.
 
     Returns:

@@ -41,17 +41,12 @@ N_COUNTED = 20
 """Questions whose length is counted."""
 
 
-def _typed_settings(measure: Measure) -> dict[str, Parameter] | None:
-    """A measure's settings by name; None if one is no plain value, such as an image or a task."""
-    own = [p for p in own_settings(measure) if p.kind is not Parameter.VAR_POSITIONAL]
-    plain = all("infoflow." not in kind_of(p.annotation) for p in own)
-    return {p.name: p for p in own} if plain else None
-
-
 MEASURES: Mapping[str, Measure] = {
-    name: measure for name, measure in REGISTERED.items() if _typed_settings(measure) is not None
+    name: measure
+    for name, measure in REGISTERED.items()
+    if all("infoflow." not in kind_of(p.annotation) for p in own_settings(measure).values())
 }
-"""Those whose settings can be typed, by name, which is that of the result's folder, too."""
+"""Those whose settings are plain values, by name, which is that of the result's folder, too."""
 
 
 def find_measure(name: str) -> Measure:
@@ -62,22 +57,9 @@ def find_measure(name: str) -> Measure:
 
 
 def read_settings(name: str, options: Sequence[str]) -> dict[str, Any]:
-    """Read a measure's settings as they are typed.
-
-    Args:
-        name: The measure.
-        options: ``NAME=VALUE`` each; lists are written ``[1, 2]``.
-
-    Returns:
-        The full set: what is not given has its default.
-
-    Raises:
-        UnknownNameError: There is no such measure, or it has no such setting.
-        InfoflowError: A value is of another kind or outside its limits, or one that is needed is
-            missing.
-    """
+    """Read a measure's settings, ``NAME=VALUE`` each; what is not given has its default."""
     measure = find_measure(name)
-    own = _typed_settings(measure) or {}
+    own = own_settings(measure)
     given = read_options({n: kind_of(p.annotation) for n, p in own.items()}, options, name)
     values = {n: p.default for n, p in own.items()} | given
     if missing := [n for n, value in values.items() if value is Parameter.empty]:
@@ -93,12 +75,7 @@ def load_items(
     rule: str | None,
     options: Sequence[str],
 ) -> Task:
-    """Load a task; options are other arguments of ``load_task``, ``NAME=VALUE`` each.
-
-    Raises:
-        UnknownNameError: There is no such task, source, split, rule or argument.
-        InfoflowError: A value is not of the argument's type; or what loading raises.
-    """
+    """Load a task; options are other arguments of ``load_task``, ``NAME=VALUE`` each."""
     arguments = signature(load_task).parameters.values()
     others = {a.name: kind_of(a.annotation) for a in arguments if a.kind is Parameter.KEYWORD_ONLY}
     values = read_options(others, options, f"task {task}")
@@ -108,15 +85,7 @@ def load_items(
 def check_evaluation(entry: Mapping[str, Any], place: str) -> None:
     """Check an entry of ``evaluations.yml`` before anything is measured, loaded or fetched.
 
-    Samples of the hub are not opened; a job that lacks them says so.
-
-    Args:
-        entry: The entry, as its schema says.
-        place: Where it stands, to begin errors with.
-
-    Raises:
-        InfoflowError: There is no such model, measure, task, source, rule, split or folder, a value
-            is of another kind, or there are more shards than samples.
+    Samples of the hub are not opened; a job that lacks them says so. ``place`` begins errors.
     """
     try:
         find_model(split_revision(entry["model"], entry.get("revision"))[0])
@@ -154,19 +123,7 @@ def expectation(
     settings: Mapping[str, Any],
     shard: Shard | None = None,
 ) -> str:
-    """Say what a run should take on one card of 80 GB, before the model is fetched or loaded.
-
-    Args:
-        model: Its name, with or without its version.
-        checkpoint: Its folder, if it is not the hub's or the zoo's.
-        task: The samples.
-        measure: Name of the measure.
-        settings: Its settings, all of them.
-        shard: The share that will be measured; None for all.
-
-    Raises:
-        InfoflowError: There are more shards than samples, or the model's shape is not known.
-    """
+    """Say what a run should take on one card of 80 GB, before the model is fetched or loaded."""
     name, _ = split_revision(model, None)
     spec = find_model(name)
     share = shard.of(task) if shard else task
@@ -204,21 +161,10 @@ def evaluate(
     store: Store,
     shard: Shard | None = None,
 ) -> tuple[Path, pd.DataFrame]:
-    """Measure what is missing of a task, or of one shard of it.
-
-    Args:
-        lvlm: The model.
-        task: All samples, as they were loaded; they are worded for the model here.
-        measure: Name of the measure.
-        settings: Its settings.
-        store: Where whole results lie; a shard's own store lies within.
-        shard: The share to measure; None for all.
+    """Word a task for the model, and measure what is missing of it, or of one shard of it.
 
     Returns:
         The result's folder, and its rows.
-
-    Raises:
-        InfoflowError: There are more shards than samples; or what the measure raises.
     """
     share = worded(task, lvlm.name)
     if shard is not None:

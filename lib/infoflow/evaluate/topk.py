@@ -87,18 +87,10 @@ def _n_image(prompt: Prompt) -> int:
 
 
 def score_grid(kept: pd.DataFrame, truncated: pd.DataFrame) -> pd.DataFrame:
-    """Arrange mean scores by K and cut, from no image token to all of them.
+    """Arrange mean scores of :func:`topk_by_cut` by K and cut, from no image token to all of them.
 
-    Args:
-        kept: Rows of :func:`topk_by_cut`.
-        truncated: Rows of :func:`infoflow.evaluate.truncation.truncation_by_cut` of the same
-            samples: K = 0 and, at the last cut, the intact model, which keeps all N.
-
-    Returns:
-        One row a K (0, those of ``kept``, N), one column a cut of ``kept``, both ascending.
-
-    Raises:
-        InfoflowError: The two are not of the same samples.
+    One row a K, one column a cut of ``kept``, both ascending. K = 0 and K = N are of rows of
+    :func:`infoflow.evaluate.truncation.truncation_by_cut` of the same samples.
     """
     if set(kept["item"]) != set(truncated["item"]):
         raise InfoflowError("scores by K need truncation_by_cut of the very same items.")

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+import pandas as pd
 from transformers import AutoConfig
 
 from infoflow.data.sets.real import BENCHMARKS
@@ -93,11 +95,7 @@ PUBLISHED = {
 
 
 def model_shape(name: str, folder: Path | None) -> Shape:
-    """The shape of a model before it is loaded: of its folder's configuration, or as published.
-
-    Raises:
-        InfoflowError: Neither is known.
-    """
+    """The shape of a model before it is loaded: of its folder's configuration, or as published."""
     if folder is not None:
         try:
             config = AutoConfig.from_pretrained(
@@ -113,7 +111,8 @@ def model_shape(name: str, folder: Path | None) -> Shape:
 def read_shape(config: Any) -> Shape:
     """Read the shape out of a transformers configuration with a vision tower and a text decoder."""
     text, vision = config.get_text_config(), config.vision_config
-    side = _first(vision.image_size) // _first(vision.patch_size)
+    size, patch = (int(np.ravel(side)[0]) for side in (vision.image_size, vision.patch_size))
+    side = size // patch
     heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
     queries = getattr(config, "num_query_tokens", None)
     return Shape(
@@ -129,10 +128,6 @@ def read_shape(config: Any) -> Shape:
         tower_tokens=side**2 + 1,
         connector=(vision.hidden_size + text.hidden_size) * text.hidden_size,
     )
-
-
-def _first(size: Any) -> int:
-    return int(size[0] if isinstance(size, list | tuple) else size)
 
 
 class Cost(NamedTuple):
@@ -158,18 +153,8 @@ def expected_cost(
     max_new_tokens: int,
     settings: Mapping[str, Any],
 ) -> Cost | None:
-    """Expect what a measure over a task costs on one GPU.
-
-    Args:
-        measure: Its name.
-        shape: The model's.
-        n_samples: How many samples are measured.
-        n_user: Tokens after the image.
-        max_new_tokens: How long answers are; all are taken to be as long as they may.
-        settings: The measure's own settings, all of them.
-
-    Returns:
-        Time and memory; None for a measure whose work is not written down here.
+    """What a measure costs on one GPU, with ``n_user`` tokens after the image of each sample and
+    answers as long as they may be; None for a measure whose work is not written down here.
     """
     image = slice(N_SYSTEM, N_SYSTEM + shape.image_tokens)
     spans = Spans(slice(0, image.start), image, slice(image.stop, image.stop + n_user))
@@ -265,11 +250,10 @@ def span(seconds: float) -> str:
 
 
 class Asked(NamedTuple):
-    """A published benchmark: its samples that are reported on, and about how many tokens follow
-    the image in LLaVA-1.5's wording."""
+    """A published benchmark."""
 
-    n_items: int
-    n_user: int
+    n_items: int  # that are reported on
+    n_user: int  # tokens after the image, about as many as in LLaVA-1.5's wording
 
 
 ASKED: Mapping[str, Asked] = {
@@ -284,13 +268,8 @@ HEADS = ("model", "benchmark", "items", *(card.name for card in CARDS), "memory"
 
 
 def page_cost(model: str, task: str, answer_length: int) -> Cost:
-    """Expect what Table 1's page costs for one model and one whole benchmark.
-
-    That is the truncation sweep over the samples reported on and over as many to choose the cliff
-    on, and the control's answers about other images.
-
-    Raises:
-        UnknownNameError: No shape is published for the model.
+    """What Table 1's page costs for a model and a whole benchmark: the truncation sweep over the
+    samples reported on and over as many to choose the cliff on, and the control's answers.
     """
     if model not in PUBLISHED:
         raise unknown_name("published model", model, PUBLISHED)
@@ -307,15 +286,15 @@ def costs_table(models: Sequence[str]) -> list[tuple[str, ...]]:
 
     Times go from answers of one token to answers as long as they may be; memory is of the latter.
     """
-    return [_line(model, task) for model in models for task in ASKED]
 
+    def line(model: str, task: str) -> tuple[str, ...]:
+        lengths = 1, BENCHMARKS[task].max_new_tokens
+        least, most = (page_cost(model, task, length) for length in lengths)
+        times = (f"{span(least.seconds[c.name])} to {span(most.seconds[c.name])}" for c in CARDS)
+        items = f"{ASKED[task].n_items} + {ASKED[task].n_items}"
+        return (model, task, items, *times, f"{most.bytes / 1e9:.1f} GB")
 
-def _line(model: str, task: str) -> tuple[str, ...]:
-    least = page_cost(model, task, 1)
-    most = page_cost(model, task, BENCHMARKS[task].max_new_tokens)
-    times = (f"{span(least.seconds[c.name])} to {span(most.seconds[c.name])}" for c in CARDS)
-    n_items = ASKED[task].n_items
-    return (model, task, f"{n_items} + {n_items}", *times, f"{most.bytes / 1e9:.1f} GB")
+    return [line(model, task) for model in models for task in ASKED]
 
 
 def costs_assumptions() -> str:
@@ -333,11 +312,6 @@ def costs_assumptions() -> str:
 
 def costs_told(models: Sequence[str]) -> str:
     """The table for a terminal, with its assumptions below."""
-    lines = [HEADS, *costs_table(models)]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    padded = (
-        "  ".join(f"{cell:{width}}" for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in lines
-    )
+    table = pd.DataFrame(costs_table(models), columns=HEADS).to_string(index=False)
     heading = "To be expected of Table 1 on whole benchmarks, on one card of 80 GB:"
-    return "\n".join([heading, *padded, costs_assumptions()])
+    return "\n".join([heading, table, costs_assumptions()])

@@ -53,15 +53,10 @@ class Work(tuple[Calls, ...]):
         return sum(calls.number * calls.tokens for calls in self)
 
     def seconds(self, layer: Layer, card: Card, share: float = 1.0, least: float = 0.0) -> float:
-        """Turn it into seconds on a GPU, the weights being read once a call.
+        """Turn it into seconds on a GPU, of whose peaks a share is reached.
 
-        A call takes as long as its arithmetic or the reading of its weights, whichever is longer.
-
-        Args:
-            layer: A decoder layer.
-            card: The GPU.
-            share: How much of the GPU's peaks is reached, from 0 to 1.
-            least: What a call takes at least, for the CPU's part in it.
+        A call takes as long as its arithmetic or the reading of its weights, whichever is longer,
+        and at least ``least``, for the CPU's part in it.
         """
         reading = BYTES_PER_NUMBER * layer.parameters / card.bytes_per_second
         total = 0.0
