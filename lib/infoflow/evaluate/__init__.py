@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from functools import cache, partial, wraps
 from inspect import BoundArguments, Parameter, Signature, signature, unwrap
-from typing import Annotated, Any, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, cast, get_args, get_origin, get_type_hints
 
 import numpy as np
 import pandas as pd
@@ -33,8 +33,7 @@ Count = Annotated[int, partial(require_whole, least=1)]
 Seed = Annotated[int, partial(require_whole, least=0, most=2**63 - 1)]
 NotNegative = Annotated[float, partial(require_finite, least=0)]
 
-REGISTERED: dict[str, Measure] = {}
-"""By name, the measures of all files that are imported."""
+REGISTERED: dict[str, Measure] = {}  # by name, the measures of all files that are imported
 
 _RUN = ("lvlm", "task", "store")
 _code_digest = cache(code_digest)  # what runs is the code that was there when it was loaded
@@ -67,11 +66,12 @@ def measure(function: Callable[..., Rows]) -> Measure:
 
         def rows_of(place: int) -> list[Row]:
             samples = {name: task[place] for name, task in tasks.items()}
-            call = BoundArguments(over_task, given | samples)  # type: ignore[arg-type]
+            call = BoundArguments(over_task, given | samples)
             found = function(*call.args, **call.kwargs)
-            rows = found.to_dict("records") if isinstance(found, pd.DataFrame) else found
+            if isinstance(found, pd.DataFrame):
+                found = cast("list[Row]", found.to_dict("records"))
             kind = samples["store"].kind
-            return [row if "kind" in row else {"kind": kind, **row} for row in rows]
+            return [row if "kind" in row else {"kind": kind, **row} for row in found]
 
         return _collect(function, given, rows_of)
 

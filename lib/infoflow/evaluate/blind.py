@@ -31,8 +31,8 @@ def blind_scores(task: Task, rows: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
         score is not 0 or 1).
     """
     # guessing needs no images, and they would fill the memory
-    empty = {"image": Image.new("RGB", (1, 1)), "regions": {}, "targets": ()}
-    samples = [replace(sample, **empty) for sample in task]
+    blank = Image.new("RGB", (1, 1))
+    samples = [replace(sample, image=blank, regions={}, targets=()) for sample in task]
     if sorted(sample.id for sample in samples) != sorted(rows["item"]):
         raise InfoflowError(
             f"{len(rows)} answers to {rows['item'].nunique()} items do not fit a task of "
@@ -91,9 +91,9 @@ def by_wording(task: Task, rows: pd.DataFrame) -> pd.DataFrame:
     if without := [name for name, choices in options.items() if not choices]:
         raise InfoflowError(f"item {without[0]} has no options to name.")
 
-    def words(column: str) -> list[str | None]:
+    def words(column: str) -> pd.Series:
         pairs = zip(rows["item"], rows[column], strict=True)
-        return [options[item].get(letter) for item, letter in pairs]
+        return pd.Series([options[item].get(letter) for item, letter in pairs], index=rows.index)
 
     return rows.assign(prediction=words("prediction"), answer=words("answer"))
 

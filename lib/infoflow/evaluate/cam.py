@@ -4,6 +4,8 @@ The paper shows maps divided by their maxima. What that hides is measured here: 
 how spread out, and how much of it lies where the answer can be read from.
 """
 
+from functools import partial
+
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -19,8 +21,7 @@ from infoflow.methods.heatmaps import explained_answer
 from infoflow.methods.localisation import localise, rank_correlation, target_mask
 from infoflow.models.lvlm import LVLM, Prompt
 
-ANOTHER, GREY_NOISE = "another", "grey"
-"""The images of the control: another sample's, and plain grey, of which only noise is seen."""
+ANOTHER, GREY_NOISE = "another", "grey"  # the images of the control; of grey only noise is seen
 
 
 @measure
@@ -89,11 +90,11 @@ def cam_control(
             GREY_NOISE: Image.new("RGB", sample.image.size, GREY),
         }.items()
     }
-    noise = {"n_samples": n_samples, "sigma": sigma, "seed": seed}
-    maps = llava_cam(lvlm, own, answer, **noise).maps
+    cam_of = partial(llava_cam, lvlm, answer=answer, n_samples=n_samples, sigma=sigma, seed=seed)
+    maps = cam_of(own).maps
     frames = []
     for name, prompt in prompts.items():
-        cam = llava_cam(lvlm, prompt, answer, **noise)
+        cam = cam_of(prompt)
         frame = _described(cam, prompt, sample)
         frame.insert(0, "picture", name)
         frames.append(frame.assign(correlation=rank_correlation(cam.maps, maps)))

@@ -132,10 +132,8 @@ def _by_place(
     if any(frame.empty for frame in frames):
         raise InfoflowError("no item names a region that its answer could be read from.")
     keys = ["site", "weights", "layer"]
-    rows = pd.concat(dict(enumerate(frames)), names=["frame"]).set_index(
-        ["item", *keys], append=True
-    )
-    known = (Place(*key) for key in rows.index.droplevel([0, 1, 2]).unique())
+    rows = pd.concat([frame.assign(frame=number) for number, frame in enumerate(frames)])
+    known = (Place(*key) for key in rows[keys].drop_duplicates().itertuples(index=False))
     places = [place for place in known if place.source in sources]
-    table = rows.droplevel(1)[score].unstack(keys)
+    table = rows.set_index(["frame", "item", *keys])[score].unstack(keys)
     return places, table[[tuple(place) for place in places]].to_numpy(dtype=np.float64)

@@ -35,11 +35,8 @@ for _file in iter_modules(measures.__path__, f"{measures.__name__}."):
     import_module(_file.name)
 
 TOKENS_PER_WORD = 1.4
-N_TEMPLATE = 8
-"""Tokens of a prompt after its question: the turn of the one who answers."""
-N_COUNTED = 20
-"""Questions whose length is counted."""
-
+N_TEMPLATE = 8  # tokens of a prompt after its question: the turn of the one who answers
+N_COUNTED = 20  # questions whose length is counted
 
 MEASURES: Mapping[str, Measure] = {
     name: measure

@@ -15,8 +15,7 @@ from infoflow.methods.cam import llava_cam
 from infoflow.methods.truncation import truncation_sweep
 from infoflow.models.lvlm import LVLM, Prompt
 
-ROUNDING = 1e-9
-"""Equal means may differ in their last bits after summation; no real difference is this small."""
+ROUNDING = 1e-9  # of equal means after summation; no real difference is this small
 
 
 def _at_random(lvlm: LVLM, prompt: Prompt, sample: Sample, seed: int) -> Tensor:

@@ -25,13 +25,9 @@ CARDS = (
 """The cards of 80 GB, with the peaks of NVIDIA's data sheets (SXM; dense bfloat16)."""
 
 SHARE_OF_PEAK = 0.5
-SECONDS_PER_CALL = 0.8e-3
-"""What a layer's call takes at least, however little it computes: about 25 ms a pass of 32."""
-
-N_SYSTEM = 35
-"""Tokens before the image, as in LLaVA-1.5's prompt."""
-MICRO_BATCH = 4
-"""Noisy images that LLaVA-CAM runs at once."""
+SECONDS_PER_CALL = 0.8e-3  # of a layer at least, however little it computes: 25 ms a pass of 32
+N_SYSTEM = 35  # tokens before the image, as in LLaVA-1.5's prompt
+MICRO_BATCH = 4  # noisy images that LLaVA-CAM runs at once
 
 
 @dataclass(frozen=True)
@@ -153,8 +149,9 @@ def expected_cost(
     max_new_tokens: int,
     settings: Mapping[str, Any],
 ) -> Cost | None:
-    """What a measure costs on one GPU, with ``n_user`` tokens after the image of each sample and
-    answers as long as they may be; None for a measure whose work is not written down here.
+    """What a measure costs on one GPU; None if its work is not written down here.
+
+    ``n_user`` tokens follow the image of each sample, and answers are as long as they may be.
     """
     image = slice(N_SYSTEM, N_SYSTEM + shape.image_tokens)
     spans = Spans(slice(0, image.start), image, slice(image.stop, image.stop + n_user))
@@ -268,8 +265,10 @@ HEADS = ("model", "benchmark", "items", *(card.name for card in CARDS), "memory"
 
 
 def page_cost(model: str, task: str, answer_length: int) -> Cost:
-    """What Table 1's page costs for a model and a whole benchmark: the truncation sweep over the
-    samples reported on and over as many to choose the cliff on, and the control's answers.
+    """What Table 1's page costs for a model and a whole benchmark.
+
+    The truncation sweep over the samples reported on and over as many to choose the cliff on, and
+    the control's answers.
     """
     if model not in PUBLISHED:
         raise unknown_name("published model", model, PUBLISHED)

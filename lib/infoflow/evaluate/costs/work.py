@@ -9,8 +9,7 @@ from typing import NamedTuple, Self
 
 from infoflow.models.prompt import Spans
 
-BYTES_PER_NUMBER = 2
-"""Weights and activations are counted in bfloat16."""
+BYTES_PER_NUMBER = 2  # weights and activations are counted in bfloat16
 
 
 class Card(NamedTuple):
