@@ -10,7 +10,7 @@ import pytest
 from infoflow.data.load import Task, load_task
 from infoflow.data.sample import Sample
 from infoflow.errors import InfoflowError
-from infoflow.evaluate import REGISTERED, Count, NotNegative, measure
+from infoflow.evaluate import REGISTERED, Count, Level, measure
 from infoflow.evaluate.running import MEASURES
 from infoflow.models.lvlm import LVLM
 from infoflow.results.store import Store
@@ -24,7 +24,7 @@ def as_in_the_library(function):
 
 
 @as_in_the_library
-def widths(lvlm: LVLM, task: Task, sample: Sample, factors: Sequence[Count], by: NotNegative = 1.0):
+def widths(lvlm: LVLM, task: Task, sample: Sample, factors: Sequence[Count], by: Level = 1.0):
     """Measure pictures."""
     SEEN.append(sample.id)
     return pd.DataFrame({"factor": factors, "width": sample.image.width * by})

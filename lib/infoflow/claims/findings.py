@@ -55,7 +55,7 @@ class Evidence:
         calibration: The same of the calibration items.
         guesses: By task, the best blind guess on the test items.
         flow: By task, rows of :func:`infoflow.evaluate.flow.flow_by_layer`.
-        last_layer: By task, rows of :func:`infoflow.evaluate.flow.last_layer_gradients`.
+        last_layer: By task, rows of :func:`infoflow.evaluate.last_layer.last_layer_gradients`.
         cam: By task, rows of :func:`infoflow.evaluate.cam.cam_by_layer`.
         localisation: By task, rows of
             :func:`infoflow.evaluate.localisation.localisation_by_layer`.

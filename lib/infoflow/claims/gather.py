@@ -10,8 +10,9 @@ from infoflow.claims.on_interventions import BROADCAST, MASK, NONE
 from infoflow.data.items import Items
 from infoflow.data.load import Task, blind_guess, load_task
 from infoflow.evaluate.cam import cam_by_layer
-from infoflow.evaluate.flow import flow_by_layer, last_layer_gradients
+from infoflow.evaluate.flow import flow_by_layer
 from infoflow.evaluate.interventions import ByOptions, answers_under
+from infoflow.evaluate.last_layer import last_layer_gradients
 from infoflow.evaluate.localisation import localisation_by_layer
 from infoflow.evaluate.truncation import scores_by_cut, truncation_by_cut
 from infoflow.interventions import EAH, Simignore

@@ -18,10 +18,13 @@ from torch import Tensor
 from infoflow.data.load import Task
 from infoflow.data.sample import Sample
 from infoflow.errors import InfoflowError
+from infoflow.models.lvlm import LVLM
 from infoflow.options import require_finite, require_whole
 from infoflow.results.provenance import provenance
 from infoflow.results.sources import code_digest
 from infoflow.results.store import Store
+
+__all__ = ["LVLM", "Count", "Level", "Row", "Sample", "Seed", "Task", "measure"]
 
 Row = Mapping[str, Any]
 Rows = pd.DataFrame | Iterable[Row]
@@ -31,7 +34,7 @@ Measure = Callable[..., pd.DataFrame]
 # kinds of settings with their limits, which are checked before anything is measured
 Count = Annotated[int, partial(require_whole, least=1)]
 Seed = Annotated[int, partial(require_whole, least=0, most=2**63 - 1)]
-NotNegative = Annotated[float, partial(require_finite, least=0)]
+Level = Annotated[float, partial(require_finite, least=0)]
 
 REGISTERED: dict[str, Measure] = {}  # by name, the measures of all files that are imported
 

@@ -4,14 +4,11 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from infoflow.data.load import Task
-from infoflow.data.sample import Sample
 from infoflow.errors import InfoflowError
-from infoflow.evaluate import Row, measure
+from infoflow.evaluate import LVLM, Row, Sample, Task, measure
 from infoflow.interventions.base import Intervention
 from infoflow.interventions.context import intervene
 from infoflow.interventions.simignore import Simignore
-from infoflow.models.lvlm import LVLM
 
 
 @dataclass(frozen=True)

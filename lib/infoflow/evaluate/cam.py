@@ -13,25 +13,18 @@ import torch
 from PIL import Image
 
 from infoflow.data.controls import GREY
-from infoflow.data.load import Task
-from infoflow.data.sample import Sample
-from infoflow.evaluate import Count, NotNegative, Seed, measure
+from infoflow.evaluate import LVLM, Count, Level, Sample, Seed, Task, measure
 from infoflow.methods.cam import CAM, llava_cam
 from infoflow.methods.heatmaps import explained_answer
 from infoflow.methods.localisation import localise, rank_correlation, target_mask
-from infoflow.models.lvlm import LVLM, Prompt
+from infoflow.models.prompt import Prompt
 
 ANOTHER, GREY_NOISE = "another", "grey"  # the images of the control; of grey only noise is seen
 
 
 @measure
 def cam_by_layer(
-    lvlm: LVLM,
-    task: Task,
-    sample: Sample,
-    n_samples: Count = 8,
-    sigma: NotNegative = 0.1,
-    seed: Seed = 0,
+    lvlm: LVLM, task: Task, sample: Sample, n_samples: Count = 8, sigma: Level = 0.1, seed: Seed = 0
 ) -> pd.DataFrame:
     """Describe the map of every layer, at the paper's own site (Eq. 1-5).
 
@@ -63,7 +56,7 @@ def cam_control(
     donor: Sample,
     sample: Sample,
     n_samples: Count = 8,
-    sigma: NotNegative = 0.1,
+    sigma: Level = 0.1,
     seed: Seed = 0,
 ) -> pd.DataFrame:
     """Map the same answer to the same question on images that do not show what it is about.

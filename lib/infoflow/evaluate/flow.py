@@ -1,16 +1,12 @@
-"""Attention flow over a task, and the gradient in the last layer."""
+"""Attention flow over a task."""
 
 from collections.abc import Sequence
 
 import pandas as pd
 from torch import Tensor
 
-from infoflow.data.load import Task
-from infoflow.data.sample import Sample
-from infoflow.evaluate import Row, measure
-from infoflow.methods import last_layer
+from infoflow.evaluate import LVLM, Sample, Task, measure
 from infoflow.methods.flow import attention_flow, group_shares, reduce_heads
-from infoflow.models.lvlm import LVLM
 
 SPANS = ("system", "image", "user")
 """The three groups of prompt tokens, in the order of ``AttentionFlow.shares``."""
@@ -50,22 +46,6 @@ def flow_by_layer(lvlm: LVLM, task: Task, sample: Sample) -> pd.DataFrame:
 
 def _columns(names: Sequence[str], values: Tensor) -> dict[str, list[float]]:
     return dict(zip(names, values.double().T.tolist(), strict=True))
-
-
-@measure
-def last_layer_gradients(lvlm: LVLM, task: Task, sample: Sample) -> list[Row]:
-    """Measure the gradient of the first answer token's logit in the last layer.
-
-    Returns:
-        Columns ``kind``, ``site``, ``at_image`` and ``at_answer``: the largest absolute gradient at
-        image positions and at the last position of the prompt.
-    """
-    prompt = lvlm.prompt(sample.image, sample.question)
-    found = last_layer.last_layer_gradients(lvlm, prompt)
-    return [
-        {"site": site, "at_image": at_image, "at_answer": at_answer}
-        for site, (at_image, at_answer) in found.items()
-    ]
 
 
 def max_over_heads(rows: pd.DataFrame) -> pd.DataFrame:

@@ -5,13 +5,10 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 import torch
 
-from infoflow.data.load import Task
-from infoflow.data.sample import Sample
-from infoflow.evaluate import Row, measure
+from infoflow.evaluate import LVLM, Row, Sample, Task, measure
 from infoflow.evaluate.answers import ByOptions, answers
 from infoflow.interventions.base import Reading
 from infoflow.interventions.simignore import Simignore
-from infoflow.models.lvlm import LVLM
 
 __all__ = ["ByOptions", "answers_under", "metrics_by_arm", "tokens_ignored"]
 

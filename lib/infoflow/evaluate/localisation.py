@@ -7,10 +7,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from infoflow.data.load import Task
-from infoflow.data.sample import Sample
 from infoflow.errors import InfoflowError
-from infoflow.evaluate import Count, NotNegative, Row, Seed, measure
+from infoflow.evaluate import LVLM, Count, Level, Row, Sample, Seed, Task, measure
 from infoflow.methods.heatmaps import (
     ATTENTION,
     CAMS,
@@ -24,7 +22,6 @@ from infoflow.methods.heatmaps import (
     layer_of,
 )
 from infoflow.methods.localisation import choose_held_out, localise, target_mask
-from infoflow.models.lvlm import LVLM
 
 Floats = npt.NDArray[np.float64]
 
@@ -40,12 +37,7 @@ GROUPS = {
 
 @measure
 def localisation_by_layer(
-    lvlm: LVLM,
-    task: Task,
-    sample: Sample,
-    n_samples: Count = 4,
-    sigma: NotNegative = 0.1,
-    seed: Seed = 0,
+    lvlm: LVLM, task: Task, sample: Sample, n_samples: Count = 4, sigma: Level = 0.1, seed: Seed = 0
 ) -> list[Row]:
     """Play the pointing game with every heat map (:mod:`infoflow.methods.heatmaps`).
 

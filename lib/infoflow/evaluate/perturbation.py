@@ -2,13 +2,10 @@
 
 from collections.abc import Sequence
 
-from infoflow.data.load import Task
-from infoflow.data.sample import Sample
-from infoflow.evaluate import Count, NotNegative, Row, Seed, measure
+from infoflow.evaluate import LVLM, Count, Level, Row, Sample, Seed, Task, measure
 from infoflow.methods.faithfulness import deletion_curve, insertion_curve, randomised_weights
 from infoflow.methods.heatmaps import Place, Source, explained_answer, heat_maps, layer_of, pick
 from infoflow.methods.localisation import coverage, localise, rank_correlation, target_mask
-from infoflow.models.lvlm import LVLM
 
 CURVES = {"deletion": deletion_curve, "insertion": insertion_curve}
 TRUTH = Place("target", "none", 0)
@@ -23,7 +20,7 @@ def perturbation_curves(
     places: Sequence[Place],
     n_steps: Count = 6,
     n_samples: Count = 1,
-    sigma: NotNegative = 0.0,
+    sigma: Level = 0.0,
     seed: Seed = 0,
 ) -> list[Row]:
     """Delete from, and insert into, the image what some maps show hottest (RISE).
@@ -65,7 +62,7 @@ def randomised_maps(
     sample: Sample,
     sources: Sequence[Source],
     n_samples: Count = 1,
-    sigma: NotNegative = 0.0,
+    sigma: Level = 0.0,
     seed: Seed = 0,
 ) -> list[Row]:
     """Compare maps with those of the same model with random weights (Adebayo et al.).

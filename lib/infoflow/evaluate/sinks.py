@@ -2,16 +2,13 @@
 
 from collections.abc import Sequence
 
-from infoflow.data.load import Task
-from infoflow.data.sample import Sample
-from infoflow.evaluate import NotNegative, Row, measure
+from infoflow.evaluate import LVLM, Level, Row, Sample, Task, measure
 from infoflow.interventions.eah import even_strengths, sink_strengths
-from infoflow.models.lvlm import LVLM
 
 
 @measure
 def sink_density_by_head(
-    lvlm: LVLM, task: Task, sample: Sample, betas: Sequence[NotNegative], divisor: str = "exact"
+    lvlm: LVLM, task: Task, sample: Sample, betas: Sequence[Level], divisor: str = "exact"
 ) -> list[Row]:
     """Measure the share of image tokens that are vision sinks, for every layer, head and threshold.
 

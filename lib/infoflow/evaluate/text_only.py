@@ -4,11 +4,8 @@ from dataclasses import replace
 
 import torch
 
-from infoflow.data.load import Task
-from infoflow.data.sample import Sample
-from infoflow.evaluate import Row, measure
-from infoflow.models.lvlm import LVLM, Prompt
-from infoflow.models.prompt import Spans
+from infoflow.evaluate import LVLM, Row, Sample, Task, measure
+from infoflow.models.prompt import Prompt, Spans
 
 
 def text_only(prompt: Prompt) -> Prompt:

@@ -7,13 +7,11 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from infoflow.data.load import Task
-from infoflow.data.sample import Sample
 from infoflow.errors import InfoflowError, unknown_name
-from infoflow.evaluate import Count, Row, Seed, measure
+from infoflow.evaluate import LVLM, Count, Row, Sample, Seed, Task, measure
 from infoflow.methods.cam import llava_cam
 from infoflow.methods.truncation import truncation_sweep
-from infoflow.models.lvlm import LVLM, Prompt
+from infoflow.models.prompt import Prompt
 
 ROUNDING = 1e-9  # of equal means after summation; no real difference is this small
 

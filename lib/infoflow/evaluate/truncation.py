@@ -6,13 +6,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from infoflow.data.load import Task
-from infoflow.data.sample import Sample
 from infoflow.errors import InfoflowError
-from infoflow.evaluate import Row, measure
+from infoflow.evaluate import LVLM, Row, Sample, Task, measure
 from infoflow.methods.teacher_forcing import answer_ids
 from infoflow.methods.truncation import truncated_log_probs, truncation_sweep
-from infoflow.models.lvlm import LVLM
 
 Floats = npt.NDArray[np.float64]
 
