@@ -1,4 +1,4 @@
-"""What a GPU, checkpointing and the usual ways are counted with, beside the library's counts."""
+"""What a GPU, checkpointing and the baselines are counted with, beside the library's counts."""
 
 from benchmarks.model import Size
 from infoflow.evaluate.costs.work import Calls, Card, Ways, Work
@@ -18,7 +18,7 @@ def saved_share(size: Size) -> float:
     return (size.layers + of_layer) / (size.layers * of_layer)
 
 
-class UsualWays(Ways):
+class BaselineWays(Ways):
     """With the work of the ways that the sweep over all cuts is compared with."""
 
     def masked(self, n_cuts: int) -> Work:

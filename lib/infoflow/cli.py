@@ -164,9 +164,9 @@ def costs(
     models: Annotated[list[str], typer.Argument(help="Names of 7B models, as in llava-1.5-7b.")],
 ) -> None:
     """Say what Table 1 should take on whole benchmarks, on one card of 80 GB."""
-    from infoflow.evaluate.costs.expected import costs_told
+    from infoflow.evaluate.costs.expected import costs_text
 
-    typer.echo(costs_told(models))
+    typer.echo(costs_text(models))
 
 
 @app.command()

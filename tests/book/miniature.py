@@ -100,7 +100,7 @@ class Project:
         )
         self.write(
             "lib/infoflow/evaluate/costs/expected.py",
-            "def costs_told(models):\n    return f'to be expected of {models}'\n",
+            "def costs_text(models):\n    return f'to be expected of {models}'\n",
         )
         self.write("lib/infoflow/zoo/tiny/card.json", "{}")
         self.notebook("first", "from infoflow import alpha", HOLD, "print(model, limit, alpha)")

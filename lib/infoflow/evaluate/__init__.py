@@ -78,6 +78,7 @@ def measure(function: Callable[..., Rows]) -> Measure:
 
         return _collect(function, given, rows_of)
 
+    # what help(), the command line and the API pages go by
     vars(measured)["__signature__"] = over_task
     measured.__annotations__ = {p.name: p.annotation for p in over_task.parameters.values()}
     REGISTERED[function.__name__] = measured

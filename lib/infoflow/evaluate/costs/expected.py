@@ -246,18 +246,20 @@ def span(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds >= 1 else "less than 1 s"
 
 
-class Asked(NamedTuple):
+class Benchmark(NamedTuple):
     """A published benchmark."""
 
     n_items: int  # that are reported on
     n_user: int  # tokens after the image, about as many as in LLaVA-1.5's wording
 
 
-ASKED: Mapping[str, Asked] = {
-    "scienceqa": Asked(2017, 120),
-    "pope": Asked(4500, 25),  # half of the images; the other half is for the choice of the cliff
-    "textvqa": Asked(5000, 70),
-    "chair": Asked(250, 15),  # half of the hub's images, likewise
+SIZES: Mapping[str, Benchmark] = {
+    "scienceqa": Benchmark(2017, 120),
+    "pope": Benchmark(
+        4500, 25
+    ),  # half of the images; the cliff is chosen on the others
+    "textvqa": Benchmark(5000, 70),
+    "chair": Benchmark(250, 15),  # half of the hub's images, likewise
 }
 """By benchmark, from the hub; CHAIR from COCO's own files is twice that."""
 
@@ -272,7 +274,7 @@ def page_cost(model: str, task: str, answer_length: int) -> Cost:
     """
     if model not in PUBLISHED:
         raise unknown_name("published model", model, PUBLISHED)
-    n_items, n_user = ASKED[task]
+    n_items, n_user = SIZES[task]
     parts = [("truncation_by_cut", 2 * n_items), ("answers", n_items)]
     found = (expected_cost(m, PUBLISHED[model], n, n_user, answer_length, {}) for m, n in parts)
     costs = [cost for cost in found if cost]
@@ -290,16 +292,16 @@ def costs_table(models: Sequence[str]) -> list[tuple[str, ...]]:
         lengths = 1, BENCHMARKS[task].max_new_tokens
         least, most = (page_cost(model, task, length) for length in lengths)
         times = (f"{span(least.seconds[c.name])} to {span(most.seconds[c.name])}" for c in CARDS)
-        items = f"{ASKED[task].n_items} + {ASKED[task].n_items}"
+        items = f"{SIZES[task].n_items} + {SIZES[task].n_items}"
         return (model, task, items, *times, f"{most.bytes / 1e9:.1f} GB")
 
-    return [line(model, task) for model in models for task in ASKED]
+    return [line(model, task) for model in models for task in SIZES]
 
 
 def costs_assumptions() -> str:
     """What the table counts, and what it rests on."""
-    lengths = ", ".join(f"{task} {BENCHMARKS[task].max_new_tokens}" for task in ASKED)
-    users = ", ".join(f"{task} {asked.n_user}" for task, asked in ASKED.items())
+    lengths = ", ".join(f"{task} {BENCHMARKS[task].max_new_tokens}" for task in SIZES)
+    users = ", ".join(f"{task} {size.n_user}" for task, size in SIZES.items())
     return (
         "Counted: the truncation sweep over the items reported on and over as many to choose the "
         "cliff on, and the control's answers. Times go from answers of one token to answers as "
@@ -309,7 +311,7 @@ def costs_assumptions() -> str:
     )
 
 
-def costs_told(models: Sequence[str]) -> str:
+def costs_text(models: Sequence[str]) -> str:
     """The table for a terminal, with its assumptions below."""
     table = pd.DataFrame(costs_table(models), columns=HEADS).to_string(index=False)
     heading = "To be expected of Table 1 on whole benchmarks, on one card of 80 GB:"
