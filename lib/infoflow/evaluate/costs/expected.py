@@ -255,9 +255,7 @@ class Benchmark(NamedTuple):
 
 SIZES: Mapping[str, Benchmark] = {
     "scienceqa": Benchmark(2017, 120),
-    "pope": Benchmark(
-        4500, 25
-    ),  # half of the images; the cliff is chosen on the others
+    "pope": Benchmark(4500, 25),  # half of the images; the cliff is chosen on the others
     "textvqa": Benchmark(5000, 70),
     "chair": Benchmark(250, 15),  # half of the hub's images, likewise
 }
