@@ -135,7 +135,6 @@ def evaluate(
 ) -> None:
     """Measure a model on a task, going on where it was stopped; print the result's folder."""
     from infoflow.evaluate import running
-    from infoflow.evaluate.measures import read_settings
     from infoflow.files import require_folder
     from infoflow.models.lvlm import load_lvlm
     from infoflow.results.shards import Shard
@@ -144,7 +143,7 @@ def evaluate(
     store = Store(results)
     if not os.path.isdir(store.root):  # noqa: PTH112 - a whole result is read where none is written
         require_folder(store.root)
-    settings = read_settings(measure, parameter or [])
+    settings = running.read_settings(measure, parameter or [])
     share = None if shard is None else Shard.parse(shard)
     items = running.load_items(task, source, split, limit, rule, task_option or [])
     typer.echo(running.expectation(model, checkpoint, items, measure, settings, share), err=True)
@@ -165,9 +164,9 @@ def costs(
     models: Annotated[list[str], typer.Argument(help="Names of 7B models, as in llava-1.5-7b.")],
 ) -> None:
     """Say what Table 1 should take on whole benchmarks, on one card of 80 GB."""
-    from infoflow.evaluate.costs.table import costs_told
+    from infoflow.evaluate.costs.expected import costs_text
 
-    typer.echo(costs_told(models))
+    typer.echo(costs_text(models))
 
 
 @app.command()

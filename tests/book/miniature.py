@@ -99,8 +99,8 @@ class Project:
             "def list_models():\n    return ['tiny', 'from-the-hub']\n",
         )
         self.write(
-            "lib/infoflow/evaluate/costs/table.py",
-            "def costs_told(models):\n    return f'to be expected of {models}'\n",
+            "lib/infoflow/evaluate/costs/expected.py",
+            "def costs_text(models):\n    return f'to be expected of {models}'\n",
         )
         self.write("lib/infoflow/zoo/tiny/card.json", "{}")
         self.notebook("first", "from infoflow import alpha", HOLD, "print(model, limit, alpha)")

@@ -369,7 +369,7 @@ def test_no_code_of_a_checkpoint_runs_and_nothing_is_asked(tmp_path, name):
     edit(folder, "tokenizer_config.json", tokenizer_class="MyTokenizer")
     script = (
         "import sys\nfrom infoflow import load_lvlm\nfrom infoflow.errors import InfoflowError\n"
-        "from infoflow.evaluate.costs.shape import model_shape\nfrom pathlib import Path\n"
+        "from infoflow.evaluate.costs.expected import model_shape\nfrom pathlib import Path\n"
         f"try: print(load_lvlm({name!r}, checkpoint={str(folder)!r}, device='cpu'))\n"
         "except InfoflowError as error: print(error)\n"
         f"print(model_shape('llava-1.5-7b', Path({str(folder)!r})))"

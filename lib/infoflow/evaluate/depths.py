@@ -1,6 +1,6 @@
 """Shallow, middle and deep layers: what is read there, and what is lost without it."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -9,18 +9,9 @@ from infoflow.evaluate.flow import SPANS
 from infoflow.evaluate.truncation import scores_by_cut
 from infoflow.stats.paired import equivalence
 
-NAMES = ("shallow", "middle", "deep")
 
-
-@dataclass(frozen=True)
-class Depth:
-    """A third of the layers.
-
-    Attributes:
-        name: ``"shallow"``, ``"middle"`` or ``"deep"``.
-        first: Its first layer in the paper's count, 1 to L.
-        last: Its last layer.
-    """
+class Depth(NamedTuple):
+    """A third of the layers: its name, its first and its last layer (the paper's count, 1 to L)."""
 
     name: str
     first: int
@@ -33,21 +24,17 @@ class Depth:
 
 
 def depths(n_layers: int) -> list[Depth]:
-    """Divide the layers into thirds, as equal as can be; the first ones take what is left over.
+    """Divide L layers, at least 1, into thirds, as equal as can be; the first are the larger.
 
-    Args:
-        n_layers: L, at least 1. Two layers are shallow and deep, a single one is shallow.
+    Two layers are shallow and deep, a single one is shallow.
     """
-    names = NAMES if n_layers >= len(NAMES) else (NAMES[0], NAMES[-1])[:n_layers]
+    names = ("shallow", "middle", "deep") if n_layers >= 3 else ("shallow", "deep")[:n_layers]
     parts = np.array_split(np.arange(1, n_layers + 1), len(names))
     return [Depth(n, int(part[0]), int(part[-1])) for n, part in zip(names, parts, strict=True)]
 
 
 def shares_by_depth(flow: pd.DataFrame) -> pd.DataFrame:
-    """Average the shares of attention over the layers of each depth, and over items.
-
-    Args:
-        flow: Rows of :func:`infoflow.evaluate.flow.flow_by_layer`.
+    """Average rows of :func:`infoflow.evaluate.flow.flow_by_layer` over samples and each depth.
 
     Returns:
         One row a depth (its name); columns ``first`` and ``last`` (layers, paper's count), the mean
@@ -65,12 +52,7 @@ def shares_by_depth(flow: pd.DataFrame) -> pd.DataFrame:
 
 
 def loss_by_depth(cuts: pd.DataFrame, margin: float, seed: int = 0) -> pd.DataFrame:
-    """Measure what is lost when the image is removed from each depth on.
-
-    Args:
-        cuts: Rows of :func:`infoflow.evaluate.truncation.truncation_by_cut`.
-        margin: The difference of mean scores, from 0 to 1, that does not matter.
-        seed: Seed of the bootstrap.
+    """What is lost when the image is removed from each depth on, by rows of ``truncation_by_cut``.
 
     Returns:
         One row a depth (its name): ``cut``, the mean scores ``intact`` and ``removed``, their
@@ -79,18 +61,13 @@ def loss_by_depth(cuts: pd.DataFrame, margin: float, seed: int = 0) -> pd.DataFr
         (:attr:`infoflow.stats.paired.Equivalence.unharmed`).
     """
     scores = scores_by_cut(cuts)
-    intact = scores[:, -1]
     lines = {}
     for depth in depths(scores.shape[1] - 1):
-        removed = scores[:, depth.cut]
+        intact, removed = scores[:, -1], scores[:, depth.cut]
         found = equivalence(intact, removed, margin, seed)
         lines[depth.name] = {
-            "cut": depth.cut,
-            "intact": float(intact.mean()),
-            "removed": float(removed.mean()),
-            "difference": found.difference,
-            "low": found.interval[0],
-            "high": found.interval[1],
-            "unharmed": found.unharmed,
+            **{"cut": depth.cut, "intact": float(intact.mean()), "removed": float(removed.mean())},
+            **{"difference": found.difference, "low": found.interval[0]},
+            **{"high": found.interval[1], "unharmed": found.unharmed},
         }
     return pd.DataFrame.from_dict(lines, orient="index").rename_axis("depth")
