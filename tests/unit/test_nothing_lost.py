@@ -9,7 +9,7 @@ import typer
 
 import infoflow
 from infoflow import cli, load_task
-from infoflow.evaluate.measures import MEASURES
+from infoflow.evaluate.running import MEASURES
 
 ROOT = Path(infoflow.__file__).parents[2]
 
