@@ -12,7 +12,7 @@ from cells import FOLDER, parameters_of, run_cells, small
 from transformers import LlamaConfig
 
 import infoflow
-from infoflow.data.sets import chair as chair_data
+from infoflow.data import chair as chair_data
 from infoflow.errors import InfoflowError
 from infoflow.models.lvlm import LVLM
 

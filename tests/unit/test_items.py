@@ -6,8 +6,8 @@ import pytest
 from real_sets import COMMIT, MAKERS, install_hub, keep_synonyms
 
 from infoflow import load_task
+from infoflow.data import chair as chair_data
 from infoflow.data.items import Items, reported_split
-from infoflow.data.sets import chair as chair_data
 from infoflow.errors import InfoflowError, UnknownNameError
 
 MODEL = "llava-1.5-7b"

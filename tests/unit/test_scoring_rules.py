@@ -14,11 +14,10 @@ from PIL import Image
 from infoflow.data.captions import caption_objects
 from infoflow.data.chair import Chair
 from infoflow.data.load import load_task
-from infoflow.data.normalise import normalise_answer
 from infoflow.data.pope import parse_yes_no
 from infoflow.data.sample import Sample
 from infoflow.data.scienceqa import parse_choice
-from infoflow.data.textvqa import vqa_accuracy
+from infoflow.data.textvqa import normalise_answer, vqa_accuracy
 from infoflow.errors import InfoflowError
 
 NATURAL = (

@@ -183,7 +183,7 @@ def test_a_picture_that_is_missing_or_damaged_is_named_with_its_item(name, pictu
     path = folder / picture
     path.write_bytes(path.read_bytes()[:60])
     task = load_task(name, folder)
-    place = [entry.fields.id for entry in task.samples.entries].index(item)
+    place = [sample.id for sample in task].index(item)
     with pytest.raises(InfoflowError, match=f"item '{item}': .*{path.name}' cannot be read"):
         _ = task[place].image
     path.unlink()

@@ -1,18 +1,56 @@
-"""CHAIR: which objects of a caption are in the picture, and which are made up."""
+"""CHAIR: which objects of a caption are in the image, and which are made up."""
 
-from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+import hashlib
+import re
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 import pandas as pd
 
-from infoflow.data.captions import RULES, Table, caption_objects
+from infoflow.data.captions import (
+    RULES,
+    Table,
+    caption_objects,
+    published_synonyms,
+    read_synonyms,
+    synonyms_digest,
+)
 from infoflow.data.sample import Sample
+from infoflow.data.sets.checks import (
+    ID,
+    LIST,
+    STRING,
+    TEXT,
+    TEXTS,
+    WHOLE,
+    Kind,
+    require_entries,
+    require_fields,
+    require_once,
+)
+from infoflow.data.sets.own import (
+    ClosedSample,
+    OwnData,
+    drawn_half,
+    find_file,
+    in_drawn_order,
+    is_file,
+)
+from infoflow.data.sets.rows import IMAGE, HubSet, Row
 from infoflow.data.task import Task, check_rows
 from infoflow.errors import InfoflowError
+from infoflow.files import inside, read_json, require_path
 
-__all__ = ["Chair", "ChairScores", "Table", "caption_objects", "chair_scores"]
+__all__ = ["Chair", "ChairData", "ChairScores", "Table", "caption_objects", "chair_scores"]
+
+QUESTION = "Please describe this image in detail."
+N_PICTURES = 500
+_INSTANCES, _CAPTIONS = "instances_val2014.json", "captions_val2014.json"
+_LISTED = re.compile(r"(?:.*/)?(?:COCO_val2014_)?([0-9]{1,12})(?:\.jpg)?")
+_FILE_NAME = re.compile(r"COCO_val2014_([0-9]{12})\.jpg")
 
 
 class ChairScores(NamedTuple):
@@ -29,25 +67,18 @@ class ChairScores(NamedTuple):
     recall: float
 
 
-class _Counts(NamedTuple):
-    mentions: int
-    hallucinated: int
-    found: int
-    present: int
+_COUNTS = ("mentions", "hallucinated", "found", "present")
 
 
-def _count(mentioned: Collection[str], present: Iterable[str]) -> _Counts:
+def _count(mentioned: Collection[str], present: Iterable[str]) -> dict[str, int]:
     truth = set(present)
-    return _Counts(
-        mentions=len(mentioned),
-        hallucinated=sum(name not in truth for name in mentioned),
-        found=len(truth.intersection(mentioned)),
-        present=len(truth),
-    )
+    hallucinated = sum(name not in truth for name in mentioned)
+    found = len(truth.intersection(mentioned))
+    return dict(zip(_COUNTS, (len(mentioned), hallucinated, found, len(truth)), strict=True))
 
 
 def _scores(counts: pd.DataFrame) -> ChairScores:
-    mentions, hallucinated, found, present = (int(counts[c].sum()) for c in _Counts._fields)
+    mentions, hallucinated, found, present = (int(counts[c].sum()) for c in _COUNTS)
     return ChairScores(
         chair_i=hallucinated / mentions if mentions else 0.0,
         chair_s=float((counts["hallucinated"] > 0).mean()),
@@ -67,7 +98,7 @@ def chair_scores(
 
     Args:
         mentioned: Classes that each caption mentions (:func:`caption_objects`).
-        present: Classes that are in each picture.
+        present: Classes that are in each image.
 
     Returns:
         The three metrics.
@@ -84,9 +115,228 @@ def chair_scores(
     return _scores(pd.DataFrame([_count(named, truth) for named, truth in pairs]))
 
 
-def _f1(named: set[str], present: set[str]) -> float:
-    total = len(named) + len(present)
-    return 2 * len(named & present) / total if total else 1.0
+@dataclass
+class ChairData(OwnData):
+    """Images of COCO's val2014, and which objects they show.
+
+    What an image shows is, as published, the union of the classes of its instances and of those
+    that its five reference captions name. The captions are read by the same rule as the model's.
+
+    Of COCO's files ``"test"`` is 500 images, drawn with a seed or given as a list;
+    ``"calibration"`` the next 500 drawn. Published choices differ from paper to paper: they
+    shuffled the listing of a folder. Of rows ``"test"`` is all images and ``"calibration"`` half of
+    them, drawn with the seed; if images are listed, it is others. ``"held-out"`` is what is
+    reported beside ``"calibration"``: the other half of rows, else the same as ``"test"``.
+    512 tokens, as OPERA and most later work.
+
+    Attributes:
+        synonyms: A file with the list of synonyms; None for the folder's ``synonyms.txt`` or,
+            without one, the published list.
+        pictures: A file with the images to take in place of the draw; None for the draw.
+    """
+
+    synonyms: str | Path | None = field(default=None, kw_only=True)
+    pictures: str | Path | None = field(default=None, kw_only=True)
+
+    name = "chair"
+    hub = HubSet("tsunghanwu", "mscoco_chair")
+    splits: ClassVar = {"test": "test", "calibration": "calibration", "held-out": "held-out"}
+    stored = "test"
+    columns: ClassVar = {"question_id": ID, "gt_object": TEXTS}
+    marks = (f"annotations/{_INSTANCES}", _INSTANCES, f"annotations/{_CAPTIONS}", _CAPTIONS)
+    originals = f"annotations/{_INSTANCES}, annotations/{_CAPTIONS}, val2014/COCO_val2014_*.jpg"
+    max_new_tokens = 512
+
+    def __post_init__(self) -> None:
+        synonyms, pictures = (
+            None if given is None else _file(given, what)
+            for given, what in ((self.synonyms, "synonyms"), (self.pictures, "pictures"))
+        )
+        self.listed = None if pictures is None else _read_numbers(pictures)
+        if synonyms is None and self.folder and is_file(self.folder / "synonyms.txt"):
+            synonyms = self.folder / "synonyms.txt"
+        self.table = published_synonyms() if synonyms is None else read_synonyms(synonyms)
+        self.class_of = {entry.strip(): line[0].strip() for line in self.table for entry in line}
+
+    def settings(self) -> dict[str, Any]:
+        """The table of synonyms."""
+        return {"synonyms": self.table}
+
+    def label(self) -> str:
+        """Digests of the synonyms and of which images were listed, in whatever order."""
+        label = f", synonyms {synonyms_digest(self.table)[:8]}"
+        if self.listed is None:
+            return label
+        listed = hashlib.sha256(repr(sorted(self.listed)).encode()).hexdigest()[:8]
+        return f"{label}, pictures {listed}"
+
+    def samples(self, rows: Sequence[Row], split: str, where: str) -> list[ClosedSample]:
+        """Make the samples of the chosen images; rows of the hub hold objects gathered already."""
+        for row in rows:
+            if not re.fullmatch("[0-9]{1,12}", str(row["question_id"])):
+                raise InfoflowError(
+                    f"{where} numbers a picture {row['question_id']!r}; valid: a number of COCO."
+                )
+        numbers = [int(row["question_id"]) for row in rows]
+        require_once(numbers, "the picture", where)
+        places = {number: place for place, number in enumerate(numbers)}
+        chosen = self._chosen(numbers, split, whole="captions" not in rows[0])
+        return [self._sample(number, rows[places[number]], places[number]) for number in chosen]
+
+    def _chosen(self, numbers: Sequence[int], split: str, whole: bool) -> Sequence[int]:
+        """Numbers of a split's images, of a set that is itself a choice or of all of COCO's.
+
+        Nothing that is reported here is chosen on, so ``"held-out"`` is ``"test"`` but for halves.
+        """
+        drawn = [int(name) for name in in_drawn_order(map(str, numbers))]
+        if whole and self.listed is None:
+            if split == "test":
+                return numbers
+            return [int(name) for name in drawn_half(map(str, numbers), split)]
+        test = drawn[:N_PICTURES] if self.listed is None else self.listed
+        if absent := sorted(set(test) - set(drawn)):
+            raise InfoflowError(
+                f"{len(absent)} of the {len(test)} pictures asked for are not in the data, the "
+                f"first of them {absent[0]}."
+            )
+        if split != "calibration":
+            return test
+        taken = set(test)
+        rest = [number for number in drawn if number not in taken][:N_PICTURES]
+        if not rest:
+            raise InfoflowError(
+                f"all {len(drawn)} pictures are for reporting, so none is left to choose on; list "
+                "fewer of them, or give COCO's own files, which have more."
+            )
+        return rest
+
+    def _sample(self, number: int, row: Row, place: int) -> ClosedSample:
+        captions = row.get("captions", ())
+        _require_classes(row["gt_object"], set(self.class_of.values()), f"row {place}")
+        named = (name for text in captions for name in caption_objects(text, self.table, self.rule))
+        objects = tuple(sorted({*row["gt_object"], *named}))
+        return ClosedSample(
+            id=f"chair-{number}",
+            origin=row[IMAGE],
+            question=QUESTION,
+            answer=captions[0] if captions else ", ".join(objects),
+            kind="caption",
+            objects=objects,
+        )
+
+    def read_originals(self, folder: Path, split: str) -> list[Row]:
+        """Read COCO's annotations, with the images in ``val2014``."""
+        instances = _annotations(folder, _INSTANCES, {"category_id": WHOLE})
+        captions = _annotations(folder, _CAPTIONS, {"caption": STRING})
+        files = _files(instances, folder / "val2014")
+        texts = _by_image(captions, "caption", files, _CAPTIONS)
+        if without := [number for number in files if not "".join(texts[number]).strip()]:
+            raise InfoflowError(
+                f"{_CAPTIONS} has no caption of {len(without)} pictures of {_INSTANCES}, the first "
+                f"of them {without[0]}."
+            )
+        categories = {row["id"]: row["name"] for row in _list(instances, "categories", "name")}
+        _require_classes(categories.values(), self.class_of, _INSTANCES)
+        shown = _by_image(instances, "category_id", files, _INSTANCES)
+        if unknown := {one for some in shown.values() for one in some} - set(categories):
+            raise InfoflowError(
+                f"{_INSTANCES} has no category {min(unknown)}, which instances are of."
+            )
+        return [
+            {
+                "question_id": number,
+                "gt_object": [self.class_of[categories[one]] for one in shown[number]],
+                "captions": texts[number],
+                IMAGE: file,
+            }
+            for number, file in files.items()
+        ]
+
+
+def _file(given: Any, what: str) -> Path:
+    """Refuse what is there and no file, such as a pipe, whose reading might never end."""
+    path = require_path(given, f"{what}=")
+    if path.exists() and not path.is_file():
+        raise InfoflowError(f"cannot read the {what} in {str(path)!r}: it is no file.")
+    return path
+
+
+def _read_numbers(path: Path) -> list[int]:
+    """Read which images to take: a line has COCO's number of one, or its file's name."""
+    where = f"the list of pictures {str(path)!r}"
+    try:
+        lines = path.read_text(encoding="utf-8-sig").split()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InfoflowError(f"cannot read {where} ({type(error).__name__}).") from error
+    if not lines:
+        raise InfoflowError(f"{where} is empty.")
+    for line in lines:
+        if not _LISTED.fullmatch(line):
+            raise InfoflowError(
+                f"{line!r} in {str(path)!r} is no picture of COCO; valid: 42 or "
+                "COCO_val2014_000000000042.jpg."
+            )
+    numbers = [int(_LISTED.sub(r"\1", line)) for line in lines]
+    require_once(numbers, "the picture", where)
+    return numbers
+
+
+def _annotations(folder: Path, name: str, kinds: Mapping[str, Kind]) -> Any:
+    """Read a file of annotations, each of which has an ``image_id`` and these fields."""
+    content = read_json(find_file(folder, f"annotations/{name}", name))
+    annotations = require_fields(content, {"annotations": LIST}, name)["annotations"]
+    if not annotations:
+        raise InfoflowError(f"{name} has no annotation.")
+    require_entries(annotations, {"image_id": WHOLE, **kinds}, name, "annotation")
+    numbered = [entry for entry in annotations if "id" in entry]
+    require_entries(numbered, {"id": WHOLE}, name, "annotation")
+    require_once([entry["id"] for entry in numbered], "the annotation", name)
+    return content
+
+
+def _list(instances: Any, name: str, text: str) -> list[dict[str, Any]]:
+    """Read one of COCO's lists, whose entries have an id and a text, each of them once."""
+    noun = {"images": "picture", "categories": "category"}[name]
+    entries: list[dict[str, Any]] = require_fields(instances, {name: LIST}, _INSTANCES)[name]
+    require_entries(entries, {"id": WHOLE, text: TEXT}, _INSTANCES, noun)
+    for key in ("id", text):
+        require_once([entry[key] for entry in entries], f"the {noun}", _INSTANCES)
+    return entries
+
+
+def _files(instances: Any, folder: Path) -> dict[int, Path]:
+    """File of each image, whose number stands in COCO's name of it, too."""
+    images = _list(instances, "images", "file_name")
+    for image in images:
+        named = _FILE_NAME.fullmatch(image["file_name"])
+        if named and int(named[1]) != image["id"]:
+            raise InfoflowError(
+                f"{_INSTANCES} gives the picture {image['id']} the file {image['file_name']}."
+            )
+    return {image["id"]: inside(folder, image["file_name"], "the picture") for image in images}
+
+
+def _by_image(
+    content: Any, key: str, images: Mapping[int, Path], name: str
+) -> Mapping[int, list[Any]]:
+    """What the annotations say of each image, all of which must be known."""
+    found: dict[int, list[Any]] = defaultdict(list)
+    for entry in content["annotations"]:
+        found[entry["image_id"]].append(entry[key])
+    if unknown := found.keys() - images.keys():
+        raise InfoflowError(
+            f"{name} speaks of {len(unknown)} pictures that {_INSTANCES} does not list, such as "
+            f"{min(unknown)}."
+        )
+    return found
+
+
+def _require_classes(names: Iterable[str], classes: Collection[str], where: str) -> None:
+    if unknown := sorted(set(names) - set(classes)):
+        raise InfoflowError(
+            f"{where} names {unknown[0]!r}, which the file of synonyms does not know; the two must "
+            "be about the same classes."
+        )
 
 
 @dataclass(frozen=True)
@@ -94,7 +344,7 @@ class Chair(Task):
     """CHAIR (Rohrbach et al., 2018): hallucinated objects in captions.
 
     The score of one caption is the F1 of the set of objects it names against the set in the
-    picture, because CHAIR alone rewards silence: a caption that names nothing hallucinates nothing.
+    image, because CHAIR alone rewards silence: a caption that names nothing hallucinates nothing.
 
     Attributes:
         synonyms: For each class its name and then its synonyms.
@@ -106,6 +356,7 @@ class Chair(Task):
 
     name: ClassVar[str] = "chair"
     rules: ClassVar[tuple[str, ...]] = RULES
+    data: ClassVar[type[OwnData]] = ChairData
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -115,25 +366,19 @@ class Chair(Task):
             )
         caption_objects("", self.synonyms, self.rule)  # so that missing data stop it at once
 
-    def details(self, sample: Sample, text: str) -> dict[str, Any]:
-        """See :meth:`Task.details`; ``prediction`` lists the mentions, separated by commas.
+    def read(self, sample: Sample, text: str) -> tuple[str | None, float, dict[str, Any]]:
+        """List the mentions, separated by commas; see :meth:`Task.details`.
 
         Its own columns count ``mentions``, those ``hallucinated``, and the distinct objects
         ``found`` and ``present``.
         """
         named = caption_objects(text, self.synonyms, self.rule)
-        return {
-            "kind": sample.kind,
-            "text": text,
-            "prediction": ", ".join(named),
-            "answer": sample.answer,
-            "score": _f1(set(named), set(sample.objects)),
-            **_count(named, sample.objects)._asdict(),
-        }
+        score = _f1(set(named), set(sample.objects))
+        return ", ".join(named), score, _count(named, sample.objects)
 
     def summary(self, rows: pd.DataFrame) -> dict[str, float]:
         """``CHAIRs``, ``CHAIRi``, ``recall`` and the mean ``f1``; see :meth:`Task.summary`."""
-        check_rows(rows, "score", *_Counts._fields)
+        check_rows(rows, "score", *_COUNTS)
         scores = _scores(rows)
         return {
             "CHAIRs": scores.chair_s,
@@ -151,3 +396,8 @@ class Chair(Task):
             sum(_f1(set(ranked[:k]), names) for names in present) for k in range(len(ranked) + 1)
         )
         return max(totals) / len(present)
+
+
+def _f1(named: set[str], present: set[str]) -> float:
+    total = len(named) + len(present)
+    return 2 * len(named & present) / total if total else 1.0

@@ -5,8 +5,6 @@ It is what the command line and the workflow run; from Python the measures thems
 
 import os
 from collections.abc import Mapping, Sequence
-from inspect import Parameter as Argument
-from inspect import signature
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -14,8 +12,8 @@ from typing import Any
 import pandas as pd
 import torch
 
-from infoflow.data.asking import worded
-from infoflow.data.load import Task, load_task
+from infoflow.data.load import Task, load_task, option_kinds
+from infoflow.data.templates import worded
 from infoflow.errors import InfoflowError
 from infoflow.evaluate.costs.measures import Cost, assumptions, expected_cost, span
 from infoflow.evaluate.costs.shape import model_shape
@@ -24,7 +22,7 @@ from infoflow.files import require_path
 from infoflow.models.families import find_model
 from infoflow.models.loading import locate, split_revision
 from infoflow.models.lvlm import LVLM
-from infoflow.options import kind_of, read_options
+from infoflow.options import read_options
 from infoflow.results.shards import Shard, sign
 from infoflow.results.store import Store
 from infoflow.workflow import as_options
@@ -58,9 +56,7 @@ def load_items(
         UnknownNameError: There is no such task, source, split, rule or argument.
         InfoflowError: A value is not of the argument's type; or what loading raises.
     """
-    arguments = signature(load_task).parameters.values()
-    others = {a.name: kind_of(a.annotation) for a in arguments if a.kind == Argument.KEYWORD_ONLY}
-    values = read_options(others, options, f"task {task}")
+    values = read_options(option_kinds(), options, f"task {task}")
     return load_task(task, source, split, limit, rule, **values)
 
 

@@ -14,10 +14,9 @@ from functools import cache
 import numpy as np
 
 SIZE = 96
-"""Side of a picture in pixels."""
+"""Side of an image in pixels."""
 CELL = 12
-"""Side of an image patch in pixels; letters lie on this raster, so that each fills whole patches.
-"""
+"""Side of a patch in pixels; letters lie on this raster, so that each fills whole patches."""
 
 Box = tuple[int, int, int, int]
 """Left, top, right and bottom in pixels."""
@@ -75,7 +74,6 @@ class World:
 
     @property
     def most_signs(self) -> int:
-        """How many signs a scene holds at most."""
         return len(self.n_signs) - 1
 
     def fitting(self, n_objects: int, n_signs: int) -> int:
@@ -83,7 +81,6 @@ class World:
         return max(2, n_objects - self.crowded * (n_signs == self.most_signs))
 
     def most_objects(self, n_signs: int) -> int:
-        """How many objects a scene with so many signs holds at most."""
         return self.fitting(1 + len(self.n_objects), n_signs)
 
 
@@ -151,7 +148,7 @@ class Sign:
 
 @dataclass(frozen=True)
 class Scene:
-    """What a picture shows: objects from left to right, and signs."""
+    """What an image shows: objects from left to right, and signs."""
 
     objects: tuple[Object, ...]
     signs: tuple[Sign, ...]
@@ -293,17 +290,10 @@ def sample_scene(
     unseen: bool = False,
     world: World = DEFAULT_WORLD,
 ) -> Scene:
-    """Draw a scene of one split.
+    """Draw a scene whose layout hashes into a split.
 
-    Args:
-        rng: Source of randomness; the same state gives the same scene.
-        split: ``"train"``, ``"calibration"`` or ``"test"``.
-        n_signs: Number of signs (0 to 2), or ``None`` to draw it.
-        unseen: Put only words on the signs that training never shows.
-        world: How large things are, and how many.
-
-    Returns:
-        A scene whose layout hashes into ``split``.
+    With ``n_signs`` signs, or as many as are drawn; ``unseen`` puts only words on them that
+    training never shows.
     """
     while True:
         signs = n_signs

@@ -6,7 +6,7 @@ The shapes of the models and the sizes of the benchmarks are published, and writ
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from infoflow.data.sets.real import BENCHMARKS
+from infoflow.data.load import BENCHMARKS
 from infoflow.errors import unknown_name
 from infoflow.evaluate.costs.measures import CARDS, Cost, card_assumptions, expected_cost, span
 from infoflow.evaluate.costs.shape import PUBLISHED
@@ -78,7 +78,7 @@ def costs_table(models: Sequence[str]) -> list[tuple[str, ...]]:
 
 def _line(model: str, task: str) -> tuple[str, ...]:
     least = page_cost(model, task, 1)
-    most = page_cost(model, task, BENCHMARKS[task].max_new_tokens)
+    most = page_cost(model, task, BENCHMARKS[task].data.max_new_tokens)
     times = (f"{span(least.seconds[c.name])} to {span(most.seconds[c.name])}" for c in CARDS)
     n_items = ASKED[task].n_items
     return (model, task, f"{n_items} + {n_items}", *times, f"{most.bytes / 1e9:.1f} GB")
@@ -86,7 +86,7 @@ def _line(model: str, task: str) -> tuple[str, ...]:
 
 def costs_assumptions() -> str:
     """Say what the table counts, and what it rests on."""
-    lengths = ", ".join(f"{task} {BENCHMARKS[task].max_new_tokens}" for task in ASKED)
+    lengths = ", ".join(f"{task} {BENCHMARKS[task].data.max_new_tokens}" for task in ASKED)
     users = ", ".join(f"{task} {asked.n_user}" for task, asked in ASKED.items())
     return (
         "Counted: the truncation sweep over the items reported on and over as many to choose the "
