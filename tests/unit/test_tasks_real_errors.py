@@ -372,7 +372,7 @@ def test_the_two_releases_of_pope_are_known_by_their_numbers(folder):
     ("cut", "message"),
     [
         (lambda asked: asked["random"].pop(), "are not equal in number"),
-        (lambda asked: asked["adversarial"].clear(), r"adversarial 0\), so some questions"),
+        (lambda asked: asked["adversarial"].clear(), r"adversarial 0\)"),
         (lambda asked: [kind.pop() for kind in asked.values()], "not equal|2 with no about the"),
         (lambda asked: asked["popular"].__setitem__(1, ("p1", "no")), "about the picture p0"),
         (
@@ -605,8 +605,8 @@ def test_places_that_are_no_folders(tmp_path, monkeypatch):
     [
         ({"name": 5}, "unknown task 5"),
         ({"name": ["pope"]}, "unknown task"),
-        ({"split": None}, "split is None"),
-        ({"split": ["test"]}, "split is"),
+        ({"split": None}, "unknown split of pope None"),
+        ({"split": ["test"]}, "unknown split of pope"),
         ({"rule": ["official"]}, "unknown pope scoring rule"),
         ({"limit": 1.5}, r"limit is 1\.5; valid: a whole number"),
         ({"limit": True}, "limit is True"),

@@ -4,49 +4,25 @@ import hashlib
 import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 import pandas as pd
 
-from infoflow.data.captions import (
-    RULES,
-    Table,
-    caption_objects,
-    published_synonyms,
-    read_synonyms,
-    synonyms_digest,
-)
+from infoflow.data import captions
+from infoflow.data.captions import RULES, Table, caption_objects
 from infoflow.data.sample import Sample
-from infoflow.data.sets.checks import (
-    ID,
-    LIST,
-    STRING,
-    TEXT,
-    TEXTS,
-    WHOLE,
-    Kind,
-    require_entries,
-    require_fields,
-    require_once,
-)
-from infoflow.data.sets.own import (
-    ClosedSample,
-    OwnData,
-    drawn_half,
-    find_file,
-    in_drawn_order,
-    is_file,
-)
+from infoflow.data.sets import checks, own
+from infoflow.data.sets.checks import TEXTS, WHOLE, require_once
+from infoflow.data.sets.own import ClosedSample, OwnData
 from infoflow.data.sets.rows import IMAGE, HubSet, Row
 from infoflow.data.task import Task, check_rows
 from infoflow.errors import InfoflowError
-from infoflow.files import inside, read_json, require_path
+from infoflow.files import inside, read_json, read_text, require_path
 
 __all__ = ["Chair", "ChairData", "ChairScores", "Table", "caption_objects", "chair_scores"]
 
-QUESTION = "Please describe this image in detail."
 N_PICTURES = 500
 _INSTANCES, _CAPTIONS = "instances_val2014.json", "captions_val2014.json"
 _LISTED = re.compile(r"(?:.*/)?(?:COCO_val2014_)?([0-9]{1,12})(?:\.jpg)?")
@@ -135,27 +111,25 @@ class ChairData(OwnData):
         pictures: A file with the images to take in place of the draw; None for the draw.
     """
 
-    synonyms: str | Path | None = field(default=None, kw_only=True)
-    pictures: str | Path | None = field(default=None, kw_only=True)
+    _: KW_ONLY
+    synonyms: str | Path | None = None
+    pictures: str | Path | None = None
 
     name = "chair"
     hub = HubSet("tsunghanwu", "mscoco_chair")
-    splits: ClassVar = {"test": "test", "calibration": "calibration", "held-out": "held-out"}
     stored = "test"
-    columns: ClassVar = {"question_id": ID, "gt_object": TEXTS}
+    columns: ClassVar = {"question_id": checks.ID, "gt_object": TEXTS}
     marks = (f"annotations/{_INSTANCES}", _INSTANCES, f"annotations/{_CAPTIONS}", _CAPTIONS)
     originals = f"annotations/{_INSTANCES}, annotations/{_CAPTIONS}, val2014/COCO_val2014_*.jpg"
     max_new_tokens = 512
 
     def __post_init__(self) -> None:
-        synonyms, pictures = (
-            None if given is None else _file(given, what)
-            for given, what in ((self.synonyms, "synonyms"), (self.pictures, "pictures"))
-        )
-        self.listed = None if pictures is None else _read_numbers(pictures)
-        if synonyms is None and self.folder and is_file(self.folder / "synonyms.txt"):
+        pictures = None if self.pictures is None else _file(self.pictures, "pictures")
+        synonyms = None if self.synonyms is None else _file(self.synonyms, "synonyms")
+        if synonyms is None and self.folder and own.is_file(self.folder / "synonyms.txt"):
             synonyms = self.folder / "synonyms.txt"
-        self.table = published_synonyms() if synonyms is None else read_synonyms(synonyms)
+        self.listed = None if pictures is None else _read_numbers(pictures)
+        self.table = captions.read_synonyms(synonyms) if synonyms else captions.published_synonyms()
         self.class_of = {entry.strip(): line[0].strip() for line in self.table for entry in line}
 
     def settings(self) -> dict[str, Any]:
@@ -164,20 +138,17 @@ class ChairData(OwnData):
 
     def label(self) -> str:
         """Digests of the synonyms and of which images were listed, in whatever order."""
-        label = f", synonyms {synonyms_digest(self.table)[:8]}"
-        if self.listed is None:
-            return label
-        listed = hashlib.sha256(repr(sorted(self.listed)).encode()).hexdigest()[:8]
-        return f"{label}, pictures {listed}"
+        label = f", synonyms {captions.synonyms_digest(self.table)[:8]}"
+        listed = hashlib.sha256(repr(sorted(self.listed or ())).encode()).hexdigest()[:8]
+        return label if self.listed is None else f"{label}, pictures {listed}"
 
     def samples(self, rows: Sequence[Row], split: str, where: str) -> list[ClosedSample]:
         """Make the samples of the chosen images; rows of the hub hold objects gathered already."""
+        numbers = []
         for row in rows:
-            if not re.fullmatch("[0-9]{1,12}", str(row["question_id"])):
-                raise InfoflowError(
-                    f"{where} numbers a picture {row['question_id']!r}; valid: a number of COCO."
-                )
-        numbers = [int(row["question_id"]) for row in rows]
+            if not re.fullmatch("[0-9]{1,12}", number := str(row["question_id"])):
+                raise InfoflowError(f"{where} numbers a picture {number!r}; valid: as COCO does.")
+            numbers.append(int(number))
         require_once(numbers, "the picture", where)
         places = {number: place for place, number in enumerate(numbers)}
         chosen = self._chosen(numbers, split, whole="captions" not in rows[0])
@@ -188,11 +159,10 @@ class ChairData(OwnData):
 
         Nothing that is reported here is chosen on, so ``"held-out"`` is ``"test"`` but for halves.
         """
-        drawn = [int(name) for name in in_drawn_order(map(str, numbers))]
+        drawn = [int(name) for name in own.in_drawn_order(map(str, numbers))]
         if whole and self.listed is None:
-            if split == "test":
-                return numbers
-            return [int(name) for name in drawn_half(map(str, numbers), split)]
+            half = own.drawn_half(map(str, numbers), split)
+            return numbers if split == "test" else [*map(int, half)]
         test = drawn[:N_PICTURES] if self.listed is None else self.listed
         if absent := sorted(set(test) - set(drawn)):
             raise InfoflowError(
@@ -211,45 +181,50 @@ class ChairData(OwnData):
         return rest
 
     def _sample(self, number: int, row: Row, place: int) -> ClosedSample:
-        captions = row.get("captions", ())
-        _require_classes(row["gt_object"], set(self.class_of.values()), f"row {place}")
-        named = (name for text in captions for name in caption_objects(text, self.table, self.rule))
+        texts = row.get("captions", ())
+        _require_classes(row["gt_object"], self.class_of.values(), f"row {place}")
+        named = (name for text in texts for name in caption_objects(text, self.table, self.rule))
         objects = tuple(sorted({*row["gt_object"], *named}))
         return ClosedSample(
             id=f"chair-{number}",
             origin=row[IMAGE],
-            question=QUESTION,
-            answer=captions[0] if captions else ", ".join(objects),
+            question="Please describe this image in detail.",
+            answer=texts[0] if texts else ", ".join(objects),
             kind="caption",
             objects=objects,
         )
 
     def read_originals(self, folder: Path, split: str) -> list[Row]:
         """Read COCO's annotations, with the images in ``val2014``."""
-        instances = _annotations(folder, _INSTANCES, {"category_id": WHOLE})
-        captions = _annotations(folder, _CAPTIONS, {"caption": STRING})
-        files = _files(instances, folder / "val2014")
-        texts = _by_image(captions, "caption", files, _CAPTIONS)
-        if without := [number for number in files if not "".join(texts[number]).strip()]:
+        content, instances = _annotations(folder, _INSTANCES, "category_id", WHOLE)
+        _, texts = _annotations(folder, _CAPTIONS, "caption", checks.STRING)
+        images = _list(content, "images", "file_name", "picture")
+        for number, name in images.items():
+            if (numbered := _FILE_NAME.fullmatch(name)) and int(numbered[1]) != number:
+                raise InfoflowError(f"{_INSTANCES} gives the picture {number} the file {name}.")
+        for file, found in ((_INSTANCES, instances), (_CAPTIONS, texts)):
+            if unknown := found.keys() - images.keys():
+                raise InfoflowError(
+                    f"{file} speaks of {len(unknown)} pictures that {_INSTANCES} does not list, "
+                    f"such as {min(unknown)}."
+                )
+        if without := [number for number in images if not "".join(texts[number]).strip()]:
             raise InfoflowError(
                 f"{_CAPTIONS} has no caption of {len(without)} pictures of {_INSTANCES}, the first "
                 f"of them {without[0]}."
             )
-        categories = {row["id"]: row["name"] for row in _list(instances, "categories", "name")}
+        categories = _list(content, "categories", "name", "category")
         _require_classes(categories.values(), self.class_of, _INSTANCES)
-        shown = _by_image(instances, "category_id", files, _INSTANCES)
-        if unknown := {one for some in shown.values() for one in some} - set(categories):
-            raise InfoflowError(
-                f"{_INSTANCES} has no category {min(unknown)}, which instances are of."
-            )
+        if unknown := {one for some in instances.values() for one in some} - categories.keys():
+            raise InfoflowError(f"{_INSTANCES} has no category {min(unknown)} of its instances.")
         return [
             {
                 "question_id": number,
-                "gt_object": [self.class_of[categories[one]] for one in shown[number]],
+                "gt_object": [self.class_of[categories[one]] for one in instances[number]],
                 "captions": texts[number],
-                IMAGE: file,
+                IMAGE: inside(folder / "val2014", name, "the picture"),
             }
-            for number, file in files.items()
+            for number, name in images.items()
         ]
 
 
@@ -264,10 +239,7 @@ def _file(given: Any, what: str) -> Path:
 def _read_numbers(path: Path) -> list[int]:
     """Read which images to take: a line has COCO's number of one, or its file's name."""
     where = f"the list of pictures {str(path)!r}"
-    try:
-        lines = path.read_text(encoding="utf-8-sig").split()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InfoflowError(f"cannot read {where} ({type(error).__name__}).") from error
+    lines = read_text(path).split()
     if not lines:
         raise InfoflowError(f"{where} is empty.")
     for line in lines:
@@ -281,61 +253,37 @@ def _read_numbers(path: Path) -> list[int]:
     return numbers
 
 
-def _annotations(folder: Path, name: str, kinds: Mapping[str, Kind]) -> Any:
-    """Read a file of annotations, each of which has an ``image_id`` and these fields."""
-    content = read_json(find_file(folder, f"annotations/{name}", name))
-    annotations = require_fields(content, {"annotations": LIST}, name)["annotations"]
+def _annotations(
+    folder: Path, name: str, key: str, kind: checks.Kind
+) -> tuple[Any, Mapping[int, list[Any]]]:
+    """Read a file of annotations; and by image what they have under a key."""
+    content = read_json(own.find_file(folder, f"annotations/{name}", name))
+    annotations = checks.require_fields(content, {"annotations": checks.LIST}, name)["annotations"]
     if not annotations:
         raise InfoflowError(f"{name} has no annotation.")
-    require_entries(annotations, {"image_id": WHOLE, **kinds}, name, "annotation")
+    checks.require_entries(annotations, {"image_id": WHOLE, key: kind}, name, "annotation")
     numbered = [entry for entry in annotations if "id" in entry]
-    require_entries(numbered, {"id": WHOLE}, name, "annotation")
+    checks.require_entries(numbered, {"id": WHOLE}, name, "annotation")
     require_once([entry["id"] for entry in numbered], "the annotation", name)
-    return content
+    by_image: dict[int, list[Any]] = defaultdict(list)
+    for entry in annotations:
+        by_image[entry["image_id"]].append(entry[key])
+    return content, by_image
 
 
-def _list(instances: Any, name: str, text: str) -> list[dict[str, Any]]:
+def _list(instances: Any, name: str, text: str, noun: str) -> dict[int, str]:
     """Read one of COCO's lists, whose entries have an id and a text, each of them once."""
-    noun = {"images": "picture", "categories": "category"}[name]
-    entries: list[dict[str, Any]] = require_fields(instances, {name: LIST}, _INSTANCES)[name]
-    require_entries(entries, {"id": WHOLE, text: TEXT}, _INSTANCES, noun)
+    entries = checks.require_fields(instances, {name: checks.LIST}, _INSTANCES)[name]
+    checks.require_entries(entries, {"id": WHOLE, text: checks.TEXT}, _INSTANCES, noun)
     for key in ("id", text):
         require_once([entry[key] for entry in entries], f"the {noun}", _INSTANCES)
-    return entries
-
-
-def _files(instances: Any, folder: Path) -> dict[int, Path]:
-    """File of each image, whose number stands in COCO's name of it, too."""
-    images = _list(instances, "images", "file_name")
-    for image in images:
-        named = _FILE_NAME.fullmatch(image["file_name"])
-        if named and int(named[1]) != image["id"]:
-            raise InfoflowError(
-                f"{_INSTANCES} gives the picture {image['id']} the file {image['file_name']}."
-            )
-    return {image["id"]: inside(folder, image["file_name"], "the picture") for image in images}
-
-
-def _by_image(
-    content: Any, key: str, images: Mapping[int, Path], name: str
-) -> Mapping[int, list[Any]]:
-    """What the annotations say of each image, all of which must be known."""
-    found: dict[int, list[Any]] = defaultdict(list)
-    for entry in content["annotations"]:
-        found[entry["image_id"]].append(entry[key])
-    if unknown := found.keys() - images.keys():
-        raise InfoflowError(
-            f"{name} speaks of {len(unknown)} pictures that {_INSTANCES} does not list, such as "
-            f"{min(unknown)}."
-        )
-    return found
+    return {entry["id"]: entry[text] for entry in entries}
 
 
 def _require_classes(names: Iterable[str], classes: Collection[str], where: str) -> None:
     if unknown := sorted(set(names) - set(classes)):
         raise InfoflowError(
-            f"{where} names {unknown[0]!r}, which the file of synonyms does not know; the two must "
-            "be about the same classes."
+            f"{where} names {unknown[0]!r}, which the file of synonyms does not know."
         )
 
 
@@ -354,9 +302,9 @@ class Chair(Task):
     max_new_tokens: int = field(default=32, kw_only=True)
     synonyms: Table = ()
 
-    name: ClassVar[str] = "chair"
-    rules: ClassVar[tuple[str, ...]] = RULES
-    data: ClassVar[type[OwnData]] = ChairData
+    name = "chair"
+    rules = RULES
+    data = ChairData
 
     def __post_init__(self) -> None:
         super().__post_init__()

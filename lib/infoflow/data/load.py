@@ -13,7 +13,7 @@ from infoflow.data.chair import Chair
 from infoflow.data.pope import Pope
 from infoflow.data.sample import Sample
 from infoflow.data.scienceqa import ScienceQA
-from infoflow.data.sets.own import require_images
+from infoflow.data.sets.own import ON_HUB, require_images
 from infoflow.data.shapes.world import SPLITS, WORLDS, object_names
 from infoflow.data.task import Task, blind_guess
 from infoflow.data.templates import WORDINGS, find_wording
@@ -42,8 +42,6 @@ def load_task(
     *,
     max_new_tokens: int | None = None,
     wording: str | None = None,
-    organisation: str | None = None,
-    revision: str | None = None,
     **options: Any,
 ) -> Task:
     """Load a benchmark's samples together with its way of scoring.
@@ -57,12 +55,11 @@ def load_task(
             things (:data:`infoflow.data.shapes.world.WORLDS`); ``"hub"``, the benchmark's own data
             through ``datasets``; or a folder with them, as the hub's parquet files or as the
             originals, here or in a subfolder with the benchmark's name.
-        split: ``"test"`` is what is reported and ``"calibration"`` what choices are made on.
-            Shapes has also ``"train"``. What the splits of a benchmark's own data are, and which
-            others there are, is said with its data: :class:`infoflow.data.scienceqa.ScienceQAData`,
-            :class:`infoflow.data.pope.PopeData`, :class:`infoflow.data.textvqa.TextVQAData` and
-            :class:`infoflow.data.chair.ChairData`. ``"held-out"``, of POPE and CHAIR, is what to
-            report beside ``"calibration"``.
+        split: ``"test"`` is what is reported and ``"calibration"`` what choices are made on;
+            Shapes has also ``"train"``, POPE and CHAIR ``"held-out"``, to report beside
+            ``"calibration"``. What they are of a benchmark's own data is said with its class:
+            :class:`infoflow.data.scienceqa.ScienceQAData`, :class:`infoflow.data.pope.PopeData`,
+            :class:`infoflow.data.textvqa.TextVQAData`, :class:`infoflow.data.chair.ChairData`.
         limit: Use only the first so many samples; all where ``None`` or more than there are.
         rule: Name of the scoring rule, one of ``Task.rules``; ``None`` takes the first, and for
             captions of Shapes ``"corrected"``.
@@ -71,13 +68,12 @@ def load_task(
         wording: Name of a paper's prompt templates, one of
             :data:`infoflow.data.templates.NAMED_WORDINGS`; ``None`` for those of the model's
             family. For the benchmark's own data.
-        organisation: Who keeps the set on the hub; ``None`` for the benchmark's own keeper.
-        revision: Commit, branch or tag on the hub; ``None`` for the newest.
-        **options: Those of the benchmark's own data: ``ocr`` (TextVQA: whether the prompt gives the
-            words that a program read in the image; ``True``, as in the published scores of
-            LLaVA-1.5 and InternVL-Chat), ``synonyms`` and ``pictures`` (CHAIR: a file with the
-            list of synonyms, and one with the images to take in place of the draw, a name or
-            number of COCO a line).
+        **options: Of a benchmark's own data. On the hub, ``organisation`` (who keeps the set) and
+            ``revision`` (commit, branch or tag), in place of those in the class. TextVQA: ``ocr``,
+            whether the prompt gives the words that a program read in the image; ``True``, as in the
+            published scores of LLaVA-1.5 and InternVL-Chat. CHAIR: ``synonyms``, a file with the
+            list of synonyms, and ``pictures``, one with the images to take in place of the draw, a
+            name or number of COCO a line.
 
     Returns:
         The task; images are drawn or opened when their sample is used.
@@ -87,54 +83,42 @@ def load_task(
         InfoflowError: The limit leaves no sample, an argument does not fit the task or its source,
             or data are missing, incomplete or damaged.
     """
-    if not isinstance(name, str) or name not in BENCHMARKS:
+    if name not in list_tasks():
         raise unknown_name("task", name, BENCHMARKS)
     task = BENCHMARKS[name]
-    if not isinstance(split, str):
-        raise InfoflowError(f"split is {split!r}; valid: a name, such as 'test'.")
+    if rule is not None:
+        task.require_rule(rule)
     if limit is not None:
         limit = require_whole(limit, "limit", least=1)
     settings: dict[str, Any] = {}
     if max_new_tokens is not None:
         settings["max_new_tokens"] = require_whole(max_new_tokens, "max_new_tokens", least=1)
-    if rule is not None:
-        task.require_rule(rule)
-    own = not (isinstance(source, str) and source in WORLDS)
-    on_hub = {"organisation": organisation, "revision": revision}
-    given = {
-        option: value
-        for option, value in ({"wording": wording} | on_hub | options).items()
-        if value is not None
-    }
-    fitting = ["wording", *_kinds(task.data)] if own else []
-    fitting += on_hub if source == "hub" else ()
-    for option in given:
-        if option not in fitting:
+    own = source not in tuple(WORLDS)
+    fitting = {"wording", *_kinds(task.data)} if own else set()
+    options = {option: value for option, value in options.items() if value is not None}
+    for option in (*options, *(["wording"] if wording is not None else [])):
+        if option not in fitting or (option in ON_HUB and source != "hub"):
             raise InfoflowError(f"{option}= does not apply to {name!r} from {str(source)!r}.")
+    splits = task.data.splits if own else {split: split for split in SPLITS}
+    if split not in tuple(splits):
+        raise unknown_name(f"split of {name}" if own else "split", split, splits)
     if not own:
         return _shapes_task(task, str(source), split, limit, rule, settings)
     if wording is not None:  # before gigabytes are fetched for it
         find_wording(next(iter(WORDINGS)), name, wording)
-    if split not in task.data.splits:
-        raise unknown_name(f"split of {name}", split, task.data.splits)
-    split, rule = task.data.splits[split], rule or task.rules[0]
-    folder = None if source == "hub" else _folder(name, source)
-    data = task.data(folder, rule, **{key: given[key] for key in _kinds(task.data) if key in given})
-    samples, origin = data.load(split, {key: given[key] for key in on_hub if key in given})
-    part = samples[:limit]
-    require_images(part)
+    folder, rule = None if source == "hub" else _folder(name, source), rule or task.rules[0]
+    data = task.data(folder, rule, **options)
+    whole, origin = data.load(splits[split])
+    require_images(whole[:limit])
     settings = {"max_new_tokens": data.max_new_tokens, **data.settings(), **settings}
-    return task(
-        part, origin, split, rule, bare=True, wording=wording, n_whole=len(samples), **settings
-    )
+    settings |= {"bare": True, "wording": wording, "n_whole": len(whole)}
+    return task(whole[:limit], origin, splits[split], rule, **settings)
 
 
 def option_kinds() -> dict[str, str]:
     """Kind of every keyword argument of :func:`load_task`, the benchmarks' own options included."""
-    kinds = _kinds(load_task)
-    for task in BENCHMARKS.values():
-        kinds |= _kinds(task.data)
-    return kinds
+    calls = (load_task, *(task.data for task in BENCHMARKS.values()))
+    return {name: kind for call in calls for name, kind in _kinds(call).items()}
 
 
 def _kinds(call: Any) -> dict[str, str]:
@@ -171,8 +155,6 @@ def _shapes_task(
     rule: str | None,
     settings: dict[str, Any],
 ) -> Task:
-    if split not in SPLITS:
-        raise unknown_name("split", split, SPLITS)
     if task is Chair:
         rule = rule or "corrected"
         if rule in COCO_RULES:

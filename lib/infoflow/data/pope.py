@@ -12,14 +12,9 @@ import pandas as pd
 from sklearn.metrics import precision_recall_fscore_support
 
 from infoflow.data.sample import Sample
+from infoflow.data.sets import own
 from infoflow.data.sets.checks import ID, TEXT, one_of, require_entries, require_once
-from infoflow.data.sets.own import (
-    ClosedSample,
-    OwnData,
-    drawn_half,
-    find_file,
-    read_json_lines,
-)
+from infoflow.data.sets.own import ClosedSample, OwnData
 from infoflow.data.sets.rows import IMAGE, HubSet, Row
 from infoflow.data.task import Task, best_by_group, check_rows, require_answer
 from infoflow.data.textvqa import VLMEVALKIT_FULL_STOP, strip_punctuation
@@ -117,7 +112,6 @@ class PopeData(OwnData):
 
     name = "pope"
     hub = HubSet("lmms-lab-encoder", "POPE")
-    splits: ClassVar = {"test": "test", "calibration": "calibration", "held-out": "held-out"}
     stored = "test"
     pieces = KINDS
     columns: ClassVar = {
@@ -140,19 +134,13 @@ class PopeData(OwnData):
         rows: list[Row] = []
         for kind in KINDS:
             name = f"coco_pope_{kind}.json"
-            lines = read_json_lines(find_file(folder, name, f"output/coco/{name}", f"coco/{name}"))
+            path = own.find_file(folder, name, f"output/coco/{name}", f"coco/{name}")
+            lines = own.read_json_lines(path)
             require_entries(lines, kinds, name, "question")
-            rows += (
-                {
-                    "question_id": line["question_id"],
-                    "question": line["text"],
-                    "answer": line["label"],
-                    "image_source": line["image"],
-                    "category": kind,
-                    IMAGE: inside(folder / "val2014", line["image"], "the picture"),
-                }
-                for line in lines
-            )
+            for line in lines:
+                image = inside(folder / "val2014", line["image"], "the picture")
+                row = {"question": line["text"], "answer": line["label"], "category": kind}
+                rows.append({**line, **row, "image_source": line["image"], IMAGE: image})
         return rows
 
     def samples(self, rows: Sequence[Row], split: str, where: str) -> list[ClosedSample]:
@@ -169,7 +157,7 @@ class PopeData(OwnData):
         ]
         images = [PurePath(row["image_source"]).stem for row in rows]
         _require_whole(samples, images)
-        chosen = set(images if split == "test" else drawn_half(images, split))
+        chosen = set(images if split == "test" else own.drawn_half(images, split))
         table = pd.DataFrame({"kind": [KINDS.index(sample.kind) for sample in samples]})
         in_turn = table.assign(turn=table.groupby("kind").cumcount()).sort_values(["turn", "kind"])
         return [samples[place] for place in in_turn.index if images[place] in chosen]
@@ -193,10 +181,7 @@ def _require_whole(samples: Sequence[ClosedSample], images: Sequence[str]) -> No
     }
     for one, other in combinations(KINDS, 2):
         if len(asked[one]) > 1 and asked[one] == asked[other]:
-            raise InfoflowError(
-                f"the {one} and the {other} kind of POPE hold the same questions; each has a file "
-                "of its own."
-            )
+            raise InfoflowError(f"the {one} and the {other} kind of POPE hold the same questions.")
 
 
 def _require_balance(pairs: Sequence[tuple[ClosedSample, str]]) -> None:
@@ -206,9 +191,8 @@ def _require_balance(pairs: Sequence[tuple[ClosedSample, str]]) -> None:
     if not older and len(set(sizes.values())) > 1:
         found = ", ".join(f"{kind} {n}" for kind, n in sizes.items())
         raise InfoflowError(
-            f"the kinds of POPE are not equal in number ({found}), so some questions are missing; "
-            "valid: as many of each, such as 3000; or of the older release 2910, 1500 of them yes, "
-            "3000 and 3000."
+            f"the kinds of POPE are not equal in number ({found}); valid: as many of each, such as "
+            "3000; or of the older release 2910, 1500 of them yes, 3000 and 3000."
         )
     counts = Counter((sample.kind, image, sample.answer) for sample, image in pairs)
     n = max(Counter((sample.kind, image) for sample, image in pairs).values(), default=0)
@@ -233,9 +217,9 @@ class Pope(Task):
     rule: str = RULES[0]
     max_new_tokens: int = field(default=4, kw_only=True)
 
-    name: ClassVar[str] = "pope"
-    rules: ClassVar[tuple[str, ...]] = RULES
-    data: ClassVar[type[OwnData]] = PopeData
+    name = "pope"
+    rules = RULES
+    data = PopeData
 
     def read(self, sample: Sample, text: str) -> tuple[str | None, float, dict[str, Any]]:
         """Read ``"yes"``, ``"no"`` or ``None``; see :meth:`Task.details`.

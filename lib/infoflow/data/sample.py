@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field
-from typing import Self, overload
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -65,12 +65,6 @@ class LazySamples(Sequence[Sample]):
     def __len__(self) -> int:
         return self.length
 
-    @overload
-    def __getitem__(self, index: int) -> Sample: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Sample]: ...
-    def __getitem__(self, index: int | slice) -> Sample | Sequence[Sample]:
+    def __getitem__(self, index: Any) -> Any:
         places = range(self.length)[index]
-        if isinstance(places, range):
-            return [self.make(place) for place in places]
-        return self.make(places)
+        return [*map(self.make, places)] if isinstance(places, range) else self.make(places)

@@ -110,8 +110,8 @@ class ScienceQAData(OwnData):
         _require_split(problems, set(listed), part)
         rows = []
         for number in listed:
-            kinds = {**self.columns, IMAGE: TEXT_OR_NONE}
-            problem = require_fields(problems[number], kinds, f"problem {number} of problems.json")
+            problem, kinds = problems[number], {**self.columns, IMAGE: TEXT_OR_NONE}
+            require_fields(problem, kinds, f"problem {number} of problems.json")
             if problem[IMAGE]:
                 name = f"{number}/{problem[IMAGE]}"
                 image = inside(folder / "images" / part, name, "the picture")
@@ -137,29 +137,23 @@ def _require_split(problems: dict[str, Any], listed: set[str], part: str) -> Non
         if named is not None and (named == part) != (number in listed):
             raise InfoflowError(
                 f"problem {number} of problems.json is of the split {named!r}, but pid_splits.json "
-                f"{'has' if number in listed else 'does not have'} it in {part!r}; for a part of "
-                "a split use limit=."
+                f"{'has' if number in listed else 'does not have'} it in {part!r}."
             )
 
 
 def _sample(name: str, row: Row) -> ClosedSample:
-    choices, answer = tuple(row["choices"]), row["answer"]
+    choices, last = tuple(row["choices"]), len(row["choices"]) - 1
     if not 2 <= len(choices) <= len(LETTERS):
-        raise InfoflowError(
-            f"item {name!r} has {len(choices)} choices; valid: 2 to {len(LETTERS)}."
-        )
+        raise InfoflowError(f"item {name!r} has {len(choices)} choices; valid: 2 to 5.")
     if len(set(choices)) < len(choices):
         raise InfoflowError(f"item {name!r} has the same choice twice: {', '.join(choices)}.")
-    if answer >= len(choices):
-        raise InfoflowError(
-            f"'answer' of item {name!r} is {answer!r}; valid: 0 to {len(choices) - 1}, the place "
-            "of a choice."
-        )
+    if row["answer"] > last:
+        raise InfoflowError(f"'answer' of item {name!r} is {row['answer']}; valid: 0 to {last}.")
     return ClosedSample(
         id=name,
         origin=row[IMAGE],
         question=row["question"],
-        answer=LETTERS[answer],
+        answer=LETTERS[row["answer"]],
         kind=row["subject"],
         choices=choices,
         context=row["hint"] or "",
@@ -173,9 +167,9 @@ class ScienceQA(Task):
     rule: str = RULES[0]
     max_new_tokens: int = field(default=4, kw_only=True)
 
-    name: ClassVar[str] = "scienceqa"
-    rules: ClassVar[tuple[str, ...]] = RULES
-    data: ClassVar[type[OwnData]] = ScienceQAData
+    name = "scienceqa"
+    rules = RULES
+    data = ScienceQAData
 
     def read(self, sample: Sample, text: str) -> tuple[str | None, float, dict[str, Any]]:
         """Read a letter, or ``None``; see :meth:`Task.details`."""

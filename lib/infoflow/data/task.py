@@ -61,7 +61,7 @@ class Task(ABC):
     @classmethod
     def require_rule(cls, rule: str) -> None:
         """Raise unless the benchmark has this scoring rule."""
-        if not isinstance(rule, str) or rule not in cls.rules:
+        if rule not in cls.rules:
             raise unknown_name(f"{cls.name} scoring rule", rule, cls.rules)
 
     def __len__(self) -> int:

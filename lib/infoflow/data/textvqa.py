@@ -10,15 +10,8 @@ from typing import Any, ClassVar
 import pandas as pd
 
 from infoflow.data.sample import Sample
-from infoflow.data.sets.checks import (
-    ID,
-    LIST,
-    STRINGS,
-    TEXT,
-    Kind,
-    require_entries,
-    require_fields,
-)
+from infoflow.data.sets import checks
+from infoflow.data.sets.checks import ID, STRINGS, TEXT
 from infoflow.data.sets.own import ClosedSample, OwnData, find_file, is_file
 from infoflow.data.sets.rows import IMAGE, HubSet, Row
 from infoflow.data.task import Task, best_by_group, check_rows, mean_by_kind, require_answer
@@ -29,7 +22,7 @@ RULES = ("evalai",)
 _ENOUGH_MATCHES = 3
 _KINDS = {"image_id": TEXT, "question_id": ID, "question": TEXT, "answers": STRINGS}
 _PARTS = {"validation": "val", "train": "train"}
-_ROSETTA = "TextVQA_Rosetta_OCR_v0.2_{}.json"
+_WORDS = {"image_id": TEXT, "ocr_tokens": STRINGS}
 
 _PUNCTUATION = ';/[]"{}()=+\\_-><@`,?!'
 _COMMA_IN_NUMBER = re.compile(r"\d,\d")
@@ -76,11 +69,8 @@ def _require_answers(answers: Sequence[str]) -> None:
     """Raise unless there are enough answers: of three, even one that all gave could not score 1."""
     if isinstance(answers, str):
         raise InfoflowError("the reference answers are one text; they must be a list of texts.")
-    if len(answers) <= _ENOUGH_MATCHES:
-        raise InfoflowError(
-            f"got {len(answers)} reference answers; soft accuracy needs at least "
-            f"{_ENOUGH_MATCHES + 1} (TextVQA has 10)."
-        )
+    if (n := len(answers)) <= _ENOUGH_MATCHES:
+        raise InfoflowError(f"got {n} reference answers; at least 4 are needed (TextVQA has 10).")
 
 
 def strip_punctuation(text: str, full_stop: re.Pattern[str]) -> str:
@@ -182,34 +172,38 @@ class TextVQAData(OwnData):
         return f", {'with' if self.ocr else 'without'} OCR tokens"
 
     def read_originals(self, folder: Path, split: str) -> list[Row]:
-        """Read the questions, and the words in the images from Rosetta's file."""
-        name = f"TextVQA_0.5.1_{_PARTS[split]}.json"
-        rows = _entries(find_file(folder, name), _KINDS, "question")
-        words = _rosetta(folder, _PARTS[split]) if self.ocr else {}
-        if self.ocr and (without := [row for row in rows if row["image_id"] not in words]):
+        """Read the questions, and the words that the OCR system Rosetta read."""
+        questions, rosetta = (
+            f"{name}_{_PARTS[split]}.json" for name in ("TextVQA_0.5.1", "TextVQA_Rosetta_OCR_v0.2")
+        )
+        rows = _entries(find_file(folder, questions), "question", _KINDS)
+        words: dict[str, list[str]] = {}
+        if self.ocr and not is_file(folder / rosetta):
             raise InfoflowError(
-                f"{_ROSETTA.format(_PARTS[split])} says nothing of picture "
-                f"{without[0]['image_id']!r}."
+                f"{folder} lacks {rosetta}, which holds the OCR tokens of published prompts; "
+                "without them: load_task('textvqa', ..., ocr=False)."
             )
-        images = folder / "train_images"
-        return [
-            {
-                **row,
-                "ocr_tokens": words.get(row["image_id"]),
-                IMAGE: inside(images, f"{row['image_id']}.jpg", "the picture"),
-            }
-            for row in rows
-        ]
+        for row in _entries(folder / rosetta, "entry", _WORDS) if self.ocr else ():
+            image, tokens = row["image_id"], row["ocr_tokens"]
+            if words.setdefault(image, tokens) != tokens:
+                raise InfoflowError(
+                    f"{rosetta} holds other words of picture {image!r} a second time."
+                )
+        for row in rows:
+            image = row["image_id"]
+            if self.ocr and image not in words:
+                raise InfoflowError(f"{rosetta} says nothing of picture {image!r}.")
+            row["ocr_tokens"] = words.get(image)
+            row[IMAGE] = inside(folder / "train_images", f"{image}.jpg", "the picture")
+        return rows
 
     def samples(self, rows: Sequence[Row], split: str, where: str) -> list[ClosedSample]:
         """Make a sample of every row; one that names its set must be of the split."""
         part = _PARTS[split]
         for row in rows:
-            if row.get("set_name", part) not in (part, split):
-                raise InfoflowError(
-                    f"question {row['question_id']} of {where} is of the set "
-                    f"{row['set_name']!r}, not {part!r}."
-                )
+            if (named := row.get("set_name", part)) not in (part, split):
+                question = f"question {row['question_id']} of {where}"
+                raise InfoflowError(f"{question} is of the set {named!r}, not {part!r}.")
         return [self._sample(f"textvqa-{row['question_id']}", row) for row in rows]
 
     def _sample(self, name: str, row: Row) -> ClosedSample:
@@ -228,26 +222,12 @@ class TextVQAData(OwnData):
         )
 
 
-def _entries(path: Path, kinds: Mapping[str, Kind], noun: str) -> list[Row]:
-    rows: list[Row] = require_fields(read_json(path), {"data": LIST}, path.name)["data"]
-    require_entries(rows, kinds, path.name, noun)
+def _entries(path: Path, noun: str, kinds: Mapping[str, checks.Kind]) -> list[Row]:
+    rows: list[Row] = checks.require_fields(read_json(path), {"data": checks.LIST}, path.name)[
+        "data"
+    ]
+    checks.require_entries(rows, kinds, path.name, noun)
     return rows
-
-
-def _rosetta(folder: Path, part: str) -> dict[str, list[str]]:
-    """Read which words the OCR system Rosetta read in each image."""
-    name = _ROSETTA.format(part)
-    if not is_file(folder / name):
-        raise InfoflowError(
-            f"{folder} lacks {name}, which holds the OCR tokens that published prompts tell the "
-            "model; without them: load_task('textvqa', ..., ocr=False)."
-        )
-    words: dict[str, list[str]] = {}
-    for row in _entries(folder / name, {"image_id": TEXT, "ocr_tokens": STRINGS}, "entry"):
-        image, tokens = row["image_id"], row["ocr_tokens"]
-        if words.setdefault(image, tokens) != tokens:
-            raise InfoflowError(f"{name} holds other words of picture {image!r} a second time.")
-    return words
 
 
 @dataclass(frozen=True)
@@ -257,9 +237,9 @@ class TextVQA(Task):
     rule: str = RULES[0]
     max_new_tokens: int = field(default=6, kw_only=True)
 
-    name: ClassVar[str] = "textvqa"
-    rules: ClassVar[tuple[str, ...]] = RULES
-    data: ClassVar[type[OwnData]] = TextVQAData
+    name = "textvqa"
+    rules = RULES
+    data = TextVQAData
 
     def read(self, sample: Sample, text: str) -> tuple[str | None, float, dict[str, Any]]:
         """Normalise the answer; see :meth:`Task.details`."""

@@ -4,7 +4,7 @@ import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,10 +16,9 @@ from infoflow.data.sets.shards import files_of_split, require_size_of_card
 from infoflow.errors import InfoflowError
 from infoflow.files import parse_json
 
-_DIGESTED = (
-    *("id", "question", "answer", "kind"),
-    *("choices", "answers", "objects", "context", "ocr"),
-)
+ON_HUB = ("organisation", "revision")
+HALVES = ("calibration", "held-out")
+_DIGESTED = ("id", "question", "answer", "kind", "choices", "answers", "objects", "context", "ocr")
 
 
 class ClosedSample(Sample):
@@ -52,35 +51,24 @@ class ClosedSample(Sample):
 
 @dataclass
 class OwnData(ABC):
-    """How a benchmark's own data are read; keyword-only fields are options of ``load_task``.
+    """How a benchmark's own data are read; keyword-only fields are options of ``load_task``."""
 
-    Attributes:
-        folder: Where they are; None for the hub.
-        rule: The scoring rule; CHAIR reads the reference captions by it too.
-        name: The benchmark.
-        hub: The hub's set.
-        splits: The benchmark's own name of each split that may be chosen.
-        stored: The one split of the hub's set, if all of the benchmark's are made of it.
-        pieces: Names of the parquet files that make up the stored split if no file bears its own.
-        columns: The columns of the hub's set that are needed beside the image, with their kinds.
-        every_image: Whether every row must have an image.
-        marks: Patterns of files, one of which tells that a folder holds the originals.
-        originals: Which files the originals are, in words.
-        max_new_tokens: How many tokens an answer gets at most.
-    """
-
-    folder: Path | None
-    rule: str
+    folder: Path | None  # None for the hub
+    rule: str  # CHAIR reads the reference captions by it, too
+    _: KW_ONLY
+    organisation: str | None = None  # on the hub, in place of the one in ``hub``
+    revision: str | None = None
 
     name: ClassVar[str]
     hub: ClassVar[HubSet]
-    splits: ClassVar[Mapping[str, str]]
-    stored: ClassVar[str | None] = None
-    pieces: ClassVar[Sequence[str]] = ()
-    columns: ClassVar[Mapping[str, Kind]]
-    every_image: ClassVar[bool] = True
-    marks: ClassVar[tuple[str, ...]]
-    originals: ClassVar[str]
+    # the benchmark's own name of each split to choose from
+    splits: ClassVar[Mapping[str, str]] = {name: name for name in ("test", *HALVES)}
+    stored: ClassVar[str | None] = None  # the one split of the hub, if all are made of it
+    pieces: ClassVar[Sequence[str]] = ()  # files that make up a split if none bears its name
+    columns: ClassVar[Mapping[str, Kind]]  # of the hub's set, those needed beside the image
+    every_image: ClassVar[bool] = True  # whether every row must have one
+    marks: ClassVar[tuple[str, ...]]  # patterns: one of these files tells the originals
+    originals: ClassVar[str]  # in words
     max_new_tokens: ClassVar[int]
 
     @abstractmethod
@@ -99,30 +87,26 @@ class OwnData(ABC):
         """What else results depend on, so that it is part of their key."""
         return ""
 
-    def load(self, split: str, given: Mapping[str, str]) -> tuple[list[ClosedSample], str]:
-        """Read the samples of a split.
+    def load(self, split: str) -> tuple[list[ClosedSample], str]:
+        """Read the samples of a split; and name their source.
 
-        Args:
-            split: The benchmark's own name of it.
-            given: Organisation and revision on the hub, where they are others.
-
-        Returns:
-            The samples, and where they come from: the hub's commit, or a digest of what is asked
-            and of what is held to be right, so that moved data are the same data and changed data
-            are not. (Images do not count: hashing gigabytes at every start is too slow.)
+        That is the hub's commit, or a digest of what is asked and of what is held to be right, so
+        that moved data are the same data and changed data are not. Images do not count: hashing
+        gigabytes at every start is too slow.
         """
-        columns = (IMAGE, *self.columns)
         if self.folder is None:
-            hub = self.hub._replace(**given)
+            on_hub = {key: vars(self)[key] for key in ON_HUB if vars(self)[key] is not None}
+            hub, columns = self.hub._replace(**on_hub), (IMAGE, *self.columns)
             rows, where, origin = fetch(self.name, hub, self.stored or split, columns)
             samples = self._of_rows(rows, split, where)
         else:
-            samples, origin = self._of_folder(self.folder, split), ""
+            samples = self._of_folder(self.folder, split)
+            origin = f"folder {_digest(samples)}"
         where = f"split {split!r} of {self.name} ({self.folder or 'hub'})"
         if not samples:
             raise InfoflowError(f"{where} holds no item; a split needs at least one.")
         require_once((sample.id for sample in samples), "the item", where)
-        return samples, (origin or f"folder {_digest(samples)}") + self.label()
+        return samples, origin + self.label()
 
     def _of_rows(self, rows: Sequence[Row], split: str, where: str) -> list[ClosedSample]:
         if not rows:
@@ -137,7 +121,7 @@ class OwnData(ABC):
         return self.samples(rows, split, where)
 
     def _of_folder(self, folder: Path, split: str) -> list[ClosedSample]:
-        stored = self.stored or split
+        stored, columns = self.stored or split, (IMAGE, *self.columns)
         try:
             originals = [path for mark in self.marks for path in folder.glob(mark)]
             found = folder.rglob("*.parquet")
@@ -154,7 +138,6 @@ class OwnData(ABC):
             )
         if originals:
             return self.samples(self.read_originals(folder, split), split, self.name)
-        columns = (IMAGE, *self.columns)
         if not parquet:
             raise InfoflowError(
                 f"{folder} holds {self.name} in neither of the known layouts. Valid: parquet files "
@@ -165,8 +148,7 @@ class OwnData(ABC):
         if not paths:
             raise InfoflowError(
                 f"none of the parquet files ({', '.join(path.name for path in parquet[:5])}) holds "
-                f"the split {stored!r}; its files begin with {stored}-, or lie in a folder "
-                f"{stored}."
+                f"the split {stored!r}; its files begin with {stored}-, or lie in a folder of it."
             )
         rows = read_parquet(paths, columns)
         require_size_of_card(files, len(rows), folder)
