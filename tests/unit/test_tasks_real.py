@@ -11,7 +11,7 @@ from infoflow.data.controls import blank_pictures
 from infoflow.data.load import blind_guess, list_tasks, load_task
 from infoflow.data.sets import own
 from infoflow.data.sets.own import in_drawn_order
-from infoflow.data.templates import WORDINGS, question_for, worded, wording_family
+from infoflow.data.templates import WORDINGS, find_wording, worded, wording_family
 from infoflow.errors import InfoflowError, UnknownNameError
 from infoflow.evaluate.answers import answers
 from infoflow.evaluate.truncation import metrics_by_cut, truncation_by_cut
@@ -268,7 +268,9 @@ def test_a_worded_task_asks_what_the_table_says_and_can_be_worded_once(family, s
     task = load_task("scienceqa", sets / "scienceqa" / "originals")
     asked = worded(task, family)
     assert asked.source.startswith(f"{task.source}, worded for {family} ")
-    assert [s.question for s in asked] == [question_for(s, "scienceqa", family) for s in task]
+    assert [s.question for s in asked] == [
+        find_wording(family, "scienceqa").phrase(s.question, s.context, s.choices) for s in task
+    ]
     assert all(choice in asked[0].question for choice in ("the cup", "the hat", "A shelf."))
     assert worded(asked, "shikra") is asked
     assert [s.question for s in asked[:2]] == [s.question for s in asked][:2]

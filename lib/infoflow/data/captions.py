@@ -55,6 +55,10 @@ COMMIT = "6e4d33c4bedf6dfcd24c61bf527f40714717be47"
 ADDRESS = f"https://raw.githubusercontent.com/LisaAnne/Hallucination/{COMMIT}/data/synonyms.txt"
 """Where the authors of CHAIR (Rohrbach et al., 2018) keep the list."""
 
+_PUBLISHED = (
+    "The published list is data/synonyms.txt of the GitHub repository LisaAnne/Hallucination"
+)
+
 CHECKSUM = "7dfc27d79057ee0dcdb37144c501c0f1e83e818fef39d730dc859a376a5431a4"
 """What :func:`synonyms_digest` gives for the list: 80 classes with 416 entries, as four public
 copies of it have them. Two of the entries begin with a stray space, which ``"original"`` heeds."""
@@ -225,23 +229,19 @@ def read_synonyms(path: str | Path) -> list[list[str]]:
         InfoflowError: The file cannot be read or has no entry, or an entry is blank, holds a comma
             or stands in two classes.
     """
+    where = f"the synonyms in {str(path)!r}"
     try:
         table = parse_synonyms(Path(path).read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError) as error:
-        raise InfoflowError(
-            f"cannot read the synonyms in {str(path)!r} ({error}). The published list is "
-            "data/synonyms.txt of the GitHub repository LisaAnne/Hallucination."
-        ) from error
-    where = f"the file of synonyms {str(path)!r}"
+        raise InfoflowError(f"cannot read {where} ({error}). {_PUBLISHED}.") from error
     if not table:
-        raise InfoflowError(f"{where} is empty; it needs a class a line.")
+        raise InfoflowError(f"the list of {where} is empty; it needs a class a line.")
     class_of: dict[str, int] = {}
     for number, line in enumerate(table):
         for entry in line:
             if not entry.strip() or "," in entry or "\N{REPLACEMENT CHARACTER}" in entry:
-                raise InfoflowError(
-                    f"{where} has the entry {entry!r}; valid: words, parted by a comma and a space."
-                )
+                words = "valid: words, parted by a comma and a space"
+                raise InfoflowError(f"the list of {where} has the entry {entry!r}; {words}.")
             if class_of.setdefault(entry.strip(), number) != number:
                 raise InfoflowError(f"{where} has the entry {entry.strip()!r} in two classes.")
     return table
@@ -270,13 +270,10 @@ def published_synonyms() -> Table:
     is replaced.
     """
     path = kept_synonyms()
-    if path.is_file():
-        table = _parsed(path.read_bytes())
-        if synonyms_digest(table) == CHECKSUM:
-            return table
+    if path.is_file() and synonyms_digest(kept := _parsed(path.read_bytes())) == CHECKSUM:
+        return kept
     way_out = (
-        "With data/synonyms.txt of the GitHub repository LisaAnne/Hallucination at hand, save it "
-        f"as {path}, where it is verified. A list of your own is given by "
+        f"{_PUBLISHED}; saved as {path}, it is verified. A list of your own is given by "
         "load_task('chair', ..., synonyms=path), or as synonyms.txt in the folder of the data."
     )
     try:
@@ -286,15 +283,14 @@ def published_synonyms() -> Table:
     table = _parsed(content)
     if (found := synonyms_digest(table)) != CHECKSUM:
         raise InfoflowError(
-            f"what {ADDRESS} holds is not the list of synonyms that CHAIR was published with: its "
-            f"entries have the SHA-256 {found}, not {CHECKSUM}. {way_out}"
+            f"what {ADDRESS} holds is not the list of synonyms of CHAIR: its entries have the "
+            f"SHA-256 {found}, not {CHECKSUM}. {way_out}"
         )
     try:
         atomic_write(make_folder(path.parent) / path.name, content)
     except InfoflowError as error:
         raise InfoflowError(
-            f"the list of synonyms cannot be kept as {path}: {error} INFOFLOW_CACHE names another "
-            "folder to keep it in."
+            f"the list cannot be kept as {path}: {error} INFOFLOW_CACHE names another folder."
         ) from error
     return table
 

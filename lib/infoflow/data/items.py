@@ -47,15 +47,12 @@ class Items:
 
     def _load(self, name: str, split: str, limit: int | None) -> Task:
         try:
-            task = load_task(name, self.source, split, limit)
+            return worded(load_task(name, self.source, split, limit), self.model)
         except UnknownNameError:
             raise
         except InfoflowError as error:
-            if self.source == "shapes":
-                raise
-            without = f"A page runs without {name} if its parameters do not name it."
-            raise InfoflowError(f"{error} {without}") from error
-        return worded(task, self.model)
+            without = f" A page runs without {name} if its parameters do not name it."
+            raise InfoflowError(f"{error}{without if self.source != 'shapes' else ''}") from error
 
 
 def reported_split(name: str) -> str:

@@ -32,19 +32,13 @@ _THE_CORRECT_ANSWER_IS = re.compile(rf"The correct answer is \(([{LETTERS}])\)")
 
 
 def _letter(text: str, rule: str) -> str | None:
-    opening = _OPENINGS[rule].match(text)
-    if opening:
+    if opening := _OPENINGS[rule].match(text):
         return next(letter for letter in opening.groups() if letter)
-    sentences = _THE_ANSWER_IS.findall(text)
-    if len(sentences) == 1:
-        return str(sentences[0])
-    if rule == "llava":
-        return None
-    in_brackets = _IN_BRACKETS.findall(text)
-    if len(in_brackets) == 1:
-        return str(in_brackets[0])
-    correct = _THE_CORRECT_ANSWER_IS.search(text)
-    return correct.group(1) if correct else None
+    for pattern in (_THE_ANSWER_IS, *([_IN_BRACKETS] if rule == "simignore" else [])):
+        if len(found := pattern.findall(text)) == 1:
+            return str(found[0])
+    correct = _THE_CORRECT_ANSWER_IS.search(text) if rule == "simignore" else None
+    return correct[1] if correct else None
 
 
 def parse_choice(text: str, n_choices: int, rule: str = "llava") -> int | None:

@@ -163,15 +163,13 @@ def mean_by_kind(rows: pd.DataFrame, metric: str) -> dict[str, float]:
 
 def check_rows(rows: pd.DataFrame, *columns: str) -> None:
     """Raise unless there are rows, with a value in each of these columns."""
-    missing = [column for column in columns if column not in rows]
-    if missing:
+    if missing := [column for column in columns if column not in rows]:
         raise InfoflowError(
             f"rows lack the column(s) {', '.join(missing)}; needed are {', '.join(columns)}."
         )
     if rows.empty:
         raise InfoflowError("there are no rows to summarise; at least one is needed.")
-    empty = [column for column in columns if rows[column].isna().any()]
-    if empty:
+    if empty := [column for column in columns if rows[column].isna().any()]:
         raise InfoflowError(f"rows have missing values in the column(s) {', '.join(empty)}.")
 
 
@@ -179,8 +177,6 @@ def require_answer(text: Any) -> str:
     """Return an answer as it is, if it is text that is not too long to be one."""
     if not isinstance(text, str):
         raise InfoflowError(f"an answer is of type {type(text).__name__}; it must be text.")
-    if len(text) > MOST_CHARACTERS:
-        raise InfoflowError(
-            f"an answer has {len(text)} characters; it may have at most {MOST_CHARACTERS}."
-        )
+    if (n := len(text)) > MOST_CHARACTERS:
+        raise InfoflowError(f"an answer has {n} characters; valid: at most {MOST_CHARACTERS}.")
     return text

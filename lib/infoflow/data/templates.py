@@ -38,6 +38,24 @@ class Template(NamedTuple):
     text: str
     source: str
 
+    def phrase(
+        self,
+        question: str = "",
+        context: str = "",
+        choices: Sequence[str] = (),
+        ocr: Sequence[str] | None = None,
+    ) -> str:
+        """Word a question; its own lines stay as they are."""
+        if len(choices) > len(LETTERS):
+            raise InfoflowError(f"{len(choices)} options, but letters for {len(LETTERS)} only.")
+        fields = {"question": question, "context": context, "choices": choices, "ocr": ocr}
+        return _compiled(self.text).render(letters=LETTERS, **fields)
+
+
+@cache
+def _compiled(text: str) -> jinja2.Template:
+    return jinja2.Environment(undefined=jinja2.StrictUndefined).from_string(text)
+
 
 def _tidied(text: str) -> str:
     """Make one space of two and strip the whole, as LLaVA's conversion of ScienceQA does."""
@@ -146,8 +164,7 @@ def worded(task: Task, model: str, wording: str | None = None) -> Task:
             :data:`NAMED_WORDINGS`; None for the task's.
 
     Returns:
-        The task with the questions of :func:`phrase`; the task itself where its questions are
-        worded already.
+        The task with its questions worded; the task itself where they are already.
 
     Raises:
         UnknownNameError: No template is known for the model, or there are none of that name.
@@ -156,32 +173,23 @@ def worded(task: Task, model: str, wording: str | None = None) -> Task:
     named = wording or task.wording
     if not task.bare:
         if named != task.wording:
-            raise InfoflowError(
-                f"the questions of {task.name} ({task.source}) are worded already; wording= "
-                "applies to a benchmark's own data as load_task gives them."
-            )
+            raise InfoflowError(f"the questions of {task.name} ({task.source}) are worded already.")
         return task
     family = wording_family(model)
-    template = find_wording(family, task.name, named)
+    template, samples = find_wording(family, task.name, named), task.samples
     digest = hashlib.sha256(template.text.encode()).hexdigest()[:6]
-    samples = task.samples
 
-    def sample(place: int) -> Sample:
-        return samples[place].asking(question_for(samples[place], task.name, family, named))
+    def with_question(place: int) -> Sample:
+        bare = samples[place]
+        return bare.asking(template.phrase(bare.question, bare.context, bare.choices, bare.ocr))
 
     return replace(
         task,
-        samples=LazySamples(len(samples), sample),
+        samples=LazySamples(len(samples), with_question),
         source=f"{task.source}, worded {f'as {named} ' if named else ''}for {family} {digest}",
         bare=False,
         wording=named,
     )
-
-
-def question_for(sample: Sample, benchmark: str, family: str, wording: str | None = None) -> str:
-    """Word the question of a sample; see :func:`phrase`."""
-    fields = (sample.question, sample.context, sample.choices, sample.ocr)
-    return phrase(family, benchmark, *fields, wording)
 
 
 def wording_family(model: str) -> str:
@@ -204,41 +212,3 @@ def find_wording(family: str, benchmark: str, wording: str | None = None) -> Tem
     if wording not in fitting:
         raise unknown_name(f"wording of {benchmark}", wording, fitting)
     return NAMED_WORDINGS[wording][benchmark]
-
-
-def phrase(
-    family: str,
-    benchmark: str,
-    question: str = "",
-    context: str = "",
-    choices: Sequence[str] = (),
-    ocr: Sequence[str] | None = None,
-    wording: str | None = None,
-) -> str:
-    """Word a benchmark's question as a family is asked it; lines of its own stay as they are.
-
-    Args:
-        family: One of ``WORDINGS``.
-        benchmark: One of that family's.
-        question: The question itself.
-        context: What comes before it (ScienceQA's hint).
-        choices: The options, in order of their letters.
-        ocr: The words that were read from the image; empty where none were, None where the prompt
-            leaves them out.
-        wording: One of ``NAMED_WORDINGS``; None for the family's own.
-
-    Raises:
-        UnknownNameError: There is no such family, benchmark or wording.
-        InfoflowError: There are more options than letters.
-    """
-    template = _compiled(find_wording(family, benchmark, wording).text)
-    if len(choices) > len(LETTERS):
-        raise InfoflowError(f"{len(choices)} options, but letters for {len(LETTERS)} only.")
-    return template.render(
-        question=question, context=context, choices=choices, letters=LETTERS, ocr=ocr
-    )
-
-
-@cache
-def _compiled(text: str) -> jinja2.Template:
-    return jinja2.Environment(undefined=jinja2.StrictUndefined).from_string(text)

@@ -18,33 +18,21 @@ class Kind(NamedTuple):
     holds: Callable[[Any], bool]
 
 
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str) and not _SURROGATE.search(value)
+def _all(kind: Kind) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, list) and all(map(kind.holds, value))
 
 
-def _is_full_text(value: Any) -> bool:
-    return _is_text(value) and bool(value.strip())
-
-
-def _is_whole(value: Any) -> bool:
-    return type(value) is int and value >= 0  # True is an int
-
-
-def _is_id(value: Any) -> bool:
-    return _is_whole(value) or (_is_full_text(value) and value == value.strip())
-
-
-def _list_of(holds: Callable[[Any], bool]) -> Callable[[Any], bool]:
-    return lambda value: isinstance(value, list) and all(map(holds, value))
-
-
-STRING = Kind("a text", _is_text)
-STRINGS = Kind("a list of texts", _list_of(_is_text))
-TEXT = Kind("a text that is not blank", _is_full_text)
-TEXTS = Kind("a list of texts that are not blank", _list_of(_is_full_text))
-TEXT_OR_NONE = Kind("a text, or null for none", lambda value: value is None or _is_text(value))
-WHOLE = Kind("a whole number of at least 0", _is_whole)
-ID = Kind("a whole number of at least 0, or a text without blanks around it", _is_id)
+STRING = Kind("a text", lambda value: isinstance(value, str) and not _SURROGATE.search(value))
+STRINGS = Kind("a list of texts", _all(STRING))
+TEXT = Kind("a text that is not blank", lambda value: STRING.holds(value) and bool(value.strip()))
+TEXTS = Kind("a list of texts that are not blank", _all(TEXT))
+TEXT_OR_NONE = Kind("a text, or null for none", lambda value: value is None or STRING.holds(value))
+# True is an int
+WHOLE = Kind("a whole number of at least 0", lambda value: type(value) is int and value >= 0)
+ID = Kind(
+    "a whole number of at least 0, or a text without blanks around it",
+    lambda value: WHOLE.holds(value) or (TEXT.holds(value) and value == value.strip()),
+)
 LIST = Kind("a list", lambda value: isinstance(value, list))
 OBJECT = Kind("an object", lambda value: isinstance(value, Mapping))
 

@@ -62,17 +62,14 @@ def fetch(
         commit = _commit(repository, hub.revision)
         dataset = load_dataset(repository, hub.config, split=split, revision=commit)
         table = dataset.with_format("arrow")[:]
-        _require_columns(table.schema, columns, where)
-    except InfoflowError:
-        raise
     except Exception as error:  # the hub's clients raise errors of several HTTP libraries
         version = f" at revision {hub.revision!r}" if hub.revision else ""
         raise InfoflowError(
             f"{benchmark} could not be fetched from the hub ({repository}{version}): "
-            f"{type(error).__name__}: {error}. Another place on the hub is chosen by organisation= "
-            "and revision=. With the data on this machine, give their folder: "
-            f"load_task({benchmark!r}, source=folder)."
+            f"{type(error).__name__}: {error}. Valid: another organisation= or revision=, or the "
+            f"data on this machine: load_task({benchmark!r}, source=folder)."
         ) from error
+    _require_columns(table.schema, columns, where)
     cells = table.column(IMAGE)
     rows = _rows(table.select(columns), lambda row: _bytes(cells[row].as_py()), None, where)
     return rows, where, f"hub {repository}@{commit}"
@@ -182,14 +179,14 @@ def _require_columns(schema: pa.Schema, columns: Sequence[str], where: str) -> N
     kind = schema.field(IMAGE).type
     if not _is_binary(kind) and not _is_image_struct(kind):
         raise InfoflowError(
-            f"the column {IMAGE!r} of {where} is of the type {kind}; needed is a struct of "
-            "'bytes' and 'path', as datasets writes pictures, or bytes alone."
+            f"the column {IMAGE!r} of {where} is of the type {kind}; valid: a struct of 'bytes' "
+            "and 'path', as datasets writes pictures, or bytes alone."
         )
     features = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
     for key in ("info", "features"):
-        features = (features.get(key) if isinstance(features, dict) else None) or {}
-    for column in columns:
-        if isinstance(features, dict) and "ClassLabel" in json.dumps(features.get(column)):
+        features = features.get(key) if isinstance(features, dict) else None
+    for column in columns if isinstance(features, dict) else ():
+        if "ClassLabel" in json.dumps(features.get(column)):
             raise InfoflowError(
                 f"the column {column!r} of {where} holds numbers that stand for names "
                 "(ClassLabel); needed are the values themselves."

@@ -112,9 +112,8 @@ def choose_count(
 ) -> Question | None:
     """Count as multiple choice between one, two, three and four; see :func:`ask_count`."""
     question = ask_count(scene, rng, number)
-    if question is None:
-        return None
-    return multiple_choice(rng, question, [n for n in NUMBERS if n != question.answer])
+    others = [n for n in NUMBERS if question and n != question.answer]
+    return question and multiple_choice(rng, question, others)
 
 
 def lies(thing: Object, wanted: str, anchor: Object) -> bool | None:
