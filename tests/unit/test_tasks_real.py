@@ -177,7 +177,7 @@ def test_chair_draws_pictures_or_takes_a_list(sets, tmp_path, monkeypatch):
     with pytest.raises(InfoflowError, match="all 4 pictures are for reporting, so none is left"):
         load_task("chair", sets / "chair" / "parquet", "calibration", pictures=listed)
     listed.write_text("7")
-    with pytest.raises(InfoflowError, match="not in the data, the first of them 7"):
+    with pytest.raises(InfoflowError, match="the picture 7, which the data lacks"):
         load_task("chair", folder, pictures=listed)
     listed.write_text("the dog\n")
     with pytest.raises(InfoflowError, match=r"'the' in .* is no picture of COCO"):

@@ -13,7 +13,7 @@ from typing import Any
 from infoflow.data.task import require_answer
 from infoflow.data.web import fetch
 from infoflow.errors import InfoflowError, unknown_name
-from infoflow.files import atomic_write, cache_folder, make_folder
+from infoflow.files import atomic_write, cache_folder, make_folder, read_text
 
 Table = Sequence[Sequence[str]]
 _FrozenTable = tuple[tuple[str, ...], ...]
@@ -229,19 +229,19 @@ def read_synonyms(path: str | Path) -> list[list[str]]:
         InfoflowError: The file cannot be read or has no entry, or an entry is blank, holds a comma
             or stands in two classes.
     """
-    where = f"the synonyms in {str(path)!r}"
+    where = f"the list of synonyms {str(path)!r}"
     try:
-        table = parse_synonyms(Path(path).read_text(encoding="utf-8-sig"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise InfoflowError(f"cannot read {where} ({error}). {_PUBLISHED}.") from error
+        table = parse_synonyms(read_text(Path(path)))
+    except InfoflowError as error:
+        raise InfoflowError(f"{where}: {error} {_PUBLISHED}.") from error
     if not table:
-        raise InfoflowError(f"the list of {where} is empty; it needs a class a line.")
+        raise InfoflowError(f"{where} is empty; it needs a class a line.")
     class_of: dict[str, int] = {}
     for number, line in enumerate(table):
         for entry in line:
             if not entry.strip() or "," in entry or "\N{REPLACEMENT CHARACTER}" in entry:
                 words = "valid: words, parted by a comma and a space"
-                raise InfoflowError(f"the list of {where} has the entry {entry!r}; {words}.")
+                raise InfoflowError(f"{where} has the entry {entry!r}; {words}.")
             if class_of.setdefault(entry.strip(), number) != number:
                 raise InfoflowError(f"{where} has the entry {entry.strip()!r} in two classes.")
     return table

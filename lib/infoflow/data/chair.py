@@ -14,7 +14,7 @@ from infoflow.data import captions
 from infoflow.data.captions import RULES, Table, caption_objects
 from infoflow.data.sample import Sample
 from infoflow.data.sets import checks, own
-from infoflow.data.sets.checks import TEXTS, WHOLE, require_once
+from infoflow.data.sets.checks import TEXTS, WHOLE, require_known, require_once
 from infoflow.data.sets.own import ClosedSample, OwnData
 from infoflow.data.sets.rows import IMAGE, HubSet, Row
 from infoflow.data.task import Task, check_rows
@@ -24,6 +24,7 @@ from infoflow.files import inside, read_json, read_text, require_path
 __all__ = ["Chair", "ChairData", "ChairScores", "Table", "caption_objects", "chair_scores"]
 
 N_PICTURES = 500
+_SYNONYMS = "the list of synonyms"
 _INSTANCES, _CAPTIONS = "instances_val2014.json", "captions_val2014.json"
 _LISTED = re.compile(r"(?:.*/)?(?:COCO_val2014_)?([0-9]{1,12})(?:\.jpg)?")
 _FILE_NAME = re.compile(r"COCO_val2014_([0-9]{12})\.jpg")
@@ -124,12 +125,12 @@ class ChairData(OwnData):
     max_new_tokens = 512
 
     def __post_init__(self) -> None:
-        pictures = None if self.pictures is None else _file(self.pictures, "pictures")
-        synonyms = None if self.synonyms is None else _file(self.synonyms, "synonyms")
-        if synonyms is None and self.folder and own.is_file(self.folder / "synonyms.txt"):
-            synonyms = self.folder / "synonyms.txt"
-        self.listed = None if pictures is None else _read_numbers(pictures)
-        self.table = captions.read_synonyms(synonyms) if synonyms else captions.published_synonyms()
+        listed = None if self.pictures is None else require_path(self.pictures, "pictures=")
+        path = None if self.synonyms is None else require_path(self.synonyms, "synonyms=")
+        if path is None and self.folder and own.is_file(self.folder / "synonyms.txt"):
+            path = self.folder / "synonyms.txt"
+        self.listed = listed and _read_numbers(listed)
+        self.table = captions.read_synonyms(path) if path else captions.published_synonyms()
         self.class_of = {entry.strip(): line[0].strip() for line in self.table for entry in line}
 
     def settings(self) -> dict[str, Any]:
@@ -164,11 +165,7 @@ class ChairData(OwnData):
             half = own.drawn_half(map(str, numbers), split)
             return numbers if split == "test" else [*map(int, half)]
         test = drawn[:N_PICTURES] if self.listed is None else self.listed
-        if absent := sorted(set(test) - set(drawn)):
-            raise InfoflowError(
-                f"{len(absent)} of the {len(test)} pictures asked for are not in the data, the "
-                f"first of them {absent[0]}."
-            )
+        require_known("picture", test, "the list of pictures", drawn, "the data")
         if split != "calibration":
             return test
         taken = set(test)
@@ -182,7 +179,8 @@ class ChairData(OwnData):
 
     def _sample(self, number: int, row: Row, place: int) -> ClosedSample:
         texts = row.get("captions", ())
-        _require_classes(row["gt_object"], self.class_of.values(), f"row {place}")
+        classes = self.class_of.values()
+        require_known("class", row["gt_object"], f"row {place}", classes, _SYNONYMS)
         named = (name for text in texts for name in caption_objects(text, self.table, self.rule))
         objects = tuple(sorted({*row["gt_object"], *named}))
         return ClosedSample(
@@ -203,20 +201,13 @@ class ChairData(OwnData):
             if (numbered := _FILE_NAME.fullmatch(name)) and int(numbered[1]) != number:
                 raise InfoflowError(f"{_INSTANCES} gives the picture {number} the file {name}.")
         for file, found in ((_INSTANCES, instances), (_CAPTIONS, texts)):
-            if unknown := found.keys() - images.keys():
-                raise InfoflowError(
-                    f"{file} speaks of {len(unknown)} pictures that {_INSTANCES} does not list, "
-                    f"such as {min(unknown)}."
-                )
-        if without := [number for number in images if not "".join(texts[number]).strip()]:
-            raise InfoflowError(
-                f"{_CAPTIONS} has no caption of {len(without)} pictures of {_INSTANCES}, the first "
-                f"of them {without[0]}."
-            )
+            require_known("picture", found, file, images, f"the list of images in {_INSTANCES}")
+        captioned = [number for number in images if "".join(texts[number]).strip()]
+        require_known("picture", images, _INSTANCES, captioned, _CAPTIONS)
         categories = _list(content, "categories", "name", "category")
-        _require_classes(categories.values(), self.class_of, _INSTANCES)
-        if unknown := {one for some in instances.values() for one in some} - categories.keys():
-            raise InfoflowError(f"{_INSTANCES} has no category {min(unknown)} of its instances.")
+        require_known("class", categories.values(), _INSTANCES, self.class_of, _SYNONYMS)
+        shown = {category for some in instances.values() for category in some}
+        require_known("category", shown, _INSTANCES, categories, "its list of categories")
         return [
             {
                 "question_id": number,
@@ -226,14 +217,6 @@ class ChairData(OwnData):
             }
             for number, name in images.items()
         ]
-
-
-def _file(given: Any, what: str) -> Path:
-    """Refuse what is there and no file, such as a pipe, whose reading might never end."""
-    path = require_path(given, f"{what}=")
-    if path.exists() and not path.is_file():
-        raise InfoflowError(f"cannot read the {what} in {str(path)!r}: it is no file.")
-    return path
 
 
 def _read_numbers(path: Path) -> list[int]:
@@ -278,13 +261,6 @@ def _list(instances: Any, name: str, text: str, noun: str) -> dict[int, str]:
     for key in ("id", text):
         require_once([entry[key] for entry in entries], f"the {noun}", _INSTANCES)
     return {entry["id"]: entry[text] for entry in entries}
-
-
-def _require_classes(names: Iterable[str], classes: Collection[str], where: str) -> None:
-    if unknown := sorted(set(names) - set(classes)):
-        raise InfoflowError(
-            f"{where} names {unknown[0]!r}, which the file of synonyms does not know."
-        )
 
 
 @dataclass(frozen=True)

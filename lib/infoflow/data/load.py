@@ -95,10 +95,14 @@ def load_task(
         settings["max_new_tokens"] = require_whole(max_new_tokens, "max_new_tokens", least=1)
     own = source not in tuple(WORLDS)
     fitting = {"wording", *_kinds(task.data)} if own else set()
+    fitting -= set() if source == "hub" else ON_HUB
     options = {option: value for option, value in options.items() if value is not None}
     for option in (*options, *(["wording"] if wording is not None else [])):
-        if option not in fitting or (option in ON_HUB and source != "hub"):
-            raise InfoflowError(f"{option}= does not apply to {name!r} from {str(source)!r}.")
+        if option not in fitting:
+            valid = ", ".join(sorted(fitting)) or "none"
+            raise InfoflowError(
+                f"{option}= does not apply to {name!r} from {str(source)!r}; valid: {valid}."
+            )
     splits = task.data.splits if own else {split: split for split in SPLITS}
     if split not in tuple(splits):
         raise unknown_name(f"split of {name}" if own else "split", split, splits)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from infoflow.data.web import MAX_BYTES, fetch, named, reason
+from infoflow.data.web import MAX_BYTES, fetch, reason
 from infoflow.errors import InfoflowError
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF")
@@ -60,7 +60,7 @@ def read_image(image: Image.Image | str | Path) -> Image.Image:
             f"a picture must be a PIL image or a path, not {type(image).__name__}; "
             "of an array, PIL.Image.fromarray makes one."
         )
-    with _one_line(f"the picture {named(image)}"):
+    with _one_line(f"the picture {str(image)!r}"):
         # opening a pipe could wait forever
         if not stat.S_ISREG(Path(image).stat().st_mode):
             raise InfoflowError("it is a folder, a pipe or a device; valid: a file.")
@@ -89,7 +89,7 @@ def open_picture(place: str | Path, max_bytes: int = MAX_BYTES) -> Image.Image:
     """
     if not isinstance(place, str) or "://" not in place:
         return read_image(place)
-    return decode_image(fetch(place, max_bytes), f"the picture at {named(place)}")
+    return decode_image(fetch(place, max_bytes), f"the picture at {place!r}")
 
 
 def _opened(source: str | Path | BytesIO) -> Image.Image:

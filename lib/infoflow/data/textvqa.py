@@ -189,12 +189,13 @@ class TextVQAData(OwnData):
                 raise InfoflowError(
                     f"{rosetta} holds other words of picture {image!r} a second time."
                 )
+        if self.ocr:
+            images = (row["image_id"] for row in rows)
+            checks.require_known("picture", images, questions, words, rosetta)
         for row in rows:
-            image = row["image_id"]
-            if self.ocr and image not in words:
-                raise InfoflowError(f"{rosetta} says nothing of picture {image!r}.")
-            row["ocr_tokens"] = words.get(image)
-            row[IMAGE] = inside(folder / "train_images", f"{image}.jpg", "the picture")
+            row["ocr_tokens"] = words.get(row["image_id"])
+            name = f"{row['image_id']}.jpg"
+            row[IMAGE] = inside(folder / "train_images", name, "the picture")
         return rows
 
     def samples(self, rows: Sequence[Row], split: str, where: str) -> list[ClosedSample]:

@@ -17,7 +17,6 @@ DEADLINE = 60.0
 """Within how many seconds a file is fetched, redirects included."""
 
 _CHUNK = 1 << 16
-_LONGEST = 300  # how many characters of a name or a reason an error repeats
 
 
 def fetch(address: str, max_bytes: int = MAX_BYTES) -> bytes:
@@ -42,25 +41,16 @@ def fetch(address: str, max_bytes: int = MAX_BYTES) -> bytes:
     if isinstance(answer, InfoflowError):
         raise answer
     raise InfoflowError(
-        f"{named(address)} cannot be fetched: {reason(answer)}. Without a network, give the path "
+        f"{address!r} cannot be fetched: {reason(answer)}. Without a network, give the path "
         "of a file."
     ) from answer
-
-
-def named(place: Any) -> str:
-    """Name a path or an address in an error."""
-    return _cut(repr(str(place)))
 
 
 def reason(error: Exception) -> str:
     """Say what an error of a library is about, in few words."""
     words = getattr(error, "strerror", None) or getattr(error, "reason", None) or error
-    text = _cut(" ".join(str(words).split())).rstrip(".") or type(error).__name__
+    text = " ".join(str(words).split()).rstrip(".") or type(error).__name__
     return f"the server answers {error.code} ({text})" if isinstance(error, HTTPError) else text
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
 def _download(address: str, max_bytes: int) -> bytes:
@@ -73,7 +63,7 @@ def _download(address: str, max_bytes: int) -> bytes:
             content += chunk
             if len(content) > max_bytes:
                 raise InfoflowError(
-                    f"the file at {named(address)} is larger than {max_bytes / 1e6:.0f} MB; "
+                    f"the file at {address!r} is larger than {max_bytes / 1e6:.0f} MB; "
                     "give a smaller one, or the path of a file."
                 )
             if time.monotonic() > end:  # nobody waits for it any more
@@ -91,11 +81,11 @@ def _require_web(address: str) -> None:
     try:
         parts = urlsplit(address)
     except ValueError as error:
-        raise InfoflowError(f"{named(address)} is no address: {error}.") from error
+        raise InfoflowError(f"{address!r} is no address: {error}.") from error
     if "@" in parts.netloc:  # not repeated, for it may hold a password
         raise InfoflowError(f"the address at {parts.hostname} names a user; leave that out.")
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise InfoflowError(
-            f"nothing is fetched from {named(address)}; valid: a path, or an address that begins "
+            f"nothing is fetched from {address!r}; valid: a path, or an address that begins "
             "with http:// or https://."
         )

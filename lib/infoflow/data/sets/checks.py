@@ -78,6 +78,16 @@ def require_once(names: Iterable[int | str], what: str, where: str) -> None:
         seen.add(name)
 
 
+def require_known(
+    noun: str, names: Iterable[Any], where: str, known: Iterable[Any], source: str
+) -> None:
+    """Raise if something has the name of what another lacks."""
+    if unknown := sorted(set(names) - set(known)):
+        raise InfoflowError(
+            f"{where} has the {noun} {unknown[0]!r}, which {source} lacks ({len(unknown)} in all)."
+        )
+
+
 def _listed(names: Iterable[str]) -> str:
     shown = [repr(name) for name in names]
     return ", ".join(shown[:_SHOWN]) + (", ..." if len(shown) > _SHOWN else "")

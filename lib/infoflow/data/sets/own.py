@@ -16,7 +16,7 @@ from infoflow.data.sets.shards import files_of_split, require_size_of_card
 from infoflow.errors import InfoflowError
 from infoflow.files import parse_json
 
-ON_HUB = ("organisation", "revision")
+ON_HUB = {"organisation", "revision"}
 HALVES = ("calibration", "held-out")
 _DIGESTED = ("id", "question", "answer", "kind", "choices", "answers", "objects", "context", "ocr")
 
