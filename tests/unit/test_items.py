@@ -77,7 +77,7 @@ def test_where_calibration_items_are_others_the_whole_test_split_is_reported(fol
 def test_captions_from_cocos_files_are_the_first_drawn_and_chosen_on_the_next(
     tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(chair_data, "N_PICTURES", 2)
+    monkeypatch.setattr(chair_data, "N_IMAGES", 2)
     MAKERS["chair", "originals"](tmp_path / "chair")
     data = Items(MODEL, tmp_path)
     assert ids(data.test("chair")) == ids(load_task("chair", tmp_path))

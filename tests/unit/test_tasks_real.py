@@ -160,7 +160,7 @@ def test_chairs_truth_is_instances_and_captions_by_the_rule(sets):
 
 def test_chair_draws_pictures_or_takes_a_list(sets, tmp_path, monkeypatch):
     folder = sets / "chair" / "originals"
-    monkeypatch.setattr("infoflow.data.chair.N_PICTURES", 2)
+    monkeypatch.setattr("infoflow.data.chair.N_IMAGES", 2)
     drawn = in_drawn_order(["42", "73", "74", "133"])
     assert [s.id for s in load_task("chair", folder)] == [f"chair-{n}" for n in drawn[:2]]
     other = load_task("chair", folder, "calibration")
@@ -190,7 +190,7 @@ def numbers(task):
 
 def test_chairs_held_out_pictures_are_those_of_the_test_split_in_cocos_files(sets, monkeypatch):
     folder = sets / "chair" / "originals"
-    monkeypatch.setattr("infoflow.data.chair.N_PICTURES", 1)
+    monkeypatch.setattr("infoflow.data.chair.N_IMAGES", 1)
     task, held_out = (load_task("chair", folder, split) for split in ("test", "held-out"))
     assert numbers(held_out) == numbers(task) == [73]
     assert held_out.split == "held-out"

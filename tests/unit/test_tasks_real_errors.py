@@ -143,7 +143,7 @@ def test_parquet_of_other_splits_or_of_several_folders(folder):
         ({"answer": "maybe"}, "'answer' of row 0 of .* is 'maybe'; valid: no, yes"),
         ({"category": "other"}, "is 'other'; valid: adversarial, popular, random"),
         ({"question_id": "2"}, "holds the item 'pope-random-2' twice"),
-        ({"image": None}, "1 rows of .* have no picture, the first of them row 0"),
+        ({"image": None}, "1 rows of .* have no picture, the first is row 0"),
     ],
 )
 def test_wrong_rows_are_named(change, message, folder):
@@ -160,7 +160,7 @@ def test_an_empty_split(folder):
     real_sets.Dataset.from_dict(
         {name: [] for name in real_sets.POPE_FEATURES}, features=real_sets.POPE_FEATURES
     ).to_parquet(path)
-    with pytest.raises(InfoflowError, match=r"split 'test' in .* holds no item"):
+    with pytest.raises(InfoflowError, match=r"split 'test' of pope .* holds no item"):
         load_task("pope", folder)
     originals = folder / "originals"
     real_sets.scienceqa_originals(originals)

@@ -23,7 +23,7 @@ from infoflow.files import inside, read_json, read_text, require_path
 
 __all__ = ["Chair", "ChairData", "ChairScores", "Table", "caption_objects", "chair_scores"]
 
-N_PICTURES = 500
+N_IMAGES = 500
 _SYNONYMS = "the list of synonyms"
 _INSTANCES, _CAPTIONS = "instances_val2014.json", "captions_val2014.json"
 _LISTED = re.compile(r"(?:.*/)?(?:COCO_val2014_)?([0-9]{1,12})(?:\.jpg)?")
@@ -152,7 +152,7 @@ class ChairData(OwnData):
             numbers.append(int(number))
         require_once(numbers, "the picture", where)
         places = {number: place for place, number in enumerate(numbers)}
-        chosen = self._chosen(numbers, split, whole="captions" not in rows[0])
+        chosen = self._chosen(numbers, split, whole=not any("captions" in row for row in rows[:1]))
         return [self._sample(number, rows[places[number]], places[number]) for number in chosen]
 
     def _chosen(self, numbers: Sequence[int], split: str, whole: bool) -> Sequence[int]:
@@ -164,12 +164,12 @@ class ChairData(OwnData):
         if whole and self.listed is None:
             half = own.drawn_half(map(str, numbers), split)
             return numbers if split == "test" else [*map(int, half)]
-        test = drawn[:N_PICTURES] if self.listed is None else self.listed
+        test = drawn[:N_IMAGES] if self.listed is None else self.listed
         require_known("picture", test, "the list of pictures", drawn, "the data")
         if split != "calibration":
             return test
         taken = set(test)
-        rest = [number for number in drawn if number not in taken][:N_PICTURES]
+        rest = [number for number in drawn if number not in taken][:N_IMAGES]
         if not rest:
             raise InfoflowError(
                 f"all {len(drawn)} pictures are for reporting, so none is left to choose on; list "

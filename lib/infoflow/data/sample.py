@@ -48,7 +48,7 @@ class Sample:
     context: str = ""
     ocr: tuple[str, ...] | None = None
 
-    def asking(self, question: str) -> Self:
+    def with_question(self, question: str) -> Self:
         """Return the same sample with another question."""
         other = copy(self)  # dataclasses.replace would open the image of a closed sample
         vars(other)["question"] = question

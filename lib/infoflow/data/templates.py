@@ -179,13 +179,15 @@ def worded(task: Task, model: str, wording: str | None = None) -> Task:
     template, samples = find_wording(family, task.name, named), task.samples
     digest = hashlib.sha256(template.text.encode()).hexdigest()[:6]
 
-    def with_question(place: int) -> Sample:
+    def worded_sample(place: int) -> Sample:
         bare = samples[place]
-        return bare.asking(template.phrase(bare.question, bare.context, bare.choices, bare.ocr))
+        return bare.with_question(
+            template.phrase(bare.question, bare.context, bare.choices, bare.ocr)
+        )
 
     return replace(
         task,
-        samples=LazySamples(len(samples), with_question),
+        samples=LazySamples(len(samples), worded_sample),
         source=f"{task.source}, worded {f'as {named} ' if named else ''}for {family} {digest}",
         bare=False,
         wording=named,

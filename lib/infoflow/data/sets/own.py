@@ -109,15 +109,11 @@ class OwnData(ABC):
         return samples, origin + self.label()
 
     def _of_rows(self, rows: Sequence[Row], split: str, where: str) -> list[ClosedSample]:
-        if not rows:
-            raise InfoflowError(f"{where} holds no item; a split needs at least one.")
         require_entries(rows, self.columns, where, "row", first=0)
         without = [number for number, row in enumerate(rows) if row[IMAGE] is None]
         if without and self.every_image:
-            raise InfoflowError(
-                f"{len(without)} rows of {where} have no picture, the first of them row "
-                f"{without[0]}."
-            )
+            n, first = len(without), without[0]
+            raise InfoflowError(f"{n} rows of {where} have no picture, the first is row {first}.")
         return self.samples(rows, split, where)
 
     def _of_folder(self, folder: Path, split: str) -> list[ClosedSample]:

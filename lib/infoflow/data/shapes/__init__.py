@@ -56,15 +56,11 @@ def _textvqa(split: str, index: int, world: World) -> _Plan:
     return ask.ask_reading, {"n_signs": 2 if kind.startswith("two") else 1, "unseen": unseen}
 
 
-def _chair(split: str, index: int, world: World) -> _Plan:
-    return ask.ask_caption, {}
-
-
 _TASKS: dict[str, Callable[[str, int, World], _Plan]] = {
     "scienceqa": _scienceqa,
     "pope": _pope,
     "textvqa": _textvqa,
-    "chair": _chair,
+    "chair": lambda *_: (ask.ask_caption, {}),
 }
 
 
