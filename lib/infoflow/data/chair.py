@@ -129,7 +129,7 @@ class ChairData(OwnData):
         path = None if self.synonyms is None else require_path(self.synonyms, "synonyms=")
         if path is None and self.folder and own.is_file(self.folder / "synonyms.txt"):
             path = self.folder / "synonyms.txt"
-        self.listed = listed and _read_numbers(listed)
+        self.listed = _read_numbers(listed) if listed else None
         self.table = captions.read_synonyms(path) if path else captions.published_synonyms()
         self.class_of = {entry.strip(): line[0].strip() for line in self.table for entry in line}
 
