@@ -10,7 +10,7 @@ from infoflow.errors import InfoflowError, UnknownNameError
 
 @dataclass(frozen=True)
 class Items:
-    """The samples of all benchmarks from one source, as a model is asked them.
+    """The samples of all benchmarks from one source, worded for a model.
 
     Of POPE's own data, and of the hub's for CHAIR, the test samples are those of the held-out
     images alone: the other half is what choices are made on, on this page or another.

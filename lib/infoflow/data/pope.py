@@ -1,4 +1,4 @@
-"""POPE: is this object in the picture? Yes or no, read by one of four incompatible rules."""
+"""POPE: is this object in the image? Yes or no, read by one of four incompatible rules."""
 
 import re
 from collections import Counter
@@ -67,9 +67,9 @@ _POOLING = ("lmms-eval", "vlmevalkit")
 def parse_yes_no(text: str, rule: str = "official") -> bool | None:
     """Read an answer as yes or no.
 
-    ``"official"`` (``evaluate.py`` of POPE, also LLaVA's) looks at the first sentence only: one of
+    ``"official"`` (``evaluate.py`` of POPE, also LLaVA's) reads the first sentence only: one of
     the words "No", "not", "no" means no, and everything else means yes, be it empty.
-    ``"opera"`` (``pope_eval.py`` of OPERA, also paper 1's and EAH's) looks at all of the answer:
+    ``"opera"`` (``pope_eval.py`` of OPERA, also paper 1's and EAH's) reads all of the answer:
     one of the words "No", "not", "no", "NO", or one that ends in "n't", means no, and everything
     else yes. Either takes a word to end at a space, a full stop or a comma and nowhere else, so
     that "No!" is a yes. ``"lmms-eval"`` wants exactly the word, in any case, with nothing but space
@@ -175,12 +175,12 @@ def _require_whole(samples: Sequence[ClosedSample], images: Sequence[str]) -> No
     texts = (f"{sample.question} ({sample.kind}, {image})" for sample, image in pairs)
     require_once(texts, "the question", "POPE")
     _require_balance(pairs)
-    asked = {
+    questions = {
         kind: {(image, sample.question) for sample, image in pairs if sample.kind == kind}
         for kind in KINDS
     }
     for one, other in combinations(KINDS, 2):
-        if len(asked[one]) > 1 and asked[one] == asked[other]:
+        if len(questions[one]) > 1 and questions[one] == questions[other]:
             raise InfoflowError(f"the {one} and the {other} kind of POPE hold the same questions.")
 
 

@@ -1,8 +1,8 @@
-"""Prompt templates: how each family is asked each benchmark's questions, each with its source.
+"""Prompt templates: each benchmark's questions as each family gets them, with their sources.
 
 The files of a benchmark hold bare questions; what surrounds them differs between models and is part
 of every published score. A template words the question; the family's conversation is put around it
-(see ``prompts``). Shapes needs none: its questions stand as the zoo is asked them.
+(see ``prompts``). Shapes needs none: its questions are the zoo's.
 """
 
 import hashlib
@@ -27,12 +27,12 @@ _BRACKETS = "{% for text in choices %} ({{ letters[loop.index0] }}) {{ text }}{%
 
 
 class Template(NamedTuple):
-    """A benchmark's question as one family is asked it.
+    """A benchmark's question as one family gets it.
 
     Attributes:
         text: In Jinja, over ``question``, ``context`` (empty without one), ``choices``, ``letters``
             and ``ocr`` (None where the prompt leaves the words out).
-        source: Who asks so.
+        source: Where it is published.
     """
 
     text: str
