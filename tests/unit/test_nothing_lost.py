@@ -1,7 +1,6 @@
 """What people have come to rely on: pages, commands, names, models, rules and sources."""
 
 from importlib import import_module
-from inspect import signature
 from pathlib import Path
 
 import pytest
@@ -9,6 +8,7 @@ import typer
 
 import infoflow
 from infoflow import cli, load_task
+from infoflow.data.load import option_kinds
 from infoflow.evaluate.running import MEASURES
 
 ROOT = Path(infoflow.__file__).parents[2]
@@ -57,7 +57,7 @@ ADDRESSES = {
         (infoflow.__all__, NAMES),
         (infoflow.list_models(), MODELS),
         (MEASURES, MEASURE_NAMES),
-        (signature(load_task).parameters, OPTIONS),
+        (option_kinds(), OPTIONS),
     ],
     ids=["pages", "commands", "names", "models", "measures", "options"],
 )

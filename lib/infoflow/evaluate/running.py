@@ -7,7 +7,7 @@ should take. From Python the measures themselves are called.
 import os
 from collections.abc import Mapping, Sequence
 from importlib import import_module
-from inspect import Parameter, signature
+from inspect import Parameter
 from itertools import islice
 from pathlib import Path
 from pkgutil import iter_modules
@@ -17,8 +17,8 @@ import pandas as pd
 import torch
 
 from infoflow import evaluate as measures
-from infoflow.data.asking import worded
-from infoflow.data.load import Task, load_task
+from infoflow.data.load import Task, load_task, option_kinds
+from infoflow.data.templates import worded
 from infoflow.errors import InfoflowError, unknown_name
 from infoflow.evaluate import REGISTERED, Measure, checked, own_settings
 from infoflow.evaluate.costs.expected import assumptions, expected_cost, model_shape, span
@@ -73,9 +73,7 @@ def load_items(
     options: Sequence[str],
 ) -> Task:
     """Load a task; options are other arguments of ``load_task``, ``NAME=VALUE`` each."""
-    arguments = signature(load_task).parameters.values()
-    others = {a.name: kind_of(a.annotation) for a in arguments if a.kind is Parameter.KEYWORD_ONLY}
-    values = read_options(others, options, f"task {task}")
+    values = read_options(option_kinds(), options, f"task {task}")
     return load_task(task, source, split, limit, rule, **values)
 
 

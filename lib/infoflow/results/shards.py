@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from infoflow.data.load import Task
-from infoflow.data.sample import LazySamples, Sample
+from infoflow.data.sample import LazySamples
 from infoflow.errors import InfoflowError
 from infoflow.files import atomic_write
 from infoflow.options import require_whole
@@ -80,7 +80,9 @@ class Shard:
         """
         if len(task) < self.count:
             raise InfoflowError(f"{len(task)} items cannot be split into {self.count} shards.")
-        return replace(task, samples=_Strided(task.samples, self.number - 1, self.count))
+        samples, places = task.samples, range(len(task))[self.number - 1 :: self.count]
+        share = LazySamples(len(places), lambda place: samples[places[place]])
+        return replace(task, samples=share)
 
     def store(self, store: Store) -> Store:
         """Find the store that this shard alone writes to, within another."""
@@ -103,21 +105,6 @@ def sign(shard: Shard, store: Store, key: Mapping[str, Any], names: Sequence[str
     receipt = {"number": shard.number, "count": shard.count, "items": list(names)}
     atomic_write(folder / RECEIPT, (json.dumps(receipt, ensure_ascii=False) + "\n").encode())
     return folder
-
-
-@dataclass(frozen=True)
-class _Strided(LazySamples):
-    """Every so many-th item, opened when it is asked for."""
-
-    samples: Sequence[Sample]
-    first: int
-    step: int
-
-    def __len__(self) -> int:
-        return len(range(self.first, len(self.samples), self.step))
-
-    def at(self, place: int) -> Sample:
-        return self.samples[range(self.first, len(self.samples), self.step)[place]]
 
 
 def _by_rank() -> str:

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from transformers import AutoConfig
 
-from infoflow.data.sets.real import BENCHMARKS
+from infoflow.data.load import BENCHMARKS
 from infoflow.errors import InfoflowError, unknown_name
 from infoflow.evaluate.costs.work import BYTES_PER_NUMBER, Card, Layer, Ways, Work
 from infoflow.models.prompt import Spans
@@ -287,7 +287,7 @@ def costs_table(models: Sequence[str]) -> list[tuple[str, ...]]:
     """
 
     def line(model: str, task: str) -> tuple[str, ...]:
-        lengths = 1, BENCHMARKS[task].max_new_tokens
+        lengths = 1, BENCHMARKS[task].data.max_new_tokens
         least, most = (page_cost(model, task, length) for length in lengths)
         times = (f"{span(least.seconds[c.name])} to {span(most.seconds[c.name])}" for c in CARDS)
         items = f"{SIZES[task].n_items} + {SIZES[task].n_items}"
@@ -298,7 +298,7 @@ def costs_table(models: Sequence[str]) -> list[tuple[str, ...]]:
 
 def costs_assumptions() -> str:
     """What the table counts, and what it rests on."""
-    lengths = ", ".join(f"{task} {BENCHMARKS[task].max_new_tokens}" for task in SIZES)
+    lengths = ", ".join(f"{task} {BENCHMARKS[task].data.max_new_tokens}" for task in SIZES)
     users = ", ".join(f"{task} {size.n_user}" for task, size in SIZES.items())
     return (
         "Counted: the truncation sweep over the items reported on and over as many to choose the "
