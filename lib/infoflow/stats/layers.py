@@ -1,13 +1,14 @@
 """Shallow, middle and deep layers."""
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 
 NAMES = ("shallow", "middle", "deep")
 
 
-class Depth(NamedTuple):
+@dataclass(frozen=True)
+class Depth:
     """A third of the layers, from first to last in the paper's count, 1 to L."""
 
     name: str
