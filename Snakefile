@@ -23,7 +23,7 @@ JUPYTER_BOOK = shlex.quote(str(Path(sys.executable).with_name("jupyter-book")))
 NO_MODEL = SHAPES = "shapes"
 LIBRARY = Path("lib/infoflow").resolve()  # of this checkout, whichever is installed
 ZOO = {path.name for path in Path("lib/infoflow/zoo").glob("*")}
-DATA = {"lib/infoflow/claims/paper.py": "book/paper_values.yml"}
+DATA = {"lib/infoflow/claims/paper.py": "lib/infoflow/claims/paper_values.yml"}
 
 
 def files(folder, pattern="*"):

@@ -36,7 +36,7 @@ def test_the_sister_papers_are_there() -> None:
 @each_item
 def test_an_item_has_a_source_and_a_notebook_that_is_run(entry: dict[str, Any]) -> None:
     assert set(entry) == {"item", "source", "page", "shows", "find"}
-    assert entry["source"] in read("book/paper_values.yml")["sources"]
+    assert entry["source"] in read("lib/infoflow/claims/paper_values.yml")["sources"]
     assert entry["page"] in read("experiments.yml")["notebooks"]
     assert set(entry["find"]) <= set(SHOWN_AS)
     assert entry["find"]

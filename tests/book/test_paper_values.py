@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 import yaml
 
-BOOK = Path(__file__).resolve().parents[2] / "book"
+ROOT = Path(__file__).resolve().parents[2]
 TASKS = {"pope", "scienceqa", "textvqa", "chair"}
 
 
 @pytest.fixture(scope="module")
 def paper() -> dict[str, Any]:
-    return yaml.safe_load((BOOK / "paper_values.yml").read_text("utf-8"))
+    return yaml.safe_load((ROOT / "lib/infoflow/claims/paper_values.yml").read_text("utf-8"))
 
 
 def pairs(row: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, float]]]:
@@ -24,7 +24,7 @@ def pairs(row: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, float]]]:
 
 
 def test_sources_are_in_the_bibliography(paper: dict[str, Any]) -> None:
-    bibliography = (BOOK / "references.bib").read_text("utf-8")
+    bibliography = (ROOT / "book/references.bib").read_text("utf-8")
     for source in paper["sources"].values():
         assert f"{{{source['bibkey']}," in bibliography
 

@@ -32,9 +32,9 @@ def test_table_1_has_a_row_of_each() -> None:
     assert all(line.startswith("Shikra") for line in rows)
 
 
-def test_the_audit_asks_whether_their_projectors_matter() -> None:
+def test_claims_ask_whether_their_connectors_matter() -> None:
     shown = run_cells("claims", beside=[OTHER], **small("claims"))
-    (asked,) = (text for text in shown if "Does it depend on the projector?" in text)
+    (asked,) = (text for text in shown if "Does the cliff depend on the connector?" in text)
     assert f"{OTHER} " in asked
     assert "tiny-llava-1.5, seed 1 " in asked
-    assert "one kind of projector only" not in asked
+    assert "one kind of connector only" not in asked

@@ -13,7 +13,7 @@ from cells import FOLDER, run_cells, small
 
 WRONG = {
     "a2_topk": ("infoflow.report.topk.fewest_kept", lambda grid, margin: grid.columns.to_series()),
-    "claims": ("infoflow.claims.on_paper.N_SPLITS", 2),
+    "claims": ("infoflow.claims.printed.N_SPLITS", 2),
     "eah": ("infoflow.stats.paired.LEVEL", 0.2),
     "fig1_flow_overview": ("infoflow.stats.paired.LEVEL", 0.2),
     "fig2_attention_flow": ("infoflow.stats.intervals._RESAMPLES", 5),

@@ -1,17 +1,11 @@
-"""Whether the cliff depends on the projector: decided on planted cliffs, and drawn."""
+"""Whether the cliff depends on the connector, decided on planted cliffs."""
 
 from dataclasses import replace
 
 import pytest
 
-from infoflow import report
+from infoflow.claims.connectors import CliffDepth, cliff_depths, depends_on_connector
 from infoflow.claims.findings import FAILS, HOLDS, UNDECIDED
-from infoflow.claims.on_connectors import (
-    Depth,
-    cliff_depths,
-    depends_on_connector,
-    with_other_seeds,
-)
 from infoflow.claims.planted import CLIFFS, N_LAYERS, planted
 from infoflow.models.families import find_model, list_models
 
@@ -19,7 +13,7 @@ LINEAR, MLP = "linear layer", "two-layer MLP"
 
 
 def depth(model, connector, low, high, n_items=100):
-    return Depth(model, connector, (low + high) / 2, low, high, n_items)
+    return CliffDepth(model, connector, (low + high) / 2, low, high, n_items)
 
 
 @pytest.mark.parametrize(
@@ -58,16 +52,23 @@ def test_tasks_are_decided_one_by_one():
     same = [depth("a", MLP, 0.5, 0.5), depth("b", LINEAR, 0.5, 0.5)]
     found = depends_on_connector({"pope": apart, "chair": same})
     assert found.measured == {
-        "pope": "pairs of models apart: 1 of different projectors, 0 of one",
+        "pope": "pairs of models apart: 1 of different connectors, 0 of one",
         "chair": "all at one depth",
     }
 
 
 @pytest.fixture(scope="module")
-def depths():
-    evidence = {name: replace(planted(True), model=name) for name in ("x", "y", "z")}
-    evidence["y"] = replace(evidence["y"], n_layers=2 * N_LAYERS)
-    return cliff_depths(evidence, {"x": MLP, "y": LINEAR, "z": MLP})
+def evidence():
+    found = {name: replace(planted(True), model=name) for name in ("x", "y", "z")}
+    return found | {"y": replace(found["y"], n_layers=2 * N_LAYERS)}
+
+
+CONNECTORS = {"x": MLP, "y": LINEAR, "z": MLP}
+
+
+@pytest.fixture(scope="module")
+def depths(evidence):
+    return cliff_depths(evidence, CONNECTORS, {})
 
 
 def test_cliffs_are_shares_of_a_models_own_layers_and_one_kind_stands_together(depths):
@@ -81,27 +82,18 @@ def test_cliffs_are_shares_of_a_models_own_layers_and_one_kind_stands_together(d
     )
 
 
-def test_a_second_seed_stands_behind_its_model_and_counts_as_one_kind(depths):
+def test_a_second_seed_stands_behind_its_model_and_counts_as_one_kind(evidence, depths):
     far = {"mean_score": [0.0] * (N_LAYERS + 1), "cliff": {"cut": 12, "interval": [11, 12]}}
     two_seeds = {
         "items": {"calibration": 90, "test": 70},
         "seeds": {"0": {"pope": {}}, "1": {"pope": far}},
     }
-    beside = with_other_seeds(depths, "x", two_seeds)
+    beside = cliff_depths(evidence, CONNECTORS, {"x": two_seeds})
     assert [d.model for d in beside["pope"]] == ["y", "x", "x, seed 1", "z"]
     assert beside["pope"][2] == ("x, seed 1", MLP, 1.0, 11 / 12, 1.0, 90)
     assert beside["chair"] == depths["chair"], "no such task was measured with that seed"
     assert depends_on_connector({"pope": depths["pope"]}).verdict == HOLDS
     assert depends_on_connector({"pope": beside["pope"]}).verdict == UNDECIDED
-
-
-def test_the_plot_says_what_was_found(depths):
-    plot = report.connector_plot(depths, depends_on_connector(depths))
-    assert "ScienceQA: pairs of models apart: 2 of different projectors, 0 of one" in plot.caption
-    assert plot.caption.endswith(f"Verdict: {HOLDS}.")
-    assert list(plot.table.loc[("chair", "y")][["connector", "depth"]]) == [LINEAR, 10 / 24]
-    assert "y 0.42" in plot.alt
-    assert plot.png.startswith(b"\x89PNG")
 
 
 def test_every_model_has_a_connector():

@@ -11,12 +11,13 @@ from PIL import Image
 
 from infoflow import report
 from infoflow.claims.paper import paper_values
-from infoflow.evaluate.depths import depths, loss_by_depth, shares_by_depth
+from infoflow.evaluate.depths import loss_by_depth, shares_by_depth
 from infoflow.methods.flow import AttentionFlow
 from infoflow.models.grid import Grid
 from infoflow.models.lvlm import Prompt, Spans
 from infoflow.report import overview
 from infoflow.report.style import asked, listed
+from infoflow.stats.layers import depths
 
 MODEL = "some-model"
 

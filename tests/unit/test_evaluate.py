@@ -3,7 +3,6 @@ import pandas as pd
 import pytest
 import torch
 
-from infoflow.claims.paper import paper_values
 from infoflow.data.controls import blank_pictures, swap_pictures
 from infoflow.data.load import load_task
 from infoflow.errors import InfoflowError, UnknownNameError
@@ -319,16 +318,3 @@ def test_graded_differences_are_resampled_in_any_order():
 def test_no_interval_without_scores(scores):
     with pytest.raises(InfoflowError, match="no mean interval"):
         mean_interval(scores)
-
-
-def test_paper_values_are_found_upwards(tmp_path):
-    (tmp_path / "book").mkdir()
-    (tmp_path / "book" / "paper_values.yml").write_text("table1: [1]\n")
-    inside = tmp_path / "a" / "b"
-    inside.mkdir(parents=True)
-    assert paper_values(inside) == {"table1": [1]}
-    with pytest.raises(InfoflowError, match=r"no .*paper_values\.yml upwards"):
-        paper_values("/")
-    (tmp_path / "book" / "paper_values.yml").write_text("[")
-    with pytest.raises(InfoflowError, match="cannot be read"):
-        paper_values(tmp_path)

@@ -371,9 +371,14 @@ def test_only_lasting_things_are_compared():
     assert "model: m" in bundle["text/plain"]
 
 
+def store_of(*records):
+    return SimpleNamespace(records=list(records))
+
+
 def record(name, seconds):
     return {
         "key": {"measure": name, "parameters": {"keep": 0}},
+        "n_items": 4,
         "seconds": seconds,
         "peak_rss_mb": 100.0,
         "provenance": {
@@ -391,14 +396,30 @@ def record(name, seconds):
     }
 
 
-def test_provenance_counts_the_items_shown():
-    frame = cut_rows(step_scores(2, n_items=4))
-    frame.attrs["record"] = record("truncation_by_cut", 2.5)
-    box = report.provenance_box(frame, parameters=SimpleNamespace(limit=4).__dict__)
+def test_provenance_counts_the_items_shown(monkeypatch):
+    monkeypatch.setattr("infoflow.report.provenance.page_parameters", lambda: {"limit": 4})
+    box = report.provenance_box(store_of(record("truncation_by_cut", 2.5)))
     assert "truncation_by_cut on pope test (shapes): 4" in box.lasting["items"]
     assert box.lasting["parameters"] == "limit = 4"
     assert "2.5 s" in box.circumstances["wall time, peak memory"]
     assert "2.5" not in box._repr_mimebundle_()["text/plain"]
+
+
+def test_a_result_read_twice_counts_once_with_the_most_items():
+    one, other = record("truncation_by_cut", 2.5), record("answers", 1.0)
+    box = report.provenance_box(store_of(one, other, one | {"n_items": 2}))
+    told = "truncation_by_cut on pope test (shapes): 4; answers on pope test (shapes): 4"
+    assert box.lasting["items"] == told
+    assert box.summary == "Provenance: some-model, 8 answers to 2 sets of items"
+    assert "3.5 s" in box.circumstances["wall time, peak memory"]
+
+
+def test_provenance_of_two_models_names_both():
+    one, other = record("answers", 1.0), record("answers", 1.0)
+    other["provenance"]["model"]["name"] = other["key"]["model"] = "other"
+    box = report.provenance_box(store_of(one, other))
+    assert box.lasting["model"] == "some-model; other"
+    assert "other: answers on pope test (shapes): 4" in box.lasting["items"]
 
 
 @pytest.mark.parametrize(
@@ -410,8 +431,6 @@ def test_provenance_counts_the_items_shown():
     ],
 )
 def test_provenance_says_if_only_a_part_of_a_set_was_measured(whole, told):
-    frame = cut_rows(step_scores(2, n_items=4))
-    frame.attrs["record"] = record("truncation_by_cut", 2.5)
-    frame.attrs["record"]["provenance"]["data"]["of"] = whole
-    box = report.provenance_box(frame, parameters={})
-    assert told in box._repr_mimebundle_()["text/html"]
+    measured = record("truncation_by_cut", 2.5)
+    measured["provenance"]["data"]["of"] = whole
+    assert told in report.provenance_box(store_of(measured))._repr_mimebundle_()["text/html"]

@@ -3,6 +3,7 @@
 import re
 import warnings
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -62,8 +63,9 @@ def shown():
     record = {"model": model, "machine": machine, "packages": {ODD: ODD}}
     record["code"] = {"digest": "0" * 64, "commit": ODD}
     data = {"task": ODD, "split": ODD, "source": ODD, "of": 9}
-    answers.attrs["record"] = {
+    stored = {
         **{"provenance": {**record, "data": data}, "seconds": 1.0, "peak_rss_mb": 1.0},
+        "n_items": 1,
         "key": {"measure": ODD, "parameters": {ODD: ODD}},
     }
     png = report.own_sheet(sample).png
@@ -73,7 +75,7 @@ def shown():
         "own_sheet": report.own_sheet(sample),
         "cut_answers": report.cut_answers([0, 1], [ODD, ODD], [1.0, 2.0]),
         "own_provenance": report.own_provenance(record, ODD, {ODD: ODD}),
-        "provenance_box": report.provenance_box(answers, parameters={ODD: ODD}),
+        "provenance_box": report.provenance_box(SimpleNamespace(records=[stored])),
         "sample_sheet": report.sample_sheet([sample, replace(sample, regions={})], "pope"),
         "region_sheet": report.region_sheet(sample),
         "attention_maps": report.attention_maps(flow, prompt, sample, [1, 6], ODD),

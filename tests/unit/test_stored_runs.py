@@ -2,11 +2,13 @@
 
 import pytest
 
-from infoflow.claims.planted import CLIFFS, N_ITEMS, planted
+from infoflow.claims import NOT_RUN, findings_of
+from infoflow.claims.findings import HOLDS
+from infoflow.claims.planted import CLIFFS, planted
 from infoflow.claims.stored import benchmark_evidence, whole_sizes
 from infoflow.results.store import Store
 
-MODEL = "llava-1.5-7b"
+MODEL, N_ITEMS = "llava-1.5-7b", 40
 WORDED = "worded for llava-1.5 0a1b2c"
 HUB = f"hub a/b@c, {WORDED}"
 SPLITS = {
@@ -20,7 +22,9 @@ SPLITS = {
 
 @pytest.fixture(scope="module")
 def cuts():
-    return planted(True).cuts
+    every_fifth = ("0", "5")
+    cuts = planted(True).cuts
+    return {task: rows[rows["item"].str.endswith(every_fifth)] for task, rows in cuts.items()}
 
 
 @pytest.fixture
@@ -63,6 +67,9 @@ def test_a_run_is_found_under_the_benchmarks_own_names_of_its_splits(store, cuts
     assert found.cuts[task].attrs["record"]["key"]["split"] == reported
     assert found.calibration[task].attrs["record"]["key"]["split"] == chosen_on
     assert benchmark_evidence(store, "qwen-vl-7b") is None
+    verdicts = {f.claim.id: f.verdict for f in findings_of(None, found)}
+    assert verdicts["cliff-helps"] == HOLDS, "a run fills what was not run"
+    assert verdicts["flow-falls-early"] == verdicts["no-image"] == NOT_RUN
 
 
 @pytest.mark.parametrize("task", ["pope", "chair"])
@@ -70,9 +77,9 @@ def test_the_whole_is_not_reported_if_it_holds_the_calibration_items(store, cuts
     run(store, cuts, task, "calibration")
     run(store, cuts, task, "test")
     assert benchmark_evidence(store, MODEL) is None
-    run(store, cuts, task, "held-out", n_items=50)
-    run(store, cuts, task, "test", n_items=60)
-    assert benchmark_evidence(store, MODEL).cuts[task]["item"].nunique() == 50
+    run(store, cuts, task, "held-out", n_items=10)
+    run(store, cuts, task, "test", n_items=12)
+    assert benchmark_evidence(store, MODEL).cuts[task]["item"].nunique() == 10
 
 
 def test_items_of_one_source_are_not_reported_beside_a_cliff_chosen_on_them_in_another(store, cuts):

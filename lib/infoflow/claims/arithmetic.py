@@ -1,28 +1,21 @@
 """What printed numbers can and cannot mean, found by arithmetic alone."""
 
-from dataclasses import dataclass
 from fractions import Fraction
+from itertools import takewhile
 from math import ceil, floor, sqrt
+from typing import NamedTuple
 
 from infoflow.errors import InfoflowError
 from infoflow.stats.paired import mcnemar_of_counts
 
-Interval = tuple[float, float]
+Span = tuple[int, int]
+"""Half open, counted from 0."""
 
 
 def counts_printed_as(percent: float, n_items: int, decimals: int = 2) -> list[int]:
-    """Find the counts of right items that a printed percentage can stand for.
+    """Every count k of n items that 100 k / n rounds to a printed percentage, ascending.
 
-    Args:
-        percent: The percentage as printed.
-        n_items: How many items there are.
-        decimals: How many decimals were printed; a value half-way between two may go either way.
-
-    Returns:
-        Every k with 100 k / n rounded to the percentage, ascending; none if it is no such share.
-
-    Raises:
-        InfoflowError: There are no items, or the percentage is not from 0 to 100.
+    A value half-way between two may go either way.
     """
     if n_items < 1 or not 0 <= percent <= 100:
         raise InfoflowError(f"{percent} % of {n_items} items is no share of a set of items.")
@@ -33,33 +26,16 @@ def counts_printed_as(percent: float, n_items: int, decimals: int = 2) -> list[i
 
 
 def share_that_fits(n_items: int, decimals: int = 2) -> float:
-    """Compute which part of all percentages with so many decimals is a share of n items.
-
-    It is how often a number that has nothing to do with the items would fit them by chance.
-
-    Args:
-        n_items: How many items there are.
-        decimals: How many decimals are printed.
-    """
+    """Which part of all percentages is a share of n items, and so would fit them by chance."""
     return min(1.0, n_items / (100 * 10**decimals))
 
 
-def feasible_f1(accuracy: float, positives: float = 0.5) -> Interval:
-    """Bound the F1 that a yes/no classifier of known accuracy can have.
+def feasible_f1(accuracy: float, positives: float = 0.5) -> tuple[float, float]:
+    """The lowest and the highest F1 of a yes/no classifier of known accuracy.
 
     With all items as the unit, e = 1 - accuracy errors and p positives, a false negative costs F1
     more than a false positive: F1 = 2 (p - fn) / (2 (p - fn) + e), where fn is at least e less all
     negatives and at most e or all positives.
-
-    Args:
-        accuracy: From 0 to 1.
-        positives: The share of items whose right answer is yes, above 0 and below 1.
-
-    Returns:
-        The lowest and the highest F1.
-
-    Raises:
-        InfoflowError: A share is out of range.
     """
     if not (0 <= accuracy <= 1 and 0 < positives < 1):
         raise InfoflowError(
@@ -79,15 +55,10 @@ def _f1(true_positives: float, errors: float) -> float:
 
 
 def lowest_mean_f1(accuracy: float, n_splits: int, positives: float = 0.5) -> float:
-    """Bound from below the mean F1 over splits of equal size, of which the mean accuracy is known.
+    """The lowest mean F1 over splits of equal size, of which the mean accuracy is known.
 
     A split's lowest F1 is concave in its errors, so the mean is lowest where the errors are heaped
     up: as many splits as possible with no positive found, one with the rest, the others faultless.
-
-    Args:
-        accuracy: Mean accuracy over the splits, from 0 to 1.
-        n_splits: How many splits there are.
-        positives: The share of yes items in each of them.
     """
     errors = (1 - accuracy) * n_splits
     heaped, rest = divmod(errors, positives)
@@ -96,102 +67,55 @@ def lowest_mean_f1(accuracy: float, n_splits: int, positives: float = 0.5) -> fl
 
 
 def most_positives(accuracy: float, f1: float) -> float:
-    """Compute the largest share of yes items at which a printed accuracy and F1 can both hold.
-
-    Args:
-        accuracy: From 0 to 1.
-        f1: From 0 to 1; below what balanced items allow.
-    """
+    """The largest share of yes items at which accuracy and an F1 too low for halves both hold."""
     return 1.0 if f1 == 1 else (1 - accuracy) * (2 - f1) / (2 * (1 - f1))
 
 
 def standard_error(share: float, n_items: int) -> float:
-    """Compute the standard error of a share of independent items, from 0 to 1."""
+    """The standard error of a share of independent items, from 0 to 1."""
     return sqrt(share * (1 - share) / n_items)
 
 
 def errors_apart(first: float, second: float, n_items: int) -> float:
-    """Compute how many standard errors two shares lie apart, each of its own n items.
-
-    Args:
-        first: A share, from 0 to 1.
-        second: Another one.
-        n_items: How many items each was found on.
-
-    Returns:
-        The distance in standard errors of a difference of independent shares; 0 for equal shares.
-    """
+    """How many standard errors of the difference two shares lie apart, each of its own items."""
     if first == second:
         return 0.0
-    pooled = (first + second) / 2
-    return abs(first - second) / (sqrt(2) * standard_error(pooled, n_items))
+    return abs(first - second) / (sqrt(2) * standard_error((first + second) / 2, n_items))
 
 
 def most_changes(net: int, n_items: int, level: float = 0.05) -> int | None:
-    """Find how many items may have changed at most for a net gain to be significant.
+    """How many items may have changed at most for a net gain to pass McNemar's two-sided test.
 
-    The more answers changed to and fro, the less a given net gain says.
-
-    Args:
-        net: Items gained less items lost, not negative.
-        n_items: All items.
-        level: Level of McNemar's exact test, two-sided.
-
-    Returns:
-        The largest number of changed items; None if the gain is significant for none.
+    The more answers changed to and fro, the less a given net gain says. None if the gain is
+    significant for no number of changes.
     """
-    changed = max(net, 1)
-    while changed <= n_items and _p_value(net, changed, n_items) >= level:
-        changed += 2  # too few changes to tell anything, should the gain be tiny
-    found = None
-    while changed <= n_items and _p_value(net, changed, n_items) < level:
-        found, changed = changed, changed + 2
-    return found
+
+    def significant(changed: int) -> bool:
+        gained = (changed + net) // 2
+        return mcnemar_of_counts(changed - gained, gained, n_items).p_value < level
+
+    return max(takewhile(significant, range(max(net, 1), n_items + 1, 2)), default=None)
 
 
-def _p_value(net: int, changed: int, n_items: int) -> float:
-    gained = (changed + net) // 2
-    return mcnemar_of_counts(changed - gained, gained, n_items).p_value
-
-
-@dataclass(frozen=True)
-class SpanError:
-    """What a hard-coded image span does to a prompt.
-
-    Attributes:
-        image_left: Image tokens that the span misses, which stay visible after truncation.
-        text_hidden: Tokens of the text that the span takes for the image.
-    """
+class SpanError(NamedTuple):
+    """Image tokens that a fixed span misses, and tokens of the text that it takes for the image."""
 
     image_left: int
     text_hidden: int
 
 
-def span_error(true: tuple[int, int], used: tuple[int, int]) -> SpanError:
-    """Compare a hard-coded image span with the true one, both half open and counted from 0."""
+def span_error(true: Span, used: Span) -> SpanError:
+    """Compare a fixed image span with the true one."""
     overlap = max(0, min(true[1], used[1]) - max(true[0], used[0]))
     return SpanError(true[1] - true[0] - overlap, used[1] - used[0] - overlap)
 
 
-@dataclass(frozen=True)
-class ReadRows:
-    """Which rows of the logits the released CAM code reads, and which predict the answer.
+class ReadRows(NamedTuple):
+    """Rows of the logits that are read, that predict the answer, and how many lie in the image."""
 
-    Attributes:
-        read: The rows it reads, half open and counted from 0.
-        right: The rows that predict the answer's tokens.
-        inside_image: How many of the rows it reads belong to image tokens.
-    """
-
-    read: tuple[int, int]
-    right: tuple[int, int]
+    read: Span
+    right: Span
     inside_image: int
-
-
-def span_words(span: tuple[int, int]) -> str:
-    """Write a half-open span as its first and last number."""
-    first, last = span[0], span[1] - 1
-    return str(first) if first == last else f"{first} to {last}"
 
 
 def released_rows(before: int, image: int, after: int, answer: int) -> ReadRows:
@@ -210,3 +134,9 @@ def released_rows(before: int, image: int, after: int, answer: int) -> ReadRows:
     first_right = before + image + after - 1
     inside = max(0, min(start + answer, before + image) - max(start, before))
     return ReadRows((start, start + answer), (first_right, first_right + answer), inside)
+
+
+def span_words(span: Span) -> str:
+    """Write a span as its first and last number."""
+    first, last = span[0], span[1] - 1
+    return str(first) if first == last else f"{first} to {last}"

@@ -1,19 +1,17 @@
-"""What the audit says of a claim, and what it has to go by."""
+"""What is found about a claim, by its rule, from what was measured or printed."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
+from infoflow.claims.paper import paper_values
 from infoflow.stats.cliff import Cliff
+from infoflow.stats.intervals import Estimate
 
-HOLDS = "holds"
-PARTLY = "holds in part"
-FAILS = "fails"
-UNDECIDED = "undecided"
-UNDEFINED = "undefined"
-NEEDS_RUN = "needs the 7B run"
+HOLDS, PARTLY, FAILS = "holds", "holds in part", "fails"
+UNDECIDED, UNDEFINED, NOT_RUN = "undecided", "undefined", "not run"
 FEWEST = 20
 """How many items a verdict that goes by an interval takes at least."""
 VERDICTS = {
@@ -22,30 +20,16 @@ VERDICTS = {
     FAILS: "the opposite of the condition is shown",
     UNDECIDED: f"the items are too few to show either; fewer than {FEWEST} decide nothing",
     UNDEFINED: "the claim, as worded, cannot be put to a test, or its quantity does not exist",
-    NEEDS_RUN: "it is about a model that nobody has run here",
+    NOT_RUN: "nobody has measured here what the rule goes by",
 }
 """The verdicts and what each means."""
 
 Rows = Mapping[str, pd.DataFrame]
 
 
-@dataclass(frozen=True)
-class Finding:
-    """What was found about one claim.
-
-    Attributes:
-        measured: What was measured or computed, in words with numbers; by task where each of them
-            has its own.
-        verdict: One of ``VERDICTS``.
-    """
-
-    measured: str | Mapping[str, str]
-    verdict: str
-
-
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """What was measured on one model; tables by task are empty where nothing was measured.
+    """What was measured on one model; what was not is empty, and its claims are "not run".
 
     Attributes:
         model: Its name.
@@ -56,99 +40,171 @@ class Evidence:
         guesses: By task, the best blind guess on the test items.
         flow: By task, rows of :func:`infoflow.evaluate.flow.flow_by_layer`.
         last_layer: By task, rows of :func:`infoflow.evaluate.last_layer.last_layer_gradients`.
-        cam: By task, rows of :func:`infoflow.evaluate.cam.cam_by_layer`.
+        cam: By task, rows of :func:`infoflow.evaluate.cam.cam_by_layer`; they need ``cliffs``.
         localisation: By task, rows of
             :func:`infoflow.evaluate.localisation.localisation_by_layer`.
-        arms: By name of an intervention, then by task, rows of answers under it; ``"none"`` is the
-            untouched model.
+        intact: By task, rows of :func:`infoflow.evaluate.interventions.answers_under` without any.
+        masked: The same under Simignore alone, with the released share of image tokens.
+        broadcast: The same under EAH, with the layer and threshold as printed.
     """
 
     model: str
     n_layers: int
-    cliffs: Mapping[str, Cliff]
-    cuts: Rows
-    calibration: Rows
-    guesses: Mapping[str, float]
+    cliffs: Mapping[str, Cliff] = field(default_factory=dict)
+    cuts: Rows = field(default_factory=dict)
+    calibration: Rows = field(default_factory=dict)
+    guesses: Mapping[str, float] = field(default_factory=dict)
     flow: Rows = field(default_factory=dict)
     last_layer: Rows = field(default_factory=dict)
     cam: Rows = field(default_factory=dict)
     localisation: Rows = field(default_factory=dict)
-    arms: Mapping[str, Rows] = field(default_factory=dict)
+    intact: Rows = field(default_factory=dict)
+    masked: Rows = field(default_factory=dict)
+    broadcast: Rows = field(default_factory=dict)
+
+
+class Found(NamedTuple):
+    """What a rule finds: a verdict, and what was measured, where several tell by task."""
+
+    verdict: str
+    measured: str | Mapping[str, str]
+    by_task: Mapping[str, str] = {}
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A claim, as ``paper_values.yml`` describes it: who says what where, on which evidence."""
+
+    id: str
+    topic: str
+    pages: list[str]
+    source: str
+    place: str
+    claim: str
+    evidence: str
+    rule: str
 
     @property
-    def frames(self) -> list[pd.DataFrame]:
-        """All stored results, for the provenance."""
-        tables = (
-            self.cuts,
-            self.calibration,
-            self.flow,
-            self.last_layer,
-            self.cam,
-            self.localisation,
-        )
-        return [frame for rows in (*tables, *self.arms.values()) for frame in rows.values()]
+    def where(self) -> str:
+        """Who says it, and the place."""
+        authors = paper_values()["sources"][self.source]["text"].split(",")[:2]
+        return f"{','.join(authors)}: {self.place}"
+
+    @property
+    def printed(self) -> bool:
+        """Whether printed numbers alone decide it."""
+        return not RULES[self.id].needs
 
 
-@dataclass(frozen=True, eq=False)
-class Check:
-    """How a claim is decided on a model.
+@dataclass(frozen=True)
+class Finding:
+    """What was found about one claim.
 
     Attributes:
-        rule: When it holds and when it fails, in words, fixed before the measurement.
-        find: Decides it from the evidence.
+        claim: The claim.
+        verdict: One of ``VERDICTS``.
+        measured: What was measured or computed, with numbers; by task where each has its own.
+        by_task: The verdict of each task, where there is one.
     """
 
-    rule: str
-    find: Callable[[Evidence], Finding]
+    claim: Claim
+    verdict: str
+    measured: str | Mapping[str, str]
+    by_task: Mapping[str, str]
 
 
-@dataclass(frozen=True, eq=False)
-class Recomputed:
-    """How a claim is decided from printed numbers.
-
-    Attributes:
-        rule: When it holds and when it fails, in words.
-        find: Decides it from the paper's values.
-    """
-
-    rule: str
-    find: Callable[[Mapping[str, Any]], Finding]
+Find = Callable[[Any], Found]
+OnTask = tuple[str, str] | None
+"""Verdict and measurement on one task; None where it cannot tell."""
+FindOnTask = Callable[[Evidence, str], OnTask]
 
 
-def by_task(found: Mapping[str, tuple[str, str]]) -> Finding:
-    """Join what was found on several tasks: words and a verdict each."""
-    if not found:
-        return Finding("nothing was measured that could tell", UNDECIDED)
-    words = {task: told for task, (told, _) in found.items()}
-    return Finding(words, combined(verdict for _, verdict in found.values()))
+class Rule(NamedTuple):
+    """By what a claim is decided, and which evidence it needs: none if numbers are printed."""
+
+    needs: str
+    find: Find
+
+
+RULES: dict[str, Rule] = {}
+"""By claim."""
+
+
+def rule(claim: str, needs: str = "") -> Callable[[Find], Find]:
+    """Make a function of the evidence, or without ``needs`` of the paper's values, a rule."""
+
+    def register(find: Find) -> Find:
+        RULES[claim] = Rule(needs, find)
+        return find
+
+    return register
+
+
+def rule_by_task(claim: str, needs: str) -> Callable[[FindOnTask], FindOnTask]:
+    """Make a function of the evidence and one of its tasks a rule on all of them."""
+
+    def register(find: FindOnTask) -> FindOnTask:
+        rule(claim, needs)(lambda e: joined({task: find(e, task) for task in getattr(e, needs)}))
+        return find
+
+    return register
+
+
+def joined(found: Mapping[str, OnTask]) -> Found:
+    """Join what was found on several tasks."""
+    known = {task: of_task for task, of_task in found.items() if of_task}
+    if not known:
+        return Found(UNDECIDED, "nothing was measured that could tell")
+    verdicts = {task: verdict for task, (verdict, _) in known.items()}
+    measured = {task: words for task, (_, words) in known.items()}
+    return Found(combined(verdicts.values()), measured, verdicts)
 
 
 def combined(verdicts: Iterable[str]) -> str:
     """Sum up verdicts on several tasks or models: a general claim holds only if it does on each."""
     found = set(verdicts)
-    if UNDEFINED in found:
-        return UNDEFINED
-    if found == {HOLDS}:
-        return HOLDS
+    if UNDEFINED in found or found == {HOLDS}:
+        return UNDEFINED if UNDEFINED in found else HOLDS
     if found & {HOLDS, PARTLY}:
         return PARTLY
     return FAILS if FAILS in found else UNDECIDED
 
 
-def decided(
-    interval: tuple[float, float], n_items: int, *, above: float, below: float | None = None
-) -> str:
+def decided(estimate: Estimate, above: float = 0.0, below: float | None = None) -> str:
     """Decide by an interval: it holds wholly above one bound, and fails wholly below another.
 
-    Args:
-        interval: The interval.
-        n_items: How many items it rests on; fewer than ``FEWEST`` decide nothing, for a bootstrap
-            of few items that happen to agree passes for certainty.
-        above: What the whole interval must exceed for the claim to hold.
-        below: What the whole interval must stay under for it to fail; ``above`` if not given.
+    Fewer than ``FEWEST`` items decide nothing: a bootstrap of few that happen to agree passes for
+    certainty. Where no bound to fail below is given, it is the one to hold above.
     """
-    if n_items < FEWEST:
+    if estimate.n_items < FEWEST:
         return UNDECIDED
-    if interval[0] > above:
+    if estimate.low > above:
         return HOLDS
-    return FAILS if interval[1] < (above if below is None else below) else UNDECIDED
+    return FAILS if estimate.high < (above if below is None else below) else UNDECIDED
+
+
+def all_claims() -> list[Claim]:
+    """Every claim, in the order of ``paper_values.yml``."""
+    return [Claim(**entry) for entry in paper_values()["claims"]]
+
+
+def findings_of(page: str | None, evidence: Evidence | None = None) -> list[Finding]:
+    """Decide the claims that a page shows.
+
+    Args:
+        page: The notebook's name; None for the claims of all pages.
+        evidence: What was measured on a model: decides the claims that need a measurement. None
+            decides those that printed numbers and released code decide alone.
+
+    Returns:
+        A finding for each claim; "not run" where the evidence lacks what its rule goes by.
+    """
+    claims = [claim for claim in all_claims() if page is None or page in claim.pages]
+    shown = [claim for claim in claims if claim.printed == (evidence is None)]
+    return [Finding(claim, *_found(RULES[claim.id], evidence)) for claim in shown]
+
+
+def _found(by: Rule, evidence: Evidence | None) -> Found:
+    if evidence is None:
+        return by.find(paper_values())
+    return by.find(evidence) if getattr(evidence, by.needs) else Found(NOT_RUN, NOT_RUN)

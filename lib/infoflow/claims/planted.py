@@ -1,54 +1,60 @@
-"""Made-up evidence in which the claims hold, or do not: what the audit's rules are tried on.
+"""Made-up evidence in which the claims hold, or do not: what the rules are tried on.
 
-An audit that cannot say "holds" is worth as little as one that cannot say "fails".
+Rules that cannot say "holds" are worth as little as rules that cannot say "fails".
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from infoflow.claims.findings import Evidence, Rows
-from infoflow.claims.on_cam import BESIDE, SITE, WEIGHTS
-from infoflow.claims.on_interventions import BROADCAST, MASK, NONE
-from infoflow.claims.on_truncation import ORDER
-from infoflow.evaluate.truncation import scores_by_cut
-from infoflow.stats.cliff import cliff_layer
+from infoflow.claims.gather import cliffs_of
+from infoflow.claims.measured import BESIDE, ORDER, SITE, WEIGHTS
 
 N_LAYERS, N_ITEMS = 12, 200
-CLIFFS = dict(zip(ORDER, (2, 5, 8, 10), strict=True))
+CLIFFS = dict(zip(ORDER, (2, 4, 6, 8), strict=True))
 BLIND, INTACT, TRUNCATED = 0.5, 0.7, 0.9
-"""Planted mean scores: without the picture, intact, and truncated at the cliff."""
-
-_EVEN = {True: {"uniform_image": 0.015}, False: {"uniform_image": 0.9}}
+"""Planted mean scores: without the image, intact, and truncated at the cliff."""
+_LAYERS = range(1, N_LAYERS + 1)
+_ITEMS = [f"item-{i:03}" for i in range(N_ITEMS)]
 
 
 def planted(favourable: bool) -> Evidence:
-    """Make up the evidence of a model of 12 layers.
+    """Make up the evidence of a model of 12 layers in which the claims hold.
 
-    Args:
-        favourable: Whether the claims shall hold in it. If not, every layer needs the image,
-            attention stays on it, and maps and methods do no good.
+    If not favourable, the image can only be taken from all layers or from none, attention stays on
+    it, and maps and methods do no good.
     """
-    cuts: Rows = {task: _cut_rows(task, favourable) for task in ORDER}
-    scores = {task: scores_by_cut(rows) for task, rows in cuts.items()}
+    cuts: Rows = {task: _cut_rows(CLIFFS[task], favourable) for task in ORDER}
+    gradients = {SITE: 0.0 if favourable else 0.1, BESIDE: 0.2}
+    masses = {SITE: 0.6 if favourable else 0.2, BESIDE: 0.4}
+    last_layer = _rows("site", gradients, lambda site: {"at_image": gradients[site]})
+    sites = _rows("site", masses, lambda site: {"weights": WEIGHTS, "mass": masses[site]})
     return Evidence(
         model="claims planted" if favourable else "their opposite planted",
         n_layers=N_LAYERS,
-        cliffs={task: cliff_layer(table, table, margin=0.02) for task, table in scores.items()},
+        cliffs=cliffs_of(cuts, cuts, seed=0),
         cuts=cuts,
         calibration=cuts,
-        guesses=dict.fromkeys(ORDER, BLIND - 0.2 if favourable else BLIND + 0.2),
-        flow={task: _flow_rows(task, favourable) for task in ORDER},
-        last_layer={task: _gradient_rows(favourable) for task in ORDER},
-        cam={task: _map_rows(task, favourable) for task in ORDER},
-        localisation={task: _site_rows(favourable) for task in ORDER},
-        arms=_arms(favourable),
+        guesses=dict.fromkeys(ORDER, BLIND - 0.2 if favourable else INTACT + 0.2),
+        flow={task: _flow_rows(CLIFFS[task], favourable) for task in ORDER},
+        last_layer=dict.fromkeys(ORDER, last_layer),
+        cam={task: _map_rows(CLIFFS[task], favourable) for task in ORDER},
+        localisation=dict.fromkeys(ORDER, sites),
+        intact=_answers(INTACT),
+        masked=_answers(TRUNCATED if favourable else BLIND),
+        broadcast=_answers(TRUNCATED if favourable else BLIND),
     )
 
 
-def _items() -> list[str]:
-    return [f"item-{i:03}" for i in range(N_ITEMS)]
+def _rows(
+    name: str, places: Iterable[Any], values: Callable[[Any], dict[str, object]]
+) -> pd.DataFrame:
+    """Rows of all items at some places: layers, cuts or sites."""
+    frames = [pd.DataFrame({"item": _ITEMS, name: place, **values(place)}) for place in places]
+    return pd.concat(frames, ignore_index=True)
 
 
 def _right(share: float) -> list[float]:
@@ -56,79 +62,42 @@ def _right(share: float) -> list[float]:
     return [float(i < round(share * N_ITEMS)) for i in range(N_ITEMS)]
 
 
-def _rows_of(values: Callable[[int], dict[str, object]], places: range, name: str) -> pd.DataFrame:
-    frames = [pd.DataFrame({"item": _items(), name: place, **values(place)}) for place in places]
-    return pd.concat(frames, ignore_index=True)
-
-
-def _cut_rows(task: str, favourable: bool) -> pd.DataFrame:
-    def share(cut: int) -> float:
-        if cut == N_LAYERS:
-            return INTACT
-        if not favourable:
+def _cut_rows(cliff: int, favourable: bool) -> pd.DataFrame:
+    def mean(cut: int) -> float:
+        if cut in (0, N_LAYERS):
+            return INTACT if cut or not favourable else BLIND
+        if not favourable or cut < cliff:
             return BLIND
-        # the cliff itself is the best cut, so that all readings of the cliff agree on it
-        return BLIND if cut < CLIFFS[task] else TRUNCATED - 0.01 * (cut > CLIFFS[task])
+        return TRUNCATED - 0.01 * (cut > cliff)  # the cliff is the best cut by all readings
 
-    return _rows_of(lambda cut: {"score": _right(share(cut))}, range(N_LAYERS + 1), "cut")
+    return _rows("cut", range(N_LAYERS + 1), lambda cut: {"score": _right(mean(cut))})
 
 
-def _flow_rows(task: str, favourable: bool) -> pd.DataFrame:
+def _flow_rows(cliff: int, favourable: bool) -> pd.DataFrame:
     noise = np.random.default_rng(0).normal(0, 1e-4, N_ITEMS)
 
     def shares(layer: int) -> dict[str, object]:
-        if favourable:
-            # more than even attention up to the cliff, so that "sparse" means the same cut
-            image = 0.29 if layer <= 2 else 0.019 if layer <= CLIFFS[task] else 0.01
-            user = 0.34 if layer < N_LAYERS else 0.4
-            image += 0.004 * (layer == N_LAYERS)
-            drawn = np.full(N_ITEMS, image) + noise
-            return {"image": drawn, "user": user, "system": 1 - drawn - user, **_EVEN[True]}
-        drawn = np.full(N_ITEMS, 0.75 + 0.004 * (layer % 2) * layer) + noise
-        return {"image": drawn, "user": 0.1, "system": 0.1, **_EVEN[False]}
+        if not favourable:
+            image = 0.75 + 0.004 * (layer % 2) * layer + noise
+            return {"image": image, "user": 0.01, "system": 0.1, "uniform_image": 0.9}
+        # more than even attention up to the cliff, so that "sparse" means the same cut
+        share = 0.29 if layer <= 2 else 0.019 if layer <= cliff else 0.01
+        image = share + 0.004 * (layer == N_LAYERS) + noise
+        user = 0.34 if layer < N_LAYERS else 0.4
+        return {"image": image, "user": user, "system": 1 - image - user, "uniform_image": 0.015}
 
-    return _rows_of(shares, range(1, N_LAYERS + 1), "layer")
-
-
-def _gradient_rows(favourable: bool) -> pd.DataFrame:
-    behind = 0.0 if favourable else 0.1
-    frames = [
-        pd.DataFrame({"item": _items(), "site": site, "at_image": size, "at_answer": 1.0})
-        for site, size in ((SITE, behind), (BESIDE, 0.2))
-    ]
-    return pd.concat(frames, ignore_index=True)
+    return _rows("layer", _LAYERS, shares)
 
 
-def _map_rows(task: str, favourable: bool) -> pd.DataFrame:
-    def looks(layer: int) -> dict[str, object]:
-        upto = layer <= CLIFFS[task]
-        lit = (0.5 if upto else 0.1) if favourable else 0.1 + 0.05 * layer
-        mass = 0.6 if favourable else 0.01
-        return {"lit": lit, "mass": mass, "mass_chance": 0.1}
+def _map_rows(cliff: int, favourable: bool) -> pd.DataFrame:
+    def lit(layer: int) -> float:
+        return 0.5 - 0.4 * (layer > cliff) if favourable else 0.1 + 0.05 * layer
 
-    return _rows_of(looks, range(1, N_LAYERS + 1), "layer")
+    mass = 0.6 if favourable else 0.01
+    return _rows("layer", _LAYERS, lambda x: {"lit": lit(x), "mass": mass, "mass_chance": 0.1})
 
 
-def _site_rows(favourable: bool) -> pd.DataFrame:
-    masses = {SITE: 0.6 if favourable else 0.2, BESIDE: 0.4}
-    frames = [
-        pd.DataFrame({"item": _items(), "site": site, "weights": WEIGHTS, "mass": mass})
-        for site, mass in masses.items()
-    ]
-    return pd.concat(frames, ignore_index=True)
-
-
-def _arms(favourable: bool) -> dict[str, Rows]:
-    after = 0.9 if favourable else 0.5
-
-    def answered(share: float) -> pd.DataFrame:
-        return pd.DataFrame({"item": _items(), "score": _right(share)})
-
-    def captioned(share: float) -> pd.DataFrame:
-        return pd.DataFrame({"item": _items(), "hallucinated": _right(share)})
-
-    return {
-        NONE: {"scienceqa": answered(INTACT), "pope": answered(INTACT), "chair": captioned(INTACT)},
-        MASK: {"scienceqa": answered(after)},
-        BROADCAST: {"pope": answered(after), "chair": captioned(1.4 - after)},
-    }
+def _answers(right: float) -> Rows:
+    flawed = [1 - score for score in _right(right)]
+    rows = pd.DataFrame({"item": _ITEMS, "score": _right(right), "hallucinated": flawed})
+    return dict.fromkeys(("scienceqa", "pope", "chair"), rows)

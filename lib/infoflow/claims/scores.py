@@ -9,11 +9,8 @@ import pandas as pd
 
 from infoflow.claims.findings import Evidence
 from infoflow.errors import InfoflowError
-from infoflow.stats.intervals import mean_interval
+from infoflow.stats.intervals import Floats, draws, mean_interval, percentiles
 from infoflow.stats.paired import LEVEL, Equivalence, McNemar, equivalence, mcnemar
-
-Floats = npt.NDArray[np.float64]
-Parts = tuple[pd.Series, pd.Series]
 
 METRICS = {
     "pope": ("accuracy", "f1"),
@@ -32,15 +29,8 @@ _RESAMPLES = 2000
 class PairedScore:
     """One score of the intact model and of the truncated one, on the same items.
 
-    Attributes:
-        task: The benchmark.
-        metric: The score, by its name in :meth:`infoflow.data.load.Task.summary`.
-        cut: Where the model was truncated.
-        intact: The intact model's score, from 0 to 1.
-        intact_interval: Its 95 % interval.
-        truncated: The truncated model's.
-        change: The paired difference, truncated less intact, with its 90 % interval.
-        test: McNemar's test, for scores that are right or wrong.
+    Scores are from 0 to 1; the intact one has a 95 % interval, the change, truncated less intact, a
+    90 % interval; the test is for scores that are right or wrong.
     """
 
     task: str
@@ -55,12 +45,7 @@ class PairedScore:
     @property
     def gain(self) -> Equivalence:
         """The change, turned so that more is better."""
-        if self.metric not in LOWER_IS_BETTER:
-            return self.change
-        low, high = self.change.interval
-        return Equivalence(
-            0.0 - self.change.difference, (-high, -low), self.change.margin, self.change.n_items
-        )
+        return -1 * self.change if self.metric in LOWER_IS_BETTER else self.change
 
     @property
     def tested(self) -> bool:
@@ -73,12 +58,12 @@ class PairedScore:
 
 
 @dataclass(frozen=True, eq=False)
-class _Ratios:
+class Ratios:
     """A score as a mean over groups of ratios of sums; parts of shape (N,), a row an item."""
 
     above: Floats
     below: Floats
-    groups: npt.NDArray[np.int64]
+    groups: npt.NDArray[np.intp]
 
     def score(self, counts: Floats) -> Floats:
         """The score when item i is there counts[..., i] times; a ratio of nothing is 0."""
@@ -91,22 +76,42 @@ class _Ratios:
         return np.asarray(np.mean(ratios, axis=0), dtype=np.float64)
 
 
+def ratios(metric: str, rows: pd.DataFrame) -> Ratios:
+    """Take a benchmark's score apart into sums over items, to score any resample of them.
+
+    The rows, one an item, are those of :meth:`infoflow.data.task.Task.details`.
+    """
+    groups = np.zeros(len(rows), dtype=np.intp)
+    if metric == "f1" and "kind" in rows:
+        groups = rows["kind"].factorize(sort=True)[0]
+    above, below = (np.broadcast_to(part, len(rows)) for part in _PARTS[metric](rows))
+    return Ratios(above.astype(np.float64), below.astype(np.float64), groups)
+
+
+_PARTS: dict[str, Callable[[pd.DataFrame], tuple[npt.ArrayLike, npt.ArrayLike]]] = {
+    "accuracy": lambda rows: (rows["score"], 1.0),
+    "f1": lambda rows: (
+        2.0 * ((rows["prediction"] == "yes") & (rows["answer"] == "yes")),
+        (rows["prediction"] == "yes").astype(float) + (rows["answer"] == "yes"),
+    ),
+    "CHAIRs": lambda rows: (rows["hallucinated"] > 0, 1.0),
+    "CHAIRi": lambda rows: (rows["hallucinated"], rows["mentions"]),
+    "recall": lambda rows: (rows["found"], rows["present"]),
+}
+"""What is summed above and below the line of a ratio."""
+
+
 def paired_scores(
     task: str, rows: pd.DataFrame, cut: int, margin: float, seed: int = 0
 ) -> list[PairedScore]:
-    """Score a model intact and truncated at one cut.
+    """Score a model intact and truncated at one cut, metric by metric.
 
     Args:
         task: The benchmark, one of ``METRICS``.
         rows: Rows of :func:`infoflow.evaluate.truncation.truncation_by_cut`.
         cut: Where it is truncated.
         margin: The difference that does not matter, from 0 to 1, chosen before looking.
-        seed: Of the bootstrap.
-
-    Returns:
-        One entry a metric. Intervals of scores that count right answers or flawed captions are
-        those of :mod:`infoflow.stats.paired` and :mod:`infoflow.stats.intervals`; those of ratios
-        (F1, CHAIRi, recall) are percentiles of a bootstrap over items.
+        seed: Of the bootstrap of ratios (F1, CHAIRi, recall), over items.
 
     Raises:
         InfoflowError: The rows hold no such cut.
@@ -115,101 +120,34 @@ def paired_scores(
     truncated = rows[rows["cut"] == cut].sort_values("item")
     if truncated.empty:
         raise InfoflowError(f"no rows of cut {cut}; there are 0 to {rows['cut'].max()}.")
-    return [_paired(task, m, cut, intact, truncated, margin, seed) for m in METRICS[task]]
+    return [
+        _paired(task, metric, cut, ratios(metric, intact), ratios(metric, truncated), margin, seed)
+        for metric in METRICS[task]
+    ]
+
+
+def _paired(
+    task: str, metric: str, cut: int, before: Ratios, after: Ratios, margin: float, seed: int
+) -> PairedScore:
+    once = np.ones(len(before.above))
+    first, then = float(before.score(once)), float(after.score(once))
+    if metric in PER_ITEM:
+        change = equivalence(before.above, after.above, margin, seed)
+        binary = np.isin([before.above, after.above], (0, 1)).all()
+        test = mcnemar(before.above, after.above) if binary else None
+        interval = mean_interval(before.above, seed)
+        return PairedScore(task, metric, cut, first, interval, then, change, test)
+    counts = np.concatenate(list(draws(len(once), _RESAMPLES, seed)))
+    drawn = before.score(counts)
+    low, high = percentiles(after.score(counts) - drawn, 1 - 2 * LEVEL)
+    change = Equivalence(then - first, low, high, len(once), margin)
+    return PairedScore(task, metric, cut, first, percentiles(drawn), then, change, None)
 
 
 def scores_of(evidence: Evidence, margin: float, seed: int = 0) -> list[PairedScore]:
-    """Score a model intact and truncated at each task's cliff, chosen on other items.
-
-    Args:
-        evidence: What was measured on it.
-        margin: As for :func:`paired_scores`.
-        seed: As for :func:`paired_scores`.
-    """
+    """:func:`paired_scores` at each task's cliff, which was chosen on other items."""
     return [
         score
         for task, rows in evidence.cuts.items()
         for score in paired_scores(task, rows, evidence.cliffs[task].cut, margin, seed)
     ]
-
-
-def _paired(
-    task: str,
-    metric: str,
-    cut: int,
-    intact: pd.DataFrame,
-    truncated: pd.DataFrame,
-    margin: float,
-    seed: int,
-) -> PairedScore:
-    before, after = ratios(metric, intact), ratios(metric, truncated)
-    once = np.ones(len(intact))
-    scores = float(before.score(once)), float(after.score(once))
-    if metric in PER_ITEM:
-        binary = bool(np.isin([before.above, after.above], (0, 1)).all())
-        return PairedScore(
-            *(task, metric, cut, scores[0]),
-            mean_interval(before.above, seed),
-            scores[1],
-            equivalence(before.above, after.above, margin, seed),
-            mcnemar(before.above, after.above) if binary else None,
-        )
-    rng = np.random.default_rng(seed)
-    n_items = len(intact)
-    counts = rng.multinomial(n_items, np.full(n_items, 1 / n_items), _RESAMPLES).astype(np.float64)
-    drawn = before.score(counts)
-    change = _quantiles(after.score(counts) - drawn, LEVEL)
-    return PairedScore(
-        *(task, metric, cut, scores[0], _quantiles(drawn, 0.025), scores[1]),
-        Equivalence(scores[1] - scores[0], change, margin, n_items),
-        None,
-    )
-
-
-def _quantiles(drawn: Floats, tail: float) -> tuple[float, float]:
-    low, high = np.quantile(drawn, (tail, 1 - tail))
-    return float(low), float(high)
-
-
-def ratios(metric: str, rows: pd.DataFrame) -> _Ratios:
-    """Take a benchmark's score apart into sums over items, to score any resample of them.
-
-    Args:
-        metric: One of ``METRICS``.
-        rows: One row an item, of :meth:`infoflow.data.load.Task.details`.
-    """
-    groups = np.zeros(len(rows), dtype=np.int64)
-    if {"prediction", "answer", "kind"} <= set(rows) and metric == "f1":
-        groups = rows["kind"].factorize(sort=True)[0].astype(np.int64)
-    above, below = _PARTS[metric](rows)
-    return _Ratios(above.to_numpy(np.float64), below.to_numpy(np.float64), groups)
-
-
-def _accuracy(rows: pd.DataFrame) -> Parts:
-    return rows["score"], pd.Series(1.0, rows.index)
-
-
-def _f1(rows: pd.DataFrame) -> Parts:
-    says, is_yes = rows["prediction"] == "yes", rows["answer"] == "yes"
-    return 2.0 * (says & is_yes), says.astype(float) + is_yes
-
-
-def _chair_s(rows: pd.DataFrame) -> Parts:
-    return (rows["hallucinated"] > 0).astype(float), pd.Series(1.0, rows.index)
-
-
-def _chair_i(rows: pd.DataFrame) -> Parts:
-    return rows["hallucinated"], rows["mentions"]
-
-
-def _recall(rows: pd.DataFrame) -> Parts:
-    return rows["found"], rows["present"]
-
-
-_PARTS: dict[str, Callable[[pd.DataFrame], Parts]] = {
-    "accuracy": _accuracy,
-    "f1": _f1,
-    "CHAIRs": _chair_s,
-    "CHAIRi": _chair_i,
-    "recall": _recall,
-}

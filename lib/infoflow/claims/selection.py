@@ -1,115 +1,17 @@
-"""What choosing the best of many cuts gains by chance alone."""
-
-from dataclasses import dataclass
-
-import numpy as np
-import numpy.typing as npt
+"""What the best of many cuts owes to the choice, on each task of a model."""
 
 from infoflow.claims.findings import Evidence
-from infoflow.errors import InfoflowError
 from infoflow.evaluate.truncation import scores_by_cut
-
-Floats = npt.NDArray[np.float64]
-
-_DRAWS = 2000
-_ROUNDING = 1e-9
-
-
-@dataclass(frozen=True)
-class SelectionBias:
-    """The gain of the best cut over the intact model, and how much of it is the choice.
-
-    All gains are of mean scores, on test items, over cuts from the first candidate to L.
-
-    Attributes:
-        best_cut: The cut with the highest mean score, the smallest such cut.
-        gain: Its mean score less the intact model's, found and reported on the same items.
-        chance: The mean gain if truncating at the candidates changed every item for the better as
-            often as for the worse.
-        chance_high: What chance stays below in 95 % of the draws.
-        half_gain: The gain of the best cut where it was chosen, on a random half of the items,
-            averaged over halves.
-        other_half_gain: The gain of that very cut on the other half.
-        n_cuts: How many truncated cuts there were to choose from.
-        n_items: How many items.
-    """
-
-    best_cut: int
-    gain: float
-    chance: float
-    chance_high: float
-    half_gain: float
-    other_half_gain: float
-    n_cuts: int
-    n_items: int
-
-
-def selection_bias(scores: npt.ArrayLike, first: int, seed: int = 0) -> SelectionBias:
-    """Measure what the best of many cuts owes to being the best of many.
-
-    The chance is that of a sign-flip test: whether an item's changes count as gains or as losses is
-    drawn at random, once for all cuts, so that neighbouring cuts stay as alike as they are.
-
-    Args:
-        scores: Of test items, shape (M, L + 1): item by cut, the last being the intact model.
-        first: The first candidate, such as the cliff chosen on other items: cuts below it are
-            known to do harm, and nobody would choose them.
-        seed: Of the draws.
-
-    Raises:
-        InfoflowError: There are fewer than two items, or no truncated cut is left to choose.
-    """
-    table = np.asarray(scores, dtype=np.float64)
-    if table.ndim != 2 or len(table) < 2:
-        raise InfoflowError(f"scores of shape {table.shape} are not two items or more, by cut.")
-    if not 0 <= first < table.shape[1] - 1:
-        raise InfoflowError(
-            f"first = {first} leaves no truncated cut; valid: 0 to {table.shape[1] - 2}."
-        )
-    table = table[np.lexsort(table.T)]  # so that the order of items does not matter
-    changes = table[:, first:] - table[:, -1:]
-    rng = np.random.default_rng(seed)
-    signs = rng.choice([-1.0, 1.0], size=(_DRAWS, len(changes)))
-    by_chance = (signs @ changes / len(changes)).max(axis=1)
-    means = changes.mean(axis=0)
-    chosen, elsewhere = _halves(changes, rng)
-    return SelectionBias(
-        best_cut=first + int(np.argmax(means >= means.max() - _ROUNDING)),
-        gain=float(means.max()),
-        chance=float(by_chance.mean()),
-        chance_high=float(np.quantile(by_chance, 0.95)),
-        half_gain=float(chosen.mean()),
-        other_half_gain=float(elsewhere.mean()),
-        n_cuts=changes.shape[1] - 1,
-        n_items=len(table),
-    )
+from infoflow.stats.selection import SelectionBias, selection_bias
 
 
 def biases_of(evidence: Evidence, seed: int = 0) -> dict[str, SelectionBias | None]:
-    """Measure the selection bias of every task, from its held-out cliff on.
-
-    Args:
-        evidence: What was measured on a model.
-        seed: Of the draws.
-
-    Returns:
-        By task; None where the cliff is cut L, or where there is but one item.
-    """
-    found: dict[str, SelectionBias | None] = {}
-    for task, rows in evidence.cuts.items():
-        scores, first = scores_by_cut(rows), evidence.cliffs[task].cut
-        possible = first < evidence.n_layers and len(scores) > 1
-        found[task] = selection_bias(scores, first, seed) if possible else None
-    return found
+    """The bias of every task from its cliff on; None where that is cut L, or with one item."""
+    return {task: bias_of(evidence, task, seed) for task in evidence.cuts}
 
 
-def _halves(changes: Floats, rng: np.random.Generator) -> tuple[Floats, Floats]:
-    """Choose the best cut on random halves: its gain there and on the other half, (draws,) each."""
-    n_items = len(changes)
-    half = n_items // 2
-    in_half = rng.permuted(np.arange(n_items) < half + np.zeros((_DRAWS, 1)), axis=1)
-    of_half = in_half @ changes / half
-    of_other = ~in_half @ changes / (n_items - half)
-    best = np.argmax(of_half >= of_half.max(axis=1, keepdims=True) - _ROUNDING, axis=1)
-    draws = np.arange(_DRAWS)
-    return of_half[draws, best], of_other[draws, best]
+def bias_of(evidence: Evidence, task: str, seed: int = 0) -> SelectionBias | None:
+    """The bias of one task, as :func:`biases_of`."""
+    scores, first = scores_by_cut(evidence.cuts[task]), evidence.cliffs[task].cut
+    possible = first < evidence.n_layers and len(scores) > 1
+    return selection_bias(scores, first, seed) if possible else None

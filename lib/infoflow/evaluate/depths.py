@@ -1,36 +1,11 @@
 """Shallow, middle and deep layers: what is read there, and what is lost without it."""
 
-from typing import NamedTuple
-
-import numpy as np
 import pandas as pd
 
 from infoflow.evaluate.flow import SPANS
 from infoflow.evaluate.truncation import scores_by_cut
+from infoflow.stats.layers import depths
 from infoflow.stats.paired import equivalence
-
-
-class Depth(NamedTuple):
-    """A third of the layers: its name, its first and its last layer (the paper's count, 1 to L)."""
-
-    name: str
-    first: int
-    last: int
-
-    @property
-    def cut(self) -> int:
-        """The cut that takes the image from this depth on, and from all layers above."""
-        return self.first - 1
-
-
-def depths(n_layers: int) -> list[Depth]:
-    """Divide L layers, at least 1, into thirds, as equal as can be; the first are the larger.
-
-    Two layers are shallow and deep, a single one is shallow.
-    """
-    names = ("shallow", "middle", "deep") if n_layers >= 3 else ("shallow", "deep")[:n_layers]
-    parts = np.array_split(np.arange(1, n_layers + 1), len(names))
-    return [Depth(n, int(part[0]), int(part[-1])) for n, part in zip(names, parts, strict=True)]
 
 
 def shares_by_depth(flow: pd.DataFrame) -> pd.DataFrame:

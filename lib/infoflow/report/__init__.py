@@ -3,16 +3,6 @@
 Nothing here runs a model: what is shown was measured by :mod:`infoflow.evaluate` or by the caller.
 """
 
-from infoflow.report.audit import (
-    claim_table,
-    count_table,
-    f1_plot,
-    planted_words,
-    row_table,
-    rule_table,
-    verdict_grid,
-    verdict_table,
-)
 from infoflow.report.blind import blind_plot, ways_plot
 from infoflow.report.blind_tables import (
     blind_table,
@@ -36,24 +26,25 @@ from infoflow.report.card import (
     seed_plot,
     seed_table,
 )
+from infoflow.report.charts import (
+    Line,
+    heat_maps,
+    image_panels,
+    layer_curves,
+    map_sheet,
+    outline_targets,
+    sample_sheet,
+)
 from infoflow.report.comparison import cliff_paper_table, score_paper_table
-from infoflow.report.connectors import connector_plot
 from infoflow.report.depth_tables import (
     depth_control_table,
     depth_paper_table,
     depth_table,
     depth_words,
 )
-from infoflow.report.display import (
-    NOT_RUN,
-    Plot,
-    ProvenanceBox,
-    Table,
-    Words,
-    literal,
-    provenance_box,
-)
+from infoflow.report.display import NOT_RUN, Plot, ProvenanceBox, Table, Words, literal, table
 from infoflow.report.eah import eah_effects_table, eah_settings_table, eah_sweeps
+from infoflow.report.findings import finding_table, finding_words, verdict_counts
 from infoflow.report.flow import (
     attention_maps,
     chosen_layers,
@@ -90,7 +81,8 @@ from infoflow.report.models import curves_by_model
 from infoflow.report.overview import item_arcs, mean_arcs
 from infoflow.report.own import cut_answers, own_provenance, own_sheet
 from infoflow.report.perturbation import perturbation_plot, sanity_table
-from infoflow.report.samples import frequency_maps, region_sheet, sample_sheet
+from infoflow.report.provenance import provenance_box
+from infoflow.report.samples import frequency_maps, region_sheet
 from infoflow.report.scrubber import Frame, Scrubber
 from infoflow.report.selection import selection_table
 from infoflow.report.simignore import (
@@ -101,8 +93,24 @@ from infoflow.report.simignore import (
     which_ignored_table,
 )
 from infoflow.report.sinks import sink_heatmap, sink_maps, sink_thresholds
-from infoflow.report.source import on_source, source_words
-from infoflow.report.style import TASK_TITLES, percent
+from infoflow.report.source import on_source, paper_table, source_words
+from infoflow.report.style import (
+    COLOURS,
+    LINES,
+    SCORE_NAMES,
+    TASK_TITLES,
+    asked,
+    by_task,
+    count_layers,
+    figure,
+    label_ends,
+    layer_name,
+    listed,
+    listed_tasks,
+    name_layers,
+    panels,
+    percent,
+)
 from infoflow.report.table1 import (
     sampling_table,
     table1_gains,
@@ -133,10 +141,14 @@ from infoflow.report.truncation import log_prob_curves, log_prob_table, truncati
 
 __all__ = [
     "ALL_TASKS",
+    "COLOURS",
+    "LINES",
     "NOT_RUN",
+    "SCORE_NAMES",
     "SITE_NAMES",
     "TASK_TITLES",
     "Frame",
+    "Line",
     "Plot",
     "ProvenanceBox",
     "Scrubber",
@@ -144,11 +156,13 @@ __all__ = [
     "Words",
     "answers_table",
     "arm_metrics_table",
+    "asked",
     "attention_maps",
     "bar_table",
     "blind_plot",
     "blind_table",
     "block_table",
+    "by_task",
     "cam_control_plot",
     "cam_control_table",
     "cam_numbers",
@@ -160,12 +174,10 @@ __all__ = [
     "choice_table",
     "choice_words",
     "chosen_layers",
-    "claim_table",
     "cliff_paper_table",
     "cliff_table",
     "cliff_test_table",
-    "connector_plot",
-    "count_table",
+    "count_layers",
     "curves_by_model",
     "cut_answers",
     "depth_control_table",
@@ -177,10 +189,12 @@ __all__ = [
     "eah_settings_table",
     "eah_sweeps",
     "entries_table",
-    "f1_plot",
     "fate_table",
     "fewest_table",
     "fewest_words",
+    "figure",
+    "finding_table",
+    "finding_words",
     "flow_control_table",
     "flow_paper_table",
     "flow_shares",
@@ -192,40 +206,49 @@ __all__ = [
     "head_maps",
     "head_reductions",
     "head_table",
+    "heat_maps",
     "hidden_maps",
     "ignored_curve",
+    "image_panels",
     "image_share_control",
     "item_arcs",
     "kept_answers_table",
     "kind_plot",
     "kind_scores",
     "kind_table",
+    "label_ends",
+    "layer_curves",
+    "layer_name",
+    "listed",
+    "listed_tasks",
     "literal",
     "log_prob_curves",
     "log_prob_table",
     "map_rows",
+    "map_sheet",
     "map_table",
     "matrix_pair",
     "matrix_paper_table",
     "mean_arcs",
     "metrics_table",
+    "name_layers",
     "no_image_paper_table",
     "no_image_words",
     "on_source",
+    "outline_targets",
     "own_provenance",
     "own_sheet",
     "paired_table",
+    "panels",
+    "paper_table",
     "percent",
     "perturbation_plot",
     "place_name",
-    "planted_words",
     "provenance_box",
     "reduction_table",
     "region_sheet",
     "rival_curves",
     "rivals_table",
-    "row_table",
-    "rule_table",
     "sample_sheet",
     "sampling_table",
     "sanity_table",
@@ -244,6 +267,7 @@ __all__ = [
     "source_words",
     "span_table",
     "stored_predictions_table",
+    "table",
     "table1_gains",
     "table1_rules",
     "table1_table",
@@ -255,8 +279,7 @@ __all__ = [
     "truncation_curves",
     "vanishing_shares",
     "vanishing_table",
-    "verdict_grid",
-    "verdict_table",
+    "verdict_counts",
     "way_answers_table",
     "ways_plot",
     "ways_table",

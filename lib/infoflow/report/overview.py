@@ -11,12 +11,12 @@ from matplotlib.figure import Figure
 from matplotlib.patches import PathPatch, Rectangle
 from matplotlib.path import Path
 
-from infoflow.evaluate.depths import depths
 from infoflow.evaluate.flow import SPANS
 from infoflow.methods.flow import AttentionFlow, reduce_heads
 from infoflow.models.lvlm import Prompt
 from infoflow.report.display import Plot
 from infoflow.report.style import COLOURS, HOUSE_STYLE, TASK_TITLES, WIDTH, asked, listed, percent
+from infoflow.stats.layers import depths
 
 BUNDLES = 32
 """Most arcs of one token group; adjacent tokens share an arc where there are more tokens."""

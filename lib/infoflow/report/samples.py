@@ -1,7 +1,6 @@
 """Figures of the synthetic world: its items, their masks, and how often objects are seen."""
 
 from collections.abc import Sequence
-from textwrap import fill
 
 import matplotlib as mpl
 import numpy as np
@@ -12,63 +11,7 @@ from matplotlib.figure import Figure
 
 from infoflow.data.sample import Sample
 from infoflow.report.display import Plot
-from infoflow.report.style import HOUSE_STYLE, TASK_TITLES, WIDTH, asked
-
-_CHARACTERS = 42
-
-
-def sample_sheet(samples: Sequence[Sample], task: str) -> Plot:
-    """Show items: each picture with its question and reference answer.
-
-    Args:
-        samples: The items, of Shapes or of a benchmark itself.
-        task: Their task.
-
-    Returns:
-        The plot; its table holds id, kind, question and answer.
-    """
-    with mpl.rc_context(HOUSE_STYLE):
-        figure = Figure(figsize=(WIDTH, 2.1 * len(samples)))
-        grid = figure.subplots(len(samples), 2, squeeze=False, width_ratios=(1, 1.9))
-        for (picture, words), sample in zip(grid, samples, strict=True):
-            picture.imshow(sample.image, interpolation="nearest")
-            picture.axis("off")
-            words.axis("off")
-            words.text(0, 0.98, sample.kind, va="top", weight="bold", parse_math=False)
-            lines = (fill(line, _CHARACTERS) for line in sample.question.splitlines())
-            question = "\n".join(lines)
-            told = f"{question}\n→ {fill(sample.answer, _CHARACTERS)}"
-            words.text(0, 0.84, told, va="top", parse_math=False)  # dollars are dollars
-    kinds = ", ".join(dict.fromkeys(sample.kind for sample in samples))
-    drawn = any(sample.regions for sample in samples)  # which no benchmark of photographs has
-    return Plot(
-        figure,
-        (_scenes_told(samples) if drawn else _photographs_told(samples))[:400],
-        f"Items of {TASK_TITLES[task]}{' in Shapes' if drawn else ''} ({kinds}), magnified; after "
-        "the arrow the reference answer.",
-        _items(samples),
-    )
-
-
-def _scenes_told(samples: Sequence[Sample]) -> str:
-    shown = "; ".join(f"{', '.join(sample.objects)}" for sample in samples)
-    return f"Drawn scenes with question and answer. They show: {shown}."
-
-
-def _photographs_told(samples: Sequence[Sample]) -> str:
-    asked_for = "; ".join(f"{asked(sample.question)} {sample.answer}" for sample in samples)
-    return f"Pictures with question and answer: {asked_for}"
-
-
-def _items(samples: Sequence[Sample]) -> pd.DataFrame:
-    return pd.DataFrame(
-        {
-            "kind": [sample.kind for sample in samples],
-            "question": [sample.question for sample in samples],
-            "answer": [sample.answer for sample in samples],
-        },
-        index=pd.Index([sample.id for sample in samples], name="item"),
-    )
+from infoflow.report.style import HOUSE_STYLE, WIDTH
 
 
 def region_sheet(sample: Sample) -> Plot:

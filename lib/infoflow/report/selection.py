@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 
 from infoflow.claims.findings import Evidence
-from infoflow.claims.selection import SelectionBias
 from infoflow.report.display import Table
 from infoflow.report.style import SCORE_NAMES, TASK_TITLES
+from infoflow.stats.selection import SelectionBias
 
 
 def selection_table(

@@ -10,7 +10,6 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from infoflow.data.sample import Sample
-from infoflow.evaluate.depths import depths
 from infoflow.models.lvlm import Prompt
 from infoflow.report.display import Plot
 from infoflow.report.pictures import outline_targets, picture_panels
@@ -22,6 +21,7 @@ from infoflow.report.style import (
     count_layers,
     percent,
 )
+from infoflow.stats.layers import depths
 
 _THIRDS = {"first": COLOURS["ours"], "middle": COLOURS["control"], "last": COLOURS["cliff"]}
 _LINES = {"first": "-", "middle": "-.", "last": "--"}

@@ -1,10 +1,12 @@
-"""What a page says of where its items come from."""
+"""What a page says of where its samples come from."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from infoflow.data.items import reported_split
-from infoflow.report.display import Table, Words, literal
+from infoflow.report.display import Table, Words, literal, table
 from infoflow.report.style import TASK_TITLES, listed
 
 
@@ -21,25 +23,42 @@ def source_words(source: str | Path, tasks: list[str]) -> Words | None:
     if source == "shapes":
         return None
     origin = "from the hub" if source == "hub" else f"from the folder {literal(str(source))}"
-    apart = [TASK_TITLES[task] for task in tasks if reported_split(task) == "held-out"]
-    others = (
-        f" Of {listed(apart)} the held-out pictures are reported; cliffs are chosen on others."
-        if apart
-        else ""
-    )
+    titles = listed([TASK_TITLES[task] for task in tasks])
+    apart = listed([TASK_TITLES[task] for task in tasks if reported_split(task) == "held-out"])
+    others = f" Of {apart} the held-out pictures are reported; cliffs are chosen on others."
     return Words(
-        f"This page asks about the benchmarks' own items ({listed([TASK_TITLES[t] for t in tasks])}"
-        f", {origin}), in place of Shapes.{others} Whatever is measured against the region that an "
+        f"This page asks about the benchmarks' own items ({titles}, {origin}), in place of Shapes."
+        f"{others if apart else ''} Whatever is measured against the region that an "
         "answer can be read from (*on target*) needs Shapes' masks: not run on this source."
     )
 
 
-def on_source(table: Table, source: str | Path, model: str) -> Table:
+def paper_table(
+    lines: Mapping[Any, Mapping[str, Any]] | Sequence[Mapping[str, Any]],
+    caption: str,
+    source: str | Path,
+    model: str,
+    index: str = "task",
+) -> Table:
+    """Set the paper beside ours: a table that fits the source of the page's samples.
+
+    Args:
+        lines: As of :func:`infoflow.report.display.table`. The columns begin with ``"paper"`` or
+            ``"ours"``.
+        caption: What the table holds.
+        source: Where the page's samples come from.
+        model: The model the page measured.
+        index: Head of the first column.
+    """
+    return on_source(table(lines, caption, index, comparison=True), source, model)
+
+
+def on_source(compared: Table, source: str | Path, model: str) -> Table:
     """Name what a table of comparison sets beside the paper, where that is not Shapes.
 
     Args:
-        table: With columns ``"ours, MODEL on the benchmark"``, for runs of the paper's model that
-            the page has not made, and ``"ours, MODEL on Shapes"``, or without ``on Shapes``.
+        compared: With columns ``"ours, MODEL on the benchmark"``, for runs of the paper's model
+            that the page has not made, and ``"ours, MODEL on Shapes"``, or without ``on Shapes``.
         source: Where the page's items come from.
         model: The model it measured.
 
@@ -48,8 +67,8 @@ def on_source(table: Table, source: str | Path, model: str) -> Table:
         the page's model is the paper's, these are the runs that were missing.
     """
     if source == "shapes":
-        return table
+        return compared
     made = {f"ours, {model} on the benchmark", f"ours, {model} on the benchmarks"}
-    left = [name for name in table.data if name not in {*made, "ours, on the benchmark"}]
+    left = [name for name in compared.data if name not in {*made, "ours, on the benchmark"}]
     named = {name: str(name).replace(" on Shapes", " on the benchmark") for name in left}
-    return replace(table, data=table.data[left].rename(columns=named))
+    return replace(compared, data=compared.data[left].rename(columns=named))

@@ -1,8 +1,9 @@
-"""The house style: one palette, one font size, and how layers are counted on an axis."""
+"""The house style: the palette, how layers are counted on an axis, how numbers are written."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+import matplotlib as mpl
 import numpy as np
 import seaborn as sns
 from matplotlib.axes import Axes
@@ -49,19 +50,60 @@ HOUSE_STYLE = {
     "legend.frameon": False,
     "figure.constrained_layout.use": True,
 }
-"""Settings for matplotlib, on seaborn's; used while a figure is made and while it is written."""
+"""Settings for matplotlib, on seaborn's."""
+
+
+def figure(
+    rows: int = 1, columns: int = 1, height: float = 3.0, **subplots: Any
+) -> tuple[Figure, list[Axes]]:
+    """Make a figure as wide as the page, in the house style, which later drawing follows, too.
+
+    Args:
+        rows: Rows of panels.
+        columns: Columns of panels.
+        height: Of the figure, in inches.
+        **subplots: As of :meth:`matplotlib.figure.Figure.subplots`.
+
+    Returns:
+        The figure and its panels, row by row. No window and no ``pyplot`` knows of it.
+    """
+    mpl.rcParams.update(HOUSE_STYLE)
+    made = Figure(figsize=(WIDTH, height))
+    return made, list(made.subplots(rows, columns, squeeze=False, **subplots).flat)
+
+
+def panels(
+    names: Iterable[str], height: float = 2.7, columns: int = 2, **subplots: Any
+) -> tuple[Figure, dict[str, Axes]]:
+    """Make a figure with one titled panel a name.
+
+    Args:
+        names: What the panels show; that of a task is written as its title.
+        height: Of a panel, in inches.
+        columns: Panels in a row, if there are so many.
+        **subplots: As of :func:`figure`; the vertical axis is shared if nothing else is said.
+
+    Returns:
+        The figure, and the panels by name.
+    """
+    shown = list(names)
+    columns = min(len(shown), columns)
+    rows = -(-len(shown) // columns)
+    made, grid = figure(rows, columns, height * rows + 0.3, **{"sharey": True, **subplots})
+    for axes in grid[len(shown) :]:
+        axes.remove()
+    by_name = dict(zip(shown, grid, strict=False))
+    for name, axes in by_name.items():
+        axes.set_title(TASK_TITLES.get(name, name))
+    return made, by_name
 
 
 def task_panels(n_panels: int, panel_height: float = 2.7) -> tuple[Figure, list[Axes]]:
     """Make a figure with one panel a task, two in a row."""
-    columns = min(n_panels, 2)
-    rows = -(-n_panels // columns)
-    figure = Figure(figsize=(WIDTH, panel_height * rows + 0.3))
-    grid = figure.subplots(rows, columns, squeeze=False, sharey=True)
-    panels = [axes for row in grid for axes in row]
-    for axes in panels[n_panels:]:
-        axes.remove()
-    return figure, panels[:n_panels]
+    made, by_name = panels(map(str, range(n_panels)), panel_height)
+    for axes in by_name.values():
+        axes.set_title("")
+    return made, list(by_name.values())
 
 
 def count_layers(axes: Axes, n_layers: int, last_cut: int, *, below: str) -> None:
@@ -73,33 +115,20 @@ def count_layers(axes: Axes, n_layers: int, last_cut: int, *, below: str) -> Non
         last_cut: The last cut on the axis.
         below: What the lower axis counts.
     """
-    ticks = _ticks(last_cut)
+    locator = MaxNLocator(nbins=6, integer=True, steps=[1, 2, 3, 4, 5, 10])
+    ticks = [int(tick) for tick in locator.tick_values(0, last_cut) if 0 <= tick <= last_cut]
     axes.set_xlim(-0.4, last_cut + 0.4)
     axes.set_xticks(ticks)
-    above = axes.secondary_xaxis("top", functions=(_layer_of, _cut_of))
-    names = [str(cut + 1) if cut < n_layers else "intact" for cut in ticks]
-    above.set_xticks([cut + 1 for cut in ticks], names)
-    above.tick_params(labelcolor="#595959", color="#595959")
     axes.set_xlabel(below)
+    name_layers(axes, ticks, [str(cut + 1) if cut < n_layers else "intact" for cut in ticks])
+
+
+def name_layers(axes: Axes, places: Sequence[float], names: Sequence[str]) -> None:
+    """Write the paper's layers above a panel, at places of its horizontal axis."""
+    above = axes.secondary_xaxis("top")
+    above.set_xticks(places, names)
+    above.tick_params(labelcolor="#595959", color="#595959")
     above.set_xlabel("paper's layer", color="#595959")
-
-
-def layer_name(cut: int, n_layers: int) -> str:
-    """Name a cut as the paper counts: the first layer without the image, none at cut L."""
-    return str(cut + 1) if cut < n_layers else "none"
-
-
-def _layer_of(cut: Any) -> Any:
-    return cut + 1
-
-
-def _cut_of(layer: Any) -> Any:
-    return layer - 1
-
-
-def _ticks(last: int) -> list[int]:
-    ticks = MaxNLocator(nbins=6, integer=True, steps=[1, 2, 3, 4, 5, 10]).tick_values(0, last)
-    return [int(tick) for tick in ticks if 0 <= tick <= last]
 
 
 def label_ends(axes: Axes, labels: Iterable[tuple[float, str, str]], x: float) -> None:
@@ -115,14 +144,9 @@ def label_ends(axes: Axes, labels: Iterable[tuple[float, str, str]], x: float) -
     placed = sorted(labels)
     heights = np.array([height for height, _, _ in placed])
     for _ in range(50):
-        gaps = np.diff(heights)
-        tight = np.flatnonzero(gaps < apart - 1e-9)
-        if not len(tight):
-            break
-        for i in tight:
-            push = (apart - (heights[i + 1] - heights[i])) / 2
-            heights[i] -= push
-            heights[i + 1] += push
+        lacking = np.clip(apart - np.diff(heights), 0, None) / 2
+        heights[:-1] -= lacking
+        heights[1:] += lacking
     for height, (_, text, colour) in zip(heights, placed, strict=True):
         axes.annotate(
             text,
@@ -136,6 +160,11 @@ def label_ends(axes: Axes, labels: Iterable[tuple[float, str, str]], x: float) -
         )
 
 
+def layer_name(cut: int, n_layers: int) -> str:
+    """Name a cut as the paper counts: the first layer without the image, none at cut L."""
+    return str(cut + 1) if cut < n_layers else "none"
+
+
 def percent(share: float) -> str:
     """Write a share as a percentage with one decimal."""
     return f"{round(100 * share, 1) + 0.0:.1f} %"
@@ -144,6 +173,18 @@ def percent(share: float) -> str:
 def listed(names: Sequence[str]) -> str:
     """Write names as one enumerates them: ``"a, b and c"``; nothing for no name."""
     return " and ".join(part for part in (", ".join(names[:-1]), *names[-1:]) if part)
+
+
+def listed_tasks(
+    tasks: Iterable[str], holds: Callable[[str], bool] = bool, none: str = "no task"
+) -> str:
+    """List the titles of the tasks of which something holds."""
+    return listed([TASK_TITLES[task] for task in tasks if holds(task)]) or none
+
+
+def by_task(tasks: Iterable[str], words: Callable[[str], str], between: str = "; ") -> str:
+    """Say something of each task after its title: ``"POPE 1 of 2; CHAIR 2 of 3"``."""
+    return between.join(f"{TASK_TITLES[task]} {words(task)}" for task in tasks)
 
 
 def asked(question: str) -> str:

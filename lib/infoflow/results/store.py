@@ -71,6 +71,7 @@ class Store:
                 folder upwards that holds an ``experiments.yml``, else in the working folder.
         """
         self.root = Path(root) if root is not None else _default_root()
+        self.records: list[dict[str, Any]] = []
 
     def collect(
         self,
@@ -129,6 +130,7 @@ class Store:
                         write_part(folder, part)
                         parts.append(part)
                         self._note(key, _spent(self.meta(key), time.perf_counter() - began))
+        self.records.append({**self.meta(key), "n_items": len(names)})
         return in_order(parts, names)
 
     def adopt(self, key: Mapping[str, Any], rows: pa.Table, meta: Mapping[str, Any]) -> Path:

@@ -10,7 +10,6 @@ chosen on calibration items and reported on test items, which had no part in the
 own reading, the best of all cuts on the test items, is kept beside it as ``best``.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,15 +17,10 @@ import numpy.typing as npt
 
 from infoflow.errors import InfoflowError
 from infoflow.options import require_finite, require_whole
+from infoflow.stats.intervals import CONFIDENCE, Floats, Interval, draws, percentiles
 
-Floats = npt.NDArray[np.float64]
-Interval = tuple[float, float]
-
-CONFIDENCE = 0.95
-_TAILS = ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2)
 # Equal means may differ in their last bits after summation; no real difference is this small.
 _ROUNDING = 1e-9
-_RESAMPLES_AT_ONCE = 256
 
 
 @dataclass(frozen=True)
@@ -114,26 +108,27 @@ def cliff_layer(
         margin = require_finite(margin, "margin", 0)
 
     resampled = _resampled_means(chosen_on, n_resamples, seed)
-    low, high = _interval(resampled[:, -1])
-    margin = (high - low) / 2 if margin is None else margin
+    if margin is None:
+        low, high = percentiles(resampled[:, -1])
+        margin = (high - low) / 2
     cut = int(_first_unharmed(chosen_on.mean(axis=0), margin))
     cuts = _first_unharmed(resampled, margin)
+    tail = (1 - CONFIDENCE) / 2
+    low_cut = int(np.quantile(cuts, tail, method="lower"))
+    high_cut = int(np.quantile(cuts, 1 - tail, method="higher"))
 
     means = reported_on.mean(axis=0)
     resampled = _resampled_means(reported_on, n_resamples, seed)
     best = int(np.argmax(means >= means.max() - _ROUNDING))
     return Cliff(
         cut=cut,
-        interval=(
-            int(np.quantile(cuts, _TAILS[0], method="lower")),
-            int(np.quantile(cuts, _TAILS[1], method="higher")),
-        ),
+        interval=(low_cut, high_cut),
         margin=margin,
         baseline=float(means[-1]),
-        baseline_interval=_interval(resampled[:, -1]),
+        baseline_interval=percentiles(resampled[:, -1]),
         score=float(means[cut]),
         difference=float(means[cut] - means[-1]),
-        difference_interval=_interval(resampled[:, cut] - resampled[:, -1]),
+        difference_interval=percentiles(resampled[:, cut] - resampled[:, -1]),
         best=best,
         best_score=float(means[best]),
         n_calibration=len(chosen_on),
@@ -162,15 +157,7 @@ def _check_scores(name: str, scores: npt.ArrayLike) -> Floats:
 
 
 def _first_unharmed(means: Floats, margin: float) -> npt.NDArray[np.intp]:
-    """First cut from which on no mean score is below the last by more than the margin.
-
-    Args:
-        means: Mean scores of shape (..., L + 1).
-        margin: The loss that counts as no harm.
-
-    Returns:
-        Cuts of shape (...).
-    """
+    """First cut from which on no mean, of shape (..., L + 1), is below the last by the margin."""
     harmed = means < means[..., -1:] - margin - _ROUNDING
     n_unharmed = np.argmax(harmed[..., ::-1], axis=-1)
     return np.where(harmed.any(axis=-1), means.shape[-1] - n_unharmed, 0)
@@ -178,19 +165,5 @@ def _first_unharmed(means: Floats, margin: float) -> npt.NDArray[np.intp]:
 
 def _resampled_means(scores: Floats, n_resamples: int, seed: int) -> Floats:
     """Mean scores of shape (n_resamples, L + 1) over items drawn with replacement."""
-    counts = _draws(len(scores), n_resamples, seed)
+    counts = draws(len(scores), n_resamples, seed)
     return np.concatenate([drawn @ scores for drawn in counts]) / len(scores)
-
-
-def _draws(n_items: int, n_resamples: int, seed: int) -> Iterator[Floats]:
-    """How often each item is drawn in each resample, a bounded number of resamples at a time."""
-    rng = np.random.default_rng(seed)
-    equal = np.full(n_items, 1 / n_items)
-    for start in range(0, n_resamples, _RESAMPLES_AT_ONCE):
-        size = min(_RESAMPLES_AT_ONCE, n_resamples - start)
-        yield rng.multinomial(n_items, equal, size=size).astype(np.float64)
-
-
-def _interval(resampled: Floats) -> Interval:
-    low, high = np.quantile(resampled, _TAILS)
-    return float(low), float(high)

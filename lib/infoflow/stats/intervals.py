@@ -1,17 +1,54 @@
 """How sure a mean over items is: of scores, and of differences between paired scores."""
 
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Self
+
 import numpy as np
 import numpy.typing as npt
 from scipy.stats import binomtest, bootstrap, norm
 
 from infoflow.errors import InfoflowError
 
+Floats = npt.NDArray[np.float64]
+Interval = tuple[float, float]
+
 CONFIDENCE = 0.95
 _RESAMPLES = 2000
+_RESAMPLES_AT_ONCE = 256
 
 
-def mean_interval(scores: npt.ArrayLike, seed: int = 0) -> tuple[float, float]:
-    """Interval of the mean of some items' scores.
+@dataclass(frozen=True)
+class Estimate:
+    """A value with its interval; ``f"{100 * estimate:+.1f}"`` writes it as +1.2 [-0.3, +2.7].
+
+    Attributes:
+        value: The mean, or another score, of the items.
+        low: Lower end of its interval.
+        high: Upper end.
+        n_items: How many items it rests on.
+    """
+
+    value: float
+    low: float
+    high: float
+    n_items: int
+
+    @property
+    def interval(self) -> Interval:
+        """Lower and upper end."""
+        return self.low, self.high
+
+    def __rmul__(self, factor: float) -> Self:
+        low, high = sorted((factor * self.low, factor * self.high))
+        return replace(self, value=factor * self.value + 0.0, low=low + 0.0, high=high + 0.0)
+
+    def __format__(self, spec: str) -> str:
+        return f"{self.value:{spec}} [{self.low:{spec}}, {self.high:{spec}}]"
+
+
+def mean_estimate(scores: npt.ArrayLike, seed: int = 0) -> Estimate:
+    """Mean of some items' scores with its 95 % interval.
 
     Scores that are all 0 or 1 get Wilson's interval, since a bootstrap would call 50 right answers
     out of 50 certain. Others get the percentile interval of a bootstrap over items.
@@ -20,23 +57,20 @@ def mean_interval(scores: npt.ArrayLike, seed: int = 0) -> tuple[float, float]:
         scores: One score an item, shape (N,).
         seed: Seed of the bootstrap.
 
-    Returns:
-        Lower and upper end of the 95 % interval, in the unit of the scores.
-
     Raises:
         InfoflowError: There is no score, or one is not finite.
     """
     values = _finite(scores)
     if np.isin(values, (0, 1)).all():
         wilson = binomtest(int(values.sum()), len(values)).proportion_ci(CONFIDENCE, "wilson")
-        return float(wilson.low), float(wilson.high)
-    return _resampled(values, CONFIDENCE, seed)
+        return _estimate(values, (wilson.low, wilson.high))
+    return _estimate(values, _bootstrapped(values, CONFIDENCE, seed))
 
 
-def difference_interval(
+def difference_estimate(
     differences: npt.ArrayLike, seed: int = 0, confidence: float = CONFIDENCE
-) -> tuple[float, float]:
-    """Interval of the mean difference between scores that are paired by item.
+) -> Estimate:
+    """Mean difference between scores that are paired by item, with its interval.
 
     Differences that are all -1, 0 or 1, as between right and wrong answers, get the adjusted Wald
     interval (Bonett and Price, 2012): a bootstrap would call ten unchanged answers certain. Others
@@ -47,19 +81,48 @@ def difference_interval(
         seed: Seed of the bootstrap.
         confidence: How often such intervals hold the true mean.
 
-    Returns:
-        Lower and upper end of the interval, in the unit of the scores.
-
     Raises:
         InfoflowError: There is no difference, or one is not finite.
     """
     values = _finite(differences)
     if np.isin(values, (-1, 0, 1)).all():
-        return _adjusted_wald(values, confidence)
-    return _resampled(np.sort(values), confidence, seed)
+        return _estimate(values, _adjusted_wald(values, confidence))
+    return _estimate(values, _bootstrapped(np.sort(values), confidence, seed))
 
 
-def _finite(values: npt.ArrayLike) -> npt.NDArray[np.float64]:
+def mean_interval(scores: npt.ArrayLike, seed: int = 0) -> Interval:
+    """The interval of :func:`mean_estimate`."""
+    return mean_estimate(scores, seed).interval
+
+
+def difference_interval(
+    differences: npt.ArrayLike, seed: int = 0, confidence: float = CONFIDENCE
+) -> Interval:
+    """The interval of :func:`difference_estimate`."""
+    return difference_estimate(differences, seed, confidence).interval
+
+
+def draws(n_items: int, n_resamples: int, seed: int) -> Iterator[Floats]:
+    """How often each item is drawn in each resample, a bounded number of resamples at a time."""
+    rng = np.random.default_rng(seed)
+    equal = np.full(n_items, 1 / n_items)
+    for start in range(0, n_resamples, _RESAMPLES_AT_ONCE):
+        size = min(_RESAMPLES_AT_ONCE, n_resamples - start)
+        yield rng.multinomial(n_items, equal, size=size).astype(np.float64)
+
+
+def percentiles(resampled: Floats, confidence: float = CONFIDENCE) -> Interval:
+    """The middle of a bootstrap's values, of shape (n_resamples,)."""
+    low, high = np.quantile(resampled, ((1 - confidence) / 2, (1 + confidence) / 2))
+    return float(low), float(high)
+
+
+def _estimate(values: Floats, interval: Interval) -> Estimate:
+    low, high = interval
+    return Estimate(float(values.mean()), float(low), float(high), len(values))
+
+
+def _finite(values: npt.ArrayLike) -> Floats:
     row = np.asarray(values, dtype=np.float64)
     if row.ndim != 1 or not len(row) or not np.isfinite(row).all():
         raise InfoflowError(
@@ -69,7 +132,7 @@ def _finite(values: npt.ArrayLike) -> npt.NDArray[np.float64]:
     return row
 
 
-def _adjusted_wald(differences: npt.NDArray[np.float64], confidence: float) -> tuple[float, float]:
+def _adjusted_wald(differences: Floats, confidence: float) -> Interval:
     """Interval of the mean of -1, 0 and 1, with one lost and one gained item added."""
     n_items = len(differences) + 2
     lost = (np.sum(differences < 0) + 1) / n_items
@@ -77,14 +140,12 @@ def _adjusted_wald(differences: npt.NDArray[np.float64], confidence: float) -> t
     centre = gained - lost
     reach = norm.isf((1 - confidence) / 2)
     half = reach * np.sqrt((gained + lost - centre**2) / n_items)
-    return float(max(centre - half, -1)), float(min(centre + half, 1))
+    return max(centre - half, -1), min(centre + half, 1)
 
 
-def _resampled(
-    values: npt.NDArray[np.float64], confidence: float, seed: int
-) -> tuple[float, float]:
+def _bootstrapped(values: Floats, confidence: float, seed: int) -> Interval:
     if np.ptp(values) == 0:
-        return float(values[0]), float(values[0])
+        return values[0], values[0]
     found = bootstrap(
         (values,),
         np.mean,
@@ -93,4 +154,4 @@ def _resampled(
         method="percentile",
         rng=np.random.default_rng(seed),
     ).confidence_interval
-    return float(found.low), float(found.high)
+    return found.low, found.high

@@ -4,14 +4,15 @@ A cliff says from where on truncation does no harm; here that is put to the test
 of the two models are paired by item, so that items which both get right or wrong say nothing.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 from scipy.stats import binomtest
 
 from infoflow.errors import InfoflowError
-from infoflow.stats.intervals import difference_interval
+from infoflow.stats.intervals import Estimate, Floats, difference_estimate
 
 LEVEL = 0.05
 """Level of each one-sided test of equivalence; the interval beside it holds 1 - 2 LEVEL."""
@@ -19,14 +20,10 @@ LEVEL = 0.05
 
 @dataclass(frozen=True)
 class McNemar:
-    """McNemar's exact test of paired right and wrong answers.
+    """McNemar's exact test of paired right and wrong answers, of which some changed.
 
-    Attributes:
-        lost: Items that were right and became wrong.
-        gained: Items that were wrong and became right.
-        n_items: All items.
-        p_value: Two-sided: how likely a split of the changed items at least as uneven is, if
-            losing and gaining are equally likely. 1 if no item changed.
+    The p value is two-sided: how likely a split of the changed items at least as uneven is, if
+    losing and gaining are equally likely. It is 1 if no item changed.
     """
 
     lost: int
@@ -36,35 +33,37 @@ class McNemar:
 
 
 @dataclass(frozen=True)
-class Equivalence:
-    """How far one model's mean score is from another's, against a margin stated beforehand.
+class Equivalence(Estimate):
+    """How far one model's mean score is from another's, with its paired 90 % interval.
 
     Attributes:
-        difference: Mean score after less mean score before.
-        interval: 90 % interval of the difference, paired by item.
-        margin: The difference that does not matter.
-        n_items: All items.
+        margin: The difference that does not matter, stated beforehand.
     """
 
-    difference: float
-    interval: tuple[float, float]
     margin: float
-    n_items: int
+
+    def __rmul__(self, factor: float) -> Self:
+        return replace(super().__rmul__(factor), margin=abs(factor) * self.margin)
+
+    @property
+    def difference(self) -> float:
+        """Mean score after less mean score before."""
+        return self.value
 
     @property
     def equivalent(self) -> bool:
         """Whether the difference is shown to lie within the margin (two one-sided tests at 5 %)."""
-        return -self.margin < self.interval[0] and self.interval[1] < self.margin
+        return -self.margin < self.low and self.high < self.margin
 
     @property
     def unharmed(self) -> bool:
         """Whether the loss, if any, is shown to be less than the margin (one test at 5 %)."""
-        return -self.margin < self.interval[0]
+        return -self.margin < self.low
 
     @property
     def least_margin(self) -> float:
         """The margin above which the two would have been called equivalent."""
-        return max(abs(end) for end in self.interval)
+        return max(abs(self.low), abs(self.high))
 
 
 def mcnemar(before: npt.ArrayLike, after: npt.ArrayLike) -> McNemar:
@@ -78,7 +77,7 @@ def mcnemar(before: npt.ArrayLike, after: npt.ArrayLike) -> McNemar:
         InfoflowError: There are no items, the two differ in number, or scores are not 0 or 1.
     """
     first, second = _paired(before, after)
-    if not _all_binary(first, second):
+    if not np.isin([first, second], (0, 1)).all():
         raise InfoflowError("McNemar's test takes scores that are 0 or 1; others were given.")
     lost = int(((first == 1) & (second == 0)).sum())
     gained = int(((first == 0) & (second == 1)).sum())
@@ -86,16 +85,7 @@ def mcnemar(before: npt.ArrayLike, after: npt.ArrayLike) -> McNemar:
 
 
 def mcnemar_of_counts(lost: int, gained: int, n_items: int) -> McNemar:
-    """Test published counts, where the answers themselves are not at hand.
-
-    Args:
-        lost: Items that were right and became wrong.
-        gained: Items that were wrong and became right.
-        n_items: All items.
-
-    Raises:
-        InfoflowError: A count is negative, or more items changed than there are.
-    """
+    """:func:`mcnemar` from published counts, where the answers themselves are not at hand."""
     changed = lost + gained
     if min(lost, gained) < 0 or not 0 < n_items >= changed:
         raise InfoflowError(f"{lost} lost and {gained} gained of {n_items} items cannot be.")
@@ -109,7 +99,7 @@ def equivalence(
     """Test whether two models score the same, up to a margin.
 
     No significant difference is not yet equivalence; an interval inside the margin is. The interval
-    is that of :func:`infoflow.stats.intervals.difference_interval`.
+    is that of :func:`infoflow.stats.intervals.difference_estimate`.
 
     Args:
         before: One score an item, shape (N,).
@@ -124,18 +114,11 @@ def equivalence(
     if not (np.isfinite(margin) and margin > 0):
         raise InfoflowError(f"margin is {margin}; it must be finite and positive.")
     first, second = _paired(before, after)
-    differences = second - first
-    return Equivalence(
-        difference=float(differences.mean()),
-        interval=difference_interval(differences, seed, confidence=1 - 2 * LEVEL),
-        margin=float(margin),
-        n_items=len(first),
-    )
+    change = difference_estimate(second - first, seed, confidence=1 - 2 * LEVEL)
+    return Equivalence(change.value, change.low, change.high, change.n_items, float(margin))
 
 
-def _paired(
-    before: npt.ArrayLike, after: npt.ArrayLike
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+def _paired(before: npt.ArrayLike, after: npt.ArrayLike) -> tuple[Floats, Floats]:
     try:
         first, second = (np.asarray(scores, dtype=np.float64) for scores in (before, after))
     except (TypeError, ValueError) as error:
@@ -145,10 +128,6 @@ def _paired(
             f"scores of shapes {first.shape} and {second.shape} are not paired; "
             "give two rows of one score an item, of the same items."
         )
-    if not (np.isfinite(first).all() and np.isfinite(second).all()):
+    if not np.isfinite([first, second]).all():
         raise InfoflowError("a score is not finite; all must be.")
     return first, second
-
-
-def _all_binary(*scores: npt.NDArray[np.float64]) -> bool:
-    return all(bool(np.isin(row, (0, 1)).all()) for row in scores)

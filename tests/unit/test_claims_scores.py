@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 
 from infoflow.claims.scores import METRICS, paired_scores, ratios
-from infoflow.claims.selection import selection_bias
 from infoflow.data.load import load_task
 from infoflow.errors import InfoflowError
+from infoflow.stats.selection import selection_bias
 
 ANSWERS = {
     "pope": ["Yes", "No", "perhaps", ""],
