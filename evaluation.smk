@@ -9,14 +9,16 @@ import sys
 from pathlib import Path
 
 from infoflow.errors import InfoflowError
-from infoflow.results.sources import room_files
-from infoflow.workflow import as_options, read_checked
+from infoflow.files import read_checked
+from infoflow.options import as_options
+from infoflow.results.sources import FOLDERS
 
 
 PYTHON = shlex.quote(sys.executable)
 RESULTS = "results"
-LIBRARY = Path("lib/infoflow").resolve()  # of this checkout, whichever is installed
 OPTIONS = ("checkpoint", "revision", "dtype", "source", "split", "limit", "rule")
+# the code that measures; a change of it that changes no result costs a look at the store
+CODE = [path for folder in (*FOLDERS, "evaluate") for path in Path("lib/infoflow", folder).rglob("*.py")]
 
 
 def read_evaluations():
@@ -26,8 +28,8 @@ def read_evaluations():
         if workflow.is_main_process:  # a job is checked when it starts
             from infoflow.evaluate.running import check_evaluation
 
-            for name, asked in read.items():
-                check_evaluation(asked, f"evaluations.yml: evaluations: {name}")
+            for name, entry in read.items():
+                check_evaluation(entry, f"evaluations.yml: evaluations: {name}")
     except InfoflowError as error:
         sys.exit(f"error: {error}")
     return read
@@ -36,31 +38,25 @@ def read_evaluations():
 EVALUATIONS = read_evaluations()
 
 
-def shards_of(name):
-    count = EVALUATIONS[name]["shards"]
-    return [f"{RESULTS}/evaluations/{name}/{n}-of-{count}.txt" for n in range(1, count + 1)]
+def shards_of(wildcards):
+    count = EVALUATIONS[wildcards.name]["shards"]
+    return [f"{RESULTS}/evaluations/{wildcards.name}/{n}-of-{count}.txt" for n in range(1, count + 1)]
 
 
 def arguments(wildcards):
     """An evaluation as arguments of `infoflow evaluate`."""
-    asked = EVALUATIONS[wildcards.name]
-    parts = [asked["model"], asked["task"], asked["measure"]]
-    parts += [f"--{name}={asked[name]}" for name in OPTIONS if name in asked]
-    parts += [f"--parameter={text}" for text in as_options(asked.get("parameters", {}))]
-    parts += [f"--task-option={text}" for text in as_options(asked.get("task_options", {}))]
+    entry = EVALUATIONS[wildcards.name]
+    parts = [entry["model"], entry["task"], entry["measure"]]
+    parts += [f"--{name}={entry[name]}" for name in OPTIONS if name in entry]
+    parts += [f"--parameter={text}" for text in as_options(entry.get("parameters", {}))]
+    parts += [f"--task-option={text}" for text in as_options(entry.get("task_options", {}))]
     return shlex.join(parts)
-
-
-def rooms(wildcards):
-    """The code that measures. A change that changes no result costs a look at the store."""
-    found = room_files(["infoflow.cli", "infoflow.evaluate.running"], LIBRARY)
-    return sorted(str(path.relative_to(Path.cwd())) for path in found)
 
 
 def weights(wildcards):
     """The model's own files: its folder in the zoo, or the checkpoint that is named."""
-    asked = EVALUATIONS[wildcards.name]
-    folder = Path(asked.get("checkpoint", f"lib/infoflow/zoo/{asked['model']}")).expanduser()
+    entry = EVALUATIONS[wildcards.name]
+    folder = Path(entry.get("checkpoint", f"lib/infoflow/zoo/{entry['model']}")).expanduser()
     if set("{}") & set(str(folder)):  # which Snakemake takes for a wildcard
         sys.exit(f"error: evaluations.yml: checkpoint {folder}: a path with braces; rename it.")
     return sorted(str(path) for path in folder.rglob("*") if path.is_file())
@@ -90,7 +86,7 @@ rule evaluation:
 
 rule merge:
     input:
-        lambda wildcards: shards_of(wildcards.name),
+        shards_of,
     output:
         f"{RESULTS}/evaluations/{{name}}.txt",
     shell:
@@ -99,7 +95,7 @@ rule merge:
 
 rule shard:
     input:
-        rooms=rooms,
+        code=sorted(map(str, CODE)),
         weights=weights,
         packages="requirements.lock",
     output:

@@ -15,7 +15,7 @@ from nbformat.v4 import new_code_cell, new_notebook
 from infoflow.errors import InfoflowError, UnknownNameError
 from infoflow.files import read_yaml
 from infoflow.options import read_options, read_value, require_kind
-from infoflow.workflow import check_given
+from infoflow.parameters import check_given
 
 # no surrogates, of which YAML makes no pairs, and no zero byte, which no command line can hold;
 # a key of YAML may have 1,024 characters, of which JSON can take six for one

@@ -23,17 +23,13 @@ PACKAGES = ("infoflow", "torch", "transformers", "tokenizers", "numpy", "pandas"
 def provenance(
     lvlm: "LVLM", task: "Task | None", parameters: Mapping[str, Any], code: str
 ) -> dict[str, Any]:
-    """Record the circumstances of a measurement.
+    """Record the circumstances of a measurement as plain JSON values.
 
     Args:
         lvlm: The model measured.
-        task: What it was measured on; ``None`` for a single picture of the reader's own.
+        task: What it was measured on; ``None`` for a single image of the reader's own.
         parameters: The parameters of the measurement, the seed among them, as plain values.
-        code: Digest of the rooms that measure (:func:`infoflow.results.sources.code_digest`).
-
-    Returns:
-        Plain JSON values under ``model``, ``data``, ``parameters``, ``machine``, ``packages`` and
-        ``code``. Wall time and peak memory are added by the store, which knows them only later.
+        code: Digest of the code that measures (:func:`infoflow.results.sources.code_digest`).
     """
     data = None
     if task is not None:
@@ -71,14 +67,9 @@ def _machine(device: torch.device) -> dict[str, Any]:
 
 @cache
 def git_commit(folder: Path = Path(__file__).parent) -> str | None:
-    """Name the commit a folder's code was taken from.
+    """Name the commit a folder's code was taken from, with ``+changes`` where its files differ.
 
-    Args:
-        folder: Any folder; by default the library's own.
-
-    Returns:
-        The commit, with ``+changes`` behind it where the library's files differ from it; ``None``
-        for a folder that git does not track, as with an installed wheel.
+    None for a folder that git does not track, as with an installed wheel.
     """
     try:
         commit = _git(folder, "rev-parse", "HEAD")
@@ -98,11 +89,7 @@ def _git(folder: Path, *arguments: str) -> str:
 
 
 def peak_memory() -> dict[str, float]:
-    """Read how much memory this process has needed at most so far.
-
-    Returns:
-        ``peak_rss_mb`` and, where a GPU was used, ``peak_gpu_mb``; both in units of 10^6 bytes.
-    """
+    """Read how much memory this process has needed at most so far, in units of 10^6 bytes."""
     unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss: bytes on macOS, else KiB
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
     memory = {"peak_rss_mb": round(peak / 1e6, 1)}
