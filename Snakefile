@@ -30,17 +30,18 @@ def files(folder, pattern="*"):
 
 
 def read_experiments():
-    """Read experiments.yml, with what this build is given instead of it, exactly as it was typed."""
+    """Read experiments.yml, with what this build is given instead, exactly as it was typed."""
     typed = dict(text.split("=", 1) for text in workflow.config_settings.config_args or ())
-    texts = {name: typed.get(name) or os.environ.get(name.upper()) for name in ("checkpoint", "source")}
-    given = {**config, **texts, "models": os.environ.get("MODELS", "").split()}
+    given = {**config, "models": os.environ.get("MODELS", "").split()}
+    for name in ("checkpoint", "source"):
+        given[name] = typed.get(name) or os.environ.get(name.upper())
     read = read_checked("experiments", {name: each for name, each in given.items() if each})
     for name, entry in read["notebooks"].items():
-        notebook = Path(f"notebooks/{name}.ipynb")
-        if not notebook.exists():
-            raise InfoflowError(f"experiments.yml: there is no {notebook}.")
+        path, place = Path(f"notebooks/{name}.ipynb"), f"experiments.yml: notebooks: {name}"
+        if not path.exists():
+            raise InfoflowError(f"experiments.yml: there is no {path}.")
         for part in ("parameters", "hub"):
-            check_given(notebook, entry.get(part, {}), f"experiments.yml: notebooks: {name}: {part}")
+            check_given(path, entry.get(part, {}), f"{place}: {part}")
     check_models(read)
     folder, source = read.get("checkpoint", "."), read.get("source", SHAPES)
     if not os.path.isdir(folder):
@@ -78,8 +79,9 @@ except InfoflowError as error:
     sys.exit(f"error: {error}")
 # a model from the hub is put to the hub's benchmarks; with a checkpoint nothing need be fetched
 SOURCE = config.get("source", SHAPES if "checkpoint" in config else "hub")
-# what shows on no page is left out; to run a page again on stored rows is cheap
-LIBRARY = sorted({*files("lib/infoflow", "*.py")} - {"lib/infoflow/cli.py", "lib/infoflow/runner.py"})
+# what a page may rest on: to run one again on stored rows is cheap
+RUNS_THEM = {f"lib/infoflow/{name}.py" for name in ("cli", "runner")}
+LIBRARY = sorted({*files("lib/infoflow", "*.py"), *files("book", "paper_values.yml")} - RUNS_THEM)
 
 
 def models_for(notebook):
@@ -93,17 +95,14 @@ def plan(notebook, model):
     entry, path = config["notebooks"][notebook], Path(f"notebooks/{notebook}.ipynb")
     values, folders, others = dict(entry.get("parameters", {})), [], []
     if model != SHAPES:
-        checkpoint, revision = config.get("checkpoint"), config.get("revisions", {}).get(model)
-        values["model"] = f"{model}@{revision}" if revision and not checkpoint else model
-        if checkpoint:
-            values["checkpoint"] = str(Path(checkpoint).absolute())
-        # the page of the zoo's first model may show its others as well
-        shown = [name for name in models_for(notebook) if name in ZOO]
-        if entry.get("zoo") and shown[:1] == [model]:
-            others = shown[1:]
-        if others:
-            values["beside"] = others
-        folders = [checkpoint or f"lib/infoflow/zoo/{model}"]
+        own, revision = config.get("checkpoint"), config.get("revisions", {}).get(model)
+        values["model"] = f"{model}@{revision}" if revision and not own else model
+        if own:
+            values["checkpoint"] = str(Path(own).absolute())
+        first, *rest = [name for name in models_for(notebook) if name in ZOO] or [None]
+        if entry.get("zoo") and model == first and rest:
+            values["beside"] = others = rest
+        folders = [own or f"lib/infoflow/zoo/{model}"]
         folders += [f"lib/infoflow/zoo/{other}" for other in others]
     in_zoo = model in {SHAPES, *ZOO}
     if SOURCE != SHAPES and not in_zoo and "source" in notebook_parameters(path):
@@ -148,24 +147,24 @@ wildcard_constraints:
 
 
 onstart:
-    # The limit of jobs a second, which is not needed here, has the scheduler look at all inputs of all
-    # jobs every second, once for every job that was ever started: at last it keeps a core busy.
+    # The limit of jobs a second, not needed here, has the scheduler look at all inputs of all jobs
+    # every second, once for every job that was ever started: at last it keeps a core busy.
     workflow.scheduler.job_rate_limiter = None
     stale = [job for job in workflow.dag.needrun_jobs() if job.rule.name == "notebook"]
-    known = [cost for job in stale if (cost := RUNS[job.wildcards.run]["seconds"]) is not None]
+    plans = {job: RUNS[job.wildcards.run] for job in stale}
+    known = [each["seconds"] for each in plans.values() if each["seconds"] is not None]
     part = f" for {len(known)} of them" if len(known) < len(stale) else ""
     expected = f", {sum(known)} s of one core expected{part}" if known else ""
-    if stale:
-        print(f"{len(stale)} of {len(RUNS)} notebooks to run{expected}:")
-    else:
-        print("No notebook is stale; rendering the book.")
-    for job in stale:
-        cost = RUNS[job.wildcards.run]["seconds"]
-        seconds = "" if cost is None else f", {cost} s"
+    print(
+        f"{len(stale)} of {len(RUNS)} notebooks to run{expected}:"
+        if stale
+        else "No notebook is stale; rendering the book."
+    )
+    for job, each in plans.items():
+        seconds = "" if each["seconds"] is None else f", {each['seconds']} s"
         print(f"  {job.wildcards.run}{seconds}. {workflow.dag.reason(job)}")
     sys.stdout.flush()
-    plans = [RUNS[job.wildcards.run] for job in stale]
-    if whole := sorted({each["model"] for each in plans if each["whole"]}):
+    if whole := sorted({each["model"] for each in plans.values() if each["whole"]}):
         subprocess.run([sys.executable, "-m", "infoflow.cli", "costs", *whole], check=True)
 
 
@@ -195,7 +194,7 @@ rule book:
 rule notebook:
     input:
         unpack(lambda wildcards: RUNS[wildcards.run]["inputs"]),
-        library=[*LIBRARY, *files("book", "paper_values.yml")],
+        library=LIBRARY,
         packages="requirements.lock",
     output:
         "book/runs/{run}.ipynb",

@@ -17,8 +17,10 @@ from infoflow.results.sources import FOLDERS
 PYTHON = shlex.quote(sys.executable)
 RESULTS = "results"
 OPTIONS = ("checkpoint", "revision", "dtype", "source", "split", "limit", "rule")
-# the code that measures; a change of it that changes no result costs a look at the store
-CODE = [path for folder in (*FOLDERS, "evaluate") for path in Path("lib/infoflow", folder).rglob("*.py")]
+
+
+def files(folder, pattern="*"):
+    return sorted(str(path) for path in Path(folder).rglob(pattern) if path.is_file())
 
 
 def read_evaluations():
@@ -36,11 +38,12 @@ def read_evaluations():
 
 
 EVALUATIONS = read_evaluations()
+NOTES = f"{RESULTS}/evaluations"
 
 
 def shards_of(wildcards):
     count = EVALUATIONS[wildcards.name]["shards"]
-    return [f"{RESULTS}/evaluations/{wildcards.name}/{n}-of-{count}.txt" for n in range(1, count + 1)]
+    return [f"{NOTES}/{wildcards.name}/{n}-of-{count}.txt" for n in range(1, count + 1)]
 
 
 def arguments(wildcards):
@@ -59,7 +62,7 @@ def weights(wildcards):
     folder = Path(entry.get("checkpoint", f"lib/infoflow/zoo/{entry['model']}")).expanduser()
     if set("{}") & set(str(folder)):  # which Snakemake takes for a wildcard
         sys.exit(f"error: evaluations.yml: checkpoint {folder}: a path with braces; rename it.")
-    return sorted(str(path) for path in folder.rglob("*") if path.is_file())
+    return files(folder)
 
 
 wildcard_constraints:
@@ -81,25 +84,26 @@ onstart:
 
 rule evaluation:
     input:
-        expand(f"{RESULTS}/evaluations/{{name}}.txt", name=EVALUATIONS),
+        expand(f"{NOTES}/{{name}}.txt", name=EVALUATIONS),
 
 
 rule merge:
     input:
         shards_of,
     output:
-        f"{RESULTS}/evaluations/{{name}}.txt",
+        f"{NOTES}/{{name}}.txt",
     shell:
         "{PYTHON} -m infoflow.cli merge $(cat {input}) --results {RESULTS} > {output}"
 
 
 rule shard:
     input:
-        code=sorted(map(str, CODE)),
+        # a change that changes no result costs a look at the store
+        code=[files(f"lib/infoflow/{folder}", "*.py") for folder in (*FOLDERS, "evaluate")],
         weights=weights,
         packages="requirements.lock",
     output:
-        f"{RESULTS}/evaluations/{{name}}/{{number}}-of-{{total}}.txt",
+        f"{NOTES}/{{name}}/{{number}}-of-{{total}}.txt",
     params:
         arguments=arguments,
     threads: 1

@@ -18,27 +18,24 @@ def _path(text: str) -> Path:
     return Path(text)
 
 
-def _file(help: str) -> Any:
-    return typer.Argument(parser=_path, metavar="PATH", help=help)
-
-
-def _file_option(help: str) -> Any:
-    return typer.Option(parser=_path, metavar="PATH", help=help)
-
-
-def _values(long: str, short: str, help: str) -> Any:
-    return typer.Option(long, short, metavar="NAME=VALUE", help=help)
-
+_PATH: dict[str, Any] = {"parser": _path, "metavar": "PATH"}
+_UsageError: Any = typer.BadParameter.__base__  # of all wrong arguments; typer exports this one
 
 Model = Annotated[str, typer.Argument(help="A name that `infoflow models` lists.")]
-Notebook = Annotated[Path, _file("A notebook with a parameters cell.")]
+Notebook = Annotated[Path, typer.Argument(**_PATH, help="A notebook with a parameters cell.")]
 Checkpoint = Annotated[
-    Path | None, _file_option("Folder with the model's weights, instead of the hub's.")
+    Path | None,
+    typer.Option(**_PATH, help="Folder with the model's weights, instead of the hub's."),
 ]
 ErrorPage = Annotated[
-    Path | None, _file_option("Where a failed run's page goes; beside the result if not said.")
+    Path | None,
+    typer.Option(**_PATH, help="Where a failed run's page goes; beside the result if not said."),
 ]
-Results = Annotated[Path | None, _file_option("Folder of the result store.")]
+Results = Annotated[Path | None, typer.Option(**_PATH, help="Folder of the result store.")]
+Parameters = Annotated[
+    list[str] | None,
+    typer.Option("--parameter", "-p", metavar="NAME=VALUE", help="Of what runs; repeats."),
+]
 
 app = typer.Typer(
     help="Where image information flows inside large vision-language models.",
@@ -61,7 +58,7 @@ def models() -> None:
 @app.command()
 def answer(
     model: Model,
-    picture: Annotated[Path, _file("An image file.")],
+    picture: Annotated[Path, typer.Argument(**_PATH, help="An image file.")],
     question: Annotated[str, typer.Argument(help="What to ask about it.")],
     checkpoint: Checkpoint = None,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = 32,
@@ -79,10 +76,10 @@ def answer(
 @app.command()
 def run(
     notebook: Notebook,
-    target: Annotated[Path, _file("Where the executed notebook goes.")],
-    parameter: Annotated[list[str] | None, _values("--parameter", "-p", "Repeats.")] = None,
+    target: Annotated[Path, typer.Argument(**_PATH, help="Where the executed notebook goes.")],
+    parameter: Parameters = None,
     parameters: Annotated[
-        Path | None, _file_option("YAML file of parameters; -p goes before it.")
+        Path | None, typer.Option(**_PATH, help="YAML file of parameters; -p goes before it.")
     ] = None,
     error_page: ErrorPage = None,
     title: Annotated[str | None, typer.Option(help="What the progress bar says.")] = None,
@@ -112,15 +109,14 @@ def evaluate(
     model: Model,
     task: Annotated[str, typer.Argument(help="scienceqa, pope, textvqa or chair.")],
     measure: Annotated[str, typer.Argument(help="A name such as answers or truncation_by_cut.")],
-    parameter: Annotated[
-        list[str] | None, _values("--parameter", "-p", "Of the measure; repeats.")
-    ] = None,
+    parameter: Parameters = None,
     source: Annotated[str, typer.Option(help="shapes, hub, or a folder with the data.")] = "shapes",
     split: Annotated[str, typer.Option(help="Which part of the data.")] = "test",
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many items.")] = None,
     rule: Annotated[str | None, typer.Option(help="The scoring rule.")] = None,
     task_option: Annotated[
-        list[str] | None, _values("--task-option", "-t", "Of the task; repeats.")
+        list[str] | None,
+        typer.Option("--task-option", "-t", metavar="NAME=VALUE", help="Of the task; repeats."),
     ] = None,
     checkpoint: Checkpoint = None,
     revision: Annotated[str | None, typer.Option(help="The weights' version on the hub.")] = None,
@@ -183,9 +179,6 @@ def merge(
 
     for folder in merge_shards(folders, Store(results)):
         typer.echo(folder)
-
-
-_UsageError: Any = typer.BadParameter.__base__  # of all wrong arguments; typer exports this one
 
 
 def _refusal(error: Exception) -> str | None:

@@ -15,19 +15,10 @@ wording of an error must not cost the rows of days."""
 
 @cache  # what runs is the code that was there when it was loaded
 def code_digest(*modules: str, root: Path = ROOT) -> str:
-    """Digest the code that stored rows come from: :data:`FOLDERS`, and what measures.
+    """Digest the code that stored rows come from, in 64 hexadecimal digits.
 
-    Comments, docstrings and layout do not count: only a change that could change a result does.
-
-    Args:
-        *modules: Dotted names of modules that measure, such as ``"infoflow.evaluate.flow"``.
-        root: Folder of the package.
-
-    Returns:
-        64 hexadecimal digits.
-
-    Raises:
-        ModuleNotFoundError: There is no such module.
+    That is :data:`FOLDERS` and the modules named, such as ``"infoflow.evaluate.flow"``, which
+    measure. Comments, docstrings and layout do not count.
     """
     files = {path for folder in FOLDERS for path in (root / folder).rglob("*.py")}
     for module in modules:

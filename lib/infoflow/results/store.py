@@ -138,7 +138,10 @@ class Store:
                         write_part(folder, parts[-1])
                         self.note(key, seconds=time.perf_counter() - began, **peak_memory())
         rows = in_order(parts, names)
-        rows.attrs["record"] = self._hand_out(key, rows[ITEM].nunique())
+        record = {**self.meta(key), "n_items": rows[ITEM].nunique()}
+        rows.attrs["record"] = record
+        most = max(record["n_items"], self._handed_out.get(folder, record)["n_items"])
+        self._handed_out[folder] = {**record, "n_items": most}
         return rows
 
     def adopt(self, key: Key, rows: pa.Table, meta: Mapping[str, Any]) -> Path:
@@ -169,18 +172,11 @@ class Store:
         return self.root / measure / digest(_canonical(key))
 
     def meta(self, key: Key) -> dict[str, Any]:
-        """Read what is known about a result.
+        """Read what is known about a result, nothing if there is no such.
 
-        Args:
-            key: As for :meth:`collect`.
-
-        Returns:
-            ``key``, ``provenance``, ``seconds`` (wall time of all the measuring so far) and the
-            peaks of :func:`infoflow.results.provenance.peak_memory`; empty if there is no
-            such result.
-
-        Raises:
-            DamagedMetaError: It is damaged. The next :meth:`collect` notes it anew.
+        It is the ``key``, the ``provenance``, the ``seconds`` of all the measuring so far and the
+        peaks of :func:`infoflow.results.provenance.peak_memory`. If it is damaged, that is an
+        error, until the next :meth:`collect` notes it anew.
         """
         return read_meta(self.folder(key))
 
@@ -202,14 +198,6 @@ class Store:
         except DamagedMetaError as error:
             set_aside(self.folder(key) / META, str(error))
             return {}
-
-    def _hand_out(self, key: Key, n_items: int) -> dict[str, Any]:
-        """Remember that rows of so many items were handed out; return their record."""
-        folder = self.folder(key)
-        before = self._handed_out.get(folder, {}).get("n_items", 0)
-        record = {**self.meta(key), "n_items": n_items}
-        self._handed_out[folder] = {**record, "n_items": max(n_items, before)}
-        return record
 
 
 def read_meta(folder: Path) -> dict[str, Any]:
