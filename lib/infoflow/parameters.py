@@ -30,16 +30,9 @@ class Parameter:
 
 
 def notebook_parameters(notebook: Path) -> dict[str, Parameter]:
-    """Read the parameters a notebook declares, without running it.
+    """Read the parameters a notebook declares, by name and in its order, without running it.
 
-    Args:
-        notebook: Its file; one code cell is tagged ``parameters`` and only assigns literals.
-
-    Returns:
-        The parameters by name, in the notebook's order.
-
-    Raises:
-        InfoflowError: The file is no notebook, or has no such cell.
+    One of its code cells is tagged ``parameters`` and only assigns literals.
     """
     cells = read_notebook(notebook).cells
     tagged = [cell for cell in cells if "parameters" in cell.metadata.get("tags", [])]

@@ -285,13 +285,12 @@ def test_a_key_that_was_altered_is_not_merged(tmp_path):
     store = Store(tmp_path / "shards" / "1-of-1")
     items = [type("Item", (), {"id": "one"})]
     store.collect(KEY, items, lambda item: ROWS)
-    folder = sign(Shard(1, 1), store, KEY, ["one"])
-    names = [path.name for path in folder.iterdir()]
+    sign(Shard(1, 1), store, KEY, ["one"])
+    folder = store.folder(KEY)
     meta = json.loads((folder / "meta.json").read_text())
     for key in ({**KEY, "model": "other"}, {"measure": "../../x"}, None, {}):
         (folder / "meta.json").write_text(json.dumps({**meta, "key": key}))
         bad.refuse(lambda: merge([folder], Store(tmp_path / "whole")))
-    assert "meta.json" in names
 
 
 EXPERIMENTS = yaml.safe_load((ROOT / "experiments.yml").read_text())
@@ -315,7 +314,6 @@ WORKFLOWS = {
         "models: [tiny-llava-1.5]\nmodels: [tiny-shikra]\nnotebooks: {}",
         "\tmodels: 3",
         changed("models", []),
-        changed("models", ["tiny-lava"]),
         changed("models", [3]),
         changed("models", "tiny-llava-1.5"),
         changed("revisions", {"tiny-llava-1.5": "0" * 40}),
@@ -330,7 +328,6 @@ WORKFLOWS = {
         changed(*PAGE, "seconds", -1),
         changed(*PAGE, "seconds", float("nan")),
         changed(*PAGE, "seconds", "20"),
-        changed(*PAGE, "models", ["tiny-lava"]),
         changed(*PAGE, "sekonds", 3),
         changed("notebooks", "fig99", {"seconds": 3}),
         changed("notebooks", "../fig2_attention_flow", {"seconds": 3}),

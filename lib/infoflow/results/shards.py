@@ -89,19 +89,10 @@ class _Finished:
 def merge(folders: Iterable[Path | str], store: Store) -> list[Path]:
     """Put the rows of finished shards into one result each, as a single run would have left it.
 
-    Nothing is written before all is checked. A merge that is repeated, or was killed, does no harm.
-
-    Args:
-        folders: The results of all shards, of one evaluation or of several; see :func:`sign`.
-        store: Where the whole results go.
-
-    Returns:
-        The folders of the whole results.
-
-    Raises:
-        InfoflowError: A shard is missing, unfinished or given twice; its rows are not those of its
-            items, or another shard has them too; the shards are not of one set of items; or the
-            store holds other rows of an item.
+    The folders are the results of all shards, of one evaluation or of several. Refused are shards
+    that are missing, unfinished, given twice or not of one set of items, items without rows or in
+    two shards, and rows other than those that the store holds already. Nothing is written before
+    all is checked; a merge that is repeated, or was killed, does no harm.
     """
     results = defaultdict(list)
     for finished in map(_read, folders):
