@@ -88,7 +88,7 @@ _WORDS: Mapping[str, bool | None] = {
 }
 
 
-def _value(node: yaml.Node) -> Any:
+def _value(node: Any) -> Any:
     if isinstance(node, yaml.MappingNode):
         return _mapping(node)
     if isinstance(node, yaml.SequenceNode):

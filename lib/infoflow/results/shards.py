@@ -65,7 +65,8 @@ class Shard:
         if len(task) < self.count:
             raise InfoflowError(f"{len(task)} items cannot be split into {self.count} shards.")
         places = range(self.number - 1, len(task), self.count)
-        return replace(task, samples=Subset(task.samples, places))  # opened when they are needed
+        own: Any = Subset(task.samples, places)  # type: ignore[arg-type]  # opened when needed
+        return replace(task, samples=own)
 
     def store(self, store: Store) -> Store:
         """Return the store that this shard alone writes to, within another."""
@@ -161,9 +162,8 @@ def _rows(finished: _Finished) -> pa.Table:
 
 def _summary(finished: _Finished) -> dict[str, Any]:
     """What a shard cost, and where it ran."""
-    costs = {
-        name: each for name, each in finished.meta.items() if name not in ("key", "provenance")
-    }
+    aside = ("key", "provenance")
+    costs = {name: each for name, each in finished.meta.items() if name not in aside}
     provenance = finished.meta.get("provenance", {})
     where = {name: provenance.get(name, {}) for name in ("machine", "packages")}
     return {"shard": f"{finished.number}/{finished.count}", **costs, **where}

@@ -50,8 +50,10 @@ Item = TypeVar("Item")
 Key = Mapping[str, Any]
 
 META = "meta.json"
-_ADDED = {"seconds": lambda a, b: round(a + b, 3), "peak_rss_mb": max, "peak_gpu_mb": max}
-"""How costs of measuring add to those before."""
+_ADDED: Mapping[str, Callable[[float, float], float]] = {
+    "seconds": lambda before, more: round(before + more, 3),
+    **{"peak_rss_mb": max, "peak_gpu_mb": max},
+}
 
 
 class DamagedMetaError(InfoflowError):
@@ -154,13 +156,11 @@ class Store:
         with _locked(folder):
             parts = read_parts(folder)
             join([*parts, rows])  # refuses other columns
-            done = _items(parts)
-            _refuse_other_rows(
-                parts, rows, [name for name in items_of(rows) if name in done], folder
-            )
+            names, done = items_of(rows), _items(parts)
+            _refuse_other_rows(parts, rows, [name for name in names if name in done], folder)
             if self._known(key).get("shards") != meta["shards"]:
                 self.note(key, **meta)
-            if new := [name for name in items_of(rows) if name not in done]:
+            if new := [name for name in names if name not in done]:
                 write_part(folder, select([rows], new))
         return folder
 
@@ -241,16 +241,19 @@ def _refuse_other_rows(
     there, coming = select(parts, names), select([rows], names)
     both = join([there, coming]).to_pandas()  # in one table, they have the same types
     old, new = both[: len(there)], both[len(there) :].reset_index(drop=True)
-    if not old.equals(new):
-        differ = (
-            ~((old == new) | (old.isna() & new.isna())).all(axis=1) if len(old) == len(new) else []
-        )
-        first = f", the first of them {old[ITEM][differ].iloc[0]!r}" if any(differ) else ""
-        raise InfoflowError(
-            f"{folder} already holds rows of {len(names)} of these items, and they are not the "
-            f"same{first}. Rows of one key cannot differ; find out which are right, and delete the "
-            "others."
-        )
+    if old.equals(new):
+        return
+
+    def same(name: str) -> bool:
+        of_item = (frame[frame[ITEM] == name].reset_index(drop=True) for frame in (old, new))
+        return next(of_item).equals(next(of_item))
+
+    first = next(name for name in names if not same(name))
+    raise InfoflowError(
+        f"{folder} already holds rows of {len(names)} of these items, and they are not the same, "
+        f"the first of them {first!r}. Rows of one key cannot differ; find out which are right, "
+        "and delete the others."
+    )
 
 
 def _default_root() -> Path:
@@ -262,9 +265,8 @@ def _default_root() -> Path:
 
 
 def _canonical(content: Mapping[str, Any]) -> bytes:
-    with one_line(
-        "a result's key must be plain JSON values", TypeError, ValueError, RecursionError
-    ):
+    failed = "a result's key must be plain JSON values"
+    with one_line(failed, TypeError, ValueError, RecursionError):
         text = json.dumps(dict(content), sort_keys=True, ensure_ascii=False, allow_nan=False)
         return text.encode()
 
