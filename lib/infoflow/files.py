@@ -162,13 +162,6 @@ def inside(folder: Path, name: str, what: str) -> Path:
     return folder / name
 
 
-def make_folder(path: Path) -> Path:
-    """Make a folder, and those above it, if it is not there; return it."""
-    with one_line(f"the folder {path} cannot be made", OSError):
-        path.mkdir(parents=True, exist_ok=True)
-    return path
-
-
 def require_writable(path: Path) -> None:
     """Refuse before long work a file that could not be written."""
     with one_line(f"{path} cannot be written", OSError, ValueError):
@@ -188,9 +181,10 @@ def require_folder(path: Path) -> None:
 
 
 def atomic_write(path: Path, content: bytes) -> None:
-    """Write a file that is whole or absent, even if the process or the machine dies meanwhile."""
+    """Write a file, and its folder, that is whole or absent even if the machine dies meanwhile."""
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with one_line(f"{path} cannot be written", OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with unfinished.open("wb") as file:
                 file.write(content)

@@ -19,7 +19,7 @@ from papermill.translators import PythonTranslator
 from tqdm import tqdm
 
 from infoflow.errors import InfoflowError
-from infoflow.files import atomic_write, make_folder, require_writable
+from infoflow.files import atomic_write, require_writable
 from infoflow.parameters import full_set, read_notebook
 
 
@@ -161,7 +161,6 @@ def _cause(error: BaseException) -> str:
 
 def _write_page(run: NotebookNode, page: Path, title: str) -> None:
     shown, _ = HTMLExporter().from_notebook_node(run, resources={"metadata": {"name": title}})
-    make_folder(page.parent)
     atomic_write(page, shown.encode())
 
 
@@ -174,6 +173,5 @@ def _writable_page(target: Path, error_page: Path | str | None) -> Path:
 
 
 def _put_in_place(target: Path, result: NotebookNode, page: Path) -> None:
-    make_folder(target.parent)
     atomic_write(target, (nbformat.writes(result) + "\n").encode())
     page.unlink(missing_ok=True)

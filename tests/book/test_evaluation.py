@@ -20,9 +20,8 @@ ONE = {"model": "tiny-llava-1.5", "task": "pope", "measure": "answers", "shards"
 def project(tmp_path: Path) -> Path:
     for name in FILES:
         shutil.copy(ROOT / name, tmp_path)
-    library = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(ROOT / "lib", tmp_path / "lib", ignore=library)
-    shutil.copytree(ROOT / "profiles", tmp_path / "profiles")
+    for name in ("lib", "profiles"):
+        (tmp_path / name).symlink_to(ROOT / name)
     return tmp_path
 
 

@@ -12,7 +12,7 @@ from nbclient import NotebookClient
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from infoflow.errors import InfoflowError, UnknownNameError
-from infoflow.parameters import notebook_parameters, page_parameters
+from infoflow.parameters import full_set, notebook_parameters, page_parameters
 from infoflow.runner import NotebookError, refresh_notebook, run_notebook
 
 PARAMETERS = """\
@@ -66,8 +66,13 @@ def test_two_runs_give_the_same_bytes(tmp_path: Path, target: Path) -> None:
     assert sorted(path.name for path in target.parent.iterdir()) == ["b.ipynb", "page.ipynb"]
 
 
-def test_every_run_shows_its_full_set_of_parameters(tmp_path: Path, target: Path) -> None:
-    run_notebook(write(tmp_path / "a.ipynb"), target, {"seed": 4})
+def test_a_run_shows_its_full_set_of_parameters_and_its_progress(
+    tmp_path: Path, target: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    run_notebook(write(tmp_path / "a.ipynb"), target, {"seed": 4}, title="tiny/page")
+    said = capfd.readouterr().err
+    assert "tiny/page: 100%" in said
+    assert "WARNING" not in said
     injected = nbformat.read(target, as_version=4).cells[2]
     assert "injected-parameters" in injected.metadata.tags
     values: dict[str, Any] = {}
@@ -99,11 +104,12 @@ def test_a_page_knows_its_parameters(tmp_path: Path, target: Path) -> None:
     assert page_parameters() == {}, "outside IPython"
 
 
-def test_values_are_made_plain(tmp_path: Path, target: Path) -> None:
-    source = write(tmp_path / "a.ipynb", "print([limit, share, cuts, checkpoint])")
+def test_values_are_made_plain(tmp_path: Path) -> None:
     given = {"limit": np.int64(5), "share": 1, "cuts": (np.int32(1), 2), "checkpoint": Path("/x y")}
-    run_notebook(source, target, given)
-    assert printed(target) == "[5, 1, [1, 2], '/x y']\n"
+    values = full_set(write(tmp_path / "a.ipynb"), given)
+    plain = [5, 1, [1, 2], "/x y"]
+    assert [values[name] for name in given] == plain
+    assert [type(values[name]) for name in given] == [type(value) for value in plain]
 
 
 @pytest.mark.parametrize(
@@ -203,15 +209,6 @@ def test_an_interrupted_run_leaves_nothing(
     finally:
         signal.signal(signal.SIGINT, handler)
     assert not target.parent.exists()
-
-
-def test_the_progress_bar_names_the_run(
-    tmp_path: Path, target: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    run_notebook(write(tmp_path / "a.ipynb"), target, title="tiny/page")
-    told = capfd.readouterr().err
-    assert "tiny/page: 100%" in told
-    assert "WARNING" not in told
 
 
 def test_refreshing_renews_the_outputs_and_nothing_else(

@@ -27,7 +27,7 @@ from filelock import FileLock
 from tqdm import tqdm
 
 from infoflow.errors import InfoflowError, one_line
-from infoflow.files import atomic_write, make_folder
+from infoflow.files import atomic_write
 from infoflow.options import require_whole
 from infoflow.results.parts import (
     ITEM,
@@ -220,8 +220,9 @@ def read_meta(folder: Path) -> dict[str, Any]:
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     """Make a result's folder, and keep others from writing to it."""
-    lock = FileLock(make_folder(folder) / ".lock")
+    lock = FileLock(folder / ".lock")
     with one_line(f"nothing can be written to {folder}", OSError):
+        folder.mkdir(parents=True, exist_ok=True)
         lock.acquire()
         for leftover in folder.glob(".*.tmp"):
             leftover.unlink()  # of a process that was killed while it wrote
