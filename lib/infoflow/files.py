@@ -118,8 +118,8 @@ def _mapping(node: yaml.MappingNode) -> dict[str, Any]:
     return content
 
 
-def _problem(told: str, place: Any) -> yaml.MarkedYAMLError:
-    return yaml.MarkedYAMLError(problem=told, problem_mark=place.start_mark)
+def _problem(what: str, place: Any) -> yaml.MarkedYAMLError:
+    return yaml.MarkedYAMLError(problem=what, problem_mark=place.start_mark)
 
 
 def read_checked(name: str, given: Mapping[str, Any] | None = None) -> dict[str, Any]:

@@ -88,7 +88,7 @@ def check_given(notebook: Path, values: Mapping[str, Any], place: str) -> None:
     with one_line(place, InfoflowError):
         full_set(notebook, values)
         if read_parameters(notebook, as_options(values)) != dict(values):
-            raise InfoflowError("the text 'null' cannot be told from no value; drop it")
+            raise InfoflowError("the text 'null' is read as no value; drop it")
 
 
 def read_notebook(notebook: Path) -> NotebookNode:

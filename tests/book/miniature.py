@@ -187,11 +187,11 @@ class Project:
         return {path.stem: path.stat().st_mtime_ns for path in written}
 
     def stale(self) -> set[str]:
-        """What a build would make anew, as Snakemake's dry run tells."""
-        told = self.called("stale")
-        assert told.returncode == 0, told.stderr
-        runs = re.findall(r"wildcards: run=(\S+)", told.stdout)
-        return {*runs, *(["book"] if "rule book:" in told.stdout else [])}
+        """What a build would make anew, by Snakemake's dry run."""
+        said = self.called("stale")
+        assert said.returncode == 0, said.stderr
+        runs = re.findall(r"wildcards: run=(\S+)", said.stdout)
+        return {*runs, *(["book"] if "rule book:" in said.stdout else [])}
 
 
 def files_in(folder: Path) -> list[Path]:

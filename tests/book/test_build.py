@@ -133,9 +133,9 @@ def test_book_all_is_the_book_for_the_whole_zoo(tmp_path: Path) -> None:
     project.experiments["notebooks"] = {"first": {"seconds": 1}}
     for name in ("tiny-b", "tiny-a", "tiny-llava-1.5"):
         project.write(f"lib/infoflow/zoo/{name}/model.safetensors", name)
-    told = project.called("book-all", "--dry-run", "--quiet", "host")
-    assert told.returncode == 0, told.stderr
-    runs = re.findall(r"wildcards: run=(\S+)", told.stdout)
+    said = project.called("book-all", "--dry-run", "--quiet", "host")
+    assert said.returncode == 0, said.stderr
+    runs = re.findall(r"wildcards: run=(\S+)", said.stdout)
     assert set(runs) == {f"{name}/first" for name in ("tiny-llava-1.5", "tiny-a", "tiny-b")}
 
 
@@ -178,7 +178,7 @@ def test_models_of_one_build_are_added_to_the_book(project: Project) -> None:
 
 
 @pytest.mark.parametrize(
-    ("entry", "value", "told"),
+    ("entry", "value", "message"),
     [
         ("notebooks", {"first": {"seconds": 1, "paramters": {}}}, "'paramters' was unexpected"),
         ("notebooks", {"frist": {"seconds": 1}}, "there is no notebooks/frist.ipynb"),
@@ -207,12 +207,12 @@ def test_models_of_one_build_are_added_to_the_book(project: Project) -> None:
     ],
 )
 def test_a_mistake_in_the_experiments_is_named(
-    project: Project, entry: str, value: object, told: str
+    project: Project, entry: str, value: object, message: str
 ) -> None:
     project.experiments[entry] = value
     said = project.called("book")
     assert said.returncode != 0
-    assert told in said.stderr
+    assert message in said.stderr
     assert "Traceback" not in said.stderr
 
 

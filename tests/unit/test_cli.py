@@ -56,7 +56,7 @@ def test_run_takes_options_before_the_file(
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
         (["-p", "limt=3"], "unknown parameter of page.ipynb 'limt'. Did you mean 'limit'?"),
         (
@@ -73,12 +73,12 @@ def test_a_mistake_is_one_line_without_traceback(
     capsys: pytest.CaptureFixture[str],
     notebook: Path,
     options: list[str],
-    told: str,
+    message: str,
 ) -> None:
     target = notebook.with_name("out.ipynb")
     assert call(monkeypatch, "run", str(notebook), str(target), *options) == 2
     said = capsys.readouterr()
-    assert said.err.startswith(f"error: {told}")
+    assert said.err.startswith(f"error: {message}")
     assert said.err.count("\n") == 1
     assert said.out == ""
     assert not target.exists()
@@ -188,7 +188,7 @@ def test_shards_are_evaluated_and_merged(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (("pope", "answrs"), "unknown measure 'answrs'. Did you mean 'answers'?"),
         (("pop", "answers"), "unknown task 'pop'. Did you mean 'pope'?"),
@@ -205,16 +205,16 @@ def test_a_mistake_in_an_evaluation_is_one_line(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     arguments: tuple[str, ...],
-    told: str,
+    message: str,
 ) -> None:
     assert call(monkeypatch, "evaluate", "tiny-llava-1.5", *arguments) == 2
     said = capsys.readouterr().err
-    assert said.startswith(f"error: {told}")
+    assert said.startswith(f"error: {message}")
     assert said.count("\n") == 1
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["evaluate", "tiny-llava-1.5"], "error: Missing argument 'task'."),
         (["nothing"], "error: No such command 'nothing'."),
@@ -230,8 +230,8 @@ def test_a_wrong_call_is_one_line(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     arguments: list[str],
-    told: str,
+    message: str,
 ) -> None:
     assert call(monkeypatch, *arguments) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert told in line
+    assert message in line

@@ -113,7 +113,7 @@ def test_values_are_made_plain(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "message"),
     [
         ({"limit": "3"}, "'limit' .* declared int; got '3', a str"),
         ({"limit": True}, "declared int; got True, a bool"),
@@ -127,9 +127,9 @@ def test_values_are_made_plain(tmp_path: Path) -> None:
     ],
 )
 def test_a_value_of_the_wrong_type_is_refused_by_name(
-    tmp_path: Path, target: Path, given: dict[str, Any], told: str
+    tmp_path: Path, target: Path, given: dict[str, Any], message: str
 ) -> None:
-    with pytest.raises(InfoflowError, match=told):
+    with pytest.raises(InfoflowError, match=message):
         run_notebook(write(tmp_path / "a.ipynb"), target, given)
     assert not target.parent.exists()
 
@@ -140,13 +140,13 @@ def test_an_unknown_parameter_is_refused_by_name(tmp_path: Path, target: Path) -
 
 
 @pytest.mark.parametrize(
-    ("parameters", "told"),
+    ("parameters", "message"),
     [("limit = 3 * 4", "only assign literals"), ("import os", "only assign literals: line 1")],
 )
 def test_a_parameters_cell_that_computes_is_refused(
-    tmp_path: Path, parameters: str, told: str
+    tmp_path: Path, parameters: str, message: str
 ) -> None:
-    with pytest.raises(InfoflowError, match=told):
+    with pytest.raises(InfoflowError, match=message):
         notebook_parameters(write(tmp_path / "a.ipynb", parameters=parameters))
 
 
@@ -163,7 +163,7 @@ def test_what_is_no_notebook_is_refused(tmp_path: Path, target: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("cell", "told"),
+    ("cell", "message"),
     [
         ("raise KeyError('lost')", r"cell 4 \(raise KeyError\('lost'\)\): KeyError: 'lost'"),
         ("import os; os.kill(os.getpid(), 9)", r"cell 4 \(import os; .*DeadKernelError"),
@@ -171,13 +171,13 @@ def test_what_is_no_notebook_is_refused(tmp_path: Path, target: Path) -> None:
     ],
 )
 def test_a_failed_run_leaves_the_target_as_it_was(
-    tmp_path: Path, target: Path, cell: str, told: str
+    tmp_path: Path, target: Path, cell: str, message: str
 ) -> None:
     source = write(tmp_path / "a.ipynb", "print('so far')", cell, "print('never')")
     target.parent.mkdir(parents=True)
     target.write_text("an earlier run")
     page = tmp_path / "failed" / "a.html"
-    with pytest.raises(NotebookError, match=told):
+    with pytest.raises(NotebookError, match=message):
         run_notebook(source, target, error_page=page)
     assert target.read_text() == "an earlier run"
     assert list(target.parent.iterdir()) == [target]

@@ -93,11 +93,11 @@ def test_shards_merge_to_the_rows_of_a_straight_run(
     assert folder == store.folder(straight.attrs["record"]["key"])
     record = rows.attrs["record"]
     assert record["provenance"]["data"]["count"] == 7
-    assert [told["shard"] for told in record["shards"]] == [
+    assert [each["shard"] for each in record["shards"]] == [
         f"{number}/{count}" for number in range(1, count + 1)
     ]
-    told = sum(each["seconds"] for each in record["shards"])
-    assert record["seconds"] == pytest.approx(told, abs=1e-2)
+    seconds = sum(each["seconds"] for each in record["shards"])
+    assert record["seconds"] == pytest.approx(seconds, abs=1e-2)
 
 
 def test_order_and_batch_do_not_change_a_row(lvlm, task, straight, tmp_path, monkeypatch):
@@ -225,7 +225,7 @@ def no_note(shards):
 
 
 @pytest.mark.parametrize(
-    ("spoil", "told"),
+    ("spoil", "message"),
     [
         (unfinished, "is not the result of a finished shard"),
         (one_left_out, "of 2 shards of flow_by_layer these are missing: 2"),
@@ -241,8 +241,8 @@ def no_note(shards):
         (lambda shards: [], "no shard to merge"),
     ],
 )
-def test_what_is_not_whole_is_not_merged(shards, store, spoil, told):
-    with pytest.raises(InfoflowError, match=told):
+def test_what_is_not_whole_is_not_merged(shards, store, spoil, message):
+    with pytest.raises(InfoflowError, match=message):
         merge(spoil(shards), store)
     assert not (store.root / FLOW).exists(), "something was written before all was checked"
 

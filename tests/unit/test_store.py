@@ -329,7 +329,7 @@ def test_rows_are_a_list_of_mappings(store: Store, rows: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("rows", "told"),
+    ("rows", "message"),
     [
         ({0: {"a": 1}, 1: {"b": 1}}, "differ in their columns: a, b"),
         ({0: {"a": 1}, 1: {"a": 1, "b": 1}}, "differ in their columns: b"),
@@ -341,9 +341,9 @@ def test_rows_are_a_list_of_mappings(store: Store, rows: Any) -> None:
 )
 @pytest.mark.parametrize("batch", [1, 2])
 def test_rows_that_do_not_fit_together_are_refused(
-    store: Store, rows: dict[int, dict[str, object]], told: str, batch: int
+    store: Store, rows: dict[int, dict[str, object]], message: str, batch: int
 ) -> None:
-    with pytest.raises(InfoflowError, match=told):
+    with pytest.raises(InfoflowError, match=message):
         store.collect(KEY, ITEMS[:2], lambda item: [rows[item.number]], batch=batch)
 
 

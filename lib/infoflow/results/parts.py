@@ -85,11 +85,11 @@ def items_of(part: pa.Table) -> list[str]:
     return list(json.loads(part.schema.metadata[_ITEMS]))
 
 
-def refuse_repeated(names: Iterable[str], told: str) -> None:
-    """Refuse names of which one is there twice; what is told goes before it."""
+def refuse_repeated(names: Iterable[str], refusal: str) -> None:
+    """Refuse names of which one is there twice; the refusal ends with it."""
     for name, count in Counter(names).items():
         if count > 1:
-            raise InfoflowError(f"{told}: {name!r}.")
+            raise InfoflowError(f"{refusal}: {name!r}.")
 
 
 def join(parts: Sequence[pa.Table]) -> pa.Table:
