@@ -139,17 +139,21 @@ def _execute(run: NotebookNode, notebook: Path, page: Path, title: str, **settin
             # no progress bars: they would end up on the page, different in every run
             client.execute(env={**os.environ, "INFOFLOW_QUIET": "1", **settings})
         except (Exception, KeyboardInterrupt) as error:
-            place = ""
-            if begun:
-                first_line = run.cells[begun[-1]].source.strip().split("\n")[0]
-                number = sum(cell.cell_type == "code" for cell in run.cells[: begun[-1] + 1])
-                place = f" in code cell {number} ({first_line})"
-            failed = f"{notebook} failed{place}: {_cause(error)}."
+            failed = f"{notebook} failed{_place(run, begun)}: {_cause(error)}."
             if begun:
                 _write_page(run, page, failed)
             if isinstance(error, KeyboardInterrupt):
                 raise
             raise NotebookError(f"{failed} The page with the error: {page}") from error
+
+
+def _place(run: NotebookNode, begun: list[int]) -> str:
+    """Name the last code cell that was begun by its number and its first line."""
+    if not begun:
+        return ""
+    first_line = run.cells[begun[-1]].source.strip().split("\n")[0]
+    number = sum(cell.cell_type == "code" for cell in run.cells[: begun[-1] + 1])
+    return f" in code cell {number} ({first_line})"
 
 
 def _cause(error: BaseException) -> str:

@@ -58,6 +58,7 @@ def test_the_digest_changes_with_the_code_behind_rows_and_with_nothing_else(
 def test_measures_have_digests_of_their_own(root: Path) -> None:
     names = [(), ("infoflow.evaluate.flow",), ("infoflow.evaluate.cam",)]
     assert len({code_digest(*each, root=root) for each in names}) == 3
+    assert code_digest("evaluate.cam", root=root) == code_digest(*names[2], root=root)
     with pytest.raises(ModuleNotFoundError, match=r"infoflow\.evaluate\.delta"):
         code_digest("infoflow.evaluate.delta")
 

@@ -22,10 +22,11 @@ def code_digest(*modules: str, root: Path = ROOT) -> str:
     """
     files = {path for folder in FOLDERS for path in (root / folder).rglob("*.py")}
     for module in modules:
-        path = root.joinpath(*module.split(".")[1:]).with_suffix(".py")
-        if not path.is_file():
+        base = root.joinpath(*module.removeprefix("infoflow.").split("."))
+        found = [path for path in (base.with_suffix(".py"), base / "__init__.py") if path.is_file()]
+        if not found:
             raise ModuleNotFoundError(f"no module {module!r} in {root}", name=module)
-        files.add(path)
+        files |= {*found}
     digest = hashlib.sha256()
     for path in sorted(files):
         digest.update(path.relative_to(root).as_posix().encode())
