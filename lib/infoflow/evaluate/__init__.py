@@ -7,7 +7,7 @@ to this folder.
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
-from functools import cache, partial, wraps
+from functools import partial, wraps
 from inspect import BoundArguments, Parameter, Signature, signature, unwrap
 from typing import Annotated, Any, cast, get_args, get_origin, get_type_hints
 
@@ -39,7 +39,6 @@ Level = Annotated[float, partial(require_finite, least=0)]
 REGISTERED: dict[str, Measure] = {}  # by name, the measures of all files that are imported
 
 _RUN = ("lvlm", "task", "store")
-_code_digest = cache(code_digest)  # what runs is the code that was there when it was loaded
 
 
 def measure(function: Callable[..., Rows]) -> Measure:
@@ -93,7 +92,7 @@ def _collect(
     own = {name: value for name, value in given.items() if name not in _RUN}
     own["max_new_tokens"] = task.max_new_tokens
     settings = json.loads(json.dumps(own, default=_plain))
-    code = _code_digest(function.__module__)
+    code = code_digest("evaluate", function.__module__)
     key = {
         **{"measure": function.__name__, "model": lvlm.digest, "dtype": str(lvlm.dtype)},
         **{"task": task.name, "rule": task.rule, "source": task.source, "split": task.split},
@@ -107,7 +106,6 @@ def _collect(
         progress=f"{function.__name__} {task.name} {task.split}",
         provenance=provenance(lvlm, task, settings, code),
     )
-    rows.attrs["record"] = store.meta(key)
     return rows
 
 

@@ -26,10 +26,9 @@ from infoflow.files import require_path
 from infoflow.models.families import find_model
 from infoflow.models.loading import locate, split_revision
 from infoflow.models.lvlm import LVLM
-from infoflow.options import kind_of, read_options
+from infoflow.options import as_options, kind_of, read_options
 from infoflow.results.shards import Shard, sign
 from infoflow.results.store import Store
-from infoflow.workflow import as_options
 
 for _file in iter_modules(measures.__path__, f"{measures.__name__}."):
     import_module(_file.name)
