@@ -7,12 +7,17 @@ import pytest
 import torch
 
 from infoflow.errors import InfoflowError, UnknownNameError
-from infoflow.models import loading, placement, quantisation
-from infoflow.models.checkpoint import weight_files
-from infoflow.models.loading import choose_placement, split_revision
+from infoflow.models import loading, placement
+from infoflow.models.checkpoint import read_shapes, weight_files
+from infoflow.models.loading import split_revision
 from infoflow.models.lvlm import load_lvlm
-from infoflow.models.placement import Placement, Weights, map_devices, naming_exhaustion
-from infoflow.models.weights import read_headers
+from infoflow.models.placement import (
+    Placement,
+    Weights,
+    choose_placement,
+    map_devices,
+    naming_out_of_memory,
+)
 
 ZOO = Path(loading.__file__).parents[1] / "zoo" / "tiny-llava-1.5"
 GB = 10**9
@@ -40,7 +45,7 @@ def test_free_memory_lists_main_memory():
 def test_numbers_are_counted_by_headers_alone():
     lvlm = load_lvlm("tiny-llava-1.5", device="cpu")
     n_numbers = sum(p.numel() for p in lvlm.model.parameters())
-    shapes = read_headers(weight_files(ZOO), harmless=())
+    shapes = read_shapes(weight_files(ZOO), harmless=())
     assert sum(shape.numel() for shape in shapes.values()) == n_numbers
 
 
@@ -118,12 +123,12 @@ def test_running_out_of_memory_is_the_same_error(monkeypatch, raised):
     have(monkeypatch, cpu=20)
     wide = replace(SEVEN_B, dtype=torch.float32)
     said = r"memory ran out while loading: .*What would fit: dtype='bfloat16'"
-    with pytest.raises(InfoflowError, match=said), naming_exhaustion(Placement(CPU), wide):
+    with pytest.raises(InfoflowError, match=said), naming_out_of_memory(Placement(CPU), wide):
         raise raised
 
 
 def test_other_errors_of_torch_stay_what_they_are():
-    with pytest.raises(RuntimeError, match="shapes"), naming_exhaustion(Placement(CPU), SEVEN_B):
+    with pytest.raises(RuntimeError, match="shapes"), naming_out_of_memory(Placement(CPU), SEVEN_B):
         raise RuntimeError("shapes differ")
 
 
@@ -144,7 +149,7 @@ def test_quantisation_asks_for_what_it_needs(monkeypatch):
     with pytest.raises(InfoflowError, match=r"quantise='4bit' needs a GPU.*'cpu'.*bfloat16"):
         choose_placement("cpu", "4bit")
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    monkeypatch.setattr(quantisation, "find_spec", lambda name: None)
+    monkeypatch.setattr(placement, "find_spec", lambda name: None)
     with pytest.raises(InfoflowError, match=r"bitsandbytes: pip install 'infoflow\[quantised\]'"):
         choose_placement("cuda", "8bit")
 

@@ -1,19 +1,20 @@
 """Published checkpoints that transformers does not read, converted once into folders that it does.
 
-Weights come as pickled shards; they are read as tensors alone, under which no code in them can run.
-Tensor by tensor they are renamed and written as safetensors, so that neither the whole checkpoint
-nor a second copy is ever in memory.
+Weights come as pickled shards, and are read as tensors alone: no code in them can run. They stay
+mapped from the disk until they are written as safetensors, so that neither the whole checkpoint nor
+a second copy is ever in memory.
 """
 
 import hashlib
+import re
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 import torch
-from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -21,182 +22,201 @@ from infoflow.errors import InfoflowError
 from infoflow.files import cache_folder
 from infoflow.models.checkpoint import (
     CONFIG,
+    GENERATION,
     INDEX,
+    PROCESSOR,
     WEIGHTS,
     in_one_line,
     read_json,
+    refuse_misfits,
+    require_files,
     some,
     weight_files,
     weight_map,
     write_json,
 )
-from infoflow.models.layouts import require_known_layout
+from infoflow.models.config import require_config
 
-BIN, BIN_INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
-_KINDS = ((INDEX, WEIGHTS), (BIN_INDEX, BIN))
+CLIP_STATISTICS = {
+    "image_mean": [0.48145466, 0.4578275, 0.40821073],
+    "image_std": [0.26862954, 0.26130258, 0.27577711],
+}
+_KINDS = ((INDEX, WEIGHTS), ("pytorch_model.bin.index.json", "pytorch_model.bin"))
 _SHARD_BYTES = 2 << 30
-_BUFFERS = ("rotary_emb.inv_freq", "position_ids", ".attn.bias", ".attn.masked_bias")
+_COMPUTED = {r".*(rotary_emb\.inv_freq|position_ids|\.attn\.(masked_)?bias)": ""}
 
-Remap = Callable[[str, Tensor], Mapping[str, Tensor] | None]
-"""Turns a published tensor into those of transformers' layout; None if it does not know it."""
+Rules = Mapping[str, str]
+"""Names to names: a pattern of a whole published name, and what it is renamed to. Several names cut
+a joint tensor into as many equal parts; none leaves it out."""
 
 
-def is_converted(folder: Path) -> bool:
-    """Say whether a folder is already in the layout that transformers reads.
+class Published(NamedTuple):
+    """A published checkpoint: its folder, its tokenizer, and the parts it needs beside it."""
 
-    Raises:
-        InfoflowError: It is no folder, or has no readable configuration.
+    folder: Path
+    tokenizer: Path
+    parts: Mapping[str, Path]
+
+    def read(self) -> dict[str, Any]:
+        """Read the configuration."""
+        return read_json(self.folder / CONFIG)
+
+
+@dataclass(frozen=True)
+class Converted:
+    """A checkpoint in the layout that transformers reads.
+
+    Attributes:
+        tensors: The weights by their new names; they may still be mapped from a file.
+        config: What ``config.json`` holds.
+        processor: The image processor's settings.
+        generation: The generation settings.
+        tokenizer: The tokenizer.
+        finish: Makes a tensor of ``tensors``, by its name, the one to be written.
     """
-    require_known_layout(folder, original_llava=True)
-    return "vision_config" in read_json(folder / CONFIG)
+
+    tensors: Mapping[str, Tensor]
+    config: dict[str, Any]
+    processor: dict[str, Any]
+    generation: dict[str, Any]
+    tokenizer: Any
+    finish: Callable[[str, Tensor], Tensor] = lambda _, tensor: tensor
+
+    def write(self, source: Path, target: Path, architecture: Any) -> None:
+        """Write it into a folder if it is what the architecture takes."""
+        require_config(self.config, source / CONFIG, len(self.tensors))
+        with torch.device("meta"):
+            expected = architecture(architecture.config_class(**self.config)).state_dict()
+        refuse_misfits(
+            source,
+            missing=expected.keys() - self.tensors.keys(),
+            unexpected=self.tensors.keys() - expected.keys(),
+            misshapen=[
+                name
+                for name, tensor in self.tensors.items()
+                if name in expected and expected[name].shape != tensor.shape
+            ],
+        )
+        write_tensors(self.tensors, target, self.finish)
+        for file, content in (
+            (CONFIG, self.config),
+            (PROCESSOR, self.processor),
+            (GENERATION, self.generation),
+        ):
+            write_json(target / file, content)
+        self.tokenizer.save_pretrained(target)
 
 
-def converted(name: str, sources: Iterable[Path], write: Callable[[Path], None]) -> Path:
-    """Convert a checkpoint, or find it converted.
-
-    Args:
-        name: What to call the folder in the cache.
-        sources: The files it is made from, its configuration first: if one of them changes, it is
-            converted anew.
-        write: Writes the converted checkpoint into an empty folder.
-
-    Returns:
-        The converted folder; it is whole, whatever happened meanwhile.
-
-    Raises:
-        InfoflowError: A file is missing, the disk has no room for the converted one, or ``write``
-            found the checkpoint damaged.
-    """
-    files = list(sources)
-    with in_one_line(f"the checkpoint in {files[0].parent} cannot be converted"):
-        return _converted(name, sorted(files), write)
-
-
-def _converted(name: str, files: list[Path], write: Callable[[Path], None]) -> Path:
-    target = cache_folder() / f"{name}-{_fingerprint(files)}"
-    if target.is_dir():
-        return target
-    target.parent.mkdir(parents=True, exist_ok=True)
-    _require_room(target.parent, sum(file.stat().st_size for file in files), name)
-    unfinished = target.with_name(f".{target.name}-{uuid4().hex}")
-    unfinished.mkdir()
-    try:
-        write(unfinished)
-        if not target.is_dir():  # another process may have been faster
-            unfinished.replace(target)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+def converted(name: str, published: Published, write: Callable[[Path], None]) -> Path:
+    """Convert a checkpoint into the cache, or find it converted; it is whole in any case."""
+    folders = (published.folder, *published.parts.values())
+    with in_one_line(f"the checkpoint in {published.folder} cannot be converted"):
+        shards = [shard for folder in folders for shard in weight_files(folder, _KINDS)]
+        files = [*(folder / CONFIG for folder in folders), published.tokenizer, *shards]
+        target = cache_folder() / f"{name}-{_fingerprint(files)}"
+        if target.is_dir():
+            return target
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _require_disk_space(target.parent, sum(file.stat().st_size for file in files), name)
+        unfinished = target.with_name(f".{target.name}-{uuid4().hex}")
+        unfinished.mkdir()
+        try:
+            write(unfinished)
+            if not target.is_dir():  # another process may have been faster
+                unfinished.replace(target)
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
     return target
 
 
-def shard_files(folder: Path) -> list[Path]:
-    """List a published checkpoint's files of weights, safetensors before pickled ones.
-
-    Raises:
-        InfoflowError: There are none, or the index is damaged or names files that are not there.
-    """
-    return weight_files(folder, _KINDS)
-
-
-def read_tensors(folder: Path) -> Iterator[tuple[str, Tensor]]:
-    """Read a published checkpoint's tensors, file after file.
-
-    Raises:
-        InfoflowError: A file is damaged or holds more than tensors, or their bytes or names are
-            not those of the index.
-    """
-    n_bytes, names = 0, set()
-    for file in shard_files(folder):
-        tensors = _read_shard(file)
-        for name in list(tensors):
-            tensor = tensors.pop(name)
-            n_bytes += tensor.numel() * tensor.element_size()
-            names.add(name)
-            yield name, tensor
-    _check_index(folder, names, n_bytes)
+def find_tokenizer(name: str, folders: Sequence[Path]) -> Path:
+    """Find a tokenizer's file in the first of some folders that has it."""
+    found = [folder / name for folder in folders if (folder / name).is_file()]
+    if not found:
+        require_files(folders[0], (name,))
+    return found[0]
 
 
-def tensor_lookup(folder: Path) -> Callable[[str], Tensor | None]:
-    """Open a published checkpoint for reading single tensors by name; None for one it lacks.
-
-    Raises:
-        InfoflowError: A file is missing or damaged.
-    """
-    readers: dict[str, Callable[[str], Tensor]] = {}
-    for file in shard_files(folder):
-        if file.suffix == ".safetensors":
-            with in_one_line(f"{file} cannot be read"):
-                opened = safe_open(file, framework="pt")
-            names = opened.keys()  # type: ignore[no-untyped-call]
-            readers.update(dict.fromkeys(names, opened.get_tensor))
-        else:
-            content = _read_shard(file)
-            readers.update(dict.fromkeys(content, content.__getitem__))
-    return lambda name: readers[name](name) if name in readers else None
-
-
-def remapped(folder: Path, remap: Remap) -> Iterator[tuple[str, Tensor]]:
-    """Read a checkpoint's tensors under the names of transformers' layout.
-
-    Buffers that transformers computes itself are left out.
-
-    Raises:
-        InfoflowError: It holds tensors that do not belong to the architecture; see also
-            ``read_tensors``.
-    """
-    strangers = []
-    for name, tensor in read_tensors(folder):
-        if name.endswith(_BUFFERS):
-            continue
-        known = remap(name, tensor)
-        if known is None:
-            strangers.append(name)
-        elif not strangers:
-            yield from known.items()
-    if strangers:
-        raise InfoflowError(
-            f"the tensors in {folder} are not those of the architecture: {len(strangers)} "
-            f"unexpected ({some(sorted(strangers))})."
+def read_tensors(folder: Path) -> dict[str, Tensor]:
+    """Map a published checkpoint's tensors from its files, which must hold what the index says."""
+    tensors: dict[str, Tensor] = {}
+    for file in weight_files(folder, _KINDS):
+        content = _read_shard(file)
+        if double := tensors.keys() & content.keys():
+            raise InfoflowError(f"the checkpoint in {folder} holds {some(sorted(double))} twice.")
+        tensors |= content
+    for index in (folder / index for index, _ in _KINDS if (folder / index).is_file()):
+        if missing := sorted(set(weight_map(index)) - tensors.keys()):
+            raise InfoflowError(
+                f"{folder} is not a whole checkpoint: {len(missing)} tensors of its index are "
+                f"missing ({some(missing)})."
+            )
+        metadata, n_bytes = (
+            read_json(index).get("metadata"),
+            sum(t.nbytes for t in tensors.values()),
         )
+        expected = metadata.get("total_size") if isinstance(metadata, dict) else metadata
+        if expected is not None and expected != n_bytes:
+            raise InfoflowError(
+                f"the tensors in {folder} take {n_bytes} bytes; its index says {expected!r}."
+            )
+        break
+    return tensors
 
 
-def write_tensors(tensors: Iterable[tuple[str, Tensor]], folder: Path) -> None:
-    """Write tensors as safetensors shards with an index, a shard at a time.
+def renamed(tensors: Mapping[str, Tensor], rules: Rules) -> dict[str, Tensor]:
+    """Rename tensors by the first rule that fits each; a tensor that none fits keeps its name."""
+    found: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        matches = ((re.fullmatch(old, name), new) for old, new in (_COMPUTED | rules).items())
+        names = next((match.expand(new).split() for match, new in matches if match), [name])
+        if double := found.keys() & set(names):
+            raise InfoflowError(f"the checkpoint holds {some(sorted(double))} twice.")
+        if names:
+            parts = tensor.chunk(len(names)) if len(names) > 1 else (tensor,)
+            found |= dict(zip(names, parts, strict=True))
+    return found
 
-    Raises:
-        InfoflowError: One of them comes twice.
-    """
-    weight_map: dict[str, str] = {}
-    total, n_shards = 0, 0
-    pending: dict[str, Tensor] = {}
 
-    def flush() -> None:
-        nonlocal n_shards, pending
-        if pending:
-            n_shards += 1
-            file = f"model-{n_shards:05d}.safetensors"
-            save_file(pending, folder / file, metadata={"format": "pt"})
-            weight_map.update(dict.fromkeys(pending, file))
-            pending = {}
-
-    for name, tensor in tensors:
-        if name in weight_map or name in pending:
-            raise InfoflowError(f"the checkpoint holds {name} twice.")
+def write_tensors(
+    tensors: Mapping[str, Tensor], folder: Path, finish: Callable[[str, Tensor], Tensor]
+) -> None:
+    """Write tensors as safetensors shards with an index; one shard is in memory at a time."""
+    names: dict[str, str] = {}
+    number, n_bytes = 1, 0
+    for name, tensor in tensors.items():
+        names[name] = f"model-{number:05d}.safetensors"
+        n_bytes += tensor.nbytes
+        if n_bytes >= _SHARD_BYTES:
+            number, n_bytes = number + 1, 0
+    for file in dict.fromkeys(names.values()):
         # cloned: parts of one published tensor share its memory, which safetensors refuses
-        pending[name] = tensor.detach().clone(memory_format=torch.contiguous_format)
-        total += tensor.numel() * tensor.element_size()
-        if sum(t.numel() * t.element_size() for t in pending.values()) >= _SHARD_BYTES:
-            flush()
-    flush()
-    write_json(folder / INDEX, {"metadata": {"total_size": total}, "weight_map": weight_map})
+        shard = {
+            name: finish(name, tensor).clone(memory_format=torch.contiguous_format)
+            for name, tensor in tensors.items()
+            if names[name] == file
+        }
+        save_file(shard, folder / file, metadata={"format": "pt"})
+        del shard
+    total = sum(tensor.nbytes for tensor in tensors.values())
+    write_json(folder / INDEX, {"metadata": {"total_size": total}, "weight_map": names})
 
 
-def thirds(tensor: Tensor, names: Iterable[str]) -> dict[str, Tensor]:
-    """Cut a joint query-key-value tensor into its three parts, by their names."""
-    return dict(zip(names, tensor.chunk(3), strict=True))
+def require_fields(config: Mapping[str, Any], names: Sequence[str]) -> None:
+    """Raise unless a configuration says what no tensor does, and no default may stand for."""
+    if missing := [name for name in names if config.get(name) is None]:
+        kind = config.get("model_type")
+        raise InfoflowError(f"the {CONFIG} of the {kind!r} is not whole; missing: {some(missing)}.")
 
 
-def _read_shard(file: Path) -> dict[str, Any]:
+def require_settings(config: Mapping[str, Any], path: Path, settings: Mapping[str, Any]) -> None:
+    """Raise if a configuration sets something otherwise than the family has it."""
+    for name, value in settings.items():
+        if config.get(name, value) != value:
+            raise InfoflowError(f"{name} in {path} is {config[name]!r}; valid: {value!r}.")
+
+
+def _read_shard(file: Path) -> dict[str, Tensor]:
     with in_one_line(f"{file} cannot be read as tensors alone"):
         if file.suffix == ".safetensors":
             return load_file(file)
@@ -206,35 +226,16 @@ def _read_shard(file: Path) -> dict[str, Any]:
     return content
 
 
-def _check_index(folder: Path, names: set[str], n_bytes: int) -> None:
-    """Raise unless what was read is what the index, if there is one, says there is."""
-    for index, _ in _KINDS:
-        if not (folder / index).is_file():
-            continue
-        if missing := sorted(set(weight_map(folder / index)) - names):
-            raise InfoflowError(
-                f"{folder} is not a whole checkpoint: {len(missing)} tensors of its index are "
-                f"missing ({some(missing)})."
-            )
-        metadata = read_json(folder / index).get("metadata") or {}
-        expected = metadata.get("total_size") if isinstance(metadata, dict) else metadata
-        if expected is not None and expected != n_bytes:
-            raise InfoflowError(
-                f"the tensors in {folder} take {n_bytes} bytes; its index says {expected!r}."
-            )
-        return
-
-
 def _fingerprint(files: Iterable[Path]) -> str:
     """Tell files from others by path, size and time: reading 25 GB only to name them is dear."""
     digest = hashlib.sha256()
-    for file in files:
+    for file in sorted(files):
         stat = file.stat()
         digest.update(f"{file.resolve()}\n{stat.st_size}\n{stat.st_mtime_ns}\n".encode())
     return digest.hexdigest()[:16]
 
 
-def _require_room(folder: Path, n_bytes: int, name: str) -> None:
+def _require_disk_space(folder: Path, n_bytes: int, name: str) -> None:
     free = shutil.disk_usage(folder).free
     if free < n_bytes:
         raise InfoflowError(
