@@ -173,7 +173,6 @@ def test_the_published_sizes_are_those_of_the_published_model(folder):
     for name, tensor in model.named_parameters():
         sizes[name.split(".")[0]] += tensor.numel()
     assert model.visual.shape.n_queries == 256
-    assert model.visual.shape.patches_a_side == 32
     assert round((sizes["model"] + sizes["lm_head"]) / 1e9, 3) == 7.721
     pool = sum(
         p.numel()
@@ -245,8 +244,11 @@ def edit_weights(folder, edit):
         (lambda f: edit_lines(f, lambda x: [*x[:9], b"YWI= one"]), "damaged in line 10;"),
         (lambda f: edit_lines(f, lambda x: x[1:]), "ranks are not 0, 1, 2"),
         (lambda f: edit_lines(f, lambda x: x[:100]), "lacks 156 of the 256 single bytes"),
-        (lambda f: edit_lines(f, lambda x: x[:-5]), "<img> has the id 661 in it and 666"),
-        (lambda f: edit_config(f, lambda c: c.update(model_type="llama")), "loads 'qwen'"),
+        (lambda f: edit_lines(f, lambda x: x[:-5]), "id of <img> .* is 661; valid: 666"),
+        (
+            lambda f: edit_config(f, lambda c: c.update(model_type="llama")),
+            r"type .* is 'llama'; valid: 'qwen'",
+        ),
         (lambda f: edit_config(f, lambda c: c.pop("visual")), "type 'qwen' without a vision side"),
         (lambda f: edit_config(f, lambda c: c.pop("seq_length")), "missing: seq_length"),
         (
@@ -277,7 +279,7 @@ def test_a_damaged_checkpoint_is_one_clear_error(folder, damage, message):
 
 
 def test_another_familys_folder_is_one_clear_error(published_checkpoint):
-    with pytest.raises(InfoflowError, match="type 'llava'; this family loads 'qwen_vl'"):
+    with pytest.raises(InfoflowError, match=r"type .* is 'llava'; valid: 'qwen_vl'"):
         load_lvlm("qwen-vl-7b", checkpoint=published_checkpoint, device="cpu")
 
 

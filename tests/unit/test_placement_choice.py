@@ -25,8 +25,7 @@ SEVEN_B = Weights(Path("seven"), 7 * GB, torch.bfloat16)
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
 
-def unasked():
-    raise AssertionError("the model fits whole; nobody need know of what it is made")
+WHOLE = None  # the model fits whole; nobody need know what it is made of
 
 
 def have(monkeypatch, **free):
@@ -68,7 +67,7 @@ def test_needs_are_weights_and_a_fifth():
 def test_a_model_that_fits_goes_whole_to_one_device(monkeypatch, free, asked, expected):
     have(monkeypatch, **free)
     expected = torch.device(expected) if isinstance(expected, str) else expected
-    assert map_devices(asked, SEVEN_B, unasked) == {"": expected}
+    assert map_devices(asked, SEVEN_B, WHOLE) == {"": expected}
 
 
 @pytest.mark.parametrize(
@@ -101,7 +100,7 @@ def test_a_model_that_fits_goes_whole_to_one_device(monkeypatch, free, asked, ex
 def test_a_model_that_does_not_fit_says_what_would(monkeypatch, free, asked, dtype, said):
     have(monkeypatch, **free)
     with pytest.raises(InfoflowError, match=said) as caught:
-        map_devices(asked, replace(SEVEN_B, dtype=dtype), unasked)
+        map_devices(asked, replace(SEVEN_B, dtype=dtype), WHOLE)
     assert len(str(caught.value).splitlines()) == 1
 
 

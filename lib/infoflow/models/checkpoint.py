@@ -17,7 +17,7 @@ from transformers.utils import logging
 
 from infoflow import files
 from infoflow.errors import InfoflowError
-from infoflow.models.config import require_config
+from infoflow.models.config import require_config, require_value
 from infoflow.models.placement import (
     Placement,
     Weights,
@@ -86,13 +86,10 @@ def read_shapes(paths: Iterable[Path], harmless: Sequence[str] = HARMLESS) -> di
             for name in opened.keys():  # noqa: SIM118
                 if name.endswith(tuple(harmless)):
                     continue
-                tensor = opened.get_slice(name)
                 if name in shapes:
                     raise InfoflowError(f"{path} holds {name}, and so does another of the files.")
-                if (kind := tensor.get_dtype()) not in _FLOATING:
-                    raise InfoflowError(
-                        f"{path} holds {name} in {kind}; valid: {', '.join(_FLOATING)}."
-                    )
+                tensor = opened.get_slice(name)
+                require_value(tensor.get_dtype(), f"the type of {name} in {path}", *_FLOATING)
                 shapes[name] = torch.Size(tensor.get_shape())
                 if not shapes[name].numel():
                     raise InfoflowError(f"{path} holds {name} without a number in it.")
@@ -107,19 +104,17 @@ def load_weights(architecture: Any, folder: Path, placement: Placement, dtype: t
     """
     require_files(folder, (CONFIG, processor_file(folder), "tokenizer.json"))
     config, model_type = read_json(folder / CONFIG), architecture.config_class.model_type
-    if (found := config.get("model_type")) != model_type:
-        raise InfoflowError(
-            f"{folder} holds a model of type {found!r}; this family loads {model_type!r}."
-        )
+    require_value(config.get("model_type"), f"the model_type in {folder / CONFIG}", model_type)
     if (folder / GENERATION).is_file():
         read_json(folder / GENERATION)  # a damaged one would be passed over
     with in_one_line(f"the checkpoint in {folder} cannot be loaded"):
         shapes = read_shapes(weight_files(folder))
         require_config(config, folder / CONFIG, n_tensors=len(shapes))
         empty = _without_weights(architecture, folder)
-        weights = Weights(folder, sum(shape.numel() for shape in shapes.values()), dtype)
-        _require_size(empty, weights)
-        device_map = map_devices(placement, weights, lambda: empty)
+        n_numbers = sum(shape.numel() for shape in shapes.values())
+        _require_size(empty, n_numbers, folder)
+        weights = Weights(folder, n_numbers, dtype)
+        device_map = map_devices(placement, weights, empty)
         with _quiet(), naming_out_of_memory(placement, weights):
             model, report = architecture.from_pretrained(
                 folder,
@@ -171,16 +166,16 @@ def _without_weights(architecture: Any, folder: Path) -> Any:
         return architecture(config)
 
 
-def _require_size(empty: nn.Module, weights: Weights) -> None:
+def _require_size(empty: nn.Module, n_numbers: int, folder: Path) -> None:
     """Raise if a model is so much larger than its weights that memory might not hold it.
 
     Tensors are compared one by one as they are loaded; what is missing has memory by then.
     """
     needed = sum(parameter.numel() for parameter in empty.parameters())
-    if needed > 2 * weights.n_numbers:
+    if needed > 2 * n_numbers:
         raise InfoflowError(
-            f"the tensors in {weights.folder} are not those its {CONFIG} asks for: they hold "
-            f"{weights.n_numbers} numbers in place of {needed}."
+            f"the tensors in {folder} are not those its {CONFIG} asks for: they hold {n_numbers} "
+            f"numbers in place of {needed}."
         )
 
 

@@ -40,6 +40,13 @@ _OTHERS = {
 """By a pattern of files: what a folder holds that people take for a checkpoint."""
 
 
+def require_value(found: Any, what: str, *valid: Any) -> None:
+    """Raise unless what is found is one of the valid values."""
+    if found not in valid:
+        said = " or ".join(map(repr, valid))
+        raise InfoflowError(f"{what} is {found!r}; valid: {said}.")
+
+
 def require_known_layout(folder: Path, original_llava: bool) -> None:
     """Raise unless a folder has a configuration, or is known to hold something else.
 
@@ -97,8 +104,6 @@ def require_config(config: Mapping[str, Any], path: Path, n_tensors: int) -> Non
             raise InfoflowError(f"{what} is {value}; valid: a finite number.")
         elif value is None:
             continue
-        elif name == "image_grid_pinpoints":
-            _require_pinpoints(value, what)
         elif re.fullmatch(_LAYERS, name):
             require_whole(value, what, 1, n_tensors)
         elif re.fullmatch(_SIZES, name):
@@ -108,12 +113,3 @@ def require_config(config: Mapping[str, Any], path: Path, n_tensors: int) -> Non
             for pattern, require in _NUMBERS.items():
                 if re.fullmatch(pattern, name):
                     require(value, what)
-
-
-def _require_pinpoints(value: Any, what: str) -> None:
-    """Raise unless shapes of images are pairs of whole numbers."""
-    for pair in value if isinstance(value, list) and value else [None]:
-        if not isinstance(pair, list) or len(pair) != 2:
-            raise InfoflowError(f"{what} is {value!r}; valid: pairs of a height and a width.")
-        for side in pair:
-            require_whole(side, what, 1, _LARGEST)

@@ -2,7 +2,6 @@
 
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
 import torch
@@ -35,6 +34,15 @@ class LVLM:
         revision: The hub's commit; None for a zoo model or a local checkpoint.
         quantise: How its weights were quantised: ``"8bit"``, ``"4bit"``, or None.
         key: What its prompts are known by; no other loaded model has it.
+        model: The transformers model.
+        tokenizer: The transformers tokenizer.
+        decoder: The text model inside: embeddings (B, S, D) to normed hidden states (B, S, D).
+        layers: The decoder layers, first to last.
+        norm: The norm between the last layer and the language head.
+        lm_head: The language head: normed hidden states (..., D) to logits (..., V).
+        n_layers: L, the number of decoder layers.
+        n_heads: H, the number of query heads in a layer.
+        context_length: The longest sequence the decoder has positions for, in tokens.
     """
 
     def __init__(
@@ -51,55 +59,18 @@ class LVLM:
         self.revision = revision
         self.quantise = quantise
         self.key = uuid4().hex
+        self.model = family.model
+        self.tokenizer = family.tokenizer
+        self.decoder = family.decoder
+        self.layers: list[nn.Module] = list(self.decoder.layers)
+        self.norm: nn.Module = self.decoder.norm
+        self.lm_head = family.lm_head
+        self.n_layers = len(self.layers)
+        self.n_heads = int(self.decoder.config.num_attention_heads)
+        self.context_length = int(self.decoder.config.max_position_embeddings)
 
     def __repr__(self) -> str:
         return f"LVLM({self.name!r}, {self.n_layers} layers, {self.dtype}, {self.device})"
-
-    @property
-    def model(self) -> Any:
-        """The transformers model."""
-        return self.family.model
-
-    @property
-    def tokenizer(self) -> Any:
-        """The transformers tokenizer."""
-        return self.family.tokenizer
-
-    @property
-    def decoder(self) -> Any:
-        """The text model inside: embeddings (B, S, D) to normed hidden states (B, S, D)."""
-        return self.family.decoder
-
-    @property
-    def layers(self) -> list[nn.Module]:
-        """The decoder layers, first to last."""
-        return list(self.decoder.layers)
-
-    @property
-    def norm(self) -> nn.Module:
-        """The norm between the last layer and the language head."""
-        norm: nn.Module = self.decoder.norm
-        return norm
-
-    @property
-    def lm_head(self) -> nn.Module:
-        """The language head: normed hidden states (..., D) to logits (..., V)."""
-        return self.family.lm_head
-
-    @property
-    def n_layers(self) -> int:
-        """L, the number of decoder layers."""
-        return len(self.layers)
-
-    @property
-    def n_heads(self) -> int:
-        """H, the number of query heads in a layer."""
-        return int(self.decoder.config.num_attention_heads)
-
-    @property
-    def context_length(self) -> int:
-        """The longest sequence the decoder has positions for, in tokens."""
-        return int(self.decoder.config.max_position_embeddings)
 
     @property
     def device(self) -> torch.device:
@@ -281,12 +252,7 @@ class LVLM:
         return torch.tensor(self.family.tokenise(text), dtype=torch.long, device=self.device)
 
     def require_prompt(self, prompt: Prompt) -> None:
-        """Raise unless a prompt was encoded for this model as it is now.
-
-        Raises:
-            InfoflowError: It is no prompt, was encoded for another model, or the model has since
-                been moved or converted.
-        """
+        """Raise unless a prompt was encoded for this model, which has not been moved since."""
         if not isinstance(prompt, Prompt):
             raise InfoflowError(
                 f"a prompt comes from lvlm.prompt(image, question); this is a "
@@ -300,12 +266,7 @@ class LVLM:
         self.require_embeddings(prompt.inputs_embeds, "the prompt")
 
     def require_embeddings(self, embeds: Tensor, what: str) -> None:
-        """Raise unless embeddings, named so in the error, are what the decoder takes.
-
-        Raises:
-            InfoflowError: They are no tensor of shape (B, S, D), or of another type or on another
-                device than the model.
-        """
+        """Raise unless embeddings, named so in the error, are what the decoder takes: (B, S, D)."""
         width = self.decoder.config.hidden_size
         if not isinstance(embeds, Tensor) or embeds.ndim != 3 or embeds.shape[-1] != width:
             shape = tuple(getattr(embeds, "shape", ()))
@@ -319,23 +280,14 @@ class LVLM:
             )
 
     def require_context(self, length: int, what: str) -> None:
-        """Raise unless a sequence of that many tokens, named so in the error, fits the model.
-
-        Raises:
-            InfoflowError: The sequence is longer than the context.
-        """
+        """Raise unless a sequence of that many tokens, named so in the error, fits the context."""
         if length > self.context_length:
             raise InfoflowError(
                 f"{what} takes {length} tokens; {self.name} has a context of {self.context_length}."
             )
 
     def require_token_ids(self, ids: Tensor, what: str) -> None:
-        """Raise unless ids, named so in the error, are tokens of the model.
-
-        Raises:
-            InfoflowError: The ids are no row of at least one whole number, or lie outside the
-                vocabulary.
-        """
+        """Raise unless ids, named so in the error, are a row of the model's tokens."""
         if not isinstance(ids, Tensor) or ids.dtype not in _WHOLE:
             kind = getattr(ids, "dtype", type(ids).__name__)
             raise InfoflowError(f"{what} is {kind}; give text or a tensor of whole numbers.")

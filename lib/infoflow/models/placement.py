@@ -6,7 +6,7 @@ head are quantised by bitsandbytes, an optional extra for GPUs: flow, truncation
 interventions work on such a model as on any other, but its weights cannot be drawn anew.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -27,7 +27,6 @@ ALLOWANCE = 0.2
 BYTES = {"8bit": 1.1, "4bit": 0.6}
 """What a quantised weight takes on average: embeddings, norms and the head are not quantised."""
 
-_DEVICES = ("auto", "cpu", "cuda", "cuda:0", "cuda:1")
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _OUT_OF_MEMORY = ("can't allocate memory", "not enough memory")
 
@@ -92,14 +91,14 @@ def choose_placement(device: str | torch.device, quantise: str | None) -> Placem
 
 def choose_device(device: str | torch.device) -> torch.device:
     """Choose where a model is loaded; ``"auto"`` takes a GPU if there is one."""
-    if isinstance(device, str) and device == "auto":
+    if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         place = torch.device(device) if isinstance(device, str | torch.device) else None
     except RuntimeError:
         place = None
     if place is None or place.type not in {"cpu", "cuda"}:
-        raise unknown_name("device", str(device), _DEVICES)
+        raise unknown_name("device", str(device), ("auto", "cpu", "cuda", "cuda:0", "cuda:1"))
     if place.type == "cuda" and (place.index or 0) >= torch.cuda.device_count():
         raise InfoflowError(
             f"device {str(device)!r} asked for, but this machine has {torch.cuda.device_count()} "
@@ -110,14 +109,14 @@ def choose_device(device: str | torch.device) -> torch.device:
 
 def choose_dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype:
     """Choose the type of weights and activations; see ``load_lvlm``."""
-    if isinstance(dtype, str) and dtype == "auto":
-        if device.type == "cpu":
-            return torch.float32
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
     name = _name(dtype) if isinstance(dtype, torch.dtype) else dtype
-    if not isinstance(name, str) or name not in _DTYPES:
+    if not isinstance(name, str) or name not in ("auto", *_DTYPES):
         raise unknown_name("dtype", str(name), ("auto", *_DTYPES))
-    return _DTYPES[name]
+    if name != "auto":
+        return _DTYPES[name]
+    if device.type == "cpu":
+        return torch.float32
+    return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
 
 
 def quantisation_settings(kind: str | None, dtype: torch.dtype) -> Any:
@@ -137,13 +136,8 @@ def free_memory() -> dict[int | str, int]:
     return {**{key: n for key, n in free.items() if isinstance(key, int)}, MAIN: main}
 
 
-def map_devices(
-    placement: Placement, weights: Weights, build: Callable[[], nn.Module]
-) -> dict[str, Any]:
-    """Decide which module goes where, before anything is loaded, or say what would fit.
-
-    The model, without weights, is built only if its layers are to be spread.
-    """
+def map_devices(placement: Placement, weights: Weights, empty: nn.Module) -> dict[str, Any]:
+    """Decide which module of a model, still empty, goes where, or say what would fit."""
     free = free_memory()
     needed = weights.needs(placement.quantise)
     gpus = [key for key in free if key != MAIN]
@@ -151,7 +145,7 @@ def map_devices(
         if needed <= free[key]:
             return {"": placement.device if key == placement.key else key}
     if placement.may_spread and not placement.quantise:
-        spread = spread_layers(build(), free, weights.dtype)
+        spread = spread_layers(empty, free, weights.dtype)
         if spread is not None:
             return spread
     raise _does_not_fit(placement, weights, free)
@@ -196,22 +190,23 @@ def naming_out_of_memory(placement: Placement, weights: Weights) -> Iterator[Non
 
 def _does_not_fit(placement: Placement, weights: Weights, free: Memory) -> InfoflowError:
     """Say what a model needs that does not fit, what is free, and what would fit."""
-    kind = placement.quantise or _name(weights.dtype)
+    kind, needed = placement.quantise or _name(weights.dtype), weights.needs(placement.quantise)
     places = list(free) if placement.may_spread and not placement.quantise else [placement.key]
     where = {key: "in main memory" if key == MAIN else f"on cuda:{key}" for key in places}
-    has = ", ".join(f"{_gigabytes(free[key])} GB free {where[key]}" for key in places)
-    ways = list(_ways(placement, weights, free))
-    least = [_gigabytes(weights.needs(each)) for each in (torch.bfloat16, "4bit")]
+    has = ", ".join(f"{_gigabytes(free[key])} free {where[key]}" for key in places)
+    ways = "; ".join(_ways(placement, weights, free))
     advice = (
-        f"What would fit: {'; '.join(ways)}."
+        f"What would fit: {ways}."
         if ways
-        else f"Nothing would on this machine: in bfloat16 it takes {least[0]} GB, on a GPU with "
-        f"quantise='4bit' {least[1]} GB."
+        else (
+            f"Nothing would on this machine: in bfloat16 it takes "
+            f"{_gigabytes(weights.needs(torch.bfloat16))}, on a GPU with quantise='4bit' "
+            f"{_gigabytes(weights.needs('4bit'))}."
+        )
     )
     return InfoflowError(
-        f"the model in {weights.folder} takes {_gigabytes(weights.needs(placement.quantise))} GB "
-        f"in {kind}, {ALLOWANCE:.0%} of its weights for activations included; there are {has}. "
-        f"{advice}"
+        f"the model in {weights.folder} takes {_gigabytes(needed)} in {kind}, {ALLOWANCE:.0%} of "
+        f"its weights for activations included; there are {has}. {advice}"
     )
 
 
@@ -222,12 +217,12 @@ def _ways(placement: Placement, weights: Weights, free: Memory) -> Iterator[str]
     here = sum(free.values()) if placement.may_spread else free[placement.key]
     narrow = torch.bfloat16
     if weights.dtype.itemsize > narrow.itemsize and weights.needs(narrow) <= here:
-        yield f"dtype='bfloat16' ({_gigabytes(weights.needs(narrow))} GB)"
+        yield f"dtype='bfloat16' ({_gigabytes(weights.needs(narrow))})"
     for kind in BYTES:
         smaller = placement.quantise is None or BYTES[kind] < BYTES[placement.quantise]
         if best is not None and smaller and weights.needs(kind) <= gpus[best]:
             where = "" if best == placement.key else f", device='cuda:{best}'"
-            yield f"quantise={kind!r}{where} ({_gigabytes(weights.needs(kind))} GB)"
+            yield f"quantise={kind!r}{where} ({_gigabytes(weights.needs(kind))})"
     if gpus and not placement.may_spread and weights.needs() <= sum(free.values()):
         yield "device='auto', which spreads layers over GPUs and main memory"
 
@@ -254,4 +249,4 @@ def _name(dtype: torch.dtype) -> str:
 
 def _gigabytes(n_bytes: int) -> str:
     """Two digits at least, so that even tiny models differ."""
-    return f"{n_bytes / 1e9:.1f}" if n_bytes >= 1e9 else f"{n_bytes / 1e9:.2g}"
+    return f"{n_bytes / 1e9:.1f} GB" if n_bytes >= 1e9 else f"{n_bytes / 1e9:.2g} GB"

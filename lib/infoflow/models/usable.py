@@ -3,32 +3,21 @@
 from collections.abc import Mapping
 from math import isclose
 from pathlib import Path
-from typing import Any
 
 from PIL import Image
 
 from infoflow.errors import InfoflowError
 from infoflow.models.checkpoint import in_one_line
+from infoflow.models.config import require_value
 from infoflow.models.families.base import Family
 from infoflow.options import require_finite, require_whole
 
 _MOST_TILES = 16
 _LEAST_STD = 0.05  # of pixels from 0 to 1; less would blow up what the tower gets
-_SWITCHES = {
-    "do_resize": (True,),
-    "do_rescale": (True,),
-    "do_normalize": (True,),
-    "do_flip_channel_order": (False, None),
-}
 
 
 def require_usable(family: Family, folder: Path) -> None:
-    """Raise unless tokens, images and answers of a checkpoint are what the family takes them for.
-
-    Raises:
-        InfoflowError: Tokenizer, image processor, generation settings or attention do not fit the
-            model; the error names what.
-    """
+    """Raise unless tokens, images and answers of a checkpoint are what its family expects."""
     _require_tokens(family, folder)
     if hasattr(family.model.config, "vision_feature_layer"):
         _require_features(family, folder)
@@ -72,21 +61,18 @@ def _require_tokens(family: Family, folder: Path) -> None:
 def _require_features(family: Family, folder: Path) -> None:
     """Raise unless a LLaVA takes one layer's patches, and whole tiles."""
     config = family.model.config
-    depth = config.vision_config.num_hidden_layers
-    require_whole(
-        config.vision_feature_layer, f"vision_feature_layer in {folder}", -depth - 1, depth
-    )
-    strategy = config.vision_feature_select_strategy
-    if strategy != "default":
-        raise InfoflowError(
-            f"vision_feature_select_strategy in {folder} is {strategy!r}; valid: 'default'."
-        )
+    depth, layer = config.vision_config.num_hidden_layers, config.vision_feature_layer
+    require_whole(layer, f"vision_feature_layer in {folder}", -depth - 1, depth)
+    strategy = "vision_feature_select_strategy"
+    require_value(getattr(config, strategy), f"{strategy} in {folder}", "default")
     side = family.pixels_a_side
-    for shape in getattr(config, "image_grid_pinpoints", []):
-        if any(length % side or length > _MOST_TILES * side for length in shape):
+    valid = range(side, _MOST_TILES * side + 1, side)
+    for shape in getattr(config, "image_grid_pinpoints", ((side, side),)) or [None]:
+        is_pair = isinstance(shape, list | tuple) and len(shape) == 2
+        if not is_pair or not all(type(n) is int and n in valid for n in shape):
             raise InfoflowError(
-                f"image_grid_pinpoints in {folder} hold {shape}; valid: multiples of {side}, the "
-                f"vision tower's side, up to {_MOST_TILES * side}."
+                f"image_grid_pinpoints in {folder} hold {shape!r}; valid: pairs of multiples of "
+                f"{side}, the vision tower's side, up to {valid[-1]}."
             )
 
 
@@ -94,9 +80,11 @@ def _require_processor(family: Family, folder: Path) -> None:
     """Raise unless images reach the tower in its size, normalised and whole."""
     processor, side = family.image_processor, family.pixels_a_side
     what = f"of the image processor in {folder}"
-    for name, valid in _SWITCHES.items():
-        if (found := getattr(processor, name, None)) not in valid:
-            raise InfoflowError(f"{name} {what} is {found!r}; valid: {valid[0]}.")
+    for name, *valid in (
+        *(("do_resize", True), ("do_rescale", True), ("do_normalize", True)),
+        ("do_flip_channel_order", False, None),
+    ):
+        require_value(getattr(processor, name, None), f"{name} {what}", *valid)
     factor = require_finite(processor.rescale_factor, f"rescale_factor {what}")
     if not isclose(factor, 1 / 255, rel_tol=1e-6):
         raise InfoflowError(f"rescale_factor {what} is {factor}; valid: 1/255.")
@@ -107,19 +95,10 @@ def _require_processor(family: Family, folder: Path) -> None:
         for value in values:
             require_finite(value, f"{name} {what}", least, 1.0)
     for name in ("size", "crop_size"):
-        for value in _sides(getattr(processor, name, None)):
-            if value != side or isinstance(value, bool):
-                raise InfoflowError(f"{name} {what} is {value!r}; the vision tower takes {side}.")
+        size = getattr(processor, name, None) or {}
+        for value in (size if isinstance(size, Mapping) else vars(size)).values():
+            if value is not None:
+                require_value(value, f"{name} {what}", side)
     with in_one_line(f"the image processor in {folder} takes no image"):
         shape = tuple(family.pixel_values(Image.new("RGB", (side + 1, side))).shape)
-    if shape[-3:] != (3, side, side):
-        raise InfoflowError(
-            f"the image processor in {folder} makes images of shape {shape}; the vision tower "
-            f"takes {(3, side, side)}."
-        )
-
-
-def _sides(size: Any) -> list[Any]:
-    """List the numbers in a size, which a processor holds as a mapping with gaps."""
-    values = size.values() if isinstance(size, Mapping) else vars(size).values() if size else ()
-    return [value for value in values if value is not None]
+    require_value(shape[-3:], f"the shape of an image {what}", (3, side, side))

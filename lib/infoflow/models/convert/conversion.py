@@ -35,7 +35,7 @@ from infoflow.models.checkpoint import (
     weight_map,
     write_json,
 )
-from infoflow.models.config import require_config
+from infoflow.models.config import require_config, require_value
 
 CLIP_STATISTICS = {
     "image_mean": [0.48145466, 0.4578275, 0.40821073],
@@ -56,10 +56,6 @@ class Published(NamedTuple):
     folder: Path
     tokenizer: Path
     parts: Mapping[str, Path]
-
-    def read(self) -> dict[str, Any]:
-        """Read the configuration."""
-        return read_json(self.folder / CONFIG)
 
 
 @dataclass(frozen=True)
@@ -82,51 +78,56 @@ class Converted:
     tokenizer: Any
     finish: Callable[[str, Tensor], Tensor] = lambda _, tensor: tensor
 
-    def write(self, source: Path, target: Path, architecture: Any) -> None:
-        """Write it into a folder if it is what the architecture takes."""
-        require_config(self.config, source / CONFIG, len(self.tensors))
-        with torch.device("meta"):
-            expected = architecture(architecture.config_class(**self.config)).state_dict()
-        refuse_misfits(
-            source,
-            missing=expected.keys() - self.tensors.keys(),
-            unexpected=self.tensors.keys() - expected.keys(),
-            misshapen=[
-                name
-                for name, tensor in self.tensors.items()
-                if name in expected and expected[name].shape != tensor.shape
-            ],
-        )
-        write_tensors(self.tensors, target, self.finish)
-        for file, content in (
-            (CONFIG, self.config),
-            (PROCESSOR, self.processor),
-            (GENERATION, self.generation),
-        ):
-            write_json(target / file, content)
-        self.tokenizer.save_pretrained(target)
 
-
-def converted(name: str, published: Published, write: Callable[[Path], None]) -> Path:
+def converted(
+    published: Published, convert: Callable[[Published], Converted], architecture: Any
+) -> Path:
     """Convert a checkpoint into the cache, or find it converted; it is whole in any case."""
-    folders = (published.folder, *published.parts.values())
-    with in_one_line(f"the checkpoint in {published.folder} cannot be converted"):
-        shards = [shard for folder in folders for shard in weight_files(folder, _KINDS)]
-        files = [*(folder / CONFIG for folder in folders), published.tokenizer, *shards]
-        target = cache_folder() / f"{name}-{_fingerprint(files)}"
+    folder = published.folder
+    folders = (folder, *published.parts.values())
+    with in_one_line(f"the checkpoint in {folder} cannot be converted"):
+        shards = [shard for each in folders for shard in weight_files(each, _KINDS)]
+        files = sorted([*(each / CONFIG for each in folders), published.tokenizer, *shards])
+        target = cache_folder() / f"{architecture.__name__}-{_fingerprint(files)}"
         if target.is_dir():
             return target
         target.parent.mkdir(parents=True, exist_ok=True)
-        _require_disk_space(target.parent, sum(file.stat().st_size for file in files), name)
+        needed, free = sum(f.stat().st_size for f in files), shutil.disk_usage(target.parent).free
+        if free < needed:
+            raise InfoflowError(
+                f"converting {folder} takes {needed / 1e9:.1f} GB; {target.parent} has "
+                f"{free / 1e9:.1f} GB left. INFOFLOW_CACHE names another folder to convert into."
+            )
         unfinished = target.with_name(f".{target.name}-{uuid4().hex}")
         unfinished.mkdir()
         try:
-            write(unfinished)
+            _write(convert(published), folder, unfinished, architecture)
             if not target.is_dir():  # another process may have been faster
                 unfinished.replace(target)
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)
     return target
+
+
+def _write(found: Converted, source: Path, target: Path, architecture: Any) -> None:
+    """Write a checkpoint into a folder if it is what the architecture takes."""
+    require_config(found.config, source / CONFIG, len(found.tensors))
+    with torch.device("meta"):
+        expected = architecture(architecture.config_class(**found.config)).state_dict()
+    shapes = {name: tensor.shape for name, tensor in found.tensors.items()}
+    refuse_misfits(
+        source,
+        missing=expected.keys() - shapes.keys(),
+        unexpected=shapes.keys() - expected.keys(),
+        misshapen=[
+            name for name in shapes.keys() & expected.keys() if shapes[name] != expected[name].shape
+        ],
+    )
+    write_tensors(found.tensors, target, found.finish)
+    write_json(target / CONFIG, found.config)
+    write_json(target / PROCESSOR, found.processor)
+    write_json(target / GENERATION, found.generation)
+    found.tokenizer.save_pretrained(target)
 
 
 def find_tokenizer(name: str, folders: Sequence[Path]) -> Path:
@@ -137,45 +138,39 @@ def find_tokenizer(name: str, folders: Sequence[Path]) -> Path:
     return found[0]
 
 
-def read_tensors(folder: Path) -> dict[str, Tensor]:
-    """Map a published checkpoint's tensors from its files, which must hold what the index says."""
-    tensors: dict[str, Tensor] = {}
-    for file in weight_files(folder, _KINDS):
-        content = _read_shard(file)
-        if double := tensors.keys() & content.keys():
+def read_tensors(folder: Path, rules: Rules) -> dict[str, Tensor]:
+    """Map a published checkpoint's tensors from its files, by their new names.
+
+    The first rule that fits a name renames it; a tensor that none fits keeps its name.
+    """
+    found: dict[str, Tensor] = {}
+    tensors = [tensor for file in weight_files(folder, _KINDS) for tensor in _read_shard(file)]
+    for name, tensor in tensors:
+        matches = ((re.fullmatch(old, name), new) for old, new in (_COMPUTED | rules).items())
+        names = next((match.expand(new).split() for match, new in matches if match), [name])
+        if double := found.keys() & set(names):
             raise InfoflowError(f"the checkpoint in {folder} holds {some(sorted(double))} twice.")
-        tensors |= content
-    for index in (folder / index for index, _ in _KINDS if (folder / index).is_file()):
-        if missing := sorted(set(weight_map(index)) - tensors.keys()):
-            raise InfoflowError(
-                f"{folder} is not a whole checkpoint: {len(missing)} tensors of its index are "
-                f"missing ({some(missing)})."
-            )
+        parts = tensor.chunk(len(names)) if len(names) > 1 else [tensor] * len(names)
+        found |= dict(zip(names, parts, strict=True))
+    _require_index(folder, dict(tensors))
+    return found
+
+
+def _require_index(folder: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Raise unless a checkpoint holds what its index, if there is one, says."""
+    for index in (folder / name for name, _ in _KINDS if (folder / name).is_file()):
+        missing = sorted(weight_map(index).keys() - tensors.keys())
         metadata, n_bytes = (
             read_json(index).get("metadata"),
             sum(t.nbytes for t in tensors.values()),
         )
-        expected = metadata.get("total_size") if isinstance(metadata, dict) else metadata
-        if expected is not None and expected != n_bytes:
+        size = metadata.get("total_size", n_bytes) if isinstance(metadata, dict) else n_bytes
+        if missing or size != n_bytes:
             raise InfoflowError(
-                f"the tensors in {folder} take {n_bytes} bytes; its index says {expected!r}."
+                f"{folder} is not a whole checkpoint: {len(missing)} tensors of its index are "
+                f"missing ({some(missing)}); they take {n_bytes} bytes, its index says {size!r}."
             )
         break
-    return tensors
-
-
-def renamed(tensors: Mapping[str, Tensor], rules: Rules) -> dict[str, Tensor]:
-    """Rename tensors by the first rule that fits each; a tensor that none fits keeps its name."""
-    found: dict[str, Tensor] = {}
-    for name, tensor in tensors.items():
-        matches = ((re.fullmatch(old, name), new) for old, new in (_COMPUTED | rules).items())
-        names = next((match.expand(new).split() for match, new in matches if match), [name])
-        if double := found.keys() & set(names):
-            raise InfoflowError(f"the checkpoint holds {some(sorted(double))} twice.")
-        if names:
-            parts = tensor.chunk(len(names)) if len(names) > 1 else (tensor,)
-            found |= dict(zip(names, parts, strict=True))
-    return found
 
 
 def write_tensors(
@@ -212,33 +207,23 @@ def require_fields(config: Mapping[str, Any], names: Sequence[str]) -> None:
 def require_settings(config: Mapping[str, Any], path: Path, settings: Mapping[str, Any]) -> None:
     """Raise if a configuration sets something otherwise than the family has it."""
     for name, value in settings.items():
-        if config.get(name, value) != value:
-            raise InfoflowError(f"{name} in {path} is {config[name]!r}; valid: {value!r}.")
+        require_value(config.get(name, value), f"{name} in {path}", value)
 
 
-def _read_shard(file: Path) -> dict[str, Tensor]:
+def _read_shard(file: Path) -> Iterable[tuple[str, Tensor]]:
     with in_one_line(f"{file} cannot be read as tensors alone"):
         if file.suffix == ".safetensors":
-            return load_file(file)
+            return load_file(file).items()
         content = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
     if not isinstance(content, dict) or not all(isinstance(v, Tensor) for v in content.values()):
         raise InfoflowError(f"{file} holds more than named tensors; it is not read.")
-    return content
+    return content.items()
 
 
 def _fingerprint(files: Iterable[Path]) -> str:
     """Tell files from others by path, size and time: reading 25 GB only to name them is dear."""
     digest = hashlib.sha256()
-    for file in sorted(files):
+    for file in files:
         stat = file.stat()
         digest.update(f"{file.resolve()}\n{stat.st_size}\n{stat.st_mtime_ns}\n".encode())
     return digest.hexdigest()[:16]
-
-
-def _require_disk_space(folder: Path, n_bytes: int, name: str) -> None:
-    free = shutil.disk_usage(folder).free
-    if free < n_bytes:
-        raise InfoflowError(
-            f"converting {name} takes {n_bytes / 1e9:.1f} GB; {folder} has {free / 1e9:.1f} GB "
-            "left. INFOFLOW_CACHE names another folder to convert into."
-        )

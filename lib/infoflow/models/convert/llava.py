@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +10,17 @@ from torch import Tensor
 
 from infoflow.errors import InfoflowError
 from infoflow.models.checkpoint import CONFIG, read_json, some
+from infoflow.models.config import require_value
 from infoflow.models.convert.conversion import (
     CLIP_STATISTICS,
     Converted,
     Published,
     Rules,
     read_tensors,
-    renamed,
     require_fields,
     require_settings,
 )
-from infoflow.models.convert.tokenizers import llama_tokenizer, read_pieces
+from infoflow.models.convert.tokenizers import llama_tokenizer
 from infoflow.options import require_whole
 
 MARKS = ("<im_patch>", "<im_start>", "<im_end>")
@@ -56,7 +55,7 @@ _CLIP: Rules = {
     r"vision_model\.(.+)": rf"{_NATIVE_TOWER}\1",
     r"(text_model|text_projection|visual_projection)\..+|logit_scale": "",
 }
-_GROWN = ("model.embed_tokens.weight", "lm_head.weight")
+_GROWN = ("model.language_model.embed_tokens.weight", "lm_head.weight")
 
 _IDS = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
 """LLaMA's own ids. Configurations of early conversions name others, with which none was trained."""
@@ -67,15 +66,15 @@ _TEXT_MAY_SAY = (
     *("hidden_act", "attention_bias", "rope_theta", "rope_scaling"),
 )
 _TOWER_NEEDS = ("hidden_size", "image_size", "num_attention_heads", "patch_size")
-_INTERNVIT_6B, _WIDTH_6B, _HEADS_6B = "InternViT-6B", 3200, 25
 
 
 def convert_internvl(published: Published) -> Converted:
     """Convert InternVL-Chat, whose image token's id is the first one past its vocabulary."""
-    folder, config = published.folder, published.read()
+    folder = published.folder
+    config = read_json(folder / CONFIG)
     settings = {"image_aspect_ratio": "pad", "mm_vision_select_feature": "patch"}
     require_settings(config, folder / CONFIG, settings)
-    tensors = renamed(read_tensors(folder), _INTERNVL)
+    tensors = read_tensors(folder, _INTERNVL)
     vision = _internvit_config(tensors, folder)
     imagenet = {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]}
     text = _llama_config(config)
@@ -90,62 +89,53 @@ def convert_internvl(published: Published) -> Converted:
 
 def convert_shikra(published: Published) -> Converted:
     """Convert Shikra: the difference added to its LLaMA, its linear layer, and CLIP's tower."""
-    folder, config, base = published.folder, published.read(), published.parts["base"]
+    folder, base, tower = published.folder, *(published.parts[part] for part in ("base", "vision"))
+    config, vision = read_json(folder / CONFIG), read_json(tower / CONFIG)
     require_settings(config, folder / CONFIG, {"mm_vision_select_feature": "patch"})
-    vision = read_json(published.parts["vision"] / CONFIG)
     vision = dict(vision.get("vision_config", vision)) | {"model_type": "clip_vision_model"}
     require_fields(vision, _TOWER_NEEDS)
-    if config.get("mm_hidden_size", vision["hidden_size"]) != vision["hidden_size"]:
+    width = vision["hidden_size"]
+    require_value(width, f"hidden_size in {tower}", config.get("mm_hidden_size", width))
+    text, tokenizer = _llama_config(config), llama_tokenizer(published.tokenizer, MARKS)
+    delta, addends = read_tensors(folder, _SHIKRA), read_tensors(base, _DECODER)
+    wrong = [
+        name
+        for name, tensor in delta.items()
+        if not name.startswith(_CONNECTOR) and not _fits(name, tensor, addends.get(name))
+    ]
+    if wrong:
         raise InfoflowError(
-            f"the tower in {published.parts['vision']} is {vision['hidden_size']} wide; {folder} "
-            f"was trained with one of {config['mm_hidden_size']}."
+            f"{base} is not the LLaMA that {folder} is a difference to: {len(wrong)} tensors are "
+            f"missing or of another shape ({some(sorted(wrong))})."
         )
-    text, n_words = _llama_config(config), len(read_pieces(published.tokenizer))
-    delta = read_tensors(folder)
-    addends = renamed(_addends(delta, read_tensors(base), folder, base), _SHIKRA)
     # transformers' connector has a second layer; this one changes nothing
     second = {
         f"{_CONNECTOR}linear_2.weight": torch.eye(text["hidden_size"]),
         f"{_CONNECTOR}linear_2.bias": torch.zeros(text["hidden_size"]),
     }
-    tower = renamed(read_tensors(published.parts["vision"]), _CLIP)
+    image_token = tokenizer.convert_tokens_to_ids(MARKS[0])
     return Converted(
-        renamed(delta, _SHIKRA) | tower | second,
-        _llava_config(config, text, vision, "linear", n_words, feature_layer=-2),
+        delta | read_tensors(tower, _CLIP) | second,
+        _llava_config(config, text, vision, "linear", image_token, feature_layer=-2),
         _square(int(vision["image_size"])) | CLIP_STATISTICS,
         _IDS,
-        llama_tokenizer(published.tokenizer, {mark: n_words + i for i, mark in enumerate(MARKS)}),
-        partial(_added, addends),
+        tokenizer,
+        lambda name, tensor: _added(tensor, addends.get(name)),
     )
 
 
-def _addends(
-    delta: Mapping[str, Tensor], base: Mapping[str, Tensor], folder: Path, of_base: Path
-) -> dict[str, Tensor]:
-    """Take what is added to a difference from its base, whose vocabulary may be shorter."""
-    names = list(renamed(delta, {r"model\.mm_projector\..+": ""}))
-    wrong = [
-        name
-        for name in names
-        if name not in base
-        or delta[name].shape[1:] != base[name].shape[1:]
-        or not (len(base[name]) == len(delta[name]) or name in _GROWN)
-        or len(base[name]) > len(delta[name])
-    ]
-    if wrong:
-        raise InfoflowError(
-            f"{of_base} is not the LLaMA that {folder} is a difference to: {len(wrong)} tensors "
-            f"are missing or of another shape ({some(sorted(wrong))})."
-        )
-    return {name: base[name] for name in names}
+def _fits(name: str, delta: Tensor, base: Tensor | None) -> bool:
+    """Whether a base can be added to a difference, whose vocabulary may have grown."""
+    if base is None or delta.shape[1:] != base.shape[1:]:
+        return False
+    return len(delta) == len(base) or (name in _GROWN and len(delta) > len(base))
 
 
-def _added(addends: Mapping[str, Tensor], name: str, delta: Tensor) -> Tensor:
-    """Add a tensor's base in the difference's type, as its authors do."""
-    if (addend := addends.get(name)) is None:
-        return delta
+def _added(delta: Tensor, base: Tensor | None) -> Tensor:
+    """Add a base in the difference's type, as its authors do."""
     total = delta.clone()
-    total[: len(addend)] += addend.to(delta.dtype)
+    if base is not None:
+        total[: len(base)] += base.to(delta.dtype)
     return total
 
 
@@ -209,23 +199,17 @@ def _internvit_config(tensors: Mapping[str, Tensor], folder: Path) -> dict[str, 
 
 def _n_heads(width: int, folder: Path) -> int:
     """Read how many heads the tower has, which no tensor says; InternViT-6B's are known."""
-    named = read_json(folder / CONFIG).get("mm_vision_tower")
-    if tower := tower_folder(folder):
-        config = read_json(tower / CONFIG)
-        require_fields(config, ("hidden_size", "num_attention_heads"))
-        heads = require_whole(config["num_attention_heads"], f"the heads in {tower}", 1, width)
-        if config["hidden_size"] != width or width % heads:
-            raise InfoflowError(
-                f"the tower in {tower} has {heads} heads and is {config['hidden_size']} wide; that "
-                f"of {folder} is {width} wide."
-            )
-        return heads
-    if _INTERNVIT_6B in str(named) and width == _WIDTH_6B:
-        return _HEADS_6B
-    raise InfoflowError(
-        f"how many heads the tower of {folder} has is not known: {CONFIG} names {named!r}; put "
-        f"that tower's {CONFIG} into {folder / str(named)}."
-    )
+    named, tower = read_json(folder / CONFIG).get("mm_vision_tower"), tower_folder(folder)
+    if tower is None and "InternViT-6B" in str(named) and width == 3200:
+        return 25
+    config = read_json(tower / CONFIG) if tower else {}
+    heads = config.get("num_attention_heads")
+    if tower is None or config.get("hidden_size") != width or not heads or width % heads:
+        raise InfoflowError(
+            f"how many heads the tower of {folder} has is not known: it is {width} wide; put the "
+            f"{CONFIG} of {named!r} into {folder / str(named)}."
+        )
+    return require_whole(heads, f"the heads in {tower}", 1, width)
 
 
 def _square(side: int) -> dict[str, Any]:

@@ -4,16 +4,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from infoflow.errors import InfoflowError
-from infoflow.models.checkpoint import CONFIG, GENERATION, read_json, some
-from infoflow.models.config import require_config
+from infoflow.models.checkpoint import CONFIG, GENERATION, read_json
+from infoflow.models.config import require_config, require_value
 from infoflow.models.convert.conversion import (
     CLIP_STATISTICS,
     Converted,
     Published,
     Rules,
     read_tensors,
-    renamed,
+    require_fields,
     require_settings,
 )
 from infoflow.models.convert.tokenizers import IMAGE_START, qwen_tokenizer
@@ -52,16 +51,12 @@ def convert(published: Published) -> Converted:
     """Convert Qwen-VL or Qwen-VL-Chat to ``QwenVLForConditionalGeneration``."""
     folder, config = published.folder, native_config(published.folder)
     tokenizer = qwen_tokenizer(published.tokenizer)
-    named = published.read()["visual"]["image_start_id"]
-    found = tokenizer.convert_tokens_to_ids(IMAGE_START)
-    if named != found:
-        raise InfoflowError(
-            f"{published.tokenizer} is not the vocabulary of this checkpoint: {IMAGE_START} has "
-            f"the id {found} in it and {named} in {CONFIG}."
-        )
+    named = read_json(folder / CONFIG)["visual"]["image_start_id"]
+    what = f"the id of {IMAGE_START} in {published.tokenizer}, which is not this checkpoint's,"
+    require_value(tokenizer.convert_tokens_to_ids(IMAGE_START), what, named)
     generation, side = folder / GENERATION, config["vision_config"]["image_size"]
     return Converted(
-        renamed(read_tensors(folder), _RULES),
+        read_tensors(folder, _RULES),
         config,
         {"size": {"height": side, "width": side}} | CLIP_STATISTICS,
         {"chat_format": read_json(generation).get("chat_format") if generation.is_file() else None},
@@ -78,14 +73,11 @@ def native_config(folder: Path) -> dict[str, Any]:
     """
     path = folder / CONFIG
     published = read_json(path)
-    if (found := published.get("model_type")) != "qwen":
-        raise InfoflowError(f"{folder} holds a model of type {found!r}; this family loads 'qwen'.")
+    require_value(published.get("model_type"), f"the model_type in {path}", "qwen")
     visual = published.get("visual")
     visual = visual if isinstance(visual, dict) else {}
-    missing = [name for name in _FIELDS if name not in published]
-    missing += [f"visual.{name}" for name in _VISUAL_FIELDS if name not in visual]
-    if missing:
-        raise InfoflowError(f"{path} is not whole; missing: {some(missing)}.")
+    require_fields(published, _FIELDS)
+    require_fields(visual, _VISUAL_FIELDS)
     require_config(published, path, _MOST_LAYERS)
     require_settings(published, path, _FIXED)
     return {

@@ -2,10 +2,10 @@
 
 import base64
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from io import BytesIO
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 from tokenizers import normalizers
 from transformers import LlamaTokenizer, PreTrainedTokenizerFast
@@ -71,47 +71,29 @@ class _RankConverter(TikTokenConverter):  # type: ignore[misc]
     load_tiktoken_bpe = staticmethod(read_ranks)  # without the package tiktoken
 
 
-class Piece(NamedTuple):
-    """An entry of a SentencePiece vocabulary: a space is ``▁``, higher scores merge first."""
-
-    text: str
-    score: float
-    is_normal: bool
-
-
-def llama_tokenizer(file: Path, added: Mapping[str, int] | None = None) -> LlamaTokenizer:
-    """Build LLaMA's tokenizer from its ``tokenizer.model``, with tokens added at given ids."""
-    pieces = read_pieces(file)
-    vocabulary = {piece.text: i for i, piece in enumerate(pieces)}
-    scores = {piece.text: piece.score for piece in pieces if piece.is_normal}
-    tokenizer = LlamaTokenizer(vocab=vocabulary, merges=generate_merges(vocabulary, scores))
-    for token, index in sorted((added or {}).items(), key=lambda entry: entry[1]):
-        tokenizer.add_tokens([token], special_tokens=True)
-        if tokenizer.convert_tokens_to_ids(token) != index:
-            raise InfoflowError(
-                f"the added token {token!r} should have the id {index}, but the vocabulary of "
-                f"{file} has {len(pieces)} entries."
-            )
+def llama_tokenizer(file: Path, added: Sequence[str] = ()) -> LlamaTokenizer:
+    """Build LLaMA's tokenizer from its ``tokenizer.model``; added tokens follow its own."""
+    with in_one_line(f"the tokenizer {file} cannot be read"):
+        pieces = [_piece(value) for number, value in _fields(file.read_bytes()) if number == 1]
+        vocabulary = {text: i for i, (text, _, _) in enumerate(pieces)}
+        scores = {text: score for text, score, kind in pieces if kind == 1}
+        tokenizer = LlamaTokenizer(vocab=vocabulary, merges=generate_merges(vocabulary, scores))
+        tokenizer.add_tokens(list(added), special_tokens=True)
+        ids = tokenizer.convert_tokens_to_ids([*vocabulary, *added])
+        if not pieces or ids != list(range(len(pieces) + len(added))):
+            raise ValueError("it holds no vocabulary, or an entry of it twice")
     return tokenizer
 
 
-def read_pieces(file: Path) -> list[Piece]:
-    """Read a SentencePiece model's vocabulary, in order of ids, without the package protobuf."""
-    with in_one_line(f"the tokenizer {file} cannot be read"):
-        pieces = [_piece(value) for number, value in _fields(file.read_bytes()) if number == 1]
-        if not pieces:
-            raise ValueError("it holds no vocabulary")
-    return pieces
-
-
-def _piece(message: bytes) -> Piece:
+def _piece(message: bytes) -> tuple[str, float, int]:
+    """Read an entry of a SentencePiece vocabulary: its text, its score, and 1 if it is ordinary."""
     content = dict(_fields(message))
     (score,) = struct.unpack("<f", content.get(2, bytes(4)))
-    return Piece(content[1].decode(), score, content.get(3, 1) == 1)
+    return content[1].decode(), score, content.get(3, 1)
 
 
-def _fields(message: bytes) -> Iterator[tuple[int, bytes]]:
-    """Read a protocol buffer's fields: their numbers, and their values as bytes or numbers."""
+def _fields(message: bytes) -> Iterator[tuple[int, Any]]:
+    """Read a protocol buffer's fields, without its package: numbers, and bytes or numbers."""
     stream = BytesIO(message)
     while stream.tell() < len(message):
         key = _varint(stream)

@@ -19,7 +19,7 @@ from infoflow.models.checkpoint import (
     read_json,
     require_files,
 )
-from infoflow.models.config import require_known_layout
+from infoflow.models.config import require_known_layout, require_value
 from infoflow.models.convert.conversion import Converted, Published, converted, find_tokenizer
 from infoflow.models.convert.llava import tower_folder
 from infoflow.models.grid import Grid
@@ -96,61 +96,35 @@ class Family(ABC):
     def prepare(cls, folder: Path, find_part: Callable[[str], Path]) -> Path:
         """Find the folder to open for a checkpoint: itself, or what it is once converted to.
 
-        Args:
-            folder: The checkpoint, as published or as converted.
-            find_part: Finds the folder of what it lacks, by a name of ``parts``.
-
-        Raises:
-            InfoflowError: The folder is not a whole checkpoint of this architecture.
+        ``find_part`` finds the folder of what it lacks, by a name of ``parts``.
         """
         require_known_layout(folder, original_llava=cls.convert is not None)
-        if (convert := cls.convert) is None or "vision_config" in read_json(folder / CONFIG):
+        if cls.convert is None or "vision_config" in read_json(folder / CONFIG):
             return folder
         local = {"vision": tower_folder(folder)}
         parts = {part: local.get(part) or find_part(part) for part in cls.parts}
         for part in parts.values():
             require_files(part, (CONFIG,))
         tokenizer = find_tokenizer(cls.vocabulary, (folder, *parts.values()))
-        published = Published(folder, tokenizer, parts)
-
-        def write(target: Path) -> None:
-            convert(published).write(folder, target, cls.architecture)
-
-        return converted(cls.__name__.lower(), published, write)
+        return converted(Published(folder, tokenizer, parts), cls.convert, cls.architecture)
 
     @classmethod
     def require_own(cls, folder: Path) -> None:
-        """Raise unless a checkpoint has the parts and the prompt of the family, as far as it says.
+        """Raise if a checkpoint says that it has another tower, decoder or conversation.
 
-        Args:
-            folder: The checkpoint, as published or in the layout that transformers reads.
-
-        Raises:
-            InfoflowError: It says of itself that it was trained on another conversation or has
-                another decoder or vision tower.
+        The folder is as published or in the layout that transformers reads.
         """
         config = read_json(folder / CONFIG)
         valid = {"vision_config": ("vision tower", cls.tower), "text_config": ("decoder", "llama")}
         for name, (what, kind) in valid.items():
             part = config.get(name)
             found = part.get("model_type", kind) if isinstance(part, dict) else kind
-            if kind is not None and found != kind:
-                raise InfoflowError(
-                    f"{folder} has a {what} of type {found!r}; this family's is {kind!r}."
-                )
+            if kind is not None:
+                require_value(found, f"the type of the {what} in {folder}", kind)
 
     @classmethod
     def open(cls, folder: Path, placement: Placement, dtype: torch.dtype) -> Self:
-        """Load a checkpoint folder.
-
-        Args:
-            folder: The checkpoint, in the layout that transformers reads.
-            placement: Where it goes.
-            dtype: The type of its weights.
-
-        Raises:
-            InfoflowError: The folder is not a whole checkpoint of this architecture.
-        """
+        """Load a checkpoint in the layout that transformers reads."""
         model = load_weights(cls.architecture, folder, placement, dtype)
         processor = load_image_processor(cls.processor, folder, **cls.processor_options)
         return cls(model, load_tokenizer(folder, cls.tokens), processor)
@@ -198,15 +172,7 @@ class Family(ABC):
         return []
 
     def input_ids(self, question: str, size: Size) -> list[int]:
-        """Encode the whole prompt around a question, one image token id an image token.
-
-        Args:
-            question: The text put to the model.
-            size: The image's size, on which the number of image tokens may depend.
-
-        Raises:
-            InfoflowError: The question contains the image placeholder.
-        """
+        """Encode the whole prompt around a question, one image token id an image token."""
         before, after = self.template.format(question=question).split(PLACEHOLDER, 1)
         text = self.tokenise(after)
         found = [mark for mark in self.marks if mark in question]
@@ -273,11 +239,7 @@ class Family(ABC):
     def require_shape(self, pixel_values: Tensor, *tiles: int) -> None:
         """Raise unless pixels have the shape that the vision tower takes."""
         valid = (1, *tiles, 3, self.pixels_a_side, self.pixels_a_side)
-        if tuple(pixel_values.shape) != valid:
-            raise InfoflowError(
-                f"pixel values of shape {tuple(pixel_values.shape)} do not fit the vision tower; "
-                f"valid: {valid}."
-            )
+        require_value(tuple(pixel_values.shape), "the shape of the pixel values", valid)
 
 
 def _first(side: Any) -> int:

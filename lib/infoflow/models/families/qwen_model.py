@@ -18,7 +18,7 @@ _LONGEST_WAVE = 10000.0
 
 @dataclass(frozen=True)
 class VisionShape:
-    """The sizes of the vision side.
+    """The sizes of the vision side: of its tower, and of the resampler behind it.
 
     Attributes:
         image_size: The side of the square image, in pixels.
@@ -48,11 +48,6 @@ class VisionShape:
         """N, the number of image tokens."""
         return self.raster**2
 
-    @property
-    def patches_a_side(self) -> int:
-        """Patches along one side of the image."""
-        return self.image_size // self.patch_size
-
 
 class QwenVision(nn.Module):
     """The tower, the resampler and the map to the decoder's embeddings."""
@@ -64,25 +59,21 @@ class QwenVision(nn.Module):
         self.conv1 = nn.Conv2d(3, width, shape.patch_size, stride=shape.patch_size, bias=False)
         self.positional_embedding = nn.Parameter(width**-0.5 * torch.randn(shape.n_queries, width))
         self.ln_pre = nn.LayerNorm(width, eps=_EPS)
-        self.transformer = _Tower(shape)
+        layers = nn.Sequential(*(_Layer(shape) for _ in range(shape.layers)))
+        self.transformer = nn.ModuleDict({"resblocks": layers})
         self.attn_pool = Resampler(shape)
         self.ln_post = nn.LayerNorm(out, eps=_EPS)
         self.proj = nn.Parameter(out**-0.5 * torch.randn(out, out))
 
     def forward(self, pixel_values: Tensor) -> tuple[Tensor, Tensor]:
-        """Encode one image.
+        """Turn an image (1, 3, image_size, image_size) into tokens (N, D) and their attention.
 
-        Args:
-            pixel_values: Shape (1, 3, image_size, image_size).
-
-        Returns:
-            The image tokens, shape (N, D), and what each attended to: weights over the patches, the
-            mean over the resampler's heads, shape (N, patches).
+        The attention is over the patches, the mean over the resampler's heads: (N, patches).
         """
         patches = self.conv1(pixel_values)
         side = patches.shape[-1]
-        states = patches.flatten(2).mT + stretched(self.positional_embedding, side)
-        read, attention = self.attn_pool(self.transformer(self.ln_pre(states)), side)
+        states = self.ln_pre(patches.flatten(2).mT + stretched(self.positional_embedding, side))
+        read, attention = self.attn_pool(self.transformer["resblocks"](states), side)
         return (self.ln_post(read) @ self.proj)[0], attention[0]
 
 
@@ -112,33 +103,16 @@ class Resampler(nn.Module):
         return read, attention
 
 
-class _Tower(nn.Module):
-    """The tower's layers."""
-
-    def __init__(self, shape: VisionShape) -> None:
-        super().__init__()
-        self.resblocks = nn.ModuleList(_Layer(shape) for _ in range(shape.layers))
-
-    def forward(self, states: Tensor) -> Tensor:
-        for layer in self.resblocks:
-            states = layer(states)
-        return states
-
-
 class _Layer(nn.Module):
     """A pre-norm layer of the tower."""
 
     def __init__(self, shape: VisionShape) -> None:
         super().__init__()
+        maps = {"c_fc": (shape.width, shape.mlp_width), "c_proj": (shape.mlp_width, shape.width)}
         self.ln_1 = nn.LayerNorm(shape.width, eps=_EPS)
         self.attn = _Attention(shape)
         self.ln_2 = nn.LayerNorm(shape.width, eps=_EPS)
-        self.mlp = nn.ModuleDict(
-            {
-                "c_fc": nn.Linear(shape.width, shape.mlp_width),
-                "c_proj": nn.Linear(shape.mlp_width, shape.width),
-            }
-        )
+        self.mlp = nn.ModuleDict({name: nn.Linear(*sizes) for name, sizes in maps.items()})
 
     def forward(self, states: Tensor) -> Tensor:
         states = states + self.attn(self.ln_1(states))
@@ -158,8 +132,7 @@ class _Attention(nn.Module):
 
     def forward(self, states: Tensor) -> Tensor:
         by_head = self.in_proj(states).unflatten(-1, (self.heads, 3, -1)).permute(3, 0, 2, 1, 4)
-        query, key, value = by_head.unbind()
-        mixed = functional.scaled_dot_product_attention(query, key, value)
+        mixed = functional.scaled_dot_product_attention(*by_head)
         output: Tensor = self.out_proj(mixed.transpose(1, 2).flatten(2))
         return output
 

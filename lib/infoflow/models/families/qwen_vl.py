@@ -11,8 +11,8 @@ from typing import Any, ClassVar
 from torch import Tensor
 from transformers.models.blip.image_processing_pil_blip import BlipImageProcessorPil
 
-from infoflow.errors import InfoflowError
 from infoflow.models.checkpoint import GENERATION, read_json
+from infoflow.models.config import require_value
 from infoflow.models.convert.qwen_vl import convert
 from infoflow.models.convert.tokenizers import (
     END_OF_TEXT,
@@ -58,11 +58,8 @@ class QwenVL(Family):
         """Raise if the checkpoint says that it is the other of Qwen-VL and Qwen-VL-Chat."""
         path = folder / GENERATION
         found = read_json(path).get("chat_format") if path.is_file() else None
-        if found not in (None, cls.chat_format):
-            raise InfoflowError(
-                f"{folder} was trained on chat_format {found!r}; this model's is "
-                f"{cls.chat_format!r}: qwen-vl-7b is 'raw', qwen-vl-chat-7b 'chatml'."
-            )
+        if found is not None:  # qwen-vl-7b is 'raw', qwen-vl-chat-7b 'chatml'
+            require_value(found, f"the chat_format of {folder}", cls.chat_format)
 
     @property
     def vision(self) -> Any:
