@@ -36,18 +36,15 @@ Memory = Mapping[int | str, int]
 
 @dataclass(frozen=True)
 class Placement:
-    """Where a model is to be loaded.
+    """Where a model is to be loaded: the device of all but its decoder layers.
 
-    Attributes:
-        device: Where it goes, or at least all but its decoder layers.
-        may_spread: Whether it may go to another GPU and, if no GPU holds it all, its layers to
-            several ones and to main memory, from which they are lent to the GPU one at a time.
-        quantise: How its weights are quantised, one of ``BYTES``; None for not.
+    If it may spread, it may go to another GPU; and if none holds it all, its layers to several and
+    to main memory, from which they are lent to the GPU one at a time.
     """
 
     device: torch.device
     may_spread: bool = False
-    quantise: str | None = None
+    quantise: str | None = None  # one of BYTES
 
     @property
     def key(self) -> int | str:

@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import uuid4
 
 import torch
@@ -29,7 +29,6 @@ from infoflow.models.checkpoint import (
     in_one_line,
     read_json,
     refuse_misfits,
-    require_files,
     some,
     weight_files,
     weight_map,
@@ -50,44 +49,30 @@ Rules = Mapping[str, str]
 a joint tensor into as many equal parts; none leaves it out."""
 
 
-class Published(NamedTuple):
-    """A published checkpoint: its folder, its tokenizer, and the parts it needs beside it."""
-
-    folder: Path
-    tokenizer: Path
-    parts: Mapping[str, Path]
-
-
 @dataclass(frozen=True)
 class Converted:
-    """A checkpoint in the layout that transformers reads.
+    """A checkpoint in the layout that transformers reads."""
 
-    Attributes:
-        tensors: The weights by their new names; they may still be mapped from a file.
-        config: What ``config.json`` holds.
-        processor: The image processor's settings.
-        generation: The generation settings.
-        tokenizer: The tokenizer.
-        finish: Makes a tensor of ``tensors``, by its name, the one to be written.
-    """
-
-    tensors: Mapping[str, Tensor]
+    tensors: Mapping[str, Tensor]  # by their new names, still mapped from files
     config: dict[str, Any]
     processor: dict[str, Any]
     generation: dict[str, Any]
     tokenizer: Any
-    finish: Callable[[str, Tensor], Tensor] = lambda _, tensor: tensor
+    finish: Callable[[str, Tensor], Tensor] = lambda _, tensor: tensor  # before one is written
+
+
+Convert = Callable[[Path, Path, Mapping[str, Path]], Converted]
+"""Converts the checkpoint in a folder, with its tokenizer's file and the parts it needs."""
 
 
 def converted(
-    published: Published, convert: Callable[[Published], Converted], architecture: Any
+    convert: Convert, architecture: Any, folder: Path, tokenizer: Path, parts: Mapping[str, Path]
 ) -> Path:
     """Convert a checkpoint into the cache, or find it converted; it is whole in any case."""
-    folder = published.folder
-    folders = (folder, *published.parts.values())
+    folders = (folder, *parts.values())
     with in_one_line(f"the checkpoint in {folder} cannot be converted"):
         shards = [shard for each in folders for shard in weight_files(each, _KINDS)]
-        files = sorted([*(each / CONFIG for each in folders), published.tokenizer, *shards])
+        files = sorted([*(each / CONFIG for each in folders), tokenizer, *shards])
         target = cache_folder() / f"{architecture.__name__}-{_fingerprint(files)}"
         if target.is_dir():
             return target
@@ -101,7 +86,7 @@ def converted(
         unfinished = target.with_name(f".{target.name}-{uuid4().hex}")
         unfinished.mkdir()
         try:
-            _write(convert(published), folder, unfinished, architecture)
+            _write(convert(folder, tokenizer, parts), folder, unfinished, architecture)
             if not target.is_dir():  # another process may have been faster
                 unfinished.replace(target)
         finally:
@@ -128,14 +113,6 @@ def _write(found: Converted, source: Path, target: Path, architecture: Any) -> N
     write_json(target / PROCESSOR, found.processor)
     write_json(target / GENERATION, found.generation)
     found.tokenizer.save_pretrained(target)
-
-
-def find_tokenizer(name: str, folders: Sequence[Path]) -> Path:
-    """Find a tokenizer's file in the first of some folders that has it."""
-    found = [folder / name for folder in folders if (folder / name).is_file()]
-    if not found:
-        require_files(folders[0], (name,))
-    return found[0]
 
 
 def read_tensors(folder: Path, rules: Rules) -> dict[str, Tensor]:

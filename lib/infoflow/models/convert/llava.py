@@ -14,7 +14,6 @@ from infoflow.models.config import require_value
 from infoflow.models.convert.conversion import (
     CLIP_STATISTICS,
     Converted,
-    Published,
     Rules,
     read_tensors,
     require_fields,
@@ -68,9 +67,8 @@ _TEXT_MAY_SAY = (
 _TOWER_NEEDS = ("hidden_size", "image_size", "num_attention_heads", "patch_size")
 
 
-def convert_internvl(published: Published) -> Converted:
+def convert_internvl(folder: Path, tokenizer: Path, parts: Mapping[str, Path]) -> Converted:
     """Convert InternVL-Chat, whose image token's id is the first one past its vocabulary."""
-    folder = published.folder
     config = read_json(folder / CONFIG)
     settings = {"image_aspect_ratio": "pad", "mm_vision_select_feature": "patch"}
     require_settings(config, folder / CONFIG, settings)
@@ -83,21 +81,20 @@ def convert_internvl(published: Published) -> Converted:
         _llava_config(config, text, vision, "gelu", text["vocab_size"], feature_layer=-4),
         {"do_pad": True} | _square(vision["image_size"][0]) | imagenet,
         _IDS,
-        llama_tokenizer(published.tokenizer),
+        llama_tokenizer(tokenizer),
     )
 
 
-def convert_shikra(published: Published) -> Converted:
+def convert_shikra(folder: Path, tokenizer: Path, parts: Mapping[str, Path]) -> Converted:
     """Convert Shikra: the difference added to its LLaMA, its linear layer, and CLIP's tower."""
-    folder, base, tower = published.folder, *(published.parts[part] for part in ("base", "vision"))
-    config, vision = read_json(folder / CONFIG), read_json(tower / CONFIG)
+    config, vision = read_json(folder / CONFIG), read_json(parts["vision"] / CONFIG)
     require_settings(config, folder / CONFIG, {"mm_vision_select_feature": "patch"})
     vision = dict(vision.get("vision_config", vision)) | {"model_type": "clip_vision_model"}
     require_fields(vision, _TOWER_NEEDS)
     width = vision["hidden_size"]
-    require_value(width, f"hidden_size in {tower}", config.get("mm_hidden_size", width))
-    text, tokenizer = _llama_config(config), llama_tokenizer(published.tokenizer, MARKS)
-    delta, addends = read_tensors(folder, _SHIKRA), read_tensors(base, _DECODER)
+    require_value(width, f"hidden_size in {parts['vision']}", config.get("mm_hidden_size", width))
+    text, words = _llama_config(config), llama_tokenizer(tokenizer, MARKS)
+    delta, addends = read_tensors(folder, _SHIKRA), read_tensors(parts["base"], _DECODER)
     wrong = [
         name
         for name, tensor in delta.items()
@@ -105,21 +102,21 @@ def convert_shikra(published: Published) -> Converted:
     ]
     if wrong:
         raise InfoflowError(
-            f"{base} is not the LLaMA that {folder} is a difference to: {len(wrong)} tensors are "
-            f"missing or of another shape ({some(sorted(wrong))})."
+            f"{parts['base']} is not the LLaMA that {folder} is a difference to: {len(wrong)} tensors "
+            f"are missing or of another shape ({some(sorted(wrong))})."
         )
     # transformers' connector has a second layer; this one changes nothing
     second = {
         f"{_CONNECTOR}linear_2.weight": torch.eye(text["hidden_size"]),
         f"{_CONNECTOR}linear_2.bias": torch.zeros(text["hidden_size"]),
     }
-    image_token = tokenizer.convert_tokens_to_ids(MARKS[0])
+    image_token = words.convert_tokens_to_ids(MARKS[0])
     return Converted(
-        delta | read_tensors(tower, _CLIP) | second,
+        delta | read_tensors(parts["vision"], _CLIP) | second,
         _llava_config(config, text, vision, "linear", image_token, feature_layer=-2),
         _square(int(vision["image_size"])) | CLIP_STATISTICS,
         _IDS,
-        tokenizer,
+        words,
         lambda name, tensor: _added(tensor, addends.get(name)),
     )
 

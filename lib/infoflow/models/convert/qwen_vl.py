@@ -9,7 +9,6 @@ from infoflow.models.config import require_config, require_value
 from infoflow.models.convert.conversion import (
     CLIP_STATISTICS,
     Converted,
-    Published,
     Rules,
     read_tensors,
     require_fields,
@@ -37,30 +36,34 @@ _RULES: Rules = {
     rf"{_OLD}mlp\.w2\.weight": rf"{_NEW}mlp.gate_proj.weight",
     rf"{_OLD}mlp\.c_proj\.weight": rf"{_NEW}mlp.down_proj.weight",
 }
-_FIELDS = (
-    *("hidden_size", "intermediate_size", "layer_norm_epsilon", "num_attention_heads"),
-    *("num_hidden_layers", "rotary_emb_base", "seq_length", "vocab_size"),
-)
-_VISUAL_FIELDS = (
-    *("heads", "image_size", "image_start_id", "layers"),
-    *("mlp_ratio", "output_dim", "patch_size", "width"),
-)
+_CONFIG = {
+    "hidden_size": "hidden_size",
+    "max_position_embeddings": "seq_length",
+    "num_attention_heads": "num_attention_heads",
+    "num_hidden_layers": "num_hidden_layers",
+    "num_key_value_heads": "num_attention_heads",
+    "rms_norm_eps": "layer_norm_epsilon",
+    "vocab_size": "vocab_size",
+}
+"""What Qwen2 calls what the published configuration says."""
+_COMPUTED_FROM = ("intermediate_size", "rotary_emb_base")
+_VISION = ("image_size", "patch_size", "width", "layers", "heads")
+_VISION_COMPUTED_FROM = ("image_start_id", "mlp_ratio", "output_dim")
 
 
-def convert(published: Published) -> Converted:
+def convert(folder: Path, tokenizer: Path, parts: Mapping[str, Path]) -> Converted:
     """Convert Qwen-VL or Qwen-VL-Chat to ``QwenVLForConditionalGeneration``."""
-    folder, config = published.folder, native_config(published.folder)
-    tokenizer = qwen_tokenizer(published.tokenizer)
+    config, words = native_config(folder), qwen_tokenizer(tokenizer)
     named = read_json(folder / CONFIG)["visual"]["image_start_id"]
-    what = f"the id of {IMAGE_START} in {published.tokenizer}, which is not this checkpoint's,"
-    require_value(tokenizer.convert_tokens_to_ids(IMAGE_START), what, named)
+    what = f"the id of {IMAGE_START} in {tokenizer}, which is not this checkpoint's,"
+    require_value(words.convert_tokens_to_ids(IMAGE_START), what, named)
     generation, side = folder / GENERATION, config["vision_config"]["image_size"]
     return Converted(
         read_tensors(folder, _RULES),
         config,
         {"size": {"height": side, "width": side}} | CLIP_STATISTICS,
         {"chat_format": read_json(generation).get("chat_format") if generation.is_file() else None},
-        tokenizer,
+        words,
     )
 
 
@@ -76,35 +79,23 @@ def native_config(folder: Path) -> dict[str, Any]:
     require_value(published.get("model_type"), f"the model_type in {path}", "qwen")
     visual = published.get("visual")
     visual = visual if isinstance(visual, dict) else {}
-    require_fields(published, _FIELDS)
-    require_fields(visual, _VISUAL_FIELDS)
+    require_fields(published, (*_CONFIG.values(), *_COMPUTED_FROM))
+    require_fields(visual, (*_VISION, *_VISION_COMPUTED_FROM))
     require_config(published, path, _MOST_LAYERS)
     require_settings(published, path, _FIXED)
-    return {
-        "architectures": ["QwenVLForConditionalGeneration"],
-        "model_type": "qwen_vl",
-        "hidden_size": published["hidden_size"],
-        "intermediate_size": published["intermediate_size"] // 2,  # published: of both branches
-        "max_position_embeddings": published["seq_length"],
-        "num_attention_heads": published["num_attention_heads"],
-        "num_hidden_layers": published["num_hidden_layers"],
-        "num_key_value_heads": published["num_attention_heads"],
-        "rms_norm_eps": published["layer_norm_epsilon"],
-        "rope_parameters": {"rope_type": "default", "rope_theta": published["rotary_emb_base"]},
-        "tie_word_embeddings": False,
-        "vocab_size": published["vocab_size"],
-        "vision_config": _vision_config(visual, path),
-    }
-
-
-def _vision_config(visual: Mapping[str, Any], path: Path) -> dict[str, int]:
-    """Name the sizes as ``qwen_model.VisionShape`` does."""
     out = require_whole(visual["output_dim"], f"visual.output_dim in {path}", 1)
     ratio = require_finite(visual["mlp_ratio"], f"visual.mlp_ratio in {path}", 0.0)
-    copied = ("image_size", "patch_size", "width", "layers", "heads")
-    return {name: visual[name] for name in copied} | {
-        "mlp_width": int(visual["width"] * ratio),
-        "output_width": out,
-        "pool_heads": out // _POOL_HEAD_WIDTH,
-        "raster": round(visual.get("n_queries", 256) ** 0.5),
+    return {new: published[old] for new, old in _CONFIG.items()} | {
+        "architectures": ["QwenVLForConditionalGeneration"],
+        "model_type": "qwen_vl",
+        "intermediate_size": published["intermediate_size"] // 2,  # published: of both branches
+        "rope_parameters": {"rope_type": "default", "rope_theta": published["rotary_emb_base"]},
+        "tie_word_embeddings": False,
+        "vision_config": {name: visual[name] for name in _VISION}
+        | {
+            "mlp_width": int(visual["width"] * ratio),
+            "output_width": out,
+            "pool_heads": out // _POOL_HEAD_WIDTH,
+            "raster": round(visual.get("n_queries", 256) ** 0.5),
+        },
     }

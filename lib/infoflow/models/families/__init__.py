@@ -14,17 +14,11 @@ from infoflow.models.families.shikra import Shikra
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """A model that has a name.
+    """A model that has a name."""
 
-    Attributes:
-        name: The name, as given to ``load_lvlm``.
-        family: The adapter of its architecture.
-        hub_id: Its repository on the hub; None for a zoo model, which ships in the package.
-    """
-
-    name: str
-    family: type[Family]
-    hub_id: str | None = None
+    name: str  #: As given to ``load_lvlm``.
+    family: type[Family]  #: The adapter of its architecture.
+    hub_id: str | None = None  #: Its repository on the hub; None for a zoo model.
 
 
 _SPECS = (

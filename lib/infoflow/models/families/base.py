@@ -20,7 +20,7 @@ from infoflow.models.checkpoint import (
     require_files,
 )
 from infoflow.models.config import require_known_layout, require_value
-from infoflow.models.convert.conversion import Converted, Published, converted, find_tokenizer
+from infoflow.models.convert.conversion import Convert, converted
 from infoflow.models.convert.llava import tower_folder
 from infoflow.models.grid import Grid
 from infoflow.models.placement import Placement
@@ -54,38 +54,24 @@ class Family(ABC):
     LLaVA kind, whose tokens are patches.
 
     Attributes:
-        architecture: The transformers class of the model.
-        processor: The transformers class of the image processor.
-        processor_options: What it sets otherwise than a checkpoint says.
-        template: The prompt around ``{question}``, with ``<image>`` for the image tokens.
-        connector: What lies between vision tower and decoder, in words.
-        tokens: Tokens that prompts and answers need, and a checkpoint's tokenizer must have.
-        marks: What a question must not contain.
-        foreign_tokens: Tokens that only vocabularies of other conversations have.
-        tower: The type of the vision tower in a checkpoint's configuration; None for any.
-        convert: Converts a published checkpoint; None if transformers reads what is published.
-        vocabulary: The tokenizer's file in a published checkpoint that is converted.
-        files: Patterns of the files that are fetched from the hub.
-        parts: What a published checkpoint needs beside itself: an argument of ``load_lvlm``, and
-            where the hub has it.
         model: The loaded model, in evaluation mode, its parameters frozen.
         tokenizer: Its tokenizer.
         image_processor: What turns an image into pixel values.
     """
 
-    architecture: ClassVar[Any]
-    processor: ClassVar[Any]
-    processor_options: ClassVar[Mapping[str, Any]] = {}
-    template: ClassVar[str]
-    connector: ClassVar[str]
-    tokens: ClassVar[tuple[str, ...]] = ()
-    marks: ClassVar[tuple[str, ...]] = (PLACEHOLDER,)
-    foreign_tokens: ClassVar[tuple[str, ...]] = ()
-    tower: ClassVar[str | None] = None
-    convert: ClassVar[Callable[[Published], Converted] | None] = None
-    vocabulary: ClassVar[str] = ""
-    files: ClassVar[tuple[str, ...]] = ("*.json", "*.safetensors")
-    parts: ClassVar[Mapping[str, str]] = {}
+    architecture: ClassVar[Any]  #: The transformers class of the model.
+    processor: ClassVar[Any]  #: The transformers class of the image processor,
+    processor_options: ClassVar[Mapping[str, Any]] = {}  #: and what it sets in any case.
+    template: ClassVar[str]  #: The prompt around ``{question}`` and ``<image>``.
+    connector: ClassVar[str]  #: What lies between vision tower and decoder, in words.
+    tokens: ClassVar[tuple[str, ...]] = ()  #: Tokens that a tokenizer must have.
+    marks: ClassVar[tuple[str, ...]] = (PLACEHOLDER,)  #: What a question must not contain.
+    foreign_tokens: ClassVar[tuple[str, ...]] = ()  #: Tokens of other conversations alone.
+    tower: ClassVar[str | None] = None  #: The type of the vision tower; None for any.
+    files: ClassVar[tuple[str, ...]] = ("*.json", "*.safetensors")  #: What the hub is asked for.
+    convert: ClassVar[Convert | None] = None  #: For checkpoints that transformers does not read:
+    vocabulary: ClassVar[str] = ""  #: the file of their tokenizer,
+    parts: ClassVar[Mapping[str, str]] = {}  #: and what they need beside them, and its hub's id.
 
     def __init__(self, model: Any, tokenizer: Any, image_processor: Any) -> None:
         self.model = model
@@ -105,8 +91,11 @@ class Family(ABC):
         parts = {part: local.get(part) or find_part(part) for part in cls.parts}
         for part in parts.values():
             require_files(part, (CONFIG,))
-        tokenizer = find_tokenizer(cls.vocabulary, (folder, *parts.values()))
-        return converted(Published(folder, tokenizer, parts), cls.convert, cls.architecture)
+        places = [place / cls.vocabulary for place in (folder, *parts.values())]
+        tokenizer = next((place for place in places if place.is_file()), places[0])
+        if not tokenizer.is_file():
+            require_files(folder, (cls.vocabulary,))
+        return converted(cls.convert, cls.architecture, folder, tokenizer, parts)
 
     @classmethod
     def require_own(cls, folder: Path) -> None:

@@ -1,11 +1,10 @@
 """LLaVA-1.6 (NeXT): LLaVA that sees the whole image and, beside it, the image in tiles.
 
-A image is resized and padded to the best of a few shapes made of square tiles. The decoder gets
+An image is resized and padded to the best of a few shapes made of square tiles. The decoder gets
 the tokens of the whole image, squashed to one tile, and then those of all tiles as one raster
 without the padding, each row ended by a learned newline (Liu et al., 2024).
 """
 
-from math import ceil
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -24,16 +23,10 @@ from infoflow.models.grid import Grid, Raster, stack
 
 
 class Tiling(NamedTuple):
-    """How an image is cut into tiles, and which of their tokens are kept.
+    """How an image is cut into tiles, and how many rows and columns of tokens are kept of them."""
 
-    Attributes:
-        tiles: Tiles down and across.
-        rows: Rows of tokens that are kept: those of the padding above and below are not.
-        cols: Tokens kept in a row.
-    """
-
-    tiles: tuple[int, int]
-    rows: int
+    tiles: tuple[int, int]  # down and across
+    rows: int  # without those of the padding
     cols: int
 
     @property
@@ -109,21 +102,13 @@ class LlavaNext(VicunaFamily):
 
     def _box(self, size: Size, tiling: Tiling) -> tuple[float, float, float, float]:
         """Place the image's pixels in the raster of the kept tokens."""
-        width, height = size
         tall, wide = self._best_shape(size)
-        scale = min(wide / width, tall / height)
-        limits = zip((width, height), (wide, tall), strict=True)
-        new_width, new_height = (min(ceil(side * scale), limit) for side, limit in limits)
-        pixels = self.pixels_a_side // self.patches_a_side
-        frame_width, frame_height = tiling.cols * pixels, tiling.rows * pixels
-        left = (wide - new_width) // 2 - (wide - frame_width) // 2
-        top = (tall - new_height) // 2 - (tall - frame_height) // 2
-        return (
-            left / frame_width,
-            top / frame_height,
-            (left + new_width) / frame_width,
-            (top + new_height) / frame_height,
-        )
+        scale, shape = min(wide / size[0], tall / size[1]), np.array([wide, tall])
+        image = np.minimum(np.ceil(np.array(size) * scale), shape).astype(int)
+        frame = np.array([tiling.cols, tiling.rows]) * (self.pixels_a_side // self.patches_a_side)
+        start = (shape - image) // 2 - (shape - frame) // 2
+        left, top, right, bottom = (float(x) for x in (*start / frame, *(start + image) / frame))
+        return left, top, right, bottom
 
     def _best_shape(self, size: Size) -> tuple[int, int]:
         """Choose the shape an image is brought to: height and width in pixels."""

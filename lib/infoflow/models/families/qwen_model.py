@@ -18,30 +18,17 @@ _LONGEST_WAVE = 10000.0
 
 @dataclass(frozen=True)
 class VisionShape:
-    """The sizes of the vision side: of its tower, and of the resampler behind it.
+    """The sizes of the vision side: of its tower, and of the resampler behind it."""
 
-    Attributes:
-        image_size: The side of the square image, in pixels.
-        patch_size: A patch's side, in pixels.
-        width: The channels of a patch inside the tower.
-        layers: The tower's layers.
-        heads: The heads of each.
-        mlp_width: The channels between the two maps of a layer's MLP.
-        output_width: D, the channels of an image token.
-        pool_heads: The heads of the resampler.
-        raster: Positions a side of the tower's learnt raster, and queries a side of theirs; both
-            are stretched to the raster of patches.
-    """
-
-    image_size: int
+    image_size: int  # the square image's side, in pixels
     patch_size: int
-    width: int
+    width: int  # channels of a patch inside the tower
     layers: int
     heads: int
-    mlp_width: int
-    output_width: int
-    pool_heads: int
-    raster: int = 16
+    mlp_width: int  # channels between the two maps of a layer's MLP
+    output_width: int  # D, channels of an image token
+    pool_heads: int  # heads of the resampler
+    raster: int = 16  # a side of the tower's learnt positions, and of the queries' own
 
     @property
     def n_queries(self) -> int:
