@@ -1,7 +1,7 @@
 """What a checkpoint folder and its configuration may be, before a model is built from them."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from math import isfinite
 from pathlib import Path
@@ -13,7 +13,7 @@ from infoflow.options import require_finite, require_whole
 
 _LARGEST = 1 << 31
 _LAYERS = "(num_hidden_)?layers"
-_NUMBERS = {
+_NUMBERS: dict[str, Callable[[Any, str], Any]] = {
     "image_token_(id|index)": partial(require_whole, least=0, most=_LARGEST),
     "(layer|rms)_norm_eps(ilon)?": partial(require_finite, least=1e-30, most=1.0),
     "rope_theta|rotary_emb_base": partial(require_finite, least=1.0),

@@ -118,8 +118,9 @@ def stack(rasters: Sequence[Raster], n_tokens: int) -> Grid:
 def _resampled(finest: Grid, raster: Raster, n_tokens: int) -> sparse.csr_array:
     """Interpolate a raster's tokens at the finest one's cell centres: (rows * cols, N)."""
     coarse, n_cells = raster.grid, len(raster.tokens)
-    across = _interpolation(finest.box[::2], finest.cols, coarse.box[::2], coarse.cols)
-    down = _interpolation(finest.box[1::2], finest.rows, coarse.box[1::2], coarse.rows)
+    (left, top, right, bottom), (x, y, x_end, y_end) = finest.box, coarse.box
+    across = _interpolation((left, right), finest.cols, (x, x_end), coarse.cols)
+    down = _interpolation((top, bottom), finest.rows, (y, y_end), coarse.rows)
     tokens = sparse.csr_array(
         (np.ones(n_cells), (np.arange(n_cells), raster.tokens)), shape=(n_cells, n_tokens)
     )
@@ -127,7 +128,7 @@ def _resampled(finest: Grid, raster: Raster, n_tokens: int) -> sparse.csr_array:
 
 
 def _interpolation(
-    fine: tuple[float, ...], n_fine: int, coarse: tuple[float, ...], n_coarse: int
+    fine: tuple[float, float], n_fine: int, coarse: tuple[float, float], n_coarse: int
 ) -> sparse.csr_array:
     """Weigh an axis' cells at the cell centres of another, by where the image lies on each."""
     on_image = (_centres(n_fine) - fine[0]) / (fine[1] - fine[0])

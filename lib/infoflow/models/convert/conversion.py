@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 import torch
@@ -44,7 +44,7 @@ _KINDS = ((INDEX, WEIGHTS), ("pytorch_model.bin.index.json", "pytorch_model.bin"
 _SHARD_BYTES = 2 << 30
 _COMPUTED = {r".*(rotary_emb\.inv_freq|position_ids|\.attn\.(masked_)?bias)": ""}
 
-Rules = Mapping[str, str]
+Rules = dict[str, str]
 """Names to names: a pattern of a whole published name, and what it is renamed to. Several names cut
 a joint tensor into as many equal parts; none leaves it out."""
 
@@ -61,12 +61,22 @@ class Converted:
     finish: Callable[[str, Tensor], Tensor] = lambda _, tensor: tensor  # before one is written
 
 
-Convert = Callable[[Path, Path, Mapping[str, Path]], Converted]
-"""Converts the checkpoint in a folder, with its tokenizer's file and the parts it needs."""
+class Conversion(NamedTuple):
+    """How a family's checkpoints are converted.
+
+    ``run`` takes the folder, the tokenizer's file, and the folders of the parts that it needs.
+    """
+
+    run: Callable[[Path, Path, Mapping[str, Path]], Converted]
+    vocabulary: str  # the tokenizer's file
 
 
 def converted(
-    convert: Convert, architecture: Any, folder: Path, tokenizer: Path, parts: Mapping[str, Path]
+    conversion: Conversion,
+    architecture: Any,
+    folder: Path,
+    tokenizer: Path,
+    parts: Mapping[str, Path],
 ) -> Path:
     """Convert a checkpoint into the cache, or find it converted; it is whole in any case."""
     folders = (folder, *parts.values())
@@ -86,7 +96,7 @@ def converted(
         unfinished = target.with_name(f".{target.name}-{uuid4().hex}")
         unfinished.mkdir()
         try:
-            _write(convert(folder, tokenizer, parts), folder, unfinished, architecture)
+            _write(conversion.run(folder, tokenizer, parts), folder, unfinished, architecture)
             if not target.is_dir():  # another process may have been faster
                 unfinished.replace(target)
         finally:

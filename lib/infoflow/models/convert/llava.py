@@ -75,10 +75,9 @@ def convert_internvl(folder: Path, tokenizer: Path, parts: Mapping[str, Path]) -
     tensors = read_tensors(folder, _INTERNVL)
     vision = _internvit_config(tensors, folder)
     imagenet = {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]}
-    text = _llama_config(config)
     return Converted(
         tensors,
-        _llava_config(config, text, vision, "gelu", text["vocab_size"], feature_layer=-4),
+        _llava_config(config, -4, vision, projector_hidden_act="gelu"),
         {"do_pad": True} | _square(vision["image_size"][0]) | imagenet,
         _IDS,
         llama_tokenizer(tokenizer),
@@ -93,7 +92,6 @@ def convert_shikra(folder: Path, tokenizer: Path, parts: Mapping[str, Path]) -> 
     require_fields(vision, _TOWER_NEEDS)
     width = vision["hidden_size"]
     require_value(width, f"hidden_size in {parts['vision']}", config.get("mm_hidden_size", width))
-    text, words = _llama_config(config), llama_tokenizer(tokenizer, MARKS)
     delta, addends = read_tensors(folder, _SHIKRA), read_tensors(parts["base"], _DECODER)
     wrong = [
         name
@@ -102,18 +100,19 @@ def convert_shikra(folder: Path, tokenizer: Path, parts: Mapping[str, Path]) -> 
     ]
     if wrong:
         raise InfoflowError(
-            f"{parts['base']} is not the LLaMA that {folder} is a difference to: {len(wrong)} tensors "
-            f"are missing or of another shape ({some(sorted(wrong))})."
+            f"{parts['base']} is not the LLaMA that {folder} is a difference to: {len(wrong)} "
+            f"tensors are missing or of another shape ({some(sorted(wrong))})."
         )
+    native = _llava_config(config, -2, vision, projector_hidden_act="linear")
     # transformers' connector has a second layer; this one changes nothing
     second = {
-        f"{_CONNECTOR}linear_2.weight": torch.eye(text["hidden_size"]),
-        f"{_CONNECTOR}linear_2.bias": torch.zeros(text["hidden_size"]),
+        f"{_CONNECTOR}linear_2.weight": torch.eye(config["hidden_size"]),
+        f"{_CONNECTOR}linear_2.bias": torch.zeros(config["hidden_size"]),
     }
-    image_token = words.convert_tokens_to_ids(MARKS[0])
+    words = llama_tokenizer(tokenizer, MARKS)
     return Converted(
         delta | read_tensors(parts["vision"], _CLIP) | second,
-        _llava_config(config, text, vision, "linear", image_token, feature_layer=-2),
+        native | {"image_token_index": words.convert_tokens_to_ids(MARKS[0])},
         _square(int(vision["image_size"])) | CLIP_STATISTICS,
         _IDS,
         words,
@@ -137,30 +136,21 @@ def _added(delta: Tensor, base: Tensor | None) -> Tensor:
 
 
 def _llava_config(
-    published: Mapping[str, Any],
-    text: Mapping[str, Any],
-    vision: Mapping[str, Any],
-    activation: str,
-    image_token: int,
-    feature_layer: int,
+    published: Mapping[str, Any], layer: int, vision: Mapping[str, Any], **settings: Any
 ) -> dict[str, Any]:
+    """Build the configuration of transformers' LLaVA, its image token's id behind all words."""
+    require_fields(published, _TEXT_NEEDS)
+    names = (*_TEXT_NEEDS, *_TEXT_MAY_SAY)
+    text = {name: published[name] for name in names if published.get(name) is not None}
     return {
         "architectures": ["LlavaForConditionalGeneration"],
         "model_type": "llava",
-        "image_token_index": image_token,
-        "projector_hidden_act": activation,
-        "text_config": text,
+        "image_token_index": published["vocab_size"],
+        "text_config": {"model_type": "llama"} | text | _IDS,
         "vision_config": vision,
-        "vision_feature_layer": published.get("mm_vision_select_layer", feature_layer),
+        "vision_feature_layer": published.get("mm_vision_select_layer", layer),
         "vision_feature_select_strategy": "default",
-    }
-
-
-def _llama_config(published: Mapping[str, Any]) -> dict[str, Any]:
-    require_fields(published, _TEXT_NEEDS)
-    names = (*_TEXT_NEEDS, *_TEXT_MAY_SAY)
-    said = {name: published[name] for name in names if published.get(name) is not None}
-    return {"model_type": "llama", **said, **_IDS}
+    } | settings
 
 
 def _internvit_config(tensors: Mapping[str, Tensor], folder: Path) -> dict[str, Any]:
@@ -168,12 +158,11 @@ def _internvit_config(tensors: Mapping[str, Tensor], folder: Path) -> dict[str, 
 
     The images' side is that of the positions, which are stored for the side they are used at.
     """
-    names = ("position_embeddings", "patch_embeddings.projection.weight")
-    first_mlp = f"{_NATIVE_TOWER}encoder.layer.0.mlp.fc1.weight"
-    names = (*(f"{_NATIVE_TOWER}embeddings.{name}" for name in names), first_mlp)
-    if missing := [name for name in names if name not in tensors]:
-        raise InfoflowError(f"{folder} is not a whole checkpoint; missing: {some(missing)}.")
-    positions, patches, mlp = (tensors[name].shape for name in names)
+    names = (
+        *("embeddings.position_embeddings", "embeddings.patch_embeddings.projection.weight"),
+        "encoder.layer.0.mlp.fc1.weight",
+    )
+    positions, patches, mlp = (tensors[f"{_NATIVE_TOWER}{name}"].shape for name in names)
     width, patch = positions[-1], patches[-1]
     side = round((positions[1] - 1) ** 0.5) * patch
     layers = {found[1] for name in tensors if (found := re.search(r"encoder\.layer\.(\d+)", name))}

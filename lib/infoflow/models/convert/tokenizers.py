@@ -47,10 +47,11 @@ def read_ranks(file: Path) -> dict[bytes, int]:
     """Read byte strings and their ranks, which are their ids, from a tiktoken file."""
     ranks: dict[bytes, int] = {}
     for number, line in enumerate(Path(file).read_bytes().splitlines(), start=1):
+        if not line:
+            continue
         try:
-            token, rank = line.split() if line else (b"", None)
-            if rank is not None:
-                ranks[base64.b64decode(token, validate=True)] = int(rank)
+            token, rank = line.split()
+            ranks[base64.b64decode(token, validate=True)] = int(rank)
         except ValueError as error:
             raise InfoflowError(
                 f"the vocabulary {file} is damaged in line {number}; valid: a string in base 64, "

@@ -20,7 +20,7 @@ from infoflow.models.checkpoint import (
     require_files,
 )
 from infoflow.models.config import require_known_layout, require_value
-from infoflow.models.convert.conversion import Convert, converted
+from infoflow.models.convert.conversion import Conversion, converted
 from infoflow.models.convert.llava import tower_folder
 from infoflow.models.grid import Grid
 from infoflow.models.placement import Placement
@@ -69,9 +69,9 @@ class Family(ABC):
     foreign_tokens: ClassVar[tuple[str, ...]] = ()  #: Tokens of other conversations alone.
     tower: ClassVar[str | None] = None  #: The type of the vision tower; None for any.
     files: ClassVar[tuple[str, ...]] = ("*.json", "*.safetensors")  #: What the hub is asked for.
-    convert: ClassVar[Convert | None] = None  #: For checkpoints that transformers does not read:
-    vocabulary: ClassVar[str] = ""  #: the file of their tokenizer,
-    parts: ClassVar[Mapping[str, str]] = {}  #: and what they need beside them, and its hub's id.
+    conversion: ClassVar[Conversion | None] = None  #: If transformers does not read what is
+    #: published.
+    parts: ClassVar[Mapping[str, str]] = {}  #: What that needs beside itself, by the hub's names.
 
     def __init__(self, model: Any, tokenizer: Any, image_processor: Any) -> None:
         self.model = model
@@ -84,18 +84,18 @@ class Family(ABC):
 
         ``find_part`` finds the folder of what it lacks, by a name of ``parts``.
         """
-        require_known_layout(folder, original_llava=cls.convert is not None)
-        if cls.convert is None or "vision_config" in read_json(folder / CONFIG):
+        require_known_layout(folder, original_llava=cls.conversion is not None)
+        if cls.conversion is None or "vision_config" in read_json(folder / CONFIG):
             return folder
         local = {"vision": tower_folder(folder)}
         parts = {part: local.get(part) or find_part(part) for part in cls.parts}
         for part in parts.values():
             require_files(part, (CONFIG,))
-        places = [place / cls.vocabulary for place in (folder, *parts.values())]
+        places = [place / cls.conversion.vocabulary for place in (folder, *parts.values())]
         tokenizer = next((place for place in places if place.is_file()), places[0])
         if not tokenizer.is_file():
-            require_files(folder, (cls.vocabulary,))
-        return converted(cls.convert, cls.architecture, folder, tokenizer, parts)
+            require_files(folder, (cls.conversion.vocabulary,))
+        return converted(cls.conversion, cls.architecture, folder, tokenizer, parts)
 
     @classmethod
     def require_own(cls, folder: Path) -> None:

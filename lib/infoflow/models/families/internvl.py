@@ -1,5 +1,6 @@
 """InternVL-Chat 1.0: LLaVA-1.5 with InternViT-6B for its tower (Chen et al., 2024)."""
 
+from infoflow.models.convert.conversion import Conversion
 from infoflow.models.convert.llava import convert_internvl
 from infoflow.models.families.vicuna import VicunaFamily
 
@@ -11,6 +12,5 @@ class InternVLChat(VicunaFamily):
     """
 
     tower = "internvl_vision"
-    convert = staticmethod(convert_internvl)
-    vocabulary = "tokenizer.model"
+    conversion = Conversion(convert_internvl, "tokenizer.model")
     files = ("*.json", "pytorch_model*.bin", "tokenizer.model")

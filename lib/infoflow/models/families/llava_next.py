@@ -120,8 +120,10 @@ class LlavaNext(VicunaFamily):
         side = self.patches_a_side
         fitting = {
             tiling
-            for shape in self.model.config.image_grid_pinpoints
-            for tiling in _croppings(*(length // self.pixels_a_side for length in shape), side)
+            for height, width in self.model.config.image_grid_pinpoints
+            for tiling in _croppings(
+                height // self.pixels_a_side, width // self.pixels_a_side, side
+            )
             if tiling.tiles[0] * tiling.tiles[1] == n_tiles and tiling.n_tokens == n_image - side**2
         }
         if len(fitting) != 1:

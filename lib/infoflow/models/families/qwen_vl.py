@@ -13,6 +13,7 @@ from transformers.models.blip.image_processing_pil_blip import BlipImageProcesso
 
 from infoflow.models.checkpoint import GENERATION, read_json
 from infoflow.models.config import require_value
+from infoflow.models.convert.conversion import Conversion
 from infoflow.models.convert.qwen_vl import convert
 from infoflow.models.convert.tokenizers import (
     END_OF_TEXT,
@@ -45,8 +46,7 @@ class QwenVL(Family):
     tokens = (*ends, *_IMAGE_TOKENS)
     marks = (PLACEHOLDER, *_IMAGE_TOKENS)
     chat_format: ClassVar[str] = "raw"
-    convert = staticmethod(convert)
-    vocabulary = _VOCABULARY
+    conversion = Conversion(convert, _VOCABULARY)
     files = ("*.json", "pytorch_model*.bin", _VOCABULARY)
 
     def __init__(self, model: Any, tokenizer: Any, image_processor: Any) -> None:

@@ -9,6 +9,7 @@ from typing import ClassVar
 
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
+from infoflow.models.convert.conversion import Conversion
 from infoflow.models.convert.llava import MARKS, convert_shikra
 from infoflow.models.families.base import PLACEHOLDER, Size
 from infoflow.models.families.vicuna import SYSTEM, VicunaFamily
@@ -24,8 +25,7 @@ class Shikra(VicunaFamily):
     padding = (255, 255, 255)
     tokens = MARKS
     foreign_tokens = tuple(t for t in VicunaFamily.foreign_tokens if t not in MARKS)
-    convert = staticmethod(convert_shikra)
-    vocabulary = "tokenizer.model"
+    conversion = Conversion(convert_shikra, "tokenizer.model")
     files = ("*.json", "pytorch_model*.bin", "tokenizer.model")
     parts: ClassVar[Mapping[str, str]] = {
         "base": "huggyllama/llama-7b",

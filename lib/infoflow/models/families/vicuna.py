@@ -33,7 +33,7 @@ class VicunaFamily(Family):
     processor: ClassVar[Any] = LlavaImageProcessorPil
     template = VICUNA_V1
     connector = "two-layer MLP"
-    foreign_tokens = (
+    foreign_tokens: ClassVar[tuple[str, ...]] = (
         *("<|im_start|>", "<|start_header_id|>", "<start_of_turn>", "[INST]"),
         "<im_start>",  # of LLaVA's first version, and of Shikra
     )
