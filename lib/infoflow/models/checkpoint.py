@@ -154,7 +154,6 @@ def refuse_misfits(
 
 
 def _without_weights(architecture: Any, folder: Path) -> Any:
-    """Build a checkpoint's model on no device, to see what it is made of."""
     with torch.device("meta"), _quiet():
         config = architecture.config_class.from_pretrained(
             folder, local_files_only=True, trust_remote_code=False
@@ -258,19 +257,16 @@ def _quiet() -> Iterator[None]:
 
 
 def some(names: Sequence[str], limit: int = 3) -> str:
-    """Name the first few of many."""
     return ", ".join(names[:limit]) + (", ..." if len(names) > limit else "")
 
 
 def require_files(folder: Path, names: Sequence[str]) -> None:
-    """Raise unless a checkpoint has some files."""
     missing = [name for name in names if not (folder / name).is_file()]
     if missing:
         raise InfoflowError(f"{folder} is not a whole checkpoint; missing: {some(missing)}.")
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object."""
     content = files.read_json(path)
     if not isinstance(content, dict):
         raise InfoflowError(f"{path} is not a JSON object.")
@@ -278,5 +274,4 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write a JSON object."""
     path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

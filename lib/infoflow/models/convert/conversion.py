@@ -29,6 +29,7 @@ from infoflow.models.checkpoint import (
     in_one_line,
     read_json,
     refuse_misfits,
+    require_files,
     some,
     weight_files,
     weight_map,
@@ -75,11 +76,15 @@ def converted(
     conversion: Conversion,
     architecture: Any,
     folder: Path,
-    tokenizer: Path,
     parts: Mapping[str, Path],
 ) -> Path:
     """Convert a checkpoint into the cache, or find it converted; it is whole in any case."""
-    folders = (folder, *parts.values())
+    folders, name = (folder, *parts.values()), conversion.vocabulary
+    has_tokenizer = [each for each in folders if (each / name).is_file()] or [folder]
+    require_files(has_tokenizer[0], (name,))
+    for part in parts.values():
+        require_files(part, (CONFIG,))
+    tokenizer = has_tokenizer[0] / name
     with in_one_line(f"the checkpoint in {folder} cannot be converted"):
         shards = [shard for each in folders for shard in weight_files(each, _KINDS)]
         files = sorted([*(each / CONFIG for each in folders), tokenizer, *shards])

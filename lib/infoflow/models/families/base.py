@@ -17,7 +17,6 @@ from infoflow.models.checkpoint import (
     load_tokenizer,
     load_weights,
     read_json,
-    require_files,
 )
 from infoflow.models.config import require_known_layout, require_value
 from infoflow.models.convert.conversion import Conversion, converted
@@ -89,13 +88,7 @@ class Family(ABC):
             return folder
         local = {"vision": tower_folder(folder)}
         parts = {part: local.get(part) or find_part(part) for part in cls.parts}
-        for part in parts.values():
-            require_files(part, (CONFIG,))
-        places = [place / cls.conversion.vocabulary for place in (folder, *parts.values())]
-        tokenizer = next((place for place in places if place.is_file()), places[0])
-        if not tokenizer.is_file():
-            require_files(folder, (cls.conversion.vocabulary,))
-        return converted(cls.conversion, cls.architecture, folder, tokenizer, parts)
+        return converted(cls.conversion, cls.architecture, folder, parts)
 
     @classmethod
     def require_own(cls, folder: Path) -> None:
@@ -232,5 +225,4 @@ class Family(ABC):
 
 
 def _first(side: Any) -> int:
-    """Read a side that a configuration gives as a number or as a pair."""
     return int(side[0] if isinstance(side, list | tuple) else side)

@@ -53,20 +53,16 @@ class InstructBlip(Family):
 
     @property
     def language_model(self) -> Any:
-        """The Vicuna with its head."""
         return self.model.language_model
 
     @property
     def boundary_id(self) -> int:
-        """The id of the token that begins and ends texts."""
         return int(self.tokenizer.convert_tokens_to_ids(_BOUNDARY))
 
     def n_image_tokens(self, size: Size) -> int:
-        """One for each query."""
         return int(self.model.config.num_query_tokens)
 
     def image_ids(self, size: Size) -> list[int]:
-        """Put the token that begins the text behind the queries."""
         return [*super().image_ids(size), self.boundary_id]
 
     def encode_image(

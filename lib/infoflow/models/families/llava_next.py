@@ -48,7 +48,6 @@ class LlavaNext(VicunaFamily):
         image_processor.image_grid_pinpoints = model.config.image_grid_pinpoints
 
     def n_image_tokens(self, size: Size) -> int:
-        """Count the tokens of the whole image and of its tiles."""
         return self.patches_a_side**2 + self.tiling(size).n_tokens
 
     def tiling(self, size: Size) -> Tiling:

@@ -91,8 +91,6 @@ class Resampler(nn.Module):
 
 
 class _Layer(nn.Module):
-    """A pre-norm layer of the tower."""
-
     def __init__(self, shape: VisionShape) -> None:
         super().__init__()
         maps = {"c_fc": (shape.width, shape.mlp_width), "c_proj": (shape.mlp_width, shape.width)}

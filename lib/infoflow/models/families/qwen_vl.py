@@ -63,7 +63,6 @@ class QwenVL(Family):
 
     @property
     def vision(self) -> Any:
-        """The sizes of the vision side, a ``VisionShape``."""
         return self.model.visual.shape
 
     @property
@@ -72,13 +71,11 @@ class QwenVL(Family):
         return int(self.tokenizer.convert_tokens_to_ids(IMAGE_PAD))
 
     def n_image_tokens(self, size: Size) -> int:
-        """One for each query."""
         return int(self.vision.n_queries)
 
     def encode_image(
         self, pixel_values: Tensor, input_ids: Tensor, size: Size | None
     ) -> ImageFeatures:
-        """Run the tower and the resampler."""
         self.require_shape(pixel_values)
         return ImageFeatures(*self.model.visual(pixel_values))
 

@@ -33,6 +33,5 @@ class Shikra(VicunaFamily):
     }
 
     def image_ids(self, size: Size) -> list[int]:
-        """Put the marks of an image's beginning and end around it."""
         start, end = self.tokenizer.convert_tokens_to_ids(list(MARKS[1:]))
         return [start, *super().image_ids(size), end]

@@ -52,11 +52,9 @@ class VicunaFamily(Family):
 
     @property
     def beginning(self) -> list[int]:
-        """The token that begins a sequence."""
         return [self.tokenizer.bos_token_id]
 
     def n_image_tokens(self, size: Size) -> int:
-        """One for each patch."""
         return self.patches_a_side**2
 
     @property
@@ -75,7 +73,6 @@ class VicunaFamily(Family):
     def encode_image(
         self, pixel_values: Tensor, input_ids: Tensor, size: Size | None
     ) -> ImageFeatures:
-        """Run the vision tower and the connector."""
         self.require_shape(pixel_values)
         found = self.model.get_image_features(pixel_values=pixel_values, return_dict=True)
         return ImageFeatures(found.pooler_output[0])
