@@ -99,7 +99,7 @@ def processor_broken(folder):
         (weights_missing, "no weights: none of model.safetensors, model.safetensors.index.json"),
         (index_empty, "names no weights"),
         (shard_missing, "missing: model-00002-of-00003.safetensors"),
-        (shard_truncated, "cannot be loaded"),
+        (shard_truncated, "cannot be read as tensors alone"),
         (lambda f: edit_tensors(f, without_one), r"1 missing \("),
         (lambda f: edit_tensors(f, with_one_more), r"1 unexpected \(.*extra.weight"),
         (lambda f: edit_tensors(f, with_a_wrong_shape), "layernorm.weight|cannot be loaded"),

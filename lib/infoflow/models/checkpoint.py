@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 from accelerate.utils import align_module_device
-from safetensors import safe_open
-from torch import nn
+from safetensors.torch import load_file
+from torch import Tensor, nn
 from transformers import AutoTokenizer, GenerationConfig
 from transformers.utils import logging
 
@@ -32,7 +32,7 @@ PROCESSOR, JOINT_PROCESSOR = "preprocessor_config.json", "processor_config.json"
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 # Buffers that older conversions stored; transformers computes them.
 HARMLESS = ("rotary_emb.inv_freq", "embeddings.position_ids")
-_FLOATING = ("BF16", "F16", "F32", "F64")
+_FLOATING = (torch.bfloat16, torch.float16, torch.float32, torch.float64)
 _LONGEST_REASON = 300
 
 
@@ -73,23 +73,23 @@ def weights_digest(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def read_shapes(paths: Iterable[Path], harmless: Sequence[str] = HARMLESS) -> dict[str, torch.Size]:
-    """Read the shapes of the tensors in safetensors files by their headers, but for harmless ones.
-
-    Tensors are refused that are not of a floating type, or there twice.
-    """
-    shapes: dict[str, torch.Size] = {}
+def read_tensors(paths: Iterable[Path]) -> dict[str, Tensor]:
+    """Map the tensors of some files by name; none is read before it is used, and no code is run."""
+    found: dict[str, Tensor] = {}
     for path in paths:
-        with safe_open(path, framework="pt") as opened:
-            for name in opened.keys():  # noqa: SIM118
-                if name.endswith(tuple(harmless)):
-                    continue
-                if name in shapes:
-                    raise InfoflowError(f"{path} holds {name}, and so does another of the files.")
-                tensor = opened.get_slice(name)
-                require_value(tensor.get_dtype(), f"the type of {name} in {path}", *_FLOATING)
-                shapes[name] = torch.Size(tensor.get_shape())
-    return shapes
+        with in_one_line(f"{path} cannot be read as tensors alone"):
+            if path.suffix == ".safetensors":
+                content = load_file(path)
+            else:
+                content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        if not isinstance(content, dict) or not all(
+            isinstance(t, Tensor) for t in content.values()
+        ):
+            raise InfoflowError(f"{path} holds more than named tensors; it is not read.")
+        if double := sorted(found.keys() & content.keys()):
+            raise InfoflowError(f"{path} holds {some(double)}, and so does another of the files.")
+        found |= content
+    return found
 
 
 def load_weights(architecture: Any, folder: Path, placement: Placement, dtype: torch.dtype) -> Any:
@@ -104,12 +104,14 @@ def load_weights(architecture: Any, folder: Path, placement: Placement, dtype: t
     if (folder / GENERATION).is_file():
         read_json(folder / GENERATION)  # a damaged one would be passed over
     with in_one_line(f"the checkpoint in {folder} cannot be loaded"):
-        shapes = read_shapes(weight_files(folder))
-        require_config(config, folder / CONFIG, n_tensors=len(shapes))
+        tensors = read_tensors(weight_files(folder))
+        sizes = {n: t.numel() for n, t in tensors.items() if not n.endswith(HARMLESS)}
+        for name in sizes:
+            require_value(tensors[name].dtype, f"the type of {name} in {folder}", *_FLOATING)
+        require_config(config, folder / CONFIG, n_tensors=len(sizes))
         empty = _without_weights(architecture, folder)
-        n_numbers = sum(shape.numel() for shape in shapes.values())
-        _require_size(empty, n_numbers, folder)
-        weights = Weights(folder, n_numbers, dtype)
+        weights = Weights(folder, sum(sizes.values()), dtype)
+        _require_size(empty, weights.n_numbers, folder)
         device_map = map_devices(placement, weights, empty)
         with _quiet(), naming_out_of_memory(placement, weights):
             model, report = architecture.from_pretrained(

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from uuid import uuid4
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from infoflow.errors import InfoflowError
@@ -28,6 +28,7 @@ from infoflow.models.checkpoint import (
     WEIGHTS,
     in_one_line,
     read_json,
+    read_tensors,
     refuse_misfits,
     require_files,
     some,
@@ -73,10 +74,7 @@ class Conversion(NamedTuple):
 
 
 def converted(
-    conversion: Conversion,
-    architecture: Any,
-    folder: Path,
-    parts: Mapping[str, Path],
+    conversion: Conversion, architecture: Any, folder: Path, parts: Mapping[str, Path]
 ) -> Path:
     """Convert a checkpoint into the cache, or find it converted; it is whole in any case."""
     folders, name = (folder, *parts.values()), conversion.vocabulary
@@ -130,21 +128,20 @@ def _write(found: Converted, source: Path, target: Path, architecture: Any) -> N
     found.tokenizer.save_pretrained(target)
 
 
-def read_tensors(folder: Path, rules: Rules) -> dict[str, Tensor]:
+def read_renamed(folder: Path, rules: Rules) -> dict[str, Tensor]:
     """Map a published checkpoint's tensors from its files, by their new names.
 
     The first rule that fits a name renames it; a tensor that none fits keeps its name.
     """
-    found: dict[str, Tensor] = {}
-    tensors = [tensor for file in weight_files(folder, _KINDS) for tensor in _read_shard(file)]
-    for name, tensor in tensors:
+    tensors, found = read_tensors(weight_files(folder, _KINDS)), dict[str, Tensor]()
+    _require_index(folder, tensors)
+    for name, tensor in tensors.items():
         matches = ((re.fullmatch(old, name), new) for old, new in (_COMPUTED | rules).items())
         names = next((match.expand(new).split() for match, new in matches if match), [name])
         if double := found.keys() & set(names):
             raise InfoflowError(f"the checkpoint in {folder} holds {some(sorted(double))} twice.")
         parts = tensor.chunk(len(names)) if len(names) > 1 else [tensor] * len(names)
         found |= dict(zip(names, parts, strict=True))
-    _require_index(folder, dict(tensors))
     return found
 
 
@@ -200,16 +197,6 @@ def require_settings(config: Mapping[str, Any], path: Path, settings: Mapping[st
     """Raise if a configuration sets something otherwise than the family has it."""
     for name, value in settings.items():
         require_value(config.get(name, value), f"{name} in {path}", value)
-
-
-def _read_shard(file: Path) -> Iterable[tuple[str, Tensor]]:
-    with in_one_line(f"{file} cannot be read as tensors alone"):
-        if file.suffix == ".safetensors":
-            return load_file(file).items()
-        content = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
-    if not isinstance(content, dict) or not all(isinstance(v, Tensor) for v in content.values()):
-        raise InfoflowError(f"{file} holds more than named tensors; it is not read.")
-    return content.items()
 
 
 def _fingerprint(files: Iterable[Path]) -> str:

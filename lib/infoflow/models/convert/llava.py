@@ -15,7 +15,7 @@ from infoflow.models.convert.conversion import (
     CLIP_STATISTICS,
     Converted,
     Rules,
-    read_tensors,
+    read_renamed,
     require_fields,
     require_settings,
 )
@@ -72,7 +72,7 @@ def convert_internvl(folder: Path, tokenizer: Path, parts: Mapping[str, Path]) -
     config = read_json(folder / CONFIG)
     settings = {"image_aspect_ratio": "pad", "mm_vision_select_feature": "patch"}
     require_settings(config, folder / CONFIG, settings)
-    tensors = read_tensors(folder, _INTERNVL)
+    tensors = read_renamed(folder, _INTERNVL)
     vision = _internvit_config(tensors, folder)
     imagenet = {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]}
     return Converted(
@@ -92,7 +92,7 @@ def convert_shikra(folder: Path, tokenizer: Path, parts: Mapping[str, Path]) -> 
     require_fields(vision, _TOWER_NEEDS)
     width = vision["hidden_size"]
     require_value(width, f"hidden_size in {parts['vision']}", config.get("mm_hidden_size", width))
-    delta, addends = read_tensors(folder, _SHIKRA), read_tensors(parts["base"], _DECODER)
+    delta, addends = read_renamed(folder, _SHIKRA), read_renamed(parts["base"], _DECODER)
     wrong = [
         name
         for name, tensor in delta.items()
@@ -111,7 +111,7 @@ def convert_shikra(folder: Path, tokenizer: Path, parts: Mapping[str, Path]) -> 
     }
     words = llama_tokenizer(tokenizer, MARKS)
     return Converted(
-        delta | read_tensors(parts["vision"], _CLIP) | second,
+        delta | read_renamed(parts["vision"], _CLIP) | second,
         native | {"image_token_index": words.convert_tokens_to_ids(MARKS[0])},
         _square(int(vision["image_size"])) | CLIP_STATISTICS,
         _IDS,

@@ -10,7 +10,7 @@ from infoflow.models.convert.conversion import (
     CLIP_STATISTICS,
     Converted,
     Rules,
-    read_tensors,
+    read_renamed,
     require_fields,
     require_settings,
 )
@@ -59,7 +59,7 @@ def convert(folder: Path, tokenizer: Path, parts: Mapping[str, Path]) -> Convert
     require_value(words.convert_tokens_to_ids(IMAGE_START), what, named)
     generation, side = folder / GENERATION, config["vision_config"]["image_size"]
     return Converted(
-        read_tensors(folder, _RULES),
+        read_renamed(folder, _RULES),
         config,
         {"size": {"height": side, "width": side}} | CLIP_STATISTICS,
         {"chat_format": read_json(generation).get("chat_format") if generation.is_file() else None},
