@@ -353,27 +353,30 @@ def test_every_from_pretrained_refuses_remote_code():
     assert all("trust_remote_code=False" in call for call in calls), calls
 
 
-@pytest.mark.parametrize("name", ["tiny-llava-1.5", "tiny-instructblip"])
-def test_no_code_of_a_checkpoint_runs_and_nothing_is_asked(tmp_path, name):
-    folder, ran = copy_of(name, tmp_path), tmp_path / "ran"
+def test_no_code_of_a_checkpoint_runs_and_nothing_is_asked(tmp_path):
+    ran = tmp_path / "ran"
     classes = ("Config", "Model", "Tokenizer", "Processor", "ImageProcessor")
     code = f"open({str(ran)!r}, 'w')\n" + "".join(f"class My{c}: pass\n" for c in classes)
     auto_map = {f"Auto{c}": f"evil.My{c}" for c in classes} | {
         "AutoTokenizer": ["evil.MyTokenizer", "evil.MyTokenizer"]
     }
-    (folder / "evil.py").write_text(code)
-    (folder / "custom_generate").mkdir()
-    (folder / "custom_generate" / "generate.py").write_text(code)
-    for file in ("config", "tokenizer_config", "preprocessor_config", "generation_config"):
-        edit(folder, f"{file}.json", auto_map=auto_map, custom_generate="evil")
-    edit(folder, "tokenizer_config.json", tokenizer_class="MyTokenizer")
     script = (
-        "import sys\nfrom infoflow import load_lvlm\nfrom infoflow.errors import InfoflowError\n"
+        "from infoflow import load_lvlm\nfrom infoflow.errors import InfoflowError\n"
         "from infoflow.evaluate.costs.shape import model_shape\nfrom pathlib import Path\n"
-        f"try: print(load_lvlm({name!r}, checkpoint={str(folder)!r}, device='cpu'))\n"
-        "except InfoflowError as error: print(error)\n"
-        f"print(model_shape('llava-1.5-7b', Path({str(folder)!r})))"
     )
+    for name in ("tiny-llava-1.5", "tiny-instructblip"):
+        folder = copy_of(name, tmp_path)
+        (folder / "evil.py").write_text(code)
+        (folder / "custom_generate").mkdir()
+        (folder / "custom_generate" / "generate.py").write_text(code)
+        for file in ("config", "tokenizer_config", "preprocessor_config", "generation_config"):
+            edit(folder, f"{file}.json", auto_map=auto_map, custom_generate="evil")
+        edit(folder, "tokenizer_config.json", tokenizer_class="MyTokenizer")
+        script += (
+            f"try: print(load_lvlm({name!r}, checkpoint={str(folder)!r}, device='cpu'))\n"
+            "except InfoflowError as error: print(error)\n"
+            f"print(model_shape('llava-1.5-7b', Path({str(folder)!r})))\n"
+        )
     done = subprocess.run(
         [sys.executable, "-c", script], input="yes\n" * 99, capture_output=True, text=True
     )

@@ -75,16 +75,13 @@ def _other_layout(config: Mapping[str, Any], original_llava: bool) -> str | None
         return None
     found, architecture = config.get("model_type"), config.get("architectures")
     architecture = architecture[0] if isinstance(architecture, list) and architecture else found
-    if "mm_vision_tower" in config or str(architecture).startswith("Llava"):
+    is_llava = "mm_vision_tower" in config or str(architecture).startswith("Llava")
+    if is_llava and not original_llava:
         return (
-            None
-            if original_llava
-            else (
-                f"LLaVA's original layout ({architecture}); load the converted one, such as "
-                "llava-hf/llava-1.5-7b-hf, llava-hf/llava-v1.6-vicuna-7b-hf"
-            )
+            f"LLaVA's original layout ({architecture}); load the converted one, such as "
+            "llava-hf/llava-1.5-7b-hf, llava-hf/llava-v1.6-vicuna-7b-hf"
         )
-    if "hidden_size" in config and "num_attention_heads" in config:
+    if not is_llava and "hidden_size" in config and "num_attention_heads" in config:
         return f"a model of type {found!r} without a vision side"
     return None
 

@@ -192,15 +192,12 @@ def _does_not_fit(placement: Placement, weights: Weights, free: Memory) -> Infof
     where = {key: "in main memory" if key == MAIN else f"on cuda:{key}" for key in places}
     has = ", ".join(f"{_gigabytes(free[key])} free {where[key]}" for key in places)
     ways = "; ".join(_ways(placement, weights, free))
-    advice = (
-        f"What would fit: {ways}."
-        if ways
-        else (
-            f"Nothing would on this machine: in bfloat16 it takes "
-            f"{_gigabytes(weights.needs(torch.bfloat16))}, on a GPU with quantise='4bit' "
-            f"{_gigabytes(weights.needs('4bit'))}."
-        )
+    least = [_gigabytes(weights.needs(each)) for each in (torch.bfloat16, "4bit")]
+    nothing = (
+        f"Nothing would on this machine: in bfloat16 it takes {least[0]}, on a GPU with "
+        f"quantise='4bit' {least[1]}."
     )
+    advice = f"What would fit: {ways}." if ways else nothing
     return InfoflowError(
         f"the model in {weights.folder} takes {_gigabytes(needed)} in {kind}, {ALLOWANCE:.0%} of "
         f"its weights for activations included; there are {has}. {advice}"

@@ -67,7 +67,8 @@ def _require_features(family: Family, folder: Path) -> None:
     require_value(getattr(config, strategy), f"{strategy} in {folder}", "default")
     side = family.pixels_a_side
     valid = range(side, _MOST_TILES * side + 1, side)
-    for shape in getattr(config, "image_grid_pinpoints", ((side, side),)) or [None]:
+    whole = [(side, side)]  # of a model without tiles
+    for shape in getattr(config, "image_grid_pinpoints", whole) or [None]:
         is_pair = isinstance(shape, list | tuple) and len(shape) == 2
         if not is_pair or not all(type(n) is int and n in valid for n in shape):
             raise InfoflowError(

@@ -67,10 +67,9 @@ class Family(ABC):
     marks: ClassVar[tuple[str, ...]] = (PLACEHOLDER,)  #: What a question must not contain.
     foreign_tokens: ClassVar[tuple[str, ...]] = ()  #: Tokens of other conversations alone.
     tower: ClassVar[str | None] = None  #: The type of the vision tower; None for any.
-    files: ClassVar[tuple[str, ...]] = ("*.json", "*.safetensors")  #: What the hub is asked for.
-    conversion: ClassVar[Conversion | None] = None  #: If transformers does not read what is
-    #: published.
-    parts: ClassVar[Mapping[str, str]] = {}  #: What that needs beside itself, by the hub's names.
+    files: ClassVar[tuple[str, ...]] = ("*.json", "*.safetensors")  #: What is fetched from the hub.
+    conversion: ClassVar[Conversion | None] = None  #: Of what transformers cannot read.
+    parts: ClassVar[Mapping[str, str]] = {}  #: What that needs beside itself, and hub ids.
 
     def __init__(self, model: Any, tokenizer: Any, image_processor: Any) -> None:
         self.model = model
