@@ -4,6 +4,7 @@ The vision side is a ViT, and a resampler whose queries read its patches. Its pa
 names of the published code, ``visual.py`` of ``Qwen/Qwen-VL``.
 """
 
+from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,7 +48,7 @@ class QwenVision(nn.Module):
         self.positional_embedding = nn.Parameter(width**-0.5 * torch.randn(shape.n_queries, width))
         self.ln_pre = nn.LayerNorm(width, eps=_EPS)
         layers = nn.Sequential(*(_Layer(shape) for _ in range(shape.layers)))
-        self.transformer = nn.ModuleDict({"resblocks": layers})
+        self.transformer = nn.Sequential(OrderedDict(resblocks=layers))
         self.attn_pool = Resampler(shape)
         self.ln_post = nn.LayerNorm(out, eps=_EPS)
         self.proj = nn.Parameter(out**-0.5 * torch.randn(out, out))
@@ -60,7 +61,7 @@ class QwenVision(nn.Module):
         patches = self.conv1(pixel_values)
         side = patches.shape[-1]
         states = self.ln_pre(patches.flatten(2).mT + stretched(self.positional_embedding, side))
-        read, attention = self.attn_pool(self.transformer["resblocks"](states), side)
+        read, attention = self.attn_pool(self.transformer(states), side)
         return (self.ln_post(read) @ self.proj)[0], attention[0]
 
 
