@@ -181,8 +181,8 @@ def test_weights_on_disk_are_read_when_they_are_needed(whole, published_checkpoi
     """The way through from_pretrained: old names, another type, layers that stay on the disk."""
     expected = load_lvlm("llava-1.5-7b", checkpoint=published_checkpoint, device="cpu")
 
-    def to_disk(placement, weights, build):
-        found = placements(build(), {0: 10**12, "cpu": 0}, weights.dtype)
+    def to_disk(placement, weights, empty):
+        found = placements(empty, {0: 10**12, "cpu": 0}, weights.dtype)
         return {name: "disk" if ".layers." in name else "cpu" for name in found}
 
     placements = placement.spread_layers

@@ -15,7 +15,6 @@ from infoflow.interventions.base import (
     Intervention,
     Reading,
 )
-from infoflow.models.limits import require_prompt
 from infoflow.models.lvlm import LVLM, Prompt, Spans
 from infoflow.options import require_finite, require_whole
 
@@ -109,7 +108,7 @@ def sink_strengths(lvlm: LVLM, prompt: Prompt, divisor: str = "exact") -> Tensor
         InfoflowError: The model cannot be probed.
     """
     _require_divisor(divisor)
-    require_prompt(lvlm, prompt)
+    lvlm.require_prompt(prompt)
     reader = _ColumnReader(prompt.spans.image, divisor)
     with torch.inference_mode():
         require_faithful(lvlm, prompt.inputs_embeds)

@@ -9,7 +9,7 @@ from torch.nn.functional import normalize
 
 from infoflow.errors import InfoflowError, unknown_name
 from infoflow.interventions.base import Effect, Intervention, Reading
-from infoflow.models.lvlm import LVLM, require_token_ids
+from infoflow.models.lvlm import LVLM
 from infoflow.options import require_whole
 
 COUNTS = ("rows", "entries")
@@ -94,7 +94,7 @@ class Simignore(Intervention):
             return reading.embeds[reading.spans.user]
         lvlm = reading.lvlm
         ids = lvlm.encode_answer(self.text) if isinstance(self.text, str) else self.text
-        require_token_ids(lvlm, ids, f"text = {self.text!r}")
+        lvlm.require_token_ids(ids, f"text = {self.text!r}")
         embeds: Tensor = lvlm.decoder.embed_tokens(ids.to(lvlm.device))
         return embeds
 

@@ -7,7 +7,6 @@ from torch import Tensor
 
 from infoflow.errors import InfoflowError
 from infoflow.hooks.probe import modifier_of
-from infoflow.models.limits import require_prompt
 from infoflow.models.lvlm import LVLM, Prompt
 from infoflow.options import require_whole
 
@@ -59,7 +58,7 @@ def plan_cuts(
     Raises:
         InfoflowError: See ``truncation_sweep``.
     """
-    require_prompt(lvlm, prompt)
+    lvlm.require_prompt(prompt)
     n_image = prompt.spans.image.stop - prompt.spans.image.start
     keep = require_whole(keep, "keep", 0, n_image)
     if modifier := modifier_of(lvlm):

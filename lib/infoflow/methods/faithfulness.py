@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from infoflow.errors import InfoflowError
 from infoflow.hooks.probe import modifier_of
 from infoflow.methods.teacher_forcing import answer_ids, predicting_states
-from infoflow.models.limits import require_prompt
 from infoflow.models.lvlm import LVLM, Prompt
 from infoflow.options import require_whole
 
@@ -186,7 +185,7 @@ def _curve(
     seed: int,
 ) -> PerturbationCurve:
     """Follow the answer's probability from one end, a picture, to the other."""
-    require_prompt(lvlm, prompt)
+    lvlm.require_prompt(prompt)
     n_steps = require_whole(n_steps, "n_steps", 1)
     seed = require_whole(seed, "seed", 0)
     over_picture = prompt.grid.to_picture(heat, prompt.image.size)

@@ -9,7 +9,6 @@ from infoflow.errors import unknown_name
 from infoflow.hooks.attention import Attention, attention_rows, ordinary_attention, stack_layers
 from infoflow.hooks.probe import Observer, attached, intervened, require_faithful, teacher_forced
 from infoflow.methods.teacher_forcing import answer_ids
-from infoflow.models.limits import require_prompt
 from infoflow.models.lvlm import LVLM, Prompt
 
 HEAD_REDUCTIONS = ("mean", "max")
@@ -56,7 +55,7 @@ def attention_flow(
     """
     if head_reduce not in HEAD_REDUCTIONS:
         raise unknown_name("head reduction", head_reduce, HEAD_REDUCTIONS)
-    require_prompt(lvlm, prompt)
+    lvlm.require_prompt(prompt)
     with torch.inference_mode():
         embeds, n_rows = _teacher_forced(lvlm, prompt, answer)
         require_faithful(lvlm, prompt.inputs_embeds)

@@ -7,7 +7,6 @@ The gradient is taken as it comes, not left out where reasoning says that it mus
 import torch
 from torch import Tensor, nn
 
-from infoflow.models.limits import require_prompt
 from infoflow.models.lvlm import LVLM, Prompt
 
 SITES = ("input_layernorm", "self_attn.v_proj", "post_attention_layernorm")
@@ -25,7 +24,7 @@ def last_layer_gradients(lvlm: LVLM, prompt: Prompt) -> dict[str, tuple[float, f
         By site, the largest absolute gradient at image positions and at the last position, where
         the answer is read.
     """
-    require_prompt(lvlm, prompt)
+    lvlm.require_prompt(prompt)
     features: dict[str, Tensor] = {}
     layer = lvlm.layers[-1]
     with torch.inference_mode(False), torch.enable_grad():

@@ -6,7 +6,6 @@ from torch import Tensor
 from infoflow.hooks.attention import Attention, attention_rows, ordinary_attention
 from infoflow.hooks.probe import Observer, attached, intervened, require_faithful
 from infoflow.interventions import Truncate, intervene
-from infoflow.models.limits import require_prompt
 from infoflow.models.lvlm import LVLM, Prompt, Spans
 from infoflow.options import require_whole
 
@@ -29,7 +28,7 @@ def attention_matrix(lvlm: LVLM, prompt: Prompt, layer: int) -> Tensor:
     Raises:
         InfoflowError: There is no such layer, or the model cannot be probed.
     """
-    require_prompt(lvlm, prompt)
+    lvlm.require_prompt(prompt)
     layer = require_whole(layer, "layer", 0, lvlm.n_layers - 1)
     recorder = _MatrixRecorder(layer)
     with torch.inference_mode():
@@ -91,7 +90,7 @@ def drift_by_layer(lvlm: LVLM, prompt: Prompt, cut: int) -> Tensor:
     Raises:
         InfoflowError: There is no such cut, or the model cannot be probed.
     """
-    require_prompt(lvlm, prompt)
+    lvlm.require_prompt(prompt)
     hidden = torch.zeros(len(prompt), dtype=torch.bool)
     hidden[prompt.spans.image] = True
     distances = []

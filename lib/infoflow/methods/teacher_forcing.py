@@ -5,8 +5,7 @@ from torch import Tensor
 from transformers import Cache
 
 from infoflow.hooks.probe import teacher_forced
-from infoflow.models.limits import require_prompt
-from infoflow.models.lvlm import LVLM, Prompt, require_context, require_token_ids
+from infoflow.models.lvlm import LVLM, Prompt
 
 
 def answer_ids(lvlm: LVLM, prompt: Prompt, answer: str | Tensor) -> Tensor:
@@ -21,14 +20,14 @@ def answer_ids(lvlm: LVLM, prompt: Prompt, answer: str | Tensor) -> Tensor:
         InfoflowError: The prompt is another model's; the answer is empty, holds ids outside the
             vocabulary, or does not fit the context with the prompt.
     """
-    require_prompt(lvlm, prompt)
+    lvlm.require_prompt(prompt)
     ids = lvlm.encode_answer(answer) if isinstance(answer, str) else answer
     if isinstance(ids, Tensor) and ids.ndim == 1:
         ids = ids.to(lvlm.device)
         ends = torch.isin(ids, torch.tensor(lvlm.eos_token_ids, device=ids.device))
         ids = ids[~ends.cummax(0).values] if len(ids) else ids
-    require_token_ids(lvlm, ids, f"the answer {answer!r}")
-    require_context(lvlm, len(prompt) + len(ids) - 1, "the prompt with its answer")
+    lvlm.require_token_ids(ids, f"the answer {answer!r}")
+    lvlm.require_context(len(prompt) + len(ids) - 1, "the prompt with its answer")
     return ids
 
 

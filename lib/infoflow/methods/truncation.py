@@ -12,8 +12,7 @@ from infoflow.methods.branches import Branches, CachedBranches
 from infoflow.methods.cuts import Plan, plan_cuts
 from infoflow.methods.out_of_memory import in_batches
 from infoflow.methods.teacher_forcing import answer_ids
-from infoflow.models.limits import require_prompt
-from infoflow.models.lvlm import LVLM, Prompt, require_context
+from infoflow.models.lvlm import LVLM, Prompt
 from infoflow.options import require_whole
 
 _Result = TypeVar("_Result")
@@ -72,9 +71,9 @@ def truncation_sweep(
             is needed; or the model cannot be probed; or an intervention is at work that cannot be
             swept.
     """
-    require_prompt(lvlm, prompt)
+    lvlm.require_prompt(prompt)
     max_new_tokens = require_whole(max_new_tokens, "max_new_tokens", 1, lvlm.context_length)
-    require_context(lvlm, len(prompt) + max_new_tokens - 1, "the prompt with its answer")
+    lvlm.require_context(len(prompt) + max_new_tokens - 1, "the prompt with its answer")
     plan = plan_cuts(lvlm, prompt, keep, cuts, ranking)
     with torch.inference_mode():
         require_faithful(lvlm, prompt.inputs_embeds)
