@@ -8,7 +8,6 @@ from conftest import QUESTION, load_random, picture
 
 from benchmarks.cam import layer_gradients
 from infoflow.errors import InfoflowError, UnknownNameError
-from infoflow.hooks.probe import teacher_forced
 from infoflow.interventions import EAH, FastV, Truncate, intervene
 from infoflow.methods.cam import WEIGHTS, authors_maps, llava_cam, llava_cams
 from infoflow.methods.flow import attention_flow
@@ -216,8 +215,8 @@ def test_checkpointing_keeps_no_activation_of_a_layer(lvlm, prompt):
             return tensor
 
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-            ids, image = lvlm.encode_answer("yes"), prompt.spans.image
-            visit = gradient_visitor(lvlm, ids, image, [POST_NORM], checkpointed)
+            ids = lvlm.encode_answer("yes")
+            visit = gradient_visitor(lvlm, prompt, ids, [POST_NORM], checkpointed)
             visit(prompt.inputs_embeds, lambda *_: sizes.append(0))
         return sum(sizes[: sizes.index(0)])  # up to the first gradient
 
@@ -261,7 +260,7 @@ def test_noise_is_set_by_the_seed_alone(lvlm, prompt):
 
 def test_the_answer_is_read_where_it_is_predicted(lvlm, prompt, cams):
     """The cams of single tokens, each behind the ones before, sum up to the answer's gradient."""
-    ids, image = lvlm.encode_answer(ANSWER), prompt.spans.image
+    ids = lvlm.encode_answer(ANSWER)
     total = {}
 
     def add(site, layer, feature, gradient):
@@ -270,9 +269,9 @@ def test_the_answer_is_read_where_it_is_predicted(lvlm, prompt, cams):
     for t in range(len(ids)):
         read = lvlm.decoder.embed_tokens(ids[:t])[None]
         embeds = torch.cat([prompt.inputs_embeds, read], dim=1)
-        gradient_visitor(lvlm, ids[t : t + 1], image, [POST_NORM], False)(embeds, add)
+        gradient_visitor(lvlm, prompt, ids[t : t + 1], [POST_NORM], False)(embeds, add)
     whole = {}
-    gradient_visitor(lvlm, ids, image, [POST_NORM], False)(
+    gradient_visitor(lvlm, prompt, ids, [POST_NORM], False)(
         prompt.inputs_embeds,
         lambda site, layer, feature, gradient: whole.update({layer: gradient.clone()}),
     )
@@ -454,7 +453,7 @@ def test_maps_inside_an_intervention_are_of_the_changed_model(lvlm, prompt, cams
         recomputed = plain(lvlm, prompt, checkpointed=True)
         noisy = llava_cams(lvlm, prompt, ANSWER, n_samples=3, micro_batch=3)
         alone = llava_cams(lvlm, prompt, ANSWER, n_samples=3, micro_batch=1)
-        with teacher_forced(lvlm, len(prompt)):
+        with lvlm.reading(prompt):
             feature, gradient = layer_gradients(lvlm, prompt.inputs_embeds, ids, POST_NORM, 1)
     expected = activation_map(feature[image], gradient[image], "mean")
     assert_same_maps(found[POST_NORM, "mean"].maps[1], over_cells(prompt, expected))

@@ -13,9 +13,7 @@ from infoflow.data.sample import Sample
 from infoflow.errors import InfoflowError
 from infoflow.evaluate.answers import answers
 from infoflow.evaluate.collecting import Row, collect
-from infoflow.interventions.base import Intervention, Reading
-from infoflow.interventions.context import intervene
-from infoflow.interventions.simignore import Simignore
+from infoflow.interventions import Intervention, Simignore, intervene
 from infoflow.models.lvlm import LVLM
 from infoflow.results.store import Store
 
@@ -123,14 +121,13 @@ def tokens_ignored(
 
     def measure(sample: Sample) -> list[Row]:
         prompt = lvlm.prompt(sample.image, sample.question)
-        reading = Reading(lvlm, prompt.inputs_embeds[0], prompt.spans)
         with torch.inference_mode():
             settings = [_for(choice, lvlm, sample) for choice in choices]
-            ignored = [int(setting.ignored(reading).sum()) for setting in settings]
+            ignored = [int(setting.ignored(lvlm, prompt).sum()) for setting in settings]
         return [
             {
                 **{"kind": sample.kind, "choice": number, "keep": setting.keep},
-                **{"n_image": reading.n_image, "n_ignored": n_ignored},
+                **{"n_image": prompt.grid.n_tokens, "n_ignored": n_ignored},
             }
             for number, (setting, n_ignored) in enumerate(zip(settings, ignored, strict=True))
         ]

@@ -5,7 +5,7 @@ import pandas as pd
 from infoflow.data.load import Task
 from infoflow.data.sample import Sample
 from infoflow.evaluate.collecting import Row, collect
-from infoflow.methods.last_layer import last_layer_gradients as gradients_of
+from infoflow.methods.gradients import last_layer_gradients as gradients_of
 from infoflow.models.lvlm import LVLM
 from infoflow.results.store import Store
 

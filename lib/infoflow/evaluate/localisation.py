@@ -24,10 +24,11 @@ from infoflow.methods.heatmaps import (
     heat_maps,
     layer_of,
 )
-from infoflow.methods.localisation import choose_held_out, localise, target_mask
+from infoflow.methods.localisation import localise, target_mask
 from infoflow.models.lvlm import LVLM
 from infoflow.options import require_noise
 from infoflow.results.store import Store
+from infoflow.stats.held_out import choose_held_out
 
 N_SAMPLES = 4
 """Noisy pictures an item. The authors' code takes 50, at a cost in proportion."""
@@ -105,7 +106,7 @@ def localisation_by_layer(
 def scores_by_place(
     rows: pd.DataFrame, score: str = "hit"
 ) -> tuple[list[Place], npt.NDArray[np.float64]]:
-    """Arrange scores as :func:`infoflow.methods.localisation.choose_held_out` takes them.
+    """Arrange scores as :func:`infoflow.stats.held_out.choose_held_out` takes them.
 
     Args:
         rows: Rows of :func:`localisation_by_layer`, of one task or of several.

@@ -10,7 +10,7 @@ from infoflow.data.load import Task
 from infoflow.data.sample import Sample
 from infoflow.errors import InfoflowError
 from infoflow.evaluate.collecting import Row, collect
-from infoflow.methods.teacher_forcing import answer_ids
+from infoflow.hooks.forward import answer_ids
 from infoflow.methods.truncation import truncated_log_probs, truncation_sweep
 from infoflow.models.lvlm import LVLM
 from infoflow.results.store import Store

@@ -1,5 +1,7 @@
 """A loaded vision-language model: prompts, the ordinary forward pass, greedy answers."""
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -46,6 +48,8 @@ class LVLM:
         revision: The hub's commit; None for a zoo model or a local checkpoint.
         quantise: How its weights were quantised: ``"8bit"``, ``"4bit"``, or None.
         key: What its prompts are known by; no other loaded model has it.
+        reading: What every pass over a prompt and its answer runs inside: interventions learn by
+            it where the image is.
     """
 
     def __init__(
@@ -62,6 +66,7 @@ class LVLM:
         self.revision = revision
         self.quantise = quantise
         self.key = uuid4().hex
+        self.reading: Callable[[Prompt], AbstractContextManager[object]] = nullcontext
 
     def __repr__(self) -> str:
         return f"LVLM({self.name!r}, {self.n_layers} layers, {self.dtype}, {self.device})"
@@ -226,13 +231,19 @@ class LVLM:
             )
         return embeds.masked_scatter(is_image[..., None], features.to(embeds))
 
-    def logits(self, embeds: Tensor) -> Tensor:
+    def logits(self, embeds: Tensor | Prompt) -> Tensor:
         """Run the ordinary forward pass on one embedded sequence: (1, S, D) to (1, S, V).
+
+        Inside ``intervene`` it takes a prompt, which knows where its image is.
 
         Raises:
             InfoflowError: The embeddings are of another shape, type or device, not finite, or
                 longer than the context.
         """
+        if isinstance(embeds, Prompt):
+            require_prompt(self, embeds)
+            with self.reading(embeds):
+                return self.logits(embeds.inputs_embeds)
         require_embeddings(self, embeds, "the sequence")
         require_context(self, embeds.shape[1], "the sequence")
         if not embeds.isfinite().all():
@@ -251,15 +262,16 @@ class LVLM:
         require_prompt(self, prompt)
         max_new_tokens = require_whole(max_new_tokens, "max_new_tokens", 1)
         require_context(self, len(prompt) + max_new_tokens - 1, "the prompt with its answer")
-        ids = self.family.language_model.generate(
-            inputs_embeds=prompt.inputs_embeds,
-            attention_mask=torch.ones_like(prompt.input_ids)[None],
-            do_sample=False,
-            num_beams=1,
-            max_new_tokens=max_new_tokens,
-            eos_token_id=list(self.eos_token_ids),
-            pad_token_id=self.eos_token_ids[0],
-        )[0]
+        with self.reading(prompt):
+            ids = self.family.language_model.generate(
+                inputs_embeds=prompt.inputs_embeds,
+                attention_mask=torch.ones_like(prompt.input_ids)[None],
+                do_sample=False,
+                num_beams=1,
+                max_new_tokens=max_new_tokens,
+                eos_token_id=list(self.eos_token_ids),
+                pad_token_id=self.eos_token_ids[0],
+            )[0]
         return self._before_eos(ids)
 
     def decode(self, ids: Tensor) -> str:
