@@ -1,4 +1,4 @@
-"""What an intervention is, what it comes to for one prompt, and ``intervene``, where it is at work."""
+"""What an intervention is, what it does to one prompt, and ``intervene``: where it is at work."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -19,17 +19,11 @@ class Effect:
     """What an intervention does while one prompt is read and answered; this base does nothing."""
 
     def hidden(self, layer: int) -> Tensor | None:
-        """Say which tokens a layer hides from all others: boolean of shape (S,), or None.
-
-        Generated tokens do not see them either.
-        """
+        """Say which tokens a layer hides from all others, generated ones too: boolean (S,)."""
         return None
 
     def weights(self, layer: int, call: Attention) -> Tensor | None:
-        """Replace a layer's attention weights on the prompt: shape (H, S, S), or None to keep them.
-
-        Generated tokens attend as ever.
-        """
+        """Replace a layer's attention weights on the prompt, and there alone: shape (H, S, S)."""
         return None
 
     def see(self, layer: int, call: Attention) -> None:
@@ -128,8 +122,7 @@ class _Interventions:
         n_sequences, n_prompt, _ = prompt.inputs_embeds.shape
         if n_sequences != 1:
             raise InfoflowError(
-                f"interventions take one sequence at a time, but {n_sequences} are run; "
-                "run batches of one."
+                f"interventions take one sequence at a time, but {n_sequences} are run."
             )
         with torch.no_grad():
             self._effects = [each.begin(self._lvlm, prompt) for each in self.interventions]
@@ -194,19 +187,9 @@ class _Interventions:
 
 
 def same_depth(layer: int, of: int, n_layers: int) -> int:
-    """Find the layer at the same depth in a model of another size.
+    """Find the layer at the depth of a layer, from 0, of a model of so many in another's n_layers.
 
-    Args:
-        layer: A layer, counted from 0.
-        of: How many layers its model has.
-        n_layers: How many layers the other model has.
-
-    Returns:
-        The layer whose middle lies nearest to that layer's middle, as shares of the two depths;
-        the deeper of two as near.
-
-    Raises:
-        InfoflowError: The model of ``of`` layers has no such layer, or the other has none.
+    Its middle lies nearest to that layer's, as shares of the two depths; it is the deeper of two.
     """
     require_whole(layer, "layer", 0, of - 1)
     require_whole(n_layers, "n_layers", 1)

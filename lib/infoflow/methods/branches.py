@@ -18,38 +18,15 @@ KeyValue = tuple[Tensor, Tensor]
 """Keys and values, of the same leading shape."""
 
 
-class Plan(NamedTuple):
-    """Which branches to run, and what they keep.
+class Branch(NamedTuple):
+    """A cut, and the scores (N,) by which it keeps image tokens.
 
-    Attributes:
-        asked: The cuts in the order asked for.
-        n_layers: L.
-        keep: K.
-        ranking: Scores of the image tokens, a row a truncated cut, or None for the attention that
-            the last prompt token pays them in the layer before the cut, heads averaged (paper,
-            Eq. 10-11).
+    None is for the attention that the last prompt token pays them in the layer before the cut,
+    heads averaged (paper, Eq. 10-11).
     """
 
-    asked: list[int]
-    n_layers: int
-    keep: int
-    ranking: Tensor | None = None
-
-    @property
-    def distinct(self) -> list[int]:
-        """The cuts, ascending, each once: a branch each."""
-        return sorted(set(self.asked))
-
-    @property
-    def truncated(self) -> list[int]:
-        """The cuts that truncate anything."""
-        return [cut for cut in self.distinct if cut < self.n_layers]
-
-    def part(self, cuts: list[int]) -> "Plan":
-        """Take some neighbouring cuts of ``distinct``."""
-        first = self.distinct.index(cuts[0])
-        ranking = None if self.ranking is None else self.ranking[first : first + len(cuts)]
-        return self._replace(asked=cuts, ranking=ranking)
+    cut: int
+    ranking: Tensor | None
 
 
 class Branches(Observer):
@@ -65,26 +42,35 @@ class Branches(Observer):
         caches: One ``BranchCache`` a layer if there is room for tokens to decode, else empty.
     """
 
-    def __init__(self, plan: Plan, prompt: Prompt, n_tokens: int, n_prefix: int, room: int) -> None:
-        """Prepare the branches of a prompt, in a sequence of S tokens with an answer read in.
+    def __init__(
+        self,
+        branches: list[Branch],
+        keep: int,
+        prompt: Prompt,
+        n_answer: int,
+        n_prefix: int,
+        room: int,
+    ) -> None:
+        """Prepare the branches of a prompt with an answer read in after it, or to be decoded.
 
         The prefix are leading tokens, at most those before the image, that are the same in a branch
         as in the intact prompt. There is room for so many generated tokens.
         """
         image, embeds = prompt.spans.image, prompt.inputs_embeds
-        self._plan, self._image, self._n_prefix, self._room = plan, image, n_prefix, room
-        self._n_rows = n_tokens - len(prompt) + 1  # from the last prompt token on
-        text = [*range(n_prefix, image.start), *range(image.stop, n_tokens)]
+        self._rankings = {branch.cut: branch.ranking for branch in branches}
+        self._keep, self._image, self._n_answer = keep, image, n_answer
+        self._n_branches, self._n_prefix, self._room = len(branches), n_prefix, room
+        text = [*range(n_prefix, image.start), *range(image.stop, len(prompt) + n_answer)]
         self._text = torch.tensor(text, device=embeds.device)
-        n_own = plan.keep + len(text)
-        visible = torch.ones(n_own, n_prefix + n_own, dtype=torch.bool)
+        self._n_own = keep + len(text)
+        visible = torch.ones(self._n_own, n_prefix + self._n_own, dtype=torch.bool)
         self._mask = visible.tril(n_prefix).to(embeds.device)[None, None]
-        self._positions = self._text.new_empty(0, n_own)
+        self._positions = self._text.new_empty(0, self._n_own)
         self._in_branches = False
         self._intact: Attention
         self._own: KeyValue
         self._row: Tensor
-        self.hidden = embeds.new_empty(0, n_own, embeds.shape[-1])
+        self.hidden = embeds.new_empty(0, self._n_own, embeds.shape[-1])
         self.caches: list[BranchCache] = []
 
     def attend(self, layer: int, call: Attention) -> Tensor:
@@ -92,36 +78,33 @@ class Branches(Observer):
         return self._attend_truncated(call) if self._in_branches else super().attend(layer, call)
 
     def see(self, layer: int, call: Attention) -> None:
-        n_own = self._text.shape[0] + self._plan.keep
         self._intact = call
-        self._own = call.key[:0, :, :n_own], call.value[:0, :, :n_own]
+        self._own = call.key[:0, :, : self._n_own], call.value[:0, :, : self._n_own]
 
     def after_layer(
         self, layer: int, module: nn.Module, args: Any, kwargs: dict[str, Any], output: Tensor
     ) -> None:
         """Begin this layer's branch, if it has one, and run the layer on all branches."""
-        plan = self._plan
-        if layer in plan.truncated:
-            self._begin(args[0])
+        if layer in self._rankings:
+            self._begin(args[0], self._rankings[layer])
         if len(self.hidden):
             self._in_branches = True
             # not module(...): that would call this hook again
             self.hidden = module.forward(self.hidden, **self._at_positions(kwargs))
             self._in_branches = False
         if self._room:
-            n_branches = len(plan.distinct)
-            cache = BranchCache(self._intact, self._own, n_branches, self._n_prefix, self._room)
-            cache.hide(self._intact.hidden, self._positions)
-            self.caches.append(cache)
-        if plan.keep and plan.ranking is None and layer + 1 in plan.truncated:
-            self._row = attention_rows(self._intact, self._n_rows)[:, 0].mean(0)[self._image]
+            sizes = self._n_branches, self._n_prefix, self._room
+            self.caches.append(BranchCache(self._intact, self._own, self._positions, *sizes))
+        if self._keep and layer + 1 in self._rankings and self._rankings[layer + 1] is None:
+            rows = attention_rows(self._intact, self._n_answer + 1)  # from the last prompt token on
+            self._row = rows[:, 0].mean(0)[self._image]
 
-    def _begin(self, hidden: Tensor) -> None:
+    def _begin(self, hidden: Tensor, ranking: Tensor | None) -> None:
         """Start a branch from a layer's intact input, shape (1, S, D)."""
-        positions, plan = self._text, self._plan
-        if plan.keep:
-            row = self._row if plan.ranking is None else plan.ranking[len(self.hidden)]
-            best = row.topk(plan.keep).indices.to(positions.device) + self._image.start
+        positions = self._text
+        if self._keep:
+            row = self._row if ranking is None else ranking
+            best = row.topk(self._keep).indices.to(positions.device) + self._image.start
             positions = torch.cat([best, positions]).sort().values
         self._positions = torch.cat([self._positions, positions[None]])
         # layers may lie on several devices; positions stay where the prompt is
@@ -169,34 +152,32 @@ class BranchCache:
     """
 
     def __init__(
-        self, intact: Attention, truncated: KeyValue, n_branches: int, n_prefix: int, room: int
+        self,
+        intact: Attention,
+        own: KeyValue,
+        positions: Tensor,
+        n_branches: int,
+        n_prefix: int,
+        room: int,
     ) -> None:
-        """Fill the cache from the intact prompt's call and the keys and values of branches.
+        """Fill the cache from the intact prompt's call and what truncated branches recomputed.
 
-        These, (b, G, U, d), are of those truncated at this layer, the first b of all: they see the
-        prefix and these; the others see the whole prompt.
+        That are keys and values (b, G, U, d) at positions (b, U), of the first b of all branches:
+        they see the prefix and these; the others see the whole prompt.
         """
-        n_truncated, _, self.length, _ = truncated[0].shape
-        n_shared = intact.key.shape[2]
         self.shared = intact.key[0], intact.value[0]
-        self.own = (
-            _with_room(truncated[0], n_branches, room),
-            _with_room(truncated[1], n_branches, room),
-        )
-        hidden = torch.zeros(n_branches, n_shared + self.length + room, dtype=torch.bool)
+        self.own = _with_room(own[0], n_branches, room), _with_room(own[1], n_branches, room)
+        n_shared, device = intact.key.shape[2], intact.key.device
+        n_truncated, _, self.length, _ = own[0].shape
+        n_prompt = n_shared + self.length
+        hidden = torch.zeros(n_branches, n_prompt + room, dtype=torch.bool, device=device)
         hidden[:n_truncated, n_prefix:n_shared] = True
-        hidden[n_truncated:, n_shared : n_shared + self.length] = True
-        bias = torch.zeros(hidden.shape).masked_fill(hidden, -torch.inf)
-        self.bias = bias.to(intact.key.device)[:, None, None]
-
-    def hide(self, hidden: Tensor | None, positions: Tensor) -> None:
-        """Hide prompt tokens (S,) from generated ones; positions (b, U) are those of own keys."""
-        if hidden is None:
-            return
-        n_shared, (n_truncated, n_own) = len(hidden), positions.shape
-        self.bias[..., :n_shared].masked_fill_(hidden, -torch.inf)
-        own = self.bias[:n_truncated, 0, 0, n_shared : n_shared + n_own]
-        own.masked_fill_(hidden[positions.to(hidden.device)], -torch.inf)
+        hidden[n_truncated:, n_shared:n_prompt] = True
+        if intact.hidden is not None:
+            hidden[:, :n_shared] |= intact.hidden
+            hidden[:n_truncated, n_shared:n_prompt] |= intact.hidden[positions.to(device)]
+        bias = torch.zeros(hidden.shape, device=device).masked_fill(hidden, -torch.inf)
+        self.bias = bias[:, None, None]
 
     def attend(self, call: Attention) -> Tensor:
         """Take in each branch's newest token and attend from it: shape (B, 1, H, d)."""

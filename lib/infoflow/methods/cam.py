@@ -26,9 +26,6 @@ from infoflow.options import require_noise, require_whole
 MAX_NEW_TOKENS = 32
 """How long an answer the model gives itself if none is given."""
 
-MapsBySource = dict[tuple[str, str], Tensor]
-"""By site and weighting, one value an image token: shape (L, N)."""
-
 
 @dataclass(frozen=True, eq=False)
 class CAM:
@@ -153,10 +150,16 @@ def llava_cams(
     # an intervention chooses its tokens for one prompt at a time
     size = require_whole(micro_batch, "micro_batch", 1) if modifier_of(lvlm) is None else 1
     with torch.inference_mode(False):
-        ids = _own_answer(lvlm, prompt) if answer is None else answer_ids(lvlm, prompt, answer)
+        if answer is None:
+            answer = lvlm.generate(prompt, MAX_NEW_TOKENS)
+            if not len(answer):
+                raise InfoflowError(
+                    f"{lvlm.name} answers nothing to {prompt.question!r}; give an answer."
+                )
+        ids = answer_ids(lvlm, prompt, answer)
         visit = gradient_visitor(lvlm, prompt, ids, sites, checkpointed)
 
-        def sums(batch: list[Tensor]) -> MapsBySource:
+        def sums(batch: list[Tensor]) -> dict[tuple[str, str], Tensor]:
             maps = {key: _empty_maps(lvlm, prompt, *key) for key in product(sites, weights)}
 
             def add(site: str, layer: int, feature: Tensor, gradient: Tensor) -> None:
@@ -202,11 +205,8 @@ def authors_maps(
 def _noisy_images(
     lvlm: LVLM, prompt: Prompt, n_samples: int, sigma: float, seed: int
 ) -> Iterator[Tensor]:
-    """Embed the prompt with noise on its image, n times: shapes (1, S, D).
-
-    The noise is drawn on the CPU, one image at a time, so that neither device nor batch size
-    changes it.
-    """
+    """Embed the prompt with noise on its image, n times: shapes (1, S, D)."""
+    # drawn on the CPU, one image at a time, so that neither device nor batch size changes the noise
     generator = torch.Generator().manual_seed(seed)
     scale = sigma / lvlm.family.pixel_std
     pixels = prompt.pixel_values
@@ -218,31 +218,16 @@ def _noisy_images(
         yield embeds
 
 
-def _own_answer(lvlm: LVLM, prompt: Prompt) -> Tensor:
-    ids = lvlm.generate(prompt, MAX_NEW_TOKENS)
-    if not len(ids):
-        raise InfoflowError(f"{lvlm.name} answers nothing to {prompt.question!r}; give an answer.")
-    return ids
-
-
 def _empty_maps(lvlm: LVLM, prompt: Prompt, site: str, weights: str) -> Tensor:
     """Zeros of shape (L, N), in which undefined layers are NaN."""
     n_maps = 1 if site == PROJECTOR else lvlm.n_layers
     # double, so that the order and grouping of the sum leave no trace
     maps = torch.zeros(n_maps, prompt.grid.n_tokens, dtype=torch.float64, device=lvlm.device)
     for layer in range(n_maps):
-        if not reaches_answer(lvlm, site, layer) or (
-            weights == "element-wise" and _is_only_normed(lvlm, site, layer)
-        ):
+        # what acts on the answer through the last layer's first norm alone: that undoes its length,
+        # so the rate at which the logit grows with it is zero, and what is computed is rounding
+        n_layers_before = {OUTPUT: layer + 1, PROJECTOR: 0}.get(site)
+        is_only_normed = n_layers_before == lvlm.n_layers - 1
+        if not reaches_answer(lvlm, site, layer) or (weights == "element-wise" and is_only_normed):
             maps[layer] = torch.nan
     return maps
-
-
-def _is_only_normed(lvlm: LVLM, site: str, layer: int) -> bool:
-    """Say whether image features act on the answer through the last layer's first norm alone.
-
-    A norm undoes their length, so the rate at which the logit grows with it is zero, and what is
-    computed is rounding.
-    """
-    n_layers_before = {OUTPUT: layer + 1, PROJECTOR: 0}
-    return n_layers_before.get(site) == lvlm.n_layers - 1

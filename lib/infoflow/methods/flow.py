@@ -8,7 +8,6 @@ from torch import Tensor
 from infoflow.errors import unknown_name
 from infoflow.hooks.attention import Attention, attention_rows
 from infoflow.hooks.forward import answer_ids, record
-from infoflow.models.limits import require_prompt
 from infoflow.models.lvlm import LVLM, Prompt
 
 HEAD_REDUCTIONS = ("mean", "max")
@@ -55,7 +54,6 @@ def attention_flow(
     """
     if head_reduce not in HEAD_REDUCTIONS:
         raise unknown_name("head reduction", head_reduce, HEAD_REDUCTIONS)
-    require_prompt(lvlm, prompt)
     ids = None if answer is None else answer_ids(lvlm, prompt, answer)
     n_rows = 1 if ids is None else len(ids)
 

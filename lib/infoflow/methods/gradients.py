@@ -5,12 +5,11 @@ gradient at the moment the backward pass reaches it, so gradients of two layers 
 Tokens before the image never see it, so many images share one pass over them.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from copy import deepcopy
 from dataclasses import replace
 from functools import partial
-from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -30,8 +29,6 @@ SITES = (*LAYER_SITES, PROJECTOR)
 
 Site = tuple[str, int]
 """One of ``SITES``, and its layer."""
-
-Key = TypeVar("Key")
 
 Consumer = Callable[[str, int, Tensor, Tensor], None]
 """Takes a site, a layer, a feature (B, N, C) and its gradient (B, N, C); must keep neither."""
@@ -59,6 +56,12 @@ def gradient_visitor(
     pass: less memory, about a third more time, the same gradients. Not for use in inference mode.
     """
     image = prompt.spans.image
+    in_layers = [
+        (site, i)
+        for site in sites
+        for i in range(lvlm.n_layers)
+        if site != PROJECTOR and reaches_answer(lvlm, site, i)
+    ]
     # what recomputes layers, or changes them, must be given the whole prompt
     n_shared = 0 if checkpointed or modifier_of(lvlm) else image.start
     place = slice(image.start - n_shared, image.stop - n_shared)
@@ -74,12 +77,17 @@ def gradient_visitor(
             )
 
         if n_shared and shared is None:
-            shared = _read_in(lvlm, embeds[:1, :n_shared])
+            shared = DynamicCache(config=lvlm.decoder.config)
+            with torch.no_grad():
+                before = embeds[:1, :n_shared]
+                lvlm.decoder(inputs_embeds=before, past_key_values=shared, use_cache=True)
+        cache = deepcopy(shared)
+        if cache is not None:
+            cache.batch_repeat_interleave(len(embeds))
         leaf = embeds[:, n_shared:].detach().requires_grad_()
         visited = replace(prompt, inputs_embeds=leaf)
-        cache = None if shared is None else _repeated(shared, len(embeds))
         recomputing = _checkpointing(lvlm) if checkpointed else nullcontext()
-        with torch.enable_grad(), recomputing, _watched(_modules(lvlm, sites), watch):
+        with torch.enable_grad(), recomputing, _watched(lvlm, in_layers, watch):
             if PROJECTOR in sites:
                 watch((PROJECTOR, 0), leaf)
             with forward_pass(lvlm, visited, ids, cache=cache) as states:
@@ -105,66 +113,45 @@ def last_layer_gradients(lvlm: LVLM, prompt: Prompt) -> dict[str, tuple[float, f
         position, where the answer is read.
     """
     require_prompt(lvlm, prompt)
-    features: dict[str, Tensor] = {}
-    modules = {site: _module(lvlm, lvlm.layers[-1], site) for site in LAYER_SITES if site != OUTPUT}
+    features: dict[Site, Tensor] = {}
+    sites = [(site, lvlm.n_layers - 1) for site in LAYER_SITES if site != OUTPUT]
     with torch.inference_mode(False), torch.enable_grad():
         embeds = prompt.inputs_embeds.detach().clone().requires_grad_()
-        with _watched(modules, features.__setitem__):
+        with _watched(lvlm, sites, features.__setitem__):
             logits = lvlm.logits(replace(prompt, inputs_embeds=embeds))[0, -1]
         gradients = torch.autograd.grad(logits.max(), list(features.values()))
     image = prompt.spans.image
     return {
         site: (float(gradient[0, image].abs().max()), float(gradient[0, -1].abs().max()))
-        for site, gradient in zip(features, gradients, strict=True)
+        for (site, _), gradient in zip(features, gradients, strict=True)
     }
 
 
-def _read_in(lvlm: LVLM, embeds: Tensor) -> DynamicCache:
-    """Keys and values of the tokens (1, P, D) that a sequence begins with."""
-    cache = DynamicCache(config=lvlm.decoder.config)
-    with torch.no_grad():
-        lvlm.decoder(inputs_embeds=embeds, past_key_values=cache, use_cache=True)
-    return cache
-
-
-def _repeated(cache: DynamicCache, n: int) -> DynamicCache:
-    """A copy of a cache for n sequences that begin alike."""
-    copy = deepcopy(cache)
-    copy.batch_repeat_interleave(n)
-    return copy
-
-
-def _modules(lvlm: LVLM, sites: Sequence[str]) -> dict[Site, nn.Module]:
-    return {
-        (site, i): _module(lvlm, layer, site)
-        for site in sites
-        for i, layer in enumerate(lvlm.layers)
-        if site != PROJECTOR and reaches_answer(lvlm, site, i)
-    }
-
-
-def _module(lvlm: LVLM, layer: nn.Module, site: str) -> nn.Module:
+def _module(lvlm: LVLM, site: str, layer: int) -> nn.Module:
     try:
-        return layer if site == OUTPUT else layer.get_submodule(site)
+        return lvlm.layers[layer].get_submodule("" if site == OUTPUT else site)
     except AttributeError as error:
         raise InfoflowError(f"the decoder layers of {lvlm.name} have no {site}.") from error
 
 
 @contextmanager
 def _watched(
-    modules: Mapping[Key, nn.Module], watch: Callable[[Key, Tensor], None]
+    lvlm: LVLM, sites: Sequence[Site], watch: Callable[[Site, Tensor], None]
 ) -> Iterator[None]:
-    """Watch every module's output, once."""
-    seen: set[Key] = set()
+    """Watch every site's output, once."""
+    seen: set[Site] = set()
 
-    def see(key: Key, module: nn.Module, args: object, output: Tensor) -> None:
+    def see(site: Site, module: nn.Module, args: object, output: Tensor) -> None:
         # a checkpointed layer runs, and calls its hooks, a second time
-        if key not in seen:
-            seen.add(key)
-            watch(key, output)
+        if site not in seen:
+            seen.add(site)
+            watch(site, output)
 
-    handles = [m.register_forward_hook(partial(see, key)) for key, m in modules.items()]
+    handles = []
     try:
+        for name, i in sites:
+            hook = partial(see, (name, i))
+            handles.append(_module(lvlm, name, i).register_forward_hook(hook))
         yield
     finally:
         for handle in handles:

@@ -29,11 +29,8 @@ def attention_matrix(lvlm: LVLM, prompt: Prompt, layer: int) -> Tensor:
     Raises:
         InfoflowError: There is no such layer, or the model cannot be observed.
     """
-    require_prompt(lvlm, prompt)
     wanted = require_whole(layer, "layer", 0, lvlm.n_layers - 1)
-    return record(
-        lvlm, prompt, lambda layer, call: attention_rows(call) if layer == wanted else None
-    )[0]
+    return record(lvlm, prompt, lambda i, call: attention_rows(call) if i == wanted else None)[0]
 
 
 def renormalised(matrix: Tensor, hidden: Tensor) -> Tensor:
@@ -41,15 +38,8 @@ def renormalised(matrix: Tensor, hidden: Tensor) -> Tensor:
 
     In the first truncated layer this is all that truncation does, since what enters the layer is
     still that of the intact model; a softmax over fewer scores is the same weights, scaled. Heads
-    are scaled apart, so the mean over heads is not.
-
-    Args:
-        matrix: Attention weights, shape (..., S, S).
-        hidden: Which tokens no other token may attend to, boolean of shape (S,). Each still attends
-            to itself, as in ``infoflow.interventions``.
-
-    Returns:
-        Shape (..., S, S).
+    are scaled apart, so the mean over heads is not. Hidden tokens, boolean of shape (S,), still
+    attend to themselves, as in ``infoflow.interventions``.
     """
     own = torch.eye(len(hidden), dtype=torch.bool, device=matrix.device)
     left = matrix.masked_fill(hidden & ~own, 0)

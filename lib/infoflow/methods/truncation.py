@@ -8,7 +8,7 @@ from torch import Tensor
 
 from infoflow.errors import InfoflowError
 from infoflow.hooks.forward import answer_ids, attached, forward_pass, modifier_of
-from infoflow.methods.branches import Branches, CachedBranches, Plan
+from infoflow.methods.branches import Branch, Branches, CachedBranches
 from infoflow.methods.out_of_memory import in_batches
 from infoflow.models.limits import require_prompt
 from infoflow.models.lvlm import LVLM, Prompt, require_context
@@ -71,10 +71,13 @@ def truncation_sweep(
     require_prompt(lvlm, prompt)
     max_new_tokens = require_whole(max_new_tokens, "max_new_tokens", 1, lvlm.context_length)
     require_context(lvlm, len(prompt) + max_new_tokens - 1, "the prompt with its answer")
-    plan = _plan(lvlm, prompt, keep, cuts, ranking)
-    logits, tokens = _by_part(lvlm, plan, lambda part: _answers(lvlm, prompt, part, max_new_tokens))
+    asked = _branches(lvlm, prompt, keep, cuts, ranking)
+    logits, tokens = _by_part(
+        lvlm, asked, lambda branches: _answers(lvlm, prompt, branches, keep, max_new_tokens)
+    )
     best = logits.topk(2).values
-    return TruncationSweep(torch.tensor(plan.asked), logits, tokens, best[:, 0] - best[:, 1])
+    cuts = [branch.cut for branch in asked]
+    return TruncationSweep(torch.tensor(cuts), logits, tokens, best[:, 0] - best[:, 1])
 
 
 def truncated_log_probs(
@@ -108,15 +111,15 @@ def truncated_log_probs(
             vocabulary.
     """
     ids = answer_ids(lvlm, prompt, answer)
-    plan = _plan(lvlm, prompt, keep, cuts, ranking)
-    (sums,) = _by_part(lvlm, plan, lambda part: _sums(lvlm, prompt, part, ids))
+    asked = _branches(lvlm, prompt, keep, cuts, ranking)
+    (sums,) = _by_part(lvlm, asked, lambda branches: _sums(lvlm, prompt, branches, keep, ids))
     return sums
 
 
-def _plan(
+def _branches(
     lvlm: LVLM, prompt: Prompt, keep: int, cuts: Iterable[int] | None, ranking: Tensor | None
-) -> Plan:
-    """Check what was asked for; see ``truncation_sweep``."""
+) -> list[Branch]:
+    """Check what was asked for, a branch a cut; see ``truncation_sweep``."""
     n_layers, n_image = lvlm.n_layers, prompt.grid.n_tokens
     keep = require_whole(keep, "keep", 0, n_image)
     if modifier := modifier_of(lvlm):
@@ -124,9 +127,9 @@ def _plan(
     if not (ranking is None or isinstance(ranking, Tensor)):
         raise InfoflowError(f"a ranking must be a tensor, not {type(ranking).__name__}.")
     is_fixed = ranking is not None and ranking.shape == (n_image,)
-    plan = Plan(_require_cuts(cuts, 0 if is_fixed else min(keep, 1), n_layers), n_layers, keep)
+    asked = _require_cuts(cuts, 0 if is_fixed else min(keep, 1), n_layers)
     if ranking is None:
-        return plan
+        return [Branch(cut, None) for cut in asked]
     by_layer = ranking.detach().expand(n_layers, -1) if is_fixed else ranking.detach()
     if by_layer.shape != (n_layers, n_image):
         raise InfoflowError(
@@ -134,11 +137,13 @@ def _plan(
             f"valid: ({n_image},) or ({n_layers}, {n_image})."
         )
     # row -1, of cut 0, is any row: there the ranking is the same in all, or nothing is kept
-    rows = by_layer[[cut - 1 for cut in plan.truncated]]
-    if keep and (unknown := rows.isnan().any(-1)).any():
-        cut = plan.truncated[int(unknown.nonzero()[0])]
-        raise InfoflowError(f"the ranking for cut {cut} holds NaN; every score must be a number.")
-    return plan._replace(ranking=rows.to(lvlm.device))
+    branches = [Branch(cut, by_layer[cut - 1]) for cut in asked]
+    for cut, scores in branches:
+        if keep and cut < n_layers and scores.isnan().any():
+            raise InfoflowError(
+                f"the ranking for cut {cut} holds NaN; every score must be a number."
+            )
+    return branches
 
 
 def _require_cuts(cuts: Iterable[int] | None, first: int, last: int) -> list[int]:
@@ -153,40 +158,40 @@ def _require_cuts(cuts: Iterable[int] | None, first: int, last: int) -> list[int
 
 
 def _by_part(
-    lvlm: LVLM, plan: Plan, run: Callable[[Plan], tuple[Tensor, ...]]
+    lvlm: LVLM, asked: list[Branch], run: Callable[[list[Branch]], tuple[Tensor, ...]]
 ) -> tuple[Tensor, ...]:
-    """Run all cuts at once or, where a GPU's memory is too small for it, part by part.
+    """Run all cuts at once, ascending, or part by part if a GPU's memory is too small for it.
 
     Each part repeats the intact pass; floats may then differ in their last bits. Results are in the
     order of the cuts asked for.
     """
-    distinct = plan.distinct
+    by_cut = {branch.cut: branch for branch in sorted(asked, key=lambda branch: branch.cut)}
     with torch.inference_mode():
-        parts = list(
-            in_batches(
-                distinct, lambda cuts: run(plan.part(cuts)), len(distinct), lvlm.decoder, "cuts"
-            )
-        )
-    order = [distinct.index(cut) for cut in plan.asked]
+        parts = list(in_batches(by_cut.values(), run, len(by_cut), lvlm.decoder, "cuts"))
+    order = [list(by_cut).index(branch.cut) for branch in asked]
     return tuple(torch.cat(of_parts)[order] for of_parts in zip(*parts, strict=True))
 
 
-def _answers(lvlm: LVLM, prompt: Prompt, plan: Plan, n_tokens: int) -> tuple[Tensor, Tensor]:
-    """First logits (C, V), as float32, and decoded tokens (C, T) of the distinct cuts."""
-    intact, branches = _run(lvlm, prompt, plan, None, room=n_tokens - 1)
-    logits = lvlm.lm_head(lvlm.norm(branches.hidden[:, -1]))
-    if plan.n_layers in plan.asked:
+def _answers(
+    lvlm: LVLM, prompt: Prompt, branches: list[Branch], keep: int, n_tokens: int
+) -> tuple[Tensor, Tensor]:
+    """First logits (C, V), as float32, and decoded tokens (C, T), cut by cut."""
+    intact, run = _run(lvlm, prompt, branches, keep, None, room=n_tokens - 1)
+    logits = lvlm.lm_head(lvlm.norm(run.hidden[:, -1]))
+    if branches[-1].cut == lvlm.n_layers:
         # the head over all positions, as in the ordinary pass: one row alone rounds differently
         logits = torch.cat([logits, lvlm.lm_head(intact)[:, -1]])
-    tokens = _decode(lvlm, len(prompt), logits.argmax(-1), branches, n_tokens)
+    tokens = _decode(lvlm, len(prompt), logits.argmax(-1), run, n_tokens)
     return logits.float().cpu(), tokens.cpu()
 
 
-def _sums(lvlm: LVLM, prompt: Prompt, plan: Plan, ids: Tensor) -> tuple[Tensor]:
-    """Log-probability of an answer that is read in, under each of the distinct cuts: (C,)."""
-    intact, branches = _run(lvlm, prompt, plan, ids, room=0)
-    states = lvlm.norm(branches.hidden[:, -len(ids) :])
-    if plan.n_layers in plan.asked:
+def _sums(
+    lvlm: LVLM, prompt: Prompt, branches: list[Branch], keep: int, ids: Tensor
+) -> tuple[Tensor]:
+    """Log-probability of an answer that is read in, cut by cut: (C,)."""
+    intact, run = _run(lvlm, prompt, branches, keep, ids, room=0)
+    states = lvlm.norm(run.hidden[:, -len(ids) :])
+    if branches[-1].cut == lvlm.n_layers:
         states = torch.cat([states, intact[:, -len(ids) :]])
     # one cut at a time: logits of all of them at once would be large
     log_probs = (lvlm.lm_head(rows).float().log_softmax(-1) for rows in states)
@@ -194,15 +199,15 @@ def _sums(lvlm: LVLM, prompt: Prompt, plan: Plan, ids: Tensor) -> tuple[Tensor]:
 
 
 def _run(
-    lvlm: LVLM, prompt: Prompt, plan: Plan, ids: Tensor | None, room: int
+    lvlm: LVLM, prompt: Prompt, branches: list[Branch], keep: int, ids: Tensor | None, room: int
 ) -> tuple[Tensor, Branches]:
     """Run the intact model, to normed hidden states (1, S, D), and the branches beside it."""
     # tokens before the image never see it, but an intervention may change them by it
     n_prefix = 0 if modifier_of(lvlm) else prompt.spans.image.start
-    n_tokens = len(prompt) + (0 if ids is None else len(ids) - 1)
-    branches = Branches(plan, prompt, n_tokens, n_prefix, room)
-    with forward_pass(lvlm, prompt, ids, branches) as intact:
-        return intact, branches
+    n_answer = 0 if ids is None else len(ids) - 1
+    observer = Branches(branches, keep, prompt, n_answer, n_prefix, room)
+    with forward_pass(lvlm, prompt, ids, observer) as intact:
+        return intact, observer
 
 
 def _decode(lvlm: LVLM, start: int, first: Tensor, branches: Branches, n_tokens: int) -> Tensor:
