@@ -83,7 +83,7 @@ def test_fastv_that_keeps_nothing_is_truncation(layer, lvlm, prompt):
     assert_same(pruned, answers(lvlm, prompt, Truncate(cut=layer)), 0)
 
 
-@quick
+@settings(max_examples=20, deadline=None)
 @given(st.integers(1, 5), st.integers(0, N_IMAGE))
 def test_fastv_keeps_as_many_tokens_as_it_says(pair, layer, n_kept):
     lvlm, prompt = pair

@@ -23,6 +23,9 @@ from infoflow.methods.flow import attention_flow
 from infoflow.methods.truncation import truncation_sweep
 from infoflow.models.lvlm import load_lvlm
 
+# a decoder with a key a query, one with fewer, prompts that begin with the image, and a Qwen2; what
+# other families have is among these, and they are truncated in test_truncation
+MODELS = ("heads", "grouped", "instructblip-7b", "qwen-vl-7b")
 TOLERANCE = 1e-6
 N_TOKENS = 3
 IDS = torch.tensor([33, 34, 31])
@@ -289,7 +292,7 @@ class Interrupt(Observer):
         return super().attend(layer, call)
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", ["FastV", "truncation to 5", "Simignore", "EAH"])
 @pytest.mark.parametrize("n_passes", [1, 2])
 def test_an_interrupted_answer_leaves_no_trace(name, n_passes, lvlm, prompt):
     before, logits = state(lvlm), lvlm.logits(prompt)

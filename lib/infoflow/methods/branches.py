@@ -19,14 +19,15 @@ KeyValue = tuple[Tensor, Tensor]
 
 
 class Branch(NamedTuple):
-    """A cut, and the scores (N,) by which it keeps image tokens.
+    """A cut, how many image tokens it keeps, and the scores (N,) by which it ranks them.
 
     None is for the attention that the last prompt token pays them in the layer before the cut,
     heads averaged (paper, Eq. 10-11).
     """
 
     cut: int
-    ranking: Tensor | None
+    keep: int
+    ranking: Tensor | None = None
 
 
 class Branches(Observer):
@@ -43,26 +44,20 @@ class Branches(Observer):
     """
 
     def __init__(
-        self,
-        branches: list[Branch],
-        keep: int,
-        prompt: Prompt,
-        n_answer: int,
-        n_prefix: int,
-        room: int,
+        self, branches: list[Branch], prompt: Prompt, n_answer: int, n_prefix: int, room: int
     ) -> None:
-        """Prepare the branches of a prompt with an answer read in after it, or to be decoded.
+        """Prepare a prompt's branches, all keeping as many tokens, with an answer read in.
 
         The prefix are leading tokens, at most those before the image, that are the same in a branch
         as in the intact prompt. There is room for so many generated tokens.
         """
         image, embeds = prompt.spans.image, prompt.inputs_embeds
         self._rankings = {branch.cut: branch.ranking for branch in branches}
-        self._keep, self._image, self._n_answer = keep, image, n_answer
+        self._keep, self._image, self._n_answer = branches[0].keep, image, n_answer
         self._n_branches, self._n_prefix, self._room = len(branches), n_prefix, room
         text = [*range(n_prefix, image.start), *range(image.stop, len(prompt) + n_answer)]
         self._text = torch.tensor(text, device=embeds.device)
-        self._n_own = keep + len(text)
+        self._n_own = self._keep + len(text)
         visible = torch.ones(self._n_own, n_prefix + self._n_own, dtype=torch.bool)
         self._mask = visible.tril(n_prefix).to(embeds.device)[None, None]
         self._positions = self._text.new_empty(0, self._n_own)

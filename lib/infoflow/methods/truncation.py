@@ -73,7 +73,7 @@ def truncation_sweep(
     require_context(lvlm, len(prompt) + max_new_tokens - 1, "the prompt with its answer")
     asked = _branches(lvlm, prompt, keep, cuts, ranking)
     logits, tokens = _by_part(
-        lvlm, asked, lambda branches: _answers(lvlm, prompt, branches, keep, max_new_tokens)
+        lvlm, asked, lambda branches: _answers(lvlm, prompt, branches, max_new_tokens)
     )
     best = logits.topk(2).values
     cuts = [branch.cut for branch in asked]
@@ -112,7 +112,7 @@ def truncated_log_probs(
     """
     ids = answer_ids(lvlm, prompt, answer)
     asked = _branches(lvlm, prompt, keep, cuts, ranking)
-    (sums,) = _by_part(lvlm, asked, lambda branches: _sums(lvlm, prompt, branches, keep, ids))
+    (sums,) = _by_part(lvlm, asked, lambda branches: _sums(lvlm, prompt, branches, ids))
     return sums
 
 
@@ -129,20 +129,20 @@ def _branches(
     is_fixed = ranking is not None and ranking.shape == (n_image,)
     asked = _require_cuts(cuts, 0 if is_fixed else min(keep, 1), n_layers)
     if ranking is None:
-        return [Branch(cut, None) for cut in asked]
+        return [Branch(cut, keep) for cut in asked]
     by_layer = ranking.detach().expand(n_layers, -1) if is_fixed else ranking.detach()
     if by_layer.shape != (n_layers, n_image):
         raise InfoflowError(
             f"a ranking of shape {tuple(ranking.shape)} does not fit {n_image} image tokens; "
             f"valid: ({n_image},) or ({n_layers}, {n_image})."
         )
-    # row -1, of cut 0, is any row: there the ranking is the same in all, or nothing is kept
-    branches = [Branch(cut, by_layer[cut - 1]) for cut in asked]
-    for cut, scores in branches:
+    branches = []
+    for cut in asked:
+        # row -1, of cut 0, is any row: there the ranking is the same in all, or nothing is kept
+        scores = by_layer[cut - 1]
         if keep and cut < n_layers and scores.isnan().any():
-            raise InfoflowError(
-                f"the ranking for cut {cut} holds NaN; every score must be a number."
-            )
+            raise InfoflowError(f"the ranking for cut {cut} holds NaN; valid: numbers alone.")
+        branches.append(Branch(cut, keep, scores))
     return branches
 
 
@@ -173,10 +173,10 @@ def _by_part(
 
 
 def _answers(
-    lvlm: LVLM, prompt: Prompt, branches: list[Branch], keep: int, n_tokens: int
+    lvlm: LVLM, prompt: Prompt, branches: list[Branch], n_tokens: int
 ) -> tuple[Tensor, Tensor]:
     """First logits (C, V), as float32, and decoded tokens (C, T), cut by cut."""
-    intact, run = _run(lvlm, prompt, branches, keep, None, room=n_tokens - 1)
+    intact, run = _run(lvlm, prompt, branches, None, room=n_tokens - 1)
     logits = lvlm.lm_head(lvlm.norm(run.hidden[:, -1]))
     if branches[-1].cut == lvlm.n_layers:
         # the head over all positions, as in the ordinary pass: one row alone rounds differently
@@ -185,11 +185,9 @@ def _answers(
     return logits.float().cpu(), tokens.cpu()
 
 
-def _sums(
-    lvlm: LVLM, prompt: Prompt, branches: list[Branch], keep: int, ids: Tensor
-) -> tuple[Tensor]:
+def _sums(lvlm: LVLM, prompt: Prompt, branches: list[Branch], ids: Tensor) -> tuple[Tensor]:
     """Log-probability of an answer that is read in, cut by cut: (C,)."""
-    intact, run = _run(lvlm, prompt, branches, keep, ids, room=0)
+    intact, run = _run(lvlm, prompt, branches, ids, room=0)
     states = lvlm.norm(run.hidden[:, -len(ids) :])
     if branches[-1].cut == lvlm.n_layers:
         states = torch.cat([states, intact[:, -len(ids) :]])
@@ -199,13 +197,13 @@ def _sums(
 
 
 def _run(
-    lvlm: LVLM, prompt: Prompt, branches: list[Branch], keep: int, ids: Tensor | None, room: int
+    lvlm: LVLM, prompt: Prompt, branches: list[Branch], ids: Tensor | None, room: int
 ) -> tuple[Tensor, Branches]:
     """Run the intact model, to normed hidden states (1, S, D), and the branches beside it."""
     # tokens before the image never see it, but an intervention may change them by it
     n_prefix = 0 if modifier_of(lvlm) else prompt.spans.image.start
     n_answer = 0 if ids is None else len(ids) - 1
-    observer = Branches(branches, keep, prompt, n_answer, n_prefix, room)
+    observer = Branches(branches, prompt, n_answer, n_prefix, room)
     with forward_pass(lvlm, prompt, ids, observer) as intact:
         return intact, observer
 
