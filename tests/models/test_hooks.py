@@ -60,6 +60,16 @@ def test_nothing_is_left_behind_by_an_exception(lvlm, prompt):
     assert torch.equal(lvlm.logits(prompt.inputs_embeds), ordinary)
 
 
+def test_logits_are_those_of_the_prompts_embeddings_and_of_the_door(lvlm, prompt, fresh):
+    expected = lvlm.logits(prompt.inputs_embeds)
+    assert torch.equal(lvlm.logits(prompt), expected)
+    with forward.forward_pass(lvlm, prompt) as states:
+        assert torch.equal(lvlm.lm_head(states), expected)
+    for refuse in (fresh.logits, lambda prompt: forward.record(fresh, prompt, None)):
+        with pytest.raises(InfoflowError, match="encoded for another model"):
+            refuse(prompt)
+
+
 def test_the_implementation_the_user_chose_comes_back(fresh):
     fresh.decoder.set_attn_implementation("eager")
     attention_flow(fresh, fresh.prompt(picture(), QUESTION))

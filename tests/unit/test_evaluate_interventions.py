@@ -123,7 +123,7 @@ def test_what_cannot_be_told_is_refused(lvlm, task, store):
         def require_fits(self, lvlm):
             pass
 
-        def begin(self, reading):
+        def begin(self, lvlm, prompt):
             return Effect()
 
     with pytest.raises(InfoflowError, match="must be a dataclass"):

@@ -79,7 +79,7 @@ def forward_pass(
     observer: Observer | None = None,
     cache: Cache | None = None,
 ) -> Iterator[Tensor]:
-    """Run the decoder on a prompt and, teacher forcing, on an answer.
+    """Run the decoder on a prompt and, teacher forcing, on an answer: normed hidden states.
 
     Answer token t is predicted one position before its own, so the last one is never read in. What
     interventions choose on the prompt lasts until the context ends: gradients are taken inside.
@@ -93,11 +93,7 @@ def forward_pass(
         cache: Keys and values of what comes before the embeddings; it is used up.
 
     Yields:
-        Normed hidden states, shape (B, S + T - 1, D); the last T predict the answer.
-
-    Raises:
-        InfoflowError: The prompt is another model's, or the decoder attends in a way that an
-            observer cannot follow.
+        Shape (B, S + T - 1, D); the last T predict the answer.
     """
     require_prompt(lvlm, prompt)
     embeds = prompt.inputs_embeds
@@ -152,22 +148,18 @@ def answer_ids(lvlm: LVLM, prompt: Prompt, answer: str | Tensor) -> Tensor:
 
 @contextmanager
 def attached(lvlm: LVLM, observer: Observer) -> Iterator[None]:
-    """Let an observer watch the decoder; whatever happens inside, the model is restored after.
-
-    Inside, the decoder takes batches without padding: attention masks are not honoured. The vision
-    tower is not touched.
-    """
+    """Let an observer watch the decoder, which takes no masks then; after, all is as before."""
     hooks = _hooks_of(lvlm)
     if hooks.observer is not None:
         raise InfoflowError(
             f"a measure is already running on {lvlm.name}; run one at a time on one model."
         )
     hooks.observer = observer
-    handles = []
+    handles = [
+        layer.register_forward_hook(partial(observer.after_layer, i), with_kwargs=True)
+        for i, layer in enumerate(lvlm.layers)
+    ]
     try:
-        for i, layer in enumerate(lvlm.layers):
-            hook = partial(observer.after_layer, i)
-            handles.append(layer.register_forward_hook(hook, with_kwargs=True))
         with attending(lvlm, IMPLEMENTATION):
             yield
     finally:

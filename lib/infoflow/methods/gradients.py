@@ -173,16 +173,12 @@ def _checkpointing(lvlm: LVLM) -> Iterator[None]:
     }
     if not all(hasattr(layer, "gradient_checkpointing") for layer in lvlm.layers):
         raise InfoflowError(f"the decoder layers of {lvlm.name} cannot be checkpointed.")
-    before = [
-        {name: value for name, value in vars(layer).items() if name in settings}
-        for layer in lvlm.layers
-    ]
+    before = [dict(vars(layer)) for layer in lvlm.layers]
     try:
         for layer in lvlm.layers:
             vars(layer).update(settings)
         yield
     finally:
         for layer, old in zip(lvlm.layers, before, strict=True):
-            for name in settings:
-                vars(layer).pop(name, None)
+            vars(layer).clear()
             vars(layer).update(old)

@@ -23,7 +23,7 @@ class TruncationSweep:
     paper's layer l is cut l - 1.
 
     Attributes:
-        cuts: Shape (C,), in the order asked for.
+        cuts: Shape (C,), in the order given.
         logits: Float32 of shape (C, V): of the first answer token.
         tokens: Shape (C, T): the greedy answer, filled up with the end token once it has ended.
         margins: Float32 of shape (C,): the first token's largest logit less its second largest.
@@ -71,13 +71,13 @@ def truncation_sweep(
     require_prompt(lvlm, prompt)
     max_new_tokens = require_whole(max_new_tokens, "max_new_tokens", 1, lvlm.context_length)
     require_context(lvlm, len(prompt) + max_new_tokens - 1, "the prompt with its answer")
-    asked = _branches(lvlm, prompt, keep, cuts, ranking)
+    branches = _branches(lvlm, prompt, keep, cuts, ranking)
     logits, tokens = _by_part(
-        lvlm, asked, lambda branches: _answers(lvlm, prompt, branches, max_new_tokens)
+        lvlm, branches, lambda part: _answers(lvlm, prompt, part, max_new_tokens)
     )
     best = logits.topk(2).values
-    cuts = [branch.cut for branch in asked]
-    return TruncationSweep(torch.tensor(cuts), logits, tokens, best[:, 0] - best[:, 1])
+    given = torch.tensor([branch.cut for branch in branches])
+    return TruncationSweep(given, logits, tokens, best[:, 0] - best[:, 1])
 
 
 def truncated_log_probs(
@@ -111,15 +111,15 @@ def truncated_log_probs(
             vocabulary.
     """
     ids = answer_ids(lvlm, prompt, answer)
-    asked = _branches(lvlm, prompt, keep, cuts, ranking)
-    (sums,) = _by_part(lvlm, asked, lambda branches: _sums(lvlm, prompt, branches, ids))
+    branches = _branches(lvlm, prompt, keep, cuts, ranking)
+    (sums,) = _by_part(lvlm, branches, lambda part: _sums(lvlm, prompt, part, ids))
     return sums
 
 
 def _branches(
     lvlm: LVLM, prompt: Prompt, keep: int, cuts: Iterable[int] | None, ranking: Tensor | None
 ) -> list[Branch]:
-    """Check what was asked for, a branch a cut; see ``truncation_sweep``."""
+    """Check the arguments of a sweep and make a branch of every cut."""
     n_layers, n_image = lvlm.n_layers, prompt.grid.n_tokens
     keep = require_whole(keep, "keep", 0, n_image)
     if modifier := modifier_of(lvlm):
@@ -127,9 +127,9 @@ def _branches(
     if not (ranking is None or isinstance(ranking, Tensor)):
         raise InfoflowError(f"a ranking must be a tensor, not {type(ranking).__name__}.")
     is_fixed = ranking is not None and ranking.shape == (n_image,)
-    asked = _require_cuts(cuts, 0 if is_fixed else min(keep, 1), n_layers)
+    given = _require_cuts(cuts, 0 if is_fixed else min(keep, 1), n_layers)
     if ranking is None:
-        return [Branch(cut, keep) for cut in asked]
+        return [Branch(cut, keep) for cut in given]
     by_layer = ranking.detach().expand(n_layers, -1) if is_fixed else ranking.detach()
     if by_layer.shape != (n_layers, n_image):
         raise InfoflowError(
@@ -137,7 +137,7 @@ def _branches(
             f"valid: ({n_image},) or ({n_layers}, {n_image})."
         )
     branches = []
-    for cut in asked:
+    for cut in given:
         # row -1, of cut 0, is any row: there the ranking is the same in all, or nothing is kept
         scores = by_layer[cut - 1]
         if keep and cut < n_layers and scores.isnan().any():
@@ -147,28 +147,28 @@ def _branches(
 
 
 def _require_cuts(cuts: Iterable[int] | None, first: int, last: int) -> list[int]:
-    """Return the cuts asked for, all of them by default."""
+    """Return the cuts, all of them by default."""
     try:
-        asked = list(range(first, last + 1) if cuts is None else cuts)
+        given = list(range(first, last + 1) if cuts is None else cuts)
     except TypeError as error:
         raise InfoflowError(f"cuts must be whole numbers, not {cuts!r}.") from error
-    if not asked:
-        raise InfoflowError(f"no cut was asked for; valid: {first} to {last}, or None for all.")
-    return [require_whole(cut, "cut", first, last) for cut in asked]
+    if not given:
+        raise InfoflowError(f"no cut is given; valid: {first} to {last}, or None for all.")
+    return [require_whole(cut, "cut", first, last) for cut in given]
 
 
 def _by_part(
-    lvlm: LVLM, asked: list[Branch], run: Callable[[list[Branch]], tuple[Tensor, ...]]
+    lvlm: LVLM, branches: list[Branch], run: Callable[[list[Branch]], tuple[Tensor, ...]]
 ) -> tuple[Tensor, ...]:
     """Run all cuts at once, ascending, or part by part if a GPU's memory is too small for it.
 
     Each part repeats the intact pass; floats may then differ in their last bits. Results are in the
-    order of the cuts asked for.
+    order of the branches given.
     """
-    by_cut = {branch.cut: branch for branch in sorted(asked, key=lambda branch: branch.cut)}
+    by_cut = {branch.cut: branch for branch in sorted(branches, key=lambda branch: branch.cut)}
     with torch.inference_mode():
         parts = list(in_batches(by_cut.values(), run, len(by_cut), lvlm.decoder, "cuts"))
-    order = [list(by_cut).index(branch.cut) for branch in asked]
+    order = [list(by_cut).index(branch.cut) for branch in branches]
     return tuple(torch.cat(of_parts)[order] for of_parts in zip(*parts, strict=True))
 
 
