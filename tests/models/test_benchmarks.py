@@ -11,11 +11,11 @@ import torch
 from benchmarks import __main__ as benchmark
 from benchmarks import baselines, eager
 from benchmarks.arithmetic import H200, BaselineWays, saved_share
-from benchmarks.forcing import with_answer
 from benchmarks.gauges import peak_megabytes
 from benchmarks.interventions import interventions
 from benchmarks.model import SIZES, Size, random_lvlm, random_model
 from benchmarks.table import Line, print_line
+from benchmarks.teacher_forcing import with_answer
 from infoflow.interventions import intervene, sink_density
 from infoflow.methods.truncation import truncated_log_probs, truncation_sweep
 from infoflow.models.prompt import Spans

@@ -18,7 +18,7 @@ from infoflow.interventions import EAH, FastV, Simignore, Truncate, intervene, s
 from infoflow.methods.cam import llava_cams
 from infoflow.methods.faithfulness import deletion_curve, randomised_weights
 from infoflow.methods.flow import attention_flow
-from infoflow.methods.last_layer import last_layer_gradients
+from infoflow.methods.gradients import last_layer_gradients
 from infoflow.methods.matrix import attention_matrix
 from infoflow.methods.truncation import truncated_log_probs, truncation_sweep
 from infoflow.models import checkpoint, placement
@@ -41,7 +41,7 @@ def interventions(lvlm):
 
 def under(lvlm, prompt, intervention):
     with torch.no_grad(), intervene(lvlm, intervention):
-        return lvlm.logits(prompt.inputs_embeds), lvlm.generate(prompt, 2)
+        return lvlm.logits(prompt), lvlm.generate(prompt, 2)
 
 
 def under_fastv(lvlm, prompt):
@@ -61,7 +61,7 @@ def sweep(lvlm, prompt, keep):
 
 
 MEASURES = {
-    "logits": lambda lvlm, prompt: [lvlm.logits(prompt.inputs_embeds)],
+    "logits": lambda lvlm, prompt: [lvlm.logits(prompt)],
     "generation": lambda lvlm, prompt: [lvlm.generate(prompt, 6)],
     "flow": lambda lvlm, prompt: [attention_flow(lvlm, prompt, ANSWER).rows],
     "matrix": lambda lvlm, prompt: [attention_matrix(lvlm, prompt, lvlm.n_layers - 1)],

@@ -119,7 +119,7 @@ def test_settings_that_have_no_plain_form_are_refused(lvlm, task, store):
         def require_fits(self, lvlm):
             pass
 
-        def begin(self, reading):
+        def begin(self, lvlm, prompt):
             return Effect()
 
     with pytest.raises(InfoflowError, match="or dataclasses such as an intervention"):

@@ -13,7 +13,7 @@ from typing import Any
 from infoflow.data.task import require_answer
 from infoflow.data.web import fetch
 from infoflow.errors import InfoflowError, unknown_name
-from infoflow.files import atomic_write, cache_folder, make_folder, read_text
+from infoflow.files import atomic_write, cache_folder, read_text
 
 Table = Sequence[Sequence[str]]
 _FrozenTable = tuple[tuple[str, ...], ...]
@@ -287,7 +287,7 @@ def published_synonyms() -> Table:
             f"SHA-256 {found}, not {CHECKSUM}. {way_out}"
         )
     try:
-        atomic_write(make_folder(path.parent) / path.name, content)
+        atomic_write(path, content)
     except InfoflowError as error:
         raise InfoflowError(
             f"the list cannot be kept as {path}: {error} INFOFLOW_CACHE names another folder."

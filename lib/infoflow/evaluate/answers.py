@@ -7,7 +7,7 @@ import torch
 from infoflow.errors import InfoflowError
 from infoflow.evaluate import LVLM, Row, Sample, Task, measure
 from infoflow.interventions.base import Intervention
-from infoflow.interventions.context import intervene
+from infoflow.interventions import intervene
 from infoflow.interventions.simignore import Simignore
 
 

@@ -7,8 +7,7 @@ import torch
 
 from infoflow.evaluate import LVLM, Row, Sample, Task, measure
 from infoflow.evaluate.answers import ByOptions, answers
-from infoflow.interventions.base import Reading
-from infoflow.interventions.simignore import Simignore
+from infoflow.interventions import Simignore
 
 __all__ = ["ByOptions", "answers_under", "metrics_by_arm", "tokens_ignored"]
 
@@ -42,11 +41,11 @@ def tokens_ignored(
         InfoflowError: A setting does not suit a prompt or a sample.
     """
     prompt = lvlm.prompt(sample.image, sample.question)
-    reading = Reading(lvlm, prompt.inputs_embeds[0], prompt.spans)
     with torch.inference_mode():
         own = [c.of(lvlm, sample) if isinstance(c, ByOptions) else c for c in choices]
-        ignored = [int(setting.ignored(reading).sum()) for setting in own]
+        ignored = [int(setting.ignored(lvlm, prompt).sum()) for setting in own]
+    n_image = prompt.grid.n_tokens
     return [
-        {"choice": n, "keep": setting.keep, "n_image": reading.n_image, "n_ignored": n_ignored}
+        {"choice": n, "keep": setting.keep, "n_image": n_image, "n_ignored": n_ignored}
         for n, (setting, n_ignored) in enumerate(zip(own, ignored, strict=True))
     ]

@@ -1,7 +1,7 @@
 """The gradient in the last layer, over a task."""
 
 from infoflow.evaluate import LVLM, Row, Sample, Task, measure
-from infoflow.methods.last_layer import last_layer_gradients as gradients_of
+from infoflow.methods.gradients import last_layer_gradients as gradients_of
 
 
 @measure

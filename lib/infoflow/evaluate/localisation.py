@@ -21,7 +21,8 @@ from infoflow.methods.heatmaps import (
     heat_maps,
     layer_of,
 )
-from infoflow.methods.localisation import choose_held_out, localise, target_mask
+from infoflow.methods.localisation import localise, target_mask
+from infoflow.stats.held_out import choose_held_out
 
 Floats = npt.NDArray[np.float64]
 

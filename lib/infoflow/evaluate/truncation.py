@@ -8,7 +8,7 @@ import pandas as pd
 
 from infoflow.errors import InfoflowError
 from infoflow.evaluate import LVLM, Row, Sample, Task, measure
-from infoflow.methods.teacher_forcing import answer_ids
+from infoflow.hooks.forward import answer_ids
 from infoflow.methods.truncation import truncated_log_probs, truncation_sweep
 
 Floats = npt.NDArray[np.float64]

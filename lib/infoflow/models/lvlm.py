@@ -1,5 +1,7 @@
 """A loaded vision-language model: prompts, the ordinary forward pass, greedy answers."""
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from pathlib import Path
 from uuid import uuid4
@@ -43,6 +45,8 @@ class LVLM:
         n_layers: L, the number of decoder layers.
         n_heads: H, the number of query heads in a layer.
         context_length: The longest sequence the decoder has positions for, in tokens.
+        reading: What every pass over a prompt and its answer runs inside: interventions learn by
+            it where the image is.
     """
 
     def __init__(
@@ -68,6 +72,7 @@ class LVLM:
         self.n_layers = len(self.layers)
         self.n_heads = int(self.decoder.config.num_attention_heads)
         self.context_length = int(self.decoder.config.max_position_embeddings)
+        self.reading: Callable[[Prompt], AbstractContextManager[object]] = nullcontext
 
     def __repr__(self) -> str:
         return f"LVLM({self.name!r}, {self.n_layers} layers, {self.dtype}, {self.device})"
@@ -188,13 +193,19 @@ class LVLM:
             )
         return embeds.masked_scatter(is_image[..., None], features.to(embeds))
 
-    def logits(self, embeds: Tensor) -> Tensor:
+    def logits(self, embeds: Tensor | Prompt) -> Tensor:
         """Run the ordinary forward pass on one embedded sequence: (1, S, D) to (1, S, V).
+
+        Inside ``intervene`` it takes a prompt, which knows where its image is.
 
         Raises:
             InfoflowError: The embeddings are of another shape, type or device, not finite, or
                 longer than the context.
         """
+        if isinstance(embeds, Prompt):
+            self.require_prompt(embeds)
+            with self.reading(embeds):
+                return self.logits(embeds.inputs_embeds)
         self.require_embeddings(embeds, "the sequence")
         self.require_context(embeds.shape[1], "the sequence")
         if not embeds.isfinite().all():
@@ -213,15 +224,16 @@ class LVLM:
         self.require_prompt(prompt)
         max_new_tokens = require_whole(max_new_tokens, "max_new_tokens", 1)
         self.require_context(len(prompt) + max_new_tokens - 1, "the prompt with its answer")
-        ids = self.family.language_model.generate(
-            inputs_embeds=prompt.inputs_embeds,
-            attention_mask=torch.ones_like(prompt.input_ids)[None],
-            do_sample=False,
-            num_beams=1,
-            max_new_tokens=max_new_tokens,
-            eos_token_id=list(self.eos_token_ids),
-            pad_token_id=self.eos_token_ids[0],
-        )[0]
+        with self.reading(prompt):
+            ids = self.family.language_model.generate(
+                inputs_embeds=prompt.inputs_embeds,
+                attention_mask=torch.ones_like(prompt.input_ids)[None],
+                do_sample=False,
+                num_beams=1,
+                max_new_tokens=max_new_tokens,
+                eos_token_id=list(self.eos_token_ids),
+                pad_token_id=self.eos_token_ids[0],
+            )[0]
         return self._before_eos(ids)
 
     def decode(self, ids: Tensor) -> str:

@@ -17,7 +17,7 @@ from infoflow.models.prompt import Spans
 N_TOKENS = 16
 
 
-def forcing_lines(size: Size, lvlm: LVLM, prompt: Prompt) -> Iterator[Line]:
+def teacher_forcing_lines(size: Size, lvlm: LVLM, prompt: Prompt) -> Iterator[Line]:
     """Measure the teacher-forced view, and say whether the two agree."""
     ids = prompt.input_ids[-N_TOKENS:]  # any answer will do
     image = baselines.image_positions(prompt)
