@@ -31,7 +31,7 @@ SNAKEMAKE = $(BIN)/python -m snakemake --cores="$$CORES" --nolock --rerun-incomp
 	--max-checksum-file-size 64MB
 
 BUILD = $(SNAKEMAKE) --quiet all \
-	|| { echo 'The book was not built. `make stale` tells more.' >&2; exit 1; }; \
+	|| { echo 'The book was not built. `make stale` says more.' >&2; exit 1; }; \
 	echo "The book: $$PWD/_build/html/index.html"
 
 book: $(INSTALLED) ## run the stale notebooks and render the book; MODELS="a b" CHECKPOINT=folder SOURCE=shapes
@@ -80,7 +80,7 @@ zoo: $(INSTALLED) ## train a zoo model from scratch, or go on where it stopped; 
 seeds: $(INSTALLED) ## measure how far scores and cliffs move with the training's seed; SECOND=folder
 	$(BIN)/python -m zoo.seeds -- "$$SECOND"
 
-benchmarks: $(INSTALLED) ## measure the fast paths against the usual ways; SIZE=quick OUTPUT=file
+benchmarks: $(INSTALLED) ## measure the fast paths against the naive ones; SIZE=quick OUTPUT=file
 	$(BIN)/python -m benchmarks $${SIZE:+--size="$$SIZE"} $${OUTPUT:+--output="$$OUTPUT"}
 
 lock: ## pin the newest versions that pyproject.toml allows in requirements.lock and environment.yml

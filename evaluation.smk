@@ -9,14 +9,18 @@ import sys
 from pathlib import Path
 
 from infoflow.errors import InfoflowError
-from infoflow.results.sources import room_files
-from infoflow.workflow import as_options, read_checked
+from infoflow.files import read_checked
+from infoflow.options import as_options
+from infoflow.results.sources import FOLDERS
 
 
 PYTHON = shlex.quote(sys.executable)
 RESULTS = "results"
-LIBRARY = Path("lib/infoflow").resolve()  # of this checkout, whichever is installed
 OPTIONS = ("checkpoint", "revision", "dtype", "source", "split", "limit", "rule")
+
+
+def files(folder, pattern="*"):
+    return sorted(str(path) for path in Path(folder).rglob(pattern) if path.is_file())
 
 
 def read_evaluations():
@@ -26,44 +30,39 @@ def read_evaluations():
         if workflow.is_main_process:  # a job is checked when it starts
             from infoflow.evaluate.running import check_evaluation
 
-            for name, asked in read.items():
-                check_evaluation(asked, f"evaluations.yml: evaluations: {name}")
+            for name, entry in read.items():
+                check_evaluation(entry, f"evaluations.yml: evaluations: {name}")
     except InfoflowError as error:
         sys.exit(f"error: {error}")
     return read
 
 
 EVALUATIONS = read_evaluations()
+NOTES = f"{RESULTS}/evaluations"
 
 
-def shards_of(name):
-    count = EVALUATIONS[name]["shards"]
-    return [f"{RESULTS}/evaluations/{name}/{n}-of-{count}.txt" for n in range(1, count + 1)]
+def shards_of(wildcards):
+    count = EVALUATIONS[wildcards.name]["shards"]
+    return [f"{NOTES}/{wildcards.name}/{n}-of-{count}.txt" for n in range(1, count + 1)]
 
 
 def arguments(wildcards):
     """An evaluation as arguments of `infoflow evaluate`."""
-    asked = EVALUATIONS[wildcards.name]
-    parts = [asked["model"], asked["task"], asked["measure"]]
-    parts += [f"--{name}={asked[name]}" for name in OPTIONS if name in asked]
-    parts += [f"--parameter={text}" for text in as_options(asked.get("parameters", {}))]
-    parts += [f"--task-option={text}" for text in as_options(asked.get("task_options", {}))]
+    entry = EVALUATIONS[wildcards.name]
+    parts = [entry["model"], entry["task"], entry["measure"]]
+    parts += [f"--{name}={entry[name]}" for name in OPTIONS if name in entry]
+    parts += [f"--parameter={text}" for text in as_options(entry.get("parameters", {}))]
+    parts += [f"--task-option={text}" for text in as_options(entry.get("task_options", {}))]
     return shlex.join(parts)
-
-
-def rooms(wildcards):
-    """The code that measures. A change that changes no result costs a look at the store."""
-    found = room_files(["infoflow.cli", "infoflow.evaluate.running"], LIBRARY)
-    return sorted(str(path.relative_to(Path.cwd())) for path in found)
 
 
 def weights(wildcards):
     """The model's own files: its folder in the zoo, or the checkpoint that is named."""
-    asked = EVALUATIONS[wildcards.name]
-    folder = Path(asked.get("checkpoint", f"lib/infoflow/zoo/{asked['model']}")).expanduser()
+    entry = EVALUATIONS[wildcards.name]
+    folder = Path(entry.get("checkpoint", f"lib/infoflow/zoo/{entry['model']}")).expanduser()
     if set("{}") & set(str(folder)):  # which Snakemake takes for a wildcard
         sys.exit(f"error: evaluations.yml: checkpoint {folder}: a path with braces; rename it.")
-    return sorted(str(path) for path in folder.rglob("*") if path.is_file())
+    return files(folder)
 
 
 wildcard_constraints:
@@ -85,25 +84,26 @@ onstart:
 
 rule evaluation:
     input:
-        expand(f"{RESULTS}/evaluations/{{name}}.txt", name=EVALUATIONS),
+        expand(f"{NOTES}/{{name}}.txt", name=EVALUATIONS),
 
 
 rule merge:
     input:
-        lambda wildcards: shards_of(wildcards.name),
+        shards_of,
     output:
-        f"{RESULTS}/evaluations/{{name}}.txt",
+        f"{NOTES}/{{name}}.txt",
     shell:
         "{PYTHON} -m infoflow.cli merge $(cat {input}) --results {RESULTS} > {output}"
 
 
 rule shard:
     input:
-        rooms=rooms,
+        # a change that changes no result costs a look at the store
+        code=[files(f"lib/infoflow/{folder}", "*.py") for folder in (*FOLDERS, "evaluate")],
         weights=weights,
         packages="requirements.lock",
     output:
-        f"{RESULTS}/evaluations/{{name}}/{{number}}-of-{{total}}.txt",
+        f"{NOTES}/{{name}}/{{number}}-of-{{total}}.txt",
     params:
         arguments=arguments,
     threads: 1

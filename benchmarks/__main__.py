@@ -12,13 +12,13 @@ from transformers.utils import logging
 
 from benchmarks.cam import cam_lines
 from benchmarks.flow import flow_lines
-from benchmarks.forcing import forcing_lines
 from benchmarks.interventions import intervention_lines
 from benchmarks.model import SIZES, random_lvlm
 from benchmarks.sweep import sweep_lines
 from benchmarks.table import describe, machine, print_heading, print_line, write_results
+from benchmarks.teacher_forcing import teacher_forcing_lines
 
-PARTS = (sweep_lines, forcing_lines, flow_lines, cam_lines, intervention_lines)
+PARTS = (sweep_lines, teacher_forcing_lines, flow_lines, cam_lines, intervention_lines)
 
 
 def main() -> None:

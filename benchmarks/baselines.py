@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-from infoflow.hooks.probe import attending
+from infoflow.hooks.forward import attending
 from infoflow.models.lvlm import LVLM, Prompt
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]

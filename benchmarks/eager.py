@@ -15,7 +15,7 @@ from transformers import AttentionInterface, DynamicCache
 from transformers.models.llama.modeling_llama import repeat_kv
 
 from benchmarks import baselines
-from infoflow.hooks.probe import attending
+from infoflow.hooks.forward import attending
 from infoflow.models.lvlm import LVLM, Prompt
 
 Edit = Callable[[int, Tensor], Tensor]

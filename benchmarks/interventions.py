@@ -98,7 +98,7 @@ def _agreement(lvlm: LVLM, prompt: Prompt, intervention: Intervention, usual: Us
     """Say how far an answer of ours is from the usual way's."""
     tokens, logits = usual(lvlm, prompt)
     with intervene(lvlm, intervention):
-        first = lvlm.logits(prompt.inputs_embeds)[0, -1]
+        first = lvlm.logits(prompt)[0, -1]
     same = int((_answer(intervention, lvlm, prompt) == tokens).sum())
     apart = (first - logits[0]).abs().max().item()
     return f"tokens equal: {same} of {len(tokens)}; first logits within {apart:.0e}"

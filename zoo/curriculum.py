@@ -4,24 +4,25 @@ import numpy as np
 
 from infoflow.data.shapes import questions as ask
 from infoflow.data.shapes.world import COLOURS, DEFAULT_WORLD, SHAPES, Scene, World, sample_scene
+from zoo import askers
 
-_choose = ask.one_of(ask.choose_colour, ask.choose_count, ask.choose_shape)
+_choose = askers.one_of(ask.choose_colour, ask.choose_count, askers.choose_shape)
 _LOOKING: tuple[ask.Asker, ...] = (
     ask.ask_presence(True, "matched"),
     ask.ask_presence(False, "matched"),
     ask.ask_colour,
     ask.ask_reading,
-    ask.ask_any_relation,
+    askers.ask_any_relation,
     ask.ask_count,
-    ask.in_detail(_choose),
-    ask.list_options,
+    askers.in_detail(_choose),
+    askers.list_options,
     ask.ask_caption,
     ask.ask_reading,
     ask.ask_colour,
     ask.ask_count,
     _choose,
-    ask.in_detail(_choose),
-    ask.ask_any_relation,
+    askers.in_detail(_choose),
+    askers.ask_any_relation,
     ask.ask_colour,
 )
 _CHOOSING: tuple[ask.Asker, ...] = (
@@ -30,14 +31,14 @@ _CHOOSING: tuple[ask.Asker, ...] = (
     ask.ask_colour,
     ask.ask_reading,
     ask.ask_count,
-    ask.choose_shape,
+    askers.choose_shape,
     ask.choose_count,
     ask.ask_caption,
     ask.choose_colour,
-    ask.in_detail(_choose),
+    askers.in_detail(_choose),
     ask.ask_count,
     ask.ask_colour,
-    ask.ask_any_relation,
+    askers.ask_any_relation,
     ask.choose_count,
     _choose,
     ask.ask_reading,
@@ -49,13 +50,13 @@ _COUNTING: tuple[ask.Asker, ...] = (
     ask.choose_count,
     ask.choose_colour,
     ask.ask_count,
-    ask.choose_shape,
+    askers.choose_shape,
     ask.ask_reading,
     ask.ask_caption,
-    ask.in_detail(ask.choose_count),
+    askers.in_detail(ask.choose_count),
     ask.choose_count,
     ask.ask_count,
-    ask.ask_any_relation,
+    askers.ask_any_relation,
     ask.ask_colour,
     ask.choose_colour,
     ask.choose_count,

@@ -43,7 +43,7 @@ def compare_seeds(folders: Sequence[Path], store: Store, limit: int) -> dict[str
         limit: Items a task and split.
 
     Returns:
-        What :func:`infoflow.report.seed_table` takes: under ``items`` their number by split; under
+        What the model card shows: under ``items`` their number by split; under
         ``seeds``, by seed and task, ``mean_score`` at every cut on the test items, and ``cliff``,
         chosen on the calibration items: its ``cut`` and the ``interval`` of it.
 

@@ -18,7 +18,7 @@ from transformers import GenerationConfig
 
 from infoflow.data.shapes.world import SIZE, WORLDS, World
 from infoflow.errors import InfoflowError, unknown_name
-from infoflow.models.loading import choose_device
+from infoflow.models.placement import choose_device
 from zoo.architectures import ARCHITECTURES, Architecture, find_architecture
 from zoo.bridge import train_bridge
 from zoo.fit import Plans

@@ -1,4 +1,4 @@
-"""The command line: ask a model about a picture, run a notebook, evaluate on a benchmark."""
+"""The command line: ask a model about an image, run a notebook, evaluate on a benchmark."""
 
 import os
 import sys
@@ -18,10 +18,24 @@ def _path(text: str) -> Path:
     return Path(text)
 
 
-_UsageError: Any = (
-    typer.BadParameter.__base__
-)  # of wrong arguments, of which typer exports this one
 _PATH: dict[str, Any] = {"parser": _path, "metavar": "PATH"}
+_UsageError: Any = typer.BadParameter.__base__  # of all wrong arguments; typer exports this one
+
+Model = Annotated[str, typer.Argument(help="A name that `infoflow models` lists.")]
+Notebook = Annotated[Path, typer.Argument(**_PATH, help="A notebook with a parameters cell.")]
+Checkpoint = Annotated[
+    Path | None,
+    typer.Option(**_PATH, help="Folder with the model's weights, instead of the hub's."),
+]
+ErrorPage = Annotated[
+    Path | None,
+    typer.Option(**_PATH, help="Where a failed run's page goes; beside the result if not said."),
+]
+Results = Annotated[Path | None, typer.Option(**_PATH, help="Folder of the result store.")]
+Parameters = Annotated[
+    list[str] | None,
+    typer.Option("--parameter", "-p", metavar="NAME=VALUE", help="Of what runs; repeats."),
+]
 
 app = typer.Typer(
     help="Where image information flows inside large vision-language models.",
@@ -43,21 +57,17 @@ def models() -> None:
 
 @app.command()
 def answer(
-    model: Annotated[str, typer.Argument(help="A name that `infoflow models` lists.")],
+    model: Model,
     picture: Annotated[Path, typer.Argument(**_PATH, help="An image file.")],
     question: Annotated[str, typer.Argument(help="What to ask about it.")],
-    checkpoint: Annotated[
-        Path | None,
-        typer.Option(**_PATH, help="Folder with the model's weights, instead of the hub's."),
-    ] = None,
+    checkpoint: Checkpoint = None,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = 32,
 ) -> None:
-    """Ask a model about a picture."""
+    """Ask a model about an image."""
     from infoflow import load_lvlm
 
     lvlm = load_lvlm(model, checkpoint=checkpoint)
-    prompt = lvlm.prompt(picture, question)
-    said = lvlm.answer(prompt, max_new_tokens=max_new_tokens)
+    said = lvlm.answer(lvlm.prompt(picture, question), max_new_tokens=max_new_tokens)
     if not said:
         typer.echo("The answer is empty: the first token predicted is one that ends it.", err=True)
     typer.echo(said)
@@ -65,35 +75,29 @@ def answer(
 
 @app.command()
 def run(
-    notebook: Annotated[Path, typer.Argument(**_PATH, help="A notebook with a parameters cell.")],
+    notebook: Notebook,
     target: Annotated[Path, typer.Argument(**_PATH, help="Where the executed notebook goes.")],
-    parameter: Annotated[
-        list[str] | None, typer.Option("--parameter", "-p", metavar="NAME=VALUE", help="Repeats.")
-    ] = None,
+    parameter: Parameters = None,
     parameters: Annotated[
         Path | None, typer.Option(**_PATH, help="YAML file of parameters; -p goes before it.")
     ] = None,
-    error_page: Annotated[
-        Path | None,
-        typer.Option(**_PATH, help="Where a failed run's page goes; beside TARGET if not said."),
-    ] = None,
+    error_page: ErrorPage = None,
     title: Annotated[str | None, typer.Option(help="What the progress bar says.")] = None,
 ) -> None:
     """Run a notebook with parameters; TARGET is written whole or not at all."""
+    from infoflow.files import read_yaml
+    from infoflow.parameters import read_parameters
     from infoflow.runner import run_notebook
 
-    values = _from_file(parameters) | _from_options(notebook, parameter or [])
+    values = {} if parameters is None else read_yaml(parameters)
+    if not isinstance(values, dict):
+        raise InfoflowError(f"{parameters} must map parameter names to values.")
+    values |= read_parameters(notebook, parameter or [])
     typer.echo(run_notebook(notebook, target, values, error_page=error_page, title=title))
 
 
 @app.command()
-def refresh(
-    notebook: Annotated[Path, typer.Argument(**_PATH, help="A notebook with a parameters cell.")],
-    error_page: Annotated[
-        Path | None,
-        typer.Option(**_PATH, help="Where a failed run's page goes; beside NOTEBOOK if not said."),
-    ] = None,
-) -> None:
+def refresh(notebook: Notebook, error_page: ErrorPage = None) -> None:
     """Run NOTEBOOK with its defaults on an empty result store; keep the outputs in it."""
     from infoflow.runner import refresh_notebook
 
@@ -102,13 +106,10 @@ def refresh(
 
 @app.command()
 def evaluate(
-    model: Annotated[str, typer.Argument(help="A name that `infoflow models` lists.")],
+    model: Model,
     task: Annotated[str, typer.Argument(help="scienceqa, pope, textvqa or chair.")],
     measure: Annotated[str, typer.Argument(help="A name such as answers or truncation_by_cut.")],
-    parameter: Annotated[
-        list[str] | None,
-        typer.Option("--parameter", "-p", metavar="NAME=VALUE", help="Of the measure; repeats."),
-    ] = None,
+    parameter: Parameters = None,
     source: Annotated[str, typer.Option(help="shapes, hub, or a folder with the data.")] = "shapes",
     split: Annotated[str, typer.Option(help="Which part of the data.")] = "test",
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many items.")] = None,
@@ -117,10 +118,7 @@ def evaluate(
         list[str] | None,
         typer.Option("--task-option", "-t", metavar="NAME=VALUE", help="Of the task; repeats."),
     ] = None,
-    checkpoint: Annotated[
-        Path | None,
-        typer.Option(**_PATH, help="Folder with the model's weights, instead of the hub's."),
-    ] = None,
+    checkpoint: Checkpoint = None,
     revision: Annotated[str | None, typer.Option(help="The weights' version on the hub.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
@@ -129,13 +127,10 @@ def evaluate(
         str | None,
         typer.Option(help="2/8: only the second of eight shares; rank: this process's own."),
     ] = None,
-    results: Annotated[
-        Path | None, typer.Option(**_PATH, help="Folder of the result store.")
-    ] = None,
+    results: Results = None,
 ) -> None:
     """Measure a model on a task, going on where it was stopped; print the result's folder."""
     from infoflow.evaluate import running
-    from infoflow.evaluate.measures import read_settings
     from infoflow.files import require_folder
     from infoflow.models.lvlm import load_lvlm
     from infoflow.results.shards import Shard
@@ -144,7 +139,7 @@ def evaluate(
     store = Store(results)
     if not os.path.isdir(store.root):  # noqa: PTH112 - a whole result is read where none is written
         require_folder(store.root)
-    settings = read_settings(measure, parameter or [])
+    settings = running.read_settings(measure, parameter or [])
     share = None if shard is None else Shard.parse(shard)
     items = running.load_items(task, source, split, limit, rule, task_option or [])
     typer.echo(running.expectation(model, checkpoint, items, measure, settings, share), err=True)
@@ -165,9 +160,9 @@ def costs(
     models: Annotated[list[str], typer.Argument(help="Names of 7B models, as in llava-1.5-7b.")],
 ) -> None:
     """Say what Table 1 should take on whole benchmarks, on one card of 80 GB."""
-    from infoflow.evaluate.costs.table import costs_told
+    from infoflow.evaluate.costs.expected import costs_text
 
-    typer.echo(costs_told(models))
+    typer.echo(costs_text(models))
 
 
 @app.command()
@@ -175,54 +170,30 @@ def merge(
     folders: Annotated[
         list[Path], typer.Argument(help="What `infoflow evaluate --shard` printed, of all shards.")
     ],
-    results: Annotated[
-        Path | None, typer.Option(**_PATH, help="Folder of the result store.")
-    ] = None,
+    results: Results = None,
 ) -> None:
     """Merge the shards of evaluations, checked for rows that are missing or there twice."""
-    from infoflow.results.merging import merge as merge_shards
+    from infoflow.results.shards import merge as merge_shards
     from infoflow.results.store import Store
 
     for folder in merge_shards(folders, Store(results)):
         typer.echo(folder)
 
 
-def _from_file(path: Path | None) -> dict[str, Any]:
-    if path is None:
-        return {}
-    from infoflow.files import read_yaml
+def _refusal(error: Exception) -> str | None:
+    """Say what a user can mend; None for a mistake of ours, which shows where it comes from.
 
-    values = read_yaml(path)
-    if not isinstance(values, dict):
-        raise InfoflowError(f"{path} must map parameter names to values.")
-    return values
-
-
-def _from_options(notebook: Path, options: list[str]) -> dict[str, Any]:
-    from infoflow.options import read_options
-    from infoflow.parameters import notebook_parameters
-
-    kinds = {name: each.kind for name, each in notebook_parameters(notebook).items()}
-    return read_options(kinds, options, notebook.name)
-
-
-def _one_line(error: BaseException) -> str:
-    """Say an error in one line; a library's own with its type, which its text may need."""
-    told = str(error) if isinstance(error, InfoflowError | OSError) else repr(error)
-    return f"error: {' '.join(told.split())}".encode(errors="replace").decode()
-
-
-def _is_of_users(error: Exception) -> bool:
-    """Whether a file, an option or the machine can be behind an error, and not a mistake of ours.
-
-    Of values a library may complain when it reads a user's file; our own code raises
-    InfoflowErrors, so that other complaints of it are mistakes and show where they come from.
+    Of values a library complains when it reads a user's file; our own code raises InfoflowErrors.
     """
-    if isinstance(error, InfoflowError | OSError | MemoryError | RecursionError | UnicodeError):
-        return True
+    if isinstance(error, _UsageError):
+        return error.format_message()
+    if isinstance(error, InfoflowError | OSError):
+        return str(error)
+    if isinstance(error, MemoryError | RecursionError | UnicodeError):
+        return repr(error)
     *_, last = traceback.extract_tb(error.__traceback__)
-    of_values = isinstance(error, ValueError | KeyError)
-    return of_values and not Path(last.filename).is_relative_to(Path(__file__).parent)
+    ours = Path(last.filename).is_relative_to(Path(__file__).parent)
+    return repr(error) if isinstance(error, ValueError | KeyError) and not ours else None
 
 
 def main() -> None:
@@ -235,13 +206,12 @@ def main() -> None:
         sys.exit(130)
     except BrokenPipeError:
         sys.exit(1)
-    except _UsageError as error:
-        print(f"error: {' '.join(error.format_message().split())}", file=sys.stderr)
-        sys.exit(2)
     except Exception as error:
-        if not _is_of_users(error):
+        refusal = _refusal(error)
+        if refusal is None:
             raise
-        print(_one_line(error), file=sys.stderr)
+        line = f"error: {' '.join(refusal.split())}"
+        print(line.encode(errors="replace").decode(), file=sys.stderr)
         sys.exit(2)
 
 

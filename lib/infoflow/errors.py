@@ -1,6 +1,7 @@
 """Errors a user can act on: each names what was wrong and what would be valid."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 
 _LONGEST = 1200
@@ -24,17 +25,18 @@ class UnknownNameError(InfoflowError):
 
 
 def unknown_name(kind: str, name: str, valid: Iterable[str]) -> UnknownNameError:
-    """Build the error for an unknown name.
-
-    Args:
-        kind: What the name should have named, in words (``"model"``).
-        name: The name as given.
-        valid: Every name that would have been accepted.
-
-    Returns:
-        The error, to be raised by the caller; it proposes the closest valid name.
-    """
+    """Build the error for an unknown name of a kind (``"model"``); it proposes the closest one."""
     names = sorted(valid)
     close = get_close_matches(str(name), names, n=1)
     hint = f" Did you mean {close[0]!r}?" if close else ""
     return UnknownNameError(f"unknown {kind} {name!r}.{hint} Valid: {', '.join(names)}.")
+
+
+@contextmanager
+def one_line(failed: str, *kinds: type[Exception]) -> Iterator[None]:
+    """Turn errors of these kinds into one line of ours: what failed, and why."""
+    try:
+        yield
+    except kinds as error:
+        why = str(getattr(error, "strerror", None) or error)
+        raise InfoflowError(f"{failed}: {why.rstrip('.')}.") from error

@@ -1,63 +1,44 @@
-"""Files: where fetched ones are kept, reading text, names that stay in a folder, whole writing."""
+"""Files: reading text, JSON and YAML, names that stay in a folder, whole writing."""
 
 import json
 import math
 import os
-import re
+from collections import Counter
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import Any, ClassVar
+from typing import Any
 
 import yaml
 
-from infoflow.errors import InfoflowError
+from infoflow.errors import InfoflowError, one_line
 
 
 def cache_folder() -> Path:
-    """Return where what was fetched or converted is kept: ``INFOFLOW_CACHE``, or a default.
-
-    Returns:
-        The folder, which need not exist yet; by default ``~/.cache/infoflow``.
-
-    Raises:
-        InfoflowError: The user has no home folder.
-    """
+    """Return where what was fetched is kept: ``INFOFLOW_CACHE``, or ``~/.cache/infoflow``."""
     if named := os.environ.get("INFOFLOW_CACHE"):
         return Path(named)
-    try:
+    with one_line("set INFOFLOW_CACHE, there is no folder to keep files in", RuntimeError):
         return Path.home() / ".cache" / "infoflow"
-    except RuntimeError as error:
-        raise InfoflowError(f"no folder to keep files in ({error}); set INFOFLOW_CACHE.") from error
 
 
 def read_text(path: Path) -> str:
-    """Read a text file in UTF-8, with or without a byte order mark.
-
-    Raises:
-        InfoflowError: It is missing, unreadable, no UTF-8, or no file that has an end.
-    """
-    try:
-        if not path.exists() or path.is_file():
-            return path.read_text(encoding="utf-8-sig")
-    except (OSError, ValueError) as error:
-        raise InfoflowError(f"{path} cannot be read: {error}.") from error
-    raise InfoflowError(f"{path} cannot be read: it is no regular file.")
+    """Read a text file in UTF-8, with or without a byte order mark."""
+    with one_line(f"{path} cannot be read", OSError, ValueError):
+        if path.exists() and not path.is_file():
+            raise OSError("it is no regular file")
+        return path.read_text(encoding="utf-8-sig")
 
 
 def parse_json(text: str) -> Any:
-    """Read a JSON text, by the standard: without NaN or infinity, and each key of an object once.
-
-    Raises:
-        ValueError: It is none.
-        RecursionError: It is nested too deeply.
-    """
+    """Read JSON by the standard, each key of an object once; else a ValueError."""
     return json.loads(text, object_pairs_hook=_object, parse_constant=_no_constant)
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     content = dict(pairs)
     if len(content) < len(pairs):
-        keys = [key for key, _ in pairs]
-        double = next(key for place, key in enumerate(keys) if key in keys[:place])
+        (double, _), *_ = Counter(key for key, _ in pairs).most_common()
         raise ValueError(f"an object has the key {double!r} twice")
     return content
 
@@ -67,31 +48,22 @@ def _no_constant(name: str) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file in UTF-8, with or without a byte order mark; see :func:`parse_json`.
-
-    Raises:
-        InfoflowError: It is missing, unreadable or damaged.
-    """
+    """Read a JSON file; see :func:`parse_json`."""
     text = read_text(path)
-    try:
+    with one_line(f"{path} cannot be read as JSON", ValueError, RecursionError):
         return parse_json(text)
-    except (ValueError, RecursionError) as error:
-        raise InfoflowError(f"{path} cannot be read as JSON: {error}.") from error
 
 
 def read_yaml(path: Path) -> Any:
-    """Read a YAML file as JSON's types, without YAML's guesses.
+    """Read a YAML file as JSON's types, without YAML's guesses, anchors and tags.
 
     What is no number as JSON writes it, no ``true``, ``false`` or ``null`` (in whichever case) is
     text: ``on``, ``010``, ``1:30`` and dates.
-
-    Raises:
-        InfoflowError: It is missing, unreadable or damaged, a key is there twice or is no text, a
-            number is not finite, or an anchor is used.
     """
     text = read_text(path)
     try:
-        return yaml.load(text, _PlainLoader)
+        node = yaml.compose(text, _Loader)
+        return None if node is None else _value(node)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise InfoflowError(f"{path} cannot be read: line {line}: {error.problem}.") from error
@@ -99,88 +71,90 @@ def read_yaml(path: Path) -> Any:
         raise InfoflowError(f"{path} cannot be read as YAML: {error}.") from error
 
 
-_KINDS = ("null", "bool", "str", "seq", "map")
-
-
-class _PlainLoader(yaml.SafeLoader):
-    """Resolves YAML 1.2's core schema, but numbers as JSON writes them, and no alias."""
-
-    yaml_implicit_resolvers: ClassVar = {}  # type: ignore[misc]
-    yaml_constructors: ClassVar = {
-        tag: yaml.SafeLoader.yaml_constructors[tag]
-        for tag in (None, *(f"tag:yaml.org,2002:{kind}" for kind in _KINDS))
-    }
-
+class _Loader(yaml.BaseLoader):
     def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.AliasEvent):  # a few of them can stand for gigabytes
-            mark = self.get_event().start_mark  # type: ignore[no-untyped-call]
-            raise yaml.composer.ComposerError(None, None, "write out what * stands for", mark)
+        event = self.peek_event()  # type: ignore[no-untyped-call]
+        if isinstance(event, yaml.AliasEvent):  # a few of them can stand for gigabytes
+            raise _problem("write out what * stands for", event)
+        if getattr(event, "tag", None):
+            raise _problem(f"could not determine a constructor for {event.tag!r}", event)
         return super().compose_node(parent, index)
 
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if key.tag != "tag:yaml.org,2002:str":
-                problem = "a key must be text; quote it"
-            elif key.value in seen:
-                problem = f"the key {key.value!r} is there twice"
-            else:
-                seen.add(key.value)
-                continue
-            raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
-        return super().construct_mapping(node, deep)
 
-    def construct_number(self, node: Any) -> int | float:
-        number = json.loads(node.value)
-        if abs(number) == math.inf:
-            raise yaml.constructor.ConstructorError(
-                None, None, f"{node.value} is too large", node.start_mark
-            )
-        return number
+_WORDS: Mapping[str, bool | None] = {
+    **dict.fromkeys(("", "~", "null", "Null", "NULL")),
+    **dict.fromkeys(("true", "True", "TRUE"), True),
+    **dict.fromkeys(("false", "False", "FALSE"), False),
+}
 
 
-for _tag, _pattern, _first in (
-    ("null", "~|null|Null|NULL|", ["~", "n", "N", ""]),
-    ("bool", "true|True|TRUE|false|False|FALSE", ["t", "T", "f", "F"]),
-    ("float", r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?", [*"-0123456789"]),
-):
-    _PlainLoader.add_implicit_resolver(
-        f"tag:yaml.org,2002:{_tag}", re.compile(rf"(?:{_pattern})\Z"), _first
+def _value(node: Any) -> Any:
+    if isinstance(node, yaml.MappingNode):
+        return _mapping(node)
+    if isinstance(node, yaml.SequenceNode):
+        return [_value(each) for each in node.value]
+    if node.style is not None:  # quoted, or a block of text
+        return node.value
+    if node.value in _WORDS:
+        return _WORDS[node.value]
+    try:
+        number = json.loads(node.value, parse_constant=str)
+    except json.JSONDecodeError:
+        return node.value
+    if number in (math.inf, -math.inf):
+        raise _problem(f"{node.value} is too large", node)
+    return number
+
+
+def _mapping(node: yaml.MappingNode) -> dict[str, Any]:
+    content: dict[str, Any] = {}
+    for key, value in node.value:
+        name = _value(key)
+        if not isinstance(name, str):
+            raise _problem("a key must be text; quote it", key)
+        if name in content:
+            raise _problem(f"the key {name!r} is there twice", key)
+        content[name] = _value(value)
+    return content
+
+
+def _problem(what: str, place: Any) -> yaml.MarkedYAMLError:
+    return yaml.MarkedYAMLError(problem=what, problem_mark=place.start_mark)
+
+
+def read_checked(name: str, given: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Read ``NAME.yml`` in the working folder, what is given going before it, by its schema.
+
+    Whole numbers are those written as such: 2.0 is none.
+    """
+    import jsonschema  # by the workflows alone
+
+    validators: Any = jsonschema.validators
+    kinds = validators.Draft202012Validator.TYPE_CHECKER.redefine(
+        "integer", lambda _, value: type(value) is int
     )
-_PlainLoader.add_constructor("tag:yaml.org,2002:float", _PlainLoader.construct_number)
+    strict = validators.extend(validators.Draft202012Validator, type_checker=kinds)
+    content, schema = (read_yaml(Path(f"{part}.yml")) for part in (name, f"{name}.schema"))
+    if isinstance(content, dict):
+        content |= given or {}
+    for error in strict(schema).iter_errors(content):
+        place = "".join(f"{step}: " for step in error.absolute_path)
+        raise InfoflowError(f"{name}.yml: {place}{error.message:.500}.")
+    return content
 
 
 def require_path(given: Any, what: str) -> Path:
-    """Return a path that a user gives, ``~`` expanded; nothing need be there.
-
-    Args:
-        given: The path.
-        what: What it was given as, to begin the error with.
-
-    Raises:
-        InfoflowError: It is none, or one that no disk takes.
-    """
+    """Return a path that a user gives, ``~`` expanded; nothing need be there."""
     if not isinstance(given, str | Path) or not str(given).strip() or "\0" in str(given):
         raise InfoflowError(f"{what} is {given!r}; valid: a path.")
-    try:
+    with one_line(f"{what} is {str(given)!r}, which cannot be read", RuntimeError, OSError):
         path = Path(given).expanduser()
-        path.exists()  # names that no disk takes are told here
-    except (RuntimeError, OSError) as error:
-        raise InfoflowError(f"{what} is {str(given)!r}, which cannot be read: {error}") from error
+        path.exists()  # raises for names that no disk takes
     return path
 
 
 def inside(folder: Path, name: str, what: str) -> Path:
-    """Return the path of a name within a folder; links are not followed.
-
-    Args:
-        folder: The folder.
-        name: A relative path, as a file or a user names it.
-        what: What the name is of, to begin the error with.
-
-    Raises:
-        InfoflowError: The name is empty or would leave the folder.
-    """
+    """Return the path of a name within a folder, which it may not leave; links are not followed."""
     parts = PureWindowsPath(name).parts  # splits at both kinds of slashes
     rooted = PurePosixPath(name).is_absolute() or PureWindowsPath(name).anchor
     if not parts or rooted or ".." in parts or "\0" in name:
@@ -188,80 +162,40 @@ def inside(folder: Path, name: str, what: str) -> Path:
     return folder / name
 
 
-def make_folder(path: Path) -> Path:
-    """Make a folder, and those above it, if it is not there; return it.
-
-    Raises:
-        InfoflowError: It cannot be made.
-    """
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InfoflowError(f"the folder {path} cannot be made: {error.strerror}.") from error
-    return path
-
-
 def require_writable(path: Path) -> None:
-    """Check before long work that a file, there already or not, will not fail to be written.
-
-    Raises:
-        InfoflowError: It is a folder, or its folder cannot be written to, or cannot be made.
-    """
-    if _exists(path) and path.is_dir():
-        raise InfoflowError(f"{path} cannot be written: it is a folder.")
+    """Refuse before long work a file that could not be written."""
+    with one_line(f"{path} cannot be written", OSError, ValueError):
+        if path.is_dir():
+            raise OSError("it is a folder")
     require_folder(path.parent)
 
 
 def require_folder(path: Path) -> None:
-    """Check before long work that a folder, there already or not, can be written to.
-
-    Raises:
-        InfoflowError: It or what is above it is no folder, or cannot be written to.
-    """
-    there = next(folder for folder in (path, *path.absolute().parents) if _exists(folder))
-    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
-        why = "may not be written to" if there.is_dir() else "is no folder"
-        raise InfoflowError(f"{path} cannot be written to: {there} {why}.")
-
-
-def _exists(path: Path) -> bool:
-    try:
-        path.stat()
-    except FileNotFoundError:
-        return False
-    except (OSError, ValueError) as error:
-        raise InfoflowError(f"{path} cannot be written to: {error}.") from error
-    return True
+    """Refuse before long work a folder that could not be written to, or not be made."""
+    with one_line(f"{path} cannot be written to", OSError, ValueError):
+        there = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
+        if not there.is_dir():
+            raise OSError(f"{there} is no folder")
+        if not os.access(there, os.W_OK | os.X_OK):
+            raise OSError(f"{there} may not be written to")
 
 
 def atomic_write(path: Path, content: bytes) -> None:
-    """Write a file that is whole or absent, even if the process or the machine dies meanwhile.
-
-    Args:
-        path: Where it shall be; its folder exists.
-        content: All of it.
-
-    Raises:
-        InfoflowError: It cannot be written.
-    """
-    try:
-        _write(path, content)
-    except OSError as error:
-        raise InfoflowError(f"{path} cannot be written: {error.strerror}.") from error
-
-
-def _write(path: Path, content: bytes) -> None:
+    """Write a file, and its folder, that is whole or absent even if the machine dies meanwhile."""
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with unfinished.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)  # the new name itself must reach the disk too
-    finally:
-        os.close(folder)
+    with one_line(f"{path} cannot be written", OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with unfinished.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            unfinished.replace(path)
+        finally:
+            with suppress(OSError):
+                unfinished.unlink()
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)  # the new name itself must reach the disk too
+        finally:
+            os.close(folder)

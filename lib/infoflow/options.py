@@ -5,12 +5,14 @@ import json
 import math
 import operator
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from inspect import formatannotation
-from typing import Any
+from typing import Any, TypeVar
 
 from infoflow.errors import InfoflowError, unknown_name
 from infoflow.files import parse_json
+
+Number = TypeVar("Number", int, float)
 
 _TYPES: Mapping[str, type] = {"bool": bool, "int": int, "list": list, "tuple": list, "dict": dict}
 _VALID = "str, int, float, bool, None, Any, list, tuple, dict, Literal, and several of them with |"
@@ -23,17 +25,11 @@ def kind_of(annotation: Any) -> str:
 
 
 def require_kind(value: Any, kind: str, what: str) -> None:
-    """Check that a plain value, as JSON knows them, is of a declared kind.
+    """Check that a plain value is of a declared kind; ``True`` is no ``int``, and ``"1"`` neither.
 
-    Args:
-        value: The value; it is taken as it is, so that ``True`` is no ``int`` and ``"1"`` neither.
-        kind: The kind as an annotation says it: ``str``, ``int``, ``float`` (finite), ``bool``,
-            ``None``, ``list``, ``list[int]``, ``tuple[int, str]``, ``dict[str, int]``,
-            ``Literal['a', 'b']``, ``Any``, or several with ``|`` between them.
-        what: What has the value, to begin the error with.
-
-    Raises:
-        InfoflowError: It is of another kind, or the kind is none of these.
+    The kind is written as an annotation: ``str``, ``int``, ``float`` (finite), ``bool``, ``None``,
+    ``list``, ``list[int]``, ``tuple[int, str]``, ``dict[str, int]``, ``Literal['a', 'b']``,
+    ``Any``, or several with ``|`` between them.
     """
     if not _is_of(_tree(kind), value):
         raise InfoflowError(
@@ -42,20 +38,10 @@ def require_kind(value: Any, kind: str, what: str) -> None:
 
 
 def read_value(text: str, kind: str, what: str) -> Any:
-    """Read a value from text, by its declared kind.
+    """Read a value as it is typed, by its declared kind (see :func:`require_kind`).
 
-    Args:
-        text: As typed. It stands as it is where the kind takes text, but for ``null`` and ``None``
-            where the kind has ``None``; else it is JSON: ``3``, ``1e-3``, ``true``, ``[1, 2]``,
-            ``["a", "b"]``.
-        kind: As of :func:`require_kind`.
-        what: What the value is for, to begin the error with.
-
-    Returns:
-        The value, plain: what JSON writes is read back equal.
-
-    Raises:
-        InfoflowError: The text is no JSON, or is of another kind.
+    The text stands as it is where the kind takes text, but for ``null`` and ``None`` where the kind
+    has ``None``; else it is JSON: ``3``, ``1e-3``, ``true``, ``[1, 2]``, ``["a", "b"]``.
     """
     tree = _tree(kind)
     if text in ("null", "None") and _is_of(tree, None):
@@ -74,20 +60,7 @@ def read_value(text: str, kind: str, what: str) -> Any:
 
 
 def read_options(kinds: Mapping[str, str], options: Iterable[str], what: str) -> dict[str, Any]:
-    """Read values as they are typed on the command line.
-
-    Args:
-        kinds: The declared kind of every name.
-        options: ``NAME=VALUE`` each.
-        what: What has the parameters, for errors.
-
-    Returns:
-        The values given, by name.
-
-    Raises:
-        UnknownNameError: There is no such parameter.
-        InfoflowError: An option has no value, or one of another kind, or is given twice.
-    """
+    """Read ``NAME=VALUE`` options, as typed on the command line, by the kinds of all names."""
     values: dict[str, Any] = {}
     for option in options:
         name, equals, text = option.partition("=")
@@ -103,71 +76,51 @@ def read_options(kinds: Mapping[str, str], options: Iterable[str], what: str) ->
     return values
 
 
+def as_options(values: Mapping[str, Any]) -> Iterator[str]:
+    """Write values as :func:`read_options` reads them, ``NAME=VALUE`` each."""
+    for name, value in values.items():
+        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        yield f"{name}={text}"
+
+
 def require_whole(value: Any, what: str, least: int | None = None, most: int | None = None) -> int:
-    """Return a whole number as an ``int``.
-
-    Args:
-        value: An ``int``, or an integer of NumPy or torch. ``True`` and ``2.0`` are none.
-        what: What the number is, to begin the error with.
-        least: The smallest value allowed.
-        most: The largest value allowed.
-
-    Raises:
-        InfoflowError: It is no whole number, or outside the limits.
-    """
+    """Return a whole number within limits, of NumPy or torch too; ``True`` and ``2.0`` are none."""
     try:
         number = None if isinstance(value, bool) else operator.index(value)
     except TypeError:
         number = None
-    if number is None or not _within(number, least, most):
-        raise InfoflowError(f"{what} is {value!r}; valid: a whole number{_limits(least, most)}.")
-    return number
+    return _limited(number, f"{what} is {value!r}; valid: a whole number", least, most)
 
 
 def require_finite(
     value: Any, what: str, least: float | None = None, most: float | None = None
 ) -> float:
-    """Return a finite number as a ``float``.
-
-    Args:
-        value: An ``int`` or ``float``, or a number of NumPy. ``True`` is none.
-        what: What the number is, to begin the error with.
-        least: The smallest value allowed.
-        most: The largest value allowed.
-
-    Raises:
-        InfoflowError: It is no number, infinite, not a number (NaN), or outside the limits.
-    """
+    """Return a finite number within limits, of NumPy too; ``True`` is none."""
     try:
         number = math.nan if isinstance(value, bool | str | bytes) else float(value)
     except (TypeError, ValueError, OverflowError):
         number = math.nan
-    if not math.isfinite(number) or not _within(number, least, most):
-        raise InfoflowError(f"{what} is {value!r}; valid: a finite number{_limits(least, most)}.")
-    return number
+    finite = number if math.isfinite(number) else None
+    return _limited(finite, f"{what} is {value!r}; valid: a finite number", least, most)
 
 
 def require_noise(n_samples: Any, sigma: Any, seed: Any) -> None:
-    """Check how maps are averaged: 1 noisy picture or more, deviation and seed at least 0.
-
-    Raises:
-        InfoflowError: One of them is no such number.
-    """
+    """Check how maps are averaged: 1 noisy image or more, deviation and seed at least 0."""
     require_whole(n_samples, "n_samples", least=1)
     require_finite(sigma, "sigma", least=0)
     require_whole(seed, "seed", least=0, most=2**63 - 1)
 
 
-def _within(number: float, least: float | None, most: float | None) -> bool:
-    return (least is None or number >= least) and (most is None or number <= most)
-
-
-def _limits(least: float | None, most: float | None) -> str:
-    if least is not None and most is not None:
-        return f" from {least} to {most}"
-    if least is not None:
-        return f" of at least {least}"
-    return "" if most is None else f" of at most {most}"
+def _limited(
+    number: Number | None, refusal: str, least: float | None, most: float | None
+) -> Number:
+    low, high = -math.inf if least is None else least, math.inf if most is None else most
+    if number is not None and low <= number <= high:
+        return number
+    limits = "" if least is None else f" of at least {least}"
+    if most is not None:
+        limits = f" of at most {most}" if least is None else f" from {least} to {most}"
+    raise InfoflowError(f"{refusal}{limits}.")
 
 
 def _tree(kind: str) -> ast.expr:
@@ -216,5 +169,5 @@ def _is_plain(value: Any) -> bool:
 
 
 def _short(value: Any) -> str:
-    told = repr(value)
-    return told if len(told) <= 80 else f"{told[:77]}..."
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."

@@ -1,12 +1,12 @@
 """The parameters a notebook declares, and values for them that can be trusted to fit.
 
 The parameters cell is parsed as Python: papermill's own inspection goes by a regular expression,
-which overlooks ``checkpoint: str | None = None``, and papermill injects a misspelt name or a value
-of the wrong type with no more than a warning.
+which overlooks ``checkpoint: str | None = None``.
 """
 
 import ast
-from collections.abc import Mapping
+import json
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,20 +15,14 @@ import nbformat
 import numpy as np
 from nbformat import NotebookNode
 
-from infoflow.errors import InfoflowError, unknown_name
+from infoflow.errors import InfoflowError, one_line, unknown_name
 from infoflow.files import read_text
-from infoflow.options import require_kind
+from infoflow.options import as_options, read_options, require_kind
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """One assignment of a notebook's parameters cell.
-
-    Attributes:
-        name: Its name.
-        kind: Its type as annotated (``"str | None"``), or that of its default.
-        default: Its default.
-    """
+    """One assignment of a parameters cell; the kind is as annotated, or that of the default."""
 
     name: str
     kind: str
@@ -36,27 +30,17 @@ class Parameter:
 
 
 def notebook_parameters(notebook: Path) -> dict[str, Parameter]:
-    """Read the parameters a notebook declares, without running it.
+    """Read the parameters a notebook declares, by name and in its order, without running it.
 
-    Args:
-        notebook: Its file; one code cell is tagged ``parameters`` and only assigns literals.
-
-    Returns:
-        The parameters by name, in the notebook's order.
-
-    Raises:
-        InfoflowError: The file is no notebook, or has no such cell.
+    One of its code cells is tagged ``parameters`` and only assigns literals.
     """
     cells = read_notebook(notebook).cells
     tagged = [cell for cell in cells if "parameters" in cell.metadata.get("tags", [])]
     if len(tagged) != 1:
         raise InfoflowError(f"{notebook} needs one cell tagged 'parameters'; it has {len(tagged)}.")
-    try:
+    failed = f"the parameters cell of {notebook} may only assign literals"
+    with one_line(failed, SyntaxError, ValueError, TypeError):
         return _declared(tagged[0].source)
-    except (SyntaxError, ValueError, TypeError) as error:
-        raise InfoflowError(
-            f"the parameters cell of {notebook} may only assign literals: {error}."
-        ) from error
 
 
 def page_parameters() -> dict[str, Any]:
@@ -76,20 +60,9 @@ def page_parameters() -> dict[str, Any]:
 
 
 def full_set(notebook: Path, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Check the parameters given and complete them by the defaults.
+    """Check values for a notebook's parameters and complete them by the defaults, all made plain.
 
     A run is given the full set: then it shows all its parameters, not only the unusual ones.
-
-    Args:
-        notebook: Its file.
-        given: Values by name; NumPy scalars and paths are made plain, tuples become lists.
-
-    Returns:
-        A value of plain JSON types for every parameter of the notebook.
-
-    Raises:
-        UnknownNameError: The notebook has no such parameter.
-        InfoflowError: A value is not of the parameter's type.
     """
     declared = notebook_parameters(notebook)
     values = {name: parameter.default for name, parameter in declared.items()}
@@ -101,17 +74,26 @@ def full_set(notebook: Path, given: Mapping[str, Any]) -> dict[str, Any]:
     return {name: _plain(name, value) for name, value in values.items()}
 
 
-def read_notebook(notebook: Path) -> NotebookNode:
-    """Read a notebook in the newest version 4 of the format.
+def read_parameters(notebook: Path, options: Iterable[str]) -> dict[str, Any]:
+    """Read values as they are typed, ``NAME=VALUE`` each, by the kinds that a notebook declares."""
+    kinds = {name: parameter.kind for name, parameter in notebook_parameters(notebook).items()}
+    return read_options(kinds, options, notebook.name)
 
-    Raises:
-        InfoflowError: There is no such file, or it is no notebook.
-    """
+
+def check_given(notebook: Path, values: Mapping[str, Any], place: str) -> None:
+    """Check values of a workflow file for a notebook, and that they arrive as they are."""
+    with one_line(place, InfoflowError):
+        full_set(notebook, values)
+        if read_parameters(notebook, as_options(values)) != dict(values):
+            raise InfoflowError("the text 'null' is read as no value; drop it")
+
+
+def read_notebook(notebook: Path) -> NotebookNode:
+    """Read a notebook in the newest version 4 of the format."""
     text = read_text(notebook)
-    try:
+    # nbformat raises what it likes, AttributeError among it
+    with one_line(f"{notebook} cannot be read as a notebook", Exception):
         return nbformat.reads(text, as_version=4)
-    except Exception as error:  # nbformat raises what it likes, AttributeError among it
-        raise InfoflowError(f"{notebook} cannot be read as a notebook: {error}") from error
 
 
 def _declared(cell: str) -> dict[str, Parameter]:
@@ -132,14 +114,11 @@ def _parameter(node: ast.stmt) -> Parameter:
 
 def _plain(name: str, value: Any) -> Any:
     """Turn a value into plain JSON types; papermill would turn a tuple into a string, silently."""
-    if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, Path):
-        return str(value)
-    if isinstance(value, list | tuple):
-        return [_plain(name, entry) for entry in value]
-    if isinstance(value, dict):
-        return {str(label): _plain(name, entry) for label, entry in value.items()}
-    if value is None or isinstance(value, str | bool | int | float):
-        return value
-    raise InfoflowError(f"parameter {name!r}: a notebook cannot be given a {type(value).__name__}.")
+
+    def other(part: Any) -> Any:
+        if isinstance(part, np.generic | Path):
+            return part.item() if isinstance(part, np.generic) else str(part)
+        kind = type(part).__name__
+        raise InfoflowError(f"parameter {name!r}: a notebook cannot be given a {kind}.")
+
+    return json.loads(json.dumps(value, default=other))

@@ -1,28 +1,25 @@
-"""Run a parameterised notebook; the result is whole or absent, and the same bytes every time.
+"""Run a parameterised notebook; the result is whole or absent, and the same bytes every time."""
 
-papermill alone leaves a notebook that looks finished when its kernel was killed, injects a
-misspelt parameter with no more than a warning, and stamps every run with the time. Here a result
-appears only once every code cell has run to its end, and only with parameters the notebook has.
-"""
-
-import logging
-import shutil
+import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import nbformat
-import papermill
 from ipykernel.kernelspec import get_kernel_dict
 from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import AsyncKernelManager
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
 from nbconvert import HTMLExporter
 from nbformat import NotebookNode
-from papermill.exceptions import PapermillExecutionError
+from nbformat.v4 import new_code_cell
+from papermill.translators import PythonTranslator
+from tqdm import tqdm
 
 from infoflow.errors import InfoflowError
-from infoflow.files import atomic_write, make_folder, require_writable
+from infoflow.files import atomic_write, require_writable
 from infoflow.parameters import full_set, read_notebook
 
 
@@ -59,14 +56,13 @@ def run_notebook(
         NotebookError: The run failed; the error names the cell.
     """
     notebook, target = Path(notebook).resolve(), Path(target).resolve()
-    page = Path(error_page) if error_page else target.with_suffix(".failed.html")
     if target == notebook:
         raise InfoflowError(f"{notebook} cannot be its own target; name another file.")
-    for path in (target, page):
-        require_writable(path)
+    page = _writable_page(target, error_page)
     values = full_set(notebook, parameters or {})
-    result = _whole_run(notebook, values, page, title or notebook.stem, _OwnInterpreter)
-    _put_in_place(target, _without_traces(result), page)
+    run = _with_values(read_notebook(notebook), values)
+    _execute(run, notebook, page, title or notebook.stem)
+    _put_in_place(target, run, page)
     return target
 
 
@@ -74,12 +70,11 @@ def refresh_notebook(notebook: Path | str, *, error_page: Path | str | None = No
     """Run a notebook with its defaults on an empty result store, and keep the outputs in it.
 
     Cells, their ids and their metadata stay as they are. What is new are the outputs, without what
-    was said on stderr, and the numbers of the cells.
+    was said on stderr, and the numbers of the cells. A notebook whose run fails stays untouched.
 
     Args:
-        notebook: The notebook; it stays untouched if the run fails.
-        error_page: Where an HTML page of a run that failed goes; by default beside the notebook,
-            with ``.failed.html`` for its suffix.
+        notebook: The notebook, with a cell tagged ``parameters``.
+        error_page: As of :func:`run_notebook`, by default beside the notebook.
 
     Returns:
         The notebook.
@@ -89,152 +84,98 @@ def refresh_notebook(notebook: Path | str, *, error_page: Path | str | None = No
         NotebookError: The run failed; the error names the cell.
     """
     notebook = Path(notebook).resolve()
-    page = Path(error_page) if error_page else notebook.with_suffix(".failed.html")
-    for path in (notebook, page):
-        require_writable(path)
+    page = _writable_page(notebook, error_page)
     full_set(notebook, {})  # a notebook that could not be given parameters is refused
+    kept, run = read_notebook(notebook), read_notebook(notebook)
     with tempfile.TemporaryDirectory(prefix="infoflow-results-") as store:
-
-        class OnEmptyStore(_OwnInterpreter):
-            environment: ClassVar = _OwnInterpreter.environment | {"INFOFLOW_RESULTS": store}
-
-        result = _whole_run(notebook, {}, page, notebook.stem, OnEmptyStore)
-    _put_in_place(notebook, _with_outputs_of(result, read_notebook(notebook)), page)
+        _execute(run, notebook, page, notebook.stem, INFOFLOW_RESULTS=store)
+    for cell, after in zip(kept.cells, run.cells, strict=True):
+        cell.metadata.pop("execution", None)  # when it ran, which JupyterLab keeps
+        if cell.cell_type == "code":
+            cell.execution_count = after.execution_count
+            cell.outputs = [output for output in after.outputs if output.get("name") != "stderr"]
+    kept.metadata = NotebookNode(
+        kernelspec={"display_name": "Python 3", "language": "python", "name": "python3"},
+        language_info={"name": "python"},
+    )
+    _put_in_place(notebook, kept, page)
     return notebook
 
 
 class _OwnInterpreter(AsyncKernelManager):
     """Starts the interpreter that runs this very code, whatever kernels are registered."""
 
-    # no progress bars: they would end up on the page, different in every run
-    environment: ClassVar = {"INFOFLOW_QUIET": "1"}
-
     @property
     def kernel_spec(self) -> KernelSpec:
-        return KernelSpec(**get_kernel_dict(["--log-level=ERROR"]), env=self.environment)
+        return KernelSpec(**get_kernel_dict(["--log-level=ERROR"]))
 
 
-def _whole_run(
-    notebook: Path,
-    values: Mapping[str, Any],
-    page: Path,
-    title: str,
-    kernel: type[_OwnInterpreter],
-) -> NotebookNode:
-    """Run a notebook to its end, or raise and leave a page that shows how far it came."""
-    with tempfile.TemporaryDirectory(prefix="infoflow-") as folder:
-        # papermill saves after each cell: elsewhere, so that no half result is seen at the target
-        work = Path(folder) / "run.ipynb"
+def _with_values(notebook: NotebookNode, values: Mapping[str, Any]) -> NotebookNode:
+    """Add a cell of values behind the parameters cell, as papermill writes it."""
+    tags = ["injected-parameters"]
+    source = PythonTranslator.codify(values, "Parameters")
+    injected = new_code_cell(source, id=tags[0], metadata={"tags": tags})
+    cells = [cell for cell in notebook.cells if cell.metadata.get("tags") != tags]
+    place = next(n for n, cell in enumerate(cells) if "parameters" in cell.metadata.get("tags", []))
+    notebook.cells = [*cells[: place + 1], injected, *cells[place + 1 :]]
+    return notebook
+
+
+def _execute(run: NotebookNode, notebook: Path, page: Path, title: str, **settings: str) -> None:
+    """Run the cells to their end, or raise and leave a page that shows how far they came."""
+    code = [cell for cell in run.cells if cell.cell_type == "code" and cell.source.strip()]
+    begun: list[int] = []
+    with tqdm(desc=title, total=len(code)) as bar:
+        client = NotebookClient(
+            run,
+            kernel_manager_class=_OwnInterpreter,
+            resources={"metadata": {"path": str(notebook.parent)}},
+            coalesce_streams=True,
+            record_timing=False,
+            on_cell_execute=lambda cell, cell_index: begun.append(cell_index),
+            on_cell_executed=lambda **_: bar.update(),
+        )
         try:
-            _execute(notebook, work, values, title, kernel)
-            _refuse_unfinished(read_notebook(work))
+            # no progress bars: they would end up on the page, different in every run
+            client.execute(env={**os.environ, "INFOFLOW_QUIET": "1", **settings})
         except (Exception, KeyboardInterrupt) as error:
-            told = _failure(notebook, work, error)
-            _write_page(work, page, told)
+            failed = f"{notebook} failed{_place(run, begun)}: {_cause(error)}."
+            if begun:
+                _write_page(run, page, failed)
             if isinstance(error, KeyboardInterrupt):
                 raise
-            raise NotebookError(f"{told} The page with the error: {page}") from error
-        return read_notebook(work)
+            raise NotebookError(f"{failed} The page with the error: {page}") from error
+
+
+def _place(run: NotebookNode, begun: list[int]) -> str:
+    """Name the last code cell that was begun by its number and its first line."""
+    if not begun:
+        return ""
+    first_line = run.cells[begun[-1]].source.strip().split("\n")[0]
+    number = sum(cell.cell_type == "code" for cell in run.cells[: begun[-1] + 1])
+    return f" in code cell {number} ({first_line})"
+
+
+def _cause(error: BaseException) -> str:
+    named = f"{type(error).__name__}: {error}"
+    if isinstance(error, CellExecutionError):
+        named = f"{error.ename}: {error.evalue}"
+    return " ".join(named.split()).rstrip(".")
+
+
+def _write_page(run: NotebookNode, page: Path, title: str) -> None:
+    shown, _ = HTMLExporter().from_notebook_node(run, resources={"metadata": {"name": title}})
+    atomic_write(page, shown.encode())
+
+
+def _writable_page(target: Path, error_page: Path | str | None) -> Path:
+    """Choose the page of a failed run; refuse it or the target if it cannot be written."""
+    page = Path(error_page) if error_page else target.with_suffix(".failed.html")
+    require_writable(target)
+    require_writable(page)
+    return page
 
 
 def _put_in_place(target: Path, result: NotebookNode, page: Path) -> None:
-    make_folder(target.parent)
     atomic_write(target, (nbformat.writes(result) + "\n").encode())
     page.unlink(missing_ok=True)
-
-
-def _execute(
-    notebook: Path,
-    work: Path,
-    values: Mapping[str, Any],
-    title: str,
-    kernel: type[_OwnInterpreter],
-) -> None:
-    source = work.with_name("source.ipynb")  # papermill formats braces in the path it is given
-    shutil.copyfile(notebook, source)
-    # papermill warns of parameters whose annotation it cannot read; they have been checked
-    logging.getLogger("papermill").setLevel(logging.ERROR)
-    papermill.execute_notebook(
-        source,
-        work,
-        dict(values),
-        kernel_name="python3",
-        language="python",
-        cwd=notebook.parent,
-        progress_bar={"desc": title},
-        kernel_manager_class=kernel,
-        coalesce_streams=True,
-    )
-
-
-def _refuse_unfinished(result: NotebookNode) -> None:
-    """Check what papermill's own status does not tell: that each code cell ran, and without error.
-
-    ``sys.exit(0)`` in a cell counts as success to papermill, though no later cell runs.
-    """
-    for cell in result.cells:
-        if cell.cell_type == "code" and cell.source.strip():
-            if cell.execution_count is None:
-                raise NotebookError("the cell never ran to its end")
-            if any(output.output_type == "error" for output in cell.outputs):
-                raise NotebookError("the cell raised an error")
-
-
-def _failure(notebook: Path, work: Path, error: BaseException) -> str:
-    """Say in one line where a run failed and why."""
-    cause = f"{type(error).__name__}: {error}"
-    if isinstance(error, PapermillExecutionError):
-        cause = f"{error.ename}: {error.evalue}"
-    elif isinstance(error, InfoflowError):
-        cause = str(error)
-    return f"{notebook} failed{_place(work)}: {' '.join(cause.split()).rstrip('.')}."
-
-
-def _place(work: Path) -> str:
-    """Name the last code cell that was begun by its number and its first line."""
-    if not work.exists():
-        return ""
-    cells = [cell for cell in read_notebook(work).cells if cell.cell_type == "code"]
-    begun = [number for number, cell in enumerate(cells, start=1) if _was_begun(cell)]
-    if not begun:
-        return ""
-    first_line = cells[begun[-1] - 1].source.strip().split("\n")[0]
-    return f" in code cell {begun[-1]} ({first_line})"
-
-
-def _was_begun(cell: NotebookNode) -> bool:
-    return cell.metadata.get("papermill", {}).get("start_time") is not None
-
-
-def _write_page(work: Path, page: Path, told: str) -> None:
-    """Show how far a run came, under a title that tells what happened."""
-    if work.exists():
-        make_folder(page.parent)
-        title = {"metadata": {"name": told}}
-        shown, _ = HTMLExporter().from_notebook_node(read_notebook(work), resources=title)
-        atomic_write(page, shown.encode())
-
-
-def _without_traces(result: NotebookNode) -> NotebookNode:
-    """Take out what differs between two runs of one thing: times and random cell ids."""
-    result.metadata.pop("papermill", None)
-    for cell in result.cells:
-        cell.metadata.pop("papermill", None)
-        cell.metadata.pop("execution", None)
-        if "injected-parameters" in cell.metadata.get("tags", []):
-            cell.id = "injected-parameters"
-    return result
-
-
-def _with_outputs_of(run: NotebookNode, notebook: NotebookNode) -> NotebookNode:
-    """Take over a run's outputs and cell numbers, and nothing else of it."""
-    for cell, after in zip(notebook.cells, run.cells, strict=True):
-        cell.metadata.pop("execution", None)  # when it ran, which JupyterLab keeps
-        if cell.cell_type == "code":
-            cell.execution_count = after.execution_count
-            cell.outputs = [output for output in after.outputs if output.get("name") != "stderr"]
-    notebook.metadata = NotebookNode(
-        kernelspec={"display_name": "Python 3", "language": "python", "name": "python3"},
-        language_info={"name": "python"},
-    )
-    return notebook

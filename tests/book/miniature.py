@@ -17,17 +17,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 ROOT = Path(__file__).resolve().parents[2]
 REAL = ["Makefile", "Snakefile", "experiments.schema.yml", "requirements.lock", "pyproject.toml"]
-ROOMS = [
-    "cli",
-    "errors",
-    "files",
-    "options",
-    "parameters",
-    "runner",
-    "workflow",
-    "results/__init__",
-    "results/sources",
-]
+MODULES = ["cli", "errors", "files", "options", "parameters", "runner"]
 
 CONFIG = """
 title: A book
@@ -71,7 +61,7 @@ env -0 > "$folder/given"
 
 
 class Project:
-    """A clone in miniature: two rooms, two notebooks that import one each, one on no model."""
+    """A clone in miniature: two notebooks, of which one has a helper, and a third on no model."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -87,11 +77,10 @@ class Project:
     def create(self) -> None:
         for name in REAL:
             shutil.copy(ROOT / name, self.root)
-        for room in ROOMS:
-            source = ROOT / "lib" / "infoflow" / f"{room}.py"
-            self.write(f"lib/infoflow/{room}.py", source.read_text())
-        self.write("lib/infoflow/base.py", "unit = 1\n")
-        self.write("lib/infoflow/alpha.py", "from infoflow.base import unit\n\nalpha = 10 * unit\n")
+        for name in MODULES:
+            source = ROOT / "lib" / "infoflow" / f"{name}.py"
+            self.write(f"lib/infoflow/{name}.py", source.read_text())
+        self.write("lib/infoflow/alpha.py", "alpha = 10\n")
         self.write("lib/infoflow/beta.py", "beta = 20\n")
         self.write(
             "lib/infoflow/__init__.py",
@@ -99,11 +88,13 @@ class Project:
             "def list_models():\n    return ['tiny', 'from-the-hub']\n",
         )
         self.write(
-            "lib/infoflow/evaluate/costs/table.py",
-            "def costs_told(models):\n    return f'to be expected of {models}'\n",
+            "lib/infoflow/evaluate/costs/expected.py",
+            "def costs_text(models):\n    return f'to be expected of {models}'\n",
         )
         self.write("lib/infoflow/zoo/tiny/card.json", "{}")
-        self.notebook("first", "from infoflow import alpha", HOLD, "print(model, limit, alpha)")
+        self.write("notebooks/drawing.py", "unit = 1\n")
+        imports = "from drawing import unit\n\nfrom infoflow import alpha"
+        self.notebook("first", imports, HOLD, "print(model, limit, alpha * unit)")
         self.notebook("second", "from infoflow.beta import beta", "print(model, limit, beta)")
         self.notebook("third", "print('no model', limit)", parameters="limit: int = 5")
         self.write("_config.yml", CONFIG)
@@ -196,11 +187,11 @@ class Project:
         return {path.stem: path.stat().st_mtime_ns for path in written}
 
     def stale(self) -> set[str]:
-        """What a build would make anew, as Snakemake's dry run tells."""
-        told = self.called("stale")
-        assert told.returncode == 0, told.stderr
-        runs = re.findall(r"wildcards: run=(\S+)", told.stdout)
-        return {*runs, *(["book"] if "rule book:" in told.stdout else [])}
+        """What a build would make anew, by Snakemake's dry run."""
+        said = self.called("stale")
+        assert said.returncode == 0, said.stderr
+        runs = re.findall(r"wildcards: run=(\S+)", said.stdout)
+        return {*runs, *(["book"] if "rule book:" in said.stdout else [])}
 
 
 def files_in(folder: Path) -> list[Path]:

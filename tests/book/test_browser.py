@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Locator, Page, ViewportSize, sync_playwright
 
-from infoflow.report import Frame, Scrubber
+from infoflow.report import Frame, Slider
 from infoflow.report.slider import to_png
 
 CHROMIUM = next(
@@ -118,7 +118,7 @@ STATIC = Path(__file__).resolve().parents[2] / "book" / "_static"
 def sheets(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A page with two contact sheets of three frames, the last of which has no picture."""
     pages = [
-        Scrubber(
+        Slider(
             frames=[
                 Frame("layer 1", "Layer 1: a red square, all over.", to_png(picture("red"))),
                 Frame("layer 2", "Layer 2: a blue square, all over.", to_png(picture("blue"))),

@@ -56,12 +56,17 @@ def change_notebook(project: Project) -> None:
     project.notebook("first", "print('other')")
 
 
-def change_room(project: Project) -> None:
+def change_library(project: Project) -> None:
     project.write("lib/infoflow/beta.py", "beta = 21\n")
 
 
-def change_room_behind_a_room(project: Project) -> None:
-    project.write("lib/infoflow/base.py", "unit = 2\n")
+def change_front_door(project: Project) -> None:
+    path = project.root / "lib" / "infoflow" / "cli.py"
+    path.write_text(f"{path.read_text()}\nunit = 1\n")
+
+
+def change_helper(project: Project) -> None:
+    project.write("notebooks/drawing.py", "unit = 2\n")
 
 
 def change_parameter(project: Project) -> None:
@@ -84,8 +89,9 @@ def change_unrelated_weights(project: Project) -> None:
     ("change", "stale"),
     [
         (change_notebook, {"tiny/first", "book"}),
-        (change_room, {"tiny/second", "book"}),
-        (change_room_behind_a_room, {"tiny/first", "book"}),
+        (change_library, {"tiny/first", "tiny/second", "shapes/third", "book"}),
+        (change_front_door, {"book"}),
+        (change_helper, {"tiny/first", "book"}),
         (change_parameter, {"tiny/second", "book"}),
         (change_weights, {"tiny/first", "tiny/second", "book"}),
         (change_prose, {"book"}),
@@ -127,31 +133,31 @@ def test_book_all_is_the_book_for_the_whole_zoo(tmp_path: Path) -> None:
     project.experiments["notebooks"] = {"first": {"seconds": 1}}
     for name in ("tiny-b", "tiny-a", "tiny-llava-1.5"):
         project.write(f"lib/infoflow/zoo/{name}/model.safetensors", name)
-    told = project.called("book-all", "--dry-run", "--quiet", "host")
-    assert told.returncode == 0, told.stderr
-    runs = re.findall(r"wildcards: run=(\S+)", told.stdout)
+    said = project.called("book-all", "--dry-run", "--quiet", "host")
+    assert said.returncode == 0, said.stderr
+    runs = re.findall(r"wildcards: run=(\S+)", said.stdout)
     assert set(runs) == {f"{name}/first" for name in ("tiny-llava-1.5", "tiny-a", "tiny-b")}
 
 
 def test_the_dry_run_says_why(project: Project) -> None:
-    change_room_behind_a_room(project)
+    change_helper(project)
     change_parameter(project)
     said = project.make("stale").stdout
     why = dict(re.findall(r"reason: (.+)\n\s+wildcards: run=(\S+)", said))
     by_run = {run: reason for reason, run in why.items()}
-    assert "lib/infoflow/base.py" in by_run["tiny/first"]
+    assert "notebooks/drawing.py" in by_run["tiny/first"]
     assert "Params have changed" in by_run["tiny/second"]
     assert "shapes/third" not in by_run
 
 
 def test_stale_notebooks_are_run_and_the_other_left_alone(project: Project) -> None:
     before = project.stamps()
-    change_room_behind_a_room(project)
+    change_helper(project)
     change_parameter(project)
     said = project.make()
     assert said.returncode == 0, said.stderr
     assert "2 of 3 notebooks to run, 5 s of one core expected" in said.stdout
-    assert "lib/infoflow/base.py" in said.stdout
+    assert "notebooks/drawing.py" in said.stdout
     assert b"tiny 3 20" in project.results()["tiny/first.ipynb"]
     assert b"tiny 7 20" in project.results()["tiny/second.ipynb"]
     after = project.stamps()
@@ -172,7 +178,7 @@ def test_models_of_one_build_are_added_to_the_book(project: Project) -> None:
 
 
 @pytest.mark.parametrize(
-    ("entry", "value", "told"),
+    ("entry", "value", "message"),
     [
         ("notebooks", {"first": {"seconds": 1, "paramters": {}}}, "'paramters' was unexpected"),
         ("notebooks", {"frist": {"seconds": 1}}, "there is no notebooks/frist.ipynb"),
@@ -201,12 +207,12 @@ def test_models_of_one_build_are_added_to_the_book(project: Project) -> None:
     ],
 )
 def test_a_mistake_in_the_experiments_is_named(
-    project: Project, entry: str, value: object, told: str
+    project: Project, entry: str, value: object, message: str
 ) -> None:
     project.experiments[entry] = value
     said = project.called("book")
     assert said.returncode != 0
-    assert told in said.stderr
+    assert message in said.stderr
     assert "Traceback" not in said.stderr
 
 
@@ -221,7 +227,7 @@ def test_a_mistake_fails_the_build(project: Project) -> None:
 
 def test_a_failed_notebook_fails_the_build_and_leaves_its_page_aside(project: Project) -> None:
     project.notebook("first", "print('so far')", "raise KeyError('lost')")
-    change_room(project)
+    change_library(project)
     said = project.make()
     assert said.returncode != 0
     assert "first.ipynb failed in code cell 4 (raise KeyError('lost')): KeyError" in said.stderr

@@ -20,9 +20,8 @@ ONE = {"model": "tiny-llava-1.5", "task": "pope", "measure": "answers", "shards"
 def project(tmp_path: Path) -> Path:
     for name in FILES:
         shutil.copy(ROOT / name, tmp_path)
-    library = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(ROOT / "lib", tmp_path / "lib", ignore=library)
-    shutil.copytree(ROOT / "profiles", tmp_path / "profiles")
+    for name in ("lib", "profiles"):
+        (tmp_path / name).symlink_to(ROOT / name)
     return tmp_path
 
 
@@ -36,7 +35,7 @@ def dry_run(project: Path, *options: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         ({"sahrds": 2}, "evaluations: one: Additional properties are not allowed ('sahrds'"),
         ({"shards": 0}, "evaluations: one: shards: 0 is less than the minimum of 1"),
@@ -55,12 +54,12 @@ def dry_run(project: Path, *options: str) -> subprocess.CompletedProcess[str]:
     ],
 )
 def test_a_mistake_in_the_evaluations_is_named(
-    project: Path, change: dict[str, object], told: str
+    project: Path, change: dict[str, object], message: str
 ) -> None:
     write(project, {"evaluations": {"one": ONE | change}})
     said = dry_run(project)
     assert said.returncode != 0
-    assert f"error: evaluations.yml: {told}" in said.stderr
+    assert f"error: evaluations.yml: {message}" in said.stderr
     assert "Traceback" not in said.stderr
 
 
@@ -103,8 +102,8 @@ def test_it_runs_here_on_two_cores_and_then_has_nothing_to_do(project: Path) -> 
     said = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
     assert said.returncode == 0, said.stderr
     assert "2 in this shard of only the first 3 of 500 items of pope test" in said.stderr
-    told = (project / "results" / "evaluations" / "one.txt").read_text().strip()
-    assert len(list((project / told).glob("*.parquet"))) == 1
+    note = (project / "results" / "evaluations" / "one.txt").read_text().strip()
+    assert len(list((project / note).glob("*.parquet"))) == 1
     again = dry_run(project)
     assert "Nothing to be done" in again.stdout + again.stderr
 

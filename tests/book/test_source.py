@@ -53,15 +53,15 @@ def test_it_reaches_the_pages_that_take_one_and_the_models_that_know_more_than_s
     assert {name for name in after if after[name] != before[name]} == {"from-the-hub/second.ipynb"}
 
 
-def asked(project: Project, **variables: str) -> list[str]:
-    """What a build would tell the page of the hub's model, by Snakemake's dry run."""
+def given_to_page(project: Project, **variables: str) -> list[str]:
+    """What a build would give the page of the hub's model, by Snakemake's dry run."""
     said = project.called("stale", "--printshellcmds", **variables).stdout
     (line,) = re.findall(r"cli run notebooks/second.ipynb .*--parameter=model=from-the-hub.*", said)
     return re.findall(r"--parameter=((?:limit|source)=\S+)", line)
 
 
 @pytest.mark.parametrize(
-    ("variables", "told"),
+    ("variables", "given"),
     [
         ({}, ["limit=null", "source=hub"]),
         ({"SOURCE": "shapes"}, []),
@@ -70,10 +70,10 @@ def asked(project: Project, **variables: str) -> list[str]:
     ],
 )
 def test_if_it_is_not_said_it_is_where_the_weights_come_from(
-    project: Project, variables: dict[str, str], told: list[str]
+    project: Project, variables: dict[str, str], given: list[str]
 ) -> None:
     project.write("weights/model.safetensors", "")
-    assert asked(project, MODELS="from-the-hub", **variables) == told
+    assert given_to_page(project, MODELS="from-the-hub", **variables) == given
 
 
 # as a shell, make, YAML, Python's formatting and Snakemake's own reading would change them
@@ -107,9 +107,9 @@ def test_a_folder_arrives_byte_for_byte(project: Project, name: str) -> None:
     given = {"CHECKPOINT": f"weights/{name}", "SOURCE": f"data/{name}", "MODELS": "from-the-hub"}
     built = project.called("book", only=["from-the-hub/second"], **given)
     assert built.returncode == 0, built.stderr
-    told = project.given("from-the-hub/second")
-    assert told["checkpoint"] == str(project.root / "weights" / name)
-    assert told["source"] == str(project.root / "data" / name)
+    values = project.given("from-the-hub/second")
+    assert values["checkpoint"] == str(project.root / "weights" / name)
+    assert values["source"] == str(project.root / "data" / name)
     assert not list(project.root.glob("**/pwned"))
 
 
@@ -143,7 +143,7 @@ def test_a_build_of_the_zoo_alone_needs_none(project: Project) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "message"),
     [
         ({"SOURCE": "hbu"}, "SOURCE=hbu: there is no such folder. Valid: shapes, hub, a folder."),
         ({"SOURCE": "hub", "MODELS": "tiny"}, "SOURCE=hub: a model of the zoo knows Shapes alone."),
@@ -154,10 +154,10 @@ def test_a_build_of_the_zoo_alone_needs_none(project: Project) -> None:
         ({"MODELS": "tiny; touch pwned"}, "models: 0: 'tiny;' does not match"),
     ],
 )
-def test_a_mistake_is_named(project: Project, given: dict[str, str], told: str) -> None:
+def test_a_mistake_is_named(project: Project, given: dict[str, str], message: str) -> None:
     said = project.called("stale", **given)
     assert said.returncode != 0
-    assert told in said.stderr + said.stdout
+    assert message in said.stderr + said.stdout
     assert "Traceback" not in said.stderr
 
 

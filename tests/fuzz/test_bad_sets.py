@@ -12,7 +12,7 @@ import real_sets
 from bad import put
 
 from infoflow import load_task
-from infoflow.data.asking import worded
+from infoflow.data.templates import worded
 
 
 def read_whole(name, folder, split="test"):

@@ -66,13 +66,13 @@ def with_nan(tensor):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda t: t.to(torch.int8), "lm_head.weight in I8"),
-        (lambda t: t > 0, "lm_head.weight in BOOL"),
-        (lambda t: t.to(torch.complex64), "lm_head.weight in C64"),
-        (lambda t: t.to(torch.float8_e4m3fn), "lm_head.weight in F8_E4M3"),
+        (lambda t: t.to(torch.int8), "lm_head.weight .* torch.int8"),
+        (lambda t: t > 0, "lm_head.weight .* torch.bool"),
+        (lambda t: t.to(torch.complex64), "lm_head.weight .* torch.complex64"),
+        (lambda t: t.to(torch.float8_e4m3fn), "lm_head.weight .* torch.float8_e4m3fn"),
         (with_nan, "lm_head.weight in .* is not finite"),
         (lambda t: t * torch.inf, "lm_head.weight in .* is not finite"),
-        (lambda t: t[:0], "lm_head.weight without a number"),
+        (lambda t: t[:0], r"of another shape \(lm_head.weight|cannot be loaded"),
     ],
 )
 def test_weights_are_finite_numbers_of_a_floating_type(folder, change, message):
@@ -97,7 +97,7 @@ def test_an_index_names_files_of_its_folder_alone(folder, shard):
     (folder / "model.safetensors").rename(folder.parent / "outside.safetensors")
     index = {"weight_map": {"lm_head.weight": shard}}
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
-    refused(folder, "names (a file outside|3 in place of a file)")
+    refused(folder, "names a file outside|cannot be loaded")
 
 
 def test_a_tensor_in_two_shards_is_refused(folder):
@@ -112,7 +112,7 @@ def test_a_tensor_in_two_shards_is_refused(folder):
 def test_a_header_that_promises_more_than_the_file_is_refused(folder, size):
     path = folder / "model.safetensors"
     path.write_bytes(struct.pack("<Q", size) + path.read_bytes()[8:])
-    refused(folder, "cannot be loaded")
+    refused(folder, "cannot be read as tensors alone")
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def test_a_header_that_promises_more_than_the_file_is_refused(folder, size):
         ("text_config", {"hidden_act": "nonsense"}, "cannot be loaded"),
         ("text_config", {"rope_parameters": {"rope_type": "odd"}}, "cannot be loaded"),
         ("text_config", {"rope_parameters": {"rope_type": "default", "rope_theta": 0}}, "theta"),
-        ("text_config", {"model_type": "mistral"}, "decoder of type 'mistral'"),
+        ("text_config", {"model_type": "mistral"}, "decoder .* 'mistral'; valid: 'llama'"),
         ("vision_config", {"image_size": 10**9}, "config.json asks for|takes"),
         (None, {"vision_feature_layer": 9}, "vision_feature_layer .* is 9"),
         (None, {"vision_feature_layer": [-2, -3]}, "vision_feature_layer|of another shape"),
@@ -141,7 +141,7 @@ def test_a_header_that_promises_more_than_the_file_is_refused(folder, size):
         (None, {"image_token_index": 50}, "image token's id 50"),
         (None, {"image_token_index": -1}, "image_token_index .* is -1"),
         (None, {"text_config": []}, "cannot be loaded"),
-        (None, {"model_type": ["llava"]}, r"type \['llava'\]"),
+        (None, {"model_type": ["llava"]}, r"type .* \['llava'\]; valid: 'llava'"),
     ],
 )
 def test_a_configuration_that_no_model_has_is_refused(folder, within, values, message):
@@ -164,14 +164,14 @@ def test_shapes_of_tiled_pictures_are_whole_tiles(tmp_path, shapes):
         ({"image_std": [float("nan"), 1, 1]}, "NaN is no number of JSON"),
         ({"image_mean": [0.5, 0.5]}, "image_mean .* three numbers"),
         ({"image_mean": "grey"}, "image_mean"),
-        ({"size": {"shortest_edge": 100}}, "size .* is 100; the vision tower takes 96"),
+        ({"size": {"shortest_edge": 100}}, "size .* is 100; valid: 96"),
         ({"crop_size": {"height": 96, "width": 10**6}}, "crop_size .* is 1000000"),
         ({"size": None}, "96|size|takes"),
         ({"do_normalize": False}, "do_normalize"),
         ({"do_rescale": False}, "do_rescale"),
         ({"do_resize": False}, "do_resize"),
         ({"rescale_factor": 1}, "rescale_factor .* valid: 1/255"),
-        ({"resample": 77}, "resample|takes no picture|cannot be made"),
+        ({"resample": 77}, "resample|takes no image|cannot be made"),
     ],
 )
 def test_an_image_processor_that_does_not_fit_the_tower_is_refused(folder, values, message):
@@ -246,7 +246,7 @@ def test_a_vocabulary_of_another_conversation_is_refused(folder):
 def test_an_instructblip_with_a_t5_is_refused(tmp_path):
     folder = copy_of("tiny-instructblip", tmp_path)
     edit(folder, within="text_config", model_type="t5")
-    refused(folder, "decoder of type 't5'", "tiny-instructblip")
+    refused(folder, "decoder .* 't5'; valid: 'llama'", "tiny-instructblip")
 
 
 ORIGINAL = {"model_type": "llava", "architectures": ["LlavaLlamaForCausalLM"]}
@@ -353,27 +353,30 @@ def test_every_from_pretrained_refuses_remote_code():
     assert all("trust_remote_code=False" in call for call in calls), calls
 
 
-@pytest.mark.parametrize("name", ["tiny-llava-1.5", "tiny-instructblip"])
-def test_no_code_of_a_checkpoint_runs_and_nothing_is_asked(tmp_path, name):
-    folder, ran = copy_of(name, tmp_path), tmp_path / "ran"
+def test_no_code_of_a_checkpoint_runs_and_nothing_is_asked(tmp_path):
+    ran = tmp_path / "ran"
     classes = ("Config", "Model", "Tokenizer", "Processor", "ImageProcessor")
     code = f"open({str(ran)!r}, 'w')\n" + "".join(f"class My{c}: pass\n" for c in classes)
     auto_map = {f"Auto{c}": f"evil.My{c}" for c in classes} | {
         "AutoTokenizer": ["evil.MyTokenizer", "evil.MyTokenizer"]
     }
-    (folder / "evil.py").write_text(code)
-    (folder / "custom_generate").mkdir()
-    (folder / "custom_generate" / "generate.py").write_text(code)
-    for file in ("config", "tokenizer_config", "preprocessor_config", "generation_config"):
-        edit(folder, f"{file}.json", auto_map=auto_map, custom_generate="evil")
-    edit(folder, "tokenizer_config.json", tokenizer_class="MyTokenizer")
     script = (
-        "import sys\nfrom infoflow import load_lvlm\nfrom infoflow.errors import InfoflowError\n"
-        "from infoflow.evaluate.costs.shape import model_shape\nfrom pathlib import Path\n"
-        f"try: print(load_lvlm({name!r}, checkpoint={str(folder)!r}, device='cpu'))\n"
-        "except InfoflowError as error: print(error)\n"
-        f"print(model_shape('llava-1.5-7b', Path({str(folder)!r})))"
+        "from infoflow import load_lvlm\nfrom infoflow.errors import InfoflowError\n"
+        "from infoflow.evaluate.costs.expected import model_shape\nfrom pathlib import Path\n"
     )
+    for name in ("tiny-llava-1.5", "tiny-instructblip"):
+        folder = copy_of(name, tmp_path)
+        (folder / "evil.py").write_text(code)
+        (folder / "custom_generate").mkdir()
+        (folder / "custom_generate" / "generate.py").write_text(code)
+        for file in ("config", "tokenizer_config", "preprocessor_config", "generation_config"):
+            edit(folder, f"{file}.json", auto_map=auto_map, custom_generate="evil")
+        edit(folder, "tokenizer_config.json", tokenizer_class="MyTokenizer")
+        script += (
+            f"try: print(load_lvlm({name!r}, checkpoint={str(folder)!r}, device='cpu'))\n"
+            "except InfoflowError as error: print(error)\n"
+            f"print(model_shape('llava-1.5-7b', Path({str(folder)!r})))\n"
+        )
     done = subprocess.run(
         [sys.executable, "-c", script], input="yes\n" * 99, capture_output=True, text=True
     )

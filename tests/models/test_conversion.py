@@ -123,7 +123,7 @@ def tokenizer_cut(folder):
         (shard_of_pickled_code, "cannot be read as tensors alone"),
         (shard_with_numbers, "holds more than named tensors"),
         (shard_cut, "cannot be read as tensors alone"),
-        (index_of_more_bytes, "take .* bytes; its index says 123456"),
+        (index_of_more_bytes, "take .* bytes, its index says 123456"),
         (index_of_more_tensors, "1 tensors of its index are missing .*model.more.weight"),
         (tensor_of_another_model, r"1 unexpected \(model.wpe.weight\)"),
         (tensor_gone, r"1 missing \(.*mlp.up_proj.weight"),

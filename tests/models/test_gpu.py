@@ -192,7 +192,7 @@ def test_cam(reference, other, prompts, bounds, checkpointed):
 def test_interventions(reference, other, prompts, bounds, name):
     def measure(lvlm, prompt):
         with torch.no_grad(), intervene(lvlm, INTERVENTIONS[name]):
-            logits = lvlm.logits(prompt.inputs_embeds)[0, -1].float().cpu()
+            logits = lvlm.logits(prompt)[0, -1].float().cpu()
             return logits, lvlm.generate(prompt, N_TOKENS).cpu()
 
     (expected, tokens), (actual, others) = both(reference, other, prompts, measure)

@@ -104,13 +104,13 @@ def test_a_querys_value_lies_where_it_looked(lvlm, weights):
 @pytest.mark.parametrize("size", [(50, 80), (80, 50), (56, 56), (30, 200)])
 def test_a_marked_block_draws_the_map_to_where_it_is(lvlm, size):
     """Queries that look at one patch alone light up that patch of a squashed picture."""
-    from infoflow.models.families.base import Seen
+    from infoflow.models.families.base import ImageFeatures
 
     row, column = 2, 5
     looks = torch.zeros(QUERIES, N_SIDE**2)
     looks[:, row * N_SIDE + column] = 1
     height, width = size
-    grid = lvlm.family.grid((width, height), Seen(torch.zeros(QUERIES, 1), looks))
+    grid = lvlm.family.grid((width, height), ImageFeatures(torch.zeros(QUERIES, 1), looks))
     heat = grid.to_picture(np.ones(QUERIES), (width, height))
     y, x = np.unravel_index(heat.argmax(), heat.shape)
     assert row <= (y + 0.5) / height * N_SIDE <= row + 1

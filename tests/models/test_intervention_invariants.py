@@ -1,5 +1,8 @@
 """What holds of interventions whatever the model answers, and what they refuse."""
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import pytest
 import torch
 from conftest import LLAVA, QUESTION, load_random, picture
@@ -9,6 +12,7 @@ from hypothesis.extra.numpy import arrays
 
 from benchmarks import baselines
 from infoflow.errors import InfoflowError
+from infoflow.hooks.forward import forward_pass
 from infoflow.interventions import (
     EAH,
     FastV,
@@ -19,7 +23,7 @@ from infoflow.interventions import (
     sink_density,
     sink_strengths,
 )
-from infoflow.interventions.base import Reading, same_depth
+from infoflow.interventions.base import same_depth
 from infoflow.interventions.eah import broadcast_head, vision_sinks
 from infoflow.interventions.simignore import ORDERS, similarity, steps_to_rows
 from infoflow.methods.flow import attention_flow
@@ -34,7 +38,7 @@ quick = settings(max_examples=60, deadline=None)
 def answers(lvlm, prompt, *interventions):
     """The first token's logits, and the answer."""
     with intervene(lvlm, *interventions):
-        logits = lvlm.logits(prompt.inputs_embeds)[0, -1]
+        logits = lvlm.logits(prompt)[0, -1]
         return logits, lvlm.generate(prompt, N_TOKENS)
 
 
@@ -79,7 +83,7 @@ def test_fastv_that_keeps_nothing_is_truncation(layer, lvlm, prompt):
     assert_same(pruned, answers(lvlm, prompt, Truncate(cut=layer)), 0)
 
 
-@quick
+@settings(max_examples=20, deadline=None)
 @given(st.integers(1, 5), st.integers(0, N_IMAGE))
 def test_fastv_keeps_as_many_tokens_as_it_says(pair, layer, n_kept):
     lvlm, prompt = pair
@@ -167,10 +171,10 @@ def test_a_walk_meets_rows_in_the_order_of_their_entries(embeddings, start, stri
 def test_a_choice_holds_exactly_k_rows_whatever_the_embeddings(embeddings, keep, order, seed):
     image, text = (torch.from_numpy(array) for array in embeddings)
     keep = min(keep, len(image))
-    reading = Reading(None, torch.cat([image, text]), spans_of(len(image), len(text)))
-    ignored = Simignore(keep, order=order, seed=seed).ignored(reading)
+    prompt = embedded(image, text)
+    ignored = Simignore(keep, order=order, seed=seed).ignored(None, prompt)
     assert int((~ignored).sum()) == keep
-    by_entries = Simignore(keep, count="entries", order=order, seed=seed).ignored(reading)
+    by_entries = Simignore(keep, count="entries", order=order, seed=seed).ignored(None, prompt)
     assert int((~by_entries).sum()) <= keep
 
 
@@ -178,15 +182,17 @@ def test_a_choice_holds_exactly_k_rows_whatever_the_embeddings(embeddings, keep,
 @given(EMBEDDINGS, st.integers(0, 9))
 def test_more_kept_tokens_hold_the_fewer(embeddings, keep):
     image, text = (torch.from_numpy(array) for array in embeddings)
-    reading = Reading(None, torch.cat([image, text]), spans_of(len(image), len(text)))
+    prompt = embedded(image, text)
     fewer, more = sorted((min(keep, len(image)), len(image) - 1))
     for order in ("most", "least"):
-        small, large = (Simignore(k, order=order).ignored(reading) for k in (fewer, more))
+        small, large = (Simignore(k, order=order).ignored(None, prompt) for k in (fewer, more))
         assert (small | ~large).all()
 
 
-def spans_of(n_image, n_text):
-    return Spans(slice(0, 0), slice(0, n_image), slice(n_image, n_image + n_text))
+def embedded(image, text):
+    """All of a prompt that Simignore compares: an image before a text."""
+    spans = Spans(slice(0, 0), slice(0, len(image)), slice(len(image), len(image) + len(text)))
+    return SimpleNamespace(inputs_embeds=torch.cat([image, text])[None], spans=spans)
 
 
 # EAH
@@ -343,16 +349,20 @@ def test_what_does_not_fit_the_prompt_is_refused(intervention, message, lvlm, pr
     assert torch.equal(answers(lvlm, prompt)[1], lvlm.generate(prompt, N_TOKENS))
 
 
-def test_a_prompt_without_an_image_is_refused(lvlm, prompt):
-    text = prompt.inputs_embeds[:, prompt.spans.user]
-    with intervene(lvlm, EAH()), pytest.raises(InfoflowError, match="has no image"):
-        lvlm.logits(text)
+@pytest.mark.parametrize("intervention", [EAH(), Truncate(cut=2)], ids=str)
+def test_embeddings_without_their_prompt_are_refused(intervention, lvlm, prompt):
+    refused = pytest.raises(InfoflowError, match=r"where the image is; valid: .*logits\(prompt\)")
+    with intervene(lvlm, intervention):
+        lvlm.answer(prompt)  # what was read before is no help
+        with refused:
+            lvlm.logits(prompt.inputs_embeds)
 
 
 def test_a_batch_is_refused(lvlm, prompt):
-    both = prompt.inputs_embeds.expand(2, -1, -1)
-    with intervene(lvlm, FastV()), pytest.raises(InfoflowError, match="one sequence at a time"):
-        lvlm.logits(both)
+    both = replace(prompt, inputs_embeds=prompt.inputs_embeds.expand(2, -1, -1))
+    refused = pytest.raises(InfoflowError, match="one sequence at a time, but 2 are run")
+    with intervene(lvlm, FastV()), refused, forward_pass(lvlm, both):
+        pytest.fail("entered")
 
 
 def test_only_a_loaded_model_can_be_intervened_in(lvlm):

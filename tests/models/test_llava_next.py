@@ -134,7 +134,7 @@ def test_a_size_that_cannot_be_told_is_one_clear_error(lvlm, shape):
 
 def test_a_number_of_tokens_that_no_picture_has_is_one_clear_error(lvlm):
     prompt = lvlm.prompt(picture(), QUESTION)
-    with pytest.raises(InfoflowError, match="no picture gives 4 tiles and 69 image tokens"):
+    with pytest.raises(InfoflowError, match="no image gives 4 tiles and 69 image tokens"):
         lvlm.embed(prompt.input_ids[prompt.input_ids.eq(IMAGE).cumsum(0) != 1], prompt.pixel_values)
     ids = prompt.input_ids.clone()
     ids[prompt.spans.image.start] = 30

@@ -18,7 +18,7 @@ from infoflow.interventions import EAH, FastV, Simignore, Truncate, intervene, s
 from infoflow.methods.cam import llava_cams
 from infoflow.methods.faithfulness import deletion_curve, randomised_weights
 from infoflow.methods.flow import attention_flow
-from infoflow.methods.last_layer import last_layer_gradients
+from infoflow.methods.gradients import last_layer_gradients
 from infoflow.methods.matrix import attention_matrix
 from infoflow.methods.truncation import truncated_log_probs, truncation_sweep
 from infoflow.models import checkpoint, placement
@@ -41,7 +41,7 @@ def interventions(lvlm):
 
 def under(lvlm, prompt, intervention):
     with torch.no_grad(), intervene(lvlm, intervention):
-        return lvlm.logits(prompt.inputs_embeds), lvlm.generate(prompt, 2)
+        return lvlm.logits(prompt), lvlm.generate(prompt, 2)
 
 
 def under_fastv(lvlm, prompt):
@@ -61,7 +61,7 @@ def sweep(lvlm, prompt, keep):
 
 
 MEASURES = {
-    "logits": lambda lvlm, prompt: [lvlm.logits(prompt.inputs_embeds)],
+    "logits": lambda lvlm, prompt: [lvlm.logits(prompt)],
     "generation": lambda lvlm, prompt: [lvlm.generate(prompt, 6)],
     "flow": lambda lvlm, prompt: [attention_flow(lvlm, prompt, ANSWER).rows],
     "matrix": lambda lvlm, prompt: [attention_matrix(lvlm, prompt, lvlm.n_layers - 1)],
@@ -181,8 +181,8 @@ def test_weights_on_disk_are_read_when_they_are_needed(whole, published_checkpoi
     """The way through from_pretrained: old names, another type, layers that stay on the disk."""
     expected = load_lvlm("llava-1.5-7b", checkpoint=published_checkpoint, device="cpu")
 
-    def to_disk(placement, weights, build):
-        found = placements(build(), {0: 10**12, "cpu": 0}, weights.dtype)
+    def to_disk(placement, weights, empty):
+        found = placements(empty, {0: 10**12, "cpu": 0}, weights.dtype)
         return {name: "disk" if ".layers." in name else "cpu" for name in found}
 
     placements = placement.spread_layers

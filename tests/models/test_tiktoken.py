@@ -7,7 +7,7 @@ import pytest
 import tiny_tiktoken
 from tiny_tiktoken import PATTERN, SPECIAL, TRAINED_ON, single_bytes, trained
 
-from infoflow.models.convert.tiktoken import SPLIT, merges, qwen_tokenizer, read_ranks
+from infoflow.models.convert.tokenizers import SPLIT, qwen_tokenizer
 
 TEXTS = [
     "",
@@ -94,11 +94,3 @@ def test_it_adds_no_token_of_its_own(tiny):
 
 def test_the_split_is_the_published_one():
     assert SPLIT == PATTERN
-
-
-def test_a_string_has_one_pair_and_pairs_are_in_order_of_rank(tmp_path):
-    tokens = [*single_bytes(), b"ab", b"bc", b"abc", b"xyz"]
-    tiny_tiktoken.save(tmp_path / "v", tokens)
-    ranks = read_ranks(tmp_path / "v")
-    # "abc" comes of "ab" and "c", for "ab" is joined first; to "xyz" nothing leads
-    assert merges(ranks) == [(b"a", b"b"), (b"b", b"c"), (b"ab", b"c")]

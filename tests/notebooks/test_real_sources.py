@@ -12,7 +12,7 @@ from cells import FOLDER, parameters_of, run_cells, small
 from transformers import LlamaConfig
 
 import infoflow
-from infoflow.data.sets import chair as chair_data
+from infoflow.data import chair as chair_data
 from infoflow.errors import InfoflowError
 from infoflow.models.lvlm import LVLM
 
@@ -58,7 +58,7 @@ def surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempP
     shared = tmp_path_factory.getbasetemp() / "results-on-benchmarks"
     monkeypatch.setenv("INFOFLOW_RESULTS", str(shared))
     monkeypatch.setenv("INFOFLOW_QUIET", "1")
-    monkeypatch.setattr(chair_data, "N_PICTURES", 2)
+    monkeypatch.setattr(chair_data, "N_IMAGES", 2)
 
 
 def run(name: str, checkpoint: Path, source: str | Path, **changed: Any) -> list[str]:

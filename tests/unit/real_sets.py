@@ -10,8 +10,8 @@ from datasets import Dataset, Features, Image, List, Value
 from datasets.utils.logging import disable_progress_bar
 from PIL import Image as Pictures
 
+from infoflow.data import captions
 from infoflow.data.captions import parse_synonyms
-from infoflow.data.sets import synonyms
 
 disable_progress_bar()
 TEXT, NUMBER = Value("string"), Value("int64")
@@ -333,9 +333,9 @@ def install_hub(monkeypatch):
 def keep_synonyms(monkeypatch, folder):
     """Let these synonyms be the published list, kept since an earlier fetch."""
     table = parse_synonyms(SYNONYMS)
-    monkeypatch.setattr(synonyms, "CHECKSUM", synonyms.synonyms_digest(table))
+    monkeypatch.setattr(captions, "CHECKSUM", captions.synonyms_digest(table))
     monkeypatch.setenv("INFOFLOW_CACHE", str(folder))
-    synonyms.kept_synonyms().write_text(SYNONYMS)
+    captions.kept_synonyms().write_text(SYNONYMS)
 
 
 MAKERS = {

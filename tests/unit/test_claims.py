@@ -9,7 +9,7 @@ import pytest
 
 import infoflow
 from infoflow import report
-from infoflow.claims import NOT_RUN, VERDICTS, Evidence, all_claims, findings_of
+from infoflow.claims import NOT_RUN, VERDICTS, Evidence, all_claims, findings_of, measured, printed
 from infoflow.claims.findings import (
     FAILS,
     FEWEST,
@@ -58,6 +58,29 @@ def test_claims_say_where_they_stand_and_what_shows_them():
         assert claim.source in paper_values()["sources"]
         assert claim.pages
         assert set(claim.pages) <= notebooks
+
+
+@pytest.mark.parametrize(
+    ("words", "claims"),
+    [
+        (f"layer {measured.EARLY} has less than {measured.FAST:g}", ["flow-falls-early"]),
+        (f"layer {measured.EARLY + 1} to the last but one", ["flow-flat-middle"]),
+        (f"at most {measured.FLAT:g} of what", ["flow-flat-middle"]),
+        (
+            f"{measured.BOUND_PERCENT:g} %",
+            ["flow-below-two-percent", "depth-shallow-read", "depth-deep-unread"],
+        ),
+        (f"rounding of {measured.WHOLE:.4f} aside", ["flow-sums-to-one"]),
+        (
+            f"{100 * measured.MARGIN:g} points",
+            ["depth-shallow-needed", "depth-deep-unneeded", "cliff-no-harm", "eah-measured"],
+        ),
+        (f"below {100 * measured.SMALL_GAIN:g} point.", ["cliff-helps"]),
+        (f"{printed.APART:g} standard errors", ["chair-label", "blind-values"]),
+    ],
+)
+def test_rules_say_the_numbers_they_go_by(words, claims):
+    assert all(words in claim.rule for claim in all_claims() if claim.id in claims)
 
 
 def test_a_page_gets_its_own_claims(favourable):

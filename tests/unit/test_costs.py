@@ -6,10 +6,13 @@ import pytest
 from transformers import LlavaConfig
 
 from infoflow.errors import InfoflowError
-from infoflow.evaluate.costs.measures import expected_cost
-from infoflow.evaluate.costs.shape import PUBLISHED, model_shape, read_shape
-from infoflow.evaluate.measures import MEASURES, read_settings
-from infoflow.evaluate.running import expectation, load_items
+from infoflow.evaluate.costs.expected import (
+    PUBLISHED,
+    expected_cost,
+    model_shape,
+    read_shape,
+)
+from infoflow.evaluate.running import MEASURES, expectation, load_items, read_settings
 from infoflow.models.families import list_models
 from infoflow.results.shards import Shard
 

@@ -1,7 +1,5 @@
 """Shallow, middle and deep layers: shares, losses, arcs, and the paper's words on them."""
 
-from dataclasses import astuple
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -49,7 +47,7 @@ def cut_rows(means, n_items=100):
     ],
 )
 def test_depths_divide_the_layers(n_layers, expected):
-    assert [astuple(depth) for depth in depths(n_layers)] == expected
+    assert depths(n_layers) == expected
     assert [depth.cut for depth in depths(n_layers)] == [first - 1 for _, first, _ in expected]
 
 

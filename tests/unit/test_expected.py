@@ -10,13 +10,13 @@ from infoflow.claims.paper import paper_values
 from infoflow.claims.scores import METRICS
 from infoflow.data.items import Items
 from infoflow.errors import UnknownNameError
-from infoflow.evaluate.costs.shape import PUBLISHED
-from infoflow.evaluate.costs.table import (
-    ASKED,
+from infoflow.evaluate.costs.expected import (
     HEADS,
+    PUBLISHED,
+    SIZES,
     costs_assumptions,
     costs_table,
-    costs_told,
+    costs_text,
     page_cost,
 )
 
@@ -24,12 +24,12 @@ STEP = 32 * 0.8e-3  # a token, decoded by all cuts at once, costs a call of each
 
 
 def test_the_benchmarks_are_table_1s_and_have_their_published_sizes():
-    assert set(ASKED) == set(METRICS)
+    assert set(SIZES) == set(METRICS)
     printed = paper_values()["n_items"]
     for name in ("scienceqa", "textvqa"):
-        assert ASKED[name].n_items == printed[name]
-    assert ASKED["pope"].n_items == 3 * 3000 // 2, "the held-out half of three kinds"
-    assert ASKED["chair"].n_items == printed["chair"] // 2, "the held-out half of the hub's set"
+        assert SIZES[name].n_items == printed[name]
+    assert SIZES["pope"].n_items == 3 * 3000 // 2, "the held-out half of three kinds"
+    assert SIZES["chair"].n_items == printed["chair"] // 2, "the held-out half of the hub's set"
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def test_times_by_hand(task, n_items, most):
     # on an A100, of peak 312 TFLOP/s, a pass of 8.3 TFLOP takes 53 ms; a sweep not twice as much
     # again for each 25 tokens after the image
     passes = 3 * n_items * 0.0534
-    assert passes < short["A100"] < passes + 2 * n_items * 33 * ASKED[task].n_user / 25 * 0.0025
+    assert passes < short["A100"] < passes + 2 * n_items * 33 * SIZES[task].n_user / 25 * 0.0025
 
 
 def test_memory_is_that_of_the_longest_answers():
@@ -57,14 +57,14 @@ def test_memory_is_that_of_the_longest_answers():
 
 def test_the_table_has_a_line_for_each_model_and_benchmark():
     lines = costs_table(list(PUBLISHED))
-    assert [line[:2] for line in lines] == [(model, task) for model in PUBLISHED for task in ASKED]
+    assert [line[:2] for line in lines] == [(model, task) for model in PUBLISHED for task in SIZES]
     assert {len(line) for line in lines} == {len(HEADS)}
     assert lines[0][2] == "2017 + 2017"
     assert all(re.fullmatch(r"\S+ \S+ to \S+ \S+", cell) for line in lines for cell in line[3:5])
 
 
 def test_what_is_told_names_its_assumptions():
-    told = costs_told(["shikra-7b"]).splitlines()
+    told = costs_text(["shikra-7b"]).splitlines()
     assert len(told) == 1 + 1 + 4 + 1
     assert told[-1] == costs_assumptions()
     for part in (
@@ -80,7 +80,7 @@ def test_what_is_told_names_its_assumptions():
 @pytest.mark.parametrize("model", ["tiny-llava-1.5", "lava"])
 def test_a_model_without_a_published_shape_is_named(model):
     with pytest.raises(UnknownNameError, match=f"unknown published model '{model}'"):
-        costs_told([model])
+        costs_text([model])
 
 
 def test_a_cliff_is_chosen_on_as_many_items_as_are_reported(monkeypatch, tmp_path):

@@ -6,8 +6,8 @@ import pytest
 from real_sets import COMMIT, MAKERS, install_hub, keep_synonyms
 
 from infoflow import load_task
+from infoflow.data import chair as chair_data
 from infoflow.data.items import Items, reported_split
-from infoflow.data.sets import chair as chair_data
 from infoflow.errors import InfoflowError, UnknownNameError
 
 MODEL = "llava-1.5-7b"
@@ -77,7 +77,7 @@ def test_where_calibration_items_are_others_the_whole_test_split_is_reported(fol
 def test_captions_from_cocos_files_are_the_first_drawn_and_chosen_on_the_next(
     tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(chair_data, "N_PICTURES", 2)
+    monkeypatch.setattr(chair_data, "N_IMAGES", 2)
     MAKERS["chair", "originals"](tmp_path / "chair")
     data = Items(MODEL, tmp_path)
     assert ids(data.test("chair")) == ids(load_task("chair", tmp_path))

@@ -15,7 +15,7 @@ from nbformat.v4 import new_code_cell, new_notebook
 from infoflow.errors import InfoflowError, UnknownNameError
 from infoflow.files import read_yaml
 from infoflow.options import read_options, read_value, require_kind
-from infoflow.workflow import check_given
+from infoflow.parameters import check_given
 
 # no surrogates, of which YAML makes no pairs, and no zero byte, which no command line can hold;
 # a key of YAML may have 1,024 characters, of which JSON can take six for one
@@ -182,7 +182,7 @@ def test_yaml_is_read_without_its_guesses(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("a: 1\nb:\n  c: 1\n  c: 2\n", "line 4: the key 'c' is there twice"),
         ("a: &x [1]\nb: [*x, *x]", "line 2: write out what"),
@@ -201,11 +201,11 @@ def test_yaml_is_read_without_its_guesses(tmp_path: Path) -> None:
     ],
 )
 def test_damaged_yaml_is_one_line_with_its_place(
-    tmp_path: Path, text: str | bytes, told: str
+    tmp_path: Path, text: str | bytes, message: str
 ) -> None:
     path = tmp_path / "a.yml"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    with pytest.raises(InfoflowError, match=told) as caught:
+    with pytest.raises(InfoflowError, match=message) as caught:
         read_yaml(path)
     assert str(caught.value).startswith(f"{path} cannot be read")
 
@@ -222,5 +222,5 @@ def test_text_that_would_arrive_as_no_value_is_refused(tmp_path: Path) -> None:
     nbformat.write(new_notebook(cells=[cell]), tmp_path / "a.ipynb")
     check_given(tmp_path / "a.ipynb", {"name": "nil"}, "here")
     check_given(tmp_path / "a.ipynb", {"name": None}, "here")
-    with pytest.raises(InfoflowError, match="here: the text 'null' cannot be told from no value"):
+    with pytest.raises(InfoflowError, match="here: the text 'null' is read as no value"):
         check_given(tmp_path / "a.ipynb", {"name": "null"}, "here")

@@ -7,12 +7,17 @@ import pytest
 import torch
 
 from infoflow.errors import InfoflowError, UnknownNameError
-from infoflow.models import loading, placement, quantisation
-from infoflow.models.checkpoint import weight_files
-from infoflow.models.loading import choose_placement, split_revision
+from infoflow.models import loading, placement
+from infoflow.models.checkpoint import read_tensors, weight_files
+from infoflow.models.loading import split_revision
 from infoflow.models.lvlm import load_lvlm
-from infoflow.models.placement import Placement, Weights, map_devices, naming_exhaustion
-from infoflow.models.weights import read_headers
+from infoflow.models.placement import (
+    Placement,
+    Weights,
+    choose_placement,
+    map_devices,
+    naming_out_of_memory,
+)
 
 ZOO = Path(loading.__file__).parents[1] / "zoo" / "tiny-llava-1.5"
 GB = 10**9
@@ -20,8 +25,7 @@ SEVEN_B = Weights(Path("seven"), 7 * GB, torch.bfloat16)
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
 
-def unasked():
-    raise AssertionError("the model fits whole; nobody need know of what it is made")
+WHOLE = None  # the model fits whole; nobody need know what it is made of
 
 
 def have(monkeypatch, **free):
@@ -37,11 +41,11 @@ def test_free_memory_lists_main_memory():
     assert all(isinstance(key, int) for key in free if key != "cpu")
 
 
-def test_numbers_are_counted_by_headers_alone():
+def test_numbers_are_counted_before_they_are_read():
     lvlm = load_lvlm("tiny-llava-1.5", device="cpu")
     n_numbers = sum(p.numel() for p in lvlm.model.parameters())
-    shapes = read_headers(weight_files(ZOO), harmless=())
-    assert sum(shape.numel() for shape in shapes.values()) == n_numbers
+    tensors = read_tensors(weight_files(ZOO))
+    assert sum(tensor.numel() for tensor in tensors.values()) == n_numbers
 
 
 def test_needs_are_weights_and_a_fifth():
@@ -63,7 +67,7 @@ def test_needs_are_weights_and_a_fifth():
 def test_a_model_that_fits_goes_whole_to_one_device(monkeypatch, free, asked, expected):
     have(monkeypatch, **free)
     expected = torch.device(expected) if isinstance(expected, str) else expected
-    assert map_devices(asked, SEVEN_B, unasked) == {"": expected}
+    assert map_devices(asked, SEVEN_B, WHOLE) == {"": expected}
 
 
 @pytest.mark.parametrize(
@@ -96,7 +100,7 @@ def test_a_model_that_fits_goes_whole_to_one_device(monkeypatch, free, asked, ex
 def test_a_model_that_does_not_fit_says_what_would(monkeypatch, free, asked, dtype, said):
     have(monkeypatch, **free)
     with pytest.raises(InfoflowError, match=said) as caught:
-        map_devices(asked, replace(SEVEN_B, dtype=dtype), unasked)
+        map_devices(asked, replace(SEVEN_B, dtype=dtype), WHOLE)
     assert len(str(caught.value).splitlines()) == 1
 
 
@@ -118,12 +122,12 @@ def test_running_out_of_memory_is_the_same_error(monkeypatch, raised):
     have(monkeypatch, cpu=20)
     wide = replace(SEVEN_B, dtype=torch.float32)
     said = r"memory ran out while loading: .*What would fit: dtype='bfloat16'"
-    with pytest.raises(InfoflowError, match=said), naming_exhaustion(Placement(CPU), wide):
+    with pytest.raises(InfoflowError, match=said), naming_out_of_memory(Placement(CPU), wide):
         raise raised
 
 
 def test_other_errors_of_torch_stay_what_they_are():
-    with pytest.raises(RuntimeError, match="shapes"), naming_exhaustion(Placement(CPU), SEVEN_B):
+    with pytest.raises(RuntimeError, match="shapes"), naming_out_of_memory(Placement(CPU), SEVEN_B):
         raise RuntimeError("shapes differ")
 
 
@@ -144,7 +148,7 @@ def test_quantisation_asks_for_what_it_needs(monkeypatch):
     with pytest.raises(InfoflowError, match=r"quantise='4bit' needs a GPU.*'cpu'.*bfloat16"):
         choose_placement("cpu", "4bit")
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    monkeypatch.setattr(quantisation, "find_spec", lambda name: None)
+    monkeypatch.setattr(placement, "find_spec", lambda name: None)
     with pytest.raises(InfoflowError, match=r"bitsandbytes: pip install 'infoflow\[quantised\]'"):
         choose_placement("cuda", "8bit")
 

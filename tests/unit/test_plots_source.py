@@ -73,5 +73,5 @@ def test_items_are_said_to_be_of_shapes_only_if_they_are():
 
 
 def test_dollars_in_a_question_are_no_formula():
-    wrong = PHOTOGRAPH.asking(r"Is $\frac{ or $ right?")
+    wrong = PHOTOGRAPH.with_question(r"Is $\frac{ or $ right?")
     assert report.sample_sheet([wrong], "textvqa").png[:4] == b"\x89PNG"

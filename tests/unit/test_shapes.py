@@ -23,6 +23,7 @@ from infoflow.data.shapes.world import (
     sample_scene,
 )
 from infoflow.errors import UnknownNameError
+from zoo import askers
 from zoo.model import CONTEXT_LENGTH
 from zoo.tokenizer import build_tokenizer
 
@@ -180,7 +181,7 @@ def test_relation_options_are_all_to_be_seen():
 def test_training_draws_every_direction_that_fits_equally_often():
     # one beside the other: only left and right can be asked, and always are
     pair = scene_of(("red", "circle", 5, 40), ("blue", "star", 60, 42))
-    asked = [questions.ask_any_relation(pair, np.random.default_rng(i)) for i in range(200)]
+    asked = [askers.ask_any_relation(pair, np.random.default_rng(i)) for i in range(200)]
     found = Counter((question.text, question.answer) for question in asked)
     assert set(found) == {
         ("What is left, seen from the blue star?", "circle"),
@@ -191,7 +192,7 @@ def test_training_draws_every_direction_that_fits_equally_often():
 
 def test_options_are_listed_each_with_its_own_letter():
     for seed in range(20):
-        question = questions.list_options(scene_of(), np.random.default_rng(seed))
+        question = askers.list_options(scene_of(), np.random.default_rng(seed))
         asked = question.text.split("Question: ")[1].split("\n")[0].split()
         told = question.answer.split()
         assert told[::2] == asked
@@ -202,10 +203,10 @@ def test_options_are_listed_each_with_its_own_letter():
 def test_an_answer_in_detail_names_the_option_before_its_letter():
     scene = scene_of(("red", "circle", 5, 40), ("blue", "star", 60, 42))
     plain = questions.choose_colour(scene, np.random.default_rng(3))
-    told = questions.in_detail(questions.choose_colour)(scene, np.random.default_rng(3))
+    told = askers.in_detail(questions.choose_colour)(scene, np.random.default_rng(3))
     assert told.answer == f"{plain.choices['ABCD'.index(plain.answer)]} {plain.answer}"
     assert told.text == plain.text.removesuffix(".") + " in detail."
-    assert questions.in_detail(questions.choose_colour)(scene_of(), None) is None
+    assert askers.in_detail(questions.choose_colour)(scene_of(), None) is None
 
 
 def test_colour_options_include_the_other_colours_of_the_scene():

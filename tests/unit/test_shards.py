@@ -21,10 +21,9 @@ from infoflow.evaluate.flow import flow_by_layer
 from infoflow.evaluate.running import evaluate
 from infoflow.evaluate.truncation import truncation_by_cut
 from infoflow.models.lvlm import load_lvlm
-from infoflow.results.merging import merge
 from infoflow.results.parts import items_of, read_parts
-from infoflow.results.shards import RECEIPT, Shard
-from infoflow.results.store import Store
+from infoflow.results.shards import Shard, merge, sign
+from infoflow.results.store import Store, read_meta
 
 torch.set_num_threads(1)
 
@@ -94,11 +93,11 @@ def test_shards_merge_to_the_rows_of_a_straight_run(
     assert folder == store.folder(straight.attrs["record"]["key"])
     record = rows.attrs["record"]
     assert record["provenance"]["data"]["count"] == 7
-    assert [told["shard"] for told in record["shards"]] == [
+    assert [each["shard"] for each in record["shards"]] == [
         f"{number}/{count}" for number in range(1, count + 1)
     ]
-    told = sum(each["seconds"] for each in record["shards"])
-    assert record["seconds"] == pytest.approx(told, abs=1e-2)
+    seconds = sum(each["seconds"] for each in record["shards"])
+    assert record["seconds"] == pytest.approx(seconds, abs=1e-2)
 
 
 def test_order_and_batch_do_not_change_a_row(lvlm, task, straight, tmp_path, monkeypatch):
@@ -154,8 +153,20 @@ def test_a_merge_killed_before_its_rows_were_written_is_made_good(shards, store)
     assert (folder / "meta.json").read_text() == meta
 
 
-def no_receipt(shards):
-    (shards[1] / RECEIPT).unlink()
+def signed(folder, items):
+    """Note other items than a shard has."""
+    meta = read_meta(folder)
+    shard = Shard(meta["shard"]["count"], meta["shard"]["number"])
+    sign(shard, Store(folder.parents[1]), meta["key"], items)
+
+
+def items_in(folder):
+    return read_meta(folder)["shard"]["items"]
+
+
+def unfinished(shards):
+    (shards[1] / "meta.json").unlink()
+    Store(shards[1].parents[1]).collect(read_meta(shards[0])["key"], [], list)
     return shards
 
 
@@ -181,23 +192,18 @@ def part_doubled(shards):
 def one_item_in_both(shards):
     for path in shards[0].glob("*.parquet"):
         shutil.copy(path, shards[1] / f"9{path.name[1:]}")
-    receipts = [json.loads((shard / RECEIPT).read_text()) for shard in shards]
-    receipts[1]["items"][0] = receipts[0]["items"][0]
-    (shards[1] / RECEIPT).write_text(json.dumps(receipts[1]))
+    signed(shards[1], [*items_in(shards[0])[:1], *items_in(shards[1])[1:]])
     return shards
 
 
 def of_another_limit(shards):
-    receipt = json.loads((shards[0] / RECEIPT).read_text())
-    receipt["items"] = receipt["items"][:2]
-    (shards[0] / RECEIPT).write_text(json.dumps(receipt))
+    signed(shards[0], items_in(shards[0])[:2])
     return shards
 
 
 def another_key(shards):
     meta = json.loads((shards[0] / "meta.json").read_text())
     meta["key"]["task"] = "textvqa"
-    del meta["digest"]
     (shards[0] / "meta.json").write_text(json.dumps(meta))
     return shards
 
@@ -206,36 +212,37 @@ def another_folder(shards):
     return [shards[0].rename(shards[0].with_name("0123456789abcdef")), shards[1]]
 
 
-def odd_receipt(shards):
-    receipt = json.loads((shards[0] / RECEIPT).read_text())
-    (shards[0] / RECEIPT).write_text(json.dumps({**receipt, "number": True}))
+def another_number(shards):
+    meta = json.loads((shards[0] / "meta.json").read_text())
+    meta["shard"]["number"] = 2
+    (shards[0] / "meta.json").write_text(json.dumps(meta))
     return shards
 
 
-def damaged_receipt(shards):
-    (shards[0] / RECEIPT).write_text("{")
+def no_note(shards):
+    (shards[0] / "meta.json").write_text("{")
     return shards
 
 
 @pytest.mark.parametrize(
-    ("spoil", "told"),
+    ("spoil", "message"),
     [
-        (no_receipt, r"is not the result of a finished shard: it has no shard\.json"),
+        (unfinished, "is not the result of a finished shard"),
         (one_left_out, "of 2 shards of flow_by_layer these are missing: 2"),
-        (given_twice, "shard 1/2 of flow_by_layer is there twice"),
+        (given_twice, "a shard of flow_by_layer is there twice: '1/2'"),
         (part_lost, "lacks the rows of 3 of its 3 items, the first of them 'pope-test-0001'"),
-        (part_doubled, "holds the rows of item 'pope-test-0000' twice"),
-        (one_item_in_both, "item 'pope-test-0000' is in shard 1/2 and in shard 2/2"),
+        (part_doubled, "holds the rows of an item twice: 'pope-test-0000'"),
+        (one_item_in_both, "an item is in two shards of flow_by_layer: 'pope-test-0000'"),
         (of_another_limit, "have 2, 3 items, which are not the shares of one set"),
-        (damaged_receipt, "shard.json cannot be read as JSON"),
-        (odd_receipt, "is damaged .number is True; valid: a whole number"),
-        (another_key, "is of another folder than its key's"),
-        (another_folder, "is of another folder than its key's"),
+        (another_number, "meta.json is damaged: it is not what was written"),
+        (no_note, "meta.json is damaged"),
+        (another_key, "is damaged: it is not what was written"),
+        (another_folder, "it is of another folder than its key's"),
         (lambda shards: [], "no shard to merge"),
     ],
 )
-def test_what_is_not_whole_is_not_merged(shards, store, spoil, told):
-    with pytest.raises(InfoflowError, match=told):
+def test_what_is_not_whole_is_not_merged(shards, store, spoil, message):
+    with pytest.raises(InfoflowError, match=message):
         merge(spoil(shards), store)
     assert not (store.root / FLOW).exists(), "something was written before all was checked"
 
@@ -314,7 +321,7 @@ def test_two_shards_killed_ten_times_give_the_rows_of_a_straight_run(lvlm, tmp_p
         assert process.exitcode == -signal.SIGKILL, "it was done before it could be killed"
     assert 0 < n_parts(1) + n_parts(2) < N_ITEMS / 2
     store = Store(root)
-    with pytest.raises(InfoflowError, match="no shard"):
+    with pytest.raises(InfoflowError, match="not the result of a finished shard"):
         merge((root / "shards").glob(f"*/{FLOW}/*"), store)
     merge(all_shards(lvlm, task, store, 2), store)
     assert_same(stored(lvlm, task, store, monkeypatch), expected)

@@ -163,15 +163,11 @@ def part_of(store: Store, number: int) -> Path:
 
 
 @pytest.mark.parametrize("damage", ["cut short", "one bit", "emptied"])
-@pytest.mark.parametrize("older", [False, True])
 def test_a_damaged_part_is_measured_again(
-    store: Store, measure: Squares, tmp_path: Path, damage: str, older: bool
+    store: Store, measure: Squares, tmp_path: Path, damage: str
 ) -> None:
     store.collect(KEY, ITEMS, measure, batch=20)
     part = part_of(store, 1)
-    if older:  # one without a digest in its name
-        part = part.rename(part.with_name("00001.parquet"))
-        pd.testing.assert_frame_equal(store.collect(KEY, ITEMS, measure), expected(ITEMS, tmp_path))
     content = bytearray(part.read_bytes())
     if damage == "one bit":
         content[40] ^= 1
@@ -185,11 +181,9 @@ def test_every_flipped_bit_is_noticed(
     store: Store, measure: Squares, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     sound = store.collect(KEY, ITEMS[:6], measure, provenance={"machine": "this"})
-    arrays = {"maps": np.arange(12.0).reshape(3, 4)}
-    store.save_arrays(KEY, "maps", arrays)
     meta = store.meta(KEY)
     chance = random.Random(0)
-    for suffix in ("parquet", "safetensors", "json"):
+    for suffix in ("parquet", "json"):
         for _ in range(40):
             (path,) = store.folder(KEY).glob(f"*.{suffix}")
             content = path.read_bytes()
@@ -198,9 +192,6 @@ def test_every_flipped_bit_is_noticed(
             path.write_bytes(flipped)
             rows = store.collect(KEY, ITEMS[:6], measure, provenance={"machine": "this"})
             pd.testing.assert_frame_equal(rows, sound)
-            loaded = store.load_arrays(KEY, "maps")
-            assert loaded is None or (loaded["maps"] == arrays["maps"]).all()
-            assert loaded is None or loaded.keys() == arrays.keys()
             if suffix == "json":
                 assert store.meta(KEY).items() <= meta.items()
             for new in store.folder(KEY).glob(f"*.{suffix}"):
@@ -216,7 +207,6 @@ def test_a_file_that_cannot_be_read_now_stays_where_it_is(
     store: Store, measure: Squares, monkeypatch: pytest.MonkeyPatch, error: OSError
 ) -> None:
     store.collect(KEY, ITEMS[:5], measure)
-    store.save_arrays(KEY, "maps", {"a": np.zeros(2)})
     before = sorted(store.folder(KEY).iterdir())
 
     def fail(path: Path) -> bytes:
@@ -226,7 +216,6 @@ def test_a_file_that_cannot_be_read_now_stays_where_it_is(
         context.setattr(Path, "read_bytes", fail)
         for act in (
             lambda: store.collect(KEY, ITEMS[:5], measure),
-            lambda: store.load_arrays(KEY, "maps"),
             lambda: store.meta(KEY),
         ):
             with pytest.raises(InfoflowError, match=f"cannot be read: {error.strerror}"):
@@ -274,7 +263,7 @@ def test_a_result_that_holds_an_item_twice_is_refused(store: Store, measure: Squ
     store.collect(KEY, ITEMS[:4], measure)
     part = part_of(store, 0)
     part.with_name(part.name.replace("00000", "00007")).write_bytes(part.read_bytes())
-    with pytest.raises(InfoflowError, match="holds the rows of item 'item-0' twice"):
+    with pytest.raises(InfoflowError, match="holds the rows of an item twice: 'item-0'"):
         store.collect(KEY, ITEMS[:4], measure)
 
 
@@ -307,7 +296,7 @@ def test_rows_outlive_damaged_meta(store: Store, measure: Squares, change: Any) 
     sound = store.collect(KEY, ITEMS[:2], measure, provenance={"machine": "first"})
     path = store.folder(KEY) / "meta.json"
     path.write_text(change(path.read_text()))
-    with pytest.raises(InfoflowError, match=r"meta\.json is (damaged|of another folder)"):
+    with pytest.raises(InfoflowError, match=r"meta\.json is damaged"):
         store.meta(KEY)
     again = store.collect(KEY, ITEMS[:2], measure, provenance={"machine": "reader"})
     pd.testing.assert_frame_equal(again, sound)
@@ -328,12 +317,8 @@ NAMES = ("../../x", "/tmp/x", "a/b", ".", "..", "", "a\0b")
 
 @pytest.mark.parametrize("name", NAMES)
 def test_names_stay_in_the_store(store: Store, measure: Squares, tmp_path: Path, name: str) -> None:
-    with pytest.raises(InfoflowError, match="a measure"):
+    with pytest.raises(InfoflowError, match="needs a measure"):
         store.collect(KEY | {"measure": name}, ITEMS, measure)
-    with pytest.raises(InfoflowError, match="a file of arrays"):
-        store.save_arrays(KEY, name, {"a": np.zeros(2)})
-    with pytest.raises(InfoflowError, match="a file of arrays"):
-        store.load_arrays(KEY, name)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -344,7 +329,7 @@ def test_rows_are_a_list_of_mappings(store: Store, rows: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("rows", "told"),
+    ("rows", "message"),
     [
         ({0: {"a": 1}, 1: {"b": 1}}, "differ in their columns: a, b"),
         ({0: {"a": 1}, 1: {"a": 1, "b": 1}}, "differ in their columns: b"),
@@ -356,9 +341,9 @@ def test_rows_are_a_list_of_mappings(store: Store, rows: Any) -> None:
 )
 @pytest.mark.parametrize("batch", [1, 2])
 def test_rows_that_do_not_fit_together_are_refused(
-    store: Store, rows: dict[int, dict[str, object]], told: str, batch: int
+    store: Store, rows: dict[int, dict[str, object]], message: str, batch: int
 ) -> None:
-    with pytest.raises(InfoflowError, match=told):
+    with pytest.raises(InfoflowError, match=message):
         store.collect(KEY, ITEMS[:2], lambda item: [rows[item.number]], batch=batch)
 
 
@@ -386,22 +371,6 @@ def test_two_items_of_one_name_are_refused(store: Store, measure: Squares) -> No
 def test_a_key_is_plain_json_with_a_measure(store: Store, key: dict[str, object]) -> None:
     with pytest.raises(InfoflowError, match="key"):
         store.folder(key)
-
-
-def test_arrays_come_back_as_they_were(store: Store) -> None:
-    arrays = {"rows": np.arange(24, dtype=np.float32).reshape(2, 3, 4).T, "cuts": np.arange(3)}
-    assert store.load_arrays(KEY, "maps") is None
-    store.save_arrays(KEY, "maps", arrays)
-    loaded = store.load_arrays(KEY, "maps")
-    assert loaded is not None
-    for name, array in arrays.items():
-        np.testing.assert_array_equal(loaded[name], array)
-        assert loaded[name].dtype == array.dtype
-    assert store.meta(KEY)["key"] == KEY
-    file = store.folder(KEY) / "maps.safetensors"
-    file.write_bytes(file.read_bytes()[:-5])
-    assert store.load_arrays(KEY, "maps") is None, "damaged, hence to be made again"
-    assert not file.exists()
 
 
 def test_the_default_store_lies_in_the_project(

@@ -2,6 +2,8 @@
 
 import pytest
 
+from infoflow.claims import NOT_RUN, findings_of
+from infoflow.claims.findings import HOLDS
 from infoflow.claims.planted import CLIFFS, planted
 from infoflow.claims.stored import benchmark_evidence, whole_sizes
 from infoflow.results.store import Store
@@ -65,6 +67,9 @@ def test_a_run_is_found_under_the_benchmarks_own_names_of_its_splits(store, cuts
     assert found.cuts[task].attrs["record"]["key"]["split"] == reported
     assert found.calibration[task].attrs["record"]["key"]["split"] == chosen_on
     assert benchmark_evidence(store, "qwen-vl-7b") is None
+    verdicts = {f.claim.id: f.verdict for f in findings_of(None, found)}
+    assert verdicts["cliff-helps"] == HOLDS, "a run fills what was not run"
+    assert verdicts["flow-falls-early"] == verdicts["no-image"] == NOT_RUN
 
 
 @pytest.mark.parametrize("task", ["pope", "chair"])

@@ -52,7 +52,7 @@ def test_unknown_names(arguments, message):
     [
         ({"limit": 0}, "limit is 0; valid: a whole number of at least 1"),
         ({"limit": -1}, "limit is -1"),
-        ({"source": "hub", "synonyms": "nowhere.txt"}, "cannot read the synonyms in 'nowhere"),
+        ({"source": "hub", "synonyms": "nowhere.txt"}, "the list of synonyms 'nowhere"),
         ({"rule": "original"}, "valid: corrected"),
     ],
 )

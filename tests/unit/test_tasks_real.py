@@ -7,12 +7,11 @@ import datasets
 import pytest
 import real_sets
 
-from infoflow.data.asking import question_for, worded
 from infoflow.data.controls import blank_pictures
 from infoflow.data.load import blind_guess, list_tasks, load_task
-from infoflow.data.sets.draw import in_drawn_order
-from infoflow.data.sets.entries import Entry
-from infoflow.data.templates import WORDINGS, wording_family
+from infoflow.data.sets import own
+from infoflow.data.sets.own import in_drawn_order
+from infoflow.data.templates import WORDINGS, find_wording, worded, wording_family
 from infoflow.errors import InfoflowError, UnknownNameError
 from infoflow.evaluate.answers import answers
 from infoflow.evaluate.truncation import metrics_by_cut, truncation_by_cut
@@ -83,8 +82,8 @@ def test_reference_answers_score_one(name, sets):
 def test_pictures_stay_closed_until_asked_for(sets, monkeypatch):
     opened = []
     task = worded(load_task("pope", sets / "pope" / "originals"), "shikra")
-    read = Entry.open
-    monkeypatch.setattr(Entry, "open", lambda entry: opened.append(1) or read(entry))
+    read = own.read_image
+    monkeypatch.setattr(own, "read_image", lambda place: opened.append(1) or read(place))
     assert len({sample.id for sample in task}) == 24
     assert blind_guess(task) == 0.5
     assert not opened
@@ -160,7 +159,7 @@ def test_chairs_truth_is_instances_and_captions_by_the_rule(sets):
 
 def test_chair_draws_pictures_or_takes_a_list(sets, tmp_path, monkeypatch):
     folder = sets / "chair" / "originals"
-    monkeypatch.setattr("infoflow.data.sets.chair.N_PICTURES", 2)
+    monkeypatch.setattr("infoflow.data.chair.N_IMAGES", 2)
     drawn = in_drawn_order(["42", "73", "74", "133"])
     assert [s.id for s in load_task("chair", folder)] == [f"chair-{n}" for n in drawn[:2]]
     other = load_task("chair", folder, "calibration")
@@ -177,7 +176,7 @@ def test_chair_draws_pictures_or_takes_a_list(sets, tmp_path, monkeypatch):
     with pytest.raises(InfoflowError, match="all 4 pictures are for reporting, so none is left"):
         load_task("chair", sets / "chair" / "parquet", "calibration", pictures=listed)
     listed.write_text("7")
-    with pytest.raises(InfoflowError, match="not in the data, the first of them 7"):
+    with pytest.raises(InfoflowError, match="the picture 7, which the data lacks"):
         load_task("chair", folder, pictures=listed)
     listed.write_text("the dog\n")
     with pytest.raises(InfoflowError, match=r"'the' in .* is no picture of COCO"):
@@ -190,7 +189,7 @@ def numbers(task):
 
 def test_chairs_held_out_pictures_are_those_of_the_test_split_in_cocos_files(sets, monkeypatch):
     folder = sets / "chair" / "originals"
-    monkeypatch.setattr("infoflow.data.sets.chair.N_PICTURES", 1)
+    monkeypatch.setattr("infoflow.data.chair.N_IMAGES", 1)
     task, held_out = (load_task("chair", folder, split) for split in ("test", "held-out"))
     assert numbers(held_out) == numbers(task) == [73]
     assert held_out.split == "held-out"
@@ -268,7 +267,9 @@ def test_a_worded_task_asks_what_the_table_says_and_can_be_worded_once(family, s
     task = load_task("scienceqa", sets / "scienceqa" / "originals")
     asked = worded(task, family)
     assert asked.source.startswith(f"{task.source}, worded for {family} ")
-    assert [s.question for s in asked] == [question_for(s, "scienceqa", family) for s in task]
+    assert [s.question for s in asked] == [
+        find_wording(family, "scienceqa").phrase(s.question, s.context, s.choices) for s in task
+    ]
     assert all(choice in asked[0].question for choice in ("the cup", "the hat", "A shelf."))
     assert worded(asked, "shikra") is asked
     assert [s.question for s in asked[:2]] == [s.question for s in asked][:2]
@@ -278,7 +279,7 @@ def test_another_wording_is_another_source(sets, monkeypatch):
     task = load_task("pope", sets / "pope" / "originals", limit=1)
     before = worded(task, "shikra").source
     assert worded(task, "shikra").source == before
-    changed = replace(WORDINGS["shikra"]["pope"], template="{question} Say yes or no.")
+    changed = WORDINGS["shikra"]["pope"]._replace(text="{{ question }} Say yes or no.")
     monkeypatch.setitem(WORDINGS["shikra"], "pope", changed)
     assert worded(task, "shikra").source != before
 

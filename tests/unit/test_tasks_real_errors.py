@@ -143,7 +143,7 @@ def test_parquet_of_other_splits_or_of_several_folders(folder):
         ({"answer": "maybe"}, "'answer' of row 0 of .* is 'maybe'; valid: no, yes"),
         ({"category": "other"}, "is 'other'; valid: adversarial, popular, random"),
         ({"question_id": "2"}, "holds the item 'pope-random-2' twice"),
-        ({"image": None}, "1 rows of .* have no picture, the first of them row 0"),
+        ({"image": None}, "1 rows of .* have no picture, the first is row 0"),
     ],
 )
 def test_wrong_rows_are_named(change, message, folder):
@@ -160,7 +160,7 @@ def test_an_empty_split(folder):
     real_sets.Dataset.from_dict(
         {name: [] for name in real_sets.POPE_FEATURES}, features=real_sets.POPE_FEATURES
     ).to_parquet(path)
-    with pytest.raises(InfoflowError, match=r"split 'test' in .* holds no item"):
+    with pytest.raises(InfoflowError, match=r"split 'test' of pope .* holds no item"):
         load_task("pope", folder)
     originals = folder / "originals"
     real_sets.scienceqa_originals(originals)
@@ -183,7 +183,7 @@ def test_a_picture_that_is_missing_or_damaged_is_named_with_its_item(name, pictu
     path = folder / picture
     path.write_bytes(path.read_bytes()[:60])
     task = load_task(name, folder)
-    place = [entry.fields.id for entry in task.samples.entries].index(item)
+    place = [sample.id for sample in task].index(item)
     with pytest.raises(InfoflowError, match=f"item '{item}': .*{path.name}' cannot be read"):
         _ = task[place].image
     path.unlink()
@@ -274,7 +274,7 @@ def test_textvqa_without_rosettas_file_says_how_to_go_on(folder):
     real_sets.textvqa_originals(folder)
     path = folder / "TextVQA_Rosetta_OCR_v0.2_val.json"
     edit(path, lambda content: content["data"].pop())
-    with pytest.raises(InfoflowError, match=r"says nothing of picture '0054'"):
+    with pytest.raises(InfoflowError, match=r"the picture '0054', which TextVQA_Rosetta.* lacks"):
         load_task("textvqa", folder)
     path.unlink()
     with pytest.raises(InfoflowError, match=r"lacks TextVQA_Rosetta.*ocr=False"):
@@ -295,7 +295,7 @@ def test_textvqa_with_too_few_answers(folder):
 
 def test_chair_with_synonyms_that_are_not_there_says_where_to_get_them(folder):
     real_sets.chair_originals(folder)
-    with pytest.raises(InfoflowError, match=r"in .*none\.txt.*LisaAnne/Hallucination"):
+    with pytest.raises(InfoflowError, match=r"none\.txt.*LisaAnne/Hallucination"):
         load_task("chair", folder, synonyms=folder / "none.txt")
 
 
@@ -304,7 +304,7 @@ def test_chairs_classes_must_be_those_of_the_synonyms(folder):
         place = folder / layout
         real_sets.MAKERS["chair", layout](place)
         (place / "synonyms.txt").write_text("person\nbus\ndog, hot dog\ntable, dining table\n")
-        with pytest.raises(InfoflowError, match="names 'chair', which the file of synonyms does"):
+        with pytest.raises(InfoflowError, match="has the class 'chair', which the list"):
             load_task("chair", place)
 
 
@@ -372,7 +372,7 @@ def test_the_two_releases_of_pope_are_known_by_their_numbers(folder):
     ("cut", "message"),
     [
         (lambda asked: asked["random"].pop(), "are not equal in number"),
-        (lambda asked: asked["adversarial"].clear(), r"adversarial 0\), so some questions"),
+        (lambda asked: asked["adversarial"].clear(), r"adversarial 0\)"),
         (lambda asked: [kind.pop() for kind in asked.values()], "not equal|2 with no about the"),
         (lambda asked: asked["popular"].__setitem__(1, ("p1", "no")), "about the picture p0"),
         (
@@ -539,15 +539,35 @@ INSTANCES, CAPTIONS = "instances_val2014.json", "captions_val2014.json"
         (CAPTIONS, lambda c: c["annotations"][0].update(image_id="42"), "'image_id' .* is '42'"),
         (INSTANCES, lambda c: c["images"][0].update(id="42"), "'id' of picture 1 .* is '42'"),
         (INSTANCES, lambda c: c["images"][0].update(id=True), "'id' of picture 1 .* is True"),
-        (INSTANCES, lambda c: c["annotations"][0].update(image_id=7), "speaks of 1 pictures .* 7"),
-        (CAPTIONS, lambda c: c["annotations"][0].update(image_id=7), "speaks of 1 pictures .* 7"),
-        (INSTANCES, lambda c: c["annotations"][0].update(category_id=99), "has no category 99"),
+        (
+            INSTANCES,
+            lambda c: c["annotations"][0].update(image_id=7),
+            "the picture 7, which",
+        ),
+        (
+            CAPTIONS,
+            lambda c: c["annotations"][0].update(image_id=7),
+            "the picture 7, which",
+        ),
+        (
+            INSTANCES,
+            lambda c: c["annotations"][0].update(category_id=99),
+            "category 99, which",
+        ),
         (INSTANCES, lambda c: c["categories"][0].update(id=1), "holds the category 1 twice"),
         (INSTANCES, lambda c: c["categories"][0].update(name="bus"), "the category 'bus' twice"),
         (INSTANCES, lambda c: c.update(categories=None), "'categories' of .* is None; valid: a l"),
         (INSTANCES, lambda c: c["annotations"].clear(), "has no annotation"),
-        (CAPTIONS, lambda c: c["annotations"].pop(), "no caption of 1 pictures .* 133"),
-        (CAPTIONS, lambda c: c["annotations"][-1].update(caption=" "), "no caption of 1 pictures"),
+        (
+            CAPTIONS,
+            lambda c: c["annotations"].pop(),
+            "picture 133, which captions_",
+        ),
+        (
+            CAPTIONS,
+            lambda c: c["annotations"][-1].update(caption=" "),
+            "the picture 133",
+        ),
         (CAPTIONS, lambda c: c["annotations"][0].update(caption=None), "'caption' .* is None"),
         (CAPTIONS, lambda c: [a.update(id=1) for a in c["annotations"]], "annotation 1 twice"),
         (INSTANCES, lambda c: c["images"][0].update(file_name="../x.jpg"), "no name within"),
@@ -605,8 +625,8 @@ def test_places_that_are_no_folders(tmp_path, monkeypatch):
     [
         ({"name": 5}, "unknown task 5"),
         ({"name": ["pope"]}, "unknown task"),
-        ({"split": None}, "split is None"),
-        ({"split": ["test"]}, "split is"),
+        ({"split": None}, "unknown split of pope None"),
+        ({"split": ["test"]}, "unknown split of pope"),
         ({"rule": ["official"]}, "unknown pope scoring rule"),
         ({"limit": 1.5}, r"limit is 1\.5; valid: a whole number"),
         ({"limit": True}, "limit is True"),
@@ -617,7 +637,7 @@ def test_places_that_are_no_folders(tmp_path, monkeypatch):
         ({"name": "textvqa", "ocr": "no"}, "ocr is 'no'; valid: True, False"),
         ({"name": "chair", "synonyms": 5}, "synonyms= is 5; valid: a path"),
         ({"name": "chair", "pictures": ""}, "pictures= is ''; valid: a path"),
-        ({"name": "chair", "pictures": "."}, "cannot read the pictures in '.': it is no file"),
+        ({"name": "chair", "pictures": "."}, "cannot be read: it is no regular file"),
     ],
 )
 def test_arguments_of_another_kind(arguments, message, folder):
@@ -630,7 +650,7 @@ def test_a_pipe_is_not_waited_for(folder):
     real_sets.chair_parquet(folder)
     os.mkfifo(folder / "pipe")
     for argument in ("synonyms", "pictures"):
-        with pytest.raises(InfoflowError, match=f"cannot read the {argument} in .*it is no file"):
+        with pytest.raises(InfoflowError, match="pipe cannot be read: it is no regular file"):
             load_task("chair", folder, **{argument: folder / "pipe"})
 
 

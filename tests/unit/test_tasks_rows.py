@@ -3,6 +3,7 @@
 import random
 from functools import partial
 
+import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -10,7 +11,7 @@ import real_sets
 from datasets import ClassLabel, Dataset, Features, Image, Value
 
 from infoflow.data.load import load_task
-from infoflow.data.sets import hub
+from infoflow.data.sets.rows import HubSet, fetch
 from infoflow.errors import InfoflowError
 
 PICTURES = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
@@ -255,7 +256,13 @@ def test_nothing_is_made_of_what_is_not_there(name, rows, changed, tmp_path):
         load_task(name, tmp_path)
 
 
-def test_numbers_of_names_are_refused(tmp_path):
+def of_the_hub(monkeypatch, dataset):
+    """Rows of a data set as the hub gives them."""
+    monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: dataset)
+    return fetch("pope", HubSet("a", "set", revision="0" * 40), "test", dataset.column_names)[0]
+
+
+def test_numbers_of_names_are_refused(tmp_path, monkeypatch):
     rows = [{**one, "answer": int(one["answer"] == "yes")} for one in real_sets.pope_rows()]
     features = Features({**real_sets.POPE_FEATURES, "answer": ClassLabel(names=["no", "yes"])})
     real_sets.save(tmp_path / "test.parquet", rows, features)
@@ -263,7 +270,7 @@ def test_numbers_of_names_are_refused(tmp_path):
     with pytest.raises(InfoflowError, match=message):
         load_task("pope", tmp_path)
     with pytest.raises(InfoflowError, match=message):
-        hub._rows(Dataset.from_list(rows, features=features), tuple(rows[0]), "a set")
+        of_the_hub(monkeypatch, Dataset.from_list(rows, features=features))
 
 
 def test_a_column_that_is_there_twice(tmp_path):
@@ -303,7 +310,7 @@ def test_a_relative_path_stays_in_its_folder(place, tmp_path):
         load_task("scienceqa", tmp_path / "set")
 
 
-def test_rows_of_the_hub_that_keep_paths(tmp_path):
+def test_rows_of_the_hub_that_keep_paths(tmp_path, monkeypatch):
     real_sets.write_picture(tmp_path / "1.png", 1)
     features = Features({"image": Image(), "question": Value("string")})
 
@@ -312,15 +319,11 @@ def test_rows_of_the_hub_that_keep_paths(tmp_path):
             "image": [place and str(place) for place in places],
             "question": ["q"] * len(places),
         }
-        return hub._rows(
-            Dataset.from_dict(content, features=features), ("image", "question"), "a set"
-        )
+        return of_the_hub(monkeypatch, Dataset.from_dict(content, features=features))
 
     found = rows(tmp_path / "1.png", None)
-    assert found.pictures == [tmp_path / "1.png", None]
-    with pytest.raises(InfoflowError, match="row 1 of a set has no picture"):
-        found.picture(1)
+    assert [row["image"] for row in found] == [tmp_path / "1.png", None]
     with pytest.raises(
-        InfoflowError, match=r"row 0 of a set keeps its picture in the file '1\.png'"
+        InfoflowError, match=r"row 0 of a/set, .* keeps its picture in the file '1\.png'"
     ):
         rows("1.png")

@@ -8,10 +8,15 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 import real_sets
 
-from infoflow.data.captions import parse_synonyms, read_synonyms
+from infoflow.data import captions
+from infoflow.data.captions import (
+    kept_synonyms,
+    parse_synonyms,
+    published_synonyms,
+    read_synonyms,
+    synonyms_digest,
+)
 from infoflow.data.load import load_task
-from infoflow.data.sets import synonyms
-from infoflow.data.sets.synonyms import kept_synonyms, published_synonyms, synonyms_digest
 from infoflow.errors import InfoflowError
 
 LIST = "motorcycle, scooter,  motor bike\ncow, ox \n\ncup\n"
@@ -40,8 +45,8 @@ def served(monkeypatch, tmp_path):
         thread = threading.Thread(target=http.serve_forever)
         thread.start()
         address = f"http://127.0.0.1:{http.server_address[1]}/synonyms.txt"
-        monkeypatch.setattr(synonyms, "ADDRESS", address)
-        monkeypatch.setattr(synonyms, "CHECKSUM", synonyms_digest(TABLE))
+        monkeypatch.setattr(captions, "ADDRESS", address)
+        monkeypatch.setattr(captions, "CHECKSUM", synonyms_digest(TABLE))
         monkeypatch.setenv("INFOFLOW_CACHE", str(tmp_path / "cache"))
         yield held
         http.shutdown()
@@ -89,7 +94,7 @@ def test_anything_else_is_refused_with_both_digests_and_not_kept(served, content
 
 def test_a_server_that_lacks_it_is_one_error(served):
     served["content"] = None
-    with pytest.raises(InfoflowError, match=r"fetched from .*: HTTP Error 404") as caught:
+    with pytest.raises(InfoflowError, match=r"cannot be fetched: the server answers 404") as caught:
         published_synonyms()
     assert_says_what_to_do(str(caught.value))
 
@@ -98,10 +103,10 @@ def test_out_of_reach_is_one_error_even_if_a_damaged_copy_is_kept(served, monkey
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         address = f"http://127.0.0.1:{unused.getsockname()[1]}/synonyms.txt"
-    monkeypatch.setattr(synonyms, "ADDRESS", address)
+    monkeypatch.setattr(captions, "ADDRESS", address)
     kept_synonyms().parent.mkdir()
     kept_synonyms().write_text("cup\n")
-    with pytest.raises(InfoflowError, match=f"could not be fetched from {address}") as caught:
+    with pytest.raises(InfoflowError, match=f"'{address}' cannot be fetched") as caught:
         published_synonyms()
     assert_says_what_to_do(str(caught.value))
 
@@ -135,8 +140,8 @@ def test_the_digest_is_that_of_the_entries_as_they_stand(tmp_path):
 
 def test_the_revision_is_a_commit():
     path = r"/LisaAnne/Hallucination/[0-9a-f]{40}/data/synonyms\.txt"
-    assert re.fullmatch(rf"https://[\w.]+{path}", synonyms.ADDRESS)
-    assert re.fullmatch(r"[0-9a-f]{64}", synonyms.CHECKSUM)
+    assert re.fullmatch(rf"https://[\w.]+{path}", captions.ADDRESS)
+    assert re.fullmatch(r"[0-9a-f]{64}", captions.CHECKSUM)
 
 
 @pytest.mark.parametrize("layout", ["parquet", "originals"])
@@ -148,7 +153,7 @@ def test_a_folders_own_list_comes_first_and_the_published_one_next(
     assert served["visits"] == 0
     served["content"] = real_sets.SYNONYMS.encode() + b"cat, kitten\n"
     published = parse_synonyms(served["content"].decode())
-    monkeypatch.setattr(synonyms, "CHECKSUM", synonyms_digest(published))
+    monkeypatch.setattr(captions, "CHECKSUM", synonyms_digest(published))
     (tmp_path / "set" / "synonyms.txt").unlink()
     task = load_task("chair", tmp_path / "set")
     assert served["visits"] == 1

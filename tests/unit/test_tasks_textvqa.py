@@ -6,10 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from infoflow.data.normalise import normalise_answer
 from infoflow.data.sample import Sample
 from infoflow.data.task import blind_guess
-from infoflow.data.textvqa import TextVQA, vqa_accuracy
+from infoflow.data.textvqa import TextVQA, normalise_answer, vqa_accuracy
 from infoflow.errors import InfoflowError
 
 PICTURE = Image.new("RGB", (2, 2))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from infoflow.data.templates import NAMED_WORDINGS, WORDINGS, phrase
+from infoflow.data.templates import NAMED_WORDINGS, WORDINGS, find_wording
 from infoflow.errors import InfoflowError, UnknownNameError
 
 SNAPSHOT = Path(__file__).with_name("wordings.json")
@@ -15,6 +15,10 @@ ITEM = {
     "choices": ("the cup", "the book"),
     "ocr": ("EXIT", "12"),
 }
+
+
+def phrase(family, benchmark, *fields, wording=None, **named):
+    return find_wording(family, benchmark, wording).phrase(*fields, **named)
 
 
 def everything():

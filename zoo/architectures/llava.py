@@ -10,9 +10,10 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 from transformers.models.llava.image_processing_pil_llava import LlavaImageProcessorPil
 
 from infoflow.data.shapes.world import SIZE
+from infoflow.models.convert.llava import MARKS
 from infoflow.models.families import Family
 from infoflow.models.families.llava import Llava15
-from infoflow.models.families.shikra import MARKS, Shikra
+from infoflow.models.families.shikra import Shikra
 from zoo.architectures.base import (
     STATISTICS,
     Architecture,

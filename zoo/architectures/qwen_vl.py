@@ -9,9 +9,14 @@ from torch import Tensor, nn
 from transformers.models.blip.image_processing_pil_blip import BlipImageProcessorPil
 
 from infoflow.data.shapes.world import CELL, SIZE
-from infoflow.models.convert.tiktoken import END_OF_TEXT, IMAGE_END, IMAGE_PAD, IMAGE_START
-from infoflow.models.families.qwen_model import QwenVLConfig, QwenVLForConditionalGeneration
-from infoflow.models.families.qwen_vision import QwenVision, VisionShape, stretched
+from infoflow.models.convert.tokenizers import END_OF_TEXT, IMAGE_END, IMAGE_PAD, IMAGE_START
+from infoflow.models.families.qwen_model import (
+    QwenVision,
+    QwenVLConfig,
+    QwenVLForConditionalGeneration,
+    VisionShape,
+    stretched,
+)
 from infoflow.models.families.qwen_vl import QwenVL
 from zoo.architectures.base import STATISTICS, Architecture, Asked, Look, draw
 from zoo.model import (

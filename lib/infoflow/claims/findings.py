@@ -113,19 +113,21 @@ class Finding:
     by_task: Mapping[str, str]
 
 
-class Rule(NamedTuple):
-    """By what a claim is decided, and which evidence it needs: none if numbers are printed."""
-
-    needs: str
-    find: Callable[[Any], Found]
-
-
-RULES: dict[str, Rule] = {}
-"""By claim."""
 Find = Callable[[Any], Found]
 OnTask = tuple[str, str] | None
 """Verdict and measurement on one task; None where it cannot tell."""
 FindOnTask = Callable[[Evidence, str], OnTask]
+
+
+class Rule(NamedTuple):
+    """By what a claim is decided, and which evidence it needs: none if numbers are printed."""
+
+    needs: str
+    find: Find
+
+
+RULES: dict[str, Rule] = {}
+"""By claim."""
 
 
 def rule(claim: str, needs: str = "") -> Callable[[Find], Find]:

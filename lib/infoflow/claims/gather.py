@@ -1,9 +1,11 @@
 """All that the claims go by, measured on one model: rows that other pages measure as well."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import pandas as pd
 
 from infoflow.claims.findings import Evidence, Rows
 from infoflow.claims.paper import paper_values
@@ -43,10 +45,7 @@ def truncation_evidence(
     items = Items(lvlm.name, source)
     test = {name: items.test(name, limit) for name in tasks}
     chosen_on = {name: items.calibration(name, len(task)) for name, task in test.items()}
-    cuts, calibration = (
-        {name: truncation_by_cut(lvlm, task, store) for name, task in part.items()}
-        for part in (test, chosen_on)
-    )
+    cuts, calibration = (_rows(truncation_by_cut, lvlm, part, store) for part in (test, chosen_on))
     return Evidence(
         model=lvlm.name,
         n_layers=lvlm.n_layers,
@@ -83,29 +82,31 @@ def audit_evidence(
     items = Items(lvlm.name, source)
     test = {name: items.test(name, limit) for name in tasks}
     few = {name: items.test(name, min(cam_limit, len(task))) for name, task in test.items()}
-    simignore = paper_values()["simignore"]
-    masked = {name: task for name, task in test.items() if name == simignore["task"]}
-    sunk = {name: task for name, task in test.items() if name in ("pope", "chair")}
+    regions = {name: few[name] for name in few if source == "shapes" and name in SITE_TASKS}
+    masked = {name: test[name] for name in test if name == "scienceqa"}
+    sunk = {name: test[name] for name in test if name in ("pope", "chair")}
+    printed = _printed_broadcast(lvlm)
+    mask = {name: _released_mask(lvlm, task) for name, task in masked.items()}
     return replace(
         truncation_evidence(lvlm, tasks, limit, store, seed, source),
-        flow={name: flow_by_layer(lvlm, task, store) for name, task in test.items()},
-        last_layer={name: last_layer_gradients(lvlm, task, store) for name, task in test.items()},
-        cam={name: cam_by_layer(lvlm, task, store) for name, task in few.items()},
-        localisation={
-            name: localisation_by_layer(lvlm, task, store, n_samples=site_samples)
-            for name, task in few.items()
-            if source == "shapes" and name in SITE_TASKS
-        },
-        intact={name: answers_under(lvlm, task, store) for name, task in (masked | sunk).items()},
-        masked={
-            name: answers_under(lvlm, task, store, _released_mask(lvlm, task, simignore))
-            for name, task in masked.items()
-        },
-        broadcast={
-            name: answers_under(lvlm, task, store, _printed_broadcast(lvlm))
-            for name, task in sunk.items()
-        },
+        flow=_rows(flow_by_layer, lvlm, test, store),
+        last_layer=_rows(last_layer_gradients, lvlm, test, store),
+        cam=_rows(cam_by_layer, lvlm, few, store),
+        localisation=_rows(localisation_by_layer, lvlm, regions, store, n_samples=site_samples),
+        intact=_rows(answers_under, lvlm, masked | sunk, store),
+        masked={n: answers_under(lvlm, task, store, mask[n]) for n, task in masked.items()},
+        broadcast={n: answers_under(lvlm, task, store, printed) for n, task in sunk.items()},
     )
+
+
+def _rows(
+    measure: Callable[..., pd.DataFrame],
+    lvlm: LVLM,
+    tasks: Mapping[str, Task],
+    store: Store,
+    **options: Any,
+) -> Rows:
+    return {name: measure(lvlm, task, store, **options) for name, task in tasks.items()}
 
 
 def _printed_broadcast(lvlm: LVLM) -> EAH:
@@ -113,10 +114,10 @@ def _printed_broadcast(lvlm: LVLM) -> EAH:
     return EAH(layers=(min(printed["layer"], lvlm.n_layers - 1),), beta=printed["beta"])
 
 
-def _released_mask(lvlm: LVLM, task: Task, simignore: Mapping[str, Any]) -> ByOptions:
+def _released_mask(lvlm: LVLM, task: Task) -> ByOptions:
     """Simignore as its code was released, with the same share of this model's image tokens."""
-    first = task[0]
+    first, released = task[0], paper_values()["simignore"]
     image = lvlm.prompt(first.image, first.question).spans.image
-    setting = simignore["settings"][0]
-    kept = round(setting["keep"] * (image.stop - image.start) / simignore["n_image"])
+    setting = released["settings"][0]
+    kept = round(setting["keep"] * (image.stop - image.start) / released["n_image"])
     return ByOptions(Simignore(kept, start=setting["start"], stride=setting["stride"]))

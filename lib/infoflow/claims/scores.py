@@ -79,7 +79,7 @@ class Ratios:
 def ratios(metric: str, rows: pd.DataFrame) -> Ratios:
     """Take a benchmark's score apart into sums over items, to score any resample of them.
 
-    The rows, one an item, are those of :meth:`infoflow.data.load.Task.details`.
+    The rows, one an item, are those of :meth:`infoflow.data.task.Task.details`.
     """
     groups = np.zeros(len(rows), dtype=np.intp)
     if metric == "f1" and "kind" in rows:

@@ -10,7 +10,7 @@ import pandas as pd
 from infoflow.claims.findings import Evidence
 from infoflow.claims.gather import cliffs_of
 from infoflow.data.items import reported_split
-from infoflow.data.sets.real import BENCHMARKS
+from infoflow.data.load import BENCHMARKS
 from infoflow.results.parts import in_order, items_of, read_parts
 from infoflow.results.store import Store, read_meta
 
@@ -61,7 +61,7 @@ def whole_sizes(evidence: Evidence) -> dict[str, int | None]:
 
 def _role(task: str, split: str) -> str | None:
     """What a split is for, which a benchmark may name in its own way."""
-    splits = BENCHMARKS[task].splits
+    splits = BENCHMARKS[task].data.splits
     roles = {splits["calibration"]: CHOSEN_ON, splits[reported_split(task)]: REPORTED}
     return roles.get(split)
 

@@ -1,13 +1,19 @@
-"""Which objects a caption names: CHAIR's extraction, as published, as OPERA's, and put right."""
+"""Which objects a caption names: CHAIR's extraction, as published, as OPERA's, and put right.
 
+And the list of synonyms that CHAIR was published with: fetched once, verified, and kept.
+"""
+
+import hashlib
 import re
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from infoflow.data.normalise import require_answer
+from infoflow.data.task import require_answer
+from infoflow.data.web import fetch
 from infoflow.errors import InfoflowError, unknown_name
+from infoflow.files import atomic_write, cache_folder, read_text
 
 Table = Sequence[Sequence[str]]
 _FrozenTable = tuple[tuple[str, ...], ...]
@@ -25,12 +31,8 @@ _DOUBLE_WORDS = (
     *("mobile phone", "teddy bear", "hair drier", "potted plant", "bow tie", "laptop computer"),
     *("home plate", "train track"),
 )
-_ANIMALS = (
-    *("bird", "cat", "dog", "horse", "sheep"),
-    *("cow", "elephant", "bear", "zebra", "giraffe"),
-)
+_ANIMALS = ["bird", "cat", "dog", "horse", "sheep", "cow", "elephant", "bear", "zebra", "giraffe"]
 _UNLISTED_ANIMALS = ("animal", "cub")
-_VEHICLES = ("jet", "train")
 _COCO_DOUBLES = (
     {double: double for double in _DOUBLE_WORDS}
     | {
@@ -38,7 +40,7 @@ _COCO_DOUBLES = (
         for age in ("baby", "adult")
         for animal in (*_ANIMALS, *_UNLISTED_ANIMALS)
     }
-    | {f"passenger {vehicle}": vehicle for vehicle in _VEHICLES}
+    | {f"passenger {vehicle}": vehicle for vehicle in ("jet", "train")}
     | {"bow tie": "tie", "toilet seat": "toilet", "wine glas": "wine glass"}
 )
 
@@ -49,43 +51,19 @@ _SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
 _TOKEN = re.compile(r"[a-z0-9]+|[^\sa-z0-9]")
 _CARRIERS = frozenset(("airplane", "bus", "car", "train", "truck", "boat"))
 
+COMMIT = "6e4d33c4bedf6dfcd24c61bf527f40714717be47"
+ADDRESS = f"https://raw.githubusercontent.com/LisaAnne/Hallucination/{COMMIT}/data/synonyms.txt"
+"""Where the authors of CHAIR (Rohrbach et al., 2018) keep the list."""
 
-def read_synonyms(path: str | Path) -> list[list[str]]:
-    """Read a list of synonyms in the format of CHAIR's ``synonyms.txt``.
+_PUBLISHED = (
+    "The published list is data/synonyms.txt of the GitHub repository LisaAnne/Hallucination"
+)
 
-    Args:
-        path: A text file with one class a line: its name, then its synonyms, separated by a comma
-            and a space. Entries are kept as they stand, because the original rule depends on stray
-            spaces and capitals in the published file.
+CHECKSUM = "7dfc27d79057ee0dcdb37144c501c0f1e83e818fef39d730dc859a376a5431a4"
+"""What :func:`synonyms_digest` gives for the list: 80 classes with 416 entries, as four public
+copies of it have them. Two of the entries begin with a stray space, which ``"original"`` heeds."""
 
-    Returns:
-        The entries of each line.
-
-    Raises:
-        InfoflowError: The file cannot be read or has no entry.
-    """
-    try:
-        text = Path(path).read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InfoflowError(
-            f"cannot read the synonyms in {str(path)!r} ({error}). The published list is "
-            "data/synonyms.txt of the GitHub repository LisaAnne/Hallucination."
-        ) from error
-    table = parse_synonyms(text)
-    if not table:
-        raise InfoflowError(
-            f"the file of synonyms {str(path)!r} is empty; it needs a class a line."
-        )
-    return table
-
-
-def parse_synonyms(text: str) -> list[list[str]]:
-    """Take a list of synonyms apart; see :func:`read_synonyms` for its format.
-
-    Returns:
-        The entries of each line; none for an empty text.
-    """
-    return [line.strip().split(", ") for line in text.splitlines() if line.strip()]
+_MAX_BYTES = 1_000_000  # the list has four thousand
 
 
 def caption_objects(
@@ -98,7 +76,7 @@ def caption_objects(
     TextBlob carries on), a fixed list of double words is joined, and what is in the table counts.
     So "bus" becomes "bu" and is never counted, "ties" becomes "ty", and double words that are not
     in the list are not found. Sentences are split after ".", "!" or "?" and a space, where the
-    published code asks a trained splitter.
+    published code uses a trained splitter.
 
     ``"opera"`` follows the code of OPERA (Huang et al., 2024), which paper 1 and EAH share: as
     ``"original"``, but every token is brought to its WordNet lemma by its part of speech, so that
@@ -130,8 +108,13 @@ def caption_objects(
     frozen = tuple(tuple(line) for line in table)
     lowered = require_answer(caption).lower()
     if rule == "corrected":
-        return _corrected(lowered, frozen)
-    return _joined(_singulars(lowered) if rule == "original" else _lemmas(lowered), frozen)
+        words, classes = _longest_entries(lowered, frozen)
+    else:
+        words = _joined(_singulars(lowered) if rule == "original" else _lemmas(lowered))
+        classes = {entry: line[0] for line in frozen for entry in line}
+    if "toilet" in words:  # "the seat of the toilet" is no chair
+        words = [word for word in words if word != "seat"]
+    return [classes[word] for word in words if word in classes]
 
 
 @cache
@@ -164,21 +147,15 @@ def _lemmas(caption: str) -> list[str]:
         ) from error
 
 
-def _joined(tokens: list[str], table: _FrozenTable) -> list[str]:
-    """Classes of the tokens, the double words of COCO joined."""
-    classes = {entry: line[0] for line in table for entry in line}
+def _joined(tokens: list[str]) -> list[str]:
+    """Join the double words of COCO."""
     words = []
     i = 0
     while i < len(tokens):
         double = _COCO_DOUBLES.get(" ".join(tokens[i : i + 2]))
         words.append(double or tokens[i])
         i += 2 if double else 1
-    return [classes[word] for word in _without_toilet_seat(words) if word in classes]
-
-
-def _without_toilet_seat(words: list[str]) -> list[str]:
-    """Leave out every seat where there is a toilet ("the seat of the toilet" is no chair)."""
-    return [word for word in words if word != "seat"] if "toilet" in words else words
+    return words
 
 
 @cache
@@ -203,9 +180,26 @@ def _phrases(table: _FrozenTable) -> tuple[dict[str, str], int]:
     return classes, max((len(entry.split()) for entry in classes), default=1)
 
 
-def _match(tokens: list[str], classes: dict[str, str], longest: int) -> tuple[str, int]:
+def _longest_entries(caption: str, table: _FrozenTable) -> tuple[list[str], dict[str, str]]:
+    """The longest entry at each place, qualifiers left out; and the class of every entry."""
+    classes, longest = _phrases(table)
+    tokens = _TOKEN.findall(caption.replace("-", " "))
+    words: list[str] = []
+    i = 0
+    while i < len(tokens):
+        word, n_words = _match(tokens[i : i + longest], classes)
+        rest = tokens[i + n_words : i + n_words + longest]
+        if word == "train" and rest and _singular(rest[0]) == "track":
+            n_words += 1
+        elif not (rest and _is_qualifier(word, _match(rest, classes)[0], classes)):
+            words.append(word)
+        i += n_words
+    return words, classes
+
+
+def _match(tokens: list[str], classes: dict[str, str]) -> tuple[str, int]:
     """The longest entry that the tokens begin with, or the first token; its number of words."""
-    for n_words in range(min(longest, len(tokens)), 0, -1):
+    for n_words in range(len(tokens), 0, -1):
         *start, last = tokens[:n_words]
         for ending in (last, _singular(last)):
             phrase = " ".join((*start, ending))
@@ -220,18 +214,86 @@ def _is_qualifier(word: str, following: str, classes: dict[str, str]) -> bool:
     return word == "passenger" and classes.get(following) in _CARRIERS
 
 
-def _corrected(caption: str, table: _FrozenTable) -> list[str]:
-    classes, longest = _phrases(table)
-    tokens = _TOKEN.findall(caption.replace("-", " "))
-    words: list[str] = []
-    i = 0
-    while i < len(tokens):
-        word, n_words = _match(tokens[i : i + longest], classes, longest)
-        rest = tokens[i + n_words : i + n_words + longest]
-        following = _match(rest, classes, longest)[0] if rest else ""
-        if word == "train" and rest and _singular(rest[0]) == "track":
-            n_words += 1
-        elif not _is_qualifier(word, following, classes):
-            words.append(word)
-        i += n_words
-    return [classes[word] for word in _without_toilet_seat(words) if word in classes]
+def read_synonyms(path: str | Path) -> list[list[str]]:
+    """Read a list of synonyms in the format of CHAIR's ``synonyms.txt``.
+
+    Args:
+        path: A text file with one class a line: its name, then its synonyms, separated by a comma
+            and a space. Entries are kept as they stand, because the original rule depends on stray
+            spaces and capitals in the published file.
+
+    Returns:
+        The entries of each line.
+
+    Raises:
+        InfoflowError: The file cannot be read or has no entry, or an entry is blank, holds a comma
+            or stands in two classes.
+    """
+    where = f"the list of synonyms {str(path)!r}"
+    try:
+        table = parse_synonyms(read_text(Path(path)))
+    except InfoflowError as error:
+        raise InfoflowError(f"{where}: {error} {_PUBLISHED}.") from error
+    if not table:
+        raise InfoflowError(f"{where} is empty; it needs a class a line.")
+    class_of: dict[str, int] = {}
+    for number, line in enumerate(table):
+        for entry in line:
+            if not entry.strip() or "," in entry or "\N{REPLACEMENT CHARACTER}" in entry:
+                words = "valid: words, parted by a comma and a space"
+                raise InfoflowError(f"{where} has the entry {entry!r}; {words}.")
+            if class_of.setdefault(entry.strip(), number) != number:
+                raise InfoflowError(f"{where} has the entry {entry.strip()!r} in two classes.")
+    return table
+
+
+def parse_synonyms(text: str) -> list[list[str]]:
+    """Take a list of synonyms apart; see :func:`read_synonyms` for its format."""
+    return [line.strip().split(", ") for line in text.splitlines() if line.strip()]
+
+
+def synonyms_digest(table: Table) -> str:
+    """Digest a table of synonyms, in 64 digits, whatever the lines of its file end with."""
+    lines = "\n".join(", ".join(line) for line in table)
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def kept_synonyms() -> Path:
+    """Return where the published list is kept once it was fetched; it may also be put there."""
+    return cache_folder() / f"chair-synonyms-{COMMIT[:12]}.txt"
+
+
+def published_synonyms() -> Table:
+    """Return the published list, which is fetched unless it is kept already.
+
+    Only the very list of ``CHECKSUM`` is returned or kept. A kept file that holds something else
+    is replaced.
+    """
+    path = kept_synonyms()
+    if path.is_file() and synonyms_digest(kept := _parsed(path.read_bytes())) == CHECKSUM:
+        return kept
+    way_out = (
+        f"{_PUBLISHED}; saved as {path}, it is verified. A list of your own is given by "
+        "load_task('chair', ..., synonyms=path), or as synonyms.txt in the folder of the data."
+    )
+    try:
+        content = fetch(ADDRESS, _MAX_BYTES)
+    except InfoflowError as error:
+        raise InfoflowError(f"CHAIR's published list of synonyms: {error} {way_out}") from error
+    table = _parsed(content)
+    if (found := synonyms_digest(table)) != CHECKSUM:
+        raise InfoflowError(
+            f"what {ADDRESS} holds is not the list of synonyms of CHAIR: its entries have the "
+            f"SHA-256 {found}, not {CHECKSUM}. {way_out}"
+        )
+    try:
+        atomic_write(path, content)
+    except InfoflowError as error:
+        raise InfoflowError(
+            f"the list cannot be kept as {path}: {error} INFOFLOW_CACHE names another folder."
+        ) from error
+    return table
+
+
+def _parsed(content: bytes) -> Table:
+    return parse_synonyms(content.decode("utf-8-sig", errors="replace"))

@@ -1,20 +1,19 @@
-"""A page's items: of one source, worded for one model, and never chosen and reported on at once."""
+"""A page's samples: of one source, worded for one model, never chosen and reported on at once."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
-from infoflow.data.asking import worded
-from infoflow.data.load import Task, load_task
-from infoflow.data.sets.real import BENCHMARKS
+from infoflow.data.load import BENCHMARKS, Task, load_task
+from infoflow.data.templates import worded
 from infoflow.errors import InfoflowError, UnknownNameError
 
 
 @dataclass(frozen=True)
 class Items:
-    """The items of all benchmarks from one source, as a model is asked them.
+    """The samples of all benchmarks from one source, worded for a model.
 
-    Of POPE's own data, and of the hub's for CHAIR, the test items are those of the held-out
-    pictures alone: the other half is what choices are made on, on this page or another.
+    Of POPE's own data, and of the hub's for CHAIR, the test samples are those of the held-out
+    images alone: the other half is what choices are made on, on this page or another.
 
     Attributes:
         model: Name of the model (``lvlm.name``).
@@ -26,47 +25,40 @@ class Items:
     source: str | Path = "shapes"
 
     def test(self, name: str, limit: int | None = None) -> Task:
-        """Load the items to report on; none of their pictures is among the calibration items.
+        """Load the samples to report on; none of their images is among the calibration samples.
 
         Args:
             name: The benchmark.
-            limit: Use only the first so many items.
+            limit: Use only the first so many samples.
 
         Returns:
             The task, worded for the model.
 
         Raises:
             UnknownNameError: There is no such benchmark or source, or no wording for the model.
-            InfoflowError: The source lacks the items, or they are incomplete or damaged.
+            InfoflowError: The source lacks the samples, or they are incomplete or damaged.
         """
         split = "test" if self.source == "shapes" else reported_split(name)
         return self._load(name, split, limit)
 
     def calibration(self, name: str, limit: int | None = None) -> Task:
-        """Load the items to choose on, such as a cliff; arguments and errors as of :meth:`test`."""
+        """Load the samples to choose on, such as a cliff; see :meth:`test`."""
         return self._load(name, "calibration", limit)
 
     def _load(self, name: str, split: str, limit: int | None) -> Task:
-        if self.source == "shapes":
-            return load_task(name, "shapes", split, limit)
         try:
-            task = load_task(name, self.source, split, limit)
+            return worded(load_task(name, self.source, split, limit), self.model)
         except UnknownNameError:
             raise
         except InfoflowError as error:
-            without = f"A page runs without {name} if its parameters do not name it."
-            raise InfoflowError(f"{error} {without}") from error
-        return worded(task, self.model)
+            without = f" A page runs without {name} if its parameters do not name it."
+            raise InfoflowError(f"{error}{without if self.source != 'shapes' else ''}") from error
 
 
 def reported_split(name: str) -> str:
     """Name the split of a benchmark's own data to report on what was chosen on ``"calibration"``.
 
-    Args:
-        name: The benchmark.
-
-    Returns:
-        ``"held-out"`` where calibration items can be a part of the test items, else ``"test"``.
+    ``"held-out"`` where calibration samples can be a part of the test samples, else ``"test"``.
     """
     benchmark = BENCHMARKS.get(name)
-    return "held-out" if benchmark and "held-out" in benchmark.splits else "test"
+    return "held-out" if benchmark and "held-out" in benchmark.data.splits else "test"

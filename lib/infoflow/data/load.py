@@ -3,6 +3,7 @@
 A task holds samples and scores answers; it never runs a model.
 """
 
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -12,21 +13,24 @@ from infoflow.data.chair import Chair
 from infoflow.data.pope import Pope
 from infoflow.data.sample import Sample
 from infoflow.data.scienceqa import ScienceQA
-from infoflow.data.sets import real
+from infoflow.data.sets.own import ON_HUB, require_images
 from infoflow.data.shapes.world import SPLITS, WORLDS, object_names
 from infoflow.data.task import Task, blind_guess
+from infoflow.data.templates import WORDINGS, find_wording
 from infoflow.data.textvqa import TextVQA
 from infoflow.errors import InfoflowError, unknown_name
-from infoflow.options import require_whole
+from infoflow.files import require_path
+from infoflow.options import kind_of, require_whole
 
 __all__ = ["Sample", "Task", "blind_guess", "list_tasks", "load_task"]
 
-_TASKS: dict[str, type[Task]] = {task.name: task for task in (ScienceQA, Pope, TextVQA, Chair)}
+BENCHMARKS: dict[str, type[Task]] = {task.name: task for task in (ScienceQA, Pope, TextVQA, Chair)}
+"""The benchmarks by name, in the paper's order."""
 
 
 def list_tasks() -> list[str]:
     """Names that :func:`load_task` knows, in the paper's order."""
-    return list(_TASKS)
+    return list(BENCHMARKS)
 
 
 def load_task(
@@ -38,16 +42,12 @@ def load_task(
     *,
     max_new_tokens: int | None = None,
     wording: str | None = None,
-    organisation: str | None = None,
-    revision: str | None = None,
-    ocr: bool | None = None,
-    synonyms: str | Path | None = None,
-    pictures: str | Path | None = None,
+    **options: Any,
 ) -> Task:
     """Load a benchmark's samples together with its way of scoring.
 
-    Questions of a benchmark's own data are bare: :func:`infoflow.data.asking.worded` words them for
-    a model. Which files a folder must hold is said on the book's page about the benchmarks.
+    Questions of a benchmark's own data are bare: :func:`infoflow.data.templates.worded` words them
+    for a model. Which files a folder must hold is said on the book's page about the benchmarks.
 
     Args:
         name: ``"scienceqa"``, ``"pope"``, ``"textvqa"`` or ``"chair"``.
@@ -55,119 +55,111 @@ def load_task(
             things (:data:`infoflow.data.shapes.world.WORLDS`); ``"hub"``, the benchmark's own data
             through ``datasets``; or a folder with them, as the hub's parquet files or as the
             originals, here or in a subfolder with the benchmark's name.
-        split: ``"test"`` is what is reported and ``"calibration"`` what choices are made on.
-            Shapes has also ``"train"``. ScienceQA: test and validation. TextVQA: validation and
-            train, for the answers of its test are not public. POPE: all of it and, as it has no
-            more, one half of its pictures, with ``"held-out"`` the other half, to report what was
-            chosen. CHAIR: of COCO's files 500 pictures drawn with a seed, and the next 500; of the
-            hub's set all pictures, and halves of them as of POPE. ``"held-out"`` is for either what
-            to report beside ``"calibration"``.
-        limit: Use only the first so many items; all where ``None`` or more than there are.
+        split: ``"test"`` is what is reported and ``"calibration"`` what choices are made on;
+            Shapes has also ``"train"``, POPE and CHAIR ``"held-out"``, to report beside
+            ``"calibration"``. What they are of a benchmark's own data is said with its class:
+            :class:`infoflow.data.scienceqa.ScienceQAData`, :class:`infoflow.data.pope.PopeData`,
+            :class:`infoflow.data.textvqa.TextVQAData`, :class:`infoflow.data.chair.ChairData`.
+        limit: Use only the first so many samples; all where ``None`` or more than there are.
         rule: Name of the scoring rule, one of ``Task.rules``; ``None`` takes the first, and for
             captions of Shapes ``"corrected"``.
         max_new_tokens: How many tokens an answer gets at most; ``None`` for what the published
             scripts give.
-        wording: Name of a paper's wording to ask in, one of
-            :data:`infoflow.data.templates.NAMED_WORDINGS`; ``None`` for the one of the family
-            that is asked. For the benchmark's own data.
-        organisation: Who keeps the set on the hub; ``None``: :data:`infoflow.data.sets.hub.HUB`'s.
-        revision: Commit, branch or tag on the hub; ``None``: :data:`infoflow.data.sets.hub.HUB`'s.
-        ocr: TextVQA: whether the words that a program read in the picture are told to the model.
-            ``None`` for ``True``, as in the published scores of LLaVA-1.5 and InternVL-Chat.
-        synonyms: CHAIR: a file with the list of synonyms; ``None`` for the folder's
-            ``synonyms.txt`` or, without one, the published list, which is fetched once
-            (:func:`infoflow.data.sets.synonyms.published_synonyms`).
-        pictures: CHAIR: a file with the pictures to take in place of the draw, a name or number of
-            COCO a line.
+        wording: Name of a paper's prompt templates, one of
+            :data:`infoflow.data.templates.NAMED_WORDINGS`; ``None`` for those of the model's
+            family. For the benchmark's own data.
+        **options: Of a benchmark's own data. On the hub, ``organisation`` (who keeps the set) and
+            ``revision`` (commit, branch or tag), in place of those in the class. TextVQA: ``ocr``,
+            whether the prompt gives the words that a program read in the image; ``True``, as in the
+            published scores of LLaVA-1.5 and InternVL-Chat. CHAIR: ``synonyms``, a file with the
+            list of synonyms, and ``pictures``, one with the images to take in place of the draw, a
+            name or number of COCO a line.
 
     Returns:
-        The task; pictures are drawn or opened when their sample is asked for.
+        The task; images are drawn or opened when their sample is used.
 
     Raises:
         UnknownNameError: There is no such task, source, split, rule or wording.
-        InfoflowError: The limit leaves no item, an argument does not fit the task or its source,
+        InfoflowError: The limit leaves no sample, an argument does not fit the task or its source,
             or data are missing, incomplete or damaged.
     """
-    if not isinstance(name, str) or name not in _TASKS:
-        raise unknown_name("task", name, _TASKS)
-    if not isinstance(split, str):
-        raise InfoflowError(f"split is {split!r}; valid: a name, such as 'test'.")
-    if ocr is not None and not isinstance(ocr, bool):
-        raise InfoflowError(f"ocr is {ocr!r}; valid: True, False.")
+    if name not in list_tasks():
+        raise unknown_name("task", name, BENCHMARKS)
+    task = BENCHMARKS[name]
+    if rule is not None:
+        task.require_rule(rule)
     if limit is not None:
         limit = require_whole(limit, "limit", least=1)
+    settings: dict[str, Any] = {}
     if max_new_tokens is not None:
-        max_new_tokens = require_whole(max_new_tokens, "max_new_tokens", least=1)
-    on_hub, own = source == "hub", not (isinstance(source, str) and source in WORLDS)
-    _refuse_unfit(name, source, own, wording=wording)
-    _refuse_unfit(name, source, on_hub, organisation=organisation, revision=revision)
-    _refuse_unfit(name, source, own and name == "textvqa", ocr=ocr)
-    _refuse_unfit(name, source, own and name == "chair", synonyms=synonyms, pictures=pictures)
-    length = {} if max_new_tokens is None else {"max_new_tokens": max_new_tokens}
-    task = _TASKS[name]
-    if rule is not None:
-        _require_rule(task, rule)
+        settings["max_new_tokens"] = require_whole(max_new_tokens, "max_new_tokens", least=1)
+    own = source not in tuple(WORLDS)
+    fitting = {"wording", *_kinds(task.data)} if own else set()
+    fitting -= set() if source == "hub" else ON_HUB
+    options = {option: value for option, value in options.items() if value is not None}
+    for option in (*options, *(["wording"] if wording is not None else [])):
+        if option not in fitting:
+            valid = ", ".join(sorted(fitting)) or "none"
+            raise InfoflowError(
+                f"{option}= does not apply to {name!r} from {str(source)!r}; valid: {valid}."
+            )
+    splits = task.data.splits if own else {split: split for split in SPLITS}
+    if split not in tuple(splits):
+        raise unknown_name(f"split of {name}" if own else "split", split, splits)
     if not own:
-        return _shapes_task(name, str(source), split, limit, rule, length)
-    rule = rule or task.rules[0]
-    if wording is not None:
-        _require_wording(name, wording)
-    loaded = real.load(
-        name,
-        source,
-        split,
-        limit,
-        rule,
-        organisation=organisation,
-        revision=revision,
-        ocr=ocr is not False,
-        synonyms=synonyms,
-        pictures=pictures,
-    )
-    settings: dict[str, Any] = {
-        "max_new_tokens": real.BENCHMARKS[name].max_new_tokens,
-        "n_whole": loaded.n_whole,
-        "wording": wording,
-        **length,
-    }
-    if name == "chair":
-        settings["synonyms"] = loaded.synonyms
-    return task(loaded.samples, loaded.source, loaded.split, rule, bare=True, **settings)
+        return _shapes_task(task, str(source), split, limit, rule, settings)
+    if wording is not None:  # before gigabytes are fetched for it
+        find_wording(next(iter(WORDINGS)), name, wording)
+    folder, rule = None if source == "hub" else _folder(name, source), rule or task.rules[0]
+    data = task.data(folder, rule, **options)
+    whole, origin = data.load(splits[split])
+    require_images(whole[:limit])
+    settings = {"max_new_tokens": data.max_new_tokens, **data.settings(), **settings}
+    settings |= {"bare": True, "wording": wording, "n_whole": len(whole)}
+    return task(whole[:limit], origin, splits[split], rule, **settings)
 
 
-def _require_rule(task: type[Task], rule: str) -> None:
-    """Check the rule before gigabytes are fetched for it."""
-    if not isinstance(rule, str) or rule not in task.rules:
-        raise unknown_name(f"{task.name} scoring rule", rule, task.rules)
+def option_kinds() -> dict[str, str]:
+    """Kind of every keyword argument of :func:`load_task`, the benchmarks' own options included."""
+    calls = (load_task, *(task.data for task in BENCHMARKS.values()))
+    return {name: kind for call in calls for name, kind in _kinds(call).items()}
 
 
-def _require_wording(name: str, wording: str) -> None:
-    """Check the wording likewise."""
-    from infoflow.data.templates import WORDINGS, find_wording  # the families load torch
-
-    find_wording(next(iter(WORDINGS)), name, wording)
+def _kinds(call: Any) -> dict[str, str]:
+    parameters = signature(call).parameters.values()
+    return {p.name: kind_of(p.annotation) for p in parameters if p.kind == p.KEYWORD_ONLY}
 
 
-def _refuse_unfit(name: str, source: str | Path, fit: bool, **arguments: object) -> None:
-    """Raise where an argument is given that says nothing about this task and source."""
-    for argument, value in arguments.items():
-        if value is not None and not fit:
-            raise InfoflowError(f"{argument}= does not apply to {name!r} from {str(source)!r}.")
+def _folder(name: str, source: str | Path) -> Path:
+    """Find a benchmark's folder: the subfolder that bears its name, or the folder itself."""
+    folder = require_path(source, "source")
+    try:
+        if (folder / name).is_dir():
+            return folder / name
+        others = [other for other in BENCHMARKS if (folder / other).is_dir()]
+        if folder.is_dir() and not others:
+            return folder
+    except OSError as error:
+        raise InfoflowError(f"the source {folder} cannot be read: {error}.") from error
+    if others:
+        raise InfoflowError(
+            f"{folder} holds no folder {name!r}, only {', '.join(others)}; valid: the data of "
+            f"{name} in {folder / name}, or their own folder as the source."
+        )
+    if isinstance(source, str) and folder.name == source and not folder.exists():
+        raise unknown_name("source", source, ("shapes", "hub", "the path of a folder"))
+    raise InfoflowError(f"there is no folder {folder}; valid sources: shapes, hub, a folder.")
 
 
 def _shapes_task(
-    name: str,
+    task: type[Task],
     world: str,
     split: str,
     limit: int | None,
     rule: str | None,
-    length: dict[str, int],
+    settings: dict[str, Any],
 ) -> Task:
-    if split not in SPLITS:
-        raise unknown_name("split", split, SPLITS)
-    samples = shapes.samples(name, split, limit, world)
-    settings: dict[str, Any] = {"n_whole": len(shapes.samples(name, split, world=world)), **length}
-    if name == "chair":
+    if task is Chair:
         rule = rule or "corrected"
         if rule in COCO_RULES:
             raise InfoflowError(
@@ -175,5 +167,6 @@ def _shapes_task(
                 "Shapes is a double word; valid: corrected."
             )
         settings["synonyms"] = tuple((name,) for name in object_names())
-    task = _TASKS[name]
-    return task(samples, world, split, rule or task.rules[0], **settings)
+    samples = shapes.samples(task.name, split, limit, world)
+    n_whole = shapes.ITEMS_PER_SPLIT
+    return task(samples, world, split, rule or task.rules[0], n_whole=n_whole, **settings)

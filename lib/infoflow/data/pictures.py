@@ -1,45 +1,30 @@
-"""The one reader of pictures: a picture, a file, a file's bytes or an address on the web."""
+"""The one reader of images: an image, a file, a file's bytes or an address on the web."""
 
-import queue
 import stat
-import threading
-import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
-from typing import Any
-from urllib.error import HTTPError
-from urllib.parse import urlsplit
-from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from infoflow.data.web import MAX_BYTES, fetch, reason
 from infoflow.errors import InfoflowError
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF")
 """What is read. Pillow knows more formats, some of which run other programs."""
 
 MAX_PIXELS = 120_000_000
-"""How many pixels a picture may have: photographs of 108 million are taken."""
+"""How many pixels an image may have: photographs of 108 million are taken."""
 
 MAX_SIDE = 32_768
-"""How long a picture's longer side may be: models that pad to a square see its square."""
+"""How long an image's longer side may be: models that pad to a square see its square."""
 
-MAX_BYTES = 20_000_000
-"""How large a file is fetched at most."""
-
-DEADLINE = 60.0
-"""Within how many seconds a file is fetched, redirects included."""
-
-_SCHEMES = ("http", "https")
-_CHUNK = 1 << 16
-_LONGEST = 300  # how many characters of a name or a reason an error repeats
 _BITS, _PHOTOMETRIC, _WHITE_IS_ZERO = 258, 262, 0  # of TIFF 6.0
 _ORIENTATION = 274
-_TURNS = {  # by its value, how a picture is turned (EXIF)
+_TURNS = {  # by its value, how an image is turned (EXIF)
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -51,21 +36,21 @@ _TURNS = {  # by its value, how a picture is turned (EXIF)
 
 
 def read_image(image: Image.Image | str | Path) -> Image.Image:
-    """Return a picture as a viewer shows it, in RGB and wholly read.
+    """Return an image as a viewer shows it, in RGB and wholly read.
 
     - It is turned as its orientation tag says (EXIF).
     - What is transparent lies on white.
     - Of 16-bit grey the upper 8 bits are kept, as Pillow does for 16-bit colour. 32-bit and real
       numbers are refused: no file says which of them is white.
-    - Of an animation or a file of pages it is the first, of an opened picture the current one.
+    - Of an animation or a file of pages it is the first, of an opened image the current one.
     - Colour profiles and gamma are not applied.
 
     Args:
-        image: A picture, which is left as it is, or the path of a file in one of ``FORMATS``.
+        image: An image, which is left as it is, or the path of a file in one of ``FORMATS``.
 
     Raises:
-        InfoflowError: There is no such file, it is no picture, a damaged or a truncated one, or the
-            picture has no pixels, more than ``MAX_PIXELS`` or a side longer than ``MAX_SIDE``.
+        InfoflowError: There is no such file, it is no image, a damaged or a truncated one, or the
+            image has no pixels, more than ``MAX_PIXELS`` or a side longer than ``MAX_SIDE``.
     """
     if isinstance(image, Image.Image):
         with _one_line("the picture"):
@@ -75,7 +60,7 @@ def read_image(image: Image.Image | str | Path) -> Image.Image:
             f"a picture must be a PIL image or a path, not {type(image).__name__}; "
             "of an array, PIL.Image.fromarray makes one."
         )
-    with _one_line(f"the picture {_named(image)}"):
+    with _one_line(f"the picture {str(image)!r}"):
         # opening a pipe could wait forever
         if not stat.S_ISREG(Path(image).stat().st_mode):
             raise InfoflowError("it is a folder, a pipe or a device; valid: a file.")
@@ -83,33 +68,28 @@ def read_image(image: Image.Image | str | Path) -> Image.Image:
 
 
 def decode_image(content: bytes, what: str) -> Image.Image:
-    """Return the picture that a file's bytes hold, as :func:`read_image` does.
+    """Return the image that a file's bytes hold; errors begin with what it is.
 
-    Args:
-        content: The bytes.
-        what: What they are, to begin an error with.
-
-    Raises:
-        InfoflowError: As :func:`read_image`.
+    See :func:`read_image`.
     """
     with _one_line(what):
         return _opened(BytesIO(content))
 
 
 def open_picture(place: str | Path, max_bytes: int = MAX_BYTES) -> Image.Image:
-    """Read a picture, in RGB, from a file or from the web; see :func:`read_image`.
+    """Read an image, in RGB, from a file or from the web; see :func:`read_image`.
 
     Args:
         place: A path, or an address that begins with ``http://`` or ``https://``.
         max_bytes: How large a file is fetched at most.
 
     Raises:
-        InfoflowError: As :func:`read_image`, or the address cannot be reached within ``DEADLINE``,
+        InfoflowError: As :func:`read_image`, or the address cannot be reached within 60 seconds,
             names a user, leads elsewhere than to the web, or the file is larger than allowed.
     """
     if not isinstance(place, str) or "://" not in place:
         return read_image(place)
-    return decode_image(_fetched(place, max_bytes), f"the picture at {_named(place)}")
+    return decode_image(fetch(place, max_bytes), f"the picture at {place!r}")
 
 
 def _opened(source: str | Path | BytesIO) -> Image.Image:
@@ -173,90 +153,9 @@ def _one_line(what: str) -> Iterator[None]:
     """Make one error of ours, which says what it is about, of any that is raised."""
     try:
         yield
-    except Exception as error:  # decoders raise nearly every kind, MemoryError among them
-        raise InfoflowError(f"{what} cannot be read: {_reason(error)}.") from error
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, UnidentifiedImageError):
-        return f"it is damaged or in none of the formats {', '.join(FORMATS)}"
-    told = getattr(error, "strerror", None) or getattr(error, "reason", None) or error
-    return _cut(" ".join(str(told).split())).rstrip(".") or type(error).__name__
-
-
-def _named(place: str | Path) -> str:
-    return _cut(repr(str(place)))
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
-
-
-def _fetched(address: str, max_bytes: int) -> bytes:
-    """Download an address, but no more than so many bytes of it."""
-    _require_web(address)
-    answers: queue.SimpleQueue[bytes | Exception] = queue.SimpleQueue()
-
-    def fetch() -> None:
-        try:
-            answers.put(_download(address, max_bytes))
-        except Exception as error:  # raised again by the caller
-            answers.put(error)
-
-    # a socket's own limit begins anew with every byte, which a server may drip
-    threading.Thread(target=fetch, daemon=True).start()
-    named = _named(address)
-    try:
-        answer = answers.get(timeout=DEADLINE)
-        if isinstance(answer, bytes):
-            return answer
-        raise answer
-    except InfoflowError:
-        raise
-    except queue.Empty:
-        reason = f"it takes longer than {DEADLINE:.0f} seconds"
-    except HTTPError as error:
-        reason = f"the server answers {error.code} ({_reason(error)})"
-    except Exception as error:  # of sockets, certificates, HTTP, addresses
-        reason = _reason(error)
-    raise InfoflowError(
-        f"{named} cannot be fetched: {reason}. Without a network, give the path of a file."
-    )
-
-
-def _download(address: str, max_bytes: int) -> bytes:
-    # some servers refuse requests that do not say who asks
-    request = Request(address, headers={"User-Agent": "infoflow", "Accept": "image/*"})
-    end = time.monotonic() + DEADLINE
-    content = bytearray()
-    with build_opener(_WebRedirects).open(request, timeout=DEADLINE) as answer:
-        while chunk := answer.read1(_CHUNK):
-            content += chunk
-            if len(content) > max_bytes:
-                raise InfoflowError(
-                    f"the file at {_named(address)} is larger than {max_bytes / 1e6:.0f} MB; "
-                    "give a smaller one, or the path of a file."
-                )
-            if time.monotonic() > end:  # nobody waits for it any more
-                break
-    return bytes(content)
-
-
-class _WebRedirects(HTTPRedirectHandler):
-    def redirect_request(self, *redirect: Any) -> Request | None:
-        _require_web(redirect[-1])
-        return super().redirect_request(*redirect)
-
-
-def _require_web(address: str) -> None:
-    try:
-        parts = urlsplit(address)
-    except ValueError as error:
-        raise InfoflowError(f"{_named(address)} is no address: {error}.") from error
-    if "@" in parts.netloc:  # not repeated, for it may hold a password
-        raise InfoflowError(f"the address at {parts.hostname} names a user; leave that out.")
-    if parts.scheme not in _SCHEMES or not parts.hostname:
+    except UnidentifiedImageError as error:
         raise InfoflowError(
-            f"pictures are not fetched from {_named(address)}; valid: a path, or an address that "
-            "begins with http:// or https://."
-        )
+            f"{what} cannot be read: it is damaged or in none of the formats {', '.join(FORMATS)}."
+        ) from error
+    except Exception as error:  # decoders raise nearly every kind, MemoryError among them
+        raise InfoflowError(f"{what} cannot be read: {reason(error)}.") from error

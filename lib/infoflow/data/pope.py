@@ -1,18 +1,33 @@
-"""POPE: is this object in the picture? Yes or no, read by one of four incompatible rules."""
+"""POPE: is this object in the image? Yes or no, read by one of four incompatible rules."""
 
 import re
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import combinations, product
+from pathlib import Path, PurePath
 from typing import Any, ClassVar
 
 import pandas as pd
 from sklearn.metrics import precision_recall_fscore_support
 
-from infoflow.data.normalise import VLMEVALKIT_FULL_STOP, require_answer, strip_punctuation
 from infoflow.data.sample import Sample
-from infoflow.data.task import Task, best_by_group, check_rows
-from infoflow.errors import unknown_name
+from infoflow.data.sets import own
+from infoflow.data.sets.checks import ID, TEXT, one_of, require_entries, require_once
+from infoflow.data.sets.own import ClosedSample, OwnData
+from infoflow.data.sets.rows import IMAGE, HubSet, Row
+from infoflow.data.task import Task, best_by_group, check_rows, require_answer
+from infoflow.data.textvqa import VLMEVALKIT_FULL_STOP, strip_punctuation
+from infoflow.errors import InfoflowError, unknown_name
+from infoflow.files import inside
 
-_WORDS = {True: "yes", False: "no", None: None}
+KINDS = ("random", "popular", "adversarial")
+_ANSWER = one_of("yes", "no")
+# Older files of POPE, which OPERA and later projects carry on, lack 90
+# questions of the random kind, all of them with the answer no.
+_OLDER_TOTALS = Counter(
+    {(kind, answer): 1500 for kind in KINDS for answer in ("yes", "no")} | {("random", "no"): 1410}
+)
 
 
 def _first_sentence(text: str) -> str:
@@ -52,9 +67,9 @@ _POOLING = ("lmms-eval", "vlmevalkit")
 def parse_yes_no(text: str, rule: str = "official") -> bool | None:
     """Read an answer as yes or no.
 
-    ``"official"`` (``evaluate.py`` of POPE, also LLaVA's) looks at the first sentence only: one of
+    ``"official"`` (``evaluate.py`` of POPE, also LLaVA's) reads the first sentence only: one of
     the words "No", "not", "no" means no, and everything else means yes, be it empty.
-    ``"opera"`` (``pope_eval.py`` of OPERA, also paper 1's and EAH's) looks at all of the answer:
+    ``"opera"`` (``pope_eval.py`` of OPERA, also paper 1's and EAH's) reads all of the answer:
     one of the words "No", "not", "no", "NO", or one that ends in "n't", means no, and everything
     else yes. Either takes a word to end at a space, a full stop or a comma and nowhere else, so
     that "No!" is a yes. ``"lmms-eval"`` wants exactly the word, in any case, with nothing but space
@@ -86,6 +101,111 @@ def _is_clear(text: str, prediction: bool | None, rule: str) -> bool:
     return "yes" in words and not {"no", "not"} & set(words)
 
 
+@dataclass
+class PopeData(OwnData):
+    """POPE's three kinds of questions about the same 500 images of COCO.
+
+    ``"test"`` is all of it (3 times 3000 samples), what everyone reports. There are no others, so
+    ``"calibration"`` is half of its images, drawn with a seed, and ``"held-out"`` the other half:
+    what is chosen on the one is to be reported on the other. 128 tokens, as LLaVA's script.
+    """
+
+    name = "pope"
+    hub = HubSet("lmms-lab-encoder", "POPE")
+    stored = "test"
+    pieces = KINDS
+    columns: ClassVar = {
+        "question_id": ID,
+        "question": TEXT,
+        "answer": _ANSWER,
+        "image_source": TEXT,
+        "category": one_of(*KINDS),
+    }
+    marks = ("coco_pope_*.json", "output/coco/coco_pope_*.json", "coco/coco_pope_*.json")
+    originals = (
+        "coco_pope_random.json, coco_pope_popular.json, coco_pope_adversarial.json "
+        "(or in output/coco or coco), val2014/COCO_val2014_*.jpg"
+    )
+    max_new_tokens = 128
+
+    def read_originals(self, folder: Path, split: str) -> list[Row]:
+        """Read the three files of questions, with COCO's images in ``val2014``."""
+        kinds = {"question_id": ID, "image": TEXT, "text": TEXT, "label": _ANSWER}
+        rows: list[Row] = []
+        for kind in KINDS:
+            name = f"coco_pope_{kind}.json"
+            path = own.find_file(folder, name, f"output/coco/{name}", f"coco/{name}")
+            lines = own.read_json_lines(path)
+            require_entries(lines, kinds, name, "question")
+            for line in lines:
+                image = inside(folder / "val2014", line["image"], "the picture")
+                row = {"question": line["text"], "answer": line["label"], "category": kind}
+                rows.append({**line, **row, "image_source": line["image"], IMAGE: image})
+        return rows
+
+    def samples(self, rows: Sequence[Row], split: str, where: str) -> list[ClosedSample]:
+        """Make the samples, the kinds in turn: any first few then hold all three."""
+        samples = [
+            ClosedSample(
+                id=f"pope-{row['category']}-{row['question_id']}",
+                origin=row[IMAGE],
+                question=row["question"],
+                answer=row["answer"],
+                kind=row["category"],
+            )
+            for row in rows
+        ]
+        images = [PurePath(row["image_source"]).stem for row in rows]
+        _require_whole(samples, images)
+        chosen = set(images if split == "test" else own.drawn_half(images, split))
+        table = pd.DataFrame({"kind": [KINDS.index(sample.kind) for sample in samples]})
+        in_turn = table.assign(turn=table.groupby("kind").cumcount()).sort_values(["turn", "kind"])
+        return [samples[place] for place in in_turn.index if images[place] in chosen]
+
+
+def _require_whole(samples: Sequence[ClosedSample], images: Sequence[str]) -> None:
+    """Raise unless these are all questions of POPE, by their own numbers.
+
+    Of each kind there are as many about each image, half of them to be answered with yes. Only
+    the older release may lack questions of the random kind. Two kinds that ask the very same are
+    one file that was saved under two names.
+    """
+    require_once((sample.id for sample in samples), "the item", "POPE")
+    pairs = list(zip(samples, images, strict=True))
+    texts = (f"{sample.question} ({sample.kind}, {image})" for sample, image in pairs)
+    require_once(texts, "the question", "POPE")
+    _require_balance(pairs)
+    questions = {
+        kind: {(image, sample.question) for sample, image in pairs if sample.kind == kind}
+        for kind in KINDS
+    }
+    for one, other in combinations(KINDS, 2):
+        if len(questions[one]) > 1 and questions[one] == questions[other]:
+            raise InfoflowError(f"the {one} and the {other} kind of POPE hold the same questions.")
+
+
+def _require_balance(pairs: Sequence[tuple[ClosedSample, str]]) -> None:
+    totals = Counter((sample.kind, sample.answer) for sample, _ in pairs)
+    older = totals == _OLDER_TOTALS
+    sizes = {kind: totals[kind, "yes"] + totals[kind, "no"] for kind in KINDS}
+    if not older and len(set(sizes.values())) > 1:
+        found = ", ".join(f"{kind} {n}" for kind, n in sizes.items())
+        raise InfoflowError(
+            f"the kinds of POPE are not equal in number ({found}); valid: as many of each, such as "
+            "3000; or of the older release 2910, 1500 of them yes, 3000 and 3000."
+        )
+    counts = Counter((sample.kind, image, sample.answer) for sample, image in pairs)
+    n = max(Counter((sample.kind, image) for sample, image in pairs).values(), default=0)
+    for kind, image in product(KINDS, sorted({image for _, image in pairs})):
+        yes, no = counts[kind, image, "yes"], counts[kind, image, "no"]
+        lacks_some = older and kind == "random" and 2 * yes == n and yes >= no
+        if not lacks_some and (yes + no != n or abs(yes - no) > n % 2):
+            raise InfoflowError(
+                f"the {kind} kind of POPE has {yes} questions with the answer yes and {no} "
+                f"with no about the picture {image}; valid: {n} about each, half of them yes."
+            )
+
+
 @dataclass(frozen=True)
 class Pope(Task):
     """POPE (Li et al., 2023): accuracy, precision, recall and F1 with yes as positive.
@@ -97,25 +217,20 @@ class Pope(Task):
     rule: str = RULES[0]
     max_new_tokens: int = field(default=4, kw_only=True)
 
-    name: ClassVar[str] = "pope"
-    rules: ClassVar[tuple[str, ...]] = RULES
+    name = "pope"
+    rules = RULES
+    data = PopeData
 
-    def details(self, sample: Sample, text: str) -> dict[str, Any]:
-        """See :meth:`Task.details`; ``prediction`` is ``"yes"``, ``"no"`` or ``None``.
+    def read(self, sample: Sample, text: str) -> tuple[str | None, float, dict[str, Any]]:
+        """Read ``"yes"``, ``"no"`` or ``None``; see :meth:`Task.details`.
 
         ``unparsed`` marks an answer that the rule could not read, or took for a yes though what it
         looked at does not say yes, or says no as well.
         """
         says_yes = parse_yes_no(text, self.rule)
-        prediction = _WORDS[says_yes]
-        return {
-            "kind": sample.kind,
-            "text": text,
-            "prediction": prediction,
-            "answer": sample.answer,
-            "score": float(prediction == sample.answer),
-            "unparsed": not _is_clear(text, says_yes, self.rule),
-        }
+        word = None if says_yes is None else ("yes" if says_yes else "no")
+        unparsed = not _is_clear(text, says_yes, self.rule)
+        return word, float(word == sample.answer), {"unparsed": unparsed}
 
     def summary(self, rows: pd.DataFrame) -> dict[str, float]:
         """POPE's metrics for each split and over all; see :meth:`Task.summary`.

@@ -1,9 +1,9 @@
-"""One item of a task: a picture, what is asked about it, what is true of it; and rows of them."""
+"""One sample of a task: an image, the question about it, what is true of it; and rows of them."""
 
-from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Self, overload
+from collections.abc import Callable, Mapping, Sequence
+from copy import copy
+from dataclasses import dataclass, field
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -12,27 +12,27 @@ from PIL import Image
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """A picture with one question and its ground truth.
+    """An image with one question and its ground truth.
 
-    Two samples are equal only if they are the same object: pictures and masks have no cheap
+    Two samples are equal only if they are the same object: images and masks have no cheap
     equality. Compare ``id`` instead.
 
     Attributes:
         id: Unique within its task and split, and stable between runs.
-        image: The picture, RGB.
+        image: The image, RGB.
         question: The full text put to the model; of a task that is ``bare``, the question alone
-            (:func:`infoflow.data.asking.worded` makes the one of the other).
+            (:func:`infoflow.data.templates.worded` makes the one of the other).
         answer: The reference answer: an option's letter (ScienceQA), ``"yes"`` or ``"no"`` (POPE),
             the text to be read (TextVQA), a reference caption (CHAIR).
         kind: The group whose scores are reported apart, such as ``"count"`` or ``"adversarial"``.
         choices: The options in order of their letters; empty unless multiple choice.
         answers: All annotators' answers (TextVQA: ten); empty elsewhere.
-        objects: Names of the objects in the picture, one entry each; empty where not annotated.
+        objects: Names of the objects in the image, one entry each; empty where not annotated.
         regions: Boolean masks of shape (H, W) by name; empty where not annotated.
         targets: Names of the regions the answer can be read from; empty where not annotated.
-        context: What is told before the question (ScienceQA's hint); empty elsewhere.
-        ocr: Words that a program read in the picture, to be told to the model (TextVQA), empty
-            where it read none; ``None`` where they are not to be told.
+        context: What the prompt says before the question (ScienceQA's hint); empty elsewhere.
+        ocr: Words that a program read in the image, for the prompt (TextVQA), empty where it read
+            none; ``None`` where the prompt leaves them out.
     """
 
     id: str
@@ -48,29 +48,23 @@ class Sample:
     context: str = ""
     ocr: tuple[str, ...] | None = None
 
-    def asking(self, question: str) -> Self:
-        """Return the same item with another question."""
-        return replace(self, question=question)
+    def with_question(self, question: str) -> Self:
+        """Return the same sample with another question."""
+        other = copy(self)  # dataclasses.replace would open the image of a closed sample
+        vars(other)["question"] = question
+        return other
 
 
-class LazySamples(Sequence[Sample], ABC):
-    """Samples that are made when they are asked for; all their pictures would fill the memory."""
+@dataclass(frozen=True)
+class LazySamples(Sequence[Sample]):
+    """A number of samples, each made when it is used: all their images would fill the memory."""
 
-    @abstractmethod
+    length: int
+    make: Callable[[int], Sample]
+
     def __len__(self) -> int:
-        """Number of items."""
+        return self.length
 
-    @abstractmethod
-    def at(self, place: int) -> Sample:
-        """Make the item at a place, 0 to the last."""
-
-    @overload
-    def __getitem__(self, index: int) -> Sample: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Sample]: ...
-    def __getitem__(self, index: int | slice) -> Sample | Sequence[Sample]:
-        """Make one item, or a list of them."""
-        places = range(len(self))[index]
-        if isinstance(places, range):
-            return [self.at(place) for place in places]
-        return self.at(places)
+    def __getitem__(self, index: Any) -> Any:
+        places = range(self.length)[index]
+        return [*map(self.make, places)] if isinstance(places, range) else self.make(places)

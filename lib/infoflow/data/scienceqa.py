@@ -1,16 +1,20 @@
 """ScienceQA: multiple choice, scored by the letter that the answer names."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pandas as pd
 
-from infoflow.data.normalise import require_answer
 from infoflow.data.sample import Sample
-from infoflow.data.task import Task, best_by_group, check_rows, mean_by_kind
-from infoflow.errors import unknown_name
+from infoflow.data.sets.checks import OBJECT, TEXT, TEXT_OR_NONE, TEXTS, WHOLE, require_fields
+from infoflow.data.sets.own import ClosedSample, OwnData, find_file
+from infoflow.data.sets.rows import IMAGE, HubSet, Row
+from infoflow.data.task import Task, best_by_group, check_rows, mean_by_kind, require_answer
+from infoflow.errors import InfoflowError, unknown_name
+from infoflow.files import inside, read_json
 from infoflow.options import require_whole
 
 LETTERS = "ABCDE"
@@ -28,19 +32,13 @@ _THE_CORRECT_ANSWER_IS = re.compile(rf"The correct answer is \(([{LETTERS}])\)")
 
 
 def _letter(text: str, rule: str) -> str | None:
-    opening = _OPENINGS[rule].match(text)
-    if opening:
+    if opening := _OPENINGS[rule].match(text):
         return next(letter for letter in opening.groups() if letter)
-    sentences = _THE_ANSWER_IS.findall(text)
-    if len(sentences) == 1:
-        return str(sentences[0])
-    if rule == "llava":
-        return None
-    in_brackets = _IN_BRACKETS.findall(text)
-    if len(in_brackets) == 1:
-        return str(in_brackets[0])
-    correct = _THE_CORRECT_ANSWER_IS.search(text)
-    return correct.group(1) if correct else None
+    for pattern in (_THE_ANSWER_IS, *([_IN_BRACKETS] if rule == "simignore" else [])):
+        if len(found := pattern.findall(text)) == 1:
+            return str(found[0])
+    correct = _THE_CORRECT_ANSWER_IS.search(text) if rule == "simignore" else None
+    return correct[1] if correct else None
 
 
 def parse_choice(text: str, n_choices: int, rule: str = "llava") -> int | None:
@@ -73,6 +71,89 @@ def parse_choice(text: str, n_choices: int, rule: str = "llava") -> int | None:
     return LETTERS.index(letter) if letter and letter in LETTERS[:n_choices] else None
 
 
+@dataclass
+class ScienceQAData(OwnData):
+    """ScienceQA's questions that come with an image.
+
+    Reported is ``"test"`` (2017 samples); ``"calibration"`` is the benchmark's own validation split
+    (2097). 16 tokens, as lmms-eval: room for "The answer is B.".
+    """
+
+    name = "scienceqa"
+    hub = HubSet("lmms-lab-encoder", "ScienceQA", config="ScienceQA-IMG")
+    splits: ClassVar = {"test": "test", "calibration": "validation", "validation": "validation"}
+    columns: ClassVar = {
+        "question": TEXT,
+        "choices": TEXTS,
+        "answer": WHOLE,
+        "hint": TEXT_OR_NONE,
+        "subject": TEXT,
+    }
+    every_image = False
+    marks = ("problems.json", "pid_splits.json")
+    originals = "problems.json, pid_splits.json, images/<split>/<number>/image.png"
+    max_new_tokens = 16
+
+    def read_originals(self, folder: Path, split: str) -> list[Row]:
+        """Read ``problems.json``, in the order of ``pid_splits.json``."""
+        part = {"validation": "val"}.get(split, split)
+        problems = read_json(find_file(folder, "problems.json"))
+        splits = read_json(find_file(folder, "pid_splits.json"))
+        listed = require_fields(splits, {part: TEXTS}, "pid_splits.json")[part]
+        require_fields(problems, dict.fromkeys(listed, OBJECT), "problems.json")
+        _require_split(problems, set(listed), part)
+        rows = []
+        for number in listed:
+            problem, kinds = problems[number], {**self.columns, IMAGE: TEXT_OR_NONE}
+            require_fields(problem, kinds, f"problem {number} of problems.json")
+            if problem[IMAGE]:
+                name = f"{number}/{problem[IMAGE]}"
+                image = inside(folder / "images" / part, name, "the picture")
+                rows.append({**problem, "number": number, IMAGE: image})
+        return rows
+
+    def samples(self, rows: Sequence[Row], split: str, where: str) -> list[ClosedSample]:
+        """Name samples by the number of their row, as the hub names none.
+
+        Rows without an image are left out: of the set with all 4241 questions, 2017 remain.
+        """
+        return [
+            _sample(f"scienceqa-{row.get('number', f'{split}-{place}')}", row)
+            for place, row in enumerate(rows)
+            if row[IMAGE] is not None
+        ]
+
+
+def _require_split(problems: dict[str, Any], listed: set[str], part: str) -> None:
+    """Hold the list of a split against the split that each problem names, where it names one."""
+    for number, problem in problems.items():
+        named = problem.get("split") if isinstance(problem, dict) else None
+        if named is not None and (named == part) != (number in listed):
+            raise InfoflowError(
+                f"problem {number} of problems.json is of the split {named!r}, but pid_splits.json "
+                f"{'has' if number in listed else 'does not have'} it in {part!r}."
+            )
+
+
+def _sample(name: str, row: Row) -> ClosedSample:
+    choices, last = tuple(row["choices"]), len(row["choices"]) - 1
+    if not 2 <= len(choices) <= len(LETTERS):
+        raise InfoflowError(f"item {name!r} has {len(choices)} choices; valid: 2 to 5.")
+    if len(set(choices)) < len(choices):
+        raise InfoflowError(f"item {name!r} has the same choice twice: {', '.join(choices)}.")
+    if row["answer"] > last:
+        raise InfoflowError(f"'answer' of item {name!r} is {row['answer']}; valid: 0 to {last}.")
+    return ClosedSample(
+        id=name,
+        origin=row[IMAGE],
+        question=row["question"],
+        answer=LETTERS[row["answer"]],
+        kind=row["subject"],
+        choices=choices,
+        context=row["hint"] or "",
+    )
+
+
 @dataclass(frozen=True)
 class ScienceQA(Task):
     """ScienceQA (Lu et al., 2022): the share of right letters; an unread answer is wrong."""
@@ -80,21 +161,15 @@ class ScienceQA(Task):
     rule: str = RULES[0]
     max_new_tokens: int = field(default=4, kw_only=True)
 
-    name: ClassVar[str] = "scienceqa"
-    rules: ClassVar[tuple[str, ...]] = RULES
+    name = "scienceqa"
+    rules = RULES
+    data = ScienceQAData
 
-    def details(self, sample: Sample, text: str) -> dict[str, Any]:
-        """See :meth:`Task.details`; ``prediction`` is a letter, or ``None``."""
+    def read(self, sample: Sample, text: str) -> tuple[str | None, float, dict[str, Any]]:
+        """Read a letter, or ``None``; see :meth:`Task.details`."""
         index = parse_choice(text, len(sample.choices), self.rule)
-        prediction = None if index is None else LETTERS[index]
-        return {
-            "kind": sample.kind,
-            "text": text,
-            "prediction": prediction,
-            "answer": sample.answer,
-            "score": float(prediction == sample.answer),
-            "unparsed": prediction is None,
-        }
+        letter = None if index is None else LETTERS[index]
+        return letter, float(letter == sample.answer), {"unparsed": letter is None}
 
     def summary(self, rows: pd.DataFrame) -> dict[str, float]:
         """``accuracy``, ``accuracy/kind`` and ``unparsed`` (a count); see :meth:`Task.summary`."""

@@ -9,7 +9,10 @@ from typing import Any, ClassVar
 import pandas as pd
 
 from infoflow.data.sample import Sample
+from infoflow.data.sets.own import OwnData
 from infoflow.errors import InfoflowError, unknown_name
+
+MOST_CHARACTERS = 100_000
 
 
 @dataclass(frozen=True)
@@ -17,22 +20,23 @@ class Task(ABC):
     """A benchmark: its samples and the rule that scores the answers.
 
     Attributes:
-        samples: The items.
-        source: Where the items come from, such as ``"shapes"``.
+        samples: The samples.
+        source: Where they come from, such as ``"shapes"``.
         split: Which part of the source they are.
         rule: Name of the scoring rule, one of ``rules``.
         max_new_tokens: How many tokens an answer needs at most.
         bare: Whether questions are as in the benchmark's files, to be worded for a family of models
-            before they are put to one (:func:`infoflow.data.asking.worded`).
-        wording: Name of the wording to put them in
+            before they are put to one (:func:`infoflow.data.templates.worded`).
+        wording: Name of the prompt templates to word them by
             (:data:`infoflow.data.templates.NAMED_WORDINGS`); None for the family's own.
-        n_whole: How many items the split has, of which a limit may have left fewer; None if that is
-            not known.
+        n_whole: How many samples the split has, of which a limit may have left fewer; None if that
+            is not known.
         name: The benchmark.
         rules: Scoring rules of the benchmark; the first is the default.
+        data: How the benchmark's own data are read.
 
     Raises:
-        InfoflowError: There are no items.
+        InfoflowError: There are no samples.
         UnknownNameError: The benchmark has no such rule.
     """
 
@@ -47,12 +51,18 @@ class Task(ABC):
 
     name: ClassVar[str]
     rules: ClassVar[tuple[str, ...]]
+    data: ClassVar[type[OwnData]]
 
     def __post_init__(self) -> None:
-        if self.rule not in self.rules:
-            raise unknown_name(f"{self.name} scoring rule", self.rule, self.rules)
+        self.require_rule(self.rule)
         if not len(self.samples):
             raise InfoflowError(f"task {self.name!r} has no items; it needs at least one.")
+
+    @classmethod
+    def require_rule(cls, rule: str) -> None:
+        """Raise unless the benchmark has this scoring rule."""
+        if rule not in cls.rules:
+            raise unknown_name(f"{cls.name} scoring rule", rule, cls.rules)
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -67,7 +77,7 @@ class Task(ABC):
         """Score one answer.
 
         Args:
-            sample: The item that was asked.
+            sample: The sample that was asked about.
             text: What the model said.
 
         Returns:
@@ -75,18 +85,24 @@ class Task(ABC):
         """
         return float(self.details(sample, text)["score"])
 
-    @abstractmethod
     def details(self, sample: Sample, text: str) -> dict[str, Any]:
         """Score one answer and keep what :meth:`summary` needs of it.
 
         Args:
-            sample: The item that was asked.
+            sample: The sample that was asked about.
             text: What the model said.
 
         Returns:
             A row of plain values: ``kind``, ``text``, ``prediction`` (how the text was read),
             ``answer`` (the reference), ``score`` and the benchmark's own columns.
         """
+        prediction, score, own = self.read(sample, text)
+        row = {"kind": sample.kind, "text": text, "prediction": prediction, "answer": sample.answer}
+        return {**row, "score": score, **own}
+
+    @abstractmethod
+    def read(self, sample: Sample, text: str) -> tuple[str | None, float, dict[str, Any]]:
+        """Read an answer: what it says, its score, and the benchmark's own columns."""
 
     @abstractmethod
     def summary(self, rows: pd.DataFrame) -> dict[str, float]:
@@ -96,7 +112,7 @@ class Task(ABC):
             rows: One row of :meth:`details` an answer.
 
         Returns:
-            Metrics by name. A metric of one kind of item is named ``metric/kind``.
+            Metrics by name. A metric of one kind of sample is named ``metric/kind``.
 
         Raises:
             InfoflowError: There is no row, or a column is missing.
@@ -104,18 +120,18 @@ class Task(ABC):
 
     @abstractmethod
     def best_constant(self) -> float:
-        """Mean score of the best answer that is the same for all items (:func:`blind_guess`)."""
+        """Mean score of the best answer that is the same for all samples (:func:`blind_guess`)."""
 
 
 def blind_guess(task: Task) -> float:
-    """Score of the best guess that ignores the picture, to compare no-image scores with.
+    """Score of the best guess that ignores the image, to compare no-image scores with.
 
     The guess is one constant answer, or one for each kind of question where the wording tells the
-    kinds apart. It is chosen on the very items it is scored on, so no blind model that answers by
+    kinds apart. It is chosen on the very samples it is scored on, so no blind model that answers by
     kind alone can be expected to beat it.
 
     Args:
-        task: The items; all of them are read.
+        task: The samples; all of them are read.
 
     Returns:
         The mean score of the guess, from 0 to 1.
@@ -124,33 +140,20 @@ def blind_guess(task: Task) -> float:
 
 
 def best_by_group(credits: Iterable[tuple[str, Mapping[str, float]]]) -> float:
-    """Mean score when every group of items gets the one guess that suits it best.
+    """Mean score when every group gets the one guess that suits it best.
 
-    Args:
-        credits: For each item its group, and the score that each guess worth anything would earn.
-
-    Returns:
-        The mean score over all items.
+    Each sample gives its group, and the score of each guess that would earn any.
     """
     totals: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
-    n_items = 0
-    for group, scores in credits:
-        n_items += 1
+    by_sample = list(credits)
+    for group, scores in by_sample:
         for guess, score in scores.items():
             totals[group][guess] += score
-    return sum(max(guesses.values()) for guesses in totals.values()) / n_items
+    return sum(max(guesses.values()) for guesses in totals.values()) / len(by_sample)
 
 
 def mean_by_kind(rows: pd.DataFrame, metric: str) -> dict[str, float]:
-    """Mean of the column ``score`` over all rows, and over the rows of each kind.
-
-    Args:
-        rows: Rows with the columns ``kind`` and ``score``.
-        metric: Name of the metric.
-
-    Returns:
-        ``metric`` and, for each kind, ``metric/kind``.
-    """
+    """Mean of the column ``score`` over all rows, and over those of each kind."""
     kinds = rows.groupby("kind")["score"].mean()
     return {
         metric: float(rows["score"].mean()),
@@ -159,22 +162,21 @@ def mean_by_kind(rows: pd.DataFrame, metric: str) -> dict[str, float]:
 
 
 def check_rows(rows: pd.DataFrame, *columns: str) -> None:
-    """Check that rows can be summarised.
-
-    Args:
-        rows: The rows.
-        columns: Names of the columns that are needed.
-
-    Raises:
-        InfoflowError: There is no row, a column is missing, or a needed value is missing.
-    """
-    missing = [column for column in columns if column not in rows]
-    if missing:
+    """Raise unless there are rows, with a value in each of these columns."""
+    if missing := [column for column in columns if column not in rows]:
         raise InfoflowError(
             f"rows lack the column(s) {', '.join(missing)}; needed are {', '.join(columns)}."
         )
     if rows.empty:
         raise InfoflowError("there are no rows to summarise; at least one is needed.")
-    empty = [column for column in columns if rows[column].isna().any()]
-    if empty:
+    if empty := [column for column in columns if rows[column].isna().any()]:
         raise InfoflowError(f"rows have missing values in the column(s) {', '.join(empty)}.")
+
+
+def require_answer(text: Any) -> str:
+    """Return an answer as it is, if it is text that is not too long to be one."""
+    if not isinstance(text, str):
+        raise InfoflowError(f"an answer is of type {type(text).__name__}; it must be text.")
+    if (n := len(text)) > MOST_CHARACTERS:
+        raise InfoflowError(f"an answer has {n} characters; valid: at most {MOST_CHARACTERS}.")
+    return text

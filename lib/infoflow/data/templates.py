@@ -1,169 +1,209 @@
-"""How each family is asked each benchmark's questions: tables, each entry with its source.
+"""Prompt templates: each benchmark's questions as each family gets them, with their sources.
 
-An entry words the question; the family's conversation is put around it (see ``prompts``).
+The files of a benchmark hold bare questions; what surrounds them differs between models and is part
+of every published score. A template words the question; the family's conversation is put around it
+(see ``prompts``). Shapes needs none: its questions are the zoo's.
 """
 
-import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cache
+from typing import NamedTuple
 
+import jinja2
+
+from infoflow.data.sample import LazySamples, Sample
+from infoflow.data.task import Task
 from infoflow.errors import InfoflowError, unknown_name
+
+LETTERS = "ABCDE"
 
 _SHORT = "\nAnswer the question using a single word or phrase."
 _LETTER = "\nAnswer with the option's letter from the given choices directly."
 _DESCRIBE = "Please describe this image in detail."
+_LINES = "{% for text in choices %}\n{{ letters[loop.index0] }}. {{ text }}{% endfor %}"
+_BRACKETS = "{% for text in choices %} ({{ letters[loop.index0] }}) {{ text }}{% endfor %}"
 
 
-@dataclass(frozen=True)
-class Wording:
-    """A question as one family is asked it in one benchmark.
+class Template(NamedTuple):
+    """A benchmark's question as one family gets it.
 
     Attributes:
-        template: With the fields ``question``, ``capitalised`` (the question with one capital, its
-            first letter), ``context``, ``options`` and ``ocr``. A part in square brackets is left
-            out where an item has nothing for its field.
-        source: Who asks so.
-        ending: What follows the template.
-        option: One option, with the fields ``letter`` and ``text``.
-        letters: The options' letters.
-        between: What stands between two options.
-        no_context: What stands for a context that is empty.
-        tidied: Whether the filled template loses the space at its ends and one of two spaces in a
-            row, as by LLaVA's conversion of ScienceQA.
-        most_ocr: How many OCR tokens are told at most; all if None.
+        text: In Jinja, over ``question``, ``context`` (empty without one), ``choices``, ``letters``
+            and ``ocr`` (None where the prompt leaves the words out).
+        source: Where it is published.
     """
 
-    template: str
+    text: str
     source: str
-    ending: str = ""
-    option: str = "{letter}. {text}"
-    letters: str = "ABCDE"
-    between: str = "\n"
-    no_context: str = ""
-    tidied: bool = False
-    most_ocr: int | None = None
+
+    def phrase(
+        self,
+        question: str = "",
+        context: str = "",
+        choices: Sequence[str] = (),
+        ocr: Sequence[str] | None = None,
+    ) -> str:
+        """Word a question; its own lines stay as they are."""
+        if len(choices) > len(LETTERS):
+            raise InfoflowError(f"{len(choices)} options, but letters for {len(LETTERS)} only.")
+        fields = {"question": question, "context": context, "choices": choices, "ocr": ocr}
+        return _compiled(self.text).render(letters=LETTERS, **fields)
 
 
-def _llava(where: str) -> dict[str, Wording]:
-    """Word the benchmarks as LLaVA's question files do."""
+@cache
+def _compiled(text: str) -> jinja2.Template:
+    return jinja2.Environment(undefined=jinja2.StrictUndefined).from_string(text)
+
+
+def _tidied(text: str) -> str:
+    """Make one space of two and strip the whole, as LLaVA's conversion of ScienceQA does."""
+    return "{% filter replace('  ', ' ') | trim %}" + text + "{% endfilter %}"
+
+
+def _llava(where: str) -> dict[str, Template]:
+    """The benchmarks as LLaVA's question files have them."""
+    question = "{% if context %}Context: {{ context }}\n{% endif %}{{ question }}"
+    ocr = "{% if ocr is not none %}\nReference OCR token: {{ ocr | join(', ') }}{% endif %}"
     return {
-        "pope": Wording("{question}", f"{where}: llava_pope_test.jsonl", _SHORT),
-        "scienceqa": Wording(
-            "[Context: {context}\n]{question}[\n{options}]",
+        "pope": Template("{{ question }}" + _SHORT, f"{where}: llava_pope_test.jsonl"),
+        "scienceqa": Template(
+            _tidied(question + _LINES) + _LETTER,
             f"{where}: llava_test_CQM-A.json and model_vqa_science.py",
-            _LETTER,
-            tidied=True,
         ),
-        "textvqa": Wording(
-            "{capitalised}[\nReference OCR token: {ocr}]",
+        "textvqa": Template(
+            "{{ question | capitalize }}" + ocr + _SHORT,
             f"{where}: llava_textvqa_val_v051_ocr.jsonl",
-            _SHORT,
         ),
-        "chair": Wording(_DESCRIBE, "shikiw/OPERA: chair_eval.py"),
+        "chair": Template(_DESCRIBE, "shikiw/OPERA: chair_eval.py"),
     }
 
 
 _LLAVA = _llava("haotian-liu/LLaVA")
-WORDINGS: dict[str, dict[str, Wording]] = {
+WORDINGS: dict[str, dict[str, Template]] = {
     "llava-1.5": _LLAVA,
     "llava-1.6": _LLAVA,
     "internvl": _llava("InternVL-Chat 1.0, whose evaluation scripts read LLaVA's files"),
     "shikra": {
-        "pope": Wording("{question}", "shikiw/OPERA: pope_eval.py"),
+        "pope": Template("{{ question }}", "shikiw/OPERA: pope_eval.py"),
         "scienceqa": _llava("ours, for none is published; as LLaVA's")["scienceqa"],
-        "textvqa": Wording("{question}", "ours, for none is published; the question alone"),
+        "textvqa": Template("{{ question }}", "ours, for none is published; the question alone"),
         "chair": _LLAVA["chair"],
     },
     "instructblip": {
-        "pope": Wording(
-            "{question} Please answer this question with one word.",
+        "pope": Template(
+            "{{ question }} Please answer this question with one word.",
             "DAMO-NLP-SG/VCD: object_hallucination_vqa_instructblip.py",
         ),
-        "scienceqa": Wording(
-            "[Context: {context} ]Question: {question} Options: {options}. Answer:",
+        "scienceqa": Template(
+            "{% if context %}Context: {{ context }} {% endif %}Question: {{ question }} Options:"
+            "{% set letters = letters | lower %}" + _BRACKETS + ". Answer:",
             "the authors, in issue 326 of salesforce/LAVIS",
-            option="({letter}) {text}",
-            letters="abcde",
-            between=" ",
         ),
-        "textvqa": Wording(
-            "[OCR tokens: {ocr}. ]Question: {question} Short answer:",
+        "textvqa": Template(
+            "{% if ocr is not none %}OCR tokens: {{ ocr[:30] | join(', ') }}. {% endif %}"
+            "Question: {{ question }} Short answer:",
             "InstructBLIP (Dai et al., 2023), appendix; how many tokens, from salesforce/LAVIS: "
             "blip2_vicuna_instruct.py, which holds no file of prompts for TextVQA",
-            most_ocr=30,
         ),
         "chair": _LLAVA["chair"],
     },
     "qwen-vl": {
-        "pope": Wording(
-            "{question} Answer:", "DAMO-NLP-SG/VCD: object_hallucination_vqa_qwenvl.py"
+        "pope": Template(
+            "{{ question }} Answer:", "DAMO-NLP-SG/VCD: object_hallucination_vqa_qwenvl.py"
         ),
-        "scienceqa": Wording(
-            "Context: {context}\nQuestion: {question}\nOptions: {options}\nAnswer:",
+        "scienceqa": Template(
+            "Context: {{ context or 'N/A' }}\nQuestion: {{ question }}\nOptions:"
+            "{% for text in choices %}{{ '\n' if loop.index0 else ' ' }}"
+            "{{ letters[loop.index0] }}. {{ text }}{% endfor %}\nAnswer:",
             "QwenLM/Qwen-VL: eval_mm/evaluate_multiple_choice.py",
-            no_context="N/A",
         ),
-        "textvqa": Wording("{question} Answer:", "QwenLM/Qwen-VL: eval_mm/evaluate_vqa.py"),
-        "chair": Wording(
+        "textvqa": Template("{{ question }} Answer:", "QwenLM/Qwen-VL: eval_mm/evaluate_vqa.py"),
+        "chair": Template(
             "Describe the image in English:", "QwenLM/Qwen-VL: eval_mm/evaluate_caption.py"
         ),
     },
 }
-"""The wording by family and benchmark. TextVQA's published scores of LLaVA-1.5 and InternVL are
+"""The templates by family and benchmark. TextVQA's published scores of LLaVA-1.5 and InternVL are
 with reference OCR tokens in the prompt; without them the line is left out."""
 
-_CONTEXT_QUESTION_OPTIONS = Wording(
-    "Context: {context}\nQuestion: {question}\nOptions: {options}",
+_CONTEXT_QUESTION_OPTIONS = Template(
+    _tidied("Context: {{ context or 'N/A' }}\nQuestion: {{ question }}\nOptions:" + _BRACKETS)
+    + _LETTER,
     "FanshuoZeng/Simignore: llava_test_CQM-A_image.json and inference_sqa_llava_7b.py; paper 1's "
     "first author shows the same prompt in issue 2 of alibaba/conv-llava",
-    _LETTER,
-    option="({letter}) {text}",
-    between=" ",
-    no_context="N/A",
-    tidied=True,
 )
-NAMED_WORDINGS: dict[str, dict[str, Wording]] = {
+_PAPER = "zhangbaijin/From-Redundancy-to-Relevance"
+NAMED_WORDINGS: dict[str, dict[str, Template]] = {
     "paper": {
-        "pope": Wording("{question}", "zhangbaijin/From-Redundancy-to-Relevance: pope_eval.py"),
+        "pope": Template(
+            "{{ question }}", "zhangbaijin/From-Redundancy-to-Relevance: pope_eval.py"
+        ),
         "scienceqa": _CONTEXT_QUESTION_OPTIONS,
-        "chair": Wording(_DESCRIBE, "zhangbaijin/From-Redundancy-to-Relevance: chair_eval.py"),
+        "chair": Template(_DESCRIBE, f"{_PAPER}: chair_eval.py"),
     },
     "simignore": {"scienceqa": _CONTEXT_QUESTION_OPTIONS},
 }
-"""Wordings of a paper, by name and benchmark, to put to any family in place of its own:
+"""Templates of a paper, by name and benchmark, to put to any family in place of its own:
 ``"paper"`` as *From Redundancy to Relevance* asks, ``"simignore"`` as Simignore does. The
 conversation around them stays the family's."""
 
 
-def wording_family(model: str) -> str:
-    """Tell by a model's name whose wording it is asked in.
+def worded(task: Task, model: str, wording: str | None = None) -> Task:
+    """Word a task's questions for a model.
+
+    The task then fits every measure: they put ``sample.question`` to the model as it stands. Its
+    ``source`` says for which family it is worded, with a digest of the template, and so does the
+    key of every result.
 
     Args:
-        model: A name of ``list_models()``, or of a family itself.
+        task: The task.
+        model: Name of the model (``lvlm.name``), or of its family in :data:`WORDINGS`.
+        wording: Name of the templates to take in place of the family's own, one of
+            :data:`NAMED_WORDINGS`; None for the task's.
 
     Returns:
-        The family in ``WORDINGS`` that the name holds.
+        The task with its questions worded; the task itself where they are already.
 
     Raises:
-        UnknownNameError: The name holds none.
+        UnknownNameError: No template is known for the model, or there are none of that name.
+        InfoflowError: A wording is named, but the questions are worded already.
     """
+    named = wording or task.wording
+    if not task.bare:
+        if named != task.wording:
+            raise InfoflowError(f"the questions of {task.name} ({task.source}) are worded already.")
+        return task
+    family = wording_family(model)
+    template, samples = find_wording(family, task.name, named), task.samples
+    digest = hashlib.sha256(template.text.encode()).hexdigest()[:6]
+
+    def worded_sample(place: int) -> Sample:
+        bare = samples[place]
+        return bare.with_question(
+            template.phrase(bare.question, bare.context, bare.choices, bare.ocr)
+        )
+
+    return replace(
+        task,
+        samples=LazySamples(len(samples), worded_sample),
+        source=f"{task.source}, worded {f'as {named} ' if named else ''}for {family} {digest}",
+        bare=False,
+        wording=named,
+    )
+
+
+def wording_family(model: str) -> str:
+    """Name the family in ``WORDINGS`` that the name of a model holds."""
     found = [family for family in WORDINGS if family in str(model)]
     if not found:
         raise unknown_name("family in the model's name", model, WORDINGS)
     return found[0]
 
 
-def find_wording(family: str, benchmark: str, wording: str | None = None) -> Wording:
-    """Find how a benchmark's questions are worded.
-
-    Args:
-        family: One of ``WORDINGS``.
-        benchmark: The benchmark.
-        wording: One of ``NAMED_WORDINGS``; None for the family's own.
-
-    Raises:
-        UnknownNameError: There is no such family or wording, or it does not word the benchmark.
-    """
+def find_wording(family: str, benchmark: str, wording: str | None = None) -> Template:
+    """Find a family's template for a benchmark, or the one of a name in ``NAMED_WORDINGS``."""
     if family not in WORDINGS:
         raise unknown_name("family", family, WORDINGS)
     if benchmark not in WORDINGS[family]:
@@ -174,63 +214,3 @@ def find_wording(family: str, benchmark: str, wording: str | None = None) -> Wor
     if wording not in fitting:
         raise unknown_name(f"wording of {benchmark}", wording, fitting)
     return NAMED_WORDINGS[wording][benchmark]
-
-
-def phrase(
-    family: str,
-    benchmark: str,
-    question: str = "",
-    context: str = "",
-    choices: Sequence[str] = (),
-    ocr: Sequence[str] | None = None,
-    wording: str | None = None,
-) -> str:
-    """Word a benchmark's question as a family is asked it.
-
-    Lines of the item's own stay as they are, empty ones too.
-
-    Args:
-        family: One of ``WORDINGS``.
-        benchmark: One of that family's.
-        question: The question itself.
-        context: What is told beforehand (ScienceQA's hint).
-        choices: The options, in order of their letters.
-        ocr: The words that were read from the picture; empty where none were, None where they are
-            not to be told.
-        wording: One of ``NAMED_WORDINGS``; None for the family's own.
-
-    Raises:
-        UnknownNameError: There is no such family, benchmark or wording.
-        InfoflowError: There are more options than letters.
-    """
-    found = find_wording(family, benchmark, wording)
-    if len(choices) > len(found.letters):
-        raise InfoflowError(f"{len(choices)} options, but letters for {len(found.letters)} only.")
-    options = found.between.join(
-        found.option.format(letter=letter, text=text)
-        for letter, text in zip(found.letters, choices, strict=False)
-    )
-    text = _fill(
-        found.template,
-        {
-            "question": question,
-            "capitalised": question.capitalize(),
-            "context": context or found.no_context or None,
-            "options": options or None,
-            "ocr": None if ocr is None else ", ".join(ocr[: found.most_ocr]),
-        },
-    )
-    if found.tidied:
-        text = text.replace("  ", " ").strip()
-    return text + found.ending
-
-
-def _fill(template: str, fields: Mapping[str, str | None]) -> str:
-    """Fill in the fields; a part in square brackets goes where one of its fields is None."""
-
-    def part(match: re.Match[str]) -> str:
-        missing = any(fields[name] is None for name in re.findall(r"{(\w+)}", match[1]))
-        return "" if missing else match[1]
-
-    whole = re.sub(r"\[(.*?)\]", part, template, flags=re.DOTALL)
-    return whole.format(**{name: value or "" for name, value in fields.items()})

@@ -1,19 +1,60 @@
 """TextVQA: read what is written, scored against the answers of several people."""
 
+import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pandas as pd
 
-from infoflow.data.normalise import normalise_answer
 from infoflow.data.sample import Sample
-from infoflow.data.task import Task, best_by_group, check_rows, mean_by_kind
+from infoflow.data.sets import checks
+from infoflow.data.sets.checks import ID, STRINGS, TEXT
+from infoflow.data.sets.own import ClosedSample, OwnData, find_file, is_file
+from infoflow.data.sets.rows import IMAGE, HubSet, Row
+from infoflow.data.task import Task, best_by_group, check_rows, mean_by_kind, require_answer
 from infoflow.errors import InfoflowError
+from infoflow.files import inside, read_json
 
 RULES = ("evalai",)
 _ENOUGH_MATCHES = 3
+_KINDS = {"image_id": TEXT, "question_id": ID, "question": TEXT, "answers": STRINGS}
+_PARTS = {"validation": "val", "train": "train"}
+_WORDS = {"image_id": TEXT, "ocr_tokens": STRINGS}
+
+_PUNCTUATION = ';/[]"{}()=+\\_-><@`,?!'
+_COMMA_IN_NUMBER = re.compile(r"\d,\d")
+EVALAI_FULL_STOP = re.compile(r"\.(?!\d)")
+VLMEVALKIT_FULL_STOP = re.compile(r"(?<!\d)\.(?!\d)")
+# The published codes hand a flag to a substitution where the number of replacements belongs.
+_MOST_FULL_STOPS = int(re.UNICODE)
+
+_NUMBERS = "zero one two three four five six seven eight nine ten"
+_DIGITS = {"none": "0"} | {word: str(number) for number, word in enumerate(_NUMBERS.split())}
+_ARTICLES = frozenset(("a", "an", "the"))
+
+# Every form below is recognised with exactly one of its apostrophes left out.
+_CONTRACTIONS = """
+ain't aren't can't could've couldn't couldn't've didn't doesn't don't hadn't hadn't've hasn't
+haven't he'd he'd've he's how'd how'll how's isn't it'd it'd've it'll ma'am mightn't
+mightn't've might've mustn't must've needn't not've o'clock oughtn't 'ow's'at shan't she'd've
+should've shouldn't shouldn't've somebody'd've somebody'll somebody's someone'd someone'd've
+someone'll someone's something'd something'd've something'll that's there'd there'd've there're
+there's they'd they'd've they'll they're they've 'twas wasn't we'd've we've weren't what'll
+what're what's what've when's where'd where's where've who'd who'd've who'll who's who've why'll
+why're why's won't would've wouldn't wouldn't've y'all y'all'll y'all'd've you'd you'd've you'll
+you're you've
+"""
+_RESTORED = {
+    form[:i] + form[i + 1 :]: form
+    for form in _CONTRACTIONS.split()
+    for i, char in enumerate(form)
+    if char == "'"
+}
+# The published table takes this one apostrophe out instead of putting it in.
+_RESTORED["somebody'd"] = "somebodyd"
 
 
 def _credit(n_matches: int, n_answers: int) -> float:
@@ -24,27 +65,56 @@ def _credit(n_matches: int, n_answers: int) -> float:
     return (n_matches * left_out_is_match + n_others * left_out_is_other) / n_answers
 
 
-def require_answers(answers: Sequence[str]) -> None:
-    """Raise unless there are enough reference answers for soft accuracy.
-
-    Raises:
-        InfoflowError: There are fewer than four, or one text in place of a list of them.
-    """
+def _require_answers(answers: Sequence[str]) -> None:
+    """Raise unless there are enough answers: of three, even one that all gave could not score 1."""
     if isinstance(answers, str):
         raise InfoflowError("the reference answers are one text; they must be a list of texts.")
-    # With three, even an answer that all people gave could not score 1.
-    if len(answers) <= _ENOUGH_MATCHES:
-        raise InfoflowError(
-            f"got {len(answers)} reference answers; soft accuracy needs at least "
-            f"{_ENOUGH_MATCHES + 1} (TextVQA has 10)."
-        )
+    if (n := len(answers)) <= _ENOUGH_MATCHES:
+        raise InfoflowError(f"got {n} reference answers; at least 4 are needed (TextVQA has 10).")
+
+
+def strip_punctuation(text: str, full_stop: re.Pattern[str]) -> str:
+    """Remove punctuation as VQA's evaluation does.
+
+    A mark is deleted where the text has it next to a space anywhere, or has a comma inside a
+    number; else a space takes its place. Of the full stops that the pattern finds, the first 32 go.
+    """
+    stripped = text
+    number = _COMMA_IN_NUMBER.search(text) is not None
+    for mark in _PUNCTUATION:
+        spaced = f"{mark} " in text or f" {mark}" in text
+        stripped = stripped.replace(mark, "" if spaced or number else " ")
+    return full_stop.sub("", stripped, count=_MOST_FULL_STOPS)
+
+
+def normalise_answer(text: str) -> str:
+    """Normalise a short answer as EvalAI's TextVQA server does.
+
+    As in the evaluation code of LLaVA (``m4c_evaluator.py``) and lmms-eval, quirks included. Lower
+    case; commas and question marks deleted; punctuation removed (:func:`strip_punctuation`; a full
+    stop goes unless a digit follows); number words to ten as digits; articles dropped; apostrophes
+    of contractions restored.
+
+    Args:
+        text: The answer.
+
+    Returns:
+        The normalised answer, its words joined by single spaces.
+
+    Raises:
+        InfoflowError: It is no text, or longer than 100,000 characters.
+    """
+    lowered = require_answer(text).lower().replace(",", "").replace("?", "").replace("'s", " 's")
+    one_line = lowered.strip().replace("\n", " ").replace("\t", " ").strip()
+    words = strip_punctuation(one_line, EVALAI_FULL_STOP).split()
+    numbered = [_DIGITS.get(word, word) for word in words]
+    return " ".join(_RESTORED.get(word, word) for word in numbered if word not in _ARTICLES)
 
 
 def vqa_accuracy(prediction: str, answers: Sequence[str]) -> float:
     """Soft accuracy of VQA, as EvalAI's TextVQA server computes it.
 
-    Prediction and answers are normalised
-    (:func:`infoflow.data.normalise.normalise_answer`); then
+    Prediction and answers are normalised (:func:`normalise_answer`); then
     accuracy = mean over the answers i of min(1, matches among the answers other than i / 3).
     LLaVA's code takes exactly ten answers; lmms-eval's takes any number, as here.
 
@@ -58,10 +128,107 @@ def vqa_accuracy(prediction: str, answers: Sequence[str]) -> float:
     Raises:
         InfoflowError: There are fewer than four answers, or something is no text.
     """
-    require_answers(answers)
+    _require_answers(answers)
     normalised = normalise_answer(prediction)
     n_matches = sum(normalise_answer(answer) == normalised for answer in answers)
     return _credit(n_matches, len(answers))
+
+
+@dataclass
+class TextVQAData(OwnData):
+    """TextVQA 0.5.1: questions about what is written in an image, with ten people's answers.
+
+    Reported is its validation split (5000 samples), as everyone does, for the answers of its test
+    split are not public. ``"calibration"`` is its train split. 128 tokens, as LLaVA's script.
+
+    Attributes:
+        ocr: Whether the prompt gives the words that a program read in the image.
+    """
+
+    ocr: bool = field(default=True, kw_only=True)
+
+    name = "textvqa"
+    hub = HubSet("lmms-lab-encoder", "textvqa")
+    splits: ClassVar = {
+        "test": "validation",
+        "calibration": "train",
+        "validation": "validation",
+        "train": "train",
+    }
+    columns: ClassVar = {**_KINDS, "ocr_tokens": STRINGS, "set_name": TEXT}
+    marks = ("TextVQA_0.5.1_*.json",)
+    originals = (
+        "TextVQA_0.5.1_val.json, TextVQA_0.5.1_train.json, train_images/<image_id>.jpg and, for "
+        "the OCR tokens, TextVQA_Rosetta_OCR_v0.2_val.json, TextVQA_Rosetta_OCR_v0.2_train.json"
+    )
+    max_new_tokens = 128
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.ocr, bool):
+            raise InfoflowError(f"ocr is {self.ocr!r}; valid: True, False.")
+
+    def label(self) -> str:
+        """Whether the prompt gives OCR tokens."""
+        return f", {'with' if self.ocr else 'without'} OCR tokens"
+
+    def read_originals(self, folder: Path, split: str) -> list[Row]:
+        """Read the questions, and the words that the OCR system Rosetta read."""
+        questions, rosetta = (
+            f"{name}_{_PARTS[split]}.json" for name in ("TextVQA_0.5.1", "TextVQA_Rosetta_OCR_v0.2")
+        )
+        rows = _entries(find_file(folder, questions), "question", _KINDS)
+        words: dict[str, list[str]] = {}
+        if self.ocr and not is_file(folder / rosetta):
+            raise InfoflowError(
+                f"{folder} lacks {rosetta}, which holds the OCR tokens of published prompts; "
+                "without them: load_task('textvqa', ..., ocr=False)."
+            )
+        for row in _entries(folder / rosetta, "entry", _WORDS) if self.ocr else ():
+            image, tokens = row["image_id"], row["ocr_tokens"]
+            if words.setdefault(image, tokens) != tokens:
+                raise InfoflowError(
+                    f"{rosetta} holds other words of picture {image!r} a second time."
+                )
+        if self.ocr:
+            images = (row["image_id"] for row in rows)
+            checks.require_known("picture", images, questions, words, rosetta)
+        for row in rows:
+            row["ocr_tokens"] = words.get(row["image_id"])
+            name = f"{row['image_id']}.jpg"
+            row[IMAGE] = inside(folder / "train_images", name, "the picture")
+        return rows
+
+    def samples(self, rows: Sequence[Row], split: str, where: str) -> list[ClosedSample]:
+        """Make a sample of every row; one that names its set must be of the split."""
+        part = _PARTS[split]
+        for row in rows:
+            if (named := row.get("set_name", part)) not in (part, split):
+                question = f"question {row['question_id']} of {where}"
+                raise InfoflowError(f"{question} is of the set {named!r}, not {part!r}.")
+        return [self._sample(f"textvqa-{row['question_id']}", row) for row in rows]
+
+    def _sample(self, name: str, row: Row) -> ClosedSample:
+        try:
+            _require_answers(row["answers"])
+        except InfoflowError as error:
+            raise InfoflowError(f"item {name!r}: {error}") from error
+        return ClosedSample(
+            id=name,
+            origin=row[IMAGE],
+            question=row["question"],
+            answer=Counter(row["answers"]).most_common(1)[0][0],
+            kind="reading",
+            answers=tuple(row["answers"]),
+            ocr=tuple(row["ocr_tokens"]) if self.ocr else None,
+        )
+
+
+def _entries(path: Path, noun: str, kinds: Mapping[str, checks.Kind]) -> list[Row]:
+    rows: list[Row] = checks.require_fields(read_json(path), {"data": checks.LIST}, path.name)[
+        "data"
+    ]
+    checks.require_entries(rows, kinds, path.name, noun)
+    return rows
 
 
 @dataclass(frozen=True)
@@ -71,18 +238,13 @@ class TextVQA(Task):
     rule: str = RULES[0]
     max_new_tokens: int = field(default=6, kw_only=True)
 
-    name: ClassVar[str] = "textvqa"
-    rules: ClassVar[tuple[str, ...]] = RULES
+    name = "textvqa"
+    rules = RULES
+    data = TextVQAData
 
-    def details(self, sample: Sample, text: str) -> dict[str, Any]:
-        """See :meth:`Task.details`; ``prediction`` is the normalised answer."""
-        return {
-            "kind": sample.kind,
-            "text": text,
-            "prediction": normalise_answer(text),
-            "answer": sample.answer,
-            "score": vqa_accuracy(text, sample.answers),
-        }
+    def read(self, sample: Sample, text: str) -> tuple[str | None, float, dict[str, Any]]:
+        """Normalise the answer; see :meth:`Task.details`."""
+        return normalise_answer(text), vqa_accuracy(text, sample.answers), {}
 
     def summary(self, rows: pd.DataFrame) -> dict[str, float]:
         """``accuracy`` and ``accuracy/kind``, both soft; see :meth:`Task.summary`."""
@@ -95,6 +257,6 @@ class TextVQA(Task):
 
 
 def _credits(answers: Sequence[str]) -> dict[str, float]:
-    require_answers(answers)
+    _require_answers(answers)
     counts = Counter(normalise_answer(answer) for answer in answers)
     return {answer: _credit(n_matches, len(answers)) for answer, n_matches in counts.items()}

@@ -1,29 +1,62 @@
-"""The untouched model's answers to a task."""
+"""A model's answers to a task: of the model as it is, or under interventions."""
 
-import pandas as pd
+from dataclasses import dataclass, replace
 
-from infoflow.data.load import Task
-from infoflow.data.sample import Sample
-from infoflow.evaluate.collecting import Row, collect
-from infoflow.models.lvlm import LVLM
-from infoflow.results.store import Store
+import torch
+
+from infoflow.errors import InfoflowError
+from infoflow.evaluate import LVLM, Row, Sample, Task, measure
+from infoflow.interventions import intervene
+from infoflow.interventions.base import Intervention
+from infoflow.interventions.simignore import Simignore
 
 
-def answers(lvlm: LVLM, task: Task, store: Store) -> pd.DataFrame:
-    """Answer every item with the untouched model, by transformers' own greedy decoding.
+@dataclass(frozen=True)
+class ByOptions:
+    """Simignore that compares the image with each sample's options, as the released code does.
 
-    Args:
-        lvlm: The model.
-        task: The items.
-        store: Where the rows are kept.
+    The text is the options without their letters, joined by spaces, after the tokenizer's token
+    that begins a sequence, if it has one.
 
-    Returns:
-        Columns ``item`` and those of :meth:`infoflow.data.load.Task.details`.
+    Attributes:
+        simignore: All other settings; its ``text`` is replaced.
     """
 
-    def measure(sample: Sample) -> list[Row]:
-        prompt = lvlm.prompt(sample.image, sample.question)
-        return [task.details(sample, lvlm.answer(prompt, task.max_new_tokens))]
+    simignore: Simignore
 
-    parameters = {"max_new_tokens": task.max_new_tokens}
-    return collect("answers", lvlm, task, store, parameters, measure)
+    def of(self, lvlm: LVLM, sample: Sample) -> Simignore:
+        """The settings for one sample.
+
+        Raises:
+            InfoflowError: The sample has no options.
+        """
+        if not sample.choices:
+            raise InfoflowError(
+                f"{sample.id} has no options to compare the image with; "
+                "valid for it: Simignore(...) itself, which reads the whole question."
+            )
+        begin = lvlm.tokenizer.bos_token_id
+        options = lvlm.encode_answer(" ".join(sample.choices))
+        first = options.new_tensor([] if begin is None else [begin])
+        return replace(self.simignore, text=torch.cat([first, options]))
+
+
+@measure
+def answers(
+    lvlm: LVLM, task: Task, sample: Sample, *changes: Intervention | ByOptions
+) -> list[Row]:
+    """Answer by transformers' own greedy decoding.
+
+    Settings:
+        *changes: Interventions, all at work at once; none for the model as it is.
+
+    Returns:
+        One row a sample, with the columns of :meth:`infoflow.data.task.Task.details`.
+
+    Raises:
+        InfoflowError: A setting does not suit the model, a prompt or a sample.
+    """
+    prompt = lvlm.prompt(sample.image, sample.question)
+    own = (c.of(lvlm, sample) if isinstance(c, ByOptions) else c for c in changes)
+    with intervene(lvlm, *own):
+        return [task.details(sample, lvlm.answer(prompt, task.max_new_tokens))]

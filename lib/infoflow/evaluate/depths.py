@@ -9,10 +9,7 @@ from infoflow.stats.paired import equivalence
 
 
 def shares_by_depth(flow: pd.DataFrame) -> pd.DataFrame:
-    """Average the shares of attention over the layers of each depth, and over items.
-
-    Args:
-        flow: Rows of :func:`infoflow.evaluate.flow.flow_by_layer`.
+    """Average rows of :func:`infoflow.evaluate.flow.flow_by_layer` over samples and each depth.
 
     Returns:
         One row a depth (its name); columns ``first`` and ``last`` (layers, paper's count), the mean
@@ -30,12 +27,7 @@ def shares_by_depth(flow: pd.DataFrame) -> pd.DataFrame:
 
 
 def loss_by_depth(cuts: pd.DataFrame, margin: float, seed: int = 0) -> pd.DataFrame:
-    """Measure what is lost when the image is removed from each depth on.
-
-    Args:
-        cuts: Rows of :func:`infoflow.evaluate.truncation.truncation_by_cut`.
-        margin: The difference of mean scores, from 0 to 1, that does not matter.
-        seed: Seed of the bootstrap.
+    """What is lost when the image is removed from each depth on, by rows of ``truncation_by_cut``.
 
     Returns:
         One row a depth (its name): ``cut``, the mean scores ``intact`` and ``removed``, their
@@ -44,18 +36,13 @@ def loss_by_depth(cuts: pd.DataFrame, margin: float, seed: int = 0) -> pd.DataFr
         (:attr:`infoflow.stats.paired.Equivalence.unharmed`).
     """
     scores = scores_by_cut(cuts)
-    intact = scores[:, -1]
     lines = {}
     for depth in depths(scores.shape[1] - 1):
-        removed = scores[:, depth.cut]
+        intact, removed = scores[:, -1], scores[:, depth.cut]
         found = equivalence(intact, removed, margin, seed)
         lines[depth.name] = {
-            "cut": depth.cut,
-            "intact": float(intact.mean()),
-            "removed": float(removed.mean()),
-            "difference": found.difference,
-            "low": found.interval[0],
-            "high": found.interval[1],
-            "unharmed": found.unharmed,
+            **{"cut": depth.cut, "intact": float(intact.mean()), "removed": float(removed.mean())},
+            **{"difference": found.difference, "low": found.interval[0]},
+            **{"high": found.interval[1], "unharmed": found.unharmed},
         }
     return pd.DataFrame.from_dict(lines, orient="index").rename_axis("depth")

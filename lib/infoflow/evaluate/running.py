@@ -1,39 +1,66 @@
-"""Running a measure over a task, or over one shard of it, and saying beforehand what it will take.
+"""The measures by name, as the command line and the workflow run them.
 
-It is what the command line and the workflow run; from Python the measures themselves are called.
+Loading a task and reading settings from text, measuring one shard, and saying beforehand what a run
+should take. From Python the measures themselves are called.
 """
 
 import os
 from collections.abc import Mapping, Sequence
-from inspect import Parameter as Argument
-from inspect import signature
+from importlib import import_module
+from inspect import Parameter
 from itertools import islice
 from pathlib import Path
+from pkgutil import iter_modules
 from typing import Any
 
 import pandas as pd
 import torch
 
-from infoflow.data.asking import worded
-from infoflow.data.load import Task, load_task
-from infoflow.errors import InfoflowError
-from infoflow.evaluate.costs.measures import Cost, assumptions, expected_cost, span
-from infoflow.evaluate.costs.shape import model_shape
-from infoflow.evaluate.measures import find_measure, read_settings
+from infoflow import evaluate as measures
+from infoflow.data.load import Task, load_task, option_kinds
+from infoflow.data.templates import worded
+from infoflow.errors import InfoflowError, unknown_name
+from infoflow.evaluate import REGISTERED, Measure, checked, own_settings
+from infoflow.evaluate.costs.expected import assumptions, expected_cost, model_shape, span
 from infoflow.files import require_path
 from infoflow.models.families import find_model
 from infoflow.models.loading import locate, split_revision
 from infoflow.models.lvlm import LVLM
-from infoflow.options import kind_of, read_options
+from infoflow.options import as_options, kind_of, read_options
 from infoflow.results.shards import Shard, sign
 from infoflow.results.store import Store
-from infoflow.workflow import as_options
+
+for _file in iter_modules(measures.__path__, f"{measures.__name__}."):
+    import_module(_file.name)
 
 TOKENS_PER_WORD = 1.4
-N_TEMPLATE = 8
-"""Tokens of a prompt after its question: the turn of the one who answers."""
-N_ASKED = 20
-"""Questions whose length is counted."""
+N_TEMPLATE = 8  # tokens of a prompt after its question: the turn of the one who answers
+N_COUNTED = 20  # questions whose length is counted
+
+MEASURES: Mapping[str, Measure] = {
+    name: measure
+    for name, measure in REGISTERED.items()
+    if all("infoflow." not in kind_of(p.annotation) for p in own_settings(measure).values())
+}
+"""Those whose settings are plain values, by name, which is that of the result's folder, too."""
+
+
+def find_measure(name: str) -> Measure:
+    """Return the measure of that name, or raise an UnknownNameError."""
+    if name not in MEASURES:
+        raise unknown_name("measure", name, MEASURES)
+    return MEASURES[name]
+
+
+def read_settings(name: str, options: Sequence[str]) -> dict[str, Any]:
+    """Read a measure's settings, ``NAME=VALUE`` each; what is not given has its default."""
+    measure = find_measure(name)
+    own = own_settings(measure)
+    given = read_options({n: kind_of(p.annotation) for n, p in own.items()}, options, name)
+    values = {n: p.default for n, p in own.items()} | given
+    if missing := [n for n, value in values.items() if value is Parameter.empty]:
+        raise InfoflowError(f"{name} needs {', '.join(missing)}: -p {missing[0]}=VALUE.")
+    return checked(measure, values)
 
 
 def load_items(
@@ -44,69 +71,38 @@ def load_items(
     rule: str | None,
     options: Sequence[str],
 ) -> Task:
-    """Load a task as it is asked for on the command line.
-
-    Args:
-        task: Its name.
-        source: Where the items come from.
-        split: Which part of the source.
-        limit: Only the first so many items; None for all.
-        rule: The scoring rule; None for the first.
-        options: The other arguments of :func:`infoflow.data.load.load_task`, ``NAME=VALUE`` each.
-
-    Raises:
-        UnknownNameError: There is no such task, source, split, rule or argument.
-        InfoflowError: A value is not of the argument's type; or what loading raises.
-    """
-    arguments = signature(load_task).parameters.values()
-    others = {a.name: kind_of(a.annotation) for a in arguments if a.kind == Argument.KEYWORD_ONLY}
-    values = read_options(others, options, f"task {task}")
+    """Load a task; options are other arguments of ``load_task``, ``NAME=VALUE`` each."""
+    values = read_options(option_kinds(), options, f"task {task}")
     return load_task(task, source, split, limit, rule, **values)
 
 
-def check_evaluation(asked: Mapping[str, Any], place: str) -> None:
+def check_evaluation(entry: Mapping[str, Any], place: str) -> None:
     """Check an entry of ``evaluations.yml`` before anything is measured, loaded or fetched.
 
-    Items of the hub are not looked at; a job that lacks them says so.
-
-    Args:
-        asked: The entry, as its schema says.
-        place: Where it stands, to begin errors with.
-
-    Raises:
-        InfoflowError: There is no such model, measure, task, source, rule, split or folder, a value
-            is of another kind, or there are more shards than items.
+    Samples of the hub are not opened; a job that lacks them says so. ``place`` begins errors.
     """
-    parameters, task_options = (
-        list(as_options(asked.get(part, {}))) for part in ("parameters", "task_options")
-    )
     try:
-        find_model(split_revision(asked["model"], asked.get("revision"))[0])
-        read_settings(asked["measure"], parameters)
-        checkpoint = asked.get("checkpoint")
+        find_model(split_revision(entry["model"], entry.get("revision"))[0])
+        read_settings(entry["measure"], list(as_options(entry.get("parameters", {}))))
+        checkpoint = entry.get("checkpoint")
         if checkpoint is not None:
             if not require_path(checkpoint, "checkpoint").is_dir():
                 raise InfoflowError(f"checkpoint {checkpoint!r}: there is no such folder.")
-            if "revision" in asked:
+            if "revision" in entry:
                 raise InfoflowError("checkpoint and revision name two versions; drop one of them.")
-        count, source = asked["shards"], asked.get("source", "shapes")
-        limit = asked.get("limit")
+        count, limit, source = entry["shards"], entry.get("limit"), entry.get("source", "shapes")
         if limit is not None and count > limit:
             raise InfoflowError(f"{limit} items cannot be split into {count} shards.")
         if source != "hub":
-            chosen = asked.get("split", "test"), limit, asked.get("rule")
-            items = load_items(asked["task"], source, *chosen, task_options)
-            Shard(count, 1).of(items)
+            chosen = entry.get("split", "test"), limit, entry.get("rule")
+            options = list(as_options(entry.get("task_options", {})))
+            Shard(count, 1).of(load_items(entry["task"], source, *chosen, options))
     except InfoflowError as error:
         raise InfoflowError(f"{place}: {error}") from error
 
 
 def own_device(device: str) -> str:
-    """Choose the GPU of one of several processes that a launcher started on a machine.
-
-    Args:
-        device: As asked for; ``"auto"`` becomes the GPU with the process's ``LOCAL_RANK``.
-    """
+    """For ``"auto"`` the GPU with the process's ``LOCAL_RANK``, if a launcher started several."""
     rank = os.environ.get("LOCAL_RANK")
     if device != "auto" or rank is None or not torch.cuda.is_available():
         return device
@@ -121,30 +117,34 @@ def expectation(
     settings: Mapping[str, Any],
     shard: Shard | None = None,
 ) -> str:
-    """Say what a run should take on one card of 80 GB, before the model is fetched or loaded.
-
-    Args:
-        model: Its name, with or without its version.
-        checkpoint: Its folder, if it is not the hub's or the zoo's.
-        task: The items.
-        measure: Name of the measure.
-        settings: Its parameters, all of them.
-        shard: The share that will be measured; None for all.
-
-    Raises:
-        InfoflowError: There are more shards than items, or the model's shape is not known.
-    """
+    """Say what a run should take on one card of 80 GB, before the model is fetched or loaded."""
     name, _ = split_revision(model, None)
     spec = find_model(name)
     share = shard.of(task) if shard else task
-    n_user = _tokens_after_image(worded(share, name))
+    questions = [len(sample.question.split()) for sample in islice(worded(share, name), N_COUNTED)]
+    n_user = round(TOKENS_PER_WORD * sum(questions) / len(questions)) + N_TEMPLATE
     in_zoo = spec.hub_id is None
     shape = model_shape(name, locate(spec, checkpoint, None)[0] if in_zoo else checkpoint)
     cost = expected_cost(measure, shape, len(share), n_user, task.max_new_tokens, settings)
+    run = f"{name}, {measure}, {_counted(task, share)}"
+    if cost is None:
+        return f"{run}: what it takes is not known."
+    times = ", ".join(f"{span(seconds)} ({card})" for card, seconds in cost.seconds.items())
+    size = cost.bytes / 1e9
     return (
-        f"{name}, {measure}, {_items_told(task, share)}: on one card of 80 GB {_told(cost)} are "
-        f"to be expected. {assumptions(n_user, task.max_new_tokens)}"
+        f"{run}: on one card of 80 GB {times} and {size:{'.1f' if size >= 1 else '.2g'}} GB are to "
+        f"be expected. {assumptions()}; {n_user} tokens after the image; answers as long as they "
+        f"may be, {task.max_new_tokens} tokens."
     )
+
+
+def _counted(task: Task, share: Task) -> str:
+    """How many samples there are, and if they are not all of the set."""
+    count = f"{len(task)} items"
+    if task.n_whole is not None and len(task) < task.n_whole:
+        count = f"only the first {len(task)} of {task.n_whole} items"
+    shard = f"{len(share)} in this shard of " if len(share) < len(task) else ""
+    return f"{shard}{count} of {task.name} {task.split} ({task.source})"
 
 
 def evaluate(
@@ -155,47 +155,16 @@ def evaluate(
     store: Store,
     shard: Shard | None = None,
 ) -> tuple[Path, pd.DataFrame]:
-    """Measure what is missing of a task, or of one shard of it.
-
-    Args:
-        lvlm: The model.
-        task: All items, as they were loaded; they are worded for the model here.
-        measure: Name of the measure.
-        settings: Its parameters.
-        store: Where whole results lie; a shard's own store lies within.
-        shard: The share to measure; None for all.
+    """Word a task for the model, and measure what is missing of it, or of one shard of it.
 
     Returns:
         The result's folder, and its rows.
-
-    Raises:
-        InfoflowError: There are more shards than items; or what the measure raises.
     """
-    asked = worded(task, lvlm.name)
+    share = worded(task, lvlm.name)
     if shard is not None:
-        asked, store = shard.of(asked), shard.store(store)
-    rows = find_measure(measure)(lvlm, asked, store, **settings)
+        share, store = shard.of(share), shard.store(store)
+    rows = find_measure(measure)(lvlm, share, store, **settings)
     key = rows.attrs["record"]["key"]
     if shard is not None:
-        sign(shard, store, key, [sample.id for sample in asked])
+        sign(shard, store, key, [sample.id for sample in share])
     return store.folder(key), rows
-
-
-def _tokens_after_image(task: Task) -> int:
-    lengths = [len(sample.question.split()) for sample in islice(task, N_ASKED)]
-    return round(TOKENS_PER_WORD * sum(lengths) / len(lengths)) + N_TEMPLATE
-
-
-def _items_told(task: Task, share: Task) -> str:
-    """Say how many items there are, and if they are not all of the set."""
-    told = f"{len(task)} items"
-    if task.n_whole is not None and len(task) < task.n_whole:
-        told = f"only the first {len(task)} of {task.n_whole} items"
-    shard = f"{len(share)} in this shard of " if len(share) < len(task) else ""
-    return f"{shard}{told} of {task.name} {task.split} ({task.source})"
-
-
-def _told(cost: Cost) -> str:
-    times = ", ".join(f"{span(seconds)} ({name})" for name, seconds in cost.seconds.items())
-    size = cost.bytes / 1e9
-    return f"{times} and {size:.1f} GB" if size >= 1 else f"{times} and {size:.2g} GB"

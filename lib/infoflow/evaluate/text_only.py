@@ -2,28 +2,17 @@
 
 from dataclasses import replace
 
-import pandas as pd
 import torch
 
-from infoflow.data.load import Task
-from infoflow.data.sample import Sample
-from infoflow.evaluate.collecting import Row, collect
-from infoflow.models.lvlm import LVLM, Prompt
-from infoflow.models.prompt import Spans
-from infoflow.results.store import Store
+from infoflow.evaluate import LVLM, Row, Sample, Task, measure
+from infoflow.models.prompt import Prompt, Spans
 
 
 def text_only(prompt: Prompt) -> Prompt:
     """Take the image tokens out of a prompt; what follows moves up, and so do its positions.
 
-    At cut 0 the tokens behind the image keep their positions; here they do not. A model whose
-    positions matter may answer the two differently.
-
-    Args:
-        prompt: The picture and question.
-
-    Returns:
-        The prompt with an empty image span.
+    At cut 0 the tokens behind the image keep their positions. A model whose positions matter may
+    answer the two differently.
     """
     image = prompt.spans.image
     stays = torch.ones(len(prompt), dtype=torch.bool, device=prompt.input_ids.device)
@@ -37,21 +26,12 @@ def text_only(prompt: Prompt) -> Prompt:
     )
 
 
-def text_answers(lvlm: LVLM, task: Task, store: Store) -> pd.DataFrame:
-    """Answer every item from its text alone, by transformers' own greedy decoding.
-
-    Args:
-        lvlm: The model.
-        task: The items.
-        store: Where the rows are kept.
+@measure
+def text_answers(lvlm: LVLM, task: Task, sample: Sample) -> list[Row]:
+    """Answer from the text alone, by transformers' own greedy decoding.
 
     Returns:
-        Columns ``item`` and those of :meth:`infoflow.data.load.Task.details`.
+        One row a sample, with the columns of :meth:`infoflow.data.task.Task.details`.
     """
-
-    def measure(sample: Sample) -> list[Row]:
-        prompt = text_only(lvlm.prompt(sample.image, sample.question))
-        return [task.details(sample, lvlm.answer(prompt, task.max_new_tokens))]
-
-    parameters = {"max_new_tokens": task.max_new_tokens}
-    return collect("text_answers", lvlm, task, store, parameters, measure)
+    prompt = text_only(lvlm.prompt(sample.image, sample.question))
+    return [task.details(sample, lvlm.answer(prompt, task.max_new_tokens))]

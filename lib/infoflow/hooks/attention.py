@@ -1,6 +1,5 @@
-"""Attention calls: what a decoder layer asks, and how it is answered."""
+"""A layer's attention call, and how it is answered."""
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -32,15 +31,7 @@ class Attention(NamedTuple):
 
 
 def ordinary_attention(call: Attention, mask: Tensor | None = None) -> Tensor:
-    """Attend as transformers' SDPA path does, causally unless a mask is given.
-
-    Args:
-        call: The call; what a modifier hid or set is honoured.
-        mask: Boolean, True where a query may look, shape (1, 1, Q, K).
-
-    Returns:
-        Shape (B, Q, H, d).
-    """
+    """Attend as transformers' SDPA path does, causally or by a mask (1, 1, Q, K): (B, Q, H, d)."""
     module, query, key, value, scaling, hidden, weights = call
     if weights is not None:
         return _weighted_values(weights, value)
@@ -50,18 +41,13 @@ def ordinary_attention(call: Attention, mask: Tensor | None = None) -> Tensor:
     return output
 
 
-def attention_rows(call: Attention, n_rows: int) -> Tensor:
-    """Compute the attention weights of the last queries of a single sequence.
+def attention_rows(call: Attention, n_rows: int | None = None) -> Tensor:
+    """Compute the attention weights of a single sequence's last R queries, or of all: (H, R, K).
 
-    Args:
-        call: The call, of one sequence whose keys end with its queries; what a modifier hid or set
-            is honoured.
-        n_rows: R, how many queries.
-
-    Returns:
-        Shape (H, R, K), in float32 or the model's type if that is wider; each row sums to one and
-        is zero for later keys.
+    They are float32, or the model's type if that is wider; each row sums to one and is zero for
+    later keys.
     """
+    n_rows = call.query.shape[2] if n_rows is None else n_rows
     if call.weights is not None:
         return call.weights[:, -n_rows:]
     wide = torch.promote_types(call.query.dtype, torch.float32)
@@ -74,17 +60,11 @@ def attention_rows(call: Attention, n_rows: int) -> Tensor:
     return scores.softmax(-1)
 
 
-def stack_layers(results: Sequence[Tensor]) -> Tensor:
-    """Stack what was read at each layer, on whatever device it lies, on the CPU: (L, ...)."""
-    return torch.stack([result.to(results[0].device) for result in results]).cpu()
-
-
 def _visible(call: Attention, n_rows: int) -> Tensor:
     """Say which keys the last queries may see: boolean of shape (R, K)."""
     n_keys = call.key.shape[2]
-    before = torch.ones(n_rows, n_keys, dtype=torch.bool, device=call.key.device).tril(
-        n_keys - n_rows
-    )
+    ones = torch.ones(n_rows, n_keys, dtype=torch.bool, device=call.key.device)
+    before = ones.tril(n_keys - n_rows)
     if call.hidden is None:
         return before
     return before & ~call.hidden | before.triu(n_keys - n_rows)

@@ -1,7 +1,6 @@
 """Interventions: FastV, Simignore, EAH and truncation, at work inside ``intervene``."""
 
-from infoflow.interventions.base import Intervention
-from infoflow.interventions.context import intervene
+from infoflow.interventions.base import Intervention, intervene
 from infoflow.interventions.eah import EAH, even_strengths, sink_density, sink_strengths
 from infoflow.interventions.pruning import FastV, Truncate
 from infoflow.interventions.simignore import Simignore

@@ -8,14 +8,9 @@ import torch
 from torch import Tensor
 
 from infoflow.errors import InfoflowError, unknown_name
-from infoflow.hooks.attention import Attention, attention_rows, ordinary_attention, stack_layers
-from infoflow.hooks.probe import Observer, attached, intervened, require_faithful
-from infoflow.interventions.base import (
-    Effect,
-    Intervention,
-    Reading,
-)
-from infoflow.models.limits import require_prompt
+from infoflow.hooks.attention import Attention, attention_rows
+from infoflow.hooks.forward import record
+from infoflow.interventions.base import Effect, Intervention
 from infoflow.models.lvlm import LVLM, Prompt, Spans
 from infoflow.options import require_finite, require_whole
 
@@ -53,19 +48,35 @@ class EAH(Intervention):
             raise InfoflowError(f"layers = {self.layers!r}; give at least one layer, as in (1,).")
         for layer in self.layers:
             require_whole(layer, "layer", 0)
-        _require_sinks(self.beta, self.divisor)
+        require_finite(self.beta, "beta", 0)
+        _require_divisor(self.divisor)
         if self.columns not in COLUMNS:
             raise unknown_name("columns", self.columns, COLUMNS)
         require_finite(self.gamma, "gamma", 0, 1)
 
     def require_fits(self, lvlm: LVLM) -> None:
-        """Raise unless the model has the layers."""
         for layer in self.layers:
             require_whole(layer, "layer", 0, lvlm.n_layers - 1)
 
-    def begin(self, reading: Reading) -> Effect:
-        """Prepare to find the prompt's sinks."""
-        return _Broadcast(self, reading.spans.image)
+    def begin(self, lvlm: LVLM, prompt: Prompt) -> Effect:
+        return _Broadcast(self, prompt.spans.image)
+
+
+class _Broadcast(Effect):
+    def __init__(self, settings: EAH, image: slice) -> None:
+        self._settings, self._image = settings, image
+
+    def weights(self, layer: int, call: Attention) -> Tensor | None:
+        if layer not in self._settings.layers:
+            return None
+        weights = attention_rows(call)
+        sinks = vision_sinks(weights, self._image, self._settings.beta, self._settings.divisor)
+        winner = int(sinks.sum(-1).argmax())
+        density = float(sinks[winner].double().mean())
+        if density == 0 or density < self._settings.gamma:
+            return None
+        columns = self._image if self._settings.columns == "image" else None
+        return broadcast_head(weights, winner, columns)
 
 
 def sink_density(lvlm: LVLM, prompt: Prompt, beta: float = 0.002, divisor: str = "exact") -> Tensor:
@@ -75,7 +86,7 @@ def sink_density(lvlm: LVLM, prompt: Prompt, beta: float = 0.002, divisor: str =
 
     Args:
         lvlm: The model.
-        prompt: The picture and question.
+        prompt: The image and question.
         beta: As of ``EAH``.
         divisor: As of ``EAH``.
 
@@ -84,42 +95,31 @@ def sink_density(lvlm: LVLM, prompt: Prompt, beta: float = 0.002, divisor: str =
 
     Raises:
         UnknownNameError: There is no such divisor.
-        InfoflowError: ``beta`` is negative or not finite, or the model cannot be probed.
+        InfoflowError: ``beta`` is negative or not finite, or the model cannot be observed.
     """
-    _require_sinks(beta, divisor)
+    require_finite(beta, "beta", 0)
     return (sink_strengths(lvlm, prompt, divisor) > beta).float().mean(-1)
 
 
 def sink_strengths(lvlm: LVLM, prompt: Prompt, divisor: str = "exact") -> Tensor:
     """Measure how much attention later tokens pay each image token, by layer and head.
 
-    What exceeds ``beta`` is a vision sink, so one call serves all thresholds. One forward pass; it
-    holds the attention weights of one layer, (H, S, S), at a time.
-
-    Args:
-        lvlm: The model.
-        prompt: The picture and question.
-        divisor: As of ``EAH``.
+    What exceeds ``beta`` is a vision sink, so one call serves all thresholds. Args and errors are
+    those of :func:`sink_density`.
 
     Returns:
         Shape (L, H, N), at least 0.
-
-    Raises:
-        UnknownNameError: There is no such divisor.
-        InfoflowError: The model cannot be probed.
     """
     _require_divisor(divisor)
-    require_prompt(lvlm, prompt)
-    reader = _ColumnReader(prompt.spans.image, divisor)
-    with torch.inference_mode():
-        require_faithful(lvlm, prompt.inputs_embeds)
-        with attached(lvlm, reader):
-            lvlm.decoder(inputs_embeds=prompt.inputs_embeds, use_cache=False)
-    return stack_layers(reader.means)
+    return record(
+        lvlm,
+        prompt,
+        lambda layer, call: column_means(attention_rows(call), prompt.spans.image, divisor),
+    )
 
 
 def even_strengths(spans: Spans, divisor: str = "exact") -> Tensor:
-    """Tell the strengths if every token attended evenly to itself and all before it.
+    """Compute the strengths if every token attended evenly to itself and all before it.
 
     A threshold says little that does not lie above these: they fall as a sequence gets longer.
 
@@ -140,17 +140,10 @@ def even_strengths(spans: Spans, divisor: str = "exact") -> Tensor:
 
 
 def column_means(weights: Tensor, image: slice, divisor: str) -> Tensor:
-    """Average the attention that image tokens get from later tokens.
+    """Average the attention (H, S, S) that image tokens get from later tokens: (H, N).
 
-    Args:
-        weights: Attention weights on a prompt, shape (H, S, S).
-        image: Where the N image tokens lie.
-        divisor: ``"exact"`` divides a column's sum, its diagonal left out, by the number of rows
-            below the diagonal; ``"ramp"``, as the released code does, by the end of the image less
-            the column's place in the image.
-
-    Returns:
-        Shape (H, N).
+    A column's sum, its diagonal left out, is divided by the number of rows below the diagonal or,
+    as in the released code (``"ramp"``), by the end of the image less the column's place in it.
     """
     below = weights.tril(-1)[:, :, image].sum(1)
     places = torch.arange(image.start, image.stop, device=weights.device)
@@ -160,72 +153,17 @@ def column_means(weights: Tensor, image: slice, divisor: str) -> Tensor:
 
 
 def vision_sinks(weights: Tensor, image: slice, beta: float, divisor: str) -> Tensor:
-    """Find the image tokens that much attention from later tokens goes to.
-
-    Args:
-        weights: Attention weights on a prompt, shape (H, S, S).
-        image: Where the N image tokens lie.
-        beta: The mean attention above which a token is a sink.
-        divisor: As of :func:`column_means`.
-
-    Returns:
-        Boolean of shape (H, N).
-    """
+    """Find the image tokens whose mean attention from later tokens exceeds beta: (H, N)."""
     return column_means(weights, image, divisor) > beta
 
 
 def broadcast_head(weights: Tensor, head: int, columns: slice | None = None) -> Tensor:
-    """Give all heads one head's attention weights.
-
-    Args:
-        weights: Shape (H, S, S).
-        head: The head.
-        columns: Which columns to replace, rows being divided by their sums then; None for all.
-
-    Returns:
-        Shape (H, S, S); rows sum to one.
-    """
+    """Give all heads one head's attention weights, (H, S, S), or its columns; rows sum to one."""
     if columns is None:
         return weights[head].expand_as(weights)
     mixed = weights.clone()
     mixed[:, :, columns] = weights[head, :, columns]
     return mixed / mixed.sum(-1, keepdim=True)
-
-
-class _Broadcast(Effect):
-    def __init__(self, settings: EAH, image: slice) -> None:
-        self._settings, self._image = settings, image
-
-    def weights(self, layer: int, call: Attention) -> Tensor | None:
-        if layer not in self._settings.layers:
-            return None
-        weights = attention_rows(call, call.query.shape[2])
-        sinks = vision_sinks(weights, self._image, self._settings.beta, self._settings.divisor)
-        winner = int(sinks.sum(-1).argmax())
-        density = float(sinks[winner].double().mean())
-        if density == 0 or density < self._settings.gamma:
-            return None
-        columns = self._image if self._settings.columns == "image" else None
-        return broadcast_head(weights, winner, columns)
-
-
-class _ColumnReader(Observer):
-    """Keeps, of every layer, what each image token gets from later ones: shape (H, N)."""
-
-    def __init__(self, image: slice, divisor: str) -> None:
-        self.means: list[Tensor] = []
-        self._image, self._divisor = image, divisor
-
-    def attend(self, layer: int, call: Attention) -> Tensor:
-        call = intervened(call)
-        weights = attention_rows(call, call.query.shape[2])
-        self.means.append(column_means(weights, self._image, self._divisor))
-        return ordinary_attention(call)
-
-
-def _require_sinks(beta: float, divisor: str) -> None:
-    require_finite(beta, "beta", 0)
-    _require_divisor(divisor)
 
 
 def _require_divisor(divisor: str) -> None:

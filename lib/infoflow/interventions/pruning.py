@@ -4,16 +4,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from torch import Tensor
 
 from infoflow.errors import InfoflowError, unknown_name
-from infoflow.hooks.attention import Attention, attention_rows
-from infoflow.interventions.base import (
-    Effect,
-    Intervention,
-    Reading,
-)
-from infoflow.models.lvlm import LVLM
+from infoflow.interventions.base import Effect, Hiding, Intervention
+from infoflow.models.lvlm import LVLM, Prompt
 from infoflow.options import require_finite, require_whole
 
 SPAN_MODES = ("exact", "authors")
@@ -40,13 +34,10 @@ class FastV(Intervention):
         require_finite(self.ratio, "ratio", 0, 1)
 
     def require_fits(self, lvlm: LVLM) -> None:
-        """Raise unless K leaves a layer to prune."""
         require_whole(self.k, "k", 1, lvlm.n_layers - 1)
 
-    def begin(self, reading: Reading) -> Effect:
-        """Prepare to rank the prompt's image tokens."""
-        n_kept = round((1 - self.ratio) * reading.n_image)
-        return _Pruning(self.k, reading.spans.image, n_kept, reading.embeds)
+    def begin(self, lvlm: LVLM, prompt: Prompt) -> Effect:
+        return _pruning(prompt, self.k, round((1 - self.ratio) * prompt.grid.n_tokens))
 
 
 @dataclass(frozen=True)
@@ -77,37 +68,21 @@ class Truncate(Intervention):
                 "valid: a cut of 1 or more, or keep=0."
             )
 
-    def require_fits(self, lvlm: LVLM) -> None:
-        """Raise unless the model has that many layers."""
-        require_whole(self.cut, "cut", 0, lvlm.n_layers)
-
     @property
     def sweepable(self) -> bool:
         """Not if a text token competes with image tokens for a place."""
         return not (self.keep and self.span_mode == "authors")
 
-    def begin(self, reading: Reading) -> Effect:
-        """Prepare to hide the prompt's image tokens."""
-        require_whole(self.keep, "keep", 0, reading.n_image)
-        shift = int(self.span_mode == "authors")
-        image = reading.spans.image
-        span = slice(image.start + shift, image.stop + shift)
-        return _Pruning(self.cut, span, self.keep, reading.embeds)
+    def require_fits(self, lvlm: LVLM) -> None:
+        require_whole(self.cut, "cut", 0, lvlm.n_layers)
+
+    def begin(self, lvlm: LVLM, prompt: Prompt) -> Effect:
+        require_whole(self.keep, "keep", 0, prompt.grid.n_tokens)
+        return _pruning(prompt, self.cut, self.keep, shift=int(self.span_mode == "authors"))
 
 
-class _Pruning(Effect):
-    """Hides a span from a layer on, but for the tokens most attended in the layer before."""
-
-    def __init__(self, first_layer: int, span: slice, n_kept: int, embeds: Tensor) -> None:
-        self._first_layer, self._span, self._n_kept = first_layer, span, n_kept
-        self._hidden = torch.zeros(len(embeds), dtype=torch.bool, device=embeds.device)
-        self._hidden[span] = True
-
-    def hidden(self, layer: int) -> Tensor | None:
-        return self._hidden if layer >= self._first_layer else None
-
-    def see(self, layer: int, call: Attention) -> None:
-        if layer == self._first_layer - 1 and self._n_kept:
-            row = attention_rows(call, 1)[:, 0].mean(0)[self._span]
-            kept = row.topk(self._n_kept).indices.to(self._hidden.device)
-            self._hidden[kept + self._span.start] = False
+def _pruning(prompt: Prompt, first_layer: int, n_kept: int, shift: int = 0) -> Hiding:
+    image, device = prompt.spans.image, prompt.inputs_embeds.device
+    hidden = torch.zeros(prompt.inputs_embeds.shape[1], dtype=torch.bool, device=device)
+    hidden[image.start + shift : image.stop + shift] = True
+    return Hiding(hidden, first_layer, n_kept)

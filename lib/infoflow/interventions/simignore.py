@@ -8,8 +8,8 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from infoflow.errors import InfoflowError, unknown_name
-from infoflow.interventions.base import Effect, Intervention, Reading
-from infoflow.models.lvlm import LVLM, require_token_ids
+from infoflow.interventions.base import Effect, Hiding, Intervention
+from infoflow.models.lvlm import LVLM, Prompt
 from infoflow.options import require_whole
 
 COUNTS = ("rows", "entries")
@@ -69,34 +69,25 @@ class Simignore(Intervention):
     def require_fits(self, lvlm: LVLM) -> None:
         """Every model has layers to hide tokens in."""
 
-    def begin(self, reading: Reading) -> Effect:
-        """Choose the prompt's image tokens."""
-        hidden = torch.zeros(len(reading.embeds), dtype=torch.bool, device=reading.embeds.device)
-        hidden[reading.spans.image] = self.ignored(reading)
-        return _Hiding(hidden)
+    def begin(self, lvlm: LVLM, prompt: Prompt) -> Effect:
+        embeds = prompt.inputs_embeds[0]
+        hidden = torch.zeros(len(embeds), dtype=torch.bool, device=embeds.device)
+        hidden[prompt.spans.image] = self.ignored(lvlm, prompt)
+        return Hiding(hidden)
 
-    def ignored(self, reading: Reading) -> Tensor:
-        """Say which of a prompt's image tokens are hidden: boolean of shape (N,).
-
-        Raises:
-            InfoflowError: The settings do not suit the prompt.
-        """
-        image = reading.embeds[reading.spans.image]
-        similarities = similarity(image, self._text(reading), self.metric)
+    def ignored(self, lvlm: LVLM, prompt: Prompt) -> Tensor:
+        """Say which of a prompt's image tokens are hidden: boolean of shape (N,)."""
+        embeds, spans = prompt.inputs_embeds[0], prompt.spans
+        image, text = embeds[spans.image], embeds[spans.user]
+        if self.text is not None:
+            ids = lvlm.encode_answer(self.text) if isinstance(self.text, str) else self.text
+            lvlm.require_token_ids(ids, f"text = {self.text!r}")
+            text = lvlm.decoder.embed_tokens(ids.to(lvlm.device))
+        similarities = similarity(image, text, self.metric)
         kept = self._choose(steps_to_rows(similarities, self.start, self.stride))
         ignored = torch.ones(len(image), dtype=torch.bool, device=image.device)
         ignored[kept.to(image.device)] = False
         return ignored
-
-    def _text(self, reading: Reading) -> Tensor:
-        """The embeddings that the image is compared with, shape (M, D)."""
-        if self.text is None:
-            return reading.embeds[reading.spans.user]
-        lvlm = reading.lvlm
-        ids = lvlm.encode_answer(self.text) if isinstance(self.text, str) else self.text
-        require_token_ids(lvlm, ids, f"text = {self.text!r}")
-        embeds: Tensor = lvlm.decoder.embed_tokens(ids.to(lvlm.device))
-        return embeds
 
     def _choose(self, steps: Tensor) -> Tensor:
         """Choose tokens by the step at which the walk meets each, shape (N,): indices (K,)."""
@@ -116,13 +107,7 @@ class Simignore(Intervention):
 
 
 def similarity(image: Tensor, text: Tensor, metric: str) -> Tensor:
-    """Compare embeddings: (N, D) and (M, D) to (N, M), higher being more similar.
-
-    Args:
-        image: Image tokens.
-        text: Text tokens.
-        metric: One of ``METRICS``.
-    """
+    """Compare embeddings: (N, D) and (M, D) to (N, M), higher being more similar."""
     wide = torch.promote_types(image.dtype, torch.float32)
     image, text = image.to(wide), text.to(wide)
     if metric == "cosine":
@@ -131,15 +116,10 @@ def similarity(image: Tensor, text: Tensor, metric: str) -> Tensor:
 
 
 def steps_to_rows(similarities: Tensor, start: int, stride: int) -> Tensor:
-    """Walk along the entries of a matrix (N, M), from the highest down.
+    """Walk along a matrix's entries, (N, M), from the one of rank ``start`` down by ``stride``.
 
-    Args:
-        similarities: The matrix; equal entries are met in the order of the matrix.
-        start: The rank of the first entry.
-        stride: How many ranks a step goes.
-
-    Returns:
-        The step at which the walk first meets each row, shape (N,), infinite if never.
+    Equal entries are met in the order of the matrix. Returned is the step at which the walk first
+    meets each row, shape (N,), infinite if never.
     """
     n_rows, n_columns = similarities.shape
     ranked = similarities.flatten().argsort(descending=True, stable=True)
@@ -147,13 +127,3 @@ def steps_to_rows(similarities: Tensor, start: int, stride: int) -> Tensor:
     steps = torch.full((n_rows,), torch.inf, dtype=torch.float64, device=walk.device)
     at = torch.arange(len(walk), dtype=torch.float64, device=walk.device)
     return steps.scatter_reduce(0, walk, at, "amin")
-
-
-class _Hiding(Effect):
-    """Hides tokens in all layers."""
-
-    def __init__(self, hidden: Tensor) -> None:
-        self._hidden = hidden
-
-    def hidden(self, layer: int) -> Tensor | None:
-        return self._hidden

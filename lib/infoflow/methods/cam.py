@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from infoflow.errors import InfoflowError, unknown_name
-from infoflow.hooks.probe import modifier_of
+from infoflow.hooks.forward import answer_ids, modifier_of
 from infoflow.methods.gradients import OUTPUT, PROJECTOR, SITES, gradient_visitor, reaches_answer
 from infoflow.methods.maps import (
     THRESHOLD,
@@ -20,7 +20,6 @@ from infoflow.methods.maps import (
     thresholded,
 )
 from infoflow.methods.out_of_memory import in_batches
-from infoflow.methods.teacher_forcing import answer_ids
 from infoflow.models.lvlm import LVLM, Prompt
 from infoflow.options import require_noise, require_whole
 
@@ -94,23 +93,23 @@ def llava_cam(
     """Map which image tokens the answer's logit hangs on, for all layers of one site.
 
     The logit is the sum over the answer's tokens, each read where that token is predicted; the end
-    token is no part of it (Eq. 1). Maps of noisy pictures are averaged raw (Eq. 4-5), the same
-    pictures for all layers.
+    token is no part of it (Eq. 1). Maps of noisy images are averaged raw (Eq. 4-5), the same
+    images for all layers.
 
     Args:
         lvlm: The model. In float16 small gradients may vanish; float32 and bfloat16 have the range.
-        prompt: The picture and question.
+        prompt: The image and question.
         answer: The answer, as text or as ids of shape (T,); None for the model's own greedy one,
             of at most 32 tokens.
         site: One of ``SITES``: ``"input_layernorm"``, ``"self_attn.v_proj"``,
             ``"post_attention_layernorm"`` or ``"output"`` of every decoder layer, or the
             ``"projector"``, by which the decoder is given its image tokens.
         weights: ``"mean"``, ``"relu-mean"`` or ``"element-wise"``; see ``activation_map``.
-        n_samples: How many noisy pictures to average over.
+        n_samples: How many noisy images to average over.
         sigma: Standard deviation of the noise, pixels being in [0, 1]; 0 for no noise, whatever
             ``n_samples`` is.
-        seed: Seed of the noise. The first n of more pictures are those of n pictures.
-        micro_batch: How many pictures to run at once; a matter of speed and memory alone. Under
+        seed: Seed of the noise. The first n of more images are those of n images.
+        micro_batch: How many images to run at once; a matter of speed and memory alone. Under
             an intervention it is one; where a GPU's memory runs out, half as many and so on.
         checkpointed: Recompute layers in the backward pass: the same maps in less memory.
 
@@ -144,15 +143,45 @@ def llava_cams(
     Returns:
         The CAM of each site and weighting, by both.
     """
-    _require_valid(sites, weights, n_samples, sigma, seed, micro_batch)
+    for kind, names, valid in (("site", sites, SITES), ("weighting", weights, WEIGHTS)):
+        if unknown := [name for name in names if name not in valid]:
+            raise unknown_name(kind, unknown[0], valid)
+    require_noise(n_samples, sigma, seed)
+    # an intervention chooses its tokens for one prompt at a time
+    size = require_whole(micro_batch, "micro_batch", 1) if modifier_of(lvlm) is None else 1
     with torch.inference_mode(False):
-        ids = _own_answer(lvlm, prompt) if answer is None else answer_ids(lvlm, prompt, answer)
-        pictures = _noisy_pictures(lvlm, prompt, n_samples if sigma else 1, sigma, seed)
-        means = _mean_maps(lvlm, prompt, ids, pictures, sites, weights, micro_batch, checkpointed)
-        return {
-            key: CAM(_over_cells(mean, prompt), mean.float().cpu(), *key, answer=ids.cpu())
-            for key, mean in means.items()
-        }
+        if answer is None:
+            answer = lvlm.generate(prompt, MAX_NEW_TOKENS)
+            if not len(answer):
+                raise InfoflowError(
+                    f"{lvlm.name} answers nothing to {prompt.question!r}; give an answer."
+                )
+        ids = answer_ids(lvlm, prompt, answer)
+        visit = gradient_visitor(lvlm, prompt, ids, sites, checkpointed)
+
+        def sums(batch: list[Tensor]) -> dict[tuple[str, str], Tensor]:
+            maps = {key: _empty_maps(lvlm, prompt, *key) for key in product(sites, weights)}
+
+            def add(site: str, layer: int, feature: Tensor, gradient: Tensor) -> None:
+                for weighting in weights:
+                    of_site = maps[site, weighting]
+                    of_site[layer] += (
+                        activation_map(feature, gradient, weighting).to(of_site).sum(0)
+                    )
+
+            visit(torch.cat(batch), add)
+            return maps
+
+        n_images = n_samples if sigma else 1
+        images = _noisy_images(lvlm, prompt, n_images, sigma, seed)
+        found = list(in_batches(images, sums, size, lvlm.decoder, "noisy images"))
+        cams = {}
+        for key in product(sites, weights):
+            mean = torch.stack([maps[key] for maps in found]).sum(0) / n_images
+            by_token = mean.float().cpu()
+            over_cells = torch.from_numpy(prompt.grid.cells(by_token.numpy()))
+            cams[key] = CAM(over_cells, by_token, *key, answer=ids.cpu())
+        return cams
 
 
 def authors_maps(
@@ -164,7 +193,7 @@ def authors_maps(
     """Compute maps by the rules of the authors' released code: shape (L, h, w), in [0, 1].
 
     Those rules are: only gradients that are positive count, nothing is averaged over noisy
-    pictures, and what is below half of a map's maximum is blank. Logits, though, are read where
+    images, and what is below half of a map's maximum is blank. Logits, though, are read where
     the answer is predicted; the released code reads them at rows inside the image.
 
     Args and errors are those of ``llava_cam``.
@@ -173,48 +202,11 @@ def authors_maps(
     return thresholded(cam.maps, THRESHOLD)
 
 
-def _mean_maps(
-    lvlm: LVLM,
-    prompt: Prompt,
-    ids: Tensor,
-    pictures: Iterator[Tensor],
-    sites: Sequence[str],
-    weights: Sequence[str],
-    micro_batch: int,
-    checkpointed: bool,
-) -> dict[tuple[str, str], Tensor]:
-    """Average the maps of embedded pictures, (1, S, D) each: by site and weighting (L, N)."""
-    visit = gradient_visitor(lvlm, ids, prompt.spans.image, sites, checkpointed)
-
-    def summed(batch: list[Tensor]) -> tuple[int, dict[tuple[str, str], Tensor]]:
-        sums = {key: _empty_maps(lvlm, prompt, *key) for key in product(sites, weights)}
-
-        def add(site: str, layer: int, feature: Tensor, gradient: Tensor) -> None:
-            for weighting in weights:
-                of_site = sums[site, weighting]
-                of_site[layer] += activation_map(feature, gradient, weighting).to(of_site).sum(0)
-
-        visit(torch.cat(batch), add)
-        return len(batch), sums
-
-    # an intervention chooses its tokens for one prompt at a time
-    size = micro_batch if modifier_of(lvlm) is None else 1
-    found = list(in_batches(pictures, summed, size, lvlm.decoder, "noisy pictures"))
-    n_pictures = sum(n for n, _ in found)
-    return {
-        key: torch.stack([sums[key] for _, sums in found]).sum(0) / n_pictures
-        for key in product(sites, weights)
-    }
-
-
-def _noisy_pictures(
+def _noisy_images(
     lvlm: LVLM, prompt: Prompt, n_samples: int, sigma: float, seed: int
 ) -> Iterator[Tensor]:
-    """Embed the prompt with noise on its picture, n times: shapes (1, S, D).
-
-    The noise is drawn on the CPU, one picture at a time, so that neither device nor batch size
-    changes it.
-    """
+    """Embed the prompt with noise on its image, n times: shapes (1, S, D)."""
+    # drawn on the CPU, one image at a time, so that neither device nor batch size changes the noise
     generator = torch.Generator().manual_seed(seed)
     scale = sigma / lvlm.family.pixel_std
     pixels = prompt.pixel_values
@@ -226,51 +218,16 @@ def _noisy_pictures(
         yield embeds
 
 
-def _over_cells(values: Tensor, prompt: Prompt) -> Tensor:
-    """Turn values of image tokens, (L, N), into maps: float32 of shape (L, h, w)."""
-    return torch.from_numpy(prompt.grid.cells(values.float().cpu().numpy()))
-
-
-def _own_answer(lvlm: LVLM, prompt: Prompt) -> Tensor:
-    ids = lvlm.generate(prompt, MAX_NEW_TOKENS)
-    if not len(ids):
-        raise InfoflowError(f"{lvlm.name} answers nothing to {prompt.question!r}; give an answer.")
-    return ids
-
-
 def _empty_maps(lvlm: LVLM, prompt: Prompt, site: str, weights: str) -> Tensor:
     """Zeros of shape (L, N), in which undefined layers are NaN."""
     n_maps = 1 if site == PROJECTOR else lvlm.n_layers
     # double, so that the order and grouping of the sum leave no trace
     maps = torch.zeros(n_maps, prompt.grid.n_tokens, dtype=torch.float64, device=lvlm.device)
     for layer in range(n_maps):
-        if not reaches_answer(lvlm, site, layer) or (
-            weights == "element-wise" and _is_only_normed(lvlm, site, layer)
-        ):
+        # what acts on the answer through the last layer's first norm alone: that undoes its length,
+        # so the rate at which the logit grows with it is zero, and what is computed is rounding
+        n_layers_before = {OUTPUT: layer + 1, PROJECTOR: 0}.get(site)
+        is_only_normed = n_layers_before == lvlm.n_layers - 1
+        if not reaches_answer(lvlm, site, layer) or (weights == "element-wise" and is_only_normed):
             maps[layer] = torch.nan
     return maps
-
-
-def _is_only_normed(lvlm: LVLM, site: str, layer: int) -> bool:
-    """Say whether image features act on the answer through the last layer's first norm alone.
-
-    A norm undoes their length, so the rate at which the logit grows with it is zero, and what is
-    computed is rounding.
-    """
-    n_layers_before = {OUTPUT: layer + 1, PROJECTOR: 0}
-    return n_layers_before.get(site) == lvlm.n_layers - 1
-
-
-def _require_valid(
-    sites: Sequence[str],
-    weights: Sequence[str],
-    n_samples: int,
-    sigma: float,
-    seed: int,
-    micro_batch: int,
-) -> None:
-    for kind, names, valid in (("site", sites, SITES), ("weighting", weights, WEIGHTS)):
-        if unknown := [name for name in names if name not in valid]:
-            raise unknown_name(kind, unknown[0], valid)
-    require_noise(n_samples, sigma, seed)
-    require_whole(micro_batch, "micro_batch", 1)

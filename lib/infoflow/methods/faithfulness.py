@@ -1,34 +1,32 @@
-"""Does a heat map say what the model uses? Answers under changed pictures and changed weights."""
+"""Does a heat map say what the model uses? Answers under changed images and changed weights."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from PIL import Image, ImageFilter
-from torch import Tensor, nn
+from torch import Tensor
 
 from infoflow.errors import InfoflowError
-from infoflow.hooks.probe import modifier_of
-from infoflow.methods.teacher_forcing import answer_ids, predicting_states
-from infoflow.models.limits import require_prompt
+from infoflow.hooks.forward import answer_ids, forward_pass, modifier_of
 from infoflow.models.lvlm import LVLM, Prompt
 from infoflow.options import require_whole
 
-_BLUR = 0.1  # of the picture's longer side
+_BLUR = 0.1  # of the image's longer side
 _BATCH = 8
 
 Pixels = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True, eq=False)
-class PerturbationCurve:
-    """An answer's probability while a picture is changed where a heat map is hottest.
+class FaithfulnessCurve:
+    """An answer's probability while an image is changed where a heat map is hottest.
 
     Attributes:
-        fractions: How much of the picture has been changed, shape (F,), from 0 to 1.
+        fractions: How much of the image has been changed, shape (F,), from 0 to 1.
         scores: The answer's probability, shape (F,); see ``answer_probabilities``.
     """
 
@@ -48,17 +46,17 @@ def deletion_curve(
     heat: npt.ArrayLike,
     n_steps: int = 10,
     seed: int = 0,
-) -> PerturbationCurve:
+) -> FaithfulnessCurve:
     """Delete the hottest pixels first (RISE, Petsiuk et al., 2018): a right map soon hurts.
 
-    Deleted pixels take the picture's mean colour.
+    Deleted pixels take the image's mean colour.
 
     Args:
         lvlm: The model.
-        prompt: The picture and question.
+        prompt: The image and question.
         answer: The answer, as text or as ids of shape (T,).
         heat: One value an image token, shape (h, w); see ``Grid``.
-        n_steps: In how many equal steps the picture goes.
+        n_steps: In how many equal steps the image goes.
         seed: Seed of the order of pixels that are equally hot.
 
     Returns:
@@ -66,10 +64,12 @@ def deletion_curve(
 
     Raises:
         InfoflowError: The map is undefined or does not fit the prompt, ``n_steps`` is not positive,
-            or the answer is not valid (see ``answer_ids``).
+            or the answer is not valid.
     """
-    picture = np.asarray(prompt.image)
-    return _curve(lvlm, prompt, answer, heat, (picture, _mean_colour(picture)), n_steps, seed)
+    lvlm.require_prompt(prompt)
+    pixels = np.asarray(prompt.image)
+    blank = np.broadcast_to(pixels.mean((0, 1)).round().astype(np.uint8), pixels.shape)
+    return _curve(lvlm, prompt, answer, heat, (pixels, blank), n_steps, seed)
 
 
 def insertion_curve(
@@ -79,57 +79,51 @@ def insertion_curve(
     heat: npt.ArrayLike,
     n_steps: int = 10,
     seed: int = 0,
-) -> PerturbationCurve:
-    """Show the hottest pixels first, on a blurred picture (RISE): a right map soon helps.
+) -> FaithfulnessCurve:
+    """Show the hottest pixels first, on a blurred image (RISE): a right map soon helps.
 
     Args and errors are those of ``deletion_curve``.
 
     Returns:
         The curve; a large area means a right map.
     """
-    pictures = _blurred(prompt.image), np.asarray(prompt.image)
-    return _curve(lvlm, prompt, answer, heat, pictures, n_steps, seed)
+    lvlm.require_prompt(prompt)
+    blur = ImageFilter.GaussianBlur(_BLUR * max(prompt.image.size))
+    ends = np.asarray(prompt.image.filter(blur)), np.asarray(prompt.image)
+    return _curve(lvlm, prompt, answer, heat, ends, n_steps, seed)
 
 
 def answer_probabilities(lvlm: LVLM, prompts: list[Prompt], answer: str | Tensor) -> Tensor:
-    """Compute how probable an answer is: float32 of shape (B,), the geometric mean of its tokens.
+    """Compute an answer's probability after B prompts of one length: float32 of shape (B,).
 
-    Args:
-        lvlm: The model.
-        prompts: B prompts of one length.
-        answer: The answer, as text or as ids of shape (T,).
+    It is the geometric mean of its tokens'.
     """
     ids = answer_ids(lvlm, prompts[0], answer)
-    with torch.no_grad():
-        embeds = torch.cat([prompt.inputs_embeds for prompt in prompts])
-        logits = lvlm.lm_head(predicting_states(lvlm, embeds, ids))
-        chances = logits.float().log_softmax(-1)
-        said = chances.gather(-1, ids.expand(len(embeds), -1)[..., None])[..., 0]
-    return said.mean(-1).exp().cpu()
+    embeds = torch.cat([prompt.inputs_embeds for prompt in prompts])
+    batch = replace(prompts[0], inputs_embeds=embeds)
+    with torch.no_grad(), forward_pass(lvlm, batch, ids) as states:
+        log_probs = lvlm.lm_head(states[:, -len(ids) :]).float().log_softmax(-1)
+        of_answer = log_probs.gather(-1, ids.expand(len(embeds), -1)[..., None])[..., 0]
+    return of_answer.mean(-1).exp().cpu()
 
 
 def replace_hottest(
     before: Pixels, after: Pixels, heat: npt.ArrayLike, n_steps: int, seed: int = 0
 ) -> Iterator[Pixels]:
-    """Turn one picture into another, hottest pixels first: ``n_steps`` + 1 pictures.
+    """Turn one image, (H, W, 3), into another, hottest pixels first: ``n_steps`` + 1 images.
 
-    Args:
-        before: The first picture, shape (H, W, 3).
-        after: The last one, of the same shape.
-        heat: One value a pixel, shape (H, W).
-        n_steps: In how many equal steps.
-        seed: Seed of the order of pixels that are equally hot.
+    The seed is that of the order of pixels that are equally hot in the map, (H, W).
     """
     values = np.asarray(heat).ravel()
     shuffled = np.random.default_rng(seed).permutation(values.size)
     hottest_first = shuffled[np.argsort(-values[shuffled], kind="stable")]
-    picture = before.copy()
-    flat, target = picture.reshape(-1, 3), after.reshape(-1, 3)
+    image = before.copy()
+    flat, target = image.reshape(-1, 3), after.reshape(-1, 3)
     ends = np.linspace(0, values.size, n_steps + 1).round().astype(int)
     for start, end in zip([0, *ends[:-1]], ends, strict=True):
         changed = hottest_first[start:end]
         flat[changed] = target[changed]
-        yield picture.copy()
+        yield image.copy()
 
 
 @contextmanager
@@ -161,19 +155,16 @@ def randomised_weights(lvlm: LVLM, n_layers: int | None = None, seed: int = 0) -
         )
     before = [matrix.detach().to("cpu", copy=True) for matrix in matrices]
     try:
-        for matrix in matrices:
-            _redraw(matrix, generator)
+        with torch.no_grad():
+            for matrix, values in zip(matrices, before, strict=True):
+                deviation, mean = torch.std_mean(values.float())
+                drawn = torch.randn(matrix.shape, generator=generator)
+                matrix.copy_(drawn * deviation + mean)
         yield
     finally:
         with torch.no_grad():
             for matrix, values in zip(matrices, before, strict=True):
                 matrix.copy_(values)
-
-
-def _redraw(matrix: nn.Parameter, generator: torch.Generator) -> None:
-    deviation, mean = torch.std_mean(matrix.detach().float().cpu())
-    with torch.no_grad():
-        matrix.copy_(torch.randn(matrix.shape, generator=generator) * deviation + mean)
 
 
 def _curve(
@@ -184,17 +175,16 @@ def _curve(
     ends: tuple[Pixels, Pixels],
     n_steps: int,
     seed: int,
-) -> PerturbationCurve:
-    """Follow the answer's probability from one end, a picture, to the other."""
-    require_prompt(lvlm, prompt)
+) -> FaithfulnessCurve:
+    """Follow the answer's probability from one end, an image, to the other."""
     n_steps = require_whole(n_steps, "n_steps", 1)
     seed = require_whole(seed, "seed", 0)
-    over_picture = prompt.grid.to_picture(heat, prompt.image.size)
-    if not np.isfinite(over_picture).all():
+    over_image = prompt.grid.to_picture(heat, prompt.image.size)
+    if not np.isfinite(over_image).all():
         raise InfoflowError("the heat map is undefined; there is no order to change pixels in.")
     changed = [
         lvlm.prompt(Image.fromarray(pixels), prompt.question)
-        for pixels in replace_hottest(*ends, over_picture, n_steps, seed)
+        for pixels in replace_hottest(*ends, over_image, n_steps, seed)
     ]
     # an intervention chooses its tokens for one prompt at a time
     size = _BATCH if modifier_of(lvlm) is None else 1
@@ -203,12 +193,4 @@ def _curve(
         for start in range(0, len(changed), size)
     ]
     fractions = np.linspace(0, 1, n_steps + 1)
-    return PerturbationCurve(fractions, torch.cat(scores).double().numpy())
-
-
-def _mean_colour(picture: Pixels) -> Pixels:
-    return np.broadcast_to(picture.mean((0, 1)).round().astype(np.uint8), picture.shape)
-
-
-def _blurred(image: Image.Image) -> Pixels:
-    return np.asarray(image.filter(ImageFilter.GaussianBlur(_BLUR * max(image.size))))
+    return FaithfulnessCurve(fractions, torch.cat(scores).double().numpy())

@@ -6,10 +6,8 @@ import torch
 from torch import Tensor
 
 from infoflow.errors import unknown_name
-from infoflow.hooks.attention import Attention, attention_rows, ordinary_attention, stack_layers
-from infoflow.hooks.probe import Observer, attached, intervened, require_faithful, teacher_forced
-from infoflow.methods.teacher_forcing import answer_ids
-from infoflow.models.limits import require_prompt
+from infoflow.hooks.attention import Attention, attention_rows
+from infoflow.hooks.forward import answer_ids, record
 from infoflow.models.lvlm import LVLM, Prompt
 
 HEAD_REDUCTIONS = ("mean", "max")
@@ -43,7 +41,7 @@ def attention_flow(
 
     Args:
         lvlm: The model.
-        prompt: The picture and question.
+        prompt: The image and question.
         answer: The answer that is read out, as text or as ids of shape (T,); None for the first
             answer token, whatever it is.
         head_reduce: ``"mean"`` over heads (Eq. 9), or ``"max"`` with the row divided by its sum, as
@@ -52,18 +50,20 @@ def attention_flow(
     Raises:
         UnknownNameError: There is no such reduction.
         InfoflowError: The answer is empty, holds ids outside the vocabulary, or does not fit the
-            context with the prompt; or the model cannot be probed.
+            context with the prompt; or the model cannot be observed.
     """
     if head_reduce not in HEAD_REDUCTIONS:
         raise unknown_name("head reduction", head_reduce, HEAD_REDUCTIONS)
-    require_prompt(lvlm, prompt)
-    with torch.inference_mode():
-        embeds, n_rows = _teacher_forced(lvlm, prompt, answer)
-        require_faithful(lvlm, prompt.inputs_embeds)
-        recorder = _RowRecorder(n_rows, len(prompt))
-        with attached(lvlm, recorder), teacher_forced(lvlm, len(prompt)):
-            lvlm.decoder(inputs_embeds=embeds, use_cache=False)
-    rows = stack_layers(recorder.rows)
+    ids = None if answer is None else answer_ids(lvlm, prompt, answer)
+    n_rows = 1 if ids is None else len(ids)
+
+    def mean_row(layer: int, call: Attention) -> Tensor:
+        """The mean of the answer's rows over the prompt: shape (H, S)."""
+        weights = attention_rows(call, n_rows)[..., : len(prompt)]
+        left = weights.sum(-1).mean(0)  # (T,): what the prompt gets, heads averaged
+        return (weights / left[:, None]).mean(1)
+
+    rows = record(lvlm, prompt, mean_row, ids)
     return AttentionFlow(rows, group_shares(reduce_heads(rows, head_reduce), prompt))
 
 
@@ -78,27 +78,3 @@ def reduce_heads(rows: Tensor, head_reduce: str = "mean") -> Tensor:
 def group_shares(profile: Tensor, prompt: Prompt) -> Tensor:
     """Sum a profile over the prompt's token groups (Eq. 7-8): (L, S) to (L, 3)."""
     return torch.stack([profile[:, span].sum(-1) for span in prompt.spans], dim=-1)
-
-
-class _RowRecorder(Observer):
-    """Keeps, of every layer, the mean of the answer's rows over the prompt: shape (H, S)."""
-
-    def __init__(self, n_rows: int, n_prompt: int) -> None:
-        self.rows: list[Tensor] = []
-        self._n_rows, self._n_prompt = n_rows, n_prompt
-
-    def attend(self, layer: int, call: Attention) -> Tensor:
-        call = intervened(call)
-        weights = attention_rows(call, self._n_rows)[..., : self._n_prompt]
-        left = weights.sum(-1).mean(0)  # (R,): what the prompt gets, heads averaged
-        self.rows.append((weights / left[:, None]).mean(1))
-        return ordinary_attention(call)
-
-
-def _teacher_forced(lvlm: LVLM, prompt: Prompt, answer: str | Tensor | None) -> tuple[Tensor, int]:
-    """Append the answer but its last token: embeddings (1, S + T - 1, D), and T."""
-    if answer is None:
-        return prompt.inputs_embeds, 1
-    ids = answer_ids(lvlm, prompt, answer)
-    said = lvlm.decoder.embed_tokens(ids[:-1])[None]
-    return torch.cat([prompt.inputs_embeds, said], dim=1), len(ids)

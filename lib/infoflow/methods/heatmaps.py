@@ -1,4 +1,4 @@
-"""Every heat map of one answer: LLaVA-CAM at all its sites, and what a CAM has to beat."""
+"""Every heat map of one answer: LLaVA-CAM at all its sites, and the baselines it has to beat."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -21,25 +21,14 @@ Floats = npt.NDArray[np.float64]
 
 
 class Source(NamedTuple):
-    """Where a heat map comes from.
-
-    Attributes:
-        site: One of ``gradients.SITES``, or a rival: ``"attention"``, ``"random"``, ``"centre"``.
-        weights: One of ``maps.WEIGHTS``; of attention ``"head-mean"``, of the others ``"none"``.
-    """
+    """Where a heat map comes from: a site of ``gradients.SITES`` with weights, or a baseline."""
 
     site: str
     weights: str
 
 
 class Place(NamedTuple):
-    """One heat map: its source, and its layer in the paper's count, 0 where there is none.
-
-    Attributes:
-        site: As ``Source``.
-        weights: As ``Source``.
-        layer: 1 to L, or 0: the projector and the baselines have no layer.
-    """
+    """One heat map: its source, and its layer, 1 to L in the paper's count, or 0 if it has none."""
 
     site: str
     weights: str
@@ -47,7 +36,7 @@ class Place(NamedTuple):
 
     @property
     def source(self) -> Source:
-        """The place without its layer."""
+        """The source, without the layer."""
         return Source(self.site, self.weights)
 
 
@@ -68,17 +57,7 @@ SOURCES = (*CAMS, ATTENTION, *BASELINES)
 
 
 def explained_answer(lvlm: LVLM, prompt: Prompt, sample: Sample, max_new_tokens: int) -> Tensor:
-    """The answer whose maps are made: the model's own, or the reference if it says nothing.
-
-    Args:
-        lvlm: The model.
-        prompt: The item's picture and question.
-        sample: The item.
-        max_new_tokens: How long an answer may be.
-
-    Returns:
-        Its ids, shape (T,).
-    """
+    """The answer whose maps are made: the model's own, or the reference if it says nothing."""
     own = lvlm.generate(prompt, max_new_tokens)
     return own if len(own) else lvlm.encode_answer(sample.answer)
 
@@ -92,14 +71,14 @@ def heat_maps(
     sigma: float = 0.0,
     seed: int = 0,
 ) -> dict[Source, Floats]:
-    """Compute the maps of many sources: all CAMs from one backward pass a noisy picture.
+    """Compute the maps of many sources: all CAMs from one backward pass a noisy image.
 
     Args:
         lvlm: The model.
-        prompt: The picture and question.
+        prompt: The image and question.
         answer: The answer's ids, shape (T,).
         sources: Some of ``SOURCES``.
-        n_samples: Over how many noisy pictures CAMs are averaged; see ``llava_cam``.
+        n_samples: Over how many noisy images CAMs are averaged; see ``llava_cam``.
         sigma: Deviation of that noise.
         seed: Seed of the noise, and of the random map, which is another for every question.
 

@@ -1,11 +1,10 @@
 """Is a heat map right? Maps of image tokens, held against the regions an answer depends on.
 
 Maps are float arrays, not negative, NaN throughout where undefined; an undefined map scores NaN,
-never a number. They are scored token by token: resampled to pixels, a peak inside the picture would
+never a number. They are scored token by token: resampled to pixels, a peak inside the image would
 be blended with its neighbours and one on the border would not, and the border would win.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +16,6 @@ from infoflow.errors import InfoflowError
 from infoflow.methods.flow import AttentionFlow, reduce_heads
 from infoflow.models.grid import Grid
 from infoflow.models.prompt import Prompt
-from infoflow.stats.intervals import mean_interval
 
 Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
@@ -28,7 +26,7 @@ _TOUCHES = 1e-6
 
 @dataclass(frozen=True, eq=False)
 class Localisation:
-    """How well the maps of one picture find a region.
+    """How well the maps of one image find a region.
 
     Attributes:
         hits: Whether each map's highest token touches the region, shape (L,); see ``pointing_hit``.
@@ -43,29 +41,8 @@ class Localisation:
     mass_chance: float
 
 
-@dataclass(frozen=True)
-class HeldOutChoice:
-    """The best of many candidates, chosen on one set of items and scored on another.
-
-    Attributes:
-        index: The candidate: one number for each axis of candidates.
-        calibration: Its mean score on the items it was chosen by.
-        test: Its mean score on the other items.
-        interval: The 95 % interval of that.
-    """
-
-    index: tuple[int, ...]
-    calibration: float
-    test: float
-    interval: tuple[float, float]
-
-
 def target_mask(sample: Sample) -> Mask:
-    """Join the regions that a sample's answer can be read from: shape (H, W).
-
-    Raises:
-        InfoflowError: The sample names no such region.
-    """
+    """Join the regions that a sample's answer can be read from: shape (H, W)."""
     if not sample.targets:
         raise InfoflowError(f"{sample.id} names no region that its answer could be read from.")
     joined: Mask = np.logical_or.reduce([sample.regions[name] for name in sample.targets])
@@ -73,11 +50,11 @@ def target_mask(sample: Sample) -> Mask:
 
 
 def localise(maps: npt.ArrayLike, grid: Grid, mask: npt.ArrayLike) -> Localisation:
-    """Score maps of image tokens against a region of the picture.
+    """Score maps of image tokens against a region of the image.
 
     Args:
         maps: One a layer, shape (L, h, w).
-        grid: Where the tokens lie on the picture.
+        grid: Where the tokens lie on the image.
         mask: The region, boolean of shape (H, W).
 
     Raises:
@@ -95,16 +72,9 @@ def localise(maps: npt.ArrayLike, grid: Grid, mask: npt.ArrayLike) -> Localisati
 
 
 def coverage(mask: npt.ArrayLike, grid: Grid) -> Floats:
-    """Compute which part of each token's cell a region of the picture covers: shape (h, w).
+    """Compute which part of each token's cell a region (H, W) of the image covers: shape (h, w).
 
-    Exact for cells that end within a pixel; padding around the picture is covered by nothing.
-
-    Args:
-        mask: The region, boolean of shape (H, W).
-        grid: Where the tokens lie on the picture.
-
-    Raises:
-        InfoflowError: The mask is not boolean, not two-dimensional, or empty.
+    Exact for cells that end within a pixel; padding around the image is covered by nothing.
     """
     region = np.asarray(mask)
     if region.ndim != 2 or region.dtype != np.bool_ or not region.any():
@@ -125,13 +95,6 @@ def pointing_hit(heat: npt.ArrayLike, touched: npt.ArrayLike) -> float:
     A token is on target if its cell touches the region. That is the game's tolerance about the
     region, of half a cell: tokens cannot point more finely. Of several highest tokens each counts
     for its part, so an even map scores as a random token does.
-
-    Args:
-        heat: Shape (h, w).
-        touched: Which tokens are on target, boolean of shape (h, w).
-
-    Raises:
-        InfoflowError: The shapes differ, or the map is negative somewhere.
     """
     values, on_target = _checked(heat, touched)
     if np.isnan(values).any():
@@ -140,15 +103,7 @@ def pointing_hit(heat: npt.ArrayLike, touched: npt.ArrayLike) -> float:
 
 
 def mass_inside(heat: npt.ArrayLike, share: npt.ArrayLike) -> float:
-    """Share of the map's sum that lies in a region; a map of zeros scores as an even one does.
-
-    Args:
-        heat: Shape (h, w).
-        share: Which part of each cell the region covers, shape (h, w).
-
-    Raises:
-        InfoflowError: The shapes differ, or the map is negative somewhere.
-    """
+    """Share of the map's sum that lies in a region; a map of zeros scores as an even one does."""
     values, weights = _checked(heat, share)
     peak = values.max()
     if peak == 0:
@@ -171,10 +126,10 @@ def random_maps(n: int, grid: Grid, seed: int = 0) -> Floats:
 
 
 def centre_map(grid: Grid) -> Floats:
-    """Draw a Gaussian about the middle of the picture: shape (h, w), in (0, 1].
+    """Draw a Gaussian about the middle of the image: shape (h, w), in (0, 1].
 
-    Photographs have their subject in the middle, so a map that looks there and nowhere else can
-    score well. Its standard deviation is a quarter of the picture's side.
+    Photographs have their subject in the middle, so a map that is hot there and nowhere else can
+    score well. Its standard deviation is a quarter of the image's side.
     """
     left, top, right, bottom = grid.box
     x = ((np.arange(grid.cols) + 0.5) / grid.cols - left) / (right - left)
@@ -187,49 +142,18 @@ def rank_correlation(maps: npt.ArrayLike, others: npt.ArrayLike) -> Floats:
     """Spearman's correlation of cells, map by map: two of shape (L, h, w) to (L,).
 
     NaN where a map is undefined or the same in every cell.
-
-    Raises:
-        InfoflowError: The shapes differ.
     """
     a, b = np.asarray(maps, dtype=float), np.asarray(others, dtype=float)
     if a.shape != b.shape or a.ndim != 3:
         raise InfoflowError(
             f"maps of shapes {a.shape} and {b.shape} cannot be compared; both must be (L, h, w)."
         )
-    return np.array([_spearman(x.ravel(), y.ravel()) for x, y in zip(a, b, strict=True)])
-
-
-def choose_held_out(calibration: npt.ArrayLike, test: npt.ArrayLike) -> HeldOutChoice:
-    """Choose the best candidate (a layer, a site, a variant) on one split, score it on another.
-
-    Args:
-        calibration: Scores of N items, shape (N, ...): candidates last.
-        test: Scores of M other items, shape (M, ...). A candidate that is undefined for
-            some item of either split is not chosen.
-
-    Raises:
-        InfoflowError: The candidates of the splits differ, a split is empty, or no candidate is
-            defined for every item.
-    """
-    known, new = np.asarray(calibration, dtype=float), np.asarray(test, dtype=float)
-    if known.shape[1:] != new.shape[1:] or known.ndim < 2 or not (len(known) and len(new)):
-        raise InfoflowError(
-            f"scores of shapes {known.shape} and {new.shape} are not those of the same candidates "
-            "on two splits; valid: (N, *candidates) and (M, *candidates)."
-        )
-    means = np.where(np.isnan(new).any(0), np.nan, known.mean(0))
-    if np.isnan(means).all():
-        raise InfoflowError("no candidate is defined for every item.")
-    best = int(np.nanargmax(means))
-    index = tuple(int(i) for i in np.unravel_index(best, means.shape))
-    scores = new.reshape(len(new), -1)[:, best]
-    return HeldOutChoice(index, float(means[index]), float(scores.mean()), mean_interval(scores))
-
-
-def _spearman(a: Sequence[float] | Floats, b: Sequence[float] | Floats) -> float:
-    if np.ptp(a) > 0 and np.ptp(b) > 0:
-        return float(spearmanr(a, b).statistic)
-    return float("nan")
+    return np.array(
+        [
+            spearmanr(x, y, axis=None).statistic if np.ptp(x) > 0 and np.ptp(y) > 0 else np.nan
+            for x, y in zip(a, b, strict=True)
+        ]
+    )
 
 
 def _checked(heat: npt.ArrayLike, target: npt.ArrayLike) -> tuple[Floats, Floats]:

@@ -13,21 +13,12 @@ THRESHOLD = 0.5
 
 
 def activation_map(feature: Tensor, gradient: Tensor, weights: str) -> Tensor:
-    """Weight a feature by a gradient (Eq. 2-3).
+    """Weight a feature by a gradient, both (..., N, C), and sum over channels (Eq. 2-3): (..., N).
 
     ``"mean"`` (Grad-CAM) weights each channel by its mean gradient over the image tokens;
     ``"relu-mean"``, as the authors' released code, by the mean of the positive gradients;
     ``"element-wise"`` weights each entry by its own gradient, which makes a cell's value the rate
-    at which the logit grows with the length of that token's feature.
-
-    Args:
-        feature: N tokens of C channels, shape (..., N, C).
-        gradient: Of the logit, with the feature's shape.
-        weights: One of ``WEIGHTS``.
-
-    Returns:
-        The weighted sum over channels, or zero where that is negative: shape (..., N), in float32
-        or the feature's type if that is wider.
+    at which the logit grows with the length of that token's feature. Negative sums become zero.
     """
     wide = torch.promote_types(feature.dtype, torch.float32)
     feature, gradient = feature.to(wide), gradient.to(wide)
@@ -45,11 +36,7 @@ def normalise_maps(maps: Tensor) -> Tensor:
 
 
 def thresholded(maps: Tensor, threshold: float) -> Tensor:
-    """Divide each map by its maximum and blank what is below a threshold: shape (..., h, w).
-
-    Raises:
-        InfoflowError: The threshold is not in [0, 1].
-    """
+    """Divide each map by its maximum and blank what is below a threshold: shape (..., h, w)."""
     if not 0 <= threshold <= 1:
         raise InfoflowError(f"threshold = {threshold} is out of range; valid: 0 to 1.")
     normalised = normalise_maps(maps)
@@ -63,10 +50,9 @@ def lit_share(maps: Tensor, threshold: float) -> Tensor:
 
 
 def map_entropies(maps: Tensor) -> Tensor:
-    """Entropy of each map taken as a distribution over its cells: (..., h, w) to (...).
+    """Entropy of each map taken as a distribution over its cells, in bits: (..., h, w) to (...).
 
-    Returns:
-        Bits: 0 for a single lit cell, log2(h w) for an even map; NaN for a map of zeros.
+    It is 0 for a single lit cell, log2(h w) for an even map, and NaN for a map of zeros.
     """
     # divided by the peak first: the sum of raw values could leave the range of the type
     values = normalise_maps(maps).flatten(-2)

@@ -3,10 +3,9 @@
 import torch
 from torch import Tensor
 
-from infoflow.hooks.attention import Attention, attention_rows, ordinary_attention
-from infoflow.hooks.probe import Observer, attached, intervened, require_faithful
+from infoflow.hooks.attention import attention_rows
+from infoflow.hooks.forward import record
 from infoflow.interventions import Truncate, intervene
-from infoflow.models.limits import require_prompt
 from infoflow.models.lvlm import LVLM, Prompt, Spans
 from infoflow.options import require_whole
 
@@ -19,7 +18,7 @@ def attention_matrix(lvlm: LVLM, prompt: Prompt, layer: int) -> Tensor:
 
     Args:
         lvlm: The model.
-        prompt: The picture and question.
+        prompt: The image and question.
         layer: Which decoder layer, counted from 0; the paper's layer is one more.
 
     Returns:
@@ -27,16 +26,10 @@ def attention_matrix(lvlm: LVLM, prompt: Prompt, layer: int) -> Tensor:
         is zero for later tokens.
 
     Raises:
-        InfoflowError: There is no such layer, or the model cannot be probed.
+        InfoflowError: There is no such layer, or the model cannot be observed.
     """
-    require_prompt(lvlm, prompt)
-    layer = require_whole(layer, "layer", 0, lvlm.n_layers - 1)
-    recorder = _MatrixRecorder(layer)
-    with torch.inference_mode():
-        require_faithful(lvlm, prompt.inputs_embeds)
-        with attached(lvlm, recorder):
-            lvlm.decoder(inputs_embeds=prompt.inputs_embeds, use_cache=False)
-    return torch.stack(recorder.matrices)[0].cpu()
+    wanted = require_whole(layer, "layer", 0, lvlm.n_layers - 1)
+    return record(lvlm, prompt, lambda i, call: attention_rows(call) if i == wanted else None)[0]
 
 
 def renormalised(matrix: Tensor, hidden: Tensor) -> Tensor:
@@ -44,15 +37,8 @@ def renormalised(matrix: Tensor, hidden: Tensor) -> Tensor:
 
     In the first truncated layer this is all that truncation does, since what enters the layer is
     still that of the intact model; a softmax over fewer scores is the same weights, scaled. Heads
-    are scaled apart, so the mean over heads is not.
-
-    Args:
-        matrix: Attention weights, shape (..., S, S).
-        hidden: Which tokens no other token may attend to, boolean of shape (S,). Each still attends
-            to itself, as in ``infoflow.interventions``.
-
-    Returns:
-        Shape (..., S, S).
+    are scaled apart, so the mean over heads is not. Hidden tokens, boolean of shape (S,), still
+    attend to themselves, as in ``infoflow.interventions``.
     """
     own = torch.eye(len(hidden), dtype=torch.bool, device=matrix.device)
     left = matrix.masked_fill(hidden & ~own, 0)
@@ -60,15 +46,10 @@ def renormalised(matrix: Tensor, hidden: Tensor) -> Tensor:
 
 
 def group_blocks(matrix: Tensor, spans: Spans) -> Tensor:
-    """Sum attention weights over groups of attended tokens, and average over attending ones.
+    """Average, over the tokens of each group, the shares that they give to each: (S, S) to (3, 3).
 
-    Args:
-        matrix: Attention weights, heads averaged, shape (S, S).
-        spans: The token groups.
-
-    Returns:
-        Shape (3, 3): the mean share that the tokens of a group (system, image, user) give to each
-        group; rows sum to one. NaN for a group without tokens: some families begin with the image.
+    Heads are averaged before; rows sum to one. NaN for a group without tokens: some families begin
+    with the image.
     """
     return torch.stack(
         [torch.stack([matrix[rows, columns].sum(-1).mean() for columns in spans]) for rows in spans]
@@ -80,7 +61,7 @@ def drift_by_layer(lvlm: LVLM, prompt: Prompt, cut: int) -> Tensor:
 
     Args:
         lvlm: The model.
-        prompt: The picture and question.
+        prompt: The image and question.
         cut: Where the image is taken out, 0 to L.
 
     Returns:
@@ -89,32 +70,16 @@ def drift_by_layer(lvlm: LVLM, prompt: Prompt, cut: int) -> Tensor:
         model's, renormalised; mean over heads and the user's rows.
 
     Raises:
-        InfoflowError: There is no such cut, or the model cannot be probed.
+        InfoflowError: There is no such cut, or the model cannot be observed.
     """
-    require_prompt(lvlm, prompt)
+    lvlm.require_prompt(prompt)
+    Truncate(cut).require_fits(lvlm)
     hidden = torch.zeros(len(prompt), dtype=torch.bool)
     hidden[prompt.spans.image] = True
-    distances = []
-    with intervene(lvlm, Truncate(cut)):
-        pass  # refuses a cut that is out of range
-    for layer in range(cut, lvlm.n_layers):
+    distances = torch.zeros(lvlm.n_layers - cut)
+    for i, layer in enumerate(range(cut, lvlm.n_layers)):
         by_hand = renormalised(attention_matrix(lvlm, prompt, layer), hidden)
         with intervene(lvlm, Truncate(cut)):
             truncated = attention_matrix(lvlm, prompt, layer)
-        apart = (truncated - by_hand)[:, prompt.spans.user].abs().sum(-1) / 2
-        distances.append(apart.mean())
-    return torch.stack(distances) if distances else torch.zeros(0)
-
-
-class _MatrixRecorder(Observer):
-    """Keeps one layer's weights, shape (H, S, S)."""
-
-    def __init__(self, layer: int) -> None:
-        self.matrices: list[Tensor] = []
-        self._layer = layer
-
-    def attend(self, layer: int, call: Attention) -> Tensor:
-        call = intervened(call)
-        if layer == self._layer:
-            self.matrices.append(attention_rows(call, call.query.shape[2]))
-        return ordinary_attention(call)
+        distances[i] = ((truncated - by_hand)[:, prompt.spans.user].abs().sum(-1) / 2).mean()
+    return distances

@@ -16,7 +16,8 @@ Result = TypeVar("Result")
 
 logger = logging.getLogger(__name__)
 
-_found: WeakKeyDictionary[nn.Module, dict[str, int]] = WeakKeyDictionary()
+_fitting: WeakKeyDictionary[nn.Module, dict[str, int]] = WeakKeyDictionary()
+"""How many of each kind of item fitted into memory at once, by model."""
 
 
 def in_batches(
@@ -26,25 +27,12 @@ def in_batches(
     model: nn.Module,
     what: str,
 ) -> Iterator[Result]:
-    """Run something on batches of items, smaller ones from where the GPU's memory runs out on.
+    """Run batches of items, ``what`` in words, smaller ones once the GPU's memory has run out.
 
     What has been run is kept. The size that fitted is remembered for the model, so that only the
     first batch is tried in vain, and the halving is said once as a warning.
-
-    Args:
-        items: What to run it on; each is asked for when its batch is due.
-        run: Runs one batch. It may be interrupted, and begins anew with fewer items.
-        size: How many to try at once.
-        model: What takes the memory.
-        what: What the items are, in words; sizes are remembered apart for each.
-
-    Yields:
-        The results, in the order of the items.
-
-    Raises:
-        InfoflowError: The memory does not even suffice for one.
     """
-    fitting = _found.setdefault(model, {})
+    fitting = _fitting.setdefault(model, {})
     source = iter(items)
     waiting: list[Item] = []
     while True:

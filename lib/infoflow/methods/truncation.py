@@ -1,22 +1,17 @@
 """Truncation: what the model answers if the image is removed from a layer on (paper, Eq. 10-13)."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-from infoflow.hooks.probe import attached, modifier_of, require_faithful, teacher_forced
-from infoflow.methods.branches import Branches, CachedBranches
-from infoflow.methods.cuts import Plan, plan_cuts
+from infoflow.errors import InfoflowError
+from infoflow.hooks.forward import answer_ids, attached, forward_pass, modifier_of
+from infoflow.methods.branches import Branch, Branches, CachedBranches
 from infoflow.methods.out_of_memory import in_batches
-from infoflow.methods.teacher_forcing import answer_ids
-from infoflow.models.limits import require_prompt
-from infoflow.models.lvlm import LVLM, Prompt, require_context
+from infoflow.models.lvlm import LVLM, Prompt
 from infoflow.options import require_whole
-
-_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +22,7 @@ class TruncationSweep:
     paper's layer l is cut l - 1.
 
     Attributes:
-        cuts: Shape (C,), in the order asked for.
+        cuts: Shape (C,), in the order given.
         logits: Float32 of shape (C, V): of the first answer token.
         tokens: Shape (C, T): the greedy answer, filled up with the end token once it has ended.
         margins: Float32 of shape (C,): the first token's largest logit less its second largest.
@@ -55,7 +50,7 @@ def truncation_sweep(
 
     Args:
         lvlm: The model.
-        prompt: The picture and question.
+        prompt: The image and question.
         keep: K, how many of the N image tokens stay after the cut: those that rank highest. They
             are chosen once, on the prompt.
         cuts: The cuts, in any order; None for all that can be ranked: 0..L, or 1..L with
@@ -69,27 +64,19 @@ def truncation_sweep(
     Raises:
         InfoflowError: A cut, ``keep`` or ``max_new_tokens`` is out of range, or the prompt with its
             answer does not fit the context; the ranking has another shape, or no number where one
-            is needed; or the model cannot be probed; or an intervention is at work that cannot be
+            is needed; or the model cannot be observed; or an intervention is at work that cannot be
             swept.
     """
-    require_prompt(lvlm, prompt)
+    lvlm.require_prompt(prompt)
     max_new_tokens = require_whole(max_new_tokens, "max_new_tokens", 1, lvlm.context_length)
-    require_context(lvlm, len(prompt) + max_new_tokens - 1, "the prompt with its answer")
-    plan = plan_cuts(lvlm, prompt, keep, cuts, ranking)
-    with torch.inference_mode():
-        require_faithful(lvlm, prompt.inputs_embeds)
-        found = list(
-            _by_batch(plan, lvlm, lambda part: _answers(lvlm, prompt, part, max_new_tokens))
-        )
-    logits = torch.cat([of_part for of_part, _ in found])[plan.order]
-    tokens = torch.cat([of_part for _, of_part in found])[plan.order]
-    best = logits.topk(2).values
-    return TruncationSweep(
-        cuts=torch.tensor(plan.asked),
-        logits=logits,
-        tokens=tokens,
-        margins=best[:, 0] - best[:, 1],
+    lvlm.require_context(len(prompt) + max_new_tokens - 1, "the prompt with its answer")
+    branches = _branches(lvlm, prompt, keep, cuts, ranking)
+    logits, tokens = _by_part(
+        lvlm, branches, lambda part: _answers(lvlm, prompt, part, max_new_tokens)
     )
+    best = logits.topk(2).values
+    given = torch.tensor([branch.cut for branch in branches])
+    return TruncationSweep(given, logits, tokens, best[:, 0] - best[:, 1])
 
 
 def truncated_log_probs(
@@ -108,7 +95,7 @@ def truncated_log_probs(
 
     Args:
         lvlm: The model.
-        prompt: The picture and question.
+        prompt: The image and question.
         answer: The answer, as text or as ids of shape (T,); a token that ends it is no part of it.
         keep: As for ``truncation_sweep``; the tokens kept are the same.
         cuts: As for ``truncation_sweep``.
@@ -123,66 +110,101 @@ def truncated_log_probs(
             vocabulary.
     """
     ids = answer_ids(lvlm, prompt, answer)
-    plan = plan_cuts(lvlm, prompt, keep, cuts, ranking)
-    with torch.inference_mode():
-        require_faithful(lvlm, prompt.inputs_embeds)
-        said = lvlm.decoder.embed_tokens(ids[:-1])[None]
-        embeds = torch.cat([prompt.inputs_embeds, said], dim=1)
-        found = _by_batch(plan, lvlm, lambda part: _sums(lvlm, prompt, embeds, ids, part))
-        sums = torch.cat(list(found))
-    return sums[plan.order]
+    branches = _branches(lvlm, prompt, keep, cuts, ranking)
+    (sums,) = _by_part(lvlm, branches, lambda part: _sums(lvlm, prompt, part, ids))
+    return sums
 
 
-def _by_batch(plan: Plan, lvlm: LVLM, run: Callable[[Plan], _Result]) -> Iterator[_Result]:
-    """Run all cuts at once or, where a GPU's memory is too small for it, part by part.
+def _branches(
+    lvlm: LVLM, prompt: Prompt, keep: int, cuts: Iterable[int] | None, ranking: Tensor | None
+) -> list[Branch]:
+    """Check the arguments of a sweep and make a branch of every cut."""
+    n_layers, n_image = lvlm.n_layers, prompt.grid.n_tokens
+    keep = require_whole(keep, "keep", 0, n_image)
+    if modifier := modifier_of(lvlm):
+        modifier.require_sweepable(keep if ranking is None else 0)
+    if not (ranking is None or isinstance(ranking, Tensor)):
+        raise InfoflowError(f"a ranking must be a tensor, not {type(ranking).__name__}.")
+    is_fixed = ranking is not None and ranking.shape == (n_image,)
+    given = _require_cuts(cuts, 0 if is_fixed else min(keep, 1), n_layers)
+    if ranking is None:
+        return [Branch(cut, keep) for cut in given]
+    by_layer = ranking.detach().expand(n_layers, -1) if is_fixed else ranking.detach()
+    if by_layer.shape != (n_layers, n_image):
+        raise InfoflowError(
+            f"a ranking of shape {tuple(ranking.shape)} does not fit {n_image} image tokens; "
+            f"valid: ({n_image},) or ({n_layers}, {n_image})."
+        )
+    branches = []
+    for cut in given:
+        # row -1, of cut 0, is any row: there the ranking is the same in all, or nothing is kept
+        scores = by_layer[cut - 1]
+        if keep and cut < n_layers and scores.isnan().any():
+            raise InfoflowError(f"the ranking for cut {cut} holds NaN; valid: numbers alone.")
+        branches.append(Branch(cut, keep, scores))
+    return branches
 
-    Each part repeats the intact pass; floats may then differ in their last bits.
+
+def _require_cuts(cuts: Iterable[int] | None, first: int, last: int) -> list[int]:
+    """Return the cuts, all of them by default."""
+    try:
+        given = list(range(first, last + 1) if cuts is None else cuts)
+    except TypeError as error:
+        raise InfoflowError(f"cuts must be whole numbers, not {cuts!r}.") from error
+    if not given:
+        raise InfoflowError(f"no cut is given; valid: {first} to {last}, or None for all.")
+    return [require_whole(cut, "cut", first, last) for cut in given]
+
+
+def _by_part(
+    lvlm: LVLM, branches: list[Branch], run: Callable[[list[Branch]], tuple[Tensor, ...]]
+) -> tuple[Tensor, ...]:
+    """Run all cuts at once, ascending, or part by part if a GPU's memory is too small for it.
+
+    Each part repeats the intact pass; floats may then differ in their last bits. Results are in the
+    order of the branches given.
     """
-    n_cuts = len(plan.distinct)
-    return in_batches(
-        plan.distinct, lambda cuts: run(plan.part(cuts)), n_cuts, lvlm.decoder, "cuts"
-    )
+    by_cut = {branch.cut: branch for branch in sorted(branches, key=lambda branch: branch.cut)}
+    with torch.inference_mode():
+        parts = list(in_batches(by_cut.values(), run, len(by_cut), lvlm.decoder, "cuts"))
+    order = [list(by_cut).index(branch.cut) for branch in branches]
+    return tuple(torch.cat(of_parts)[order] for of_parts in zip(*parts, strict=True))
 
 
-def _answers(lvlm: LVLM, prompt: Prompt, plan: Plan, max_new_tokens: int) -> tuple[Tensor, Tensor]:
-    """First logits (C, V), as float32, and decoded tokens (C, T) of the distinct cuts."""
-    intact, branches = _run(lvlm, prompt, prompt.inputs_embeds, plan, room=max_new_tokens - 1)
-    logits = lvlm.lm_head(lvlm.norm(branches.hidden[:, -1]))
-    if plan.ends_intact:
+def _answers(
+    lvlm: LVLM, prompt: Prompt, branches: list[Branch], n_tokens: int
+) -> tuple[Tensor, Tensor]:
+    """First logits (C, V), as float32, and decoded tokens (C, T), cut by cut."""
+    intact, run = _run(lvlm, prompt, branches, None, room=n_tokens - 1)
+    logits = lvlm.lm_head(lvlm.norm(run.hidden[:, -1]))
+    if branches[-1].cut == lvlm.n_layers:
         # the head over all positions, as in the ordinary pass: one row alone rounds differently
         logits = torch.cat([logits, lvlm.lm_head(intact)[:, -1]])
-    tokens = _decode(lvlm, len(prompt), logits.argmax(-1), branches, max_new_tokens)
+    tokens = _decode(lvlm, len(prompt), logits.argmax(-1), run, n_tokens)
     return logits.float().cpu(), tokens.cpu()
 
 
-def _sums(lvlm: LVLM, prompt: Prompt, embeds: Tensor, ids: Tensor, plan: Plan) -> Tensor:
-    """Log-probability of an answer that is read in, under each of the distinct cuts: (C,)."""
-    intact, branches = _run(lvlm, prompt, embeds, plan, room=0)
-    states = lvlm.norm(branches.hidden[:, -len(ids) :])
-    if plan.ends_intact:
+def _sums(lvlm: LVLM, prompt: Prompt, branches: list[Branch], ids: Tensor) -> tuple[Tensor]:
+    """Log-probability of an answer that is read in, cut by cut: (C,)."""
+    intact, run = _run(lvlm, prompt, branches, ids, room=0)
+    states = lvlm.norm(run.hidden[:, -len(ids) :])
+    if branches[-1].cut == lvlm.n_layers:
         states = torch.cat([states, intact[:, -len(ids) :]])
     # one cut at a time: logits of all of them at once would be large
     log_probs = (lvlm.lm_head(rows).float().log_softmax(-1) for rows in states)
-    return torch.stack([of_cut.gather(-1, ids[:, None]).sum() for of_cut in log_probs]).cpu()
+    return (torch.stack([of_cut.gather(-1, ids[:, None]).sum() for of_cut in log_probs]).cpu(),)
 
 
 def _run(
-    lvlm: LVLM, prompt: Prompt, embeds: Tensor, plan: Plan, room: int
+    lvlm: LVLM, prompt: Prompt, branches: list[Branch], ids: Tensor | None, room: int
 ) -> tuple[Tensor, Branches]:
-    """Run the prompt, an answer read in after it, and its branches beside it.
-
-    Returns:
-        The intact model's normed hidden states (1, S, D), and the branches.
-    """
+    """Run the intact model, to normed hidden states (1, S, D), and the branches beside it."""
     # tokens before the image never see it, but an intervention may change them by it
     n_prefix = 0 if modifier_of(lvlm) else prompt.spans.image.start
-    n_branches = len(plan.distinct)
-    branches = Branches(
-        plan.truncated, prompt.spans, embeds, plan.keep, plan.ranking, n_prefix, n_branches, room
-    )
-    with attached(lvlm, branches), teacher_forced(lvlm, len(prompt)):
-        intact = lvlm.decoder(inputs_embeds=embeds, use_cache=False).last_hidden_state
-    return intact, branches
+    n_answer = 0 if ids is None else len(ids) - 1
+    observer = Branches(branches, prompt, n_answer, n_prefix, room)
+    with forward_pass(lvlm, prompt, ids, observer) as intact:
+        return intact, observer
 
 
 def _decode(lvlm: LVLM, start: int, first: Tensor, branches: Branches, n_tokens: int) -> Tensor:

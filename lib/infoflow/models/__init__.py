@@ -1,1 +1,1 @@
-"""A model that answers questions about pictures: its prompt, its grid, its loading."""
+"""A model that answers questions about images: its prompt, its grid, its loading."""

@@ -1,48 +1,95 @@
-"""What a checkpoint's configuration may say, held against its weights before a model is built."""
+"""What a checkpoint folder and its configuration may be, before a model is built from them."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
+from functools import partial
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
 from infoflow.errors import InfoflowError
+from infoflow.files import read_json
 from infoflow.options import require_finite, require_whole
 
-_LAYERS = ("num_hidden_layers", "layers")
-_SIZES = (
-    "head_dim",
-    "heads",
-    "hidden_size",
-    "image_size",
-    "intermediate_size",
-    "max_position_embeddings",
-    "mlp_width",
-    "num_attention_heads",
-    "num_key_value_heads",
-    "num_query_tokens",
-    "output_width",
-    "patch_size",
-    "pool_heads",
-    "raster",
-    "vocab_size",
-    "width",
-)
-_IDS = ("image_token_id", "image_token_index")
-_EPSILONS = ("layer_norm_eps", "layer_norm_epsilon", "rms_norm_eps")
-_BASES = ("rope_theta", "rotary_emb_base")
 _LARGEST = 1 << 31
+_LAYERS = "(num_hidden_)?layers"
+_NUMBERS: dict[str, Callable[[Any, str], Any]] = {
+    "image_token_(id|index)": partial(require_whole, least=0, most=_LARGEST),
+    "(layer|rms)_norm_eps(ilon)?": partial(require_finite, least=1e-30, most=1.0),
+    "rope_theta|rotary_emb_base": partial(require_finite, least=1.0),
+}
+_SIZES = "(.+_)?(size|heads|width)|head_dim|max_position_embeddings|num_query_tokens|raster"
+
+_ARCHIVE = "an archive; unpack it and give the folder"
+_ONNX = "an ONNX export; give the checkpoint that it was made from"
+_STATE = "training's state; save the model with save_pretrained"
+_ADAPTER = "adapter_config.json"
+_OTHERS = {
+    _ADAPTER: "a LoRA adapter; merge it into its model and save the whole",
+    "*.gguf": "a GGUF file; give the checkpoint that it was made from",
+    "*.onnx": _ONNX,
+    "onnx/*.onnx": _ONNX,
+    "consolidated.*.pth": "LLaMA's original layout; convert it with transformers",
+    "snapshots/*/config.json": "a repository of the hub's cache; give a folder of its snapshots",
+    "checkpoint-*/config.json": "a training's checkpoints; give one of them",
+    "global_step*": f"a DeepSpeed {_STATE}",
+    "trainer_state.json": f"a {_STATE}",
+    "*.zip": _ARCHIVE,
+    "*.tar*": _ARCHIVE,
+}
+"""By a pattern of files: what a folder holds that people take for a checkpoint."""
+
+
+def require_value(found: Any, what: str, *valid: Any) -> None:
+    """Raise unless what is found is one of the valid values."""
+    if found not in valid:
+        said = " or ".join(map(repr, valid))
+        raise InfoflowError(f"{what} is {found!r}; valid: {said}.")
+
+
+def require_known_layout(folder: Path, original_llava: bool) -> None:
+    """Raise unless a folder has a configuration, or is known to hold something else.
+
+    The original LLaVA's layout is accepted from families that are published in it.
+    """
+    if folder.is_file():
+        raise InfoflowError(f"{folder} is a file; give the folder of a checkpoint.")
+    if not folder.is_dir():
+        raise InfoflowError(f"no checkpoint at {folder}: it is not a folder.")
+    path = folder / "config.json"
+    weights = (*folder.glob("model*.safetensors"), *folder.glob("pytorch_model*.bin"))
+    patterns = [_ADAPTER] if weights and path.is_file() else _OTHERS
+    for pattern in patterns:
+        if any(folder.glob(pattern)):
+            raise InfoflowError(f"{folder} holds {_OTHERS[pattern]}.")
+    if not path.is_file():
+        raise InfoflowError(f"{folder} is not a whole checkpoint; missing: config.json.")
+    config = read_json(path)
+    if isinstance(config, dict) and (found := _other_layout(config, original_llava)):
+        raise InfoflowError(f"{folder} holds {found}.")
+
+
+def _other_layout(config: Mapping[str, Any], original_llava: bool) -> str | None:
+    """Say what a configuration is of, if it is of none of the families' layouts."""
+    if "vision_config" in config or "visual" in config:
+        return None
+    found, architecture = config.get("model_type"), config.get("architectures")
+    architecture = architecture[0] if isinstance(architecture, list) and architecture else found
+    is_llava = "mm_vision_tower" in config or str(architecture).startswith("Llava")
+    if is_llava and not original_llava:
+        return (
+            f"LLaVA's original layout ({architecture}); load the converted one, such as "
+            "llava-hf/llava-1.5-7b-hf, llava-hf/llava-v1.6-vicuna-7b-hf"
+        )
+    if not is_llava and "hidden_size" in config and "num_attention_heads" in config:
+        return f"a model of type {found!r} without a vision side"
+    return None
 
 
 def require_config(config: Mapping[str, Any], path: Path, n_tensors: int) -> None:
-    """Raise unless the numbers of a configuration can be those of a model.
+    """Raise unless the numbers of a configuration, or a part of it, can be those of a model.
 
-    Args:
-        config: The configuration, or a part of it.
-        path: Its file.
-        n_tensors: How many tensors the checkpoint holds: there are no more layers.
-
-    Raises:
-        InfoflowError: One of them is no number of its kind; the error names it.
+    A checkpoint has no more layers than tensors.
     """
     for name, value in config.items():
         what = f"{name} in {path}"
@@ -54,26 +101,12 @@ def require_config(config: Mapping[str, Any], path: Path, n_tensors: int) -> Non
             raise InfoflowError(f"{what} is {value}; valid: a finite number.")
         elif value is None:
             continue
-        elif name in _LAYERS:
+        elif re.fullmatch(_LAYERS, name):
             require_whole(value, what, 1, n_tensors)
-        elif name in _SIZES:
+        elif re.fullmatch(_SIZES, name):
             for side in value if isinstance(value, list) else [value]:
                 require_whole(side, what, 1, _LARGEST)
-        elif name in _IDS:
-            require_whole(value, what, 0, _LARGEST)
-        elif name in _EPSILONS:
-            require_finite(value, what, 1e-30, 1.0)
-        elif name in _BASES:
-            require_finite(value, what, 1.0)
-        elif name == "image_grid_pinpoints":
-            _require_pinpoints(value, what)
-
-
-def _require_pinpoints(value: Any, what: str) -> None:
-    """Raise unless shapes of pictures are pairs of whole numbers."""
-    pairs = value if isinstance(value, list) and value else [None]
-    for pair in pairs:
-        if not isinstance(pair, list) or len(pair) != 2:
-            raise InfoflowError(f"{what} is {value!r}; valid: pairs of a height and a width.")
-        for side in pair:
-            require_whole(side, what, 1, _LARGEST)
+        else:
+            for pattern, require in _NUMBERS.items():
+                if re.fullmatch(pattern, name):
+                    require(value, what)

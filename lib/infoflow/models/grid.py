@@ -1,4 +1,4 @@
-"""Where image tokens lie on the picture: from one value a token to one value a pixel."""
+"""Where image tokens lie on the image: from one value a token to one value a pixel."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,23 +12,22 @@ from scipy.ndimage import map_coordinates
 from infoflow.errors import InfoflowError
 
 Box = tuple[float, float, float, float]
-WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
-"""The box of a picture that fills the frame."""
+Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Grid:
-    """A raster of cells, the place of the picture within it, and what each cell has of each token.
+    """A raster of cells, the place of the image within it, and what each cell has of each token.
 
     In most models a cell is a token. Where it is not, ``spread`` says how the cells' values come
-    from the tokens': of a picture seen at two resolutions a cell averages a fine and a coarse
-    token; queries that look at the whole picture give their values to the cells they looked at.
+    from the tokens': of an image at two resolutions a cell averages a fine and a coarse token;
+    queries that attend to the whole image give their values to the cells they attended to.
 
     Attributes:
         rows: Rows of cells.
         cols: Cells in a row; cell ``i`` lies in row ``i // cols``, column ``i % cols``.
-        box: The part of the raster's frame that the original picture covers, as fractions
-            (left, top, right, bottom) of the frame's width and height. A picture padded to a
+        box: The part of the raster's frame that the original image covers, as fractions
+            (left, top, right, bottom) of the frame's width and height. An image padded to a
             square covers a band of the frame; a squashed one covers all of it, (0, 0, 1, 1).
         spread: What each cell takes of each token: a sparse matrix of shape (rows * cols, N), not
             negative. None if token ``i`` is cell ``i``.
@@ -36,7 +35,7 @@ class Grid:
 
     rows: int
     cols: int
-    box: Box = WHOLE
+    box: Box = (0.0, 0.0, 1.0, 1.0)
     spread: Any = field(default=None, compare=False, repr=False)
 
     @property
@@ -59,18 +58,18 @@ class Grid:
         return array.reshape(*array.shape[:-1], self.rows, self.cols)
 
     def to_picture(self, values: npt.ArrayLike, size: tuple[int, int]) -> npt.NDArray[np.float32]:
-        """Resample one value a token or a cell to one value a pixel of the original picture.
+        """Resample one value a token or a cell to one value a pixel of the original image.
 
-        Each pixel's centre is looked up at its exact place in the frame, so padding needs no
-        rounding to whole cells. Values are interpolated bilinearly between cell centres and held
-        constant beyond the outermost ones.
+        Each pixel's centre is taken at its exact place in the frame, so padding needs no rounding
+        to whole cells. Values are interpolated bilinearly between cell centres and held constant
+        beyond the outermost ones.
 
         Args:
             values: One value a token, shape (N,), or one a cell, shape (rows, cols).
-            size: Width and height of the picture in pixels, as ``PIL.Image.size``.
+            size: Width and height of the image in pixels, as ``PIL.Image.size``.
 
         Returns:
-            The map over the picture, shape (height, width).
+            The map over the image, shape (height, width).
 
         Raises:
             InfoflowError: ``values`` has another shape, or ``size`` is not positive.
@@ -82,10 +81,10 @@ class Grid:
             raise self._misfit(array.shape, f"({self.n_tokens},) or ({self.rows}, {self.cols})")
         width, height = size
         if width < 1 or height < 1:
-            raise InfoflowError(f"picture size {size!r} is empty; give (width, height) in pixels.")
+            raise InfoflowError(f"image size {size!r} is empty; give (width, height) in pixels.")
         left, top, right, bottom = self.box
-        x = _cell_coordinates(left, right, width, self.cols)
-        y = _cell_coordinates(top, bottom, height, self.rows)
+        x = _cell_coordinates(_centres(width), left, right, self.cols)
+        y = _cell_coordinates(_centres(height), top, bottom, self.rows)
         sampled: npt.NDArray[np.float32] = map_coordinates(
             array, np.meshgrid(y, x, indexing="ij"), order=1, mode="nearest"
         )
@@ -99,26 +98,17 @@ class Grid:
 
 
 class Raster(NamedTuple):
-    """One of several rasters of tokens that see the same picture.
-
-    Attributes:
-        grid: Where its cells lie on the picture; a cell is a token.
-        tokens: Which image token each cell is, shape (rows * cols,).
-    """
+    """One of several rasters of tokens on one image: each cell of a grid is a token, by place."""
 
     grid: Grid
     tokens: npt.NDArray[np.intp]
 
 
 def stack(rasters: Sequence[Raster], n_tokens: int) -> Grid:
-    """Lay several rasters of one picture over each other: the mean of them all on the first's.
+    """Lay several rasters of one image over each other: the mean of them all on the first's.
 
-    The other rasters are interpolated bilinearly at the first one's cell centres, each at its
-    exact place on the picture. So a map that is constant stays so.
-
-    Args:
-        rasters: The finest one first.
-        n_tokens: N. Tokens that no raster holds lie nowhere on the picture.
+    The others are interpolated bilinearly at the first one's cell centres, each at its exact place
+    on the image, so a map that is constant stays so. Tokens of no raster lie nowhere on the image.
     """
     finest = rasters[0].grid
     parts = [_resampled(finest, raster, n_tokens) for raster in rasters]
@@ -126,45 +116,35 @@ def stack(rasters: Sequence[Raster], n_tokens: int) -> Grid:
 
 
 def _resampled(finest: Grid, raster: Raster, n_tokens: int) -> sparse.csr_array:
-    """Look a raster's tokens up at the finest one's cell centres: (rows * cols, N)."""
-    (left, top, right, bottom), grid = finest.box, raster.grid
-    over_x = _interpolation((left, right), finest.cols, (grid.box[0], grid.box[2]), grid.cols)
-    over_y = _interpolation((top, bottom), finest.rows, (grid.box[1], grid.box[3]), grid.rows)
-    cells = sparse.csr_array(sparse.kron(over_y, over_x))
+    """Interpolate a raster's tokens at the finest one's cell centres: (rows * cols, N)."""
+    coarse, n_cells = raster.grid, len(raster.tokens)
+    (left, top, right, bottom), (x, y, x_end, y_end) = finest.box, coarse.box
+    across = _interpolation((left, right), finest.cols, (x, x_end), coarse.cols)
+    down = _interpolation((top, bottom), finest.rows, (y, y_end), coarse.rows)
     tokens = sparse.csr_array(
-        (np.ones(len(raster.tokens)), (np.arange(len(raster.tokens)), raster.tokens)),
-        shape=(len(raster.tokens), n_tokens),
+        (np.ones(n_cells), (np.arange(n_cells), raster.tokens)), shape=(n_cells, n_tokens)
     )
-    return cells @ tokens
+    return sparse.csr_array(sparse.kron(down, across)) @ tokens
 
 
 def _interpolation(
     fine: tuple[float, float], n_fine: int, coarse: tuple[float, float], n_coarse: int
 ) -> sparse.csr_array:
-    """Weigh the cells of one axis at the cell centres of another: shape (n_fine, n_coarse).
-
-    Args:
-        fine: Where the picture starts and ends on the axis that is looked up, as fractions.
-        n_fine: Its cells.
-        coarse: Where the picture starts and ends on the axis that is looked at.
-        n_coarse: Its cells.
-    """
-    on_picture = ((np.arange(n_fine) + 0.5) / n_fine - fine[0]) / (fine[1] - fine[0])
-    place = (coarse[0] + on_picture * (coarse[1] - coarse[0])) * n_coarse - 0.5
-    place = place.clip(0, n_coarse - 1)
-    below = np.minimum(place.astype(int), max(n_coarse - 2, 0))
-    weights = place - below
-    above = np.minimum(below + 1, n_coarse - 1)
-    row = np.arange(n_fine)
+    """Weigh an axis' cells at the cell centres of another, by where the image lies on each."""
+    on_image = (_centres(n_fine) - fine[0]) / (fine[1] - fine[0])
+    place = _cell_coordinates(on_image, *coarse, n_coarse)
+    cells = np.arange(n_coarse)
     return sparse.csr_array(
-        (np.concatenate([1 - weights, weights]), (np.tile(row, 2), np.concatenate([below, above]))),
-        shape=(n_fine, n_coarse),
+        np.stack([np.interp(place, cells, unit) for unit in np.eye(n_coarse)], axis=1)
     )
 
 
-def _cell_coordinates(
-    start: float, stop: float, n_pixels: int, n_cells: int
-) -> npt.NDArray[np.float64]:
-    """Place pixel centres on an axis whose integers are cell centres: shape (n_pixels,)."""
-    centres = (np.arange(n_pixels) + 0.5) / n_pixels
-    return (start + centres * (stop - start)) * n_cells - 0.5
+def _centres(n: int) -> Floats:
+    """The centres of n pixels or cells that fill [0, 1]."""
+    centres: Floats = (np.arange(n) + 0.5) / n
+    return centres
+
+
+def _cell_coordinates(on_image: Floats, start: float, stop: float, n_cells: int) -> Floats:
+    """Place points of the image on an axis whose integers are cell centres."""
+    return (start + on_image * (stop - start)) * n_cells - 0.5

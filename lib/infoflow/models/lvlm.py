@@ -1,8 +1,9 @@
 """A loaded vision-language model: prompts, the ordinary forward pass, greedy answers."""
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
 import torch
@@ -10,30 +11,19 @@ from PIL import Image
 from torch import Tensor, nn
 
 from infoflow.data.pictures import read_image
-from infoflow.errors import InfoflowError
+from infoflow.errors import InfoflowError, unknown_name
 from infoflow.models.checkpoint import weights_digest
 from infoflow.models.families import Family, find_model
-from infoflow.models.families.base import require_size
-from infoflow.models.limits import (
-    require_context,
-    require_embeddings,
-    require_prompt,
-    require_text,
-    require_token_ids,
-)
-from infoflow.models.loading import (
-    choose_dtype,
-    choose_placement,
-    locate,
-    locate_part,
-    require_parts,
-    split_revision,
-)
+from infoflow.models.loading import locate, locate_part, split_revision
+from infoflow.models.placement import choose_dtype, choose_placement
 from infoflow.models.prompt import Prompt, Spans, find_spans
 from infoflow.models.usable import require_usable
 from infoflow.options import require_whole
 
-__all__ = ["LVLM", "Prompt", "Spans", "load_lvlm", "require_context", "require_token_ids"]
+__all__ = ["LVLM", "Prompt", "Spans", "load_lvlm"]
+
+_WHOLE = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+_ARGUMENTS = ("checkpoint", "revision", "device", "dtype", "quantise")
 
 
 class LVLM:
@@ -46,6 +36,17 @@ class LVLM:
         revision: The hub's commit; None for a zoo model or a local checkpoint.
         quantise: How its weights were quantised: ``"8bit"``, ``"4bit"``, or None.
         key: What its prompts are known by; no other loaded model has it.
+        model: The transformers model.
+        tokenizer: The transformers tokenizer.
+        decoder: The text model inside: embeddings (B, S, D) to normed hidden states (B, S, D).
+        layers: The decoder layers, first to last.
+        norm: The norm between the last layer and the language head.
+        lm_head: The language head: normed hidden states (..., D) to logits (..., V).
+        n_layers: L, the number of decoder layers.
+        n_heads: H, the number of query heads in a layer.
+        context_length: The longest sequence the decoder has positions for, in tokens.
+        reading: What every pass over a prompt and its answer runs inside: interventions learn by
+            it where the image is.
     """
 
     def __init__(
@@ -62,55 +63,19 @@ class LVLM:
         self.revision = revision
         self.quantise = quantise
         self.key = uuid4().hex
+        self.model = family.model
+        self.tokenizer = family.tokenizer
+        self.decoder = family.decoder
+        self.layers: list[nn.Module] = list(self.decoder.layers)
+        self.norm: nn.Module = self.decoder.norm
+        self.lm_head = family.lm_head
+        self.n_layers = len(self.layers)
+        self.n_heads = int(self.decoder.config.num_attention_heads)
+        self.context_length = int(self.decoder.config.max_position_embeddings)
+        self.reading: Callable[[Prompt], AbstractContextManager[object]] = nullcontext
 
     def __repr__(self) -> str:
         return f"LVLM({self.name!r}, {self.n_layers} layers, {self.dtype}, {self.device})"
-
-    @property
-    def model(self) -> Any:
-        """The transformers model."""
-        return self.family.model
-
-    @property
-    def tokenizer(self) -> Any:
-        """The transformers tokenizer."""
-        return self.family.tokenizer
-
-    @property
-    def decoder(self) -> Any:
-        """The text model inside: embeddings (B, S, D) to normed hidden states (B, S, D)."""
-        return self.family.decoder
-
-    @property
-    def layers(self) -> list[nn.Module]:
-        """The decoder layers, first to last."""
-        return list(self.decoder.layers)
-
-    @property
-    def norm(self) -> nn.Module:
-        """The norm between the last layer and the language head."""
-        norm: nn.Module = self.decoder.norm
-        return norm
-
-    @property
-    def lm_head(self) -> nn.Module:
-        """The language head: normed hidden states (..., D) to logits (..., V)."""
-        return self.family.lm_head
-
-    @property
-    def n_layers(self) -> int:
-        """L, the number of decoder layers."""
-        return len(self.layers)
-
-    @property
-    def n_heads(self) -> int:
-        """H, the number of query heads in a layer."""
-        return int(self.decoder.config.num_attention_heads)
-
-    @property
-    def context_length(self) -> int:
-        """The longest sequence the decoder has positions for, in tokens."""
-        return int(self.decoder.config.max_position_embeddings)
 
     @property
     def device(self) -> torch.device:
@@ -144,31 +109,30 @@ class LVLM:
         return tuple(ids) if isinstance(ids, (list, tuple)) else (int(ids),)
 
     def prompt(self, image: Image.Image | str | Path, question: str) -> Prompt:
-        """Encode one picture and one question.
+        """Encode one image and one question.
 
         Args:
-            image: A picture or the path of one (:func:`infoflow.data.pictures.read_image`).
+            image: An image or the path of one (:func:`infoflow.data.pictures.read_image`).
             question: The text put to the model, which may be empty; the conversation around it is
                 added.
 
         Raises:
-            InfoflowError: The picture is missing or unreadable, the question is no text or contains
+            InfoflowError: The image is missing or unreadable, the question is no text or contains
                 the image placeholder, or the prompt is longer than the model's context.
         """
-        require_text(question, "a question")
-        picture = read_image(image)
-        ids = self.family.input_ids(question, picture.size)
-        input_ids = torch.tensor(ids, device=self.device)
-        require_context(self, len(input_ids), "the prompt")
-        pixel_values = self.family.pixel_values(picture).to(self.device, self.dtype)
-        seen = self.family.see(pixel_values, input_ids, picture.size)
+        _require_text(question, "a question")
+        rgb = read_image(image)
+        input_ids = torch.tensor(self.family.input_ids(question, rgb.size), device=self.device)
+        self.require_context(len(input_ids), "the prompt")
+        pixel_values = self.family.pixel_values(rgb).to(self.device, self.dtype)
+        found = self.family.encode_image(pixel_values, input_ids, rgb.size)
         return Prompt(
             input_ids=input_ids,
-            inputs_embeds=self._insert(input_ids[None], seen.features),
+            inputs_embeds=self._insert(input_ids[None], found.features),
             pixel_values=pixel_values,
             spans=find_spans(input_ids, self.family.image_token_id),
-            grid=self.family.grid(picture.size, seen),
-            image=picture,
+            grid=self.family.grid(rgb.size, found),
+            image=rgb,
             question=question,
             model_key=self.key,
         )
@@ -182,10 +146,10 @@ class LVLM:
 
         Args:
             input_ids: Shape (S,) or (1, S).
-            pixel_values: The preprocessed picture, shape (1, 3, height, width), or
-                (1, tiles, 3, height, width) for a model that cuts pictures into tiles.
-            size: The picture's width and height, for such a model. Without it they are told from
-                the numbers of tiles and of image token ids, which nearly always say enough.
+            pixel_values: The preprocessed image, shape (1, 3, height, width), or
+                (1, tiles, 3, height, width) for a model that cuts images into tiles.
+            size: The image's width and height, for such a model. Without it they follow from the
+                numbers of tiles and of image token ids, which nearly always say enough.
 
         Returns:
             Shape (1, S, D).
@@ -206,13 +170,16 @@ class LVLM:
                 "valid: (S,) or (1, S)."
             )
         text = ids[0].masked_fill(ids[0] == self.family.image_token_id, 0)
-        require_token_ids(self, text, "the sequence of input ids")
+        self.require_token_ids(text, "the sequence of input ids")
         if not (pixel_values.is_floating_point() and pixel_values.isfinite().all()):
             raise InfoflowError("pixel values must be finite numbers of a floating type.")
         if size is not None:
-            require_size(size)
-        seen = self.family.see(pixel_values.to(self.device, self.dtype), ids[0], size)
-        return self._insert(ids, seen.features)
+            if not isinstance(size, tuple | list) or len(size) != 2:
+                raise InfoflowError(f"size is {size!r}; valid: (width, height) in pixels.")
+            for side in size:
+                require_whole(side, "a side of size", 1)
+        pixel_values = pixel_values.to(self.device, self.dtype)
+        return self._insert(ids, self.family.encode_image(pixel_values, ids[0], size).features)
 
     def _insert(self, ids: Tensor, features: Tensor) -> Tensor:
         """Embed ids (1, S) with the image features (N, D) in their places: (1, S, D)."""
@@ -226,15 +193,21 @@ class LVLM:
             )
         return embeds.masked_scatter(is_image[..., None], features.to(embeds))
 
-    def logits(self, embeds: Tensor) -> Tensor:
+    def logits(self, embeds: Tensor | Prompt) -> Tensor:
         """Run the ordinary forward pass on one embedded sequence: (1, S, D) to (1, S, V).
+
+        Inside ``intervene`` it takes a prompt, which knows where its image is.
 
         Raises:
             InfoflowError: The embeddings are of another shape, type or device, not finite, or
                 longer than the context.
         """
-        require_embeddings(self, embeds, "the sequence")
-        require_context(self, embeds.shape[1], "the sequence")
+        if isinstance(embeds, Prompt):
+            self.require_prompt(embeds)
+            with self.reading(embeds):
+                return self.logits(embeds.inputs_embeds)
+        self.require_embeddings(embeds, "the sequence")
+        self.require_context(embeds.shape[1], "the sequence")
         if not embeds.isfinite().all():
             raise InfoflowError("the sequence has embeddings that are not finite.")
         hidden = self.decoder(inputs_embeds=embeds, use_cache=False).last_hidden_state
@@ -248,18 +221,19 @@ class LVLM:
             InfoflowError: The prompt is another model's, ``max_new_tokens`` is not a whole number
                 of at least 1, or the context is too short for it.
         """
-        require_prompt(self, prompt)
+        self.require_prompt(prompt)
         max_new_tokens = require_whole(max_new_tokens, "max_new_tokens", 1)
-        require_context(self, len(prompt) + max_new_tokens - 1, "the prompt with its answer")
-        ids = self.family.language_model.generate(
-            inputs_embeds=prompt.inputs_embeds,
-            attention_mask=torch.ones_like(prompt.input_ids)[None],
-            do_sample=False,
-            num_beams=1,
-            max_new_tokens=max_new_tokens,
-            eos_token_id=list(self.eos_token_ids),
-            pad_token_id=self.eos_token_ids[0],
-        )[0]
+        self.require_context(len(prompt) + max_new_tokens - 1, "the prompt with its answer")
+        with self.reading(prompt):
+            ids = self.family.language_model.generate(
+                inputs_embeds=prompt.inputs_embeds,
+                attention_mask=torch.ones_like(prompt.input_ids)[None],
+                do_sample=False,
+                num_beams=1,
+                max_new_tokens=max_new_tokens,
+                eos_token_id=list(self.eos_token_ids),
+                pad_token_id=self.eos_token_ids[0],
+            )[0]
         return self._before_eos(ids)
 
     def decode(self, ids: Tensor) -> str:
@@ -272,7 +246,7 @@ class LVLM:
             raise InfoflowError("an answer is decoded from a tensor of ids, shape (T,).")
         ids = self._before_eos(ids)
         if len(ids):
-            require_token_ids(self, ids, "the answer")
+            self.require_token_ids(ids, "the answer")
         text: str = self.tokenizer.decode(ids, skip_special_tokens=True)
         return text.strip()
 
@@ -286,8 +260,54 @@ class LVLM:
         Raises:
             InfoflowError: It is no text.
         """
-        require_text(text, "an answer")
+        _require_text(text, "an answer")
         return torch.tensor(self.family.tokenise(text), dtype=torch.long, device=self.device)
+
+    def require_prompt(self, prompt: Prompt) -> None:
+        """Raise unless a prompt was encoded for this model, which has not been moved since."""
+        if not isinstance(prompt, Prompt):
+            raise InfoflowError(
+                f"a prompt comes from lvlm.prompt(image, question); this is a "
+                f"{type(prompt).__name__}."
+            )
+        if prompt.model_key not in (None, self.key):
+            raise InfoflowError(
+                f"the prompt {prompt.question!r} was encoded for another model than this {self!r}; "
+                "every loaded model encodes its own."
+            )
+        self.require_embeddings(prompt.inputs_embeds, "the prompt")
+
+    def require_embeddings(self, embeds: Tensor, what: str) -> None:
+        """Raise unless embeddings, named so in the error, are what the decoder takes: (B, S, D)."""
+        width = self.decoder.config.hidden_size
+        if not isinstance(embeds, Tensor) or embeds.ndim != 3 or embeds.shape[-1] != width:
+            shape = tuple(getattr(embeds, "shape", ()))
+            raise InfoflowError(f"{what} has embeddings of shape {shape}; valid: (1, S, {width}).")
+        if not embeds.numel():
+            raise InfoflowError(f"{what} holds no token.")
+        if (embeds.dtype, embeds.device) != (self.dtype, self.device):
+            raise InfoflowError(
+                f"{what} has embeddings in {embeds.dtype} on {embeds.device}; the model is in "
+                f"{self.dtype} on {self.device}."
+            )
+
+    def require_context(self, length: int, what: str) -> None:
+        """Raise unless a sequence of that many tokens, named so in the error, fits the context."""
+        if length > self.context_length:
+            raise InfoflowError(
+                f"{what} takes {length} tokens; {self.name} has a context of {self.context_length}."
+            )
+
+    def require_token_ids(self, ids: Tensor, what: str) -> None:
+        """Raise unless ids, named so in the error, are a row of the model's tokens."""
+        if not isinstance(ids, Tensor) or ids.dtype not in _WHOLE:
+            kind = getattr(ids, "dtype", type(ids).__name__)
+            raise InfoflowError(f"{what} is {kind}; give text or a tensor of whole numbers.")
+        if ids.ndim != 1 or not len(ids):
+            raise InfoflowError(f"{what} holds no token; give text or ids of shape (T,).")
+        vocabulary = self.decoder.embed_tokens.num_embeddings
+        if ids.min() < 0 or ids.max() >= vocabulary:
+            raise InfoflowError(f"{what} has ids outside 0..{vocabulary - 1}.")
 
     def _before_eos(self, ids: Tensor) -> Tensor:
         ends = torch.isin(ids, torch.tensor(self.eos_token_ids, device=ids.device)).nonzero()
@@ -325,12 +345,14 @@ def load_lvlm(
         UnknownNameError: No model has that name, or no such device, type, quantisation or part
             exists.
         InfoflowError: The checkpoint is missing, partial or of another architecture; the hub is
-            out of reach; a GPU is asked for and there is none; or the model does not fit, and then
+            out of reach; a GPU is given and there is none; or the model does not fit, and then
             the error says, before anything is loaded, what would.
     """
     name, revision = split_revision(name, revision)
     spec = find_model(name)
-    require_parts(spec, parts)
+    for part in parts:
+        if part not in spec.family.parts:
+            raise unknown_name(f"argument for {name}", part, (*_ARGUMENTS, *spec.family.parts))
     placement = choose_placement(device, quantise)
     number = choose_dtype(dtype, placement.device)
     if revision is not None and (checkpoint is not None or spec.hub_id is None):
@@ -344,3 +366,15 @@ def load_lvlm(
     family = spec.family.open(folder, placement, number)
     require_usable(family, folder)
     return LVLM(name, family, folder, commit, quantise)
+
+
+def _require_text(text: str, what: str) -> None:
+    """Raise unless it is text that can be encoded."""
+    if not isinstance(text, str):
+        raise InfoflowError(f"{what} must be text, not {type(text).__name__}.")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InfoflowError(
+            f"{what} holds half of a character, {text[error.start]!a}; valid: Unicode text."
+        ) from error

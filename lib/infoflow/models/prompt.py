@@ -1,4 +1,4 @@
-"""One picture and one question, encoded for one model."""
+"""One image and one question, encoded for one model."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -6,7 +6,6 @@ from typing import NamedTuple
 from PIL import Image
 from torch import Tensor
 
-from infoflow.data.pictures import read_image as read_image
 from infoflow.errors import InfoflowError
 from infoflow.models.grid import Grid
 
@@ -21,17 +20,17 @@ class Spans(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Prompt:
-    """One picture and one question, encoded for one model.
+    """One image and one question, encoded for one model.
 
     Attributes:
         input_ids: Shape (S,); every image token holds the image token id.
         inputs_embeds: Shape (1, S, D): token embeddings, image features in their places.
-        pixel_values: The preprocessed picture, shape (1, 3, height, width), or
-            (1, tiles, 3, height, width) for a model that cuts pictures into tiles.
+        pixel_values: The preprocessed image, shape (1, 3, height, width), or
+            (1, tiles, 3, height, width) for a model that cuts images into tiles.
         spans: Where the system, image and user tokens lie.
-        grid: Where the image tokens lie on the picture.
-        image: The picture, RGB.
-        question: The question as asked.
+        grid: Where the image tokens lie on the image.
+        image: The image, RGB.
+        question: The question as given.
         model_key: The ``key`` of the model it was encoded for; None for one put together by hand.
     """
 

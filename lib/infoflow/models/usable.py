@@ -3,34 +3,24 @@
 from collections.abc import Mapping
 from math import isclose
 from pathlib import Path
-from typing import Any
 
 from PIL import Image
 
 from infoflow.errors import InfoflowError
 from infoflow.models.checkpoint import in_one_line
+from infoflow.models.config import require_value
 from infoflow.models.families.base import Family
 from infoflow.options import require_finite, require_whole
 
-_PIXEL = 1 / 255
 _MOST_TILES = 16
-_LEAST_STD = 0.05  # of pixels from 0 to 1; less would blow up what the tower sees
+_LEAST_STD = 0.05  # of pixels from 0 to 1; less would blow up what the tower gets
 
 
 def require_usable(family: Family, folder: Path) -> None:
-    """Raise unless tokens, pictures and answers of a checkpoint are what the family takes them for.
-
-    Args:
-        family: The loaded checkpoint.
-        folder: Where it is from.
-
-    Raises:
-        InfoflowError: Tokenizer, image processor, generation settings or attention do not fit the
-            model; the error names what.
-    """
+    """Raise unless tokens, images and answers of a checkpoint are what its family expects."""
     _require_tokens(family, folder)
-    _require_ends(family, folder)
-    _require_features(family, folder)
+    if hasattr(family.model.config, "vision_feature_layer"):
+        _require_features(family, folder)
     _require_processor(family, folder)
     config = family.decoder.config
     window = getattr(config, "sliding_window", None)
@@ -42,71 +32,63 @@ def require_usable(family: Family, folder: Path) -> None:
 
 
 def _require_tokens(family: Family, folder: Path) -> None:
-    """Raise unless every token has an embedding, and the image token is no token of text."""
-    n_embeddings = family.decoder.embed_tokens.num_embeddings
-    vocabulary, image = family.tokenizer.get_vocab(), family.image_token_id
+    """Raise unless tokens have embeddings, end answers, and none of text is the image token."""
+    tokenizer, image = family.tokenizer, family.image_token_id
+    vocabulary, most = tokenizer.get_vocab(), family.decoder.embed_tokens.num_embeddings - 1
+    if None in family.beginning:
+        raise InfoflowError(f"the tokenizer in {folder} names no bos_token.")
     highest = max((index for index in vocabulary.values() if index != image), default=-1)
-    if highest >= n_embeddings:
+    if highest > most:
         raise InfoflowError(
             f"the tokenizer in {folder} has ids up to {highest}, the model embeddings up to "
-            f"{n_embeddings - 1}: they are of different models."
+            f"{most}: they are of different models."
         )
-    tokenizer = family.tokenizer
     others = {tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.unk_token_id}
     taken = next((token for token, index in vocabulary.items() if index == image), None)
     if taken is not None and (image in others or image not in tokenizer.added_tokens_decoder):
         raise InfoflowError(f"the image token's id {image} in {folder} is that of {taken!r}.")
-    if found := [mark for mark in family.foreign_tokens if mark in vocabulary]:
+    if found := [token for token in family.foreign_tokens if token in vocabulary]:
         raise InfoflowError(
             f"{folder} was trained on another conversation than this family's: its vocabulary has "
             f"{', '.join(found)}."
         )
-
-
-def _require_ends(family: Family, folder: Path) -> None:
-    """Raise unless the ids that end an answer are tokens."""
     ids = family.model.generation_config.eos_token_id
-    ids = family.tokenizer.eos_token_id if ids is None else ids
+    ids = tokenizer.eos_token_id if ids is None else ids
     for index in ids if isinstance(ids, list) and ids else [ids]:
-        most = family.decoder.embed_tokens.num_embeddings - 1
         require_whole(index, f"the eos_token_id in {folder}", 0, most)
 
 
 def _require_features(family: Family, folder: Path) -> None:
     """Raise unless a LLaVA takes one layer's patches, and whole tiles."""
     config = family.model.config
-    if not hasattr(config, "vision_feature_layer"):
-        return
-    depth = config.vision_config.num_hidden_layers
-    require_whole(
-        config.vision_feature_layer, f"vision_feature_layer in {folder}", -depth - 1, depth
-    )
-    strategy = config.vision_feature_select_strategy
-    if strategy != "default":
-        raise InfoflowError(
-            f"vision_feature_select_strategy in {folder} is {strategy!r}; valid: 'default'."
-        )
-    shapes, side = getattr(config, "image_grid_pinpoints", []), family.pixels_a_side
-    for shape in shapes:
-        if any(length % side or length > _MOST_TILES * side for length in shape):
+    depth, layer = config.vision_config.num_hidden_layers, config.vision_feature_layer
+    require_whole(layer, f"vision_feature_layer in {folder}", -depth - 1, depth)
+    strategy = "vision_feature_select_strategy"
+    require_value(getattr(config, strategy), f"{strategy} in {folder}", "default")
+    side = family.pixels_a_side
+    valid = range(side, _MOST_TILES * side + 1, side)
+    whole = [(side, side)]  # of a model without tiles
+    for shape in getattr(config, "image_grid_pinpoints", whole) or [None]:
+        is_pair = isinstance(shape, list | tuple) and len(shape) == 2
+        if not is_pair or not all(type(n) is int and n in valid for n in shape):
             raise InfoflowError(
-                f"image_grid_pinpoints in {folder} hold {shape}; valid: multiples of {side}, the "
-                f"vision tower's side, up to {_MOST_TILES * side}."
+                f"image_grid_pinpoints in {folder} hold {shape!r}; valid: pairs of multiples of "
+                f"{side}, the vision tower's side, up to {valid[-1]}."
             )
 
 
 def _require_processor(family: Family, folder: Path) -> None:
-    """Raise unless pictures reach the tower in its size, normalised and whole."""
+    """Raise unless images reach the tower in its size, normalised and whole."""
     processor, side = family.image_processor, family.pixels_a_side
     what = f"of the image processor in {folder}"
-    for name in ("do_resize", "do_rescale", "do_normalize"):
-        if getattr(processor, name, None) is not True:
-            raise InfoflowError(f"{name} {what} is {getattr(processor, name, None)}; valid: true.")
+    for name, *valid in (
+        *(("do_resize", True), ("do_rescale", True), ("do_normalize", True)),
+        ("do_flip_channel_order", False, None),
+    ):
+        require_value(getattr(processor, name, None), f"{name} {what}", *valid)
     factor = require_finite(processor.rescale_factor, f"rescale_factor {what}")
-    if not isclose(factor, _PIXEL, rel_tol=1e-6):
+    if not isclose(factor, 1 / 255, rel_tol=1e-6):
         raise InfoflowError(f"rescale_factor {what} is {factor}; valid: 1/255.")
-    if getattr(processor, "do_flip_channel_order", None):
-        raise InfoflowError(f"do_flip_channel_order {what} is true; valid: false.")
     for name, least in (("image_mean", 0.0), ("image_std", _LEAST_STD)):
         values = getattr(processor, name)
         if not isinstance(values, list | tuple) or len(values) != 3:
@@ -114,19 +96,10 @@ def _require_processor(family: Family, folder: Path) -> None:
         for value in values:
             require_finite(value, f"{name} {what}", least, 1.0)
     for name in ("size", "crop_size"):
-        for value in _sides(getattr(processor, name, None)):
-            if value != side or isinstance(value, bool):
-                raise InfoflowError(f"{name} {what} is {value!r}; the vision tower takes {side}.")
-    with in_one_line(f"the image processor in {folder} takes no picture"):
-        values = family.pixel_values(Image.new("RGB", (side + 1, side)))
-    if tuple(values.shape[-3:]) != (3, side, side):
-        raise InfoflowError(
-            f"the image processor in {folder} makes pictures of shape {tuple(values.shape)}; "
-            f"the vision tower takes {(3, side, side)}."
-        )
-
-
-def _sides(size: Any) -> list[Any]:
-    """List the numbers in a size, which a processor holds as a mapping with gaps."""
-    values = size.values() if isinstance(size, Mapping) else vars(size).values() if size else ()
-    return [value for value in values if value is not None]
+        size = getattr(processor, name, None) or {}
+        for value in (size if isinstance(size, Mapping) else vars(size)).values():
+            if value is not None:
+                require_value(value, f"{name} {what}", side)
+    with in_one_line(f"the image processor in {folder} takes no image"):
+        shape = tuple(family.pixel_values(Image.new("RGB", (side + 1, side))).shape)
+    require_value(shape[-3:], f"the shape of an image {what}", (3, side, side))

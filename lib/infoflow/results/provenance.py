@@ -8,10 +8,11 @@ import sys
 from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import version
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+
+from infoflow.results.sources import ROOT
 
 if TYPE_CHECKING:
     from infoflow.data.load import Task
@@ -23,24 +24,23 @@ PACKAGES = ("infoflow", "torch", "transformers", "tokenizers", "numpy", "pandas"
 def provenance(
     lvlm: "LVLM", task: "Task | None", parameters: Mapping[str, Any], code: str
 ) -> dict[str, Any]:
-    """Record the circumstances of a measurement.
+    """Record the circumstances of a measurement as plain JSON values.
 
     Args:
         lvlm: The model measured.
-        task: What it was measured on; ``None`` for a single picture of the reader's own.
+        task: What it was measured on; ``None`` for a single image of the reader's own.
         parameters: The parameters of the measurement, the seed among them, as plain values.
-        code: Digest of the rooms that measure (:func:`infoflow.results.sources.code_digest`).
-
-    Returns:
-        Plain JSON values under ``model``, ``data``, ``parameters``, ``machine``, ``packages`` and
-        ``code``. Wall time and peak memory are added by the store, which knows them only later.
+        code: Digest of the code that measures (:func:`infoflow.results.sources.code_digest`).
     """
-    data = None
-    if task is not None:
-        data = {
+    data = (
+        None
+        if task is None
+        else {
             **{"task": task.name, "source": task.source, "split": task.split},
             **{"count": len(task), "of": task.n_whole},
         }
+    )
+    on_gpu = lvlm.device.type == "cuda"
     return {
         "model": {
             "name": lvlm.name,
@@ -51,58 +51,44 @@ def provenance(
         },
         "data": data,
         "parameters": dict(parameters),
-        "machine": _machine(lvlm.device),
+        "machine": {
+            "device": lvlm.device.type,
+            "device_name": torch.cuda.get_device_name(lvlm.device)
+            if on_gpu
+            else platform.machine(),
+            "cores": os.cpu_count(),
+            "threads": torch.get_num_threads(),
+            "system": platform.system(),
+            "python": platform.python_version(),
+        },
         "packages": {name: version(name) for name in PACKAGES},
-        "code": {"digest": code, "commit": git_commit()},
-    }
-
-
-def _machine(device: torch.device) -> dict[str, Any]:
-    on_gpu = device.type == "cuda"
-    return {
-        "device": device.type,
-        "device_name": torch.cuda.get_device_name(device) if on_gpu else platform.machine(),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "system": platform.system(),
-        "python": platform.python_version(),
+        "code": {"digest": code, "commit": _commit()},
     }
 
 
 @cache
-def git_commit(folder: Path = Path(__file__).parent) -> str | None:
-    """Name the commit a folder's code was taken from.
+def _commit() -> str | None:
+    """Name the commit the library was taken from, with ``+changes`` where its files differ.
 
-    Args:
-        folder: Any folder; by default the library's own.
-
-    Returns:
-        The commit, with ``+changes`` behind it where the library's files differ from it; ``None``
-        for a folder that git does not track, as with an installed wheel.
+    None where git does not track it, as with an installed wheel.
     """
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(ROOT), *arguments]
+        # names of files may be no UTF-8
+        done = subprocess.run(command, capture_output=True, errors="replace", check=True)
+        return done.stdout.strip()
+
     try:
-        commit = _git(folder, "rev-parse", "HEAD")
-        if not _git(folder, "ls-files", "."):
-            return None
-        changed = _git(folder, "status", "--porcelain", "--", ".")
+        git("ls-files", "--error-unmatch", "__init__.py")
+        commit, changed = git("rev-parse", "HEAD"), git("status", "--porcelain", "--", ".")
     except (OSError, subprocess.CalledProcessError):
         return None
     return f"{commit}+changes" if changed else commit
 
 
-def _git(folder: Path, *arguments: str) -> str:
-    command = ["git", "-C", str(folder), *arguments]
-    # names of files may be no UTF-8
-    done = subprocess.run(command, capture_output=True, errors="replace", check=True)
-    return done.stdout.strip()
-
-
 def peak_memory() -> dict[str, float]:
-    """Read how much memory this process has needed at most so far.
-
-    Returns:
-        ``peak_rss_mb`` and, where a GPU was used, ``peak_gpu_mb``; both in units of 10^6 bytes.
-    """
+    """Read how much memory this process has needed at most so far, in units of 10^6 bytes."""
     unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss: bytes on macOS, else KiB
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
     memory = {"peak_rss_mb": round(peak / 1e6, 1)}

@@ -1,50 +1,39 @@
 """An evaluation in shards: each measures its share of a task in a store of its own; one merge.
 
 Shard i of N takes the items i, i + N, i + 2N and so on, not a block: benchmarks are sorted by
-picture or by kind of question, so that such shares take about the same time; and what a shard has
+image or by kind of question, so that such shares take about the same time; and what a shard has
 measured of few items is part of its share of more.
 
 No shard reads or locks what another writes, so they may run on machines that share nothing but a
-folder, and may be killed and begun again each for itself. A finished one leaves a receipt,
-``shard.json``, beside its rows; :mod:`infoflow.results.merging` goes by the receipts.
+folder, and may be killed and begun again each for itself. A finished one notes so in its
+``meta.json``; the merge goes by these notes, and needs neither the model nor the data.
 """
 
-import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
-from infoflow.data.load import Task
-from infoflow.data.sample import LazySamples, Sample
-from infoflow.errors import InfoflowError
-from infoflow.files import atomic_write
-from infoflow.options import require_whole
-from infoflow.results.store import Store
+import pyarrow as pa
+from torch.utils.data import Subset
 
-RECEIPT = "shard.json"
+from infoflow.data.load import Task
+from infoflow.errors import InfoflowError
+from infoflow.results.parts import items_of, read_parts, refuse_repeated, select
+from infoflow.results.store import Store, read_meta
 
 
 @dataclass(frozen=True, order=True)
 class Shard:
-    """One of N shares of a task.
-
-    Attributes:
-        count: N.
-        number: Which, from 1 to N.
-
-    Raises:
-        InfoflowError: There is no such shard.
-    """
+    """One of ``count`` shares of a task; ``number`` goes from 1 to ``count``."""
 
     count: int
     number: int
 
     def __post_init__(self) -> None:
-        for name in ("count", "number"):
-            require_whole(getattr(self, name), f"the {name} of a shard")
         if not 1 <= self.number <= self.count:
             raise InfoflowError(
                 f"there is no shard {self}; the first number goes from 1 to the second."
@@ -55,76 +44,126 @@ class Shard:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read a shard as it is typed.
+        """Read a shard as it is typed: ``2/8`` for the second of eight, or ``rank``.
 
-        Args:
-            text: ``"2/8"`` for the second of eight; ``"rank"`` for the one that a launcher of
-                several processes (accelerate, torchrun) gave this process in the environment
-                variables ``RANK`` and ``WORLD_SIZE``.
-
-        Raises:
-            InfoflowError: The text is neither, or there is no such shard.
+        ``rank`` is the shard that a launcher of several processes (accelerate, torchrun) gave this
+        process in the environment variables ``RANK`` and ``WORLD_SIZE``.
         """
         if text == "rank":
-            text = _by_rank()
+            rank, count = (os.environ.get(name, "") for name in ("RANK", "WORLD_SIZE"))
+            text = f"{int(rank) + 1}/{count}" if rank.isdecimal() else "rank"
         found = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", text)
         if not found:
-            raise InfoflowError(f"a shard is written like 2/8, the second of eight; got {text!r}.")
+            raise InfoflowError(
+                f"a shard is written like 2/8, the second of eight; got {text!r}. 'rank' is for "
+                "processes that `accelerate launch` or torchrun started."
+            )
         return cls(number=int(found[1]), count=int(found[2]))
 
     def of(self, task: Task) -> Task:
-        """Take this shard's items of a task.
-
-        Raises:
-            InfoflowError: There are more shards than items.
-        """
+        """Take this shard's items of a task."""
         if len(task) < self.count:
             raise InfoflowError(f"{len(task)} items cannot be split into {self.count} shards.")
-        return replace(task, samples=_Strided(task.samples, self.number - 1, self.count))
+        places = range(self.number - 1, len(task), self.count)
+        own: Any = Subset(task.samples, places)  # type: ignore[arg-type]  # opened when needed
+        return replace(task, samples=own)
 
     def store(self, store: Store) -> Store:
-        """Find the store that this shard alone writes to, within another."""
+        """Return the store that this shard alone writes to, within another."""
         return Store(store.root / "shards" / f"{self.number}-of-{self.count}")
 
 
-def sign(shard: Shard, store: Store, key: Mapping[str, Any], names: Sequence[str]) -> Path:
-    """Leave the receipt of a finished shard.
-
-    Args:
-        shard: The shard.
-        store: Its own store.
-        key: The result's key.
-        names: The names of its items, in order.
-
-    Returns:
-        The result's folder, which :func:`infoflow.results.merging.merge` takes.
-    """
-    folder = store.folder(key)
-    receipt = {"number": shard.number, "count": shard.count, "items": list(names)}
-    atomic_write(folder / RECEIPT, (json.dumps(receipt, ensure_ascii=False) + "\n").encode())
-    return folder
+def sign(shard: Shard, store: Store, key: Mapping[str, Any], names: Sequence[str]) -> None:
+    """Note in a shard's own store that it is finished, with the names of its items in order."""
+    store.note(key, shard={"number": shard.number, "count": shard.count, "items": list(names)})
 
 
 @dataclass(frozen=True)
-class _Strided(LazySamples):
-    """Every so many-th item, opened when it is asked for."""
-
-    samples: Sequence[Sample]
-    first: int
-    step: int
-
-    def __len__(self) -> int:
-        return len(range(self.first, len(self.samples), self.step))
-
-    def at(self, place: int) -> Sample:
-        return self.samples[range(self.first, len(self.samples), self.step)[place]]
+class _Finished:
+    folder: Path
+    number: int
+    count: int
+    items: list[str]
+    meta: dict[str, Any]
 
 
-def _by_rank() -> str:
-    try:
-        return f"{int(os.environ['RANK']) + 1}/{os.environ['WORLD_SIZE']}"
-    except (KeyError, ValueError) as error:
+def merge(folders: Iterable[Path | str], store: Store) -> list[Path]:
+    """Put the rows of finished shards into one result each, as a single run would have left it.
+
+    The folders are the results of all shards, of one evaluation or of several. Refused are shards
+    that are missing, unfinished, given twice or not of one set of items, items without rows or in
+    two shards, and rows other than those that the store holds already. Nothing is written before
+    all is checked; a merge that is repeated, or was killed, does no harm.
+    """
+    results = defaultdict(list)
+    for finished in map(_read, folders):
+        measure, key = finished.folder.parts[-2:]
+        results[measure, key, finished.count].append(finished)
+    if not results:
+        raise InfoflowError("no shard to merge; give the folders of all of them.")
+    found = [_whole(shards) for _, shards in sorted(results.items())]
+    return [store.adopt(key, rows, meta) for key, rows, meta in found]
+
+
+def _read(folder: Path | str) -> _Finished:
+    meta = read_meta(Path(folder))
+    if "shard" not in meta:
+        raise InfoflowError(f"{folder} is not the result of a finished shard.")
+    return _Finished(Path(folder).resolve(), **meta.pop("shard"), meta=meta)
+
+
+def _whole(shards: list[_Finished]) -> tuple[dict[str, Any], pa.Table, dict[str, Any]]:
+    """Check the shards of one result; return its key, its rows and what is known about it."""
+    shards.sort(key=lambda finished: finished.number)
+    first = shards[0].meta
+    names = _names(shards, first["key"]["measure"])
+    provenance = first.get("provenance", {})
+    if data := provenance.get("data"):
+        provenance = {**provenance, "data": {**data, "count": len(names)}}
+    meta = {
+        "provenance": provenance,
+        "seconds": sum(finished.meta.get("seconds", 0.0) for finished in shards),
+        "shards": [_summary(finished) for finished in shards],
+    }
+    return first["key"], select([_rows(finished) for finished in shards], names), meta
+
+
+def _names(shards: list[_Finished], measure: str) -> list[str]:
+    """Name the items as they were before they were dealt out in turn; refuse what is not whole."""
+    numbers, count = [finished.number for finished in shards], shards[0].count
+    refuse_repeated((f"{n}/{count}" for n in numbers), f"a shard of {measure} is there twice")
+    if missing := sorted(set(range(1, count + 1)) - set(numbers)):
+        listed = ", ".join(map(str, missing))
+        raise InfoflowError(f"of {count} shards of {measure} these are missing: {listed}.")
+    lengths = [len(finished.items) for finished in shards]
+    dealt = [len(range(place, sum(lengths), count)) for place in range(count)]
+    if lengths != dealt:
+        have, would = (", ".join(map(str, numbers)) for numbers in (lengths, dealt))
         raise InfoflowError(
-            "shard 'rank' is for processes started by `accelerate launch` or torchrun, which set "
-            "RANK and WORLD_SIZE; else write it like 2/8."
-        ) from error
+            f"the shards of {measure} have {have} items, which are not the shares of one set; of "
+            f"{sum(lengths)} items they would have {would}. Run all with the same limit."
+        )
+    names = [shards[place % count].items[place // count] for place in range(sum(lengths))]
+    refuse_repeated(names, f"an item is in two shards of {measure}")
+    return names
+
+
+def _rows(finished: _Finished) -> pa.Table:
+    """Read a shard's rows, of its own items alone."""
+    parts = read_parts(finished.folder)
+    there = {name for part in parts for name in items_of(part)}
+    if missing := [name for name in finished.items if name not in there]:
+        raise InfoflowError(
+            f"the shard in {finished.folder} lacks the rows of {len(missing)} of its "
+            f"{len(finished.items)} items, the first of them {missing[0]!r}; run it again."
+        )
+    return select(parts, finished.items)
+
+
+def _summary(finished: _Finished) -> dict[str, Any]:
+    """What a shard cost, and where it ran."""
+    aside = ("key", "provenance")
+    costs = {name: each for name, each in finished.meta.items() if name not in aside}
+    provenance = finished.meta.get("provenance", {})
+    where = {name: provenance.get(name, {}) for name in ("machine", "packages")}
+    return {"shard": f"{finished.number}/{finished.count}", **costs, **where}

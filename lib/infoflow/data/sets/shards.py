@@ -15,49 +15,43 @@ _SPLITS = {"train", "validation", "val", "dev", "test"}  # words that a file's n
 def files_of_split(
     parquet: Sequence[Path], split: str, pieces: Sequence[str] = ()
 ) -> dict[str, list[Path]]:
-    """Find the files of a split by their names, or by those of the folders they lie in.
+    """Find the files of a split, or else of the pieces that make it up, in order; or none.
 
-    Args:
-        parquet: All parquet files there are.
-        split: The split.
-        pieces: Splits that make it up if no file bears its own name.
-
-    Returns:
-        For the split, or else for each of its pieces, the files in order; none if there are none.
-
-    Raises:
-        InfoflowError: They lie in several folders, or are not what their names tell: each of N
-            files ``-i-of-N`` once, or files numbered on end, or one alone.
+    They go by their names, or by those of the folders they lie in.
     """
     others = _SPLITS.union(pieces)
+    words = {path: path.stem.split("-")[0] for path in parquet}
     for names in ((split,), pieces):
-        found = {name: _named(parquet, name, others) for name in names}
+        found = {
+            name: [
+                path
+                for path, word in words.items()
+                if word == name or (path.parent.name == name and word not in others)
+            ]
+            for name in names
+        }
         if found and all(found.values()):
             return {name: _in_order(paths, name) for name, paths in found.items()}
     return {}
 
 
-def _named(parquet: Sequence[Path], split: str, others: set[str]) -> list[Path]:
-    words = {path: path.stem.split("-")[0] for path in parquet}
-    return [
-        path
-        for path, word in words.items()
-        if word == split or (path.parent.name == split and word not in others)
-    ]
-
-
 def _in_order(paths: Sequence[Path], split: str) -> list[Path]:
     """Order files by their numbers, which must be those of one whole series."""
-    _require_one_folder(paths, split)
-    if len(paths) == 1 and not _SHARD.match(paths[0].stem):
+    folders = sorted({str(path.parent) for path in paths})
+    if len(folders) > 1:
+        raise InfoflowError(
+            f"parquet files of the split {split!r} lie in several folders "
+            f"({', '.join(folders)}); give the one that is meant as the source."
+        )
+    shards = [match for path in paths if (match := _SHARD.match(path.stem))]
+    if len(paths) == 1 and not shards:
         return list(paths)
     names = ", ".join(path.name for path in paths[:5]) + (", ..." if len(paths) > 5 else "")
-    told = f"the parquet files of the split {split!r} ({names})"
-    shards = [match for path in paths if (match := _SHARD.match(path.stem))]
+    these = f"the parquet files of the split {split!r} ({names})"
     series = shards or [match for path in paths if (match := _NUMBERED.fullmatch(path.stem))]
     if len(series) < len(paths) or len({match.groups()[::2] for match in series}) > 1:
         raise InfoflowError(
-            f"{told} are not of one series; valid: one file, or files with numbers, such as "
+            f"{these} are not of one series; valid: one file, or files with numbers, such as "
             "test-00000-of-00002."
         )
     numbers = [int(match[2]) for match in series]
@@ -65,39 +59,22 @@ def _in_order(paths: Sequence[Path], split: str) -> list[Path]:
     first = 0 if shards else min(1, *numbers)
     present, expected = set(numbers), range(first, first + n_files)
     if missing := list(islice((n for n in expected if n not in present), 5)):
-        raise InfoflowError(f"{told} lack number {', '.join(map(str, missing))} of {n_files}.")
+        raise InfoflowError(f"{these} lack number {', '.join(map(str, missing))} of {n_files}.")
     if len(numbers) > n_files:
-        raise InfoflowError(f"{told} are more than the {n_files} that their names tell of.")
+        raise InfoflowError(f"{these} are more than the {n_files} that their names tell of.")
     return [path for _, path in sorted(zip(numbers, paths, strict=True))]
 
 
-def _require_one_folder(paths: Sequence[Path], split: str) -> None:
-    folders = sorted({str(path.parent) for path in paths})
-    if len(folders) > 1:
-        raise InfoflowError(
-            f"parquet files of the split {split!r} lie in several folders "
-            f"({', '.join(folders)}); give the one that is meant as the source."
-        )
-
-
-def require_told_size(files: Mapping[str, Sequence[Path]], n_rows: int, folder: Path) -> None:
+def require_size_of_card(files: Mapping[str, Sequence[Path]], n_rows: int, folder: Path) -> None:
     """Hold the number of rows against the one in the data set's card, where there is one.
 
     The card is what ``datasets`` writes: ``README.md``, ``dataset_infos.json`` or
-    ``dataset_info.json``, beside the files or above them.
-
-    Args:
-        files: For each split its files (:func:`files_of_split`).
-        n_rows: How many rows they hold together.
-        folder: The data set's folder, above which no card is looked for.
-
-    Raises:
-        InfoflowError: They are more or fewer, or a card is damaged.
+    ``dataset_info.json``, beside the files or above them, but not above the data set's folder.
     """
     first = next(chain(*files.values()))
     for place in (path for path in first.parents if path == folder or folder in path.parents):
-        told = [sizes for sizes in _told(place, first.parent.name) if sizes.keys() >= files.keys()]
-        totals = [sum(sizes[split] for split in files) for sizes in told]
+        sizes = [card for card in _cards(place, first.parent.name) if card.keys() >= files.keys()]
+        totals = [sum(card[split] for split in files) for card in sizes]
         if totals and n_rows not in totals:
             raise InfoflowError(
                 f"the parquet files of {', '.join(files)} in {first.parent} hold {n_rows} rows; "
@@ -105,22 +82,14 @@ def require_told_size(files: Mapping[str, Sequence[Path]], n_rows: int, folder: 
             )
 
 
-def _has_card(readme: Path) -> bool:
-    """Whether a README is a data set's card, and not somebody's own notes."""
-    try:
-        return "dataset_info:" in readme.read_text(encoding="utf-8")
-    except (OSError, UnicodeError):
-        return False
-
-
-def _told(place: Path, config: str) -> list[dict[str, int]]:
+def _cards(place: Path, config: str) -> list[dict[str, int]]:
     """For each config, or for the one of this name, the number of rows of each split."""
     from datasets import DatasetInfo
     from datasets.info import DatasetInfosDict
 
     infos: dict[str, DatasetInfo] = {}
     try:
-        if _has_card(place / "README.md") or (place / "dataset_infos.json").is_file():
+        if _is_card(place / "README.md") or (place / "dataset_infos.json").is_file():
             infos |= DatasetInfosDict.from_directory(str(place))
         if (place / "dataset_info.json").is_file():
             infos["the only one"] = DatasetInfo.from_directory(str(place))
@@ -129,8 +98,15 @@ def _told(place: Path, config: str) -> list[dict[str, int]]:
             for name, info in infos.items()
         }
     except Exception as error:  # a card is anything: YAML or JSON with wrong fields of any type
-        reason = " ".join(str(error).split())
         raise InfoflowError(
-            f"the data set's card in {place} cannot be read ({type(error).__name__}: {reason})."
+            f"the data set's card in {place} cannot be read ({type(error).__name__}: {error})."
         ) from error
     return [sizes[config]] if config in sizes else list(sizes.values())
+
+
+def _is_card(readme: Path) -> bool:
+    """Whether a README is a data set's card, and not somebody's own notes."""
+    try:
+        return "dataset_info:" in readme.read_text(encoding="utf-8")
+    except (OSError, UnicodeError):
+        return False

@@ -1,14 +1,14 @@
 """Shapes: a synthetic world with ground truth, and four tasks named after real benchmarks.
 
-Every item is drawn from its split's name, its task's name and its number alone: there is no data
+Every sample is drawn from its split's name, its task's name and its number alone: there is no data
 file. Splits are disjoint because every scene layout belongs to exactly one split
 (:attr:`infoflow.data.shapes.world.Scene.split`).
 """
 
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import lru_cache, partial
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -22,28 +22,11 @@ from infoflow.errors import unknown_name
 ITEMS_PER_SPLIT = 500
 _READING_KINDS = ("one", "one-unseen", "one", "one-unseen", "one", "two", "one", "two-unseen")
 
-
-def _draw(
-    rng: np.random.Generator,
-    split: str,
-    asker: ask.Asker,
-    world: World,
-    *,
-    n_signs: int | None = None,
-    unseen: bool = False,
-) -> tuple[Scene, ask.Question]:
-    """Draw scenes until one allows the question; the same trait is asked of every new scene."""
-    state = rng.bit_generator.seed_seq.spawn(1)[0]  # type: ignore[attr-defined]
-    while True:
-        scene = sample_scene(rng, split, n_signs=n_signs, unseen=unseen, world=world)
-        question = asker(scene, np.random.default_rng(state))
-        if question is not None:
-            return scene, question
+_Plan = tuple[ask.Asker, dict[str, Any]]
+"""What asks the question, and what kind of scene is drawn for it."""
 
 
-def _scienceqa(
-    rng: np.random.Generator, split: str, index: int, world: World
-) -> tuple[Scene, ask.Question]:
+def _scienceqa(split: str, index: int, world: World) -> _Plan:
     """Kinds, letters and numbers take turns: no constant answer is right more often than others."""
     turn, kind = divmod(index, 3)
     number = (turn + turn // len(ask.LETTERS)) % len(ask.NUMBERS) + 1
@@ -52,74 +35,64 @@ def _scienceqa(
         partial(ask.choose_count, number=number),
         ask.choose_relation,
     )
-    scene, question = _draw(rng, split, choosers[kind], world)
-    return scene, ask.answered_by(ask.LETTERS[turn % len(ask.LETTERS)], question)
+
+    def asker(scene: Scene, rng: np.random.Generator) -> ask.Question | None:
+        question = choosers[kind](scene, rng)
+        return question and ask.answered_by(ask.LETTERS[turn % len(ask.LETTERS)], question)
+
+    return asker, {}
 
 
-def _pope(
-    rng: np.random.Generator, split: str, index: int, world: World
-) -> tuple[Scene, ask.Question]:
+def _pope(split: str, index: int, world: World) -> _Plan:
     kind = ask.POPE_KINDS[index // 2 % len(ask.POPE_KINDS)]
-    return _draw(rng, split, ask.ask_presence(index % 2 == 0, kind), world)
+    return ask.ask_presence(index % 2 == 0, kind), {}
 
 
-def _reading_kind(world: World, index: int) -> str:
+def _textvqa(split: str, index: int, world: World) -> _Plan:
     """Kinds take turns; where no scene has two signs there is only one to read."""
     kinds = [k for k in _READING_KINDS if world.most_signs > 1 or k.startswith("one")]
-    return kinds[index % len(kinds)]
-
-
-def _textvqa(
-    rng: np.random.Generator, split: str, index: int, world: World
-) -> tuple[Scene, ask.Question]:
-    kind = _reading_kind(world, index)
-    signs = 2 if kind.startswith("two") else 1
+    kind = kinds[index % len(kinds)]
     unseen = kind.endswith("unseen") and split != "train"
-    return _draw(rng, split, ask.ask_reading, world, n_signs=signs, unseen=unseen)
+    return ask.ask_reading, {"n_signs": 2 if kind.startswith("two") else 1, "unseen": unseen}
 
 
-def _chair(
-    rng: np.random.Generator, split: str, index: int, world: World
-) -> tuple[Scene, ask.Question]:
-    return _draw(rng, split, ask.ask_caption, world)
-
-
-_Drawing = Callable[[np.random.Generator, str, int, World], tuple[Scene, ask.Question]]
-_TASKS: dict[str, _Drawing] = {
+_TASKS: dict[str, Callable[[str, int, World], _Plan]] = {
     "scienceqa": _scienceqa,
     "pope": _pope,
     "textvqa": _textvqa,
-    "chair": _chair,
+    "chair": lambda *_: (ask.ask_caption, {}),
 }
 
 
 def sample(task: str, split: str, index: int, world: str = "shapes") -> Sample:
-    """Draw one item.
+    """Draw one sample.
 
     Args:
         task: ``"scienceqa"``, ``"pope"``, ``"textvqa"`` or ``"chair"``.
         split: ``"train"``, ``"calibration"`` or ``"test"``.
-        index: Number of the item, from 0.
+        index: Number of the sample, from 0.
         world: One of :data:`infoflow.data.shapes.world.WORLDS`.
 
     Returns:
-        The item; the same arguments give the same item on every machine.
+        The sample; the same arguments give the same one on every machine.
 
     Raises:
         UnknownNameError: There is no such task, split or world.
     """
     _require_known(task, split, world)
     rng = np.random.default_rng([zlib.crc32(f"{task}/{split}".encode()), index])
-    scene, question = _TASKS[task](rng, split, index, WORLDS[world])
-    kind = question.kind
-    if task == "textvqa" and _reading_kind(WORLDS[world], index).endswith("unseen"):
-        kind += "-unseen" if split != "train" else ""
+    asker, options = _TASKS[task](split, index, WORLDS[world])
+    state = rng.bit_generator.seed_seq.spawn(1)[0]  # type: ignore[attr-defined]
+    question = None
+    while question is None:  # every new scene is asked about the same trait
+        scene = sample_scene(rng, split, world=WORLDS[world], **options)
+        question = asker(scene, np.random.default_rng(state))
     return Sample(
         id=f"{task}-{split}-{index:04d}",
         image=Image.fromarray(render(scene, rng)),
         question=question.text,
         answer=question.answer,
-        kind=kind,
+        kind=question.kind + ("-unseen" if options.get("unseen") else ""),
         choices=question.choices,
         answers=(question.answer,) * 10 if task == "textvqa" else (),
         objects=tuple(thing.name for thing in scene.objects),
@@ -128,39 +101,19 @@ def sample(task: str, split: str, index: int, world: str = "shapes") -> Sample:
     )
 
 
-# a page goes over the same items measure after measure: as many as a split has are kept
+# a page goes over the same samples measure after measure: as many as a split has are kept
 _kept_sample = lru_cache(maxsize=ITEMS_PER_SPLIT)(sample)
 
 
-@dataclass(frozen=True)
-class Samples(LazySamples):
-    """The items of one task and split; each is drawn when it is asked for."""
-
-    task: str
-    split: str
-    length: int
-    world: str
-
-    def __len__(self) -> int:
-        """Number of items."""
-        return self.length
-
-    def at(self, place: int) -> Sample:
-        """Draw one item."""
-        return _kept_sample(self.task, self.split, place, self.world)
-
-
-def samples(task: str, split: str, limit: int | None = None, world: str = "shapes") -> Samples:
-    """The first ``limit`` of the 500 items of a task and split (see :func:`sample`)."""
+def samples(task: str, split: str, limit: int | None = None, world: str = "shapes") -> LazySamples:
+    """The first ``limit`` of the 500 samples of a task and split (see :func:`sample`)."""
     _require_known(task, split, world)
-    return Samples(task, split, min(limit or ITEMS_PER_SPLIT, ITEMS_PER_SPLIT), world)
+    length = min(limit or ITEMS_PER_SPLIT, ITEMS_PER_SPLIT)
+    return LazySamples(length, lambda place: _kept_sample(task, split, place, world))
 
 
 def _require_known(task: str, split: str, world: str) -> None:
-    for kind, name, valid in (
-        ("task", task, _TASKS),
-        ("split", split, SPLITS),
-        ("world", world, WORLDS),
-    ):
+    known = (("task", task, _TASKS), ("split", split, SPLITS), ("world", world, WORLDS))
+    for kind, name, valid in known:
         if name not in valid:
             raise unknown_name(kind, name, valid)

@@ -8,7 +8,7 @@ import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from infoflow.data.shapes.world import CELL, SIZE, Object, Scene, Sign
+from infoflow.data.shapes.world import CELL, SIZE, Box, Scene, Sign
 
 _RGB = {
     "red": (214, 40, 40),
@@ -87,14 +87,9 @@ def _draw_sign(canvas: np.ndarray, sign: Sign, jitter: int) -> None:
 
 
 def render(scene: Scene, rng: np.random.Generator) -> np.ndarray:
-    """Draw a scene.
+    """Draw a scene as an uint8 array of shape (96, 96, 3).
 
-    Args:
-        scene: What to draw.
-        rng: Draws background, shading, tints, the letters' vertical jitter and the noise.
-
-    Returns:
-        The picture, uint8 array of shape (96, 96, 3).
+    Background, shading, tints, the letters' vertical jitter and the noise are random.
     """
     canvas = np.empty((SIZE, SIZE, 3), np.float32)
     canvas[:] = rng.uniform(150, 235) + rng.uniform(-18, 18, 3)
@@ -109,25 +104,23 @@ def render(scene: Scene, rng: np.random.Generator) -> np.ndarray:
     return np.clip(canvas, 0, 255).astype(np.uint8)
 
 
-def object_mask(thing: Object) -> np.ndarray:
-    """The pixels an object covers by more than half, bool array of shape (96, 96)."""
-    mask = np.zeros((SIZE, SIZE), bool)
-    left, top, right, bottom = thing.box
-    mask[top:bottom, left:right] = _sprite(thing.shape, thing.size)[..., 0] > 0.5
-    return mask
-
-
-def box_mask(box: tuple[int, int, int, int]) -> np.ndarray:
-    """The pixels of a box (left, top, right, bottom), bool array of shape (96, 96)."""
+def box_mask(box: Box, cover: np.ndarray | bool = True) -> np.ndarray:
+    """The pixels of a box, or those it covers of it, bool array of shape (96, 96)."""
     mask = np.zeros((SIZE, SIZE), bool)
     left, top, right, bottom = box
-    mask[top:bottom, left:right] = True
+    mask[top:bottom, left:right] = cover
     return mask
 
 
 def instance_masks(scene: Scene) -> Mapping[str, np.ndarray]:
-    """Masks of all objects, signs and letters by name (letters as ``"white sign letter 0"``)."""
-    masks = {thing.name: object_mask(thing) for thing in scene.objects}
+    """Masks of all objects, signs and letters by name (letters as ``"white sign letter 0"``).
+
+    A pixel is an object's where it covers more than half of it.
+    """
+    masks = {
+        thing.name: box_mask(thing.box, _sprite(thing.shape, thing.size)[..., 0] > 0.5)
+        for thing in scene.objects
+    }
     for sign in scene.signs:
         masks[sign.name] = box_mask(sign.box)
         for index in range(len(sign.text)):

@@ -10,14 +10,14 @@ import zlib
 from bisect import bisect_left, bisect_right
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import accumulate
 
 import numpy as np
 
 SIZE = 96
-"""Side of a picture in pixels."""
+"""Side of an image in pixels."""
 CELL = 12
-"""Side of an image patch in pixels; letters lie on this raster, so that each fills whole patches.
-"""
+"""Side of a patch in pixels; letters lie on this raster, so that each fills whole patches."""
 
 Box = tuple[int, int, int, int]
 """Left, top, right and bottom in pixels."""
@@ -57,25 +57,16 @@ _SPLIT_OF_BUCKET = ("test",) * 2 + ("calibration",) * 2 + ("train",) * (_BUCKETS
 
 @dataclass(frozen=True)
 class World:
-    """How large things are, and how many a scene holds; all else is the same in every world.
+    """How large things are, and how many a scene holds; all else is the same in every world."""
 
-    Attributes:
-        object_sizes: Sides of objects in pixels, all as frequent.
-        letter: Side of a letter in pixels, a multiple of ``CELL``.
-        n_objects: Probabilities of two objects a scene, of three and so on.
-        n_signs: Probabilities of no sign a scene, of one and so on.
-        crowded: How many objects there are fewer, but for two, in a scene with the most signs.
-    """
-
-    object_sizes: tuple[int, ...] = (18, 20, 22, 24)
-    letter: int = CELL
-    n_objects: tuple[float, ...] = (0.1, 0.2, 0.35, 0.35)
-    n_signs: tuple[float, ...] = (0.15, 0.5, 0.35)
-    crowded: int = 1
+    object_sizes: tuple[int, ...] = (18, 20, 22, 24)  # sides in pixels, all as frequent
+    letter: int = CELL  # side in pixels, a multiple of CELL
+    n_objects: tuple[float, ...] = (0.1, 0.2, 0.35, 0.35)  # probabilities of two a scene, and on
+    n_signs: tuple[float, ...] = (0.15, 0.5, 0.35)  # probabilities of none a scene, of one, and on
+    crowded: int = 1  # how many objects fewer, but for two, a scene with the most signs holds
 
     @property
     def most_signs(self) -> int:
-        """How many signs a scene holds at most."""
         return len(self.n_signs) - 1
 
     def fitting(self, n_objects: int, n_signs: int) -> int:
@@ -83,7 +74,6 @@ class World:
         return max(2, n_objects - self.crowded * (n_signs == self.most_signs))
 
     def most_objects(self, n_signs: int) -> int:
-        """How many objects a scene with so many signs holds at most."""
         return self.fitting(1 + len(self.n_objects), n_signs)
 
 
@@ -108,17 +98,14 @@ class Object:
 
     @property
     def name(self) -> str:
-        """The noun phrase of the object, e.g. ``"red circle"``."""
         return f"{self.colour} {self.shape}"
 
     @property
     def centre(self) -> tuple[float, float]:
-        """Centre (x, y) in pixels."""
         return self.left + self.size / 2, self.top + self.size / 2
 
     @property
     def box(self) -> Box:
-        """Bounding box (left, top, right, bottom) in pixels."""
         return self.left, self.top, self.left + self.size, self.top + self.size
 
 
@@ -130,17 +117,14 @@ class Sign:
     text: str
     left: int
     top: int
-    letter: int = field(default=CELL, repr=False)
-    """Side of a letter in pixels; the world's, so that it says nothing of a scene's split."""
+    letter: int = field(default=CELL, repr=False)  # the world's: it says nothing of a split
 
     @property
     def name(self) -> str:
-        """The noun phrase of the sign, e.g. ``"white sign"``."""
         return f"{self.colour} sign"
 
     @property
     def box(self) -> Box:
-        """Bounding box (left, top, right, bottom) in pixels."""
         return self.left, self.top, self.left + 3 * self.letter + 4, self.top + self.letter + 6
 
     def letter_box(self, index: int) -> Box:
@@ -151,7 +135,7 @@ class Sign:
 
 @dataclass(frozen=True)
 class Scene:
-    """What a picture shows: objects from left to right, and signs."""
+    """What an image shows: objects from left to right, and signs."""
 
     objects: tuple[Object, ...]
     signs: tuple[Sign, ...]
@@ -207,12 +191,9 @@ def _overlaps(box: Box, others: list[Box]) -> bool:
 @cache
 def _cumulative(theme: int, trait: str | None) -> tuple[list[float], float]:
     """Running sums of P(object | theme), and their total; of the objects with a trait, if named."""
-    p = theme_distribution()[theme].reshape(len(COLOURS), len(SHAPES))
-    if trait in COLOURS:
-        p = p * (np.array(COLOURS)[:, None] == trait)
-    elif trait in SHAPES:
-        p = p * (np.array(SHAPES)[None, :] == trait)
-    return np.cumsum(p.ravel()).tolist(), float(p.sum())
+    named = [trait is None or trait in name.split() for name in object_names()]
+    p = theme_distribution()[theme] * named
+    return np.cumsum(p).tolist(), float(p.sum())
 
 
 def _draw_names(rng: np.random.Generator, n: int) -> list[tuple[str, str]]:
@@ -280,11 +261,6 @@ def _place_objects(
     return objects
 
 
-@cache
-def _running_sums(probabilities: tuple[float, ...]) -> list[float]:
-    return [float(total) for total in np.cumsum(probabilities)]
-
-
 def sample_scene(
     rng: np.random.Generator,
     split: str,
@@ -293,29 +269,22 @@ def sample_scene(
     unseen: bool = False,
     world: World = DEFAULT_WORLD,
 ) -> Scene:
-    """Draw a scene of one split.
+    """Draw a scene whose layout hashes into a split.
 
-    Args:
-        rng: Source of randomness; the same state gives the same scene.
-        split: ``"train"``, ``"calibration"`` or ``"test"``.
-        n_signs: Number of signs (0 to 2), or ``None`` to draw it.
-        unseen: Put only words on the signs that training never shows.
-        world: How large things are, and how many.
-
-    Returns:
-        A scene whose layout hashes into ``split``.
+    With ``n_signs`` signs, or as many as are drawn; ``unseen`` puts only words on them that
+    training never shows.
     """
     while True:
-        signs = n_signs
-        if signs is None:
-            signs = bisect_right(_running_sums(world.n_signs), rng.random())
-        n = 2 + bisect_right(_running_sums(world.n_objects), rng.random())
+        signs = _drawn(rng, world.n_signs) if n_signs is None else n_signs
+        n = world.fitting(2 + _drawn(rng, world.n_objects), signs)
         placed_signs = _place_signs(rng, signs, unseen, world)
-        if placed_signs is None:
-            continue
-        objects = _place_objects(rng, world.fitting(n, signs), placed_signs, world)
-        if objects is None:
+        objects = None if placed_signs is None else _place_objects(rng, n, placed_signs, world)
+        if placed_signs is None or objects is None:
             continue
         scene = Scene(tuple(sorted(objects, key=lambda o: o.centre[0])), tuple(placed_signs))
         if scene.split == split:
             return scene
+
+
+def _drawn(rng: np.random.Generator, probabilities: tuple[float, ...]) -> int:
+    return bisect_right([*accumulate(probabilities)], rng.random())

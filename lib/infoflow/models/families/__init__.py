@@ -14,40 +14,34 @@ from infoflow.models.families.shikra import Shikra
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """A model that has a name.
+    """A model that has a name."""
 
-    Attributes:
-        name: The name, as given to ``load_lvlm``.
-        family: The adapter of its architecture.
-        hub_id: Its repository on the hub; None for a zoo model, which ships in the package.
-    """
-
-    name: str
-    family: type[Family]
-    hub_id: str | None = None
+    name: str  #: As given to ``load_lvlm``.
+    family: type[Family]  #: The adapter of its architecture.
+    hub_id: str | None = None  #: Its repository on the hub; None for a zoo model.
 
 
 _SPECS = (
+    ModelSpec("tiny-instructblip", InstructBlip),
+    ModelSpec("tiny-internvl", InternVLChat),
     ModelSpec("tiny-llava-1.5", Llava15),
     ModelSpec("tiny-llava-1.6", LlavaNext),
-    ModelSpec("tiny-shikra", Shikra),
     ModelSpec("tiny-qwen-vl", QwenVL),
-    ModelSpec("tiny-internvl", InternVLChat),
-    ModelSpec("tiny-instructblip", InstructBlip),
-    ModelSpec("instructblip-7b", InstructBlip, hub_id="Salesforce/instructblip-vicuna-7b"),
-    ModelSpec("internvl-7b", InternVLChat, hub_id="OpenGVLab/InternVL-Chat-ViT-6B-Vicuna-7B"),
-    ModelSpec("llava-1.5-7b", Llava15, hub_id="llava-hf/llava-1.5-7b-hf"),
-    ModelSpec("qwen-vl-7b", QwenVL, hub_id="Qwen/Qwen-VL"),
-    ModelSpec("qwen-vl-chat-7b", QwenVLChat, hub_id="Qwen/Qwen-VL-Chat"),
-    ModelSpec("shikra-7b", Shikra, hub_id="shikras/shikra-7b-delta-v1"),
-    ModelSpec("llava-1.6-7b", LlavaNext, hub_id="llava-hf/llava-v1.6-vicuna-7b-hf"),
+    ModelSpec("tiny-shikra", Shikra),
+    ModelSpec("instructblip-7b", InstructBlip, "Salesforce/instructblip-vicuna-7b"),
+    ModelSpec("internvl-7b", InternVLChat, "OpenGVLab/InternVL-Chat-ViT-6B-Vicuna-7B"),
+    ModelSpec("llava-1.5-7b", Llava15, "llava-hf/llava-1.5-7b-hf"),
+    ModelSpec("llava-1.6-7b", LlavaNext, "llava-hf/llava-v1.6-vicuna-7b-hf"),
+    ModelSpec("qwen-vl-7b", QwenVL, "Qwen/Qwen-VL"),
+    ModelSpec("qwen-vl-chat-7b", QwenVLChat, "Qwen/Qwen-VL-Chat"),
+    ModelSpec("shikra-7b", Shikra, "shikras/shikra-7b-delta-v1"),
 )
 _BY_NAME = {spec.name: spec for spec in _SPECS}
 
 
 def list_models() -> list[str]:
     """Return the names that ``load_lvlm`` knows: the zoo's first, then the hub's, each sorted."""
-    return [spec.name for spec in sorted(_SPECS, key=lambda s: (s.hub_id is not None, s.name))]
+    return list(_BY_NAME)
 
 
 def find_model(name: str) -> ModelSpec:

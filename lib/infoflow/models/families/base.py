@@ -11,47 +11,65 @@ from scipy import sparse
 from torch import Tensor, nn
 
 from infoflow.errors import InfoflowError
+from infoflow.models.checkpoint import (
+    CONFIG,
+    load_image_processor,
+    load_tokenizer,
+    load_weights,
+    read_json,
+)
+from infoflow.models.config import require_known_layout, require_value
+from infoflow.models.convert.conversion import Conversion, converted
+from infoflow.models.convert.llava import tower_folder
 from infoflow.models.grid import Grid
-from infoflow.models.layouts import require_known_layout
 from infoflow.models.placement import Placement
-from infoflow.options import require_whole
+
+PLACEHOLDER = "<image>"
+"""Stands for the image tokens in a template; the texts on its two sides are tokenised apart."""
 
 Size = tuple[int, int]
-"""A picture's width and height in pixels, as ``PIL.Image.size``."""
+"""An image's width and height in pixels, as ``PIL.Image.size``."""
 
 
-class Seen(NamedTuple):
-    """What a model's vision side makes of a picture.
+class ImageFeatures(NamedTuple):
+    """What a model's vision side makes of an image.
 
     Attributes:
         features: The image tokens' embeddings, shape (N, D).
-        looks: Where each image token looked, if tokens are not places: weights over the vision
-            tower's patches, shape (N, patches), each row summing to one.
+        attention: What each image token attended to, if tokens are not places: weights over the
+            vision tower's patches, shape (N, patches), each row summing to one.
     """
 
     features: Tensor
-    looks: Tensor | None = None
+    attention: Tensor | None = None
 
 
 class Family(ABC):
-    """A loaded model of one architecture, seen through the questions all rooms above may ask.
+    """A loaded model of one architecture: the only place that knows in what architectures differ.
+
+    A new architecture is a subclass: it names its classes and its prompt, encodes images, and is
+    entered in the table of ``infoflow.models.families``. What stands here is for a model whose
+    tokens are queries that read a squashed image; ``VicunaFamily`` is for models of transformers'
+    LLaVA kind, whose tokens are patches.
 
     Attributes:
-        model: The transformers model, in evaluation mode, its parameters frozen.
+        model: The loaded model, in evaluation mode, its parameters frozen.
         tokenizer: Its tokenizer.
-        image_processor: What turns a picture into pixel values.
+        image_processor: What turns an image into pixel values.
     """
 
-    connector: ClassVar[str]
-    """What lies between vision tower and decoder, the projector in the papers' words."""
-    files: ClassVar[tuple[str, ...]] = ("*.json", "*.safetensors")
-    """Patterns of the files that are fetched from the hub."""
-    parts: ClassVar[Mapping[str, str]] = {}
-    """What a published checkpoint needs beside itself: the argument's name, and where the hub has
-    it."""
-
-    foreign_tokens: ClassVar[tuple[str, ...]] = ()
-    """Tokens that only vocabularies of other conversations have."""
+    architecture: ClassVar[Any]  #: The transformers class of the model.
+    processor: ClassVar[Any]  #: The transformers class of the image processor,
+    processor_options: ClassVar[Mapping[str, Any]] = {}  #: and what it sets in any case.
+    template: ClassVar[str]  #: The prompt around ``{question}`` and ``<image>``.
+    connector: ClassVar[str]  #: What lies between vision tower and decoder, in words.
+    tokens: ClassVar[tuple[str, ...]] = ()  #: Tokens that a tokenizer must have.
+    marks: ClassVar[tuple[str, ...]] = (PLACEHOLDER,)  #: What a question must not contain.
+    foreign_tokens: ClassVar[tuple[str, ...]] = ()  #: Tokens of other conversations alone.
+    tower: ClassVar[str | None] = None  #: The type of the vision tower; None for any.
+    files: ClassVar[tuple[str, ...]] = ("*.json", "*.safetensors")  #: What is fetched from the hub.
+    conversion: ClassVar[Conversion | None] = None  #: Of what transformers cannot read.
+    parts: ClassVar[Mapping[str, str]] = {}  #: What that needs beside itself, and hub ids.
 
     def __init__(self, model: Any, tokenizer: Any, image_processor: Any) -> None:
         self.model = model
@@ -60,46 +78,37 @@ class Family(ABC):
 
     @classmethod
     def prepare(cls, folder: Path, find_part: Callable[[str], Path]) -> Path:
-        """Find the folder to open for a checkpoint: itself, or what it is converted to.
+        """Find the folder to open for a checkpoint: itself, or what it is once converted to.
 
-        A published checkpoint that transformers does not read is converted once, into a cache.
-
-        Args:
-            folder: The checkpoint, as published or as converted.
-            find_part: Finds the folder of what it lacks, by a name of ``parts``.
-
-        Raises:
-            InfoflowError: The folder is not a whole checkpoint of this architecture.
+        ``find_part`` finds the folder of what it lacks, by a name of ``parts``.
         """
-        require_known_layout(folder)
-        return folder
+        require_known_layout(folder, original_llava=cls.conversion is not None)
+        if cls.conversion is None or "vision_config" in read_json(folder / CONFIG):
+            return folder
+        local = {"vision": tower_folder(folder)}
+        parts = {part: local.get(part) or find_part(part) for part in cls.parts}
+        return converted(cls.conversion, cls.architecture, folder, parts)
 
     @classmethod
-    @abstractmethod
     def require_own(cls, folder: Path) -> None:
-        """Raise unless a checkpoint was trained on what the family asks it in.
+        """Raise if a checkpoint says that it has another tower, decoder or conversation.
 
-        Args:
-            folder: The checkpoint, as published or in the layout that transformers reads.
-
-        Raises:
-            InfoflowError: It says of itself that it was trained on another conversation or has
-                another decoder.
+        The folder is as published or in the layout that transformers reads.
         """
+        config = read_json(folder / CONFIG)
+        valid = {"vision_config": ("vision tower", cls.tower), "text_config": ("decoder", "llama")}
+        for name, (what, kind) in valid.items():
+            part = config.get(name)
+            found = part.get("model_type", kind) if isinstance(part, dict) else kind
+            if kind is not None:
+                require_value(found, f"the type of the {what} in {folder}", kind)
 
     @classmethod
-    @abstractmethod
     def open(cls, folder: Path, placement: Placement, dtype: torch.dtype) -> Self:
-        """Load a checkpoint folder.
-
-        Args:
-            folder: The checkpoint, in the layout that transformers reads.
-            placement: Where it goes.
-            dtype: The type of its weights.
-
-        Raises:
-            InfoflowError: The folder is not a whole checkpoint of this architecture.
-        """
+        """Load a checkpoint in the layout that transformers reads."""
+        model = load_weights(cls.architecture, folder, placement, dtype)
+        processor = load_image_processor(cls.processor, folder, **cls.processor_options)
+        return cls(model, load_tokenizer(folder, cls.tokens), processor)
 
     @property
     def language_model(self) -> Any:
@@ -107,40 +116,66 @@ class Family(ABC):
         return self.model
 
     @property
-    @abstractmethod
     def decoder(self) -> Any:
         """The text model: token embeddings to last hidden states, final norm included."""
+        # twice: a model within the model may have a decoder of its own
+        return self.model.get_decoder().get_decoder()
 
     @property
-    @abstractmethod
     def lm_head(self) -> nn.Module:
         """Last hidden states (..., D) to logits (..., V)."""
+        head: nn.Module = self.language_model.lm_head
+        return head
 
     @property
-    @abstractmethod
+    def vision(self) -> Any:
+        """The vision tower's configuration, with ``image_size`` and ``patch_size``."""
+        return self.model.config.vision_config
+
+    @property
     def pixels_a_side(self) -> int:
         """The side of the square that the vision tower takes, in pixels."""
+        return _first(self.vision.image_size)
 
     @property
-    @abstractmethod
+    def patches_a_side(self) -> int:
+        """Patches along one side of that square."""
+        return self.pixels_a_side // _first(self.vision.patch_size)
+
+    @property
     def image_token_id(self) -> int:
         """The id that stands for an image token in the input ids, in the vocabulary or not."""
+        return int(self.model.config.image_token_id)
 
-    @abstractmethod
+    @property
+    def beginning(self) -> list[int]:
+        """The ids that begin a prompt: here none."""
+        return []
+
     def input_ids(self, question: str, size: Size) -> list[int]:
-        """Encode the whole prompt around a question, one image token id an image token.
+        """Encode the whole prompt around a question, one image token id an image token."""
+        before, after = self.template.format(question=question).split(PLACEHOLDER, 1)
+        text = self.tokenise(after)
+        found = [mark for mark in self.marks if mark in question]
+        if found or self.image_token_id in text:
+            raise InfoflowError(
+                f"the question contains the image placeholder {(found or self.marks)[0]!r}: "
+                f"{question!r}. Leave it out; the image's place in the prompt is fixed."
+            )
+        return [*self.beginning, *self.tokenise(before), *self.image_ids(size), *text]
 
-        Args:
-            question: The text put to the model.
-            size: The picture's size, on which the number of image tokens may depend.
-
-        Raises:
-            InfoflowError: The question contains the image placeholder.
-        """
+    def image_ids(self, size: Size) -> list[int]:
+        """The ids of the image tokens, and of the tokens that always stand beside them."""
+        return [self.image_token_id] * self.n_image_tokens(size)
 
     @abstractmethod
+    def n_image_tokens(self, size: Size) -> int:
+        """N, the number of image tokens of an image of that size."""
+
     def pixel_values(self, image: Image.Image) -> Tensor:
-        """Preprocess an RGB picture: shape (1, 3, height, width), or one more for tiles."""
+        """Preprocess an RGB image: shape (1, 3, height, width), or one more for tiles."""
+        values: Tensor = self.image_processor(image, return_tensors="pt").pixel_values
+        return values
 
     @property
     def pixel_std(self) -> Tensor:
@@ -148,73 +183,45 @@ class Family(ABC):
         return torch.tensor(self.image_processor.image_std)[:, None, None]
 
     @abstractmethod
-    def see(self, pixel_values: Tensor, input_ids: Tensor, size: Size | None) -> Seen:
+    def encode_image(
+        self, pixel_values: Tensor, input_ids: Tensor, size: Size | None
+    ) -> ImageFeatures:
         """Compute the image tokens' embeddings.
 
         Args:
-            pixel_values: The preprocessed picture.
-            input_ids: The prompt it belongs to, shape (S,): its text may steer what is seen.
-            size: The picture's size; None to tell it from the number of image tokens.
+            pixel_values: The preprocessed image.
+            input_ids: The prompt it belongs to, shape (S,): its text may steer the features.
+            size: The image's size; None to find it by the number of image tokens.
 
         Raises:
             InfoflowError: The pixels do not have the shape that the vision tower takes, or the
                 size is needed and was not given.
         """
 
-    @abstractmethod
-    def grid(self, size: Size, seen: Seen) -> Grid:
-        """Say where the image tokens lie on a picture."""
+    def grid(self, size: Size, image: ImageFeatures) -> Grid:
+        """Say where the image tokens lie on an image of that size.
+
+        Here each token gives its value to the patches it attended to, in the shares of its
+        attention; the squashed image fills the frame.
+
+        Raises:
+            InfoflowError: The attention was not recorded.
+        """
+        if image.attention is None:
+            raise InfoflowError("the attention of the image tokens was not recorded.")
+        spread = sparse.csr_array(image.attention.detach().double().cpu().numpy().T)
+        return Grid(self.patches_a_side, self.patches_a_side, spread=spread)
 
     def tokenise(self, text: str) -> list[int]:
         """Encode a piece of a prompt: no token is added at its beginning or end."""
         ids: list[int] = self.tokenizer(text, add_special_tokens=False).input_ids
         return ids
 
-
-def require_size(size: Size) -> None:
-    """Raise unless a picture's size is a width and a height in pixels.
-
-    Raises:
-        InfoflowError: It is not.
-    """
-    if not isinstance(size, tuple | list) or len(size) != 2:
-        raise InfoflowError(f"size is {size!r}; valid: (width, height) in pixels.")
-    for side in size:
-        require_whole(side, "a side of size", 1)
+    def require_shape(self, pixel_values: Tensor, *tiles: int) -> None:
+        """Raise unless pixels have the shape that the vision tower takes."""
+        valid = (1, *tiles, 3, self.pixels_a_side, self.pixels_a_side)
+        require_value(tuple(pixel_values.shape), "the shape of the pixel values", valid)
 
 
-def require_shape(pixel_values: Tensor, *valid: int) -> None:
-    """Raise unless pixels have the shape that a vision tower takes.
-
-    Raises:
-        InfoflowError: They have not.
-    """
-    if tuple(pixel_values.shape) != valid:
-        raise InfoflowError(
-            f"pixel values of shape {tuple(pixel_values.shape)} do not fit the vision tower; "
-            f"valid: {valid}."
-        )
-
-
-def square_box(size: Size) -> tuple[float, float, float, float]:
-    """Place a picture in the square it is padded to, to the pixel as image processors do."""
-    width, height = size
-    side = max(width, height)
-    left, top = (side - width) // 2, (side - height) // 2
-    return (left / side, top / side, (left + width) / side, (top + height) / side)
-
-
-def grid_of_looks(side: int, seen: Seen) -> Grid:
-    """Place image tokens that are no places: each gives its value to the patches it looked at.
-
-    Args:
-        side: Patches along one side of the picture, which fills the frame.
-        seen: What was seen; a token's value is shared out as its looks are.
-
-    Raises:
-        InfoflowError: The looks were not recorded.
-    """
-    if seen.looks is None:
-        raise InfoflowError("the queries' looks were not recorded.")
-    spread = sparse.csr_array(seen.looks.detach().double().cpu().numpy().T)
-    return Grid(side, side, spread=spread)
+def _first(side: Any) -> int:
+    return int(side[0] if isinstance(side, list | tuple) else side)

@@ -1,13 +1,11 @@
-"""LLaVA-1.6 (NeXT): LLaVA that sees the whole picture and, beside it, the picture in tiles.
+"""LLaVA-1.6 (NeXT): LLaVA that sees the whole image and, beside it, the image in tiles.
 
-A picture is resized and padded to the best of a few shapes made of square tiles. The decoder gets
-the tokens of the whole picture, squashed to one tile, and then those of all tiles as one raster
+An image is resized and padded to the best of a few shapes made of square tiles. The decoder gets
+the tokens of the whole image, squashed to one tile, and then those of all tiles as one raster
 without the padding, each row ended by a learned newline (Liu et al., 2024).
 """
 
-from math import ceil
-from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -19,24 +17,16 @@ from transformers.models.llava_next.image_processing_pil_llava_next import (
 )
 
 from infoflow.errors import InfoflowError
-from infoflow.models.checkpoint import load_image_processor, load_tokenizer, load_weights
-from infoflow.models.families.base import Seen, Size, require_shape
+from infoflow.models.families.base import ImageFeatures, Size
 from infoflow.models.families.vicuna import VicunaFamily
 from infoflow.models.grid import Grid, Raster, stack
-from infoflow.models.placement import Placement
 
 
 class Tiling(NamedTuple):
-    """How a picture is cut into tiles, and which of their tokens are kept.
+    """How an image is cut into tiles, and how many rows and columns of tokens are kept of them."""
 
-    Attributes:
-        tiles: Tiles down and across.
-        rows: Rows of tokens that are kept: those of the padding above and below are not.
-        cols: Tokens kept in a row.
-    """
-
-    tiles: tuple[int, int]
-    rows: int
+    tiles: tuple[int, int]  # down and across
+    rows: int  # without those of the padding
     cols: int
 
     @property
@@ -48,61 +38,48 @@ class Tiling(NamedTuple):
 class LlavaNext(VicunaFamily):
     """LLaVA-1.6, in the layout of ``llava-hf/llava-v1.6-vicuna-7b-hf``."""
 
-    connector = "two-layer MLP"
+    architecture: ClassVar[Any] = LlavaNextForConditionalGeneration
+    processor: ClassVar[Any] = LlavaNextImageProcessorPil
     padding = None  # its processor pads to shapes of tiles
 
-    @classmethod
-    def open(cls, folder: Path, placement: Placement, dtype: torch.dtype) -> Self:
-        """Load a checkpoint folder; see ``Family.open``."""
-        model = load_weights(
-            LlavaNextForConditionalGeneration, folder, "llava_next", placement, dtype
-        )
-        # one list of shapes for both, so that the picture is cut as its tokens are counted
-        processor = load_image_processor(
-            LlavaNextImageProcessorPil,
-            folder,
-            image_grid_pinpoints=model.config.image_grid_pinpoints,
-        )
-        return cls(model, load_tokenizer(folder), processor)
+    def __init__(self, model: Any, tokenizer: Any, image_processor: Any) -> None:
+        super().__init__(model, tokenizer, image_processor)
+        # one list of shapes for both, so that the image is cut as its tokens are counted
+        image_processor.image_grid_pinpoints = model.config.image_grid_pinpoints
 
     def n_image_tokens(self, size: Size) -> int:
-        """Count the tokens of the whole picture and of its tiles."""
-        return self.tokens_a_side**2 + self.tiling(size).n_tokens
+        return self.patches_a_side**2 + self.tiling(size).n_tokens
 
     def tiling(self, size: Size) -> Tiling:
-        """Say how a picture of that size is cut."""
+        """Say how an image of that size is cut."""
         width, height = size
         shape = self._best_shape(size)
-        side = self.tokens_a_side
+        side = self.patches_a_side
         down, across = (n // self.pixels_a_side for n in shape)
         rows, cols = down * side, across * side
-        # the original's rounding; the picture's pixels are placed by another one, see grid()
+        # the original's rounding; the image's pixels are placed by another one, see grid()
         if width / height > cols / rows:
             kept = int(round(height * (cols / width), 7))
             return Tiling((down, across), rows - (rows - kept) // 2 * 2, cols)
         kept = int(round(width * (rows / height), 7))
         return Tiling((down, across), rows, cols - (cols - kept) // 2 * 2)
 
-    def see(self, pixel_values: Tensor, input_ids: Tensor, size: Size | None) -> Seen:
-        """Run the tower and the projector on all tiles and join the tiles' tokens."""
-        side = self.pixels_a_side
+    def encode_image(
+        self, pixel_values: Tensor, input_ids: Tensor, size: Size | None
+    ) -> ImageFeatures:
+        """Run the tower and the connector on all tiles and join the tiles' tokens."""
         n_ids = int((input_ids == self.image_token_id).sum())
         n_tiles = pixel_values.shape[1] - 1 if pixel_values.ndim == 5 else 0
-        tiling = self._tiling_of(n_tiles, n_ids) if size is None else self.tiling(size)
-        require_shape(pixel_values, 1, 1 + tiling.tiles[0] * tiling.tiles[1], 3, side, side)
-        features = self._project(pixel_values[0])
-        return Seen(torch.cat([features[0], self._joined(features[1:], tiling)]))
-
-    def _project(self, tiles: Tensor) -> Tensor:
-        """Turn pictures (n, 3, height, width) into tokens (n, tokens a tile, D)."""
-        inner, config = self.model.model, self.model.config
-        states = inner.vision_tower(tiles, output_hidden_states=True).hidden_states
-        features: Tensor = inner.multi_modal_projector(states[config.vision_feature_layer][:, 1:])
-        return features
+        tiling = self._find_tiling(n_tiles, n_ids) if size is None else self.tiling(size)
+        self.require_shape(pixel_values, 1 + tiling.tiles[0] * tiling.tiles[1])
+        inner, layer = self.model.model, self.model.config.vision_feature_layer
+        states = inner.vision_tower(pixel_values[0], output_hidden_states=True).hidden_states
+        features = inner.multi_modal_projector(states[layer][:, 1:])
+        return ImageFeatures(torch.cat([features[0], self._joined(features[1:], tiling)]))
 
     def _joined(self, features: Tensor, tiling: Tiling) -> Tensor:
         """Lay the tiles' tokens out as one raster, crop the padding, end each row."""
-        (down, across), side = tiling.tiles, self.tokens_a_side
+        (down, across), side = tiling.tiles, self.patches_a_side
         raster = features.view(down, across, side, side, -1).transpose(1, 2)
         raster = raster.reshape(down * side, across * side, -1)
         top = (down * side - tiling.rows) // 2
@@ -111,9 +88,9 @@ class LlavaNext(VicunaFamily):
         newline = self.model.model.image_newline.to(raster).expand(tiling.rows, 1, -1)
         return torch.cat([raster, newline], dim=1).flatten(0, 1)
 
-    def grid(self, size: Size, seen: Seen) -> Grid:
-        """Lay the raster of the tiles and that of the whole picture over each other."""
-        side, tiling = self.tokens_a_side, self.tiling(size)
+    def grid(self, size: Size, image: ImageFeatures) -> Grid:
+        """Lay the raster of the tiles and that of the whole image over each other."""
+        side, tiling = self.patches_a_side, self.tiling(size)
         n_tokens = side**2 + tiling.n_tokens
         base = Raster(Grid(side, side), np.arange(side**2))
         if not tiling.rows * tiling.cols:  # so long and thin that the tiles keep nothing of it
@@ -123,50 +100,35 @@ class LlavaNext(VicunaFamily):
         return stack([fine, base], n_tokens)
 
     def _box(self, size: Size, tiling: Tiling) -> tuple[float, float, float, float]:
-        """Place the picture's pixels in the raster of the kept tokens."""
-        width, height = size
+        """Place the image's pixels in the raster of the kept tokens."""
         tall, wide = self._best_shape(size)
-        scale = min(wide / width, tall / height)
-        limits = zip((width, height), (wide, tall), strict=True)
-        new_width, new_height = (min(ceil(side * scale), limit) for side, limit in limits)
-        pixels = self.pixels_a_side // self.tokens_a_side
-        frame_width, frame_height = tiling.cols * pixels, tiling.rows * pixels
-        left = (wide - new_width) // 2 - (wide - frame_width) // 2
-        top = (tall - new_height) // 2 - (tall - frame_height) // 2
-        return (
-            left / frame_width,
-            top / frame_height,
-            (left + new_width) / frame_width,
-            (top + new_height) / frame_height,
-        )
+        scale, shape = min(wide / size[0], tall / size[1]), np.array([wide, tall])
+        image = np.minimum(np.ceil(np.array(size) * scale), shape).astype(int)
+        frame = np.array([tiling.cols, tiling.rows]) * (self.pixels_a_side // self.patches_a_side)
+        start = (shape - image) // 2 - (shape - frame) // 2
+        left, top, right, bottom = (float(x) for x in (*start / frame, *(start + image) / frame))
+        return left, top, right, bottom
 
     def _best_shape(self, size: Size) -> tuple[int, int]:
-        """Choose the shape a picture is brought to: height and width in pixels."""
+        """Choose the shape an image is brought to: height and width in pixels."""
         height, width = select_best_resolution(size[::-1], self.model.config.image_grid_pinpoints)
         return int(height), int(width)
 
-    def _tiling_of(self, n_tiles: int, n_image: int) -> Tiling:
-        """Tell how a picture was cut from the numbers of its tiles and of its tokens.
-
-        Raises:
-            InfoflowError: No picture gives these numbers, or differently shaped ones do.
-        """
-        side = self.tokens_a_side
-        shapes = {
-            (height // self.pixels_a_side, width // self.pixels_a_side)
-            for height, width in self.model.config.image_grid_pinpoints
-        }
+    def _find_tiling(self, n_tiles: int, n_image: int) -> Tiling:
+        """Find how an image was cut by the numbers of its tiles and of its tokens."""
+        side = self.patches_a_side
         fitting = {
             tiling
-            for down, across in shapes
-            if down * across == n_tiles
-            for tiling in _croppings(down, across, side)
-            if tiling.n_tokens == n_image - side**2
+            for height, width in self.model.config.image_grid_pinpoints
+            for tiling in _croppings(
+                height // self.pixels_a_side, width // self.pixels_a_side, side
+            )
+            if tiling.tiles[0] * tiling.tiles[1] == n_tiles and tiling.n_tokens == n_image - side**2
         }
         if len(fitting) != 1:
-            found = "more than one picture shape gives" if fitting else "no picture gives"
+            found = "more than one image shape gives" if fitting else "no image gives"
             raise InfoflowError(
-                f"{found} {n_tiles} tiles and {n_image} image tokens; give the picture's "
+                f"{found} {n_tiles} tiles and {n_image} image tokens; give the image's "
                 "size=(width, height), and as many image token ids as it has tokens."
             )
         return fitting.pop()

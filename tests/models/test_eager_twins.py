@@ -1,10 +1,10 @@
-"""The usual ways to intervene, find sinks and read an answer in come to the library's numbers."""
+"""Interventions, sinks and teacher forcing equal their twins by eager attention."""
 
 import pytest
 import torch
 
 from benchmarks import baselines, eager
-from infoflow.hooks.probe import teacher_forced
+from infoflow.hooks.forward import forward_pass
 from infoflow.interventions import EAH, FastV, Simignore, intervene, sink_density
 from infoflow.methods.truncation import truncated_log_probs
 
@@ -21,29 +21,28 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize(("intervention", "usual", "settings"), CASES.values(), ids=CASES)
-def test_an_intervention_equals_its_usual_way(intervention, usual, settings, lvlm, prompt):
+@pytest.mark.parametrize(("intervention", "twin", "settings"), CASES.values(), ids=CASES)
+def test_an_intervention_equals_its_eager_twin(intervention, twin, settings, lvlm, prompt):
     ordinary = lvlm.logits(prompt.inputs_embeds)[0, -1]
-    tokens, logits = usual(lvlm, prompt, **settings, n_tokens=N_TOKENS)
-    said = lvlm.decoder.embed_tokens(tokens[:-1])[None]
+    tokens, logits = twin(lvlm, prompt, **settings, n_tokens=N_TOKENS)
     with intervene(lvlm, intervention):
         answer = lvlm.generate(prompt, N_TOKENS)
-        with teacher_forced(lvlm, len(prompt)):
-            forced = lvlm.logits(torch.cat([prompt.inputs_embeds, said], dim=1))[0, -N_TOKENS:]
+        with forward_pass(lvlm, prompt, tokens) as states:
+            forced = lvlm.lm_head(states)[0, -N_TOKENS:]
     assert torch.equal(answer, tokens)
     torch.testing.assert_close(forced, logits, rtol=0, atol=TOLERANCE)
     assert (logits[0] - ordinary).abs().max() > 1e-3
     assert torch.equal(lvlm.logits(prompt.inputs_embeds)[0, -1], ordinary)
 
 
-def test_without_a_sink_the_usual_way_changes_nothing_either(lvlm, prompt):
+def test_without_a_sink_the_eager_twin_changes_nothing_either(lvlm, prompt):
     _, logits = eager.eah(lvlm, prompt, layer=1, beta=1.0, n_tokens=1)
     ordinary = lvlm.logits(prompt.inputs_embeds)[0, -1:]
     torch.testing.assert_close(logits, ordinary, rtol=0, atol=TOLERANCE)
 
 
 @pytest.mark.parametrize("beta", [0.01, 0.02])
-def test_sink_density_equals_its_usual_way(beta, lvlm, prompt):
+def test_sink_density_equals_its_eager_twin(beta, lvlm, prompt):
     density = sink_density(lvlm, prompt, beta)
     assert torch.equal(density, eager.sink_density(lvlm, prompt, beta))
     assert float(density.std()) > 0.01

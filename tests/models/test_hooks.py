@@ -7,9 +7,9 @@ from transformers import Gemma2Config, LlamaConfig, MistralConfig
 
 from benchmarks import baselines
 from infoflow.errors import InfoflowError
-from infoflow.hooks import probe
+from infoflow.hooks import forward
 from infoflow.hooks.attention import attention_rows
-from infoflow.hooks.probe import Observer, attached
+from infoflow.hooks.forward import Observer, attached
 from infoflow.methods.flow import attention_flow
 from infoflow.methods.truncation import truncation_sweep
 from infoflow.models.families import Llava15
@@ -27,12 +27,13 @@ def fresh(tmp_path):
 
 
 def traces(lvlm):
-    """What the probe could leave behind."""
+    """What hooks could leave behind."""
     return (
         lvlm.decoder.config._attn_implementation,
         lvlm.model.config.vision_config._attn_implementation,
         [len(layer._forward_hooks) + len(layer._forward_pre_hooks) for layer in lvlm.layers],
-        len(probe._observed),
+        forward._hooks_of(lvlm).observer,
+        lvlm.reading,
     )
 
 
@@ -59,6 +60,16 @@ def test_nothing_is_left_behind_by_an_exception(lvlm, prompt):
     assert torch.equal(lvlm.logits(prompt.inputs_embeds), ordinary)
 
 
+def test_logits_are_those_of_the_prompts_embeddings_and_of_the_door(lvlm, prompt, fresh):
+    expected = lvlm.logits(prompt.inputs_embeds)
+    assert torch.equal(lvlm.logits(prompt), expected)
+    with forward.forward_pass(lvlm, prompt) as states:
+        assert torch.equal(lvlm.lm_head(states), expected)
+    for refuse in (fresh.logits, lambda prompt: forward.record(fresh, prompt, None)):
+        with pytest.raises(InfoflowError, match="encoded for another model"):
+            refuse(prompt)
+
+
 def test_the_implementation_the_user_chose_comes_back(fresh):
     fresh.decoder.set_attn_implementation("eager")
     attention_flow(fresh, fresh.prompt(picture(), QUESTION))
@@ -68,7 +79,7 @@ def test_the_implementation_the_user_chose_comes_back(fresh):
 def test_only_the_text_configuration_is_touched(lvlm, prompt):
     before = traces(lvlm)
     with attached(lvlm, Observer()):
-        assert lvlm.decoder.config._attn_implementation == probe.IMPLEMENTATION
+        assert lvlm.decoder.config._attn_implementation == forward.IMPLEMENTATION
         assert lvlm.model.config.vision_config._attn_implementation == before[1]
         assert torch.equal(lvlm.embed(prompt.input_ids, prompt.pixel_values), prompt.inputs_embeds)
 
@@ -79,10 +90,10 @@ def test_a_second_measure_on_the_same_model_is_refused_and_the_first_goes_on(lvl
         with pytest.raises(InfoflowError, match="already running"):
             attention_flow(lvlm, prompt)
         assert torch.equal(lvlm.logits(prompt.inputs_embeds), ordinary)
-        assert lvlm.decoder.config._attn_implementation == probe.IMPLEMENTATION
+        assert lvlm.decoder.config._attn_implementation == forward.IMPLEMENTATION
 
 
-def test_two_models_are_probed_side_by_side(lvlm, prompt, fresh):
+def test_two_models_are_observed_side_by_side(lvlm, prompt, fresh):
     alone = attention_flow(lvlm, prompt)
     with attached(fresh, Observer()):
         assert torch.equal(attention_flow(lvlm, prompt).rows, alone.rows)
@@ -92,9 +103,8 @@ class LastRows(Observer):
     def __init__(self, n_rows):
         self.rows, self.n_rows = [], n_rows
 
-    def attend(self, layer, call):
+    def see(self, layer, call):
         self.rows.append(attention_rows(call, self.n_rows))
-        return super().attend(layer, call)
 
 
 @pytest.mark.parametrize("n_rows", [1, 3, 40])
@@ -163,12 +173,12 @@ def test_a_mask_from_elsewhere_is_refused(fresh):
 
 
 @pytest.mark.parametrize("option", ["softcap", "s_aux", "position_bias"])
-def test_what_the_probe_would_not_honour_is_refused(option, lvlm):
+def test_what_hooks_would_not_honour_is_refused(option, lvlm):
     with pytest.raises(InfoflowError, match=option):
-        probe._refuse_unsupported(lvlm.layers[0].self_attn, {option: torch.ones(1)}, 10)
+        forward._refuse_unsupported(lvlm.layers[0].self_attn, {option: torch.ones(1)}, 10)
 
 
-def test_a_decoder_that_the_probe_would_change_is_refused(fresh):
+def test_a_decoder_that_hooks_would_change_is_refused(fresh):
     def mask_only_where_masks_are_built(module, args, kwargs):
         if fresh.decoder.config._attn_implementation != "sdpa":
             return None

@@ -6,11 +6,10 @@ import torch
 from torch import Tensor
 
 from benchmarks import baselines
-from benchmarks.arithmetic import H200
+from benchmarks.arithmetic import H200, BaselineWays
 from benchmarks.gauges import seconds
 from benchmarks.model import Size
 from benchmarks.table import Line
-from infoflow.evaluate.costs.work import Ways
 from infoflow.methods.truncation import truncated_log_probs
 from infoflow.models.lvlm import LVLM, Prompt
 from infoflow.models.prompt import Spans
@@ -18,7 +17,7 @@ from infoflow.models.prompt import Spans
 N_TOKENS = 16
 
 
-def forcing_lines(size: Size, lvlm: LVLM, prompt: Prompt) -> Iterator[Line]:
+def teacher_forcing_lines(size: Size, lvlm: LVLM, prompt: Prompt) -> Iterator[Line]:
     """Measure the teacher-forced view, and say whether the two agree."""
     ids = prompt.input_ids[-N_TOKENS:]  # any answer will do
     image = baselines.image_positions(prompt)
@@ -33,7 +32,7 @@ def forcing_lines(size: Size, lvlm: LVLM, prompt: Prompt) -> Iterator[Line]:
             expected.append(baselines.masked_log_prob(lvlm, prompt, cut, image, ids))
 
     took = seconds(ours, lvlm.device, runs=3)
-    ways = Ways(lvlm.n_layers, with_answer(prompt.spans, N_TOKENS))
+    ways = BaselineWays(lvlm.n_layers, with_answer(prompt.spans, N_TOKENS))
     masked, sweep = ways.masked(lvlm.n_layers + 1), ways.sweep()
     usually = seconds(usual, lvlm.device)
     apart = (found[-1] - torch.stack(expected).cpu()).abs().max().item()

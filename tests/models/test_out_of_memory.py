@@ -30,9 +30,9 @@ class SmallGPU:
 
 @pytest.fixture(autouse=True)
 def nothing_remembered():
-    out_of_memory._found.clear()
+    out_of_memory._fitting.clear()
     yield
-    out_of_memory._found.clear()
+    out_of_memory._fitting.clear()
 
 
 def test_batches_are_halved_until_they_fit_and_nothing_is_run_twice(caplog):
@@ -81,9 +81,9 @@ def test_a_sweep_in_parts_gives_the_same_answers(lvlm, prompt, monkeypatch, keep
     whole = truncation_sweep(lvlm, prompt, keep, max_new_tokens=4)
     gpu, real = SmallGPU(5), truncation._run
 
-    def run(lvlm, prompt, embeds, plan, room):
-        found = real(lvlm, prompt, embeds, plan, room)
-        gpu.require(len(plan.distinct))  # late: half of the work has been done
+    def run(lvlm, prompt, branches, *rest, **room):
+        found = real(lvlm, prompt, branches, *rest, **room)
+        gpu.require(len(branches))  # late: half of the work has been done
         return found
 
     monkeypatch.setattr(truncation, "_run", run)
@@ -103,9 +103,9 @@ def test_a_ranking_and_asked_cuts_keep_their_places_in_parts(lvlm, prompt, monke
     whole = truncation_sweep(lvlm, prompt, 4, asked, ranking=ranking)
     gpu, real = SmallGPU(1), truncation._run
 
-    def run(lvlm, prompt, embeds, plan, room):
-        gpu.require(len(plan.distinct))
-        return real(lvlm, prompt, embeds, plan, room)
+    def run(lvlm, prompt, branches, *rest, **room):
+        gpu.require(len(branches))
+        return real(lvlm, prompt, branches, *rest, **room)
 
     monkeypatch.setattr(truncation, "_run", run)
     parts = truncation_sweep(lvlm, prompt, 4, asked, ranking=ranking)

@@ -1,0 +1,93 @@
+"""What a field of a benchmark's data may hold: one check for parquet rows and for JSON."""
+
+import re
+import reprlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from infoflow.errors import InfoflowError
+
+_SHOWN = 12  # of the keys that are needed: a file may need thousands
+_SURROGATE = re.compile("[\ud800-\udfff]")  # half of a pair, which no tokenizer takes
+
+
+class Kind(NamedTuple):
+    """A kind of value: in words, and whether a value is of it."""
+
+    valid: str
+    holds: Callable[[Any], bool]
+
+
+def _all(kind: Kind) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, list) and all(map(kind.holds, value))
+
+
+STRING = Kind("a text", lambda value: isinstance(value, str) and not _SURROGATE.search(value))
+STRINGS = Kind("a list of texts", _all(STRING))
+TEXT = Kind("a text that is not blank", lambda value: STRING.holds(value) and bool(value.strip()))
+TEXTS = Kind("a list of texts that are not blank", _all(TEXT))
+TEXT_OR_NONE = Kind("a text, or null for none", lambda value: value is None or STRING.holds(value))
+# True is an int
+WHOLE = Kind("a whole number of at least 0", lambda value: type(value) is int and value >= 0)
+ID = Kind(
+    "a whole number of at least 0, or a text without blanks around it",
+    lambda value: WHOLE.holds(value) or (TEXT.holds(value) and value == value.strip()),
+)
+LIST = Kind("a list", lambda value: isinstance(value, list))
+OBJECT = Kind("an object", lambda value: isinstance(value, Mapping))
+
+
+def one_of(*texts: str) -> Kind:
+    """The kind of some fixed texts."""
+    return Kind(", ".join(sorted(texts)), lambda value: isinstance(value, str) and value in texts)
+
+
+def require_fields(entry: Any, kinds: Mapping[str, Kind], where: str) -> Any:
+    """Return an object that has these fields, each of its kind; others do not matter."""
+    if not isinstance(entry, Mapping):
+        raise InfoflowError(f"{where} is no object with the keys {_listed(kinds)}.")
+    if missing := [name for name in kinds if name not in entry]:
+        raise InfoflowError(f"{where} lacks {_listed(missing)}; needed are {_listed(kinds)}.")
+    for name, kind in kinds.items():
+        if not kind.holds(entry[name]):
+            raise InfoflowError(
+                f"{name!r} of {where} is {reprlib.repr(entry[name])}; valid: {kind.valid}."
+            )
+    return entry
+
+
+def require_entries(
+    entries: Sequence[Any], kinds: Mapping[str, Kind], where: str, noun: str, first: int = 1
+) -> None:
+    """Raise unless every entry of a list has these fields, and its ids are all of one type."""
+    for number, entry in enumerate(entries, start=first):
+        require_fields(entry, kinds, f"{noun} {number} of {where}")
+    for name, kind in kinds.items():
+        if kind is ID and len({type(entry[name]) for entry in entries}) > 1:
+            raise InfoflowError(
+                f"some {name!r} of {where} are numbers and some are texts; valid: one of the two."
+            )
+
+
+def require_once(names: Iterable[int | str], what: str, where: str) -> None:
+    """Raise if a name stands twice."""
+    seen: set[int | str] = set()
+    for name in names:
+        if name in seen:
+            raise InfoflowError(f"{where} holds {what} {name!r} twice.")
+        seen.add(name)
+
+
+def require_known(
+    noun: str, names: Iterable[Any], where: str, known: Iterable[Any], source: str
+) -> None:
+    """Raise if something has the name of what another lacks."""
+    if unknown := sorted(set(names) - set(known)):
+        raise InfoflowError(
+            f"{where} has the {noun} {unknown[0]!r}, which {source} lacks ({len(unknown)} in all)."
+        )
+
+
+def _listed(names: Iterable[str]) -> str:
+    shown = [repr(name) for name in names]
+    return ", ".join(shown[:_SHOWN]) + (", ..." if len(shown) > _SHOWN else "")

@@ -1,0 +1,216 @@
+"""A benchmark's own data: from the hub, from parquet files or from the originals in a folder."""
+
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from infoflow.data.pictures import decode_image, read_image
+from infoflow.data.sample import Sample
+from infoflow.data.sets.checks import Kind, require_entries, require_once
+from infoflow.data.sets.rows import IMAGE, HubSet, ImageSource, Row, fetch, read_parquet
+from infoflow.data.sets.shards import files_of_split, require_size_of_card
+from infoflow.errors import InfoflowError
+from infoflow.files import parse_json
+
+ON_HUB = {"organisation", "revision"}
+HALVES = ("calibration", "held-out")
+_DIGESTED = ("id", "question", "answer", "kind", "choices", "answers", "objects", "context", "ocr")
+
+
+class ClosedSample(Sample):
+    """A sample that reads its image each time it is used, and does not keep it.
+
+    All samples of a benchmark can so be gone through, for their ids or their references, at no
+    cost; held open, their images would fill the memory.
+    """
+
+    origin: ImageSource
+
+    def __init__(self, **fields: Any) -> None:
+        vars(self).update({"regions": {}, "ocr": ()} | fields)
+
+    def __getattr__(self, name: str) -> Any:
+        """Read the image as a viewer shows it, where none was given in its place.
+
+        Published programs convert to RGB alone: the few images with an orientation tag or with
+        transparency they see unturned, or with what lies hidden under the transparent pixels.
+        """
+        if name != IMAGE:
+            raise AttributeError(f"{type(self).__name__!r} has no attribute {name!r}")
+        try:
+            if isinstance(self.origin, Path):
+                return read_image(self.origin)
+            return decode_image(self.origin(), "its picture")
+        except InfoflowError as error:
+            raise InfoflowError(f"item {self.id!r}: {error}") from error
+
+
+@dataclass
+class OwnData(ABC):
+    """How a benchmark's own data are read; keyword-only fields are options of ``load_task``."""
+
+    folder: Path | None  # None for the hub
+    rule: str  # CHAIR reads the reference captions by it, too
+    _: KW_ONLY
+    organisation: str | None = None  # on the hub, in place of the one in ``hub``
+    revision: str | None = None
+
+    name: ClassVar[str]
+    hub: ClassVar[HubSet]
+    # the benchmark's own name of each split to choose from
+    splits: ClassVar[Mapping[str, str]] = {name: name for name in ("test", *HALVES)}
+    stored: ClassVar[str | None] = None  # the one split of the hub, if all are made of it
+    pieces: ClassVar[Sequence[str]] = ()  # files that make up a split if none bears its name
+    columns: ClassVar[Mapping[str, Kind]]  # of the hub's set, those needed beside the image
+    every_image: ClassVar[bool] = True  # whether every row must have one
+    marks: ClassVar[tuple[str, ...]]  # patterns: one of these files tells the originals
+    originals: ClassVar[str]  # in words
+    max_new_tokens: ClassVar[int]
+
+    @abstractmethod
+    def read_originals(self, folder: Path, split: str) -> list[Row]:
+        """Read the originals of a split into rows as the hub has them."""
+
+    @abstractmethod
+    def samples(self, rows: Sequence[Row], split: str, where: str) -> list[ClosedSample]:
+        """Make the samples of a split of rows that were checked."""
+
+    def settings(self) -> dict[str, Any]:
+        """What the task is given besides."""
+        return {}
+
+    def label(self) -> str:
+        """What else results depend on, so that it is part of their key."""
+        return ""
+
+    def load(self, split: str) -> tuple[list[ClosedSample], str]:
+        """Read the samples of a split; and name their source.
+
+        That is the hub's commit, or a digest of what is asked and of what is held to be right, so
+        that moved data are the same data and changed data are not. Images do not count: hashing
+        gigabytes at every start is too slow.
+        """
+        if self.folder is None:
+            on_hub = {key: vars(self)[key] for key in ON_HUB if vars(self)[key] is not None}
+            hub, columns = self.hub._replace(**on_hub), (IMAGE, *self.columns)
+            rows, where, origin = fetch(self.name, hub, self.stored or split, columns)
+            samples = self._of_rows(rows, split, where)
+        else:
+            samples = self._of_folder(self.folder, split)
+            origin = f"folder {_digest(samples)}"
+        where = f"split {split!r} of {self.name} ({self.folder or 'hub'})"
+        if not samples:
+            raise InfoflowError(f"{where} holds no item; a split needs at least one.")
+        require_once((sample.id for sample in samples), "the item", where)
+        return samples, origin + self.label()
+
+    def _of_rows(self, rows: Sequence[Row], split: str, where: str) -> list[ClosedSample]:
+        require_entries(rows, self.columns, where, "row", first=0)
+        without = [number for number, row in enumerate(rows) if row[IMAGE] is None]
+        if without and self.every_image:
+            n, first = len(without), without[0]
+            raise InfoflowError(f"{n} rows of {where} have no picture, the first is row {first}.")
+        return self.samples(rows, split, where)
+
+    def _of_folder(self, folder: Path, split: str) -> list[ClosedSample]:
+        stored, columns = self.stored or split, (IMAGE, *self.columns)
+        try:
+            originals = [path for mark in self.marks for path in folder.glob(mark)]
+            found = folder.rglob("*.parquet")
+            # names that begin with a dot are what systems put beside a file
+            parquet = sorted(p for p in found if p.is_file() and not p.name.startswith("."))
+        except OSError as error:
+            raise InfoflowError(f"the folder {folder} cannot be read: {error}.") from error
+        files = files_of_split(parquet, stored, self.pieces)
+        paths = [path for part in files.values() for path in part]
+        if originals and paths:
+            raise InfoflowError(
+                f"{folder} holds {self.name} twice: as parquet files, such as {paths[0]}, and as "
+                f"the originals, such as {originals[0]}; give a folder with one of the two."
+            )
+        if originals:
+            return self.samples(self.read_originals(folder, split), split, self.name)
+        if not parquet:
+            raise InfoflowError(
+                f"{folder} holds {self.name} in neither of the known layouts. Valid: parquet files "
+                f"of the hub's set, such as {stored}-00000-of-00001.parquet, with the columns "
+                f"{', '.join(columns)}; or the originals: {self.originals}. Either may also lie in "
+                f"a folder {self.name!r} within."
+            )
+        if not paths:
+            raise InfoflowError(
+                f"none of the parquet files ({', '.join(path.name for path in parquet[:5])}) holds "
+                f"the split {stored!r}; its files begin with {stored}-, or lie in a folder of it."
+            )
+        rows = read_parquet(paths, columns)
+        require_size_of_card(files, len(rows), folder)
+        return self._of_rows(rows, split, f"split {stored!r} in {folder}")
+
+
+def _digest(samples: Iterable[ClosedSample]) -> str:
+    lines = (
+        json.dumps({name: getattr(sample, name) for name in _DIGESTED}, sort_keys=True)
+        for sample in samples
+    )
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:12]
+
+
+def require_images(samples: Sequence[ClosedSample]) -> None:
+    """Raise unless the images that are files are there; they are not opened."""
+    missing = [s for s in samples if isinstance(s.origin, Path) and not is_file(s.origin)]
+    if missing:
+        raise InfoflowError(
+            f"{len(missing)} of {len(samples)} pictures are missing, the first of them "
+            f"{missing[0].origin} of item {missing[0].id!r}."
+        )
+
+
+def in_drawn_order(names: Iterable[str]) -> list[str]:
+    """Shuffle names the same way on every machine: each goes to the place its SHA-256 has."""
+    return sorted(set(names), key=lambda name: hashlib.sha256(f"infoflow {name}".encode()).digest())
+
+
+def drawn_half(names: Iterable[str], split: str) -> list[str]:
+    """Take one half of names: what is chosen on ``"calibration"`` can be reported on the other."""
+    drawn = in_drawn_order(names)
+    middle = len(drawn) // 2
+    return drawn[:middle] if split == "calibration" else drawn[middle:]
+
+
+def read_json_lines(path: Path) -> list[Any]:
+    """Read a file with a JSON value a line, parted by line feeds; empty lines do not count."""
+    try:
+        # bytes, for read_text would take a carriage return for an end of line, too
+        text = path.read_bytes().decode("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InfoflowError(f"{path} cannot be read: {error}.") from error
+    values = []
+    for number, line in enumerate(text.split("\n"), start=1):
+        try:
+            if line.strip(" \t\r"):
+                values.append(parse_json(line))
+        except (ValueError, RecursionError) as error:
+            raise InfoflowError(f"line {number} of {path} is no JSON: {error}.") from error
+    return values
+
+
+def is_file(path: Path) -> bool:
+    """Whether a file is there; it is not where no file can be, as under too long a name."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
+def find_file(folder: Path, *places: str) -> Path:
+    """Find a file at the one of some places in a folder where it is."""
+    found = [place for place in places if is_file(folder / place)]
+    if not found:
+        raise InfoflowError(f"{folder} lacks {' or '.join(places)}.")
+    if len(found) > 1:
+        raise InfoflowError(f"{folder} holds both {' and '.join(found)}; leave the one meant.")
+    return folder / found[0]

@@ -1,0 +1,266 @@
+"""The door into a forward pass: a prompt, an answer read in after it, an observer, a cache.
+
+A pass takes the model's own path, call by call and bit by bit, unless a ``Modifier`` is at work. It
+knows its prompt, and so where the image is and where the answer begins. An ``Observer`` sees the
+attention calls as a modifier leaves them.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Protocol
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+from transformers import AttentionInterface, Cache
+
+from infoflow.errors import InfoflowError
+from infoflow.hooks.attention import Attention, ordinary_attention
+from infoflow.models.lvlm import LVLM, Prompt
+
+IMPLEMENTATION = "infoflow"
+"""The attention function's registered name. No mask builder has it, so no mask is built."""
+
+_REFUSED = ("softcap", "s_aux", "position_bias")
+
+
+class Observer:
+    """What a method does during a forward pass; this base leaves the pass as it is."""
+
+    def attend(self, layer: int, call: Attention) -> Tensor:
+        """Answer a layer's attention call, as the model makes it: shape (B, Q, H, d)."""
+        call = _modified(layer, call)
+        self.see(layer, call)
+        return ordinary_attention(call)
+
+    def see(self, layer: int, call: Attention) -> None:
+        """See a call as it is answered, a modifier's changes included."""
+
+    def after_layer(
+        self, layer: int, module: nn.Module, args: Any, kwargs: dict[str, Any], output: Tensor
+    ) -> None:
+        """See a decoder layer's inputs and its output (B, S, D) after it has run."""
+
+
+class Modifier(Protocol):
+    """What changes forward passes, whether or not a method observes them."""
+
+    def reading(self, prompt: Prompt) -> AbstractContextManager[None]:
+        """Make ready for passes over a prompt and its answer, which run inside."""
+
+    def modify(self, layer: int, call: Attention) -> Attention:
+        """Change a layer's attention call."""
+
+    def require_sweepable(self, keep: int) -> None:
+        """Raise if truncated branches that keep so many image tokens cannot be run beside."""
+
+
+@dataclass
+class _Hooks:
+    """What is at work on one decoder."""
+
+    observer: Observer | None = None
+    modifier: Modifier | None = None
+    is_faithful: bool = False
+
+
+_NOBODY = Observer()
+_hooks: WeakKeyDictionary[nn.Module, _Hooks] = WeakKeyDictionary()
+
+
+@contextmanager
+def forward_pass(
+    lvlm: LVLM,
+    prompt: Prompt,
+    answer: Tensor | None = None,
+    observer: Observer | None = None,
+    cache: Cache | None = None,
+) -> Iterator[Tensor]:
+    """Run the decoder on a prompt and, teacher forcing, on an answer: normed hidden states.
+
+    Answer token t is predicted one position before its own, so the last one is never read in. What
+    interventions choose on the prompt lasts until the context ends: gradients are taken inside.
+
+    Args:
+        lvlm: The model.
+        prompt: The image and question. Its embeddings may be those of B prompts that differ in
+            their images alone.
+        answer: The answer's ids, shape (T,); None to read in nothing.
+        observer: What watches the pass.
+        cache: Keys and values of what comes before the embeddings; it is used up.
+
+    Yields:
+        Shape (B, S + T - 1, D); the last T predict the answer.
+    """
+    lvlm.require_prompt(prompt)
+    embeds = prompt.inputs_embeds
+    if observer is not None:
+        require_faithful(lvlm, embeds)
+    if answer is not None:
+        read_in = lvlm.decoder.embed_tokens(answer[:-1]).expand(len(embeds), -1, -1)
+        embeds = torch.cat([embeds, read_in], dim=1)
+    watching = nullcontext() if observer is None else attached(lvlm, observer)
+    with lvlm.reading(prompt), watching:
+        yield lvlm.decoder(
+            inputs_embeds=embeds, past_key_values=cache, use_cache=cache is not None
+        ).last_hidden_state
+
+
+def record(
+    lvlm: LVLM,
+    prompt: Prompt,
+    read: Callable[[int, Attention], Tensor | None],
+    answer: Tensor | None = None,
+) -> Tensor:
+    """Read something off every layer's attention call, or off some: stacked, (L, ...), on the CPU.
+
+    Args and errors are those of :func:`forward_pass`.
+    """
+    found: list[Tensor] = []
+
+    class Recorder(Observer):
+        def see(self, layer: int, call: Attention) -> None:
+            value = read(layer, call)
+            if value is not None:
+                found.append(value)
+
+    with torch.inference_mode(), forward_pass(lvlm, prompt, answer, Recorder()):
+        pass
+    # layers may lie on several devices
+    return torch.stack([value.to(found[0].device) for value in found]).cpu()
+
+
+def answer_ids(lvlm: LVLM, prompt: Prompt, answer: str | Tensor) -> Tensor:
+    """Return an answer's ids, (T,), without the token that ends it; raise if it cannot be read."""
+    lvlm.require_prompt(prompt)
+    ids = lvlm.encode_answer(answer) if isinstance(answer, str) else answer
+    if isinstance(ids, Tensor) and ids.ndim == 1 and len(ids):
+        ids = ids.to(lvlm.device)
+        ends = torch.isin(ids, torch.tensor(lvlm.eos_token_ids, device=ids.device))
+        ids = ids[~ends.cummax(0).values]
+    lvlm.require_token_ids(ids, f"the answer {answer!r}")
+    lvlm.require_context(len(prompt) + len(ids) - 1, "the prompt with its answer")
+    return ids
+
+
+@contextmanager
+def attached(lvlm: LVLM, observer: Observer) -> Iterator[None]:
+    """Let an observer watch the decoder, which takes no masks then; after, all is as before."""
+    hooks = _hooks_of(lvlm)
+    if hooks.observer is not None:
+        raise InfoflowError(
+            f"a measure is already running on {lvlm.name}; run one at a time on one model."
+        )
+    hooks.observer = observer
+    handles = [
+        layer.register_forward_hook(partial(observer.after_layer, i), with_kwargs=True)
+        for i, layer in enumerate(lvlm.layers)
+    ]
+    try:
+        with attending(lvlm, IMPLEMENTATION):
+            yield
+    finally:
+        hooks.observer = None
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
+def modified(lvlm: LVLM, modifier: Modifier) -> Iterator[None]:
+    """Let a modifier change forward passes, in another's place; after, all is as before."""
+    hooks = _hooks_of(lvlm)
+    before = hooks.modifier, lvlm.reading
+    hooks.modifier, lvlm.reading = modifier, modifier.reading
+    try:
+        with attending(lvlm, IMPLEMENTATION):
+            yield
+    finally:
+        hooks.modifier, lvlm.reading = before
+
+
+@contextmanager
+def attending(lvlm: LVLM, name: str) -> Iterator[None]:
+    """Let the decoder attend by the function that transformers knows by that name."""
+    before = lvlm.decoder.config._attn_implementation
+    lvlm.decoder.set_attn_implementation(name)
+    try:
+        yield
+    finally:
+        lvlm.decoder.set_attn_implementation(before)
+
+
+def modifier_of(lvlm: LVLM) -> Modifier | None:
+    """Return the modifier at work on a model, if there is one."""
+    return _hooks_of(lvlm).modifier
+
+
+def require_faithful(lvlm: LVLM, embeds: Tensor) -> None:
+    """Check, once a model and on any embeddings, that an observed pass is the ordinary one.
+
+    What the observer would miss is, for example, a mask that lets image tokens see ahead.
+    """
+    hooks = _hooks_of(lvlm)
+    if hooks.is_faithful:
+        return
+    with attached(lvlm, Observer()):
+        observed = lvlm.decoder(inputs_embeds=embeds, use_cache=False).last_hidden_state
+    with attending(lvlm, "sdpa"):
+        ordinary = lvlm.decoder(inputs_embeds=embeds, use_cache=False).last_hidden_state
+    # the same kernels on the same shapes: equal on a CPU; a GPU may be allowed the last bits
+    allowed = 8 * torch.finfo(embeds.dtype).eps * ordinary.abs().max()
+    if not (observed - ordinary).abs().max() <= allowed:
+        raise InfoflowError(
+            f"the decoder of {lvlm.name} attends in a way that cannot be observed: with hooks "
+            "attached its output changes."
+        )
+    hooks.is_faithful = True
+
+
+def _hooks_of(lvlm: LVLM) -> _Hooks:
+    attentions = [layer.get_submodule("self_attn") for layer in lvlm.layers]
+    if attentions[0] not in _hooks:
+        _hooks.update(dict.fromkeys(attentions, _Hooks()))
+    return _hooks[attentions[0]]
+
+
+def _modified(layer: int, call: Attention) -> Attention:
+    modifier = _hooks[call.module].modifier
+    return call if modifier is None else modifier.modify(layer, call)
+
+
+def _attend(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float,
+    dropout: float = 0.0,
+    **options: Any,
+) -> tuple[Tensor, None]:
+    """Hand an attention call to the decoder's observer; transformers' attention interface."""
+    if attention_mask is not None:
+        raise InfoflowError("hooks take one unpadded sequence; an attention mask was given.")
+    _refuse_unsupported(module, options, key.shape[2])
+    observer, layer = _hooks[module].observer or _NOBODY, int(module.layer_idx)  # type: ignore[arg-type]
+    return observer.attend(layer, Attention(module, query, key, value, scaling)), None
+
+
+def _refuse_unsupported(module: nn.Module, options: dict[str, Any], n_keys: int) -> None:
+    """Raise on what would change the attention weights in ways that observers do not follow."""
+    if not getattr(module, "is_causal", True):
+        raise InfoflowError("the decoder's attention is not causal, so it cannot be observed.")
+    for name in _REFUSED:
+        if options.get(name) is not None:
+            raise InfoflowError(f"the decoder's attention uses {name}, which cannot be observed.")
+    window = options.get("sliding_window")
+    if window is not None and window < n_keys:
+        raise InfoflowError(
+            f"the decoder attends within a sliding window of {window} tokens, but the prompt has "
+            f"{n_keys}; only prompts that fit the window can be observed."
+        )
+
+
+AttentionInterface.register(IMPLEMENTATION, _attend)

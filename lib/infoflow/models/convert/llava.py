@@ -1,0 +1,212 @@
+"""Checkpoints in the original LLaVA code's layout, as InternVL-Chat and Shikra are published."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from infoflow.errors import InfoflowError
+from infoflow.models.checkpoint import CONFIG, read_json, some
+from infoflow.models.config import require_value
+from infoflow.models.convert.conversion import (
+    CLIP_STATISTICS,
+    Converted,
+    Rules,
+    read_renamed,
+    require_fields,
+    require_settings,
+)
+from infoflow.models.convert.tokenizers import llama_tokenizer
+from infoflow.options import require_whole
+
+MARKS = ("<im_patch>", "<im_start>", "<im_end>")
+"""The tokens Shikra adds to LLaMA's: in the place of each patch, and around them all."""
+
+_CONNECTOR = "model.multi_modal_projector."
+_DECODER: Rules = {
+    r"model\.(embed_tokens\.weight|norm\.weight|layers\..+)": r"model.language_model.\1"
+}
+_TOWER, _NATIVE_TOWER = r"model\.vision_tower\.vision_tower\.", "model.vision_tower."
+_LAYER, _NATIVE_LAYER = rf"{_TOWER}encoder\.layers\.(\d+)\.", rf"{_NATIVE_TOWER}encoder.layer.\1."
+_INTERNVL: Rules = _DECODER | {
+    r"model\.mm_projector\.0\.(.+)": rf"{_CONNECTOR}linear_1.\1",
+    r"model\.mm_projector\.2\.(.+)": rf"{_CONNECTOR}linear_2.\1",
+    rf"{_TOWER}embeddings\.class_embedding": f"{_NATIVE_TOWER}embeddings.cls_token",
+    rf"{_TOWER}embeddings\.position_embedding": f"{_NATIVE_TOWER}embeddings.position_embeddings",
+    rf"{_TOWER}embeddings\.patch_embedding\.(.+)": (
+        rf"{_NATIVE_TOWER}embeddings.patch_embeddings.projection.\1"
+    ),
+    rf"{_LAYER}attn\.qkv\.weight": " ".join(
+        f"{_NATIVE_LAYER}attention.{part}_proj.weight" for part in "qkv"
+    ),
+    rf"{_LAYER}attn\.([qk]_norm\.weight)": rf"{_NATIVE_LAYER}attention.\2",
+    rf"{_LAYER}attn\.proj\.(.+)": rf"{_NATIVE_LAYER}attention.projection_layer.\2",
+    rf"{_LAYER}norm1\.(.+)": rf"{_NATIVE_LAYER}layernorm_before.\2",
+    rf"{_LAYER}norm2\.(.+)": rf"{_NATIVE_LAYER}layernorm_after.\2",
+    rf"{_LAYER}ls([12])": rf"{_NATIVE_LAYER}lambda_\2",
+    rf"{_LAYER}(mlp\..+)": rf"{_NATIVE_LAYER}\2",
+}
+_SHIKRA: Rules = _DECODER | {r"model\.mm_projector\.(.+)": rf"{_CONNECTOR}linear_1.\1"}
+_CLIP: Rules = {
+    r"vision_model\.(.+)": rf"{_NATIVE_TOWER}\1",
+    r"(text_model|text_projection|visual_projection)\..+|logit_scale": "",
+}
+_GROWN = ("model.language_model.embed_tokens.weight", "lm_head.weight")
+
+_IDS = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
+"""LLaMA's own ids. Configurations of early conversions name others, with which none was trained."""
+
+_TEXT_NEEDS = ("hidden_size", "num_attention_heads", "num_hidden_layers", "vocab_size")
+_TEXT_MAY_SAY = (
+    *("intermediate_size", "num_key_value_heads", "max_position_embeddings", "rms_norm_eps"),
+    *("hidden_act", "attention_bias", "rope_theta", "rope_scaling"),
+)
+_TOWER_NEEDS = ("hidden_size", "image_size", "num_attention_heads", "patch_size")
+
+
+def convert_internvl(folder: Path, tokenizer: Path, parts: Mapping[str, Path]) -> Converted:
+    """Convert InternVL-Chat, whose image token's id is the first one past its vocabulary."""
+    config = read_json(folder / CONFIG)
+    settings = {"image_aspect_ratio": "pad", "mm_vision_select_feature": "patch"}
+    require_settings(config, folder / CONFIG, settings)
+    tensors = read_renamed(folder, _INTERNVL)
+    vision = _internvit_config(tensors, folder)
+    imagenet = {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]}
+    return Converted(
+        tensors,
+        _llava_config(config, -4, vision, projector_hidden_act="gelu"),
+        {"do_pad": True} | _square(vision["image_size"][0]) | imagenet,
+        _IDS,
+        llama_tokenizer(tokenizer),
+    )
+
+
+def convert_shikra(folder: Path, tokenizer: Path, parts: Mapping[str, Path]) -> Converted:
+    """Convert Shikra: the difference added to its LLaMA, its linear layer, and CLIP's tower."""
+    config, vision = read_json(folder / CONFIG), read_json(parts["vision"] / CONFIG)
+    require_settings(config, folder / CONFIG, {"mm_vision_select_feature": "patch"})
+    vision = dict(vision.get("vision_config", vision)) | {"model_type": "clip_vision_model"}
+    require_fields(vision, _TOWER_NEEDS)
+    width = vision["hidden_size"]
+    require_value(width, f"hidden_size in {parts['vision']}", config.get("mm_hidden_size", width))
+    delta, addends = read_renamed(folder, _SHIKRA), read_renamed(parts["base"], _DECODER)
+    wrong = [
+        name
+        for name, tensor in delta.items()
+        if not name.startswith(_CONNECTOR) and not _fits(name, tensor, addends.get(name))
+    ]
+    if wrong:
+        raise InfoflowError(
+            f"{parts['base']} is not the LLaMA that {folder} is a difference to: {len(wrong)} "
+            f"tensors are missing or of another shape ({some(sorted(wrong))})."
+        )
+    native = _llava_config(config, -2, vision, projector_hidden_act="linear")
+    # transformers' connector has a second layer; this one changes nothing
+    second = {
+        f"{_CONNECTOR}linear_2.weight": torch.eye(config["hidden_size"]),
+        f"{_CONNECTOR}linear_2.bias": torch.zeros(config["hidden_size"]),
+    }
+    words = llama_tokenizer(tokenizer, MARKS)
+    return Converted(
+        delta | read_renamed(parts["vision"], _CLIP) | second,
+        native | {"image_token_index": words.convert_tokens_to_ids(MARKS[0])},
+        _square(int(vision["image_size"])) | CLIP_STATISTICS,
+        _IDS,
+        words,
+        lambda name, tensor: _added(tensor, addends.get(name)),
+    )
+
+
+def _fits(name: str, delta: Tensor, base: Tensor | None) -> bool:
+    """Whether a base can be added to a difference, whose vocabulary may have grown."""
+    if base is None or delta.shape[1:] != base.shape[1:]:
+        return False
+    return len(delta) == len(base) or (name in _GROWN and len(delta) > len(base))
+
+
+def _added(delta: Tensor, base: Tensor | None) -> Tensor:
+    """Add a base in the difference's type, as its authors do."""
+    total = delta.clone()
+    if base is not None:
+        total[: len(base)] += base.to(delta.dtype)
+    return total
+
+
+def _llava_config(
+    published: Mapping[str, Any], layer: int, vision: Mapping[str, Any], **settings: Any
+) -> dict[str, Any]:
+    """Build the configuration of transformers' LLaVA, its image token's id behind all words."""
+    require_fields(published, _TEXT_NEEDS)
+    names = (*_TEXT_NEEDS, *_TEXT_MAY_SAY)
+    text = {name: published[name] for name in names if published.get(name) is not None}
+    return {
+        "architectures": ["LlavaForConditionalGeneration"],
+        "model_type": "llava",
+        "image_token_index": published["vocab_size"],
+        "text_config": {"model_type": "llama"} | text | _IDS,
+        "vision_config": vision,
+        "vision_feature_layer": published.get("mm_vision_select_layer", layer),
+        "vision_feature_select_strategy": "default",
+    } | settings
+
+
+def _internvit_config(tensors: Mapping[str, Tensor], folder: Path) -> dict[str, Any]:
+    """Describe the tower, whose configuration the checkpoint does not hold, by its tensors.
+
+    The images' side is that of the positions, which are stored for the side they are used at.
+    """
+    names = (
+        *("embeddings.position_embeddings", "embeddings.patch_embeddings.projection.weight"),
+        "encoder.layer.0.mlp.fc1.weight",
+    )
+    positions, patches, mlp = (tensors[f"{_NATIVE_TOWER}{name}"].shape for name in names)
+    width, patch = positions[-1], patches[-1]
+    side = round((positions[1] - 1) ** 0.5) * patch
+    layers = {found[1] for name in tensors if (found := re.search(r"encoder\.layer\.(\d+)", name))}
+    return {
+        "model_type": "internvl_vision",
+        "hidden_size": width,
+        "intermediate_size": mlp[0],
+        "num_hidden_layers": len(layers),
+        "num_attention_heads": _n_heads(width, folder),
+        "image_size": [side, side],
+        "patch_size": [patch, patch],
+        "attention_bias": False,
+        "use_qk_norm": True,
+        "norm_type": "rms_norm",
+        "layer_norm_eps": 1e-6,
+        "hidden_act": "gelu",
+        "use_mean_pooling": True,
+    }
+
+
+def _n_heads(width: int, folder: Path) -> int:
+    """Read how many heads the tower has, which no tensor says; InternViT-6B's are known."""
+    named, tower = read_json(folder / CONFIG).get("mm_vision_tower"), tower_folder(folder)
+    if tower is None and "InternViT-6B" in str(named) and width == 3200:
+        return 25
+    config = read_json(tower / CONFIG) if tower else {}
+    heads = config.get("num_attention_heads")
+    if tower is None or config.get("hidden_size") != width or not heads or width % heads:
+        raise InfoflowError(
+            f"how many heads the tower of {folder} has is not known: it is {width} wide; put the "
+            f"{CONFIG} of {named!r} into {folder / str(named)}."
+        )
+    return require_whole(heads, f"the heads in {tower}", 1, width)
+
+
+def _square(side: int) -> dict[str, Any]:
+    return {"size": {"shortest_edge": side}, "crop_size": {"height": side, "width": side}}
+
+
+def tower_folder(folder: Path) -> Path | None:
+    """Find the vision tower that a published configuration names, if it is on this machine.
+
+    A relative name is looked for in the working folder, then in the checkpoint's.
+    """
+    named = read_json(folder / CONFIG).get("mm_vision_tower")
+    places = (Path(named), folder / named) if isinstance(named, str) else ()
+    return next((place for place in places if (place / CONFIG).is_file()), None)

@@ -1,0 +1,119 @@
+"""Published tokenizer files, turned into tokenizers without the libraries that wrote them."""
+
+import base64
+import struct
+from collections.abc import Iterator, Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from tokenizers import normalizers
+from transformers import LlamaTokenizer, PreTrainedTokenizerFast
+from transformers.convert_slow_tokenizer import TikTokenConverter, generate_merges
+
+from infoflow.errors import InfoflowError
+from infoflow.models.checkpoint import in_one_line
+
+END_OF_TEXT, MESSAGE_START, MESSAGE_END = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
+IMAGE_START, IMAGE_END, IMAGE_PAD = "<img>", "</img>", "<imgpad>"
+SPECIAL = (
+    *(END_OF_TEXT, MESSAGE_START, MESSAGE_END),
+    *(f"<|extra_{i}|>" for i in range(205)),
+    *("<ref>", "</ref>", "<box>", "</box>", "<quad>", "</quad>"),
+    *(IMAGE_START, IMAGE_END, IMAGE_PAD),
+)
+"""Qwen's tokens beyond its vocabulary file, in order of their ids (``tokenization_qwen.py``)."""
+
+SPLIT = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"
+    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+"""What Qwen cuts texts into before bytes are joined (``tokenization_qwen.py``)."""
+
+
+def qwen_tokenizer(file: Path) -> PreTrainedTokenizerFast:
+    """Build Qwen's tokenizer from its ``qwen.tiktoken``."""
+    core = _RankConverter(file, pattern=SPLIT, extra_special_tokens=SPECIAL).converted()
+    core.normalizer = normalizers.NFC()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=core,
+        eos_token=END_OF_TEXT,
+        pad_token=END_OF_TEXT,
+        clean_up_tokenization_spaces=False,
+    )
+
+
+def read_ranks(file: Path) -> dict[bytes, int]:
+    """Read byte strings and their ranks, which are their ids, from a tiktoken file."""
+    ranks: dict[bytes, int] = {}
+    for number, line in enumerate(Path(file).read_bytes().splitlines(), start=1):
+        if not line:
+            continue
+        try:
+            token, rank = line.split()
+            ranks[base64.b64decode(token, validate=True)] = int(rank)
+        except ValueError as error:
+            raise InfoflowError(
+                f"the vocabulary {file} is damaged in line {number}; valid: a string in base 64, "
+                "a space and its rank."
+            ) from error
+    if sorted(ranks.values()) != list(range(len(ranks))):
+        raise InfoflowError(
+            f"the vocabulary {file} is damaged: its {len(ranks)} ranks are not 0, 1, 2 and so on."
+        )
+    if missing := [byte for byte in range(256) if bytes([byte]) not in ranks]:
+        raise InfoflowError(
+            f"the vocabulary {file} is damaged: it lacks {len(missing)} of the 256 single bytes."
+        )
+    return ranks
+
+
+class _RankConverter(TikTokenConverter):  # type: ignore[misc]
+    load_tiktoken_bpe = staticmethod(read_ranks)  # without the package tiktoken
+
+
+def llama_tokenizer(file: Path, added: Sequence[str] = ()) -> LlamaTokenizer:
+    """Build LLaMA's tokenizer from its ``tokenizer.model``; added tokens follow its own."""
+    with in_one_line(f"the tokenizer {file} cannot be read"):
+        pieces = [_piece(value) for number, value in _fields(file.read_bytes()) if number == 1]
+        vocabulary = {text: i for i, (text, _, _) in enumerate(pieces)}
+        scores = {text: score for text, score, kind in pieces if kind == 1}
+        tokenizer = LlamaTokenizer(vocab=vocabulary, merges=generate_merges(vocabulary, scores))
+        tokenizer.add_tokens(list(added), special_tokens=True)
+        ids = tokenizer.convert_tokens_to_ids([*vocabulary, *added])
+        if not pieces or ids != list(range(len(pieces) + len(added))):
+            raise ValueError("it holds no vocabulary, or an entry of it twice")
+    return tokenizer
+
+
+def _piece(message: bytes) -> tuple[str, float, int]:
+    """Read an entry of a SentencePiece vocabulary: its text, its score, and 1 if it is ordinary."""
+    content = dict(_fields(message))
+    (score,) = struct.unpack("<f", content.get(2, bytes(4)))
+    return content[1].decode(), score, content.get(3, 1)
+
+
+def _fields(message: bytes) -> Iterator[tuple[int, Any]]:
+    """Read a protocol buffer's fields, without its package: numbers, and bytes or numbers."""
+    stream = BytesIO(message)
+    while stream.tell() < len(message):
+        key = _varint(stream)
+        if key & 7 == 0:
+            yield key >> 3, _varint(stream)
+            continue
+        size = _varint(stream) if key & 7 == 2 else {1: 8, 5: 4}[key & 7]
+        value = stream.read(size)
+        if len(value) < size:
+            raise ValueError("the file ends early")
+        yield key >> 3, value
+
+
+def _varint(stream: BytesIO) -> int:
+    """Read a number of seven bits a byte, the lowest first."""
+    value = 0
+    for shift in range(0, 70, 7):
+        byte = stream.read(1)[0]
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value
+    raise ValueError("a number is too long")
