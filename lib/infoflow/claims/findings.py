@@ -43,7 +43,7 @@ class Evidence:
         cam: By task, rows of :func:`infoflow.evaluate.cam.cam_by_layer`; they need ``cliffs``.
         localisation: By task, rows of
             :func:`infoflow.evaluate.localisation.localisation_by_layer`.
-        intact: By task, rows of :func:`infoflow.evaluate.interventions.answers_under` without any.
+        intact: By task, rows of :func:`infoflow.evaluate.answers.answers` without any.
         masked: The same under Simignore alone, with the released share of image tokens.
         broadcast: The same under EAH, with the layer and threshold as printed.
     """

@@ -11,9 +11,9 @@ from infoflow.claims.findings import Evidence, Rows
 from infoflow.claims.paper import paper_values
 from infoflow.data.items import Items
 from infoflow.data.load import Task, blind_guess
+from infoflow.evaluate.answers import ByOptions, answers_under
 from infoflow.evaluate.cam import cam_by_layer
 from infoflow.evaluate.flow import flow_by_layer
-from infoflow.evaluate.interventions import ByOptions, answers_under
 from infoflow.evaluate.last_layer import last_layer_gradients
 from infoflow.evaluate.localisation import localisation_by_layer
 from infoflow.evaluate.truncation import scores_by_cut, truncation_by_cut
