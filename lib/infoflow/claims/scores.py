@@ -9,8 +9,10 @@ import pandas as pd
 
 from infoflow.claims.findings import Evidence
 from infoflow.errors import InfoflowError
+from infoflow.evaluate.truncation import scores_by_cut
 from infoflow.stats.intervals import Floats, draws, mean_interval, percentiles
 from infoflow.stats.paired import LEVEL, Equivalence, McNemar, equivalence, mcnemar
+from infoflow.stats.selection import SelectionBias, selection_bias
 
 METRICS = {
     "pope": ("accuracy", "f1"),
@@ -151,3 +153,15 @@ def scores_of(evidence: Evidence, margin: float, seed: int = 0) -> list[PairedSc
         for task, rows in evidence.cuts.items()
         for score in paired_scores(task, rows, evidence.cliffs[task].cut, margin, seed)
     ]
+
+
+def biases_of(evidence: Evidence, seed: int = 0) -> dict[str, SelectionBias | None]:
+    """What the best cut from each task's cliff on owes to the choice, as :func:`bias_of`."""
+    return {task: bias_of(evidence, task, seed) for task in evidence.cuts}
+
+
+def bias_of(evidence: Evidence, task: str, seed: int = 0) -> SelectionBias | None:
+    """The bias of one task; None where its cliff is cut L, or with one item."""
+    scores, first = scores_by_cut(evidence.cuts[task]), evidence.cliffs[task].cut
+    possible = first < evidence.n_layers and len(scores) > 1
+    return selection_bias(scores, first, seed) if possible else None
