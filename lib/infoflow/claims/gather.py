@@ -22,9 +22,8 @@ from infoflow.models.lvlm import LVLM
 from infoflow.results.store import Store
 from infoflow.stats.cliff import Cliff, cliff_layer
 
+# where sites are compared: an answer of one word can be read from one place, a caption cannot
 SITE_TASKS = ("scienceqa", "pope", "textvqa")
-"""Where sites are compared, on Shapes, whose regions are known: an answer of one word can be read
-from one place, a caption cannot."""
 
 
 def truncation_evidence(
