@@ -315,7 +315,14 @@ def test_graded_differences_are_resampled_in_any_order():
     assert low < narrow[0] < narrow[1] < high
 
 
-@pytest.mark.parametrize("scores", [[], [np.nan], [[1.0]]])
-def test_no_interval_without_scores(scores):
-    with pytest.raises(InfoflowError, match="no mean interval"):
+@pytest.mark.parametrize(
+    ("scores", "message"),
+    [
+        ([], r"at least 1 item\(s\)"),
+        ([np.nan], "score of item 0 is nan"),
+        ([[1.0]], r"at least 1 item\(s\)"),
+    ],
+)
+def test_no_interval_without_scores(scores, message):
+    with pytest.raises(InfoflowError, match=message):
         mean_interval(scores)

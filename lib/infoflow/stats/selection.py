@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from infoflow.errors import InfoflowError
-from infoflow.stats.intervals import Floats, Interval, mean_interval
+from infoflow.stats.intervals import Floats, Interval, finite_scores, mean_interval
 
 _DRAWS = 2000
 _ROUNDING = 1e-9
@@ -48,9 +48,7 @@ def selection_bias(scores: npt.ArrayLike, first: int, seed: int = 0) -> Selectio
     Raises:
         InfoflowError: There are fewer than two items, or no truncated cut is left to choose.
     """
-    table = np.asarray(scores, dtype=np.float64)
-    if table.ndim != 2 or len(table) < 2:
-        raise InfoflowError(f"scores of shape {table.shape} are not two items or more, by cut.")
+    table = finite_scores(scores, 2, 2)
     if not 0 <= first < table.shape[1] - 1:
         raise InfoflowError(
             f"first = {first} leaves no truncated cut; valid: 0 to {table.shape[1] - 2}."
