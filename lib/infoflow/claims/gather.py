@@ -11,7 +11,7 @@ from infoflow.claims.findings import Evidence, Rows
 from infoflow.claims.paper import paper_values
 from infoflow.data.items import Items
 from infoflow.data.load import Task, blind_guess
-from infoflow.evaluate.answers import ByOptions, answers_under
+from infoflow.evaluate.answers import ByOptions, answers
 from infoflow.evaluate.cam import cam_by_layer
 from infoflow.evaluate.flow import flow_by_layer
 from infoflow.evaluate.last_layer import last_layer_gradients
@@ -38,8 +38,7 @@ def truncation_evidence(
 
     There are as many of these as of test items, or all where there are fewer: what a cliff is
     chosen on need not be known better than what is reported. ``limit`` is the number of items a
-    task and split, None for all test items; ``source`` is that of
-    :class:`infoflow.data.items.Items`.
+    task and split, None for all; ``source`` is that of :class:`infoflow.data.items.Items`.
     """
     items = Items(lvlm.name, source)
     test = {name: items.test(name, limit) for name in tasks}
@@ -84,7 +83,8 @@ def audit_evidence(
     regions = {name: few[name] for name in few if source == "shapes" and name in SITE_TASKS}
     masked = {name: test[name] for name in test if name == "scienceqa"}
     sunk = {name: test[name] for name in test if name in ("pope", "chair")}
-    printed = _printed_broadcast(lvlm)
+    printed = paper_values()["eah"]["settings"][0]
+    eah = EAH(layers=(min(printed["layer"], lvlm.n_layers - 1),), beta=printed["beta"])
     mask = {name: _released_mask(lvlm, task) for name, task in masked.items()}
     return replace(
         truncation_evidence(lvlm, tasks, limit, store, seed, source),
@@ -92,9 +92,9 @@ def audit_evidence(
         last_layer=_rows(last_layer_gradients, lvlm, test, store),
         cam=_rows(cam_by_layer, lvlm, few, store),
         localisation=_rows(localisation_by_layer, lvlm, regions, store, n_samples=site_samples),
-        intact=_rows(answers_under, lvlm, masked | sunk, store),
-        masked={n: answers_under(lvlm, task, store, mask[n]) for n, task in masked.items()},
-        broadcast={n: answers_under(lvlm, task, store, printed) for n, task in sunk.items()},
+        intact=_rows(answers, lvlm, masked | sunk, store),
+        masked={n: answers(lvlm, task, store, mask[n]) for n, task in masked.items()},
+        broadcast={n: answers(lvlm, task, store, eah) for n, task in sunk.items()},
     )
 
 
@@ -106,11 +106,6 @@ def _rows(
     **options: Any,
 ) -> Rows:
     return {name: measure(lvlm, task, store, **options) for name, task in tasks.items()}
-
-
-def _printed_broadcast(lvlm: LVLM) -> EAH:
-    printed = paper_values()["eah"]["settings"][0]
-    return EAH(layers=(min(printed["layer"], lvlm.n_layers - 1),), beta=printed["beta"])
 
 
 def _released_mask(lvlm: LVLM, task: Task) -> ByOptions:
