@@ -18,20 +18,13 @@ class ByOptions:
     """Simignore that compares the image with each sample's options, as the released code does.
 
     The text is the options without their letters, joined by spaces, after the tokenizer's token
-    that begins a sequence, if it has one.
-
-    Attributes:
-        simignore: All other settings; its ``text`` is replaced.
+    that begins a sequence, if it has one. Samples must have options.
     """
 
-    simignore: Simignore
+    simignore: Simignore  # all other settings; its text is replaced
 
     def of(self, lvlm: LVLM, sample: Sample) -> Simignore:
-        """The settings for one sample.
-
-        Raises:
-            InfoflowError: The sample has no options.
-        """
+        """The settings for one sample."""
         if not sample.choices:
             raise InfoflowError(
                 f"{sample.id} has no options to compare the image with; "
@@ -64,8 +57,7 @@ def answers(
         return [task.details(sample, lvlm.answer(prompt, task.max_new_tokens))]
 
 
-answers_under = answers
-"""The same measure."""
+answers_under = answers  # as pages call it that try interventions
 
 
 def text_only(prompt: Prompt) -> Prompt:

@@ -95,9 +95,6 @@ def cliff_layer(
         n_resamples: Number of bootstrap resamples.
         seed: Seed of the resampling. The order of the items does not matter.
 
-    Returns:
-        The cliff.
-
     Raises:
         InfoflowError: Scores are empty, of the wrong shape, not numbers or not finite, the two sets
             differ in their number of cuts, or a parameter is out of range.

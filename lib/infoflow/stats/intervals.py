@@ -44,17 +44,10 @@ class Estimate:
 
 
 def mean_estimate(scores: npt.ArrayLike, seed: int = 0) -> Estimate:
-    """Mean of some items' scores with its 95 % interval.
+    """Mean of the scores of N items, shape (N,), with its 95 % interval.
 
     Scores that are all 0 or 1 get Wilson's interval, since a bootstrap would call 50 right answers
     out of 50 certain. Others get the percentile interval of a bootstrap over items.
-
-    Args:
-        scores: One score an item, shape (N,).
-        seed: Seed of the bootstrap.
-
-    Raises:
-        InfoflowError: There is no score, or one is not finite.
     """
     values = finite_scores(scores, 1)
     if np.isin(values, (0, 1)).all():
@@ -66,19 +59,11 @@ def mean_estimate(scores: npt.ArrayLike, seed: int = 0) -> Estimate:
 def difference_estimate(
     differences: npt.ArrayLike, seed: int = 0, confidence: float = CONFIDENCE
 ) -> Estimate:
-    """Mean difference between scores that are paired by item, with its interval.
+    """Mean of differences between scores that are paired by item, shape (N,), with its interval.
 
     Differences that are all -1, 0 or 1, as between right and wrong answers, get the adjusted Wald
     interval (Bonett and Price, 2012): a bootstrap would call ten unchanged answers certain. Others
-    get the percentile interval of a bootstrap over items.
-
-    Args:
-        differences: One difference an item, shape (N,), in any order.
-        seed: Seed of the bootstrap.
-        confidence: How often such intervals hold the true mean.
-
-    Raises:
-        InfoflowError: There is no difference, or one is not finite.
+    get the percentile interval of a bootstrap over items, whatever their order.
     """
     values = finite_scores(differences, 1)
     if np.isin(values, (-1, 0, 1)).all():

@@ -64,12 +64,7 @@ class Equivalence(Estimate):
 def mcnemar(before: npt.ArrayLike, after: npt.ArrayLike) -> McNemar:
     """Test whether answers got better or worse (McNemar, 1947; exact binomial form).
 
-    Args:
-        before: Whether each item was right, shape (N,): booleans, or 0 and 1.
-        after: The same items in the same order, for the other model.
-
-    Raises:
-        InfoflowError: There are no items, the two differ in number, or scores are not 0 or 1.
+    Scores are 0 or 1, shape (N,), of the same items in the same order.
     """
     first, second = _paired(before, after)
     if not np.isin([first, second], (0, 1)).all():
@@ -93,18 +88,9 @@ def equivalence(
 ) -> Equivalence:
     """Test whether two models score the same, up to a margin.
 
-    No significant difference is not yet equivalence; an interval inside the margin is. The interval
-    is that of :func:`infoflow.stats.intervals.difference_estimate`.
-
-    Args:
-        before: One score an item, shape (N,).
-        after: The same items in the same order, for the other model.
-        margin: The difference of mean scores that does not matter, chosen before looking.
-        seed: Seed of the bootstrap.
-
-    Raises:
-        InfoflowError: There are no items, the two differ in number, a score is not finite, or the
-            margin is not a positive number.
+    No significant difference is not yet equivalence; an interval inside the margin, the difference
+    of mean scores that does not matter, is. Scores, shape (N,), are of the same items in the same
+    order; the interval is that of :func:`infoflow.stats.intervals.difference_estimate`.
     """
     if not (np.isfinite(margin) and margin > 0):
         raise InfoflowError(f"margin is {margin}; it must be finite and positive.")

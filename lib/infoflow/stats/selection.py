@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from infoflow.errors import InfoflowError
+from infoflow.options import require_whole
 from infoflow.stats.intervals import Floats, Interval, finite_scores, mean_interval
 
 _DRAWS = 2000
@@ -39,20 +40,12 @@ def selection_bias(scores: npt.ArrayLike, first: int, seed: int = 0) -> Selectio
     The chance is that of a sign-flip test: whether an item's changes count as gains or as losses is
     drawn at random, once for all cuts, so that neighbouring cuts stay as alike as they are.
 
-    Args:
-        scores: Of test items, shape (M, L + 1): item by cut, the last being the intact model.
-        first: The first candidate, such as the cliff chosen on other items: cuts below it are
-            known to do harm, and nobody would choose them.
-        seed: Of the draws.
-
-    Raises:
-        InfoflowError: There are fewer than two items, or no truncated cut is left to choose.
+    Scores of test items have the shape (M, L + 1): item by cut, the last being the intact model.
+    ``first`` is the first candidate, such as the cliff chosen on other items: cuts below it are
+    known to do harm, and nobody would choose them.
     """
     table = finite_scores(scores, 2, 2)
-    if not 0 <= first < table.shape[1] - 1:
-        raise InfoflowError(
-            f"first = {first} leaves no truncated cut; valid: 0 to {table.shape[1] - 2}."
-        )
+    first = require_whole(first, "first", least=0, most=table.shape[1] - 2)
     table = table[np.lexsort(table.T)]  # so that the order of items does not matter
     changes = table[:, first:] - table[:, -1:]
     rng = np.random.default_rng(seed)
