@@ -1,7 +1,6 @@
 """The best of many candidates: what choosing gains by chance, and a choice free of that gain."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -77,7 +76,8 @@ def _halves(changes: Floats, rng: np.random.Generator) -> tuple[Floats, Floats]:
     return of_half[draws, best], of_other[draws, best]
 
 
-class HeldOutChoice(NamedTuple):
+@dataclass(frozen=True)
+class HeldOutChoice:
     """The best candidate of one split, scored on another: one index for each axis of candidates.
 
     Mean scores are those on the items it was chosen by, and on the others, with a 95 % interval.
