@@ -6,7 +6,7 @@ from math import ceil, floor, sqrt
 from typing import NamedTuple
 
 from infoflow.errors import InfoflowError
-from infoflow.stats.paired import mcnemar_of_counts
+from infoflow.stats.paired import LEVEL, mcnemar_of_counts
 
 Span = tuple[int, int]  # half open, counted from 0
 
@@ -24,9 +24,9 @@ def counts_printed_as(percent: float, n_items: int, decimals: int = 2) -> list[i
     return list(range(max(first, 0), min(last, n_items) + 1))
 
 
-def share_that_fits(n_items: int, decimals: int = 2) -> float:
-    """Which part of all percentages is a share of n items, and so would fit them by chance."""
-    return min(1.0, n_items / (100 * 10**decimals))
+def share_that_fits(n_items: int) -> float:
+    """Which part of all percentages of two decimals would fit n items by chance."""
+    return min(1.0, n_items / 10**4)
 
 
 def feasible_f1(accuracy: float, positives: float = 0.5) -> tuple[float, float]:
@@ -78,7 +78,7 @@ def errors_apart(first: float, second: float, n_items: int) -> float:
     return abs(first - second) / (sqrt(2) * standard_error((first + second) / 2, n_items))
 
 
-def most_changes(net: int, n_items: int, level: float = 0.05) -> int | None:
+def most_changes(net: int, n_items: int) -> int | None:
     """How many items may have changed at most for a net gain to pass McNemar's two-sided test.
 
     The more answers changed to and fro, the less a given net gain says. None if the gain is
@@ -87,7 +87,7 @@ def most_changes(net: int, n_items: int, level: float = 0.05) -> int | None:
 
     def significant(changed: int) -> bool:
         gained = (changed + net) // 2
-        return mcnemar_of_counts(changed - gained, gained, n_items).p_value < level
+        return mcnemar_of_counts(changed - gained, gained, n_items).p_value < LEVEL
 
     return max(takewhile(significant, range(max(net, 1), n_items + 1, 2)), default=None)
 

@@ -85,7 +85,6 @@ def audit_evidence(
     sunk = {name: test[name] for name in test if name in ("pope", "chair")}
     printed = paper_values()["eah"]["settings"][0]
     eah = EAH(layers=(min(printed["layer"], lvlm.n_layers - 1),), beta=printed["beta"])
-    mask = {name: _released_mask(lvlm, task) for name, task in masked.items()}
     return replace(
         truncation_evidence(lvlm, tasks, limit, store, seed, source),
         flow=_rows(flow_by_layer, lvlm, test, store),
@@ -93,7 +92,7 @@ def audit_evidence(
         cam=_rows(cam_by_layer, lvlm, few, store),
         localisation=_rows(localisation_by_layer, lvlm, regions, store, n_samples=site_samples),
         intact=_rows(answers, lvlm, masked | sunk, store),
-        masked={n: answers(lvlm, task, store, mask[n]) for n, task in masked.items()},
+        masked={n: answers(lvlm, t, store, _released_mask(lvlm, t)) for n, t in masked.items()},
         broadcast={n: answers(lvlm, task, store, eah) for n, task in sunk.items()},
     )
 
