@@ -187,3 +187,38 @@ def paired_table(
         f"Shown to be within the margin (90 % interval inside it): {same or 'none'}.",
         index="arm",
     )
+
+
+def metrics_by_arm(task, arms):
+    """The benchmark's own metrics (:meth:`infoflow.data.task.Task.summary`) of each arm's answers.
+
+    One row an arm, in the order given; one column a metric.
+    """
+    summaries = {name: task.summary(rows) for name, rows in arms.items()}
+    return pd.DataFrame.from_dict(summaries, orient="index").rename_axis("arm")
+
+
+def score_grid(kept: pd.DataFrame, truncated: pd.DataFrame) -> pd.DataFrame:
+    """Arrange mean scores of ``topk_by_cut`` by K and cut, from no image token to all of them.
+
+    One row a K, one column a cut of ``kept``, both ascending. K = 0 and K = N are of rows of
+    ``truncation_by_cut`` of the same samples.
+    """
+    if set(kept["item"]) != set(truncated["item"]):
+        raise InfoflowError("scores by K need truncation_by_cut of the very same items.")
+    grid = kept.pivot_table(index="keep", columns="cut", values="score", aggfunc="mean")
+    by_cut = truncated.groupby("cut")["score"].mean()
+    grid.loc[0] = by_cut[grid.columns]
+    grid.loc[int(kept["n_image"].max())] = by_cut.iloc[-1]
+    return grid.sort_index()
+
+
+def fewest_kept(grid: pd.DataFrame, margin: float) -> pd.Series:
+    """By cut of a ``score_grid``, the smallest K from which on no mean score is harmed.
+
+    A score is harmed where it is below the intact model's, the last row, by more than the margin.
+    """
+    harmed = grid < grid.iloc[-1] - margin - 1e-9  # equal means may differ in their last bits
+    # from all tokens down: the last K before the first that harms
+    enough = ~harmed.iloc[::-1].astype(int).cummax().astype(bool)
+    return enough.iloc[::-1].idxmax().rename("fewest")

@@ -6,11 +6,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import seaborn as sns
+from cam_choice import ChosenPlace, choose_place
 from cam_pages import with_interval
 
 from infoflow import report
 from infoflow.errors import InfoflowError
-from infoflow.evaluate.localisation import ChosenPlace, choose_place
 from infoflow.methods.gradients import LAYER_SITES, SITES
 from infoflow.methods.heatmaps import ATTENTION, CENTRE, PAPER, Place, Source
 from infoflow.methods.maps import WEIGHTS

@@ -20,8 +20,8 @@ from scipy.stats import bootstrap
 from infoflow.data.load import Task, list_tasks, load_task
 from infoflow.data.shapes import ITEMS_PER_SPLIT
 from infoflow.errors import InfoflowError
+from infoflow.evaluate.answers import answers_under
 from infoflow.evaluate.flow import SPANS, flow_by_layer
-from infoflow.evaluate.interventions import answers_under
 from infoflow.evaluate.truncation import scores_by_cut, truncation_by_cut
 from infoflow.files import atomic_write, read_json
 from infoflow.interventions import FastV, Simignore

@@ -7,14 +7,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from arm_pages import changes, hidden_maps
+from arm_pages import changes, fewest_kept, hidden_maps
 from cells import run_cell
 from test_flow_pages import assert_whole
 
 from infoflow import report
 from infoflow.claims.paper import paper_values
 from infoflow.data.shapes import sample as draw
-from infoflow.evaluate.topk import fewest_kept
 from infoflow.interventions import EAH, Simignore
 from infoflow.models.grid import Grid, Raster, stack
 from infoflow.models.prompt import Prompt, Spans

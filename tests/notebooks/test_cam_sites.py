@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from cam_choice import choices
 from cam_sites import (
     ALL_TASKS,
     choice_table,
@@ -18,7 +19,6 @@ from cam_sites import (
 
 from infoflow.claims.paper import paper_values
 from infoflow.errors import InfoflowError
-from infoflow.evaluate.localisation import choices
 from infoflow.methods.heatmaps import ATTENTION, CENTRE, LAYER_CAMS, PAPER, RANDOM, Place, Source
 
 N_LAYERS, N_ITEMS = 4, 20

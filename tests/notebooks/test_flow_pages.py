@@ -8,10 +8,16 @@ import pandas as pd
 import pytest
 import torch
 from cells import run_cell
-from flow_pages import BUNDLES, POINTS, heads_for_half, item_arcs
+from flow_pages import (
+    BUNDLES,
+    POINTS,
+    heads_for_half,
+    item_arcs,
+    loss_by_depth,
+    shares_by_depth,
+)
 from PIL import Image
 
-from infoflow.evaluate.depths import loss_by_depth, shares_by_depth
 from infoflow.methods.flow import AttentionFlow
 from infoflow.models.grid import Grid
 from infoflow.models.prompt import Prompt, Spans

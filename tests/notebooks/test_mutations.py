@@ -13,7 +13,7 @@ from cells import FOLDER, run_cells, small
 
 WRONG = {
     "a2_topk": (
-        "infoflow.evaluate.topk.fewest_kept",
+        "arm_pages.fewest_kept",
         lambda grid, margin: grid.columns.to_series(),
     ),
     "claims": ("infoflow.claims.printed.N_SPLITS", 2),

@@ -6,13 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from blind_page import blind_habits, blind_scores, by_wording
 from scipy.stats import binom
 
 from infoflow.claims.paper import paper_values
 from infoflow.data.load import blind_guess, load_task
 from infoflow.errors import InfoflowError
-from infoflow.evaluate.blind import blind_habits, blind_scores, by_wording
-from infoflow.evaluate.text_only import text_answers, text_only
+from infoflow.evaluate.answers import text_answers, text_only
 from infoflow.results.store import Store
 
 torch.set_num_threads(1)

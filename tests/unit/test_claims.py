@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from claims_page import CLIFFS, N_LAYERS, planted
 
 import infoflow
 from infoflow import report
@@ -22,7 +23,6 @@ from infoflow.claims.findings import (
     decided,
 )
 from infoflow.claims.paper import paper_values
-from infoflow.claims.planted import CLIFFS, N_LAYERS, planted
 from infoflow.stats.intervals import Estimate
 
 ROOT = Path(infoflow.__file__).parents[2]

@@ -145,9 +145,9 @@ def test_the_seed_decides_the_resamples():
     [
         (np.empty((0, 3)), {}, r"calibration scores have shape \(0, 3\)"),
         (np.ones(3), {}, r"shape \(3,\)"),
-        (np.ones((3, 1)), {}, "at least one item and two cuts"),
-        ([[1.0], [1.0, 0.0]], {}, "calibration scores are not a table of numbers"),
-        ([["yes", "no"]], {}, "not a table of numbers"),
+        (np.ones((3, 1)), {}, r"at least 1 item\(s\) by 2 cut\(s\)"),
+        ([[1.0], [1.0, 0.0]], {}, "calibration scores are not numbers"),
+        ([["yes", "no"]], {}, "not numbers"),
         ([[0.0, 1.0], [1.0, np.nan]], {}, "item 1 at cut 1 is nan"),
         (np.ones((3, 4)), {"test": np.ones((3, 5))}, "calibration has 4 cuts and test 5"),
         (np.ones((3, 4)), {"test": [[1, 1, 1, np.inf]]}, "test score of item 0 at cut 3 is inf"),

@@ -3,10 +3,9 @@
 from dataclasses import replace
 
 import pytest
+from claims_page import CLIFFS, N_LAYERS, CliffDepth, cliff_depths, depends_on_connector, planted
 
-from infoflow.claims.connectors import CliffDepth, cliff_depths, depends_on_connector
 from infoflow.claims.findings import FAILS, HOLDS, UNDECIDED
-from infoflow.claims.planted import CLIFFS, N_LAYERS, planted
 from infoflow.models.families import find_model, list_models
 
 LINEAR, MLP = "linear layer", "two-layer MLP"

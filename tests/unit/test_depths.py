@@ -3,8 +3,8 @@
 import numpy as np
 import pandas as pd
 import pytest
+from flow_pages import loss_by_depth, shares_by_depth
 
-from infoflow.evaluate.depths import loss_by_depth, shares_by_depth
 from infoflow.report.style import asked, listed
 from infoflow.stats.layers import depths
 

@@ -2,6 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from arm_pages import fewest_kept, score_grid
 
 from infoflow.data.controls import blank_pictures, swap_pictures
 from infoflow.data.load import load_task
@@ -10,7 +11,7 @@ from infoflow.evaluate import topk
 from infoflow.evaluate import truncation as over_task
 from infoflow.evaluate.answers import answers
 from infoflow.evaluate.flow import flow_by_layer
-from infoflow.evaluate.topk import fewest_kept, score_grid, topk_by_cut
+from infoflow.evaluate.topk import topk_by_cut
 from infoflow.evaluate.truncation import (
     blind_and_intact,
     log_probs_by_cut,
@@ -314,7 +315,14 @@ def test_graded_differences_are_resampled_in_any_order():
     assert low < narrow[0] < narrow[1] < high
 
 
-@pytest.mark.parametrize("scores", [[], [np.nan], [[1.0]]])
-def test_no_interval_without_scores(scores):
-    with pytest.raises(InfoflowError, match="no mean interval"):
+@pytest.mark.parametrize(
+    ("scores", "message"),
+    [
+        ([], r"at least 1 item\(s\)"),
+        ([np.nan], "score of item 0 is nan"),
+        ([[1.0]], r"at least 1 item\(s\)"),
+    ],
+)
+def test_no_interval_without_scores(scores, message):
+    with pytest.raises(InfoflowError, match=message):
         mean_interval(scores)

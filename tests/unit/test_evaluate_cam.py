@@ -3,7 +3,6 @@
 import math
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from PIL import Image
@@ -11,12 +10,7 @@ from PIL import Image
 from infoflow.data.controls import GREY, swap_pictures
 from infoflow.data.load import load_task
 from infoflow.errors import InfoflowError
-from infoflow.evaluate.cam import (
-    cam_by_layer,
-    cam_control,
-    change_at_cliff,
-    mass_above_chance,
-)
+from infoflow.evaluate.cam import cam_by_layer, cam_control
 from infoflow.methods.cam import llava_cam
 from infoflow.methods.localisation import localise, rank_correlation, target_mask
 
@@ -98,37 +92,3 @@ def test_parameters_name_results_of_their_own(lvlm, task, store, rows):
     other = cam_by_layer(lvlm, task, store, **(SETTINGS | {"sigma": 0.3}))
     assert other.attrs["record"]["key"] != rows.attrs["record"]["key"]
     assert not np.allclose(other["peak"].iloc[:-1], rows["peak"].iloc[:-1], equal_nan=True)
-
-
-def table(entropies, masses=None, chance=0.1):
-    """Rows with the given values, item by layer."""
-    masses = entropies if masses is None else masses
-    return pd.DataFrame(
-        [
-            {
-                **{"item": f"item-{i}", "layer": j + 1},
-                **{"entropy": entropies[i][j], "mass": masses[i][j], "mass_chance": chance},
-            }
-            for i in range(len(entropies))
-            for j in range(len(entropies[0]))
-        ]
-    )
-
-
-def test_change_at_the_cliff_is_behind_less_before():
-    rows = table([[5, 3, 1, math.nan], [4, 4, math.nan, math.nan], [2, 2, 4, math.nan]])
-    assert change_at_cliff(rows, 2, "entropy").tolist() == [
-        1 - 4,
-        4 - 2,
-    ]  # the second has no map behind
-    assert change_at_cliff(rows, 1, "entropy").tolist() == [2 - 5, 4 - 4, 3 - 2]
-    assert not len(change_at_cliff(rows, 0, "entropy"))
-    assert not len(change_at_cliff(rows, 3, "entropy"))
-
-
-def test_mass_is_averaged_over_the_layers_asked_for():
-    nan = math.nan
-    rows = table([[0.0] * 3] * 3, masses=[[0.1, 0.3, 0.9], [0.2, nan, 0.9], [nan, nan, nan]])
-    np.testing.assert_allclose(mass_above_chance(rows, 1, 2), [0.1, 0.1])
-    np.testing.assert_allclose(mass_above_chance(rows, 3, 3), [0.8, 0.8])
-    assert not len(mass_above_chance(rows, 1, 0))

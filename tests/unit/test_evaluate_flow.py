@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from flow_pages import head_shares, max_over_heads
 
 from infoflow.data.load import load_task
-from infoflow.evaluate.flow import flow_by_layer, head_shares, max_over_heads
+from infoflow.evaluate.flow import flow_by_layer
 from infoflow.methods.flow import attention_flow
 from infoflow.models.lvlm import load_lvlm
 from infoflow.results.store import Store

@@ -2,17 +2,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from arm_pages import metrics_by_arm
 
 from infoflow.data.load import load_task
 from infoflow.errors import InfoflowError
 from infoflow.evaluate import answers as over_task
-from infoflow.evaluate.answers import answers
-from infoflow.evaluate.interventions import (
-    ByOptions,
-    answers_under,
-    metrics_by_arm,
-    tokens_ignored,
-)
+from infoflow.evaluate.answers import ByOptions, answers, answers_under, tokens_ignored
 from infoflow.evaluate.sinks import sink_density_by_head
 from infoflow.interventions import (
     EAH,

@@ -4,15 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from cam_choice import GROUPS, choices, choose_place
 
 from infoflow.data.load import load_task
 from infoflow.errors import InfoflowError, UnknownNameError
-from infoflow.evaluate.localisation import (
-    GROUPS,
-    choices,
-    choose_place,
-    localisation_by_layer,
-)
+from infoflow.evaluate.localisation import localisation_by_layer
 from infoflow.evaluate.perturbation import (
     TRUTH,
     perturbation_curves,

@@ -118,10 +118,10 @@ def test_the_seed_decides_and_the_order_of_items_does_not():
 @pytest.mark.parametrize(
     ("before", "after", "message"),
     [
-        ([], [], "not paired"),
-        ([1, 0], [1], r"shapes \(2,\) and \(1,\)"),
-        ([[1, 0]], [[1, 0]], "not paired"),
-        ([1, 0], [1, np.nan], "not finite"),
+        ([], [], r"shape \(0,\)"),
+        ([1, 0], [1], "2 scores cannot be paired with 1"),
+        ([[1, 0]], [[1, 0]], r"shape \(1, 2\)"),
+        ([1, 0], [1, np.nan], "item 1 is nan; all must be finite"),
         (["a"], ["b"], "not numbers"),
     ],
 )

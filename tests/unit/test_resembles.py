@@ -8,7 +8,7 @@ import pytest
 import typer
 
 from infoflow.data.load import list_tasks, load_task
-from infoflow.evaluate.interventions import answers_under
+from infoflow.evaluate.answers import answers_under
 from infoflow.interventions import FastV, Simignore
 from infoflow.results.store import Store
 from zoo import resembles

@@ -1,10 +1,10 @@
 """Runs on the benchmarks that the store holds: found, paired with their own, and counted."""
 
 import pytest
+from claims_page import CLIFFS, planted
 
 from infoflow.claims import NOT_RUN, findings_of
 from infoflow.claims.findings import HOLDS
-from infoflow.claims.planted import CLIFFS, planted
 from infoflow.claims.stored import benchmark_evidence, whole_sizes
 from infoflow.results.store import Store
 

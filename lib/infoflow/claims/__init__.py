@@ -15,12 +15,4 @@ from infoflow.claims.findings import (
     findings_of,
 )
 
-__all__ = [
-    "NOT_RUN",
-    "VERDICTS",
-    "Claim",
-    "Evidence",
-    "Finding",
-    "all_claims",
-    "findings_of",
-]
+__all__ = ["NOT_RUN", "VERDICTS", "Claim", "Evidence", "Finding", "all_claims", "findings_of"]

@@ -6,10 +6,9 @@ from math import ceil, floor, sqrt
 from typing import NamedTuple
 
 from infoflow.errors import InfoflowError
-from infoflow.stats.paired import mcnemar_of_counts
+from infoflow.stats.paired import LEVEL, mcnemar_of_counts
 
-Span = tuple[int, int]
-"""Half open, counted from 0."""
+Span = tuple[int, int]  # half open, counted from 0
 
 
 def counts_printed_as(percent: float, n_items: int, decimals: int = 2) -> list[int]:
@@ -25,17 +24,16 @@ def counts_printed_as(percent: float, n_items: int, decimals: int = 2) -> list[i
     return list(range(max(first, 0), min(last, n_items) + 1))
 
 
-def share_that_fits(n_items: int, decimals: int = 2) -> float:
-    """Which part of all percentages is a share of n items, and so would fit them by chance."""
-    return min(1.0, n_items / (100 * 10**decimals))
+def share_that_fits(n_items: int) -> float:
+    """Which part of all percentages of two decimals would fit n items by chance."""
+    return min(1.0, n_items / 10**4)
 
 
 def feasible_f1(accuracy: float, positives: float = 0.5) -> tuple[float, float]:
     """The lowest and the highest F1 of a yes/no classifier of known accuracy.
 
-    With all items as the unit, e = 1 - accuracy errors and p positives, a false negative costs F1
-    more than a false positive: F1 = 2 (p - fn) / (2 (p - fn) + e), where fn is at least e less all
-    negatives and at most e or all positives.
+    With e = 1 - accuracy errors and p positives, as shares of the items, F1 = 2 (p - fn) / (2 (p -
+    fn) + e): a false negative costs more than a false positive.
     """
     if not (0 <= accuracy <= 1 and 0 < positives < 1):
         raise InfoflowError(
@@ -43,15 +41,12 @@ def feasible_f1(accuracy: float, positives: float = 0.5) -> tuple[float, float]:
             "valid: 0 to 1, and between 0 and 1."
         )
     errors = 1 - accuracy
-    most_missed = min(errors, positives)
-    fewest_missed = max(0.0, errors - (1 - positives))
-    low, high = (_f1(positives - missed, errors) for missed in (most_missed, fewest_missed))
-    return low, high
 
+    def f1(missed: float) -> float:
+        total = 2 * (positives - missed) + errors
+        return 2 * (positives - missed) / total if total else 1.0
 
-def _f1(true_positives: float, errors: float) -> float:
-    total = 2 * true_positives + errors
-    return 2 * true_positives / total if total else 1.0
+    return f1(min(errors, positives)), f1(max(0.0, errors - (1 - positives)))
 
 
 def lowest_mean_f1(accuracy: float, n_splits: int, positives: float = 0.5) -> float:
@@ -83,7 +78,7 @@ def errors_apart(first: float, second: float, n_items: int) -> float:
     return abs(first - second) / (sqrt(2) * standard_error((first + second) / 2, n_items))
 
 
-def most_changes(net: int, n_items: int, level: float = 0.05) -> int | None:
+def most_changes(net: int, n_items: int) -> int | None:
     """How many items may have changed at most for a net gain to pass McNemar's two-sided test.
 
     The more answers changed to and fro, the less a given net gain says. None if the gain is
@@ -92,16 +87,14 @@ def most_changes(net: int, n_items: int, level: float = 0.05) -> int | None:
 
     def significant(changed: int) -> bool:
         gained = (changed + net) // 2
-        return mcnemar_of_counts(changed - gained, gained, n_items).p_value < level
+        return mcnemar_of_counts(changed - gained, gained, n_items).p_value < LEVEL
 
     return max(takewhile(significant, range(max(net, 1), n_items + 1, 2)), default=None)
 
 
 class SpanError(NamedTuple):
-    """Image tokens that a fixed span misses, and tokens of the text that it takes for the image."""
-
-    image_left: int
-    text_hidden: int
+    image_left: int  # image tokens that a fixed span misses
+    text_hidden: int  # tokens of the text that it takes for the image
 
 
 def span_error(true: Span, used: Span) -> SpanError:
@@ -111,24 +104,17 @@ def span_error(true: Span, used: Span) -> SpanError:
 
 
 class ReadRows(NamedTuple):
-    """Rows of the logits that are read, that predict the answer, and how many lie in the image."""
-
-    read: Span
-    right: Span
-    inside_image: int
+    read: Span  # rows of the logits that are read
+    right: Span  # those that predict the answer
+    inside_image: int  # how many of those read lie in the image
 
 
 def released_rows(before: int, image: int, after: int, answer: int) -> ReadRows:
     """Find the rows that code reads which counts the image as the one token of its placeholder.
 
     The sequence the decoder runs on has the image's tokens in the placeholder's place, and the row
-    that predicts a token is the one before it; the released code allows for neither.
-
-    Args:
-        before: Tokens before the image.
-        image: Image tokens.
-        after: Tokens of the user's text after the image.
-        answer: Tokens of the answer.
+    that predicts a token is the one before it; the released code allows for neither. Arguments
+    count the tokens before the image, of it, of the user's text after it, and of the answer.
     """
     start = before + 1 + after
     first_right = before + image + after - 1

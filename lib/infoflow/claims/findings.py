@@ -29,38 +29,24 @@ Rows = Mapping[str, pd.DataFrame]
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """What was measured on one model; what was not is empty, and its claims are "not run".
+    """What was measured on one model, by task; what was not is empty, its claims "not run".
 
-    Attributes:
-        model: Its name.
-        n_layers: L.
-        cliffs: By task, the cliff chosen on calibration items.
-        cuts: By task, test rows of :func:`infoflow.evaluate.truncation.truncation_by_cut`.
-        calibration: The same of the calibration items.
-        guesses: By task, the best blind guess on the test items.
-        flow: By task, rows of :func:`infoflow.evaluate.flow.flow_by_layer`.
-        last_layer: By task, rows of :func:`infoflow.evaluate.last_layer.last_layer_gradients`.
-        cam: By task, rows of :func:`infoflow.evaluate.cam.cam_by_layer`; they need ``cliffs``.
-        localisation: By task, rows of
-            :func:`infoflow.evaluate.localisation.localisation_by_layer`.
-        intact: By task, rows of :func:`infoflow.evaluate.interventions.answers_under` without any.
-        masked: The same under Simignore alone, with the released share of image tokens.
-        broadcast: The same under EAH, with the layer and threshold as printed.
+    Rows are those of the measure named beside them, of test items unless said otherwise.
     """
 
     model: str
     n_layers: int
-    cliffs: Mapping[str, Cliff] = field(default_factory=dict)
-    cuts: Rows = field(default_factory=dict)
-    calibration: Rows = field(default_factory=dict)
-    guesses: Mapping[str, float] = field(default_factory=dict)
-    flow: Rows = field(default_factory=dict)
-    last_layer: Rows = field(default_factory=dict)
-    cam: Rows = field(default_factory=dict)
-    localisation: Rows = field(default_factory=dict)
-    intact: Rows = field(default_factory=dict)
-    masked: Rows = field(default_factory=dict)
-    broadcast: Rows = field(default_factory=dict)
+    cliffs: Mapping[str, Cliff] = field(default_factory=dict)  # chosen on calibration items
+    cuts: Rows = field(default_factory=dict)  # truncation_by_cut
+    calibration: Rows = field(default_factory=dict)  # the same of calibration items
+    guesses: Mapping[str, float] = field(default_factory=dict)  # the best blind ones
+    flow: Rows = field(default_factory=dict)  # flow_by_layer
+    last_layer: Rows = field(default_factory=dict)  # last_layer_gradients
+    cam: Rows = field(default_factory=dict)  # cam_by_layer; they need cliffs
+    localisation: Rows = field(default_factory=dict)  # localisation_by_layer
+    intact: Rows = field(default_factory=dict)  # answers, of the model as it is
+    masked: Rows = field(default_factory=dict)  # answers under Simignore, with its released share
+    broadcast: Rows = field(default_factory=dict)  # answers under EAH, as printed
 
 
 class Found(NamedTuple):
@@ -98,13 +84,9 @@ class Claim:
 
 @dataclass(frozen=True)
 class Finding:
-    """What was found about one claim.
+    """A claim, its verdict (one of ``VERDICTS``), and what was measured, with numbers.
 
-    Attributes:
-        claim: The claim.
-        verdict: One of ``VERDICTS``.
-        measured: What was measured or computed, with numbers; by task where each has its own.
-        by_task: The verdict of each task, where there is one.
+    Both are told by task as well where each task has its own.
     """
 
     claim: Claim
@@ -113,9 +95,9 @@ class Finding:
     by_task: Mapping[str, str]
 
 
-Find = Callable[[Any], Found]
 OnTask = tuple[str, str] | None
 """Verdict and measurement on one task; None where it cannot tell."""
+Find = Callable[[Any], Found]
 FindOnTask = Callable[[Evidence, str], OnTask]
 
 
@@ -140,11 +122,15 @@ def rule(claim: str, needs: str = "") -> Callable[[Find], Find]:
     return register
 
 
-def rule_by_task(claim: str, needs: str) -> Callable[[FindOnTask], FindOnTask]:
-    """Make a function of the evidence and one of its tasks a rule on all of them."""
+def rule_by_task(claim: str, needs: str, *tasks: str) -> Callable[[FindOnTask], FindOnTask]:
+    """Make a function of the evidence and one of its tasks a rule on all, or on those named."""
 
     def register(find: FindOnTask) -> FindOnTask:
-        rule(claim, needs)(lambda e: joined({task: find(e, task) for task in getattr(e, needs)}))
+        @rule(claim, needs)
+        def on_all(evidence: Evidence) -> Found:
+            known = [task for task in getattr(evidence, needs) if not tasks or task in tasks]
+            return joined({task: find(evidence, task) for task in known})
+
         return find
 
     return register
@@ -199,12 +185,13 @@ def findings_of(page: str | None, evidence: Evidence | None = None) -> list[Find
     Returns:
         A finding for each claim; "not run" where the evidence lacks what its rule goes by.
     """
+
+    def find(claim: Claim) -> Found:
+        needs, find = RULES[claim.id]
+        if evidence is None:
+            return find(paper_values())
+        return find(evidence) if getattr(evidence, needs) else Found(NOT_RUN, NOT_RUN)
+
     claims = [claim for claim in all_claims() if page is None or page in claim.pages]
     shown = [claim for claim in claims if claim.printed == (evidence is None)]
-    return [Finding(claim, *_found(RULES[claim.id], evidence)) for claim in shown]
-
-
-def _found(by: Rule, evidence: Evidence | None) -> Found:
-    if evidence is None:
-        return by.find(paper_values())
-    return by.find(evidence) if getattr(evidence, by.needs) else Found(NOT_RUN, NOT_RUN)
+    return [Finding(claim, *find(claim)) for claim in shown]

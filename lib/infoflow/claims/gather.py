@@ -11,9 +11,9 @@ from infoflow.claims.findings import Evidence, Rows
 from infoflow.claims.paper import paper_values
 from infoflow.data.items import Items
 from infoflow.data.load import Task, blind_guess
+from infoflow.evaluate.answers import ByOptions, answers
 from infoflow.evaluate.cam import cam_by_layer
 from infoflow.evaluate.flow import flow_by_layer
-from infoflow.evaluate.interventions import ByOptions, answers_under
 from infoflow.evaluate.last_layer import last_layer_gradients
 from infoflow.evaluate.localisation import localisation_by_layer
 from infoflow.evaluate.truncation import scores_by_cut, truncation_by_cut
@@ -22,9 +22,8 @@ from infoflow.models.lvlm import LVLM
 from infoflow.results.store import Store
 from infoflow.stats.cliff import Cliff, cliff_layer
 
+# where sites are compared: an answer of one word can be read from one place, a caption cannot
 SITE_TASKS = ("scienceqa", "pope", "textvqa")
-"""Where sites are compared, on Shapes, whose regions are known: an answer of one word can be read
-from one place, a caption cannot."""
 
 
 def truncation_evidence(
@@ -39,8 +38,7 @@ def truncation_evidence(
 
     There are as many of these as of test items, or all where there are fewer: what a cliff is
     chosen on need not be known better than what is reported. ``limit`` is the number of items a
-    task and split, None for all test items; ``source`` is that of
-    :class:`infoflow.data.items.Items`.
+    task and split, None for all; ``source`` is that of :class:`infoflow.data.items.Items`.
     """
     items = Items(lvlm.name, source)
     test = {name: items.test(name, limit) for name in tasks}
@@ -85,17 +83,17 @@ def audit_evidence(
     regions = {name: few[name] for name in few if source == "shapes" and name in SITE_TASKS}
     masked = {name: test[name] for name in test if name == "scienceqa"}
     sunk = {name: test[name] for name in test if name in ("pope", "chair")}
-    printed = _printed_broadcast(lvlm)
-    mask = {name: _released_mask(lvlm, task) for name, task in masked.items()}
+    printed = paper_values()["eah"]["settings"][0]
+    eah = EAH(layers=(min(printed["layer"], lvlm.n_layers - 1),), beta=printed["beta"])
     return replace(
         truncation_evidence(lvlm, tasks, limit, store, seed, source),
         flow=_rows(flow_by_layer, lvlm, test, store),
         last_layer=_rows(last_layer_gradients, lvlm, test, store),
         cam=_rows(cam_by_layer, lvlm, few, store),
         localisation=_rows(localisation_by_layer, lvlm, regions, store, n_samples=site_samples),
-        intact=_rows(answers_under, lvlm, masked | sunk, store),
-        masked={n: answers_under(lvlm, task, store, mask[n]) for n, task in masked.items()},
-        broadcast={n: answers_under(lvlm, task, store, printed) for n, task in sunk.items()},
+        intact=_rows(answers, lvlm, masked | sunk, store),
+        masked={n: answers(lvlm, t, store, _released_mask(lvlm, t)) for n, t in masked.items()},
+        broadcast={n: answers(lvlm, task, store, eah) for n, task in sunk.items()},
     )
 
 
@@ -107,11 +105,6 @@ def _rows(
     **options: Any,
 ) -> Rows:
     return {name: measure(lvlm, task, store, **options) for name, task in tasks.items()}
-
-
-def _printed_broadcast(lvlm: LVLM) -> EAH:
-    printed = paper_values()["eah"]["settings"][0]
-    return EAH(layers=(min(printed["layer"], lvlm.n_layers - 1),), beta=printed["beta"])
 
 
 def _released_mask(lvlm: LVLM, task: Task) -> ByOptions:

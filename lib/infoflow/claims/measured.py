@@ -1,5 +1,7 @@
 """The rules of the claims that are measured on a model; ``paper_values.yml`` has them in words."""
 
+from itertools import combinations
+
 import numpy as np
 import pandas as pd
 
@@ -19,32 +21,23 @@ from infoflow.claims.findings import (
     rule,
     rule_by_task,
 )
-from infoflow.claims.scores import ratios
-from infoflow.claims.selection import bias_of
+from infoflow.claims.scores import METRICS, bias_of, ratios
 from infoflow.evaluate.truncation import scores_by_cut
-from infoflow.stats.cliff import cliff_layer
+from infoflow.stats.cliff import Cliff, cliff_layer
 from infoflow.stats.intervals import Estimate, difference_estimate, mean_estimate
 from infoflow.stats.layers import depths
 from infoflow.stats.paired import Equivalence, equivalence
 
-EARLY = 5
-"""The layer up to which the image's share is said to fall, in the paper's count."""
-FAST = 0.5
-"""What part of the first layer's share may be left for its fall to be called fast."""
-FLAT = 0.25
-"""What part of its movement over all layers the share may make where it is called flat."""
-BOUND_PERCENT = 2.0
-"""The paper's bound: less attention than this is as good as none."""
-WHOLE = 1e-4
-"""How far three shares may be from a whole by rounding."""
-MARGIN = 0.05
-"""The loss of mean score that counts as no harm."""
-SMALL_GAIN = 0.01
-"""A gain below this counts as none."""
-ORDER = ("scienceqa", "textvqa", "pope", "chair")
-"""The paper's tasks from the earliest cliff to the latest."""
+EARLY = 5  # the layer up to which the image's share is said to fall, in the paper's count
+FAST = 0.5  # what part of the first layer's share may be left for its fall to be called fast
+FLAT = 0.25  # what part of its movement over all layers the share may make where it is called flat
+BOUND_PERCENT = 2.0  # the paper's bound: less attention than this is as good as none
+WHOLE = 1e-4  # how far three shares may be from a whole by rounding
+MARGIN = 0.05  # the loss of mean score that counts as no harm
+SMALL_GAIN = 0.01  # a gain below this counts as none
+ORDER = ("scienceqa", "textvqa", "pope", "chair")  # from the earliest cliff to the latest
+# where the paper reads the features, the place before it, and how it weights them
 SITE, BESIDE, WEIGHTS = "post_attention_layernorm", "input_layernorm", "mean"
-"""Where the paper reads the features, the place before it, and how it weights them."""
 SPANS = ("system", "image", "user")
 TOO_SHALLOW = (UNDECIDED, "too few layers")
 
@@ -84,12 +77,12 @@ def _rises(evidence: Evidence, task: str) -> OnTask:
     shares, last = _shares(evidence, task), evidence.n_layers
     if last < 2:
         return TOO_SHALLOW
-    rises = {
-        name: difference_estimate(shares[name][last] - shares[name][last - 1])
-        for name in ("image", "user")
-    }
-    words = ", ".join(f"{name} {rise.value:+.1f}" for name, rise in rises.items())
-    return _all([decided(rise) for rise in rises.values()]), f"{words} points"
+    image, user = (
+        difference_estimate(shares[span][last] - shares[span][last - 1])
+        for span in ("image", "user")
+    )
+    words = f"image {image.value:+.1f}, user {user.value:+.1f} points"
+    return _all([decided(image), decided(user)]), words
 
 
 def _all(verdicts: list[str]) -> str:
@@ -249,33 +242,32 @@ def _cuts_of(evidence: Evidence) -> dict[str, str]:
     return {task: f"cut {c.cut} [{c.interval[0]}, {c.interval[1]}]" for task, c in cliffs}
 
 
-def _too_few(evidence: Evidence) -> bool:
-    """Whether some cliff was chosen on too few items for its interval to say much."""
-    return min(cliff.n_calibration for cliff in evidence.cliffs.values()) < FEWEST
+def _in_order(evidence: Evidence) -> list[tuple[Cliff, Cliff]]:
+    """Pairs of cliffs in the paper's order of tasks; none if items are too few for an interval."""
+    cliffs = [evidence.cliffs[task] for task in ORDER if task in evidence.cliffs]
+    few = any(cliff.n_calibration < FEWEST for cliff in cliffs)
+    return [] if few else list(combinations(cliffs, 2))
+
+
+def _before(one: Cliff, other: Cliff) -> bool:
+    return one.interval[1] < other.interval[0]
 
 
 @rule("cliff-moves", "cliffs")
 def _moves(evidence: Evidence) -> Found:
-    cliffs, words = evidence.cliffs.values(), _cuts_of(evidence)
-    if len(cliffs) < 2 or _too_few(evidence):
-        return Found(UNDECIDED, words)
-    if max(c.interval[0] for c in cliffs) > min(c.interval[1] for c in cliffs):
+    pairs, words = _in_order(evidence), _cuts_of(evidence)
+    if any(_before(*pair) or _before(*reversed(pair)) for pair in pairs):
         return Found(HOLDS, words)
-    same = len({end for c in cliffs for end in (c.cut, *c.interval)}) == 1
-    return Found(FAILS if same else UNDECIDED, words)
+    ends = {end for pair in pairs for cliff in pair for end in (cliff.cut, *cliff.interval)}
+    return Found(FAILS if len(ends) == 1 else UNDECIDED, words)
 
 
 @rule("cliff-order", "cliffs")
 def _order(evidence: Evidence) -> Found:
-    words = _cuts_of(evidence)
-    shown = [evidence.cliffs[task].interval for task in ORDER if task in evidence.cliffs]
-    pairs = [(a, b) for i, a in enumerate(shown) for b in shown[i + 1 :]]
-    if _too_few(evidence) or not pairs:
-        return Found(UNDECIDED, words)
-    if any(later[1] < earlier[0] for earlier, later in pairs):
+    pairs, words = _in_order(evidence), _cuts_of(evidence)
+    if any(_before(later, earlier) for earlier, later in pairs):
         return Found(FAILS, words)
-    kept = all(earlier[1] < later[0] for earlier, later in pairs)
-    return Found(HOLDS if kept else UNDECIDED, words)
+    return Found(HOLDS if pairs and all(_before(*pair) for pair in pairs) else UNDECIDED, words)
 
 
 @rule_by_task("cliff-definition", "cuts")
@@ -298,10 +290,8 @@ def _sparse_from(flow: pd.DataFrame) -> int:
     return int(dense[-1]) + 1 if len(dense) else 0
 
 
-@rule_by_task("no-image", "guesses")
+@rule_by_task("no-image", "guesses", "scienceqa")
 def _without_image(evidence: Evidence, task: str) -> OnTask:
-    if task != "scienceqa":
-        return None
     blind, guess = mean_estimate(scores_by_cut(evidence.cuts[task])[:, 0]), evidence.guesses[task]
     words = f"{100 * blind:.1f} % at cut 0, {100 * guess:.1f} % by the best blind guess"
     return decided(blind, above=guess), words
@@ -314,19 +304,15 @@ def _against_intact(evidence: Evidence, arm: Rows, task: str, metric: str) -> Eq
     return equivalence(before, after, MARGIN)
 
 
-@rule_by_task("simignore-alone", "masked")
+@rule_by_task("simignore-alone", "masked", "scienceqa")
 def _mask_helps(evidence: Evidence, task: str) -> OnTask:
-    if task != "scienceqa":
-        return None
     change = _against_intact(evidence, evidence.masked, task, "accuracy")
     return decided(change), _points(change)
 
 
-@rule_by_task("eah-measured", "broadcast")
+@rule_by_task("eah-measured", "broadcast", "pope", "chair")
 def _broadcast(evidence: Evidence, task: str) -> OnTask:
-    if task not in ("pope", "chair"):
-        return None
-    metric = {"pope": "accuracy", "chair": "CHAIRs"}[task]
+    metric = METRICS[task][0]
     change = _against_intact(evidence, evidence.broadcast, task, metric)
     verdict = _no_loss(change) if task == "pope" else decided(-1 * change)
     return verdict, f"{metric} {_points(change)}"

@@ -17,10 +17,7 @@ def paper_values() -> dict[str, Any]:
 
 
 def table1_row(paper: Mapping[str, Any], name: str | None, model: str) -> dict[str, Any]:
-    """Find a row of Table 1: that of a model by name, or with None that of our model or its twin.
-
-    The first row stands for a model that has no twin.
-    """
+    """A row of Table 1 by its model, or without a name that of our model's twin, or the first."""
     rows: dict[str, dict[str, Any]] = {row["model"]: row for row in paper["table1"]}
     if name is None:
         return next((row for own, row in rows.items() if is_twin(model, own)), paper["table1"][0])

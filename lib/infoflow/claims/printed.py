@@ -1,6 +1,7 @@
 """The rules of the claims that printed numbers and released code decide, without any model."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from scipy.stats import binomtest
@@ -20,10 +21,8 @@ from infoflow.claims.paper import table1_pairs
 from infoflow.stats.paired import LEVEL, mcnemar_of_counts
 
 N_SPLITS = 3
-ROUNDING = 0.00005
-"""Half a unit of a percentage's second decimal, as a share."""
-APART = 3.0
-"""Standard errors beyond which two numbers cannot be of one quantity."""
+ROUNDING = 0.00005  # half a unit of a percentage's second decimal, as a share
+APART = 3.0  # standard errors beyond which two numbers cannot be of one quantity
 
 Paper = Mapping[str, Any]
 
@@ -188,16 +187,6 @@ def _eah_settings(paper: Paper) -> Found:
     return Found(HOLDS if same else UNDEFINED, words)
 
 
-@rule("eah-captions")
-def _eah_captions(paper: Paper) -> Found:
-    return _others_find(paper, "chair", "CHAIRs", -1)
-
-
-@rule("eah-pope")
-def _eah_pope(paper: Paper) -> Found:
-    return _others_find(paper, "pope", "f1", 1)
-
-
 def _others_find(paper: Paper, task: str, metric: str, sign: int) -> Found:
     """Whether re-runs by others move a score the claimed way."""
     words, verdicts = [], []
@@ -210,3 +199,7 @@ def _others_find(paper: Paper, task: str, metric: str, sign: int) -> Found:
             f"{effect['model']} ({effect['method']}) {before:.2f} to {after:.2f}: {verdicts[-1]}"
         )
     return Found(combined(verdicts), f"{metric}: {'; '.join(words)}")
+
+
+rule("eah-captions")(partial(_others_find, task="chair", metric="CHAIRs", sign=-1))
+rule("eah-pope")(partial(_others_find, task="pope", metric="f1", sign=1))

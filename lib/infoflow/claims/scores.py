@@ -9,8 +9,10 @@ import pandas as pd
 
 from infoflow.claims.findings import Evidence
 from infoflow.errors import InfoflowError
+from infoflow.evaluate.truncation import scores_by_cut
 from infoflow.stats.intervals import Floats, draws, mean_interval, percentiles
 from infoflow.stats.paired import LEVEL, Equivalence, McNemar, equivalence, mcnemar
+from infoflow.stats.selection import SelectionBias, selection_bias
 
 METRICS = {
     "pope": ("accuracy", "f1"),
@@ -20,27 +22,22 @@ METRICS = {
 }
 """By task, what Table 1 prints, and for captions recall, since silence has the best CHAIR."""
 LOWER_IS_BETTER = ("CHAIRs", "CHAIRi")
-PER_ITEM = ("accuracy", "CHAIRs")
-"""Scores that are means over items; the others are ratios of sums."""
+PER_ITEM = ("accuracy", "CHAIRs")  # means over items; the others are ratios of sums
 _RESAMPLES = 2000
 
 
 @dataclass(frozen=True)
 class PairedScore:
-    """One score of the intact model and of the truncated one, on the same items.
-
-    Scores are from 0 to 1; the intact one has a 95 % interval, the change, truncated less intact, a
-    90 % interval; the test is for scores that are right or wrong.
-    """
+    """One score of the intact model and of the truncated one, from 0 to 1, on the same items."""
 
     task: str
     metric: str
     cut: int
     intact: float
-    intact_interval: tuple[float, float]
+    intact_interval: tuple[float, float]  # of 95 %
     truncated: float
-    change: Equivalence
-    test: McNemar | None
+    change: Equivalence  # truncated less intact
+    test: McNemar | None  # for scores that are right or wrong
 
     @property
     def gain(self) -> Equivalence:
@@ -49,11 +46,7 @@ class PairedScore:
 
     @property
     def tested(self) -> bool:
-        """Whether the change has an interval that few unchanged items leave wide.
-
-        The bootstrap of a ratio of sums has not: ten captions of which none changed would pass for
-        certainty.
-        """
+        """Whether few unchanged items leave the change's interval wide: not a ratio's bootstrap."""
         return self.metric in PER_ITEM
 
 
@@ -104,17 +97,9 @@ _PARTS: dict[str, Callable[[pd.DataFrame], tuple[npt.ArrayLike, npt.ArrayLike]]]
 def paired_scores(
     task: str, rows: pd.DataFrame, cut: int, margin: float, seed: int = 0
 ) -> list[PairedScore]:
-    """Score a model intact and truncated at one cut, metric by metric.
+    """Score a model intact and truncated at one cut of ``truncation_by_cut``, metric by metric.
 
-    Args:
-        task: The benchmark, one of ``METRICS``.
-        rows: Rows of :func:`infoflow.evaluate.truncation.truncation_by_cut`.
-        cut: Where it is truncated.
-        margin: The difference that does not matter, from 0 to 1, chosen before looking.
-        seed: Of the bootstrap of ratios (F1, CHAIRi, recall), over items.
-
-    Raises:
-        InfoflowError: The rows hold no such cut.
+    The margin is the difference that does not matter, from 0 to 1, chosen before looking.
     """
     intact = rows[rows["cut"] == rows["cut"].max()].sort_values("item")
     truncated = rows[rows["cut"] == cut].sort_values("item")
@@ -151,3 +136,15 @@ def scores_of(evidence: Evidence, margin: float, seed: int = 0) -> list[PairedSc
         for task, rows in evidence.cuts.items()
         for score in paired_scores(task, rows, evidence.cliffs[task].cut, margin, seed)
     ]
+
+
+def biases_of(evidence: Evidence, seed: int = 0) -> dict[str, SelectionBias | None]:
+    """What the best cut from each task's cliff on owes to the choice, as :func:`bias_of`."""
+    return {task: bias_of(evidence, task, seed) for task in evidence.cuts}
+
+
+def bias_of(evidence: Evidence, task: str, seed: int = 0) -> SelectionBias | None:
+    """The bias of one task; None where its cliff is cut L, or with one item."""
+    scores, first = scores_by_cut(evidence.cuts[task]), evidence.cliffs[task].cut
+    possible = first < evidence.n_layers and len(scores) > 1
+    return selection_bias(scores, first, seed) if possible else None

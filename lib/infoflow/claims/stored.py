@@ -23,10 +23,8 @@ def benchmark_evidence(store: Store, model: str, seed: int = 0) -> Evidence | No
     A task counts if both its calibration items and those to report on have been measured, with the
     same weights, code, wording and settings; of several such pairs the newest counts. Of POPE and
     CHAIR only the held-out images are reported on, and never beside a cliff that was chosen on
-    some of them, as CHAIR's from the hub and from COCO's files would be.
-
-    Returns:
-        The evidence, without blind guesses; None if there is none.
+    some of them, as CHAIR's from the hub and from COCO's files would be. Blind guesses are not
+    stored. None if nothing counts.
     """
     found: dict[str, dict[str, pd.DataFrame]] = {CHOSEN_ON: {}, REPORTED: {}}
     for rows in _newest_last(store.root / "truncation_by_cut"):
@@ -62,15 +60,13 @@ def whole_sizes(evidence: Evidence) -> dict[str, int | None]:
 def _role(task: str, split: str) -> str | None:
     """What a split is for, which a benchmark may name in its own way."""
     splits = BENCHMARKS[task].data.splits
-    roles = {splits["calibration"]: CHOSEN_ON, splits[reported_split(task)]: REPORTED}
-    return roles.get(split)
+    return {splits["calibration"]: CHOSEN_ON, splits[reported_split(task)]: REPORTED}.get(split)
 
 
 def _setting(key: Mapping[str, Any]) -> str:
     """What two results must share: all but the items, and the prompt template."""
-    template = key["source"].partition(", ")[2]
-    shared = {k: v for k, v in key.items() if k not in ("measure", "source", "split")}
-    return json.dumps({**shared, "template": template}, sort_keys=True)
+    template = {"source": key["source"].partition(", ")[2], "split": None}
+    return json.dumps({**key, **template}, sort_keys=True)
 
 
 def _newest_last(folder: Path) -> Iterator[pd.DataFrame]:

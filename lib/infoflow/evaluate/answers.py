@@ -1,5 +1,6 @@
-"""A model's answers to a task: of the model as it is, or under interventions."""
+"""Answers to a task: of the model as it is, under interventions, or from the text alone."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -9,6 +10,7 @@ from infoflow.evaluate import LVLM, Row, Sample, Task, measure
 from infoflow.interventions import intervene
 from infoflow.interventions.base import Intervention
 from infoflow.interventions.simignore import Simignore
+from infoflow.models.prompt import Prompt, Spans
 
 
 @dataclass(frozen=True)
@@ -16,20 +18,13 @@ class ByOptions:
     """Simignore that compares the image with each sample's options, as the released code does.
 
     The text is the options without their letters, joined by spaces, after the tokenizer's token
-    that begins a sequence, if it has one.
-
-    Attributes:
-        simignore: All other settings; its ``text`` is replaced.
+    that begins a sequence, if it has one. Samples must have options.
     """
 
-    simignore: Simignore
+    simignore: Simignore  # all other settings; its text is replaced
 
     def of(self, lvlm: LVLM, sample: Sample) -> Simignore:
-        """The settings for one sample.
-
-        Raises:
-            InfoflowError: The sample has no options.
-        """
+        """The settings for one sample."""
         if not sample.choices:
             raise InfoflowError(
                 f"{sample.id} has no options to compare the image with; "
@@ -60,3 +55,62 @@ def answers(
     own = (c.of(lvlm, sample) if isinstance(c, ByOptions) else c for c in changes)
     with intervene(lvlm, *own):
         return [task.details(sample, lvlm.answer(prompt, task.max_new_tokens))]
+
+
+answers_under = answers  # as pages call it that try interventions
+
+
+def text_only(prompt: Prompt) -> Prompt:
+    """Take the image tokens out of a prompt; what follows moves up, and so do its positions.
+
+    At cut 0 the tokens behind the image keep their positions. A model whose positions matter may
+    answer the two differently.
+    """
+    image = prompt.spans.image
+    stays = torch.ones(len(prompt), dtype=torch.bool, device=prompt.input_ids.device)
+    stays[image] = False
+    here = slice(image.start, image.start)
+    return replace(
+        prompt,
+        input_ids=prompt.input_ids[stays],
+        inputs_embeds=prompt.inputs_embeds[:, stays],
+        spans=Spans(prompt.spans.system, here, slice(image.start, int(stays.sum()))),
+    )
+
+
+@measure
+def text_answers(lvlm: LVLM, task: Task, sample: Sample) -> list[Row]:
+    """Answer from the text alone, by transformers' own greedy decoding.
+
+    Returns:
+        One row a sample, with the columns of :meth:`infoflow.data.task.Task.details`.
+    """
+    prompt = text_only(lvlm.prompt(sample.image, sample.question))
+    return [task.details(sample, lvlm.answer(prompt, task.max_new_tokens))]
+
+
+@measure
+def tokens_ignored(
+    lvlm: LVLM, task: Task, sample: Sample, choices: Sequence[Simignore | ByOptions]
+) -> list[Row]:
+    """Count the image tokens that settings of Simignore hide; no decoder is run.
+
+    Settings:
+        choices: The settings of Simignore.
+
+    Returns:
+        Columns ``kind``, ``choice`` (its number, from 0), ``keep`` (K, as set), ``n_image`` (N) and
+        ``n_ignored``.
+
+    Raises:
+        InfoflowError: A setting does not suit a prompt or a sample.
+    """
+    prompt = lvlm.prompt(sample.image, sample.question)
+    with torch.inference_mode():
+        own = [c.of(lvlm, sample) if isinstance(c, ByOptions) else c for c in choices]
+        ignored = [int(setting.ignored(lvlm, prompt).sum()) for setting in own]
+    n_image = prompt.grid.n_tokens
+    return [
+        {"choice": n, "keep": setting.keep, "n_image": n_image, "n_ignored": n_ignored}
+        for n, (setting, n_ignored) in enumerate(zip(own, ignored, strict=True))
+    ]

@@ -7,7 +7,6 @@ how spread out, and how much of it lies where the answer can be read from.
 from functools import partial
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import torch
 from PIL import Image
@@ -109,25 +108,3 @@ def _described(cam: CAM, prompt: Prompt, sample: Sample) -> pd.DataFrame:
     found = localise(cam.maps, prompt.grid, target_mask(sample))
     chances = {"mass_chance": found.mass_chance, "hit_chance": found.hit_chance}
     return rows.assign(mass=found.mass, hit=found.hits, **chances)
-
-
-def change_at_cliff(rows: pd.DataFrame, cut: int, column: str) -> npt.NDArray[np.float64]:
-    """How much larger a column of :func:`cam_by_layer` is behind the cliff than before it.
-
-    For each sample the mean over the layers behind the cut less that over layers 1 to ``cut``;
-    samples without a map on either side are left out.
-    """
-    by_sample = rows.pivot(index="item", columns="layer", values=column)
-    behind, before = by_sample.loc[:, cut + 1 :], by_sample.loc[:, :cut]
-    return (behind.mean(axis=1) - before.mean(axis=1)).dropna().to_numpy(dtype=np.float64)
-
-
-def mass_above_chance(rows: pd.DataFrame, first: int, last: int) -> npt.NDArray[np.float64]:
-    """How much more of a sample's maps lies on target than of an even map, as a share of the map.
-
-    For each sample with a target the mean over layers ``first`` to ``last``, in the paper's count;
-    samples without a map there are left out.
-    """
-    above = rows.assign(above=rows["mass"] - rows["mass_chance"])
-    by_sample = above.pivot(index="item", columns="layer", values="above")
-    return by_sample.loc[:, first:last].mean(axis=1).dropna().to_numpy(dtype=np.float64)

@@ -46,15 +46,3 @@ def flow_by_layer(lvlm: LVLM, task: Task, sample: Sample) -> pd.DataFrame:
 
 def _columns(names: Sequence[str], values: Tensor) -> dict[str, list[float]]:
     return dict(zip(names, values.double().T.tolist(), strict=True))
-
-
-def max_over_heads(rows: pd.DataFrame) -> pd.DataFrame:
-    """Rows of :func:`flow_by_layer` with the strongest heads' shares in place of the means."""
-    return rows.assign(**{name: rows[f"max_{name}"] for name in SPANS})
-
-
-def head_shares(rows: pd.DataFrame) -> pd.DataFrame:
-    """The image's mean share, by layer (rows; the paper's count) and head (columns, from 0)."""
-    heads = [name for name in rows.columns if name.startswith("head_")]
-    means = rows.groupby("layer")[heads].mean()
-    return means.set_axis(pd.RangeIndex(len(heads), name="head"), axis=1)

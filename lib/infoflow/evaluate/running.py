@@ -103,10 +103,8 @@ def check_evaluation(entry: Mapping[str, Any], place: str) -> None:
 
 def own_device(device: str) -> str:
     """For ``"auto"`` the GPU with the process's ``LOCAL_RANK``, if a launcher started several."""
-    rank = os.environ.get("LOCAL_RANK")
-    if device != "auto" or rank is None or not torch.cuda.is_available():
-        return device
-    return f"cuda:{rank}"
+    rank = os.environ.get("LOCAL_RANK") if torch.cuda.is_available() else None
+    return device if device != "auto" or rank is None else f"cuda:{rank}"
 
 
 def expectation(
@@ -155,11 +153,7 @@ def evaluate(
     store: Store,
     shard: Shard | None = None,
 ) -> tuple[Path, pd.DataFrame]:
-    """Word a task for the model, and measure what is missing of it, or of one shard of it.
-
-    Returns:
-        The result's folder, and its rows.
-    """
+    """Word a task for the model, and measure what is missing of it, or of one shard of it."""
     share = worded(task, lvlm.name)
     if shard is not None:
         share, store = shard.of(share), shard.store(store)

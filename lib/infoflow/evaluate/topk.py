@@ -3,17 +3,14 @@
 from collections.abc import Callable, Mapping, Sequence
 from zlib import crc32
 
-import pandas as pd
 import torch
 from torch import Tensor
 
-from infoflow.errors import InfoflowError, unknown_name
+from infoflow.errors import unknown_name
 from infoflow.evaluate import LVLM, Count, Row, Sample, Seed, Task, measure
 from infoflow.methods.cam import llava_cam
 from infoflow.methods.truncation import truncation_sweep
 from infoflow.models.prompt import Prompt
-
-ROUNDING = 1e-9  # of equal means after summation; no real difference is this small
 
 
 def _at_random(lvlm: LVLM, prompt: Prompt, sample: Sample, seed: int) -> Tensor:
@@ -81,29 +78,3 @@ def topk_by_cut(
 
 def _n_image(prompt: Prompt) -> int:
     return prompt.spans.image.stop - prompt.spans.image.start
-
-
-def score_grid(kept: pd.DataFrame, truncated: pd.DataFrame) -> pd.DataFrame:
-    """Arrange mean scores of :func:`topk_by_cut` by K and cut, from no image token to all of them.
-
-    One row a K, one column a cut of ``kept``, both ascending. K = 0 and K = N are of rows of
-    :func:`infoflow.evaluate.truncation.truncation_by_cut` of the same samples.
-    """
-    if set(kept["item"]) != set(truncated["item"]):
-        raise InfoflowError("scores by K need truncation_by_cut of the very same items.")
-    grid = kept.pivot_table(index="keep", columns="cut", values="score", aggfunc="mean")
-    by_cut = truncated.groupby("cut")["score"].mean()
-    grid.loc[0] = by_cut[grid.columns]
-    grid.loc[int(kept["n_image"].max())] = by_cut.iloc[-1]
-    return grid.sort_index()
-
-
-def fewest_kept(grid: pd.DataFrame, margin: float) -> pd.Series:
-    """By cut of a :func:`score_grid`, the smallest K from which on no mean score is harmed.
-
-    A score is harmed where it is below the intact model's, the last row, by more than the margin.
-    """
-    harmed = grid < grid.iloc[-1] - margin - ROUNDING
-    # from all tokens down: the last K before the first that harms
-    enough = ~harmed.iloc[::-1].astype(int).cummax().astype(bool)
-    return enough.iloc[::-1].idxmax().rename("fewest")

@@ -17,7 +17,14 @@ import numpy.typing as npt
 
 from infoflow.errors import InfoflowError
 from infoflow.options import require_finite, require_whole
-from infoflow.stats.intervals import CONFIDENCE, Floats, Interval, draws, percentiles
+from infoflow.stats.intervals import (
+    CONFIDENCE,
+    Floats,
+    Interval,
+    draws,
+    finite_scores,
+    percentiles,
+)
 
 # Equal means may differ in their last bits after summation; no real difference is this small.
 _ROUNDING = 1e-9
@@ -88,15 +95,12 @@ def cliff_layer(
         n_resamples: Number of bootstrap resamples.
         seed: Seed of the resampling. The order of the items does not matter.
 
-    Returns:
-        The cliff.
-
     Raises:
         InfoflowError: Scores are empty, of the wrong shape, not numbers or not finite, the two sets
             differ in their number of cuts, or a parameter is out of range.
     """
-    chosen_on = _check_scores("calibration", calibration)
-    reported_on = chosen_on if test is None else _check_scores("test", test)
+    chosen_on = _sorted_scores(calibration, "calibration")
+    reported_on = chosen_on if test is None else _sorted_scores(test, "test")
     if chosen_on.shape[1] != reported_on.shape[1]:
         raise InfoflowError(
             f"calibration has {chosen_on.shape[1]} cuts and test {reported_on.shape[1]}; "
@@ -137,22 +141,9 @@ def cliff_layer(
     )
 
 
-def _check_scores(name: str, scores: npt.ArrayLike) -> Floats:
-    """The scores as an array whose rows are sorted, so that no result depends on their order."""
-    try:
-        array = np.asarray(scores, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise InfoflowError(f"{name} scores are not a table of numbers: {error}.") from error
-    if array.ndim != 2 or array.shape[0] < 1 or array.shape[1] < 2:
-        raise InfoflowError(
-            f"{name} scores have shape {array.shape}; they must be items by cuts, with at least "
-            "one item and two cuts."
-        )
-    if not np.isfinite(array).all():
-        item, cut = np.argwhere(~np.isfinite(array))[0]
-        raise InfoflowError(
-            f"{name} score of item {item} at cut {cut} is {array[item, cut]}; all must be finite."
-        )
+def _sorted_scores(scores: npt.ArrayLike, name: str) -> Floats:
+    """Scores whose rows are sorted, so that no result depends on the order of items."""
+    array = finite_scores(scores, 1, 2, name=name)
     return array[np.lexsort(array.T)]
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import binomtest, bootstrap, norm
 
-from infoflow.errors import InfoflowError
+from infoflow.errors import InfoflowError, one_line
 
 Floats = npt.NDArray[np.float64]
 Interval = tuple[float, float]
@@ -20,13 +20,9 @@ _RESAMPLES_AT_ONCE = 256
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value with its interval; ``f"{100 * estimate:+.1f}"`` writes it as +1.2 [-0.3, +2.7].
+    """The mean or another value of ``n_items`` items, with its interval from low to high.
 
-    Attributes:
-        value: The mean, or another score, of the items.
-        low: Lower end of its interval.
-        high: Upper end.
-        n_items: How many items it rests on.
+    ``f"{100 * estimate:+.1f}"`` writes it as +1.2 [-0.3, +2.7].
     """
 
     value: float
@@ -48,19 +44,12 @@ class Estimate:
 
 
 def mean_estimate(scores: npt.ArrayLike, seed: int = 0) -> Estimate:
-    """Mean of some items' scores with its 95 % interval.
+    """Mean of the scores of N items, shape (N,), with its 95 % interval.
 
     Scores that are all 0 or 1 get Wilson's interval, since a bootstrap would call 50 right answers
     out of 50 certain. Others get the percentile interval of a bootstrap over items.
-
-    Args:
-        scores: One score an item, shape (N,).
-        seed: Seed of the bootstrap.
-
-    Raises:
-        InfoflowError: There is no score, or one is not finite.
     """
-    values = _finite(scores)
+    values = finite_scores(scores, 1)
     if np.isin(values, (0, 1)).all():
         wilson = binomtest(int(values.sum()), len(values)).proportion_ci(CONFIDENCE, "wilson")
         return _estimate(values, (wilson.low, wilson.high))
@@ -70,21 +59,13 @@ def mean_estimate(scores: npt.ArrayLike, seed: int = 0) -> Estimate:
 def difference_estimate(
     differences: npt.ArrayLike, seed: int = 0, confidence: float = CONFIDENCE
 ) -> Estimate:
-    """Mean difference between scores that are paired by item, with its interval.
+    """Mean of differences between scores that are paired by item, shape (N,), with its interval.
 
     Differences that are all -1, 0 or 1, as between right and wrong answers, get the adjusted Wald
     interval (Bonett and Price, 2012): a bootstrap would call ten unchanged answers certain. Others
-    get the percentile interval of a bootstrap over items.
-
-    Args:
-        differences: One difference an item, shape (N,), in any order.
-        seed: Seed of the bootstrap.
-        confidence: How often such intervals hold the true mean.
-
-    Raises:
-        InfoflowError: There is no difference, or one is not finite.
+    get the percentile interval of a bootstrap over items, whatever their order.
     """
-    values = _finite(differences)
+    values = finite_scores(differences, 1)
     if np.isin(values, (-1, 0, 1)).all():
         return _estimate(values, _adjusted_wald(values, confidence))
     return _estimate(values, _bootstrapped(np.sort(values), confidence, seed))
@@ -100,6 +81,21 @@ def difference_interval(
 ) -> Interval:
     """The interval of :func:`difference_estimate`."""
     return difference_estimate(differences, seed, confidence).interval
+
+
+def finite_scores(scores: npt.ArrayLike, *least: int, name: str = "") -> Floats:
+    """Check scores by item, or by item and cut: at least so many of each, all finite numbers."""
+    of_name = f"{name} score".strip()
+    with one_line(f"{of_name}s are not numbers", TypeError, ValueError):
+        array = np.asarray(scores, dtype=np.float64)
+    axes = ("item", "cut")[: len(least)]
+    if array.ndim != len(least) or (np.array(array.shape) < least).any():
+        valid = " by ".join(f"{few} {axis}(s)" for few, axis in zip(least, axes, strict=True))
+        raise InfoflowError(f"{of_name}s have shape {array.shape}; valid: at least {valid}.")
+    for place in np.argwhere(~np.isfinite(array)):
+        where = " at ".join(f"{axis} {i}" for axis, i in zip(axes, place, strict=True))
+        raise InfoflowError(f"{of_name} of {where} is {array[*place]}; all must be finite.")
+    return array
 
 
 def draws(n_items: int, n_resamples: int, seed: int) -> Iterator[Floats]:
@@ -120,16 +116,6 @@ def percentiles(resampled: Floats, confidence: float = CONFIDENCE) -> Interval:
 def _estimate(values: Floats, interval: Interval) -> Estimate:
     low, high = interval
     return Estimate(float(values.mean()), float(low), float(high), len(values))
-
-
-def _finite(values: npt.ArrayLike) -> Floats:
-    row = np.asarray(values, dtype=np.float64)
-    if row.ndim != 1 or not len(row) or not np.isfinite(row).all():
-        raise InfoflowError(
-            f"scores of shape {row.shape} have no mean interval; "
-            "they must be a row of finite numbers, at least one."
-        )
-    return row
 
 
 def _adjusted_wald(differences: Floats, confidence: float) -> Interval:

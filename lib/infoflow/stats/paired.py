@@ -12,10 +12,9 @@ import numpy.typing as npt
 from scipy.stats import binomtest
 
 from infoflow.errors import InfoflowError
-from infoflow.stats.intervals import Estimate, Floats, difference_estimate
+from infoflow.stats.intervals import Estimate, Floats, difference_estimate, finite_scores
 
-LEVEL = 0.05
-"""Level of each one-sided test of equivalence; the interval beside it holds 1 - 2 LEVEL."""
+LEVEL = 0.05  # of each one-sided test of equivalence; the interval beside it holds 1 - 2 LEVEL
 
 
 @dataclass(frozen=True)
@@ -34,13 +33,9 @@ class McNemar:
 
 @dataclass(frozen=True)
 class Equivalence(Estimate):
-    """How far one model's mean score is from another's, with its paired 90 % interval.
+    """How far one model's mean score is from another's, with its paired 90 % interval."""
 
-    Attributes:
-        margin: The difference that does not matter, stated beforehand.
-    """
-
-    margin: float
+    margin: float  # the difference that does not matter, stated beforehand
 
     def __rmul__(self, factor: float) -> Self:
         return replace(super().__rmul__(factor), margin=abs(factor) * self.margin)
@@ -69,12 +64,7 @@ class Equivalence(Estimate):
 def mcnemar(before: npt.ArrayLike, after: npt.ArrayLike) -> McNemar:
     """Test whether answers got better or worse (McNemar, 1947; exact binomial form).
 
-    Args:
-        before: Whether each item was right, shape (N,): booleans, or 0 and 1.
-        after: The same items in the same order, for the other model.
-
-    Raises:
-        InfoflowError: There are no items, the two differ in number, or scores are not 0 or 1.
+    Scores are 0 or 1, shape (N,), of the same items in the same order.
     """
     first, second = _paired(before, after)
     if not np.isin([first, second], (0, 1)).all():
@@ -98,18 +88,9 @@ def equivalence(
 ) -> Equivalence:
     """Test whether two models score the same, up to a margin.
 
-    No significant difference is not yet equivalence; an interval inside the margin is. The interval
-    is that of :func:`infoflow.stats.intervals.difference_estimate`.
-
-    Args:
-        before: One score an item, shape (N,).
-        after: The same items in the same order, for the other model.
-        margin: The difference of mean scores that does not matter, chosen before looking.
-        seed: Seed of the bootstrap.
-
-    Raises:
-        InfoflowError: There are no items, the two differ in number, a score is not finite, or the
-            margin is not a positive number.
+    No significant difference is not yet equivalence; an interval inside the margin, the difference
+    of mean scores that does not matter, is. Scores, shape (N,), are of the same items in the same
+    order; the interval is that of :func:`infoflow.stats.intervals.difference_estimate`.
     """
     if not (np.isfinite(margin) and margin > 0):
         raise InfoflowError(f"margin is {margin}; it must be finite and positive.")
@@ -119,15 +100,7 @@ def equivalence(
 
 
 def _paired(before: npt.ArrayLike, after: npt.ArrayLike) -> tuple[Floats, Floats]:
-    try:
-        first, second = (np.asarray(scores, dtype=np.float64) for scores in (before, after))
-    except (TypeError, ValueError) as error:
-        raise InfoflowError(f"the scores are not numbers: {error}.") from error
-    if first.ndim != 1 or first.shape != second.shape or not len(first):
-        raise InfoflowError(
-            f"scores of shapes {first.shape} and {second.shape} are not paired; "
-            "give two rows of one score an item, of the same items."
-        )
-    if not np.isfinite([first, second]).all():
-        raise InfoflowError("a score is not finite; all must be.")
+    first, second = finite_scores(before, 1), finite_scores(after, 1)
+    if len(first) != len(second):
+        raise InfoflowError(f"{len(first)} scores cannot be paired with {len(second)}, by item.")
     return first, second

@@ -1,4 +1,4 @@
-"""What choosing the best of many cuts gains by chance alone."""
+"""The best of many candidates: what choosing gains by chance, and a choice free of that gain."""
 
 from dataclasses import dataclass
 
@@ -6,7 +6,8 @@ import numpy as np
 import numpy.typing as npt
 
 from infoflow.errors import InfoflowError
-from infoflow.stats.intervals import Floats
+from infoflow.options import require_whole
+from infoflow.stats.intervals import Floats, Interval, finite_scores, mean_interval
 
 _DRAWS = 2000
 _ROUNDING = 1e-9
@@ -38,22 +39,12 @@ def selection_bias(scores: npt.ArrayLike, first: int, seed: int = 0) -> Selectio
     The chance is that of a sign-flip test: whether an item's changes count as gains or as losses is
     drawn at random, once for all cuts, so that neighbouring cuts stay as alike as they are.
 
-    Args:
-        scores: Of test items, shape (M, L + 1): item by cut, the last being the intact model.
-        first: The first candidate, such as the cliff chosen on other items: cuts below it are
-            known to do harm, and nobody would choose them.
-        seed: Of the draws.
-
-    Raises:
-        InfoflowError: There are fewer than two items, or no truncated cut is left to choose.
+    Scores of test items have the shape (M, L + 1): item by cut, the last being the intact model.
+    ``first`` is the first candidate, such as the cliff chosen on other items: cuts below it are
+    known to do harm, and nobody would choose them.
     """
-    table = np.asarray(scores, dtype=np.float64)
-    if table.ndim != 2 or len(table) < 2:
-        raise InfoflowError(f"scores of shape {table.shape} are not two items or more, by cut.")
-    if not 0 <= first < table.shape[1] - 1:
-        raise InfoflowError(
-            f"first = {first} leaves no truncated cut; valid: 0 to {table.shape[1] - 2}."
-        )
+    table = finite_scores(scores, 2, 2)
+    first = require_whole(first, "first", least=0, most=table.shape[1] - 2)
     table = table[np.lexsort(table.T)]  # so that the order of items does not matter
     changes = table[:, first:] - table[:, -1:]
     rng = np.random.default_rng(seed)
@@ -83,3 +74,37 @@ def _halves(changes: Floats, rng: np.random.Generator) -> tuple[Floats, Floats]:
     best = np.argmax(of_half >= of_half.max(axis=1, keepdims=True) - _ROUNDING, axis=1)
     draws = np.arange(_DRAWS)
     return of_half[draws, best], of_other[draws, best]
+
+
+@dataclass(frozen=True)
+class HeldOutChoice:
+    """The best candidate of one split, scored on another: one index for each axis of candidates.
+
+    Mean scores are those on the items it was chosen by, and on the others, with a 95 % interval.
+    """
+
+    index: tuple[int, ...]
+    calibration: float
+    test: float
+    interval: Interval
+
+
+def choose_held_out(calibration: npt.ArrayLike, test: npt.ArrayLike) -> HeldOutChoice:
+    """Choose the best candidate (a layer, a site, a variant) on one split, score it on another.
+
+    Scores are those of N and of M other items, shapes (N, ...) and (M, ...): candidates last. One
+    that is undefined for some item of either split is not chosen.
+    """
+    known, new = np.asarray(calibration, dtype=float), np.asarray(test, dtype=float)
+    if known.shape[1:] != new.shape[1:] or known.ndim < 2 or not (len(known) and len(new)):
+        raise InfoflowError(
+            f"scores of shapes {known.shape} and {new.shape} are not those of the same candidates "
+            "on two splits; valid: (N, *candidates) and (M, *candidates)."
+        )
+    means = np.where(np.isnan(new).any(0), np.nan, known.mean(0))
+    if np.isnan(means).all():
+        raise InfoflowError("no candidate is defined for every item.")
+    best = int(np.nanargmax(means))
+    index = tuple(int(i) for i in np.unravel_index(best, means.shape))
+    scores = new.reshape(len(new), -1)[:, best]
+    return HeldOutChoice(index, float(means[index]), float(scores.mean()), mean_interval(scores))

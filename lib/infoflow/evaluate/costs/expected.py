@@ -92,16 +92,15 @@ PUBLISHED = {
 
 def model_shape(name: str, folder: Path | None) -> Shape:
     """The shape of a model before it is loaded: of its folder's configuration, or as published."""
-    if folder is not None:
-        try:
-            config = AutoConfig.from_pretrained(
-                folder, local_files_only=True, trust_remote_code=False
-            )
-            return read_shape(config)
-        except Exception as error:  # whatever a configuration of another kind leads to
-            if name not in PUBLISHED:
-                raise InfoflowError(f"the shape of the model in {folder} is not known.") from error
-    return PUBLISHED[name]
+    if folder is None:
+        return PUBLISHED[name]
+    try:
+        offline = {"local_files_only": True, "trust_remote_code": False}
+        return read_shape(AutoConfig.from_pretrained(folder, **offline))
+    except Exception as error:  # whatever a configuration of another kind leads to
+        if name in PUBLISHED:
+            return PUBLISHED[name]
+        raise InfoflowError(f"the shape of the model in {folder} is not known.") from error
 
 
 def read_shape(config: Any) -> Shape:
@@ -127,18 +126,14 @@ def read_shape(config: Any) -> Shape:
 
 
 class Cost(NamedTuple):
-    """What a run should take: seconds by card, and bytes of weights and largest activations."""
-
-    seconds: Mapping[str, float]
-    bytes: int
+    seconds: Mapping[str, float]  # by card
+    bytes: int  # of weights and largest activations
 
 
 class _Sample(NamedTuple):
-    """What one sample costs: the decoder's work, runs of the vision tower, bytes of activations."""
-
-    work: Work
-    n_images: int
-    bytes: int
+    work: Work  # of the decoder
+    n_images: int  # runs of the vision tower
+    bytes: int  # of activations
 
 
 def expected_cost(
@@ -182,12 +177,10 @@ def _of_sample(
         case "answers" | "text_answers":
             keys = _of_keys(shape, n_prompt + length - 1)
             return _Sample(ways.answer(length), 1, _of_pass(shape, n_prompt) + keys)
-        case "truncation_by_cut" | "blind_and_intact":  # two cuts are taken for all
-            return _sweeps(shape, ways, length, [0])
         case "log_probs_by_cut":
             return _sweeps(shape, ways, 1, [0])
-        case "topk_by_cut":  # some cuts are taken for all
-            return _sweeps(shape, ways, length, settings["keeps"])
+        case "truncation_by_cut" | "blind_and_intact" | "topk_by_cut":  # some cuts count as all
+            return _sweeps(shape, ways, length, settings.get("keeps", [0]))
         case "cam_by_layer" | "localisation_by_layer":
             n_images = settings["n_samples"]
             work = ways.answer(length) + ways.gradients(n_images)
@@ -247,8 +240,6 @@ def span(seconds: float) -> str:
 
 
 class Benchmark(NamedTuple):
-    """A published benchmark."""
-
     n_items: int  # that are reported on
     n_user: int  # tokens after the image, about as many as in LLaVA-1.5's wording
 
@@ -265,11 +256,7 @@ HEADS = ("model", "benchmark", "items", *(card.name for card in CARDS), "memory"
 
 
 def page_cost(model: str, task: str, answer_length: int) -> Cost:
-    """What Table 1's page costs for a model and a whole benchmark.
-
-    The truncation sweep over the samples reported on and over as many to choose the cliff on, and
-    the control's answers.
-    """
+    """What Table 1's page costs for a model and a whole benchmark (see ``costs_assumptions``)."""
     if model not in PUBLISHED:
         raise unknown_name("published model", model, PUBLISHED)
     n_items, n_user = SIZES[task]

@@ -59,10 +59,10 @@ class Work(tuple[Calls, ...]):
         """
         reading = BYTES_PER_NUMBER * layer.parameters / card.bytes_per_second
         total = 0.0
-        for calls in self:
-            operations = 2 * layer.parameters * calls.tokens + 4 * layer.width * calls.pairs
+        for number, tokens, pairs in self:
+            operations = 2 * layer.parameters * tokens + 4 * layer.width * pairs
             busy = max(operations / card.operations_per_second, reading) / share
-            total += calls.number * max(busy, least)
+            total += number * max(busy, least)
         return total
 
 

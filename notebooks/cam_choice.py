@@ -1,0 +1,81 @@
+"""The best place for a heat map: chosen on calibration samples, scored on test samples."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from infoflow.errors import InfoflowError
+from infoflow.methods.heatmaps import ATTENTION, CAMS, CENTRE, PAPER, RANDOM, Place, Source
+from infoflow.stats.selection import choose_held_out
+
+Floats = npt.NDArray[np.float64]
+
+GROUPS = {
+    "CAM, any site": CAMS,
+    "CAM, paper's site": (PAPER,),
+    "attention": (ATTENTION,),
+    "centre map": (CENTRE,),
+    "random map": (RANDOM,),
+}
+"""Among which maps the best is chosen, each group for itself."""
+
+
+class ChosenPlace(NamedTuple):
+    """The best place of some sources: chosen on calibration samples, scored on test samples."""
+
+    place: Place
+    calibration: float  # mean score of its maps on the calibration samples
+    test: float  # that on the test samples
+    interval: tuple[float, float]  # 95 % interval of that
+    scores: Floats  # the test samples' scores, shape (M,)
+    best: Place  # with the best mean on the test samples themselves, which flatters it
+    best_score: float
+
+
+def choose_place(
+    calibration: Sequence[pd.DataFrame],
+    test: Sequence[pd.DataFrame],
+    sources: Sequence[Source],
+    score: str = "hit",
+) -> ChosenPlace:
+    """Choose the best place among all layers of some sources.
+
+    Args:
+        calibration: Rows of ``localisation_by_layer``, one frame a task, to choose by.
+        test: Those of other samples, to score on; every sample counts alike, whatever its task.
+        sources: Whose maps may be chosen.
+        score: ``"hit"`` or ``"mass"``.
+
+    Raises:
+        InfoflowError: A frame has no rows, or the sources have no map that is defined for all.
+    """
+    places, known = _by_place(calibration, sources, score)
+    _, scores = _by_place(test, sources, score)
+    chosen, best = choose_held_out(known, scores), choose_held_out(scores, scores)
+    (at,), (at_best,) = chosen.index, best.index
+    held_out = chosen.calibration, chosen.test, chosen.interval
+    return ChosenPlace(places[at], *held_out, scores[:, at], places[at_best], best.test)
+
+
+def choices(
+    calibration: Sequence[pd.DataFrame], test: Sequence[pd.DataFrame]
+) -> dict[str, ChosenPlace]:
+    """Choose the best place of every group of maps (``GROUPS``); args are ``choose_place``'s."""
+    return {name: choose_place(calibration, test, sources) for name, sources in GROUPS.items()}
+
+
+def _by_place(
+    frames: Sequence[pd.DataFrame], sources: Sequence[Source], score: str
+) -> tuple[list[Place], Floats]:
+    """Scores of the samples of all frames by place, (N, C), NaN where undefined."""
+    if any(frame.empty for frame in frames):
+        raise InfoflowError("no item names a region that its answer could be read from.")
+    keys = ["site", "weights", "layer"]
+    rows = pd.concat([frame.assign(frame=number) for number, frame in enumerate(frames)])
+    known = (Place(*key) for key in rows[keys].drop_duplicates().itertuples(index=False))
+    places = [place for place in known if place.source in sources]
+    table = rows.set_index(["frame", "item", *keys])[score].unstack(keys)
+    return places, table[[tuple(place) for place in places]].to_numpy(dtype=np.float64)
