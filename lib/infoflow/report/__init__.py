@@ -10,7 +10,6 @@ from infoflow.report.charts import (
     interval_rows,
     layer_curves,
     map_sheet,
-    outline_targets,
     sample_sheet,
 )
 from infoflow.report.display import NOT_RUN, Plot, ProvenanceBox, Table, Words, literal, table

@@ -29,14 +29,7 @@ MimeBundle = dict[str, str]
 
 @dataclass(frozen=True, eq=False)
 class Plot:
-    """A figure with what must go with it.
-
-    Attributes:
-        figure: The figure.
-        alt: What it shows, in a sentence or two with the key numbers.
-        caption: What is plotted, of how many items, and what a band or bracket means.
-        table: The numbers behind it.
-    """
+    """A figure, what it shows in a sentence or two, what is plotted, and the numbers behind it."""
 
     figure: Figure
     alt: str
@@ -48,14 +41,8 @@ class Plot:
         """The image, with the same bytes in every run on one machine."""
         sink = BytesIO()
         with mpl.rc_context(HOUSE_STYLE):
-            self.figure.savefig(
-                sink,
-                format="png",
-                dpi=DOTS_PER_INCH,
-                facecolor="white",
-                bbox_inches="tight",
-                metadata={"Software": None},
-            )
+            looks = {"dpi": DOTS_PER_INCH, "facecolor": "white", "bbox_inches": "tight"}
+            self.figure.savefig(sink, format="png", metadata={"Software": None}, **looks)
         return sink.getvalue()
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> MimeBundle:
@@ -73,13 +60,7 @@ class Plot:
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """A table with a caption.
-
-    Attributes:
-        data: Cells as they shall be read: round numbers first. The index is the first column.
-        caption: What the table holds.
-        comparison: Whether it sets the paper beside ours; columns named ``paper...`` are marked.
-    """
+    """A table of rounded numbers and words; a comparison marks its columns named ``paper...``."""
 
     data: pd.DataFrame
     caption: str
@@ -87,10 +68,9 @@ class Table:
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> MimeBundle:
         kind = "table-scroll paper-vs-ours" if self.comparison else "table-scroll"
-        worded = (all(isinstance(v, str) for v in self.data[name]) for name in self.data)
         head = "".join(
-            _cell("th", name, "words" if words else "")
-            for name, words in zip(self.data, worded, strict=True)
+            _cell("th", name, "words" if all(isinstance(v, str) for v in values) else "")
+            for name, values in self.data.items()
         )
         body = "".join(
             f"<tr>{_cell('th', label)}{''.join(map(self._value, self.data, values))}</tr>"
@@ -112,10 +92,8 @@ class Table:
     def _value(self, column: Any, value: Any) -> str:
         if value == NOT_RUN:
             return _cell("td", value, "not-run")
-        paper = self.comparison and str(column).startswith("paper")
-        return _cell(
-            "td", value, "paper" if paper else "", "words" if isinstance(value, str) else ""
-        )
+        paper = "paper" if self.comparison and str(column).startswith("paper") else ""
+        return _cell("td", value, paper, "words" if isinstance(value, str) else "")
 
 
 def table(
@@ -125,15 +103,7 @@ def table(
     *,
     comparison: bool = False,
 ) -> Table:
-    """Make a table of lines.
-
-    Args:
-        lines: By name, the cells of a line by column; or lines that hold their name themselves,
-            as the column ``index``.
-        caption: What the table holds.
-        index: Head of the first column.
-        comparison: As of :class:`Table`.
-    """
+    """Make a table of lines, by name or with their name as the column ``index``."""
     if isinstance(lines, Mapping):
         data = pd.DataFrame.from_dict(dict(lines), orient="index").rename_axis(index)
     else:
@@ -143,10 +113,7 @@ def table(
 
 @dataclass(frozen=True)
 class Words:
-    """A sentence made from the data, in Markdown without HTML.
-
-    What the page did not write itself goes in through :func:`literal`.
-    """
+    """Markdown without HTML; what the page did not write itself goes in by :func:`literal`."""
 
     text: str
 
@@ -161,11 +128,7 @@ _MARKUP = r"([\\`*_\[\]$|~{}!])"
 
 
 def literal(text: str) -> str:
-    """Let text stand as it is within a line of :class:`Words`: it is no markup and no formula.
-
-    Args:
-        text: An answer, a name, a path: whatever is not written by the page itself.
-    """
+    """Escape text for a line of :class:`Words`: it is no markup and no formula."""
     return re.sub(_MARKUP, r"\\\1", " ".join(text.split()))
 
 
@@ -173,10 +136,8 @@ def literal(text: str) -> str:
 class ProvenanceBox:
     """Where a page's numbers come from, folded away under one line.
 
-    Attributes:
-        summary: The line.
-        lasting: What another run of the page must reproduce.
-        circumstances: What may differ between runs: machine, versions, cost. Only in the HTML.
+    Another run of the page must reproduce what is lasting. Circumstances (machine, versions, cost)
+    may differ and stand in the HTML alone.
     """
 
     summary: str

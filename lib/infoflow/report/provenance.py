@@ -1,7 +1,7 @@
 """Where a page's numbers come from."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from infoflow.parameters import page_parameters
 from infoflow.report.display import ProvenanceBox
@@ -9,21 +9,9 @@ from infoflow.report.display import ProvenanceBox
 Record = Mapping[str, Any]
 
 
-class Records(Protocol):
-    """What a page has read its rows from: a :class:`infoflow.results.store.Store`."""
-
-    @property
-    def records(self) -> Sequence[Record]:
-        """One record a result, with the number of its items as ``n_items``."""
-
-
-def provenance_box(store: Records) -> ProvenanceBox:
-    """Describe where the rows of a page come from, and the page's parameters.
-
-    Args:
-        store: The :class:`infoflow.results.store.Store` that every row of the page came through.
-    """
-    records = store.records
+def provenance_box(store: Any) -> ProvenanceBox:
+    """Describe where the rows of a page came from, all read through one store, and its settings."""
+    records: Sequence[Record] = store.records
     found = [record["provenance"] for record in records]
     models = [one["model"] for one in found]
     counts = _counts(records)

@@ -11,15 +11,7 @@ from infoflow.report.style import TASK_TITLES, listed
 
 
 def source_words(source: str | Path, tasks: list[str]) -> Words | None:
-    """Say whose items a page measures, and what of it they do not allow.
-
-    Args:
-        source: Where the items come from (:class:`infoflow.data.items.Items`).
-        tasks: Names of the tasks.
-
-    Returns:
-        The words; None for Shapes, which the page is written about.
-    """
+    """Say whose items a page measures and what they do not allow; None for Shapes."""
     if source == "shapes":
         return None
     origin = "from the hub" if source == "hub" else f"from the folder {literal(str(source))}"
@@ -40,31 +32,15 @@ def paper_table(
     model: str,
     index: str = "task",
 ) -> Table:
-    """Set the paper beside ours: a table that fits the source of the page's samples.
-
-    Args:
-        lines: As of :func:`infoflow.report.display.table`. The columns begin with ``"paper"`` or
-            ``"ours"``.
-        caption: What the table holds.
-        source: Where the page's samples come from.
-        model: The model the page measured.
-        index: Head of the first column.
-    """
+    """Set the paper beside ours in a table whose columns begin with ``"paper"`` or ``"ours"``."""
     return on_source(table(lines, caption, index, comparison=True), source, model)
 
 
 def on_source(compared: Table, source: str | Path, model: str) -> Table:
     """Name what a table of comparison sets beside the paper, where that is not Shapes.
 
-    Args:
-        compared: With columns ``"ours, MODEL on the benchmark"``, for runs of the paper's model
-            that the page has not made, and ``"ours, MODEL on Shapes"``, or without ``on Shapes``.
-        source: Where the page's items come from.
-        model: The model it measured.
-
-    Returns:
-        The table itself for Shapes. Else one whose columns say that they are of the benchmark; if
-        the page's model is the paper's, these are the runs that were missing.
+    Columns ``"ours, MODEL on Shapes"`` are then of the benchmark. If the page's model is the
+    paper's, they replace ``"ours, MODEL on the benchmark"``, the runs that the page has not made.
     """
     if source == "shapes":
         return compared
