@@ -5,7 +5,7 @@ from typing import Literal
 
 import torch
 
-from infoflow.errors import InfoflowError, unknown_name
+from infoflow.errors import InfoflowError, require_name
 from infoflow.interventions.base import Effect, Hiding, Intervention
 from infoflow.models.lvlm import LVLM, Prompt
 from infoflow.options import require_finite, require_whole
@@ -60,8 +60,7 @@ class Truncate(Intervention):
     def __post_init__(self) -> None:
         require_whole(self.cut, "cut", 0)
         require_whole(self.keep, "keep", 0)
-        if self.span_mode not in SPAN_MODES:
-            raise unknown_name("span mode", self.span_mode, SPAN_MODES)
+        require_name(self.span_mode, "span mode", SPAN_MODES)
         if self.keep and not self.cut:
             raise InfoflowError(
                 f"keep = {self.keep} with cut = 0: no layer comes before the cut to choose by; "

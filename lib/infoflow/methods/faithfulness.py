@@ -23,12 +23,7 @@ Pixels = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True, eq=False)
 class FaithfulnessCurve:
-    """An answer's probability while an image is changed where a heat map is hottest.
-
-    Attributes:
-        fractions: How much of the image has been changed, shape (F,), from 0 to 1.
-        scores: The answer's probability, shape (F,); see ``answer_probabilities``.
-    """
+    """An answer's probability (F,) while the fractions (F,) of an image that are hottest change."""
 
     fractions: npt.NDArray[np.float64]
     scores: npt.NDArray[np.float64]
@@ -80,12 +75,9 @@ def insertion_curve(
     n_steps: int = 10,
     seed: int = 0,
 ) -> FaithfulnessCurve:
-    """Show the hottest pixels first, on a blurred image (RISE): a right map soon helps.
+    """Show the hottest pixels first, on a blurred image (RISE): a right map has a large area.
 
     Args and errors are those of ``deletion_curve``.
-
-    Returns:
-        The curve; a large area means a right map.
     """
     lvlm.require_prompt(prompt)
     blur = ImageFilter.GaussianBlur(_BLUR * max(prompt.image.size))
@@ -94,10 +86,7 @@ def insertion_curve(
 
 
 def answer_probabilities(lvlm: LVLM, prompts: list[Prompt], answer: str | Tensor) -> Tensor:
-    """Compute an answer's probability after B prompts of one length: float32 of shape (B,).
-
-    It is the geometric mean of its tokens'.
-    """
+    """Compute the geometric mean of the answer's tokens' probabilities after B prompts: (B,)."""
     ids = answer_ids(lvlm, prompts[0], answer)
     embeds = torch.cat([prompt.inputs_embeds for prompt in prompts])
     batch = replace(prompts[0], inputs_embeds=embeds)
@@ -110,10 +99,7 @@ def answer_probabilities(lvlm: LVLM, prompts: list[Prompt], answer: str | Tensor
 def replace_hottest(
     before: Pixels, after: Pixels, heat: npt.ArrayLike, n_steps: int, seed: int = 0
 ) -> Iterator[Pixels]:
-    """Turn one image, (H, W, 3), into another, hottest pixels first: ``n_steps`` + 1 images.
-
-    The seed is that of the order of pixels that are equally hot in the map, (H, W).
-    """
+    """Turn one image, (H, W, 3), into another, hottest pixels first: ``n_steps`` + 1 images."""
     values = np.asarray(heat).ravel()
     shuffled = np.random.default_rng(seed).permutation(values.size)
     hottest_first = shuffled[np.argsort(-values[shuffled], kind="stable")]
@@ -128,23 +114,15 @@ def replace_hottest(
 
 @contextmanager
 def randomised_weights(lvlm: LVLM, n_layers: int | None = None, seed: int = 0) -> Iterator[None]:
-    """Put random weights in the head and the last decoder layers; after, all is as before.
+    """Put random weights in the head and the last decoder layers (all by default), for a while.
 
     The sanity check of saliency maps (Adebayo et al., 2018): a map that stays the same does not
     show what the model has learnt. Each matrix is drawn anew from a normal distribution of its own
-    mean and deviation; gains of norms and biases stay.
-
-    Args:
-        lvlm: The model. A head that shares its weights with the token embeddings changes them too.
-        n_layers: How many layers, from the last one down; None for all.
-        seed: Seed of the weights.
-
-    Raises:
-        InfoflowError: The model has fewer layers, or weights that are quantised or offloaded.
+    mean and deviation; gains of norms and biases stay. A head that shares its weights with the
+    token embeddings changes them too.
     """
     n = lvlm.n_layers if n_layers is None else n_layers
-    if not 0 <= n <= lvlm.n_layers:
-        raise InfoflowError(f"n_layers = {n} is out of range; valid: 0 to {lvlm.n_layers}.")
+    require_whole(n, "n_layers", 0, lvlm.n_layers)
     generator = torch.Generator().manual_seed(seed)
     modules = [lvlm.lm_head, *lvlm.layers[lvlm.n_layers - n :]]
     matrices = [m for module in modules for m in module.parameters() if m.ndim > 1]

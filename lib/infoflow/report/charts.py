@@ -120,9 +120,7 @@ def heat_maps(
         below, beside = (range(0, n, 1 + n // 10) for n in (len(cuts), len(values)))
         axes.set_xticks(below, [str(cuts[place]) for place in below])
         axes.set_xlabel("cut" if values.columns.name == "cut" else "layer, from 0 (= cut)")
-        name_layers(
-            axes, below, [str(cuts[i] + 1) if cuts[i] < n_layers else "intact" for i in below]
-        )
+        name_layers(axes, below, cuts[below], n_layers)
         axes.set_yticks(beside, [str(values.index[place]) for place in beside])
         axes.tick_params(labelleft=True)
         axes.set_ylabel(ylabel)

@@ -7,10 +7,11 @@ is what a re-run of the notebook is compared by.
 import re
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from html import escape
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
@@ -18,7 +19,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 from PIL import Image
 
-from infoflow.report.style import HOUSE_STYLE
+from infoflow.data.items import reported_split
+from infoflow.report.style import HOUSE_STYLE, TASK_TITLES, listed
 
 DOTS_PER_INCH = 200
 NOT_RUN = "not run"
@@ -111,6 +113,31 @@ def table(
     return Table(data, caption, comparison)
 
 
+def paper_table(
+    lines: Mapping[Any, Mapping[str, Any]] | Sequence[Mapping[str, Any]],
+    caption: str,
+    source: str | Path,
+    model: str,
+    index: str = "task",
+) -> Table:
+    """Set the paper beside ours in a table whose columns begin with ``"paper"`` or ``"ours"``."""
+    return on_source(table(lines, caption, index, comparison=True), source, model)
+
+
+def on_source(compared: Table, source: str | Path, model: str) -> Table:
+    """Name what a table of comparison sets beside the paper, where that is not Shapes.
+
+    Columns ``"ours, MODEL on Shapes"`` are then of the benchmark. If the page's model is the
+    paper's, they replace ``"ours, MODEL on the benchmark"``, the runs that the page has not made.
+    """
+    if source == "shapes":
+        return compared
+    made = {f"ours, {model} on the benchmark", f"ours, {model} on the benchmarks"}
+    left = [name for name in compared.data if name not in {*made, "ours, on the benchmark"}]
+    named = {name: str(name).replace(" on Shapes", " on the benchmark") for name in left}
+    return replace(compared, data=compared.data[left].rename(columns=named))
+
+
 @dataclass(frozen=True)
 class Words:
     """Markdown without HTML; what the page did not write itself goes in by :func:`literal`."""
@@ -130,6 +157,21 @@ _MARKUP = r"([\\`*_\[\]$|~{}!])"
 def literal(text: str) -> str:
     """Escape text for a line of :class:`Words`: it is no markup and no formula."""
     return re.sub(_MARKUP, r"\\\1", " ".join(text.split()))
+
+
+def source_words(source: str | Path, tasks: list[str]) -> Words | None:
+    """Say whose items a page measures and what they do not allow; None for Shapes."""
+    if source == "shapes":
+        return None
+    origin = "from the hub" if source == "hub" else f"from the folder {literal(str(source))}"
+    titles = listed([TASK_TITLES[task] for task in tasks])
+    apart = listed([TASK_TITLES[task] for task in tasks if reported_split(task) == "held-out"])
+    others = f" Of {apart} the held-out pictures are reported; cliffs are chosen on others."
+    return Words(
+        f"This page asks about the benchmarks' own items ({titles}, {origin}), in place of Shapes."
+        f"{others if apart else ''} Whatever is measured against the region that an "
+        "answer can be read from (*on target*) needs Shapes' masks: not run on this source."
+    )
 
 
 @dataclass(frozen=True)

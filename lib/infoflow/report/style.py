@@ -82,13 +82,13 @@ def count_layers(axes: Axes, n_layers: int, last_cut: int, *, below: str) -> Non
     axes.set_xlim(-0.4, last_cut + 0.4)
     axes.set_xticks(ticks)
     axes.set_xlabel(below)
-    name_layers(axes, ticks, [str(cut + 1) if cut < n_layers else "intact" for cut in ticks])
+    name_layers(axes, ticks, ticks, n_layers)
 
 
-def name_layers(axes: Axes, places: Sequence[float], names: Sequence[str]) -> None:
-    """Write the paper's layers above a panel, at places of its horizontal axis."""
+def name_layers(axes: Axes, places: Sequence[int], cuts: Iterable[int], n_layers: int) -> None:
+    """Name, above a panel, cuts at places of its horizontal axis as the paper's layers."""
     above = axes.secondary_xaxis("top")
-    above.set_xticks(places, names)
+    above.set_xticks(places, [str(cut + 1) if cut < n_layers else "intact" for cut in cuts])
     above.tick_params(labelcolor="#595959", color="#595959")
     above.set_xlabel("paper's layer", color="#595959")
 
