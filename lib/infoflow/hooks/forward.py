@@ -109,8 +109,7 @@ def record(
 
     class Recorder(Observer):
         def see(self, layer: int, call: Attention) -> None:
-            value = read(layer, call)
-            if value is not None:
+            if (value := read(layer, call)) is not None:
                 found.append(value)
 
     with torch.inference_mode(), forward_pass(lvlm, prompt, answer, Recorder()):

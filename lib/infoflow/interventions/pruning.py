@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
-
 from infoflow.errors import InfoflowError, require_name
 from infoflow.interventions.base import Effect, Hiding, Intervention
 from infoflow.models.lvlm import LVLM, Prompt
@@ -37,7 +35,7 @@ class FastV(Intervention):
         require_whole(self.k, "k", 1, lvlm.n_layers - 1)
 
     def begin(self, lvlm: LVLM, prompt: Prompt) -> Effect:
-        return _pruning(prompt, self.k, round((1 - self.ratio) * prompt.grid.n_tokens))
+        return Hiding(prompt, self.k, round((1 - self.ratio) * prompt.grid.n_tokens))
 
 
 @dataclass(frozen=True)
@@ -77,11 +75,4 @@ class Truncate(Intervention):
 
     def begin(self, lvlm: LVLM, prompt: Prompt) -> Effect:
         require_whole(self.keep, "keep", 0, prompt.grid.n_tokens)
-        return _pruning(prompt, self.cut, self.keep, shift=int(self.span_mode == "authors"))
-
-
-def _pruning(prompt: Prompt, first_layer: int, n_kept: int, shift: int = 0) -> Hiding:
-    image, device = prompt.spans.image, prompt.inputs_embeds.device
-    hidden = torch.zeros(prompt.inputs_embeds.shape[1], dtype=torch.bool, device=device)
-    hidden[image.start + shift : image.stop + shift] = True
-    return Hiding(hidden, first_layer, n_kept)
+        return Hiding(prompt, self.cut, self.keep, shift=int(self.span_mode == "authors"))

@@ -66,10 +66,7 @@ class Simignore(Intervention):
         """Every model has layers to hide tokens in."""
 
     def begin(self, lvlm: LVLM, prompt: Prompt) -> Effect:
-        embeds = prompt.inputs_embeds[0]
-        hidden = torch.zeros(len(embeds), dtype=torch.bool, device=embeds.device)
-        hidden[prompt.spans.image] = self.ignored(lvlm, prompt)
-        return Hiding(hidden)
+        return Hiding(prompt, ignored=self.ignored(lvlm, prompt))
 
     def ignored(self, lvlm: LVLM, prompt: Prompt) -> Tensor:
         """Say which of a prompt's image tokens are hidden: boolean of shape (N,)."""

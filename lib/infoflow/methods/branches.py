@@ -53,7 +53,6 @@ class Branches(Observer):
         self._in_branches = False
         self._intact: Attention
         self._own: KeyValue
-        self._row: Tensor
         self.hidden = embeds.new_empty(0, self._n_own, embeds.shape[-1])
         self.caches: list[BranchCache] = []
 
@@ -80,14 +79,13 @@ class Branches(Observer):
             self.caches.append(BranchCache(self._intact, self._own, self._positions, *sizes))
         if self._keep and layer + 1 in self._rankings and self._rankings[layer + 1] is None:
             rows = attention_rows(self._intact, self._n_answer + 1)  # from the last prompt token on
-            self._row = rows[:, 0].mean(0)[self._image]
+            self._rankings[layer + 1] = rows[:, 0].mean(0)[self._image]
 
     def _begin(self, hidden: Tensor, ranking: Tensor | None) -> None:
         """Start a branch from a layer's intact input (1, S, D)."""
         positions = self._text
-        if self._keep:
-            row = self._row if ranking is None else ranking
-            best = row.topk(self._keep).indices.to(positions.device) + self._image.start
+        if ranking is not None:
+            best = ranking.topk(self._keep).indices.to(positions.device) + self._image.start
             positions = torch.cat([best, positions]).sort().values
         self._positions = torch.cat([self._positions, positions[None]])
         # layers may lie on several devices; positions stay where the prompt is

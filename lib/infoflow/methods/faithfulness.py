@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from infoflow.errors import InfoflowError
 from infoflow.hooks.forward import answer_ids, forward_pass, modifier_of
+from infoflow.methods.out_of_memory import in_batches
 from infoflow.models.lvlm import LVLM, Prompt
 from infoflow.options import require_whole
 
@@ -166,9 +168,7 @@ def _curve(
     ]
     # an intervention chooses its tokens for one prompt at a time
     size = _BATCH if modifier_of(lvlm) is None else 1
-    scores = [
-        answer_probabilities(lvlm, changed[start : start + size], answer)
-        for start in range(0, len(changed), size)
-    ]
+    score = partial(answer_probabilities, lvlm, answer=answer)
+    scores = list(in_batches(changed, score, size, lvlm.decoder, "changed images"))
     fractions = np.linspace(0, 1, n_steps + 1)
     return FaithfulnessCurve(fractions, torch.cat(scores).double().numpy())

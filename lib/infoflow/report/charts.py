@@ -100,11 +100,7 @@ def interval_rows(
 
 
 def heat_maps(
-    tables: Mapping[str, pd.DataFrame],
-    label: str,
-    ylabel: str,
-    n_layers: int,
-    **colours: Any,
+    tables: Mapping[str, pd.DataFrame], label: str, ylabel: str, n_layers: int, **colours: Any
 ) -> tuple[Figure, dict[str, Axes]]:
     """Paint tables over layers or cuts, one panel a task, all on one scale from 0 to 100.
 
@@ -125,8 +121,7 @@ def heat_maps(
         axes.tick_params(labelleft=True)
         axes.set_ylabel(ylabel)
     every = list(by_task.values())
-    bar = shown.colorbar(image, ax=every, location="bottom", shrink=0.6, aspect=30)
-    bar.set_label(label)
+    shown.colorbar(image, ax=every, location="bottom", shrink=0.6, aspect=30, label=label)
     return shown, by_task
 
 
@@ -162,9 +157,8 @@ def map_sheet(
         axes.imshow(prompt.image.convert("L"), cmap="gray", vmin=0, vmax=255)
         laid = prompt.grid.to_picture(values, prompt.image.size)
         heat = axes.imshow(laid, **{"cmap": "inferno", "alpha": 0.8, **colours})
-    every = [first, *others]
-    bar = made.colorbar(heat, ax=every, location="bottom", shrink=0.6, aspect=30, pad=0.02)
-    bar.set_label(label)
+    bar: dict[str, Any] = {"location": "bottom", "shrink": 0.6, "aspect": 30, "pad": 0.02}
+    made.colorbar(heat, ax=[first, *others], label=label, **bar)
     return made
 
 

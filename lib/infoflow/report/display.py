@@ -27,6 +27,7 @@ NOT_RUN = "not run"
 """What stands in a table for a value that nobody measured; never 0, never blank."""
 
 MimeBundle = dict[str, str]
+Lines = Mapping[Any, Mapping[str, Any]] | Sequence[Mapping[str, Any]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,8 +44,9 @@ class Plot:
         """The image, with the same bytes in every run on one machine."""
         sink = BytesIO()
         with mpl.rc_context(HOUSE_STYLE):
-            looks = {"dpi": DOTS_PER_INCH, "facecolor": "white", "bbox_inches": "tight"}
-            self.figure.savefig(sink, format="png", metadata={"Software": None}, **looks)
+            size: dict[str, Any] = {"dpi": DOTS_PER_INCH, "bbox_inches": "tight"}
+            same = {"Software": None}  # matplotlib's version would be part of the bytes
+            self.figure.savefig(sink, format="png", facecolor="white", metadata=same, **size)
         return sink.getvalue()
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> MimeBundle:
@@ -98,13 +100,7 @@ class Table:
         return _cell("td", value, paper, "words" if isinstance(value, str) else "")
 
 
-def table(
-    lines: Mapping[Any, Mapping[str, Any]] | Sequence[Mapping[str, Any]],
-    caption: str,
-    index: str = "task",
-    *,
-    comparison: bool = False,
-) -> Table:
+def table(lines: Lines, caption: str, index: str = "task", *, comparison: bool = False) -> Table:
     """Make a table of lines, by name or with their name as the column ``index``."""
     if isinstance(lines, Mapping):
         data = pd.DataFrame.from_dict(dict(lines), orient="index").rename_axis(index)
@@ -114,11 +110,7 @@ def table(
 
 
 def paper_table(
-    lines: Mapping[Any, Mapping[str, Any]] | Sequence[Mapping[str, Any]],
-    caption: str,
-    source: str | Path,
-    model: str,
-    index: str = "task",
+    lines: Lines, caption: str, source: str | Path, model: str, index: str = "task"
 ) -> Table:
     """Set the paper beside ours in a table whose columns begin with ``"paper"`` or ``"ours"``."""
     return on_source(table(lines, caption, index, comparison=True), source, model)

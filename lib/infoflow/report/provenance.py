@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from infoflow.parameters import page_parameters
 from infoflow.report.display import ProvenanceBox
 
 Record = Mapping[str, Any]
@@ -41,6 +40,19 @@ def provenance_box(store: Any) -> ProvenanceBox:
             "wall time, peak memory": f"{seconds:.1f} s measuring, {peak:.0f} MB",
         },
     )
+
+
+def page_parameters() -> dict[str, Any]:
+    """Return the values that this kernel's notebook has now for the names it declares with a type.
+
+    The kernel's list of cells would not do: nbval runs cells without noting them there. Outside
+    IPython there are none.
+    """
+    from IPython import get_ipython  # slow to import, and at hand where a notebook runs
+
+    shell = get_ipython()
+    names = shell.user_ns if shell else {}
+    return {name: names[name] for name in names.get("__annotations__", {}) if name in names}
 
 
 def _counts(records: Iterable[Record]) -> dict[str, int]:
