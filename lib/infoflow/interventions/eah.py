@@ -80,7 +80,10 @@ class _Broadcast(Effect):
 
 
 def sink_density(lvlm: LVLM, prompt: Prompt, beta: float = 0.002, divisor: str = "exact") -> Tensor:
-    """Measure which share of the image tokens are vision sinks, by layer and head: (L, H)."""
+    """Measure which share of the image tokens are vision sinks, by layer and head: (L, H).
+
+    The threshold and divisor are those of ``EAH``; a bad one is an error, as there.
+    """
     require_finite(beta, "beta", 0)
     return (sink_strengths(lvlm, prompt, divisor) > beta).float().mean(-1)
 

@@ -116,12 +116,19 @@ def replace_hottest(
 
 @contextmanager
 def randomised_weights(lvlm: LVLM, n_layers: int | None = None, seed: int = 0) -> Iterator[None]:
-    """Put random weights in the head and the last decoder layers (all by default), for a while.
+    """Put random weights in the head and the last decoder layers; after, all is as before.
 
     The sanity check of saliency maps (Adebayo et al., 2018): a map that stays the same does not
     show what the model has learnt. Each matrix is drawn anew from a normal distribution of its own
-    mean and deviation; gains of norms and biases stay. A head that shares its weights with the
-    token embeddings changes them too.
+    mean and deviation; gains of norms and biases stay.
+
+    Args:
+        lvlm: The model. A head that shares its weights with the token embeddings changes them too.
+        n_layers: How many layers, from the last one down; None for all.
+        seed: Seed of the weights.
+
+    Raises:
+        InfoflowError: The model has fewer layers, or weights that are quantised or offloaded.
     """
     n = lvlm.n_layers if n_layers is None else n_layers
     require_whole(n, "n_layers", 0, lvlm.n_layers)

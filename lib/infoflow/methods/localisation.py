@@ -50,7 +50,16 @@ def target_mask(sample: Sample) -> Mask:
 
 
 def localise(maps: npt.ArrayLike, grid: Grid, mask: npt.ArrayLike) -> Localisation:
-    """Score maps (L, h, w) of image tokens against a region of the image, boolean (H, W)."""
+    """Score maps of image tokens against a region of the image.
+
+    Args:
+        maps: One a layer, shape (L, h, w).
+        grid: Where the tokens lie on the image.
+        mask: The region, boolean of shape (H, W).
+
+    Raises:
+        InfoflowError: A map does not fit the grid or is negative somewhere, or the region is empty.
+    """
     share = coverage(mask, grid)
     touched = share > _TOUCHES
     heats = np.asarray(maps)
@@ -95,7 +104,7 @@ def pointing_hit(heat: npt.ArrayLike, touched: npt.ArrayLike) -> float:
 def mass_inside(heat: npt.ArrayLike, share: npt.ArrayLike) -> float:
     """Share of the map's sum that lies in a region; a map of zeros scores as an even one does."""
     values, weights = _checked(heat, share)
-    peak = values.max()  # tiny values would lose their sum
+    peak = values.max()  # by which maps are divided: the sum of tiny values would be lost
     return float(np.average(weights, weights=values / peak) if peak else weights.mean())
 
 

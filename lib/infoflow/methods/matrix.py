@@ -11,10 +11,20 @@ from infoflow.options import require_whole
 
 
 def attention_matrix(lvlm: LVLM, prompt: Prompt, layer: int) -> Tensor:
-    """Read a decoder layer's attention weights, (H, S, S): head, attending and attended token.
+    """Read one layer's attention weights on a prompt, all rows of them.
 
-    Layers count from 0; the paper's is one more. Each row sums to one and is zero for later tokens.
     Inside ``intervene`` a hidden token's column is zero but for the token's own row.
+
+    Args:
+        lvlm: The model.
+        prompt: The image and question.
+        layer: Which decoder layer, counted from 0; the paper's layer is one more.
+
+    Returns:
+        Float32 of shape (H, S, S): head, attending token, attended token. Rows sum to one.
+
+    Raises:
+        InfoflowError: There is no such layer, or the model cannot be observed.
     """
     wanted = require_whole(layer, "layer", 0, lvlm.n_layers - 1)
     return record(lvlm, prompt, lambda i, call: attention_rows(call) if i == wanted else None)[0]
