@@ -1,6 +1,6 @@
 """Errors a user can act on: each names what was wrong and what would be valid."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
 
@@ -30,6 +30,12 @@ def unknown_name(kind: str, name: str, valid: Iterable[str]) -> UnknownNameError
     close = get_close_matches(str(name), names, n=1)
     hint = f" Did you mean {close[0]!r}?" if close else ""
     return UnknownNameError(f"unknown {kind} {name!r}.{hint} Valid: {', '.join(names)}.")
+
+
+def require_name(name: str, kind: str, valid: Collection[str]) -> None:
+    """Raise unless a name of a kind is one of those that exist."""
+    if name not in valid:
+        raise unknown_name(kind, name, valid)
 
 
 @contextmanager

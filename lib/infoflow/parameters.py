@@ -43,22 +43,6 @@ def notebook_parameters(notebook: Path) -> dict[str, Parameter]:
         return _declared(tagged[0].source)
 
 
-def page_parameters() -> dict[str, Any]:
-    """Tell the parameters of the notebook that runs in this kernel, with the values they have now.
-
-    They are the names that its cells declare with a type, as a parameters cell does. The kernel's
-    list of cells would not do: nbval runs cells without noting them there.
-
-    Returns:
-        The values by name, in the notebook's order; nothing outside IPython.
-    """
-    from IPython import get_ipython  # slow to import, and at hand where a notebook runs
-
-    shell = get_ipython()
-    names = shell.user_ns if shell else {}
-    return {name: names[name] for name in names.get("__annotations__", {}) if name in names}
-
-
 def full_set(notebook: Path, given: Mapping[str, Any]) -> dict[str, Any]:
     """Check values for a notebook's parameters and complete them by the defaults, all made plain.
 

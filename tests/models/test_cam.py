@@ -166,7 +166,8 @@ def test_element_wise_maps_are_finite_differences(lvlm, prompt, cams, layer):
     z = []
     for factor in (1 + step, 1 - step):
         with scaled(module, prompt.spans.image.start + tokens, factor), torch.no_grad():
-            logits = lvlm.logits(embeds)[:, len(prompt) - 1 :]
+            states = lvlm.decoder(inputs_embeds=embeds, use_cache=False).last_hidden_state
+            logits = lvlm.lm_head(states[:, len(prompt) - 1 :])  # of the answer's rows alone
         z.append(logits[:, range(3), ids].double().sum(1))
     slopes = ((z[0] - z[1]) / (2 * step)).clamp(min=0).float()
     bound = 0.01 * float(expected.max())

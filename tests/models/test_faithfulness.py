@@ -135,7 +135,7 @@ def test_maps_of_random_weights_are_others(lvlm, prompt):
 
 
 def test_only_layers_there_are_can_be_randomised(lvlm):
-    with pytest.raises(InfoflowError, match="n_layers = 7 is out of range; valid: 0 to 6"):
+    with pytest.raises(InfoflowError, match="n_layers is 7; valid: a whole number from 0 to 6"):
         randomised_weights(lvlm, 7).__enter__()
 
 

@@ -86,5 +86,5 @@ def test_what_is_undefined_stays_undefined():
 
 @pytest.mark.parametrize("threshold", [-0.1, 1.1, math.nan])
 def test_a_threshold_out_of_range_is_refused(threshold):
-    with pytest.raises(InfoflowError, match=r"threshold = .*valid: 0 to 1"):
+    with pytest.raises(InfoflowError, match=r"threshold is .*; valid: .* from 0 to 1"):
         thresholded(torch.ones(2, 2), threshold)

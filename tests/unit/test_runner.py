@@ -12,7 +12,8 @@ from nbclient import NotebookClient
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from infoflow.errors import InfoflowError, UnknownNameError
-from infoflow.parameters import full_set, notebook_parameters, page_parameters
+from infoflow.parameters import full_set, notebook_parameters
+from infoflow.report.provenance import page_parameters
 from infoflow.runner import NotebookError, refresh_notebook, run_notebook
 
 PARAMETERS = """\
@@ -97,7 +98,10 @@ def test_the_kernel_is_this_interpreter_in_the_notebooks_folder_and_quiet(
 
 
 def test_a_page_knows_its_parameters(tmp_path: Path, target: Path) -> None:
-    cell = "from infoflow.parameters import page_parameters\nlimit += 1\nprint(page_parameters())"
+    cell = (
+        "from infoflow.report.provenance import page_parameters\n"
+        "limit += 1\nprint(page_parameters())"
+    )
     run_notebook(write(tmp_path / "a.ipynb", cell), target, {"limit": 7, "cuts": [3]})
     values = {"model": "tiny", "checkpoint": None, "limit": 8, "share": 0.5, "cuts": [3]}
     assert printed(target) == f"{values}\n", "those with a type, as every page's have"

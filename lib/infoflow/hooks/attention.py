@@ -8,26 +8,18 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 
 class Attention(NamedTuple):
-    """One call of the attention function: B sequences, H query heads, G key heads.
+    """A call of a module's attention: B sequences, H query heads, G key heads, rotated positions.
 
-    Attributes:
-        module: The attention module that calls.
-        query: Shape (B, H, Q, d), rotary positions applied.
-        key: Shape (B, G, K, d), rotary positions applied.
-        value: Shape (B, G, K, d).
-        scaling: What scores are multiplied with.
-        hidden: Keys that a modifier hides from all queries but the key's own, boolean of shape
-            (K,), or None.
-        weights: What a modifier sets the attention weights to, shape (H, Q, K), or None.
+    A modifier may hide keys from all queries but their own, or set the attention weights.
     """
 
     module: nn.Module
-    query: Tensor
-    key: Tensor
-    value: Tensor
-    scaling: float
-    hidden: Tensor | None = None
-    weights: Tensor | None = None
+    query: Tensor  # (B, H, Q, d)
+    key: Tensor  # (B, G, K, d)
+    value: Tensor  # (B, G, K, d)
+    scaling: float  # of the scores
+    hidden: Tensor | None = None  # boolean (K,)
+    weights: Tensor | None = None  # (H, Q, K)
 
 
 def ordinary_attention(call: Attention, mask: Tensor | None = None) -> Tensor:

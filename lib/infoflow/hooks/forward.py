@@ -31,7 +31,8 @@ class Observer:
 
     def attend(self, layer: int, call: Attention) -> Tensor:
         """Answer a layer's attention call, as the model makes it: shape (B, Q, H, d)."""
-        call = _modified(layer, call)
+        if modifier := _hooks[call.module].modifier:
+            call = modifier.modify(layer, call)
         self.see(layer, call)
         return ordinary_attention(call)
 
@@ -59,15 +60,13 @@ class Modifier(Protocol):
 
 @dataclass
 class _Hooks:
-    """What is at work on one decoder."""
-
     observer: Observer | None = None
     modifier: Modifier | None = None
     is_faithful: bool = False
 
 
-_NOBODY = Observer()
 _hooks: WeakKeyDictionary[nn.Module, _Hooks] = WeakKeyDictionary()
+"""What is at work on a decoder, by each of its attention modules."""
 
 
 @contextmanager
@@ -78,21 +77,12 @@ def forward_pass(
     observer: Observer | None = None,
     cache: Cache | None = None,
 ) -> Iterator[Tensor]:
-    """Run the decoder on a prompt and, teacher forcing, on an answer: normed hidden states.
+    """Run the decoder on a prompt and, teacher forcing, on an answer (T,): normed hidden states.
 
-    Answer token t is predicted one position before its own, so the last one is never read in. What
-    interventions choose on the prompt lasts until the context ends: gradients are taken inside.
-
-    Args:
-        lvlm: The model.
-        prompt: The image and question. Its embeddings may be those of B prompts that differ in
-            their images alone.
-        answer: The answer's ids, shape (T,); None to read in nothing.
-        observer: What watches the pass.
-        cache: Keys and values of what comes before the embeddings; it is used up.
-
-    Yields:
-        Shape (B, S + T - 1, D); the last T predict the answer.
+    They have the shape (B, S + T - 1, D), and the last T predict the answer, whose last token is
+    never read in. The embeddings may be those of B prompts that differ in their images alone, after
+    what is in the cache, which is used up. What interventions choose on the prompt lasts until the
+    context ends: gradients are taken inside.
     """
     lvlm.require_prompt(prompt)
     embeds = prompt.inputs_embeds
@@ -114,16 +104,12 @@ def record(
     read: Callable[[int, Attention], Tensor | None],
     answer: Tensor | None = None,
 ) -> Tensor:
-    """Read something off every layer's attention call, or off some: stacked, (L, ...), on the CPU.
-
-    Args and errors are those of :func:`forward_pass`.
-    """
+    """Read something off every layer's attention call, or off some: (L, ...), on the CPU."""
     found: list[Tensor] = []
 
     class Recorder(Observer):
         def see(self, layer: int, call: Attention) -> None:
-            value = read(layer, call)
-            if value is not None:
+            if (value := read(layer, call)) is not None:
                 found.append(value)
 
     with torch.inference_mode(), forward_pass(lvlm, prompt, answer, Recorder()):
@@ -225,11 +211,6 @@ def _hooks_of(lvlm: LVLM) -> _Hooks:
     return _hooks[attentions[0]]
 
 
-def _modified(layer: int, call: Attention) -> Attention:
-    modifier = _hooks[call.module].modifier
-    return call if modifier is None else modifier.modify(layer, call)
-
-
 def _attend(
     module: nn.Module,
     query: Tensor,
@@ -244,8 +225,8 @@ def _attend(
     if attention_mask is not None:
         raise InfoflowError("hooks take one unpadded sequence; an attention mask was given.")
     _refuse_unsupported(module, options, key.shape[2])
-    observer, layer = _hooks[module].observer or _NOBODY, int(module.layer_idx)  # type: ignore[arg-type]
-    return observer.attend(layer, Attention(module, query, key, value, scaling)), None
+    call, layer = Attention(module, query, key, value, scaling), int(module.layer_idx)  # type: ignore[arg-type]
+    return (_hooks[module].observer or Observer()).attend(layer, call), None
 
 
 def _refuse_unsupported(module: nn.Module, options: dict[str, Any], n_keys: int) -> None:

@@ -31,13 +31,24 @@ class Effect:
 
 
 class Hiding(Effect):
-    """Hides tokens from a layer on, but for those most attended in the layer before.
+    """Hides image tokens from a layer on, but for those most attended in the layer before.
 
     The attention is that of the last prompt token, heads averaged.
     """
 
-    def __init__(self, hidden: Tensor, first_layer: int = 0, n_kept: int = 0) -> None:
-        self._hidden, self._first_layer, self._n_kept = hidden, first_layer, n_kept
+    def __init__(
+        self,
+        prompt: Prompt,
+        first_layer: int = 0,
+        n_kept: int = 0,
+        shift: int = 0,
+        ignored: Tensor | bool = True,
+    ) -> None:
+        """Hide the image, or those of its tokens that are ignored, shifted by so many places."""
+        image, embeds = prompt.spans.image, prompt.inputs_embeds[0]
+        self._first_layer, self._n_kept = first_layer, n_kept
+        self._hidden = torch.zeros(len(embeds), dtype=torch.bool, device=embeds.device)
+        self._hidden[image.start + shift : image.stop + shift] = ignored
 
     def hidden(self, layer: int) -> Tensor | None:
         return self._hidden if layer >= self._first_layer else None

@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from infoflow.errors import InfoflowError, unknown_name
+from infoflow.errors import InfoflowError, require_name
 from infoflow.hooks.attention import Attention, attention_rows
 from infoflow.hooks.forward import record
 from infoflow.interventions.base import Effect, Intervention
@@ -49,9 +49,8 @@ class EAH(Intervention):
         for layer in self.layers:
             require_whole(layer, "layer", 0)
         require_finite(self.beta, "beta", 0)
-        _require_divisor(self.divisor)
-        if self.columns not in COLUMNS:
-            raise unknown_name("columns", self.columns, COLUMNS)
+        require_name(self.divisor, "divisor", DIVISORS)
+        require_name(self.columns, "columns", COLUMNS)
         require_finite(self.gamma, "gamma", 0, 1)
 
     def require_fits(self, lvlm: LVLM) -> None:
@@ -62,78 +61,51 @@ class EAH(Intervention):
         return _Broadcast(self, prompt.spans.image)
 
 
+@dataclass
 class _Broadcast(Effect):
-    def __init__(self, settings: EAH, image: slice) -> None:
-        self._settings, self._image = settings, image
+    settings: EAH
+    image: slice
 
     def weights(self, layer: int, call: Attention) -> Tensor | None:
-        if layer not in self._settings.layers:
+        if layer not in self.settings.layers:
             return None
         weights = attention_rows(call)
-        sinks = vision_sinks(weights, self._image, self._settings.beta, self._settings.divisor)
+        sinks = column_means(weights, self.image, self.settings.divisor) > self.settings.beta
         winner = int(sinks.sum(-1).argmax())
         density = float(sinks[winner].double().mean())
-        if density == 0 or density < self._settings.gamma:
+        if density == 0 or density < self.settings.gamma:
             return None
-        columns = self._image if self._settings.columns == "image" else None
+        columns = self.image if self.settings.columns == "image" else None
         return broadcast_head(weights, winner, columns)
 
 
 def sink_density(lvlm: LVLM, prompt: Prompt, beta: float = 0.002, divisor: str = "exact") -> Tensor:
-    """Measure which share of the image tokens are vision sinks, by layer and head.
+    """Measure which share of the image tokens are vision sinks, by layer and head: (L, H).
 
-    One forward pass; it holds the attention weights of one layer, (H, S, S), at a time.
-
-    Args:
-        lvlm: The model.
-        prompt: The image and question.
-        beta: As of ``EAH``.
-        divisor: As of ``EAH``.
-
-    Returns:
-        Float32 of shape (L, H), in [0, 1].
-
-    Raises:
-        UnknownNameError: There is no such divisor.
-        InfoflowError: ``beta`` is negative or not finite, or the model cannot be observed.
+    The threshold and divisor are those of ``EAH``; a bad one is an error, as there.
     """
     require_finite(beta, "beta", 0)
     return (sink_strengths(lvlm, prompt, divisor) > beta).float().mean(-1)
 
 
 def sink_strengths(lvlm: LVLM, prompt: Prompt, divisor: str = "exact") -> Tensor:
-    """Measure how much attention later tokens pay each image token, by layer and head.
+    """Measure how much attention later tokens pay each image token: (L, H, N).
 
-    What exceeds ``beta`` is a vision sink, so one call serves all thresholds. Args and errors are
-    those of :func:`sink_density`.
-
-    Returns:
-        Shape (L, H, N), at least 0.
+    What exceeds ``beta`` is a vision sink, so one forward pass serves all thresholds. It holds the
+    attention weights of one layer at a time.
     """
-    _require_divisor(divisor)
-    return record(
-        lvlm,
-        prompt,
-        lambda layer, call: column_means(attention_rows(call), prompt.spans.image, divisor),
-    )
+
+    def strengths(layer: int, call: Attention) -> Tensor:
+        return column_means(attention_rows(call), prompt.spans.image, divisor)
+
+    return record(lvlm, prompt, strengths)
 
 
 def even_strengths(spans: Spans, divisor: str = "exact") -> Tensor:
-    """Compute the strengths if every token attended evenly to itself and all before it.
+    """Compute the strengths (N,) if every token attended evenly to itself and all before it.
 
     A threshold says little that does not lie above these: they fall as a sequence gets longer.
-
-    Args:
-        spans: Where a prompt's tokens lie.
-        divisor: As of ``EAH``.
-
-    Returns:
-        Float64 of shape (N,).
-
-    Raises:
-        UnknownNameError: There is no such divisor.
     """
-    _require_divisor(divisor)
     n_tokens = spans.user.stop
     even = torch.ones(1, n_tokens, n_tokens, dtype=torch.float64).tril()
     return column_means(even / even.sum(-1, keepdim=True), spans.image, divisor)[0]
@@ -145,16 +117,12 @@ def column_means(weights: Tensor, image: slice, divisor: str) -> Tensor:
     A column's sum, its diagonal left out, is divided by the number of rows below the diagonal or,
     as in the released code (``"ramp"``), by the end of the image less the column's place in it.
     """
+    require_name(divisor, "divisor", DIVISORS)
     below = weights.tril(-1)[:, :, image].sum(1)
     places = torch.arange(image.start, image.stop, device=weights.device)
     if divisor == "exact":
         return below / (weights.shape[-1] - 1 - places).clamp(min=1)
     return below / (image.stop - (places - image.start))
-
-
-def vision_sinks(weights: Tensor, image: slice, beta: float, divisor: str) -> Tensor:
-    """Find the image tokens whose mean attention from later tokens exceeds beta: (H, N)."""
-    return column_means(weights, image, divisor) > beta
 
 
 def broadcast_head(weights: Tensor, head: int, columns: slice | None = None) -> Tensor:
@@ -164,8 +132,3 @@ def broadcast_head(weights: Tensor, head: int, columns: slice | None = None) -> 
     mixed = weights.clone()
     mixed[:, :, columns] = weights[head, :, columns]
     return mixed / mixed.sum(-1, keepdim=True)
-
-
-def _require_divisor(divisor: str) -> None:
-    if divisor not in DIVISORS:
-        raise unknown_name("divisor", divisor, DIVISORS)

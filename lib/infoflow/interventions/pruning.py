@@ -3,9 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
-
-from infoflow.errors import InfoflowError, unknown_name
+from infoflow.errors import InfoflowError, require_name
 from infoflow.interventions.base import Effect, Hiding, Intervention
 from infoflow.models.lvlm import LVLM, Prompt
 from infoflow.options import require_finite, require_whole
@@ -37,7 +35,7 @@ class FastV(Intervention):
         require_whole(self.k, "k", 1, lvlm.n_layers - 1)
 
     def begin(self, lvlm: LVLM, prompt: Prompt) -> Effect:
-        return _pruning(prompt, self.k, round((1 - self.ratio) * prompt.grid.n_tokens))
+        return Hiding(prompt, self.k, round((1 - self.ratio) * prompt.grid.n_tokens))
 
 
 @dataclass(frozen=True)
@@ -60,8 +58,7 @@ class Truncate(Intervention):
     def __post_init__(self) -> None:
         require_whole(self.cut, "cut", 0)
         require_whole(self.keep, "keep", 0)
-        if self.span_mode not in SPAN_MODES:
-            raise unknown_name("span mode", self.span_mode, SPAN_MODES)
+        require_name(self.span_mode, "span mode", SPAN_MODES)
         if self.keep and not self.cut:
             raise InfoflowError(
                 f"keep = {self.keep} with cut = 0: no layer comes before the cut to choose by; "
@@ -78,11 +75,4 @@ class Truncate(Intervention):
 
     def begin(self, lvlm: LVLM, prompt: Prompt) -> Effect:
         require_whole(self.keep, "keep", 0, prompt.grid.n_tokens)
-        return _pruning(prompt, self.cut, self.keep, shift=int(self.span_mode == "authors"))
-
-
-def _pruning(prompt: Prompt, first_layer: int, n_kept: int, shift: int = 0) -> Hiding:
-    image, device = prompt.spans.image, prompt.inputs_embeds.device
-    hidden = torch.zeros(prompt.inputs_embeds.shape[1], dtype=torch.bool, device=device)
-    hidden[image.start + shift : image.stop + shift] = True
-    return Hiding(hidden, first_layer, n_kept)
+        return Hiding(prompt, self.cut, self.keep, shift=int(self.span_mode == "authors"))

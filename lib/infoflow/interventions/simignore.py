@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from infoflow.errors import InfoflowError, unknown_name
+from infoflow.errors import InfoflowError, require_name
 from infoflow.interventions.base import Effect, Hiding, Intervention
 from infoflow.models.lvlm import LVLM, Prompt
 from infoflow.options import require_whole
@@ -58,22 +58,15 @@ class Simignore(Intervention):
         require_whole(self.start, "start", 0)
         require_whole(self.stride, "stride", 1)
         require_whole(self.seed, "seed", 0)
-        for kind, name, valid in (
-            ("count", self.count, COUNTS),
-            ("metric", self.metric, METRICS),
-            ("order", self.order, ORDERS),
-        ):
-            if name not in valid:
-                raise unknown_name(kind, name, valid)
+        require_name(self.count, "count", COUNTS)
+        require_name(self.metric, "metric", METRICS)
+        require_name(self.order, "order", ORDERS)
 
     def require_fits(self, lvlm: LVLM) -> None:
         """Every model has layers to hide tokens in."""
 
     def begin(self, lvlm: LVLM, prompt: Prompt) -> Effect:
-        embeds = prompt.inputs_embeds[0]
-        hidden = torch.zeros(len(embeds), dtype=torch.bool, device=embeds.device)
-        hidden[prompt.spans.image] = self.ignored(lvlm, prompt)
-        return Hiding(hidden)
+        return Hiding(prompt, ignored=self.ignored(lvlm, prompt))
 
     def ignored(self, lvlm: LVLM, prompt: Prompt) -> Tensor:
         """Say which of a prompt's image tokens are hidden: boolean of shape (N,)."""

@@ -9,21 +9,17 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
 from infoflow.hooks.attention import Attention, attention_rows, ordinary_attention
 from infoflow.hooks.forward import Observer
 from infoflow.models.lvlm import Prompt
 
 KeyValue = tuple[Tensor, Tensor]
-"""Keys and values, of the same leading shape."""
 
 
 class Branch(NamedTuple):
-    """A cut, how many image tokens it keeps, and the scores (N,) by which it ranks them.
-
-    None is for the attention that the last prompt token pays them in the layer before the cut,
-    heads averaged (paper, Eq. 10-11).
-    """
+    """A cut, how many image tokens it keeps, and scores (N,) that rank them; None: by attention."""
 
     cut: int
     keep: int
@@ -36,21 +32,14 @@ class Branches(Observer):
     The branch of cut ``c`` starts before layer ``c`` with the U positions it keeps: all text after
     the P tokens of the prefix and, of the image, the K tokens that rank highest. Tokens stay at
     their original positions. From layer ``c`` on every layer is called a second time, on all
-    branches begun so far.
-
-    Attributes:
-        hidden: The branches begun so far, shape (b, U, D), in order of their cuts.
-        caches: One ``BranchCache`` a layer if there is room for tokens to decode, else empty.
+    branches begun so far: ``hidden``, (b, U, D), in order of their cuts. If there is room for
+    tokens to decode, ``caches`` holds one cache a layer.
     """
 
     def __init__(
         self, branches: list[Branch], prompt: Prompt, n_answer: int, n_prefix: int, room: int
     ) -> None:
-        """Prepare a prompt's branches, all keeping as many tokens, with an answer read in.
-
-        The prefix are leading tokens, at most those before the image, that are the same in a branch
-        as in the intact prompt. There is room for so many generated tokens.
-        """
+        """Prepare branches that all keep as many tokens; prefix tokens are as in the intact one."""
         image, embeds = prompt.spans.image, prompt.inputs_embeds
         self._rankings = {branch.cut: branch.ranking for branch in branches}
         self._keep, self._image, self._n_answer = branches[0].keep, image, n_answer
@@ -64,12 +53,11 @@ class Branches(Observer):
         self._in_branches = False
         self._intact: Attention
         self._own: KeyValue
-        self._row: Tensor
         self.hidden = embeds.new_empty(0, self._n_own, embeds.shape[-1])
         self.caches: list[BranchCache] = []
 
     def attend(self, layer: int, call: Attention) -> Tensor:
-        """Answer for the intact prompt or, during a layer's second call, for the branches."""
+        # a layer's second call is that of the branches
         return self._attend_truncated(call) if self._in_branches else super().attend(layer, call)
 
     def see(self, layer: int, call: Attention) -> None:
@@ -79,7 +67,6 @@ class Branches(Observer):
     def after_layer(
         self, layer: int, module: nn.Module, args: Any, kwargs: dict[str, Any], output: Tensor
     ) -> None:
-        """Begin this layer's branch, if it has one, and run the layer on all branches."""
         if layer in self._rankings:
             self._begin(args[0], self._rankings[layer])
         if len(self.hidden):
@@ -92,14 +79,13 @@ class Branches(Observer):
             self.caches.append(BranchCache(self._intact, self._own, self._positions, *sizes))
         if self._keep and layer + 1 in self._rankings and self._rankings[layer + 1] is None:
             rows = attention_rows(self._intact, self._n_answer + 1)  # from the last prompt token on
-            self._row = rows[:, 0].mean(0)[self._image]
+            self._rankings[layer + 1] = rows[:, 0].mean(0)[self._image]
 
     def _begin(self, hidden: Tensor, ranking: Tensor | None) -> None:
-        """Start a branch from a layer's intact input, shape (1, S, D)."""
+        """Start a branch from a layer's intact input (1, S, D)."""
         positions = self._text
-        if self._keep:
-            row = self._row if ranking is None else ranking
-            best = row.topk(self._keep).indices.to(positions.device) + self._image.start
+        if ranking is not None:
+            best = ranking.topk(self._keep).indices.to(positions.device) + self._image.start
             positions = torch.cat([best, positions]).sort().values
         self._positions = torch.cat([self._positions, positions[None]])
         # layers may lie on several devices; positions stay where the prompt is
@@ -138,12 +124,8 @@ class Branches(Observer):
 class BranchCache:
     """The keys and values of B branches at one layer, while they are decoded.
 
-    Attributes:
-        shared: The intact prompt's keys and values, shape (G, S, d).
-        own: The branches' keys and values, shape (B, G, U + N, d): U prompt tokens that a
-            truncated branch recomputes, then room for N generated ones.
-        bias: What each branch may see, shape (B, 1, 1, S + U + N): zero, or minus infinity.
-        length: How many of the U + N places are filled.
+    Branches share the intact prompt's, (G, S, d), and have their own, (B, G, U + N, d): U prompt
+    tokens that a truncated branch recomputes, then room for N generated ones.
     """
 
     def __init__(
@@ -155,15 +137,16 @@ class BranchCache:
         n_prefix: int,
         room: int,
     ) -> None:
-        """Fill the cache from the intact prompt's call and what truncated branches recomputed.
+        """Fill the cache from the intact call and what the first b branches recomputed.
 
-        That are keys and values (b, G, U, d) at positions (b, U), of the first b of all branches:
-        they see the prefix and these; the others see the whole prompt.
+        They see the prefix and these tokens, (b, G, U, d); the others see the whole prompt.
         """
         self.shared = intact.key[0], intact.value[0]
-        self.own = _with_room(own[0], n_branches, room), _with_room(own[1], n_branches, room)
         n_shared, device = intact.key.shape[2], intact.key.device
         n_truncated, _, self.length, _ = own[0].shape
+        # zeros, not empty: hidden places are weighted with zero, and zero times NaN is NaN
+        growth = (0, 0, 0, room, 0, 0, 0, n_branches - n_truncated)
+        self.own = pad(own[0], growth), pad(own[1], growth)
         n_prompt = n_shared + self.length
         hidden = torch.zeros(n_branches, n_prompt + room, dtype=torch.bool, device=device)
         hidden[:n_truncated, n_prefix:n_shared] = True
@@ -172,7 +155,7 @@ class BranchCache:
             hidden[:, :n_shared] |= intact.hidden
             hidden[:n_truncated, n_shared:n_prompt] |= intact.hidden[positions.to(device)]
         bias = torch.zeros(hidden.shape, device=device).masked_fill(hidden, -torch.inf)
-        self.bias = bias[:, None, None]
+        self.bias = bias[:, None, None]  # (B, 1, 1, S + U + N)
 
     def attend(self, call: Attention) -> Tensor:
         """Take in each branch's newest token and attend from it: shape (B, 1, H, d)."""
@@ -185,7 +168,6 @@ class BranchCache:
         return _cascade_attention(call, self.shared, own, bias)
 
     def keep(self, branches: Tensor) -> None:
-        """Drop all branches but those at the given places."""
         branches = branches.to(self.bias.device)
         self.own = self.own[0][branches], self.own[1][branches]
         self.bias = self.bias[branches]
@@ -198,11 +180,10 @@ class CachedBranches(Observer):
         self._caches = caches
 
     def attend(self, layer: int, call: Attention) -> Tensor:
-        """Attend each branch's newest token to what that branch may see."""
         return self._caches[layer].attend(call)
 
     def keep(self, branches: Tensor) -> None:
-        """Drop all branches but those at the given places."""
+        """Drop all branches but those that a mask, or places, choose."""
         for cache in self._caches:
             cache.keep(branches)
 
@@ -225,12 +206,3 @@ def _cascade_attention(call: Attention, shared: KeyValue, own: KeyValue, bias: T
     from_shared = (folded @ shared_value).view(groups, n, -1, shared_value.shape[-1])
     output = from_shared.transpose(0, 1) + weights[..., n_shared:] @ own_value
     return output.reshape(n, 1, heads, -1)
-
-
-def _with_room(filled: Tensor, n_branches: int, room: int) -> Tensor:
-    """Copy (b, G, U, d) to the front of zeros of shape (B, G, U + N, d)."""
-    b, groups, length, width = filled.shape
-    # zeros, not empty: hidden places are weighted with zero, and zero times NaN is NaN
-    roomy = filled.new_zeros(n_branches, groups, length + room, width)
-    roomy[:b, :, :length] = filled
-    return roomy

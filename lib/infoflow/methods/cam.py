@@ -7,7 +7,7 @@ from itertools import product
 import torch
 from torch import Tensor
 
-from infoflow.errors import InfoflowError, unknown_name
+from infoflow.errors import InfoflowError, require_name
 from infoflow.hooks.forward import answer_ids, modifier_of
 from infoflow.methods.gradients import OUTPUT, PROJECTOR, SITES, gradient_visitor, reaches_answer
 from infoflow.methods.maps import (
@@ -144,8 +144,8 @@ def llava_cams(
         The CAM of each site and weighting, by both.
     """
     for kind, names, valid in (("site", sites, SITES), ("weighting", weights, WEIGHTS)):
-        if unknown := [name for name in names if name not in valid]:
-            raise unknown_name(kind, unknown[0], valid)
+        for name in names:
+            require_name(name, kind, valid)
     require_noise(n_samples, sigma, seed)
     # an intervention chooses its tokens for one prompt at a time
     size = require_whole(micro_batch, "micro_batch", 1) if modifier_of(lvlm) is None else 1
@@ -158,16 +158,15 @@ def llava_cams(
                 )
         ids = answer_ids(lvlm, prompt, answer)
         visit = gradient_visitor(lvlm, prompt, ids, sites, checkpointed)
+        keys = list(product(sites, weights))
 
         def sums(batch: list[Tensor]) -> dict[tuple[str, str], Tensor]:
-            maps = {key: _empty_maps(lvlm, prompt, *key) for key in product(sites, weights)}
+            maps = {key: _empty_maps(lvlm, prompt, *key) for key in keys}
 
             def add(site: str, layer: int, feature: Tensor, gradient: Tensor) -> None:
                 for weighting in weights:
-                    of_site = maps[site, weighting]
-                    of_site[layer] += (
-                        activation_map(feature, gradient, weighting).to(of_site).sum(0)
-                    )
+                    found = activation_map(feature, gradient, weighting)
+                    maps[site, weighting][layer] += found.to(maps[site, weighting]).sum(0)
 
             visit(torch.cat(batch), add)
             return maps
@@ -176,7 +175,7 @@ def llava_cams(
         images = _noisy_images(lvlm, prompt, n_images, sigma, seed)
         found = list(in_batches(images, sums, size, lvlm.decoder, "noisy images"))
         cams = {}
-        for key in product(sites, weights):
+        for key in keys:
             mean = torch.stack([maps[key] for maps in found]).sum(0) / n_images
             by_token = mean.float().cpu()
             over_cells = torch.from_numpy(prompt.grid.cells(by_token.numpy()))
@@ -192,11 +191,9 @@ def authors_maps(
 ) -> Tensor:
     """Compute maps by the rules of the authors' released code: shape (L, h, w), in [0, 1].
 
-    Those rules are: only gradients that are positive count, nothing is averaged over noisy
-    images, and what is below half of a map's maximum is blank. Logits, though, are read where
-    the answer is predicted; the released code reads them at rows inside the image.
-
-    Args and errors are those of ``llava_cam``.
+    Only positive gradients count, nothing is averaged over noisy images, and what is below half of
+    a map's maximum is blank. Logits, though, are read where the answer is predicted; the released
+    code reads them at rows inside the image. Args and errors are those of ``llava_cam``.
     """
     cam = llava_cam(lvlm, prompt, answer, site, "relu-mean", n_samples=1, sigma=0.0)
     return thresholded(cam.maps, THRESHOLD)
@@ -208,13 +205,11 @@ def _noisy_images(
     """Embed the prompt with noise on its image, n times: shapes (1, S, D)."""
     # drawn on the CPU, one image at a time, so that neither device nor batch size changes the noise
     generator = torch.Generator().manual_seed(seed)
-    scale = sigma / lvlm.family.pixel_std
-    pixels = prompt.pixel_values
+    scale, pixels = sigma / lvlm.family.pixel_std, prompt.pixel_values
     for _ in range(n_samples):
         noise = scale * torch.randn(pixels.shape, generator=generator)
         with torch.no_grad():
-            noisy = pixels + noise.to(pixels)
-            embeds = lvlm.embed(prompt.input_ids, noisy, prompt.image.size)
+            embeds = lvlm.embed(prompt.input_ids, pixels + noise.to(pixels), prompt.image.size)
         yield embeds
 
 
@@ -226,8 +221,7 @@ def _empty_maps(lvlm: LVLM, prompt: Prompt, site: str, weights: str) -> Tensor:
     for layer in range(n_maps):
         # what acts on the answer through the last layer's first norm alone: that undoes its length,
         # so the rate at which the logit grows with it is zero, and what is computed is rounding
-        n_layers_before = {OUTPUT: layer + 1, PROJECTOR: 0}.get(site)
-        is_only_normed = n_layers_before == lvlm.n_layers - 1
+        is_only_normed = {OUTPUT: layer + 1, PROJECTOR: 0}.get(site) == lvlm.n_layers - 1
         if not reaches_answer(lvlm, site, layer) or (weights == "element-wise" and is_only_normed):
             maps[layer] = torch.nan
     return maps

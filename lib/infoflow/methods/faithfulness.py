@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from infoflow.errors import InfoflowError
 from infoflow.hooks.forward import answer_ids, forward_pass, modifier_of
+from infoflow.methods.out_of_memory import in_batches
 from infoflow.models.lvlm import LVLM, Prompt
 from infoflow.options import require_whole
 
@@ -23,12 +25,7 @@ Pixels = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True, eq=False)
 class FaithfulnessCurve:
-    """An answer's probability while an image is changed where a heat map is hottest.
-
-    Attributes:
-        fractions: How much of the image has been changed, shape (F,), from 0 to 1.
-        scores: The answer's probability, shape (F,); see ``answer_probabilities``.
-    """
+    """An answer's probability (F,) while the fractions (F,) of an image that are hottest change."""
 
     fractions: npt.NDArray[np.float64]
     scores: npt.NDArray[np.float64]
@@ -80,12 +77,9 @@ def insertion_curve(
     n_steps: int = 10,
     seed: int = 0,
 ) -> FaithfulnessCurve:
-    """Show the hottest pixels first, on a blurred image (RISE): a right map soon helps.
+    """Show the hottest pixels first, on a blurred image (RISE): a right map has a large area.
 
     Args and errors are those of ``deletion_curve``.
-
-    Returns:
-        The curve; a large area means a right map.
     """
     lvlm.require_prompt(prompt)
     blur = ImageFilter.GaussianBlur(_BLUR * max(prompt.image.size))
@@ -94,10 +88,7 @@ def insertion_curve(
 
 
 def answer_probabilities(lvlm: LVLM, prompts: list[Prompt], answer: str | Tensor) -> Tensor:
-    """Compute an answer's probability after B prompts of one length: float32 of shape (B,).
-
-    It is the geometric mean of its tokens'.
-    """
+    """Compute the geometric mean of the answer's tokens' probabilities after B prompts: (B,)."""
     ids = answer_ids(lvlm, prompts[0], answer)
     embeds = torch.cat([prompt.inputs_embeds for prompt in prompts])
     batch = replace(prompts[0], inputs_embeds=embeds)
@@ -110,10 +101,7 @@ def answer_probabilities(lvlm: LVLM, prompts: list[Prompt], answer: str | Tensor
 def replace_hottest(
     before: Pixels, after: Pixels, heat: npt.ArrayLike, n_steps: int, seed: int = 0
 ) -> Iterator[Pixels]:
-    """Turn one image, (H, W, 3), into another, hottest pixels first: ``n_steps`` + 1 images.
-
-    The seed is that of the order of pixels that are equally hot in the map, (H, W).
-    """
+    """Turn one image, (H, W, 3), into another, hottest pixels first: ``n_steps`` + 1 images."""
     values = np.asarray(heat).ravel()
     shuffled = np.random.default_rng(seed).permutation(values.size)
     hottest_first = shuffled[np.argsort(-values[shuffled], kind="stable")]
@@ -143,8 +131,7 @@ def randomised_weights(lvlm: LVLM, n_layers: int | None = None, seed: int = 0) -
         InfoflowError: The model has fewer layers, or weights that are quantised or offloaded.
     """
     n = lvlm.n_layers if n_layers is None else n_layers
-    if not 0 <= n <= lvlm.n_layers:
-        raise InfoflowError(f"n_layers = {n} is out of range; valid: 0 to {lvlm.n_layers}.")
+    require_whole(n, "n_layers", 0, lvlm.n_layers)
     generator = torch.Generator().manual_seed(seed)
     modules = [lvlm.lm_head, *lvlm.layers[lvlm.n_layers - n :]]
     matrices = [m for module in modules for m in module.parameters() if m.ndim > 1]
@@ -188,9 +175,7 @@ def _curve(
     ]
     # an intervention chooses its tokens for one prompt at a time
     size = _BATCH if modifier_of(lvlm) is None else 1
-    scores = [
-        answer_probabilities(lvlm, changed[start : start + size], answer)
-        for start in range(0, len(changed), size)
-    ]
+    score = partial(answer_probabilities, lvlm, answer=answer)
+    scores = list(in_batches(changed, score, size, lvlm.decoder, "changed images"))
     fractions = np.linspace(0, 1, n_steps + 1)
     return FaithfulnessCurve(fractions, torch.cat(scores).double().numpy())

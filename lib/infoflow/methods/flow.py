@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from infoflow.errors import unknown_name
+from infoflow.errors import require_name
 from infoflow.hooks.attention import Attention, attention_rows
 from infoflow.hooks.forward import answer_ids, record
 from infoflow.models.lvlm import LVLM, Prompt
@@ -52,8 +52,7 @@ def attention_flow(
         InfoflowError: The answer is empty, holds ids outside the vocabulary, or does not fit the
             context with the prompt; or the model cannot be observed.
     """
-    if head_reduce not in HEAD_REDUCTIONS:
-        raise unknown_name("head reduction", head_reduce, HEAD_REDUCTIONS)
+    require_name(head_reduce, "head reduction", HEAD_REDUCTIONS)
     ids = None if answer is None else answer_ids(lvlm, prompt, answer)
     n_rows = 1 if ids is None else len(ids)
 

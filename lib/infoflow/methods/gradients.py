@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from transformers import DynamicCache
 
-from infoflow.errors import InfoflowError
+from infoflow.errors import InfoflowError, one_line
 from infoflow.hooks.forward import forward_pass, modifier_of
 from infoflow.models.lvlm import LVLM, Prompt
 
@@ -34,10 +34,9 @@ Consumer = Callable[[str, int, Tensor, Tensor], None]
 
 
 def reaches_answer(lvlm: LVLM, site: str, layer: int) -> bool:
-    """Say whether image tokens can act on the answer from a site of a layer on.
+    """Say whether image tokens act on the answer from a site of a layer on.
 
-    Behind the attention of the last layer no token reads another one any more, so features of
-    image tokens there have a gradient of exactly zero.
+    Behind the last layer's attention they do not: no token reads another one any more.
     """
     return site not in ("post_attention_layernorm", OUTPUT) or layer < lvlm.n_layers - 1
 
@@ -47,12 +46,11 @@ def gradient_visitor(
 ) -> Callable[[Tensor, Consumer], None]:
     """Prepare to hand every feature of the image tokens, with its gradient, to a consumer.
 
-    The gradient is that of the sum of the answer's logits (paper, Eq. 1-2), each read at the
-    position that predicts its token. What is returned visits a batch of embeddings, (B, S, D), that
-    differ from the prompt's and from those of other calls in their images alone; they do not mix.
-    It calls the consumer once for each layer and site, from the last layer to the first, but for
-    sites that do not reach the answer. If ``checkpointed``, layers are recomputed in the backward
-    pass: less memory, about a third more time, the same gradients. Not for use in inference mode.
+    The gradient is that of the sum of the answer's logits (paper, Eq. 1-2), each read where its
+    token is predicted. What is returned visits embeddings (B, S, D) that differ from the prompt's
+    in their images alone. It calls the consumer once for each layer and site that reaches the
+    answer, from the last layer to the first. If ``checkpointed``, layers are recomputed in the
+    backward pass: less memory, about a third more time. Not for use in inference mode.
     """
     image = prompt.spans.image
     in_layers = [
@@ -100,16 +98,8 @@ def gradient_visitor(
 def last_layer_gradients(lvlm: LVLM, prompt: Prompt) -> dict[str, tuple[float, float]]:
     """Differentiate the first answer token's logit by the features of the last layer.
 
-    The gradient is taken as it comes, not left out where reasoning says that it must vanish
-    (:func:`reaches_answer`): this is the test of that reasoning.
-
-    Args:
-        lvlm: The model.
-        prompt: The image and question.
-
-    Returns:
-        By site of the layer, the largest absolute gradient at image positions and at the last
-        position, where the answer is read.
+    By site, the largest absolute gradient at image positions and at the last one, where the answer
+    is read; also where it must vanish (:func:`reaches_answer`), to test that reasoning.
     """
     lvlm.require_prompt(prompt)
     features: dict[Site, Tensor] = {}
@@ -124,13 +114,6 @@ def last_layer_gradients(lvlm: LVLM, prompt: Prompt) -> dict[str, tuple[float, f
         site: (float(gradient[0, image].abs().max()), float(gradient[0, -1].abs().max()))
         for (site, _), gradient in zip(features, gradients, strict=True)
     }
-
-
-def _module(lvlm: LVLM, site: str, layer: int) -> nn.Module:
-    try:
-        return lvlm.layers[layer].get_submodule("" if site == OUTPUT else site)
-    except AttributeError as error:
-        raise InfoflowError(f"the decoder layers of {lvlm.name} have no {site}.") from error
 
 
 @contextmanager
@@ -149,8 +132,9 @@ def _watched(
     handles = []
     try:
         for name, i in sites:
-            hook = partial(see, (name, i))
-            handles.append(_module(lvlm, name, i).register_forward_hook(hook))
+            with one_line(f"the decoder layers of {lvlm.name} have no {name}", AttributeError):
+                module = lvlm.layers[i].get_submodule("" if name == OUTPUT else name)
+            handles.append(module.register_forward_hook(partial(see, (name, i))))
         yield
     finally:
         for handle in handles:
@@ -165,17 +149,13 @@ def _checkpointing(lvlm: LVLM) -> Iterator[None]:
     them, so whatever acts in training alone, such as dropout, stays off.
     """
     recompute = partial(checkpoint, use_reentrant=False, preserve_rng_state=False)
-    settings = {
-        "training": True,
-        "gradient_checkpointing": True,
-        "_gradient_checkpointing_func": recompute,
-    }
+    settings = {"gradient_checkpointing": True, "_gradient_checkpointing_func": recompute}
     if not all(hasattr(layer, "gradient_checkpointing") for layer in lvlm.layers):
         raise InfoflowError(f"the decoder layers of {lvlm.name} cannot be checkpointed.")
     before = [dict(vars(layer)) for layer in lvlm.layers]
     try:
         for layer in lvlm.layers:
-            vars(layer).update(settings)
+            vars(layer).update(settings, training=True)
         yield
     finally:
         for layer, old in zip(lvlm.layers, before, strict=True):

@@ -73,27 +73,13 @@ def heat_maps(
 ) -> dict[Source, Floats]:
     """Compute the maps of many sources: all CAMs from one backward pass a noisy image.
 
-    Args:
-        lvlm: The model.
-        prompt: The image and question.
-        answer: The answer's ids, shape (T,).
-        sources: Some of ``SOURCES``.
-        n_samples: Over how many noisy images CAMs are averaged; see ``llava_cam``.
-        sigma: Deviation of that noise.
-        seed: Seed of the noise, and of the random map, which is another for every question.
-
-    Returns:
-        By source, maps of shape (L, h, w), or (1, h, w) where there is no layer; NaN throughout
-        where undefined.
-
-    Raises:
-        UnknownNameError: There is no such source.
-        InfoflowError: As ``llava_cam`` and ``attention_flow``.
+    They have the shape (L, h, w), or (1, h, w) where there is no layer, and are NaN throughout
+    where undefined. The seed is that of the noise, see ``llava_cam``, and of the random map, which
+    is another for every question.
     """
     for source in sources:
         if source not in SOURCES:
-            known = [" ".join(name) for name in SOURCES]
-            raise unknown_name("source of heat maps", " ".join(source), known)
+            raise unknown_name("source of heat maps", " ".join(source), map(" ".join, SOURCES))
     cams = [source for source in sources if source in CAMS]
     maps: dict[Source, Floats] = {}
     if cams:

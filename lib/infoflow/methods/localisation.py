@@ -92,9 +92,8 @@ def coverage(mask: npt.ArrayLike, grid: Grid) -> Floats:
 def pointing_hit(heat: npt.ArrayLike, touched: npt.ArrayLike) -> float:
     """Play the pointing game: is the map's highest token on target (Zhang et al., 2018)?
 
-    A token is on target if its cell touches the region. That is the game's tolerance about the
-    region, of half a cell: tokens cannot point more finely. Of several highest tokens each counts
-    for its part, so an even map scores as a random token does.
+    It is if its cell touches the region: tokens cannot point more finely. Of several highest tokens
+    each counts for its part, so an even map scores as a random token does.
     """
     values, on_target = _checked(heat, touched)
     if np.isnan(values).any():
@@ -105,17 +104,12 @@ def pointing_hit(heat: npt.ArrayLike, touched: npt.ArrayLike) -> float:
 def mass_inside(heat: npt.ArrayLike, share: npt.ArrayLike) -> float:
     """Share of the map's sum that lies in a region; a map of zeros scores as an even one does."""
     values, weights = _checked(heat, share)
-    peak = values.max()
-    if peak == 0:
-        return float(weights.mean())
-    return float(np.average(weights, weights=values / peak))  # tiny values would lose their sum
+    peak = values.max()  # by which maps are divided: the sum of tiny values would be lost
+    return float(np.average(weights, weights=values / peak) if peak else weights.mean())
 
 
 def attention_maps(flow: AttentionFlow, prompt: Prompt) -> Floats:
-    """Lay the answer's attention to image tokens out as maps, heads averaged: (L, h, w).
-
-    They cost one forward pass and no gradient: what a CAM has to beat.
-    """
+    """Lay the answer's attention to image tokens out as maps, heads averaged: (L, h, w)."""
     rows = reduce_heads(flow.rows)[:, prompt.spans.image]
     return prompt.grid.cells(rows.double().numpy())
 
@@ -126,10 +120,9 @@ def random_maps(n: int, grid: Grid, seed: int = 0) -> Floats:
 
 
 def centre_map(grid: Grid) -> Floats:
-    """Draw a Gaussian about the middle of the image: shape (h, w), in (0, 1].
+    """Draw a Gaussian about the middle of the image, where photographs have their subject: (h, w).
 
-    Photographs have their subject in the middle, so a map that is hot there and nowhere else can
-    score well. Its standard deviation is a quarter of the image's side.
+    Its standard deviation is a quarter of the image's side.
     """
     left, top, right, bottom = grid.box
     x = ((np.arange(grid.cols) + 0.5) / grid.cols - left) / (right - left)
@@ -148,10 +141,11 @@ def rank_correlation(maps: npt.ArrayLike, others: npt.ArrayLike) -> Floats:
         raise InfoflowError(
             f"maps of shapes {a.shape} and {b.shape} cannot be compared; both must be (L, h, w)."
         )
+    differ = (np.ptp(a, (1, 2)) > 0) & (np.ptp(b, (1, 2)) > 0)
     return np.array(
         [
-            spearmanr(x, y, axis=None).statistic if np.ptp(x) > 0 and np.ptp(y) > 0 else np.nan
-            for x, y in zip(a, b, strict=True)
+            spearmanr(x, y, axis=None).statistic if both_differ else np.nan
+            for x, y, both_differ in zip(a, b, differ, strict=True)
         ]
     )
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from infoflow.errors import InfoflowError
+from infoflow.options import require_finite
 
 WEIGHTS = ("mean", "relu-mean", "element-wise")
 """How gradients weight features; see ``activation_map``."""
@@ -37,8 +37,7 @@ def normalise_maps(maps: Tensor) -> Tensor:
 
 def thresholded(maps: Tensor, threshold: float) -> Tensor:
     """Divide each map by its maximum and blank what is below a threshold: shape (..., h, w)."""
-    if not 0 <= threshold <= 1:
-        raise InfoflowError(f"threshold = {threshold} is out of range; valid: 0 to 1.")
+    require_finite(threshold, "threshold", 0, 1)
     normalised = normalise_maps(maps)
     return normalised.where(~(normalised < threshold), 0)
 

@@ -13,8 +13,7 @@ from infoflow.options import require_whole
 def attention_matrix(lvlm: LVLM, prompt: Prompt, layer: int) -> Tensor:
     """Read one layer's attention weights on a prompt, all rows of them.
 
-    Inside ``intervene`` they are those of the changed model: a hidden token's column is zero but
-    for the token's own row.
+    Inside ``intervene`` a hidden token's column is zero but for the token's own row.
 
     Args:
         lvlm: The model.
@@ -22,8 +21,7 @@ def attention_matrix(lvlm: LVLM, prompt: Prompt, layer: int) -> Tensor:
         layer: Which decoder layer, counted from 0; the paper's layer is one more.
 
     Returns:
-        Float32 of shape (H, S, S): head, attending token, attended token. Each row sums to one, and
-        is zero for later tokens.
+        Float32 of shape (H, S, S): head, attending token, attended token. Rows sum to one.
 
     Raises:
         InfoflowError: There is no such layer, or the model cannot be observed.
@@ -33,12 +31,11 @@ def attention_matrix(lvlm: LVLM, prompt: Prompt, layer: int) -> Tensor:
 
 
 def renormalised(matrix: Tensor, hidden: Tensor) -> Tensor:
-    """Take some columns out of attention weights and scale what is left of each row to one.
+    """Take hidden tokens, boolean (S,), out of attention weights and scale each row to one.
 
-    In the first truncated layer this is all that truncation does, since what enters the layer is
-    still that of the intact model; a softmax over fewer scores is the same weights, scaled. Heads
-    are scaled apart, so the mean over heads is not. Hidden tokens, boolean of shape (S,), still
-    attend to themselves, as in ``infoflow.interventions``.
+    In the first truncated layer this is all that truncation does: a softmax over fewer scores is
+    the same weights, scaled. Heads are scaled apart, so the mean over heads is not. Hidden tokens
+    still attend to themselves, as in ``infoflow.interventions``.
     """
     own = torch.eye(len(hidden), dtype=torch.bool, device=matrix.device)
     left = matrix.masked_fill(hidden & ~own, 0)
@@ -46,10 +43,9 @@ def renormalised(matrix: Tensor, hidden: Tensor) -> Tensor:
 
 
 def group_blocks(matrix: Tensor, spans: Spans) -> Tensor:
-    """Average, over the tokens of each group, the shares that they give to each: (S, S) to (3, 3).
+    """Average, over the tokens of each group, the shares they give to each: (S, S) to (3, 3).
 
-    Heads are averaged before; rows sum to one. NaN for a group without tokens: some families begin
-    with the image.
+    NaN for a group without tokens: some families begin with the image.
     """
     return torch.stack(
         [torch.stack([matrix[rows, columns].sum(-1).mean() for columns in spans]) for rows in spans]
@@ -57,29 +53,19 @@ def group_blocks(matrix: Tensor, spans: Spans) -> Tensor:
 
 
 def drift_by_layer(lvlm: LVLM, prompt: Prompt, cut: int) -> Tensor:
-    """Measure how far truncation is from mere renormalisation, layer by layer.
+    """Measure how far truncation is from mere renormalisation, in each truncated layer: (L - cut,).
 
-    Args:
-        lvlm: The model.
-        prompt: The image and question.
-        cut: Where the image is taken out, 0 to L.
-
-    Returns:
-        Float32 of shape (L - cut,), for the truncated layers in order: the total variation distance
-        (0: the same, 1: disjoint) between the attention of the truncated model and the intact
-        model's, renormalised; mean over heads and the user's rows.
-
-    Raises:
-        InfoflowError: There is no such cut, or the model cannot be observed.
+    It is the total variation distance (0: the same, 1: disjoint) between the truncated model's
+    attention and the intact model's, renormalised; mean over heads and the user's rows.
     """
     lvlm.require_prompt(prompt)
     Truncate(cut).require_fits(lvlm)
     hidden = torch.zeros(len(prompt), dtype=torch.bool)
     hidden[prompt.spans.image] = True
-    distances = torch.zeros(lvlm.n_layers - cut)
-    for i, layer in enumerate(range(cut, lvlm.n_layers)):
+    distances = []
+    for layer in range(cut, lvlm.n_layers):
         by_hand = renormalised(attention_matrix(lvlm, prompt, layer), hidden)
         with intervene(lvlm, Truncate(cut)):
             truncated = attention_matrix(lvlm, prompt, layer)
-        distances[i] = ((truncated - by_hand)[:, prompt.spans.user].abs().sum(-1) / 2).mean()
-    return distances
+        distances.append(((truncated - by_hand)[:, prompt.spans.user].abs().sum(-1) / 2).mean())
+    return torch.tensor(distances)

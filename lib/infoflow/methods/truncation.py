@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from infoflow.errors import InfoflowError
+from infoflow.errors import InfoflowError, one_line
 from infoflow.hooks.forward import answer_ids, attached, forward_pass, modifier_of
 from infoflow.methods.branches import Branch, Branches, CachedBranches
 from infoflow.methods.out_of_memory import in_batches
@@ -126,7 +126,12 @@ def _branches(
     if not (ranking is None or isinstance(ranking, Tensor)):
         raise InfoflowError(f"a ranking must be a tensor, not {type(ranking).__name__}.")
     is_fixed = ranking is not None and ranking.shape == (n_image,)
-    given = _require_cuts(cuts, 0 if is_fixed else min(keep, 1), n_layers)
+    first = 1 if keep and not is_fixed else 0
+    with one_line(f"cuts = {cuts!r} are no whole numbers", TypeError):
+        given = list(range(first, n_layers + 1) if cuts is None else cuts)
+    if not given:
+        raise InfoflowError(f"no cut is given; valid: {first} to {n_layers}, or None for all.")
+    given = [require_whole(cut, "cut", first, n_layers) for cut in given]
     if ranking is None:
         return [Branch(cut, keep) for cut in given]
     by_layer = ranking.detach().expand(n_layers, -1) if is_fixed else ranking.detach()
@@ -145,24 +150,12 @@ def _branches(
     return branches
 
 
-def _require_cuts(cuts: Iterable[int] | None, first: int, last: int) -> list[int]:
-    """Return the cuts, all of them by default."""
-    try:
-        given = list(range(first, last + 1) if cuts is None else cuts)
-    except TypeError as error:
-        raise InfoflowError(f"cuts must be whole numbers, not {cuts!r}.") from error
-    if not given:
-        raise InfoflowError(f"no cut is given; valid: {first} to {last}, or None for all.")
-    return [require_whole(cut, "cut", first, last) for cut in given]
-
-
 def _by_part(
     lvlm: LVLM, branches: list[Branch], run: Callable[[list[Branch]], tuple[Tensor, ...]]
 ) -> tuple[Tensor, ...]:
     """Run all cuts at once, ascending, or part by part if a GPU's memory is too small for it.
 
-    Each part repeats the intact pass; floats may then differ in their last bits. Results are in the
-    order of the branches given.
+    Each part repeats the intact pass; floats may then differ in their last bits.
     """
     by_cut = {branch.cut: branch for branch in sorted(branches, key=lambda branch: branch.cut)}
     with torch.inference_mode():

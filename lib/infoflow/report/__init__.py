@@ -10,14 +10,23 @@ from infoflow.report.charts import (
     interval_rows,
     layer_curves,
     map_sheet,
-    outline_targets,
     sample_sheet,
 )
-from infoflow.report.display import NOT_RUN, Plot, ProvenanceBox, Table, Words, literal, table
+from infoflow.report.display import (
+    NOT_RUN,
+    Plot,
+    ProvenanceBox,
+    Table,
+    Words,
+    literal,
+    on_source,
+    paper_table,
+    source_words,
+    table,
+)
 from infoflow.report.findings import finding_table, finding_words, verdict_counts
 from infoflow.report.provenance import provenance_box
 from infoflow.report.slider import Frame, Slider, layer_slider, paint_image, undrawable
-from infoflow.report.source import on_source, paper_table, source_words
 from infoflow.report.style import (
     COLOURS,
     LINES,

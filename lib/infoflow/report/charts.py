@@ -46,18 +46,9 @@ def layer_curves(
 ) -> tuple[Figure, dict[str, Axes]]:
     """Plot lines over layers or cuts, one panel a task; the upper axis counts as the paper does.
 
-    Args:
-        table: One row a task and ``layer`` (the paper's count, all L) or ``cut`` (to L at most).
-            A column a line, or a column a line and statistic: ``mean``, and ``low`` and ``high``
-            of a band.
-        lines: The lines to draw, by column; their names stand at their ends, if there are several.
-        ylabel: What the vertical axes show, with its unit.
-        below: What the lower axis counts.
-        ylim: Limits of the vertical axes.
-        n_layers: L, where the table goes as far as cut L.
-
-    Returns:
-        The figure and the panels by task, for what a page adds.
+    The table has one row a task and ``layer`` (the paper's count, all L) or ``cut`` (to L at most;
+    then ``n_layers`` says L). It has one column a line, or one a line and statistic: ``mean``, and
+    ``low`` and ``high`` of a band. Several lines have their names at their ends.
     """
     shown, by_task = panels(table.index.unique(0))
     for task, axes in by_task.items():
@@ -84,15 +75,8 @@ def interval_rows(
 ) -> tuple[Figure, Axes]:
     """Plot values with their intervals on rows, the first entry of the table on top.
 
-    Args:
-        table: One row an entry, by name or by task and kind; the kind ``"all"`` stands for the
-            task. A column a line and statistic: ``mean``, and ``low`` and ``high`` of an interval.
-        lines: Marks to draw, by column; their names are theirs in a legend.
-        xlabel: What the horizontal axis shows, with its unit.
-        spread: How far apart the marks of a row are, in rows.
-
-    Returns:
-        The figure and its panel, for what a page adds.
+    The table has one row an entry, by name or by task and kind (``"all"`` stands for the task), and
+    columns as of :func:`layer_curves`. The marks of one row are ``spread`` rows apart.
     """
     made, (axes,) = figure(height=0.3 * len(table) * max(1, 3 * spread) + 1.1)
     shifts = np.linspace(-spread / 2, spread / 2, len(lines))
@@ -102,14 +86,12 @@ def interval_rows(
             axes.hlines(places, table[name, "low"], table[name, "high"], color=colour)
         axes.plot(table[name, "mean"], places, style, color=colour, markersize=6, label=name)
     entries = [e if isinstance(e, tuple) else (e, "") for e in table.index]
-    titles = [TASK_TITLES.get(str(name), str(name)) for name, _ in entries]
-    kinds = [str(kind) for _, kind in entries]
     names = [
-        title if kind in ("all", "") else f"{kind}  "
-        for title, kind in zip(titles, kinds, strict=True)
+        TASK_TITLES.get(name, str(name)) if kind in ("all", "") else f"{kind}  "
+        for name, kind in entries
     ]
     axes.set_yticks(range(len(table)), names, parse_math=False)
-    for label, kind in zip(axes.get_yticklabels(), kinds, strict=True):
+    for label, (_, kind) in zip(axes.get_yticklabels(), entries, strict=True):
         label.set_fontweight("bold" if kind == "all" else "normal")
     axes.invert_yaxis()
     axes.set_xlabel(xlabel)
@@ -118,24 +100,12 @@ def interval_rows(
 
 
 def heat_maps(
-    tables: Mapping[str, pd.DataFrame],
-    label: str,
-    ylabel: str,
-    n_layers: int,
-    **colours: Any,
+    tables: Mapping[str, pd.DataFrame], label: str, ylabel: str, n_layers: int, **colours: Any
 ) -> tuple[Figure, dict[str, Axes]]:
     """Paint tables over layers or cuts, one panel a task, all on one scale from 0 to 100.
 
-    Args:
-        tables: By task, one column a ``layer`` (the paper's count) or ``cut``, and one row a head
-            or whatever else, the first one lowest.
-        label: What the colours mean, with its unit.
-        ylabel: What the rows are.
-        n_layers: L.
-        **colours: As of :meth:`matplotlib.axes.Axes.imshow`, in place of that scale.
-
-    Returns:
-        The figure and the panels by task, for what a page adds; places count from 0.
+    A table has one column a ``layer`` (the paper's count) or ``cut``, its first row is lowest, and
+    places on the panels count from 0. Colours are options of ``imshow``, in place of that scale.
     """
     scale = {"cmap": "cividis", "vmin": 0, "vmax": 100, "origin": "lower", "aspect": "auto"}
     tallest = max(len(values) for values in tables.values())
@@ -146,27 +116,21 @@ def heat_maps(
         below, beside = (range(0, n, 1 + n // 10) for n in (len(cuts), len(values)))
         axes.set_xticks(below, [str(cuts[place]) for place in below])
         axes.set_xlabel("cut" if values.columns.name == "cut" else "layer, from 0 (= cut)")
-        name_layers(
-            axes, below, [str(cuts[i] + 1) if cuts[i] < n_layers else "intact" for i in below]
-        )
+        name_layers(axes, below, cuts[below], n_layers)
         axes.set_yticks(beside, [str(values.index[place]) for place in beside])
         axes.tick_params(labelleft=True)
         axes.set_ylabel(ylabel)
     every = list(by_task.values())
-    bar = shown.colorbar(image, ax=every, location="bottom", shrink=0.6, aspect=30)
-    bar.set_label(label)
+    shown.colorbar(image, ax=every, location="bottom", shrink=0.6, aspect=30, label=label)
     return shown, by_task
 
 
 def image_panels(
     titles: Iterable[str], sample: Sample, room: float = 0.6
 ) -> tuple[Figure, list[Axes]]:
-    """Make a figure of images, four in a row; what the answer can be read from is outlined.
+    """Make a figure of titled images, four in a row, the sample's target regions outlined.
 
-    Args:
-        titles: What stands above each image.
-        sample: The sample; its target regions are outlined, white on black.
-        room: Height left for what is written above and below all of them, in inches.
+    So many inches are left for what is written above and below all of them.
     """
     shown = list(titles)
     columns = min(len(shown), 4)
@@ -176,29 +140,16 @@ def image_panels(
         axes.axis("off")
     for axes, title in zip(grid, shown, strict=False):
         axes.set_title(title, fontsize=10, weight="normal", parse_math=False)
-        outline_targets(axes, sample)
+        for region in (sample.regions[name] for name in sample.targets):
+            axes.contour(region, levels=[0.5], colors="black", linewidths=2.2)
+            axes.contour(region, levels=[0.5], colors="white", linewidths=1.2)
     return made, grid[: len(shown)]
-
-
-def outline_targets(axes: Axes, sample: Sample) -> None:
-    """Outline the regions the answer can be read from, white on black."""
-    for name in sample.targets:
-        axes.contour(sample.regions[name], levels=[0.5], colors="black", linewidths=2.2)
-        axes.contour(sample.regions[name], levels=[0.5], colors="white", linewidths=1.2)
 
 
 def map_sheet(
     maps: Mapping[str, npt.ArrayLike], prompt: Prompt, sample: Sample, label: str, **colours: Any
 ) -> Figure:
-    """Show an image, and maps laid over it in grey, all on one colour scale.
-
-    Args:
-        maps: By what stands above it, one value an image token, shape (N,).
-        prompt: The image and question.
-        sample: The sample; its target regions are outlined.
-        label: What the colours mean, with its unit.
-        **colours: Scale of the colours, as of :meth:`matplotlib.axes.Axes.imshow`.
-    """
+    """Show an image, and maps (N,) by title over it in grey, all on one scale of ``imshow``."""
     lines = max(title.count("\n") for title in maps)
     made, (first, *others) = image_panels(["image" + "\n" * lines, *maps], sample)
     first.imshow(prompt.image)
@@ -206,22 +157,13 @@ def map_sheet(
         axes.imshow(prompt.image.convert("L"), cmap="gray", vmin=0, vmax=255)
         laid = prompt.grid.to_picture(values, prompt.image.size)
         heat = axes.imshow(laid, **{"cmap": "inferno", "alpha": 0.8, **colours})
-    every = [first, *others]
-    bar = made.colorbar(heat, ax=every, location="bottom", shrink=0.6, aspect=30, pad=0.02)
-    bar.set_label(label)
+    bar: dict[str, Any] = {"location": "bottom", "shrink": 0.6, "aspect": 30, "pad": 0.02}
+    made.colorbar(heat, ax=[first, *others], label=label, **bar)
     return made
 
 
 def sample_sheet(samples: Sequence[Sample], task: str) -> Plot:
-    """Show samples: each image with its question and reference answer.
-
-    Args:
-        samples: The samples, of Shapes or of a benchmark itself.
-        task: Their task.
-
-    Returns:
-        The plot; its table holds id, kind, question and answer.
-    """
+    """Show a task's samples: each image with its question and reference answer."""
     made, grid = figure(len(samples), 2, 2.1 * len(samples), width_ratios=(1, 1.9))
     for image, words, sample in zip(grid[::2], grid[1::2], samples, strict=True):
         image.imshow(sample.image, interpolation="nearest")
@@ -232,20 +174,19 @@ def sample_sheet(samples: Sequence[Sample], task: str) -> Plot:
         text = "\n".join(fill(line, _CHARACTERS) for line in lines)
         words.text(0, 0.84, text, va="top", parse_math=False)  # dollars are dollars
     drawn = any(sample.regions for sample in samples)  # which no benchmark of photographs has
-    scenes = "; ".join(", ".join(sample.objects) for sample in samples)
-    questions = "; ".join(f"{asked(sample.question)} {sample.answer}" for sample in samples)
-    alt = (
-        f"Drawn scenes with question and answer. They show: {scenes}."
-        if drawn
-        else f"Pictures with question and answer: {questions}"
-    )
+    if drawn:
+        scenes = "; ".join(", ".join(sample.objects) for sample in samples)
+        alt = f"Drawn scenes with question and answer. They show: {scenes}."
+    else:
+        questions = "; ".join(f"{asked(sample.question)} {sample.answer}" for sample in samples)
+        alt = f"Pictures with question and answer: {questions}"
     kinds = ", ".join(dict.fromkeys(sample.kind for sample in samples))
-    columns = ["id", "kind", "question", "answer"]
-    told = pd.DataFrame([[getattr(s, name) for name in columns] for s in samples], columns=columns)
+    cells = [(sample.id, sample.kind, sample.question, sample.answer) for sample in samples]
+    table = pd.DataFrame(cells, columns=["item", "kind", "question", "answer"]).set_index("item")
     return Plot(
         made,
         alt[:400],
         f"Items of {TASK_TITLES[task]}{' in Shapes' if drawn else ''} ({kinds}), magnified; after "
         "the arrow the reference answer.",
-        told.rename(columns={"id": "item"}).set_index("item"),
+        table,
     )

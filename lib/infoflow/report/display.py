@@ -7,10 +7,11 @@ is what a re-run of the notebook is compared by.
 import re
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from html import escape
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
@@ -18,25 +19,20 @@ import pandas as pd
 from matplotlib.figure import Figure
 from PIL import Image
 
-from infoflow.report.style import HOUSE_STYLE
+from infoflow.data.items import reported_split
+from infoflow.report.style import HOUSE_STYLE, TASK_TITLES, listed
 
 DOTS_PER_INCH = 200
 NOT_RUN = "not run"
 """What stands in a table for a value that nobody measured; never 0, never blank."""
 
 MimeBundle = dict[str, str]
+Lines = Mapping[Any, Mapping[str, Any]] | Sequence[Mapping[str, Any]]
 
 
 @dataclass(frozen=True, eq=False)
 class Plot:
-    """A figure with what must go with it.
-
-    Attributes:
-        figure: The figure.
-        alt: What it shows, in a sentence or two with the key numbers.
-        caption: What is plotted, of how many items, and what a band or bracket means.
-        table: The numbers behind it.
-    """
+    """A figure, what it shows in a sentence or two, what is plotted, and the numbers behind it."""
 
     figure: Figure
     alt: str
@@ -48,14 +44,9 @@ class Plot:
         """The image, with the same bytes in every run on one machine."""
         sink = BytesIO()
         with mpl.rc_context(HOUSE_STYLE):
-            self.figure.savefig(
-                sink,
-                format="png",
-                dpi=DOTS_PER_INCH,
-                facecolor="white",
-                bbox_inches="tight",
-                metadata={"Software": None},
-            )
+            size: dict[str, Any] = {"dpi": DOTS_PER_INCH, "bbox_inches": "tight"}
+            same = {"Software": None}  # matplotlib's version would be part of the bytes
+            self.figure.savefig(sink, format="png", facecolor="white", metadata=same, **size)
         return sink.getvalue()
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> MimeBundle:
@@ -73,13 +64,7 @@ class Plot:
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """A table with a caption.
-
-    Attributes:
-        data: Cells as they shall be read: round numbers first. The index is the first column.
-        caption: What the table holds.
-        comparison: Whether it sets the paper beside ours; columns named ``paper...`` are marked.
-    """
+    """A table of rounded numbers and words; a comparison marks its columns named ``paper...``."""
 
     data: pd.DataFrame
     caption: str
@@ -87,10 +72,9 @@ class Table:
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> MimeBundle:
         kind = "table-scroll paper-vs-ours" if self.comparison else "table-scroll"
-        worded = (all(isinstance(v, str) for v in self.data[name]) for name in self.data)
         head = "".join(
-            _cell("th", name, "words" if words else "")
-            for name, words in zip(self.data, worded, strict=True)
+            _cell("th", name, "words" if all(isinstance(v, str) for v in values) else "")
+            for name, values in self.data.items()
         )
         body = "".join(
             f"<tr>{_cell('th', label)}{''.join(map(self._value, self.data, values))}</tr>"
@@ -112,28 +96,12 @@ class Table:
     def _value(self, column: Any, value: Any) -> str:
         if value == NOT_RUN:
             return _cell("td", value, "not-run")
-        paper = self.comparison and str(column).startswith("paper")
-        return _cell(
-            "td", value, "paper" if paper else "", "words" if isinstance(value, str) else ""
-        )
+        paper = "paper" if self.comparison and str(column).startswith("paper") else ""
+        return _cell("td", value, paper, "words" if isinstance(value, str) else "")
 
 
-def table(
-    lines: Mapping[Any, Mapping[str, Any]] | Sequence[Mapping[str, Any]],
-    caption: str,
-    index: str = "task",
-    *,
-    comparison: bool = False,
-) -> Table:
-    """Make a table of lines.
-
-    Args:
-        lines: By name, the cells of a line by column; or lines that hold their name themselves,
-            as the column ``index``.
-        caption: What the table holds.
-        index: Head of the first column.
-        comparison: As of :class:`Table`.
-    """
+def table(lines: Lines, caption: str, index: str = "task", *, comparison: bool = False) -> Table:
+    """Make a table of lines, by name or with their name as the column ``index``."""
     if isinstance(lines, Mapping):
         data = pd.DataFrame.from_dict(dict(lines), orient="index").rename_axis(index)
     else:
@@ -141,12 +109,30 @@ def table(
     return Table(data, caption, comparison)
 
 
+def paper_table(
+    lines: Lines, caption: str, source: str | Path, model: str, index: str = "task"
+) -> Table:
+    """Set the paper beside ours in a table whose columns begin with ``"paper"`` or ``"ours"``."""
+    return on_source(table(lines, caption, index, comparison=True), source, model)
+
+
+def on_source(compared: Table, source: str | Path, model: str) -> Table:
+    """Name what a table of comparison sets beside the paper, where that is not Shapes.
+
+    Columns ``"ours, MODEL on Shapes"`` are then of the benchmark. If the page's model is the
+    paper's, they replace ``"ours, MODEL on the benchmark"``, the runs that the page has not made.
+    """
+    if source == "shapes":
+        return compared
+    made = {f"ours, {model} on the benchmark", f"ours, {model} on the benchmarks"}
+    left = [name for name in compared.data if name not in {*made, "ours, on the benchmark"}]
+    named = {name: str(name).replace(" on Shapes", " on the benchmark") for name in left}
+    return replace(compared, data=compared.data[left].rename(columns=named))
+
+
 @dataclass(frozen=True)
 class Words:
-    """A sentence made from the data, in Markdown without HTML.
-
-    What the page did not write itself goes in through :func:`literal`.
-    """
+    """Markdown without HTML; what the page did not write itself goes in by :func:`literal`."""
 
     text: str
 
@@ -161,22 +147,31 @@ _MARKUP = r"([\\`*_\[\]$|~{}!])"
 
 
 def literal(text: str) -> str:
-    """Let text stand as it is within a line of :class:`Words`: it is no markup and no formula.
-
-    Args:
-        text: An answer, a name, a path: whatever is not written by the page itself.
-    """
+    """Escape text for a line of :class:`Words`: it is no markup and no formula."""
     return re.sub(_MARKUP, r"\\\1", " ".join(text.split()))
+
+
+def source_words(source: str | Path, tasks: list[str]) -> Words | None:
+    """Say whose items a page measures and what they do not allow; None for Shapes."""
+    if source == "shapes":
+        return None
+    origin = "from the hub" if source == "hub" else f"from the folder {literal(str(source))}"
+    titles = listed([TASK_TITLES[task] for task in tasks])
+    apart = listed([TASK_TITLES[task] for task in tasks if reported_split(task) == "held-out"])
+    others = f" Of {apart} the held-out pictures are reported; cliffs are chosen on others."
+    return Words(
+        f"This page asks about the benchmarks' own items ({titles}, {origin}), in place of Shapes."
+        f"{others if apart else ''} Whatever is measured against the region that an "
+        "answer can be read from (*on target*) needs Shapes' masks: not run on this source."
+    )
 
 
 @dataclass(frozen=True)
 class ProvenanceBox:
     """Where a page's numbers come from, folded away under one line.
 
-    Attributes:
-        summary: The line.
-        lasting: What another run of the page must reproduce.
-        circumstances: What may differ between runs: machine, versions, cost. Only in the HTML.
+    Another run of the page must reproduce what is lasting. Circumstances (machine, versions, cost)
+    may differ and stand in the HTML alone.
     """
 
     summary: str

@@ -15,22 +15,16 @@ Findings = Mapping[str, Sequence[Any]]
 
 
 def finding_table(findings: Findings, title: str) -> Table:
-    """Claims, where they stand, what was found on each model, and the verdicts.
-
-    Args:
-        findings: By model, of ``infoflow.claims.findings_of``.
-        title: What the claims are about.
-    """
-    lines = []
+    """Set claims, and where they stand, beside what was found on each model, and the verdicts."""
+    lines = {}
     for about_one in zip(*findings.values(), strict=True):
         claim = about_one[0].claim
-        line = {"claim": claim.claim, "paper: place": claim.where}
-        line["paper: evidence"] = claim.evidence
+        line = {"paper: place": claim.where, "paper: evidence": claim.evidence}
         for name, finding in zip(findings, about_one, strict=True):
             line[f"verdict, {name}"] = finding.verdict
             line[f"ours, {name}"] = finding_words(finding)
-        lines.append(line)
-    data = pd.DataFrame(lines).set_index("claim")
+        lines[claim.claim] = line
+    data = pd.DataFrame.from_dict(lines, orient="index").rename_axis("claim")
     untold = [f"ours, {name}" for name in findings if set(data[f"ours, {name}"]) == {NOT_RUN}]
     counts = "; ".join(f"{name}: {verdict_counts(found)}" for name, found in findings.items())
     return Table(data.drop(columns=untold), f"{title}. {counts}", comparison=True)
@@ -50,12 +44,6 @@ def finding_words(finding: Any) -> str:
 def verdict_counts(findings: Sequence[Any]) -> str:
     """How many claims have each verdict, in words."""
     counts = Counter(finding.verdict for finding in findings)
-    return ", ".join(
-        f"{counts[name]} {plural}" for name, plural in _PLURALS.items() if counts[name]
-    )
-
-
-_PLURALS = {
-    **{"holds": "hold", "holds in part": "hold in part", "fails": "fail"},
-    **{name: name for name in ("undecided", "undefined", "not run")},
-}
+    plurals = {"holds": "hold", "holds in part": "hold in part", "fails": "fail"}
+    names = (*plurals, "undecided", "undefined", NOT_RUN)
+    return ", ".join(f"{counts[name]} {plurals.get(name, name)}" for name in names if counts[name])

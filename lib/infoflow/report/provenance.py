@@ -1,29 +1,16 @@
 """Where a page's numbers come from."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
-from infoflow.parameters import page_parameters
 from infoflow.report.display import ProvenanceBox
 
 Record = Mapping[str, Any]
 
 
-class Records(Protocol):
-    """What a page has read its rows from: a :class:`infoflow.results.store.Store`."""
-
-    @property
-    def records(self) -> Sequence[Record]:
-        """One record a result, with the number of its items as ``n_items``."""
-
-
-def provenance_box(store: Records) -> ProvenanceBox:
-    """Describe where the rows of a page come from, and the page's parameters.
-
-    Args:
-        store: The :class:`infoflow.results.store.Store` that every row of the page came through.
-    """
-    records = store.records
+def provenance_box(store: Any) -> ProvenanceBox:
+    """Describe where the rows of a page came from, all read through one store, and its settings."""
+    records: Sequence[Record] = store.records
     found = [record["provenance"] for record in records]
     models = [one["model"] for one in found]
     counts = _counts(records)
@@ -53,6 +40,19 @@ def provenance_box(store: Records) -> ProvenanceBox:
             "wall time, peak memory": f"{seconds:.1f} s measuring, {peak:.0f} MB",
         },
     )
+
+
+def page_parameters() -> dict[str, Any]:
+    """Return the values that this kernel's notebook has now for the names it declares with a type.
+
+    The kernel's list of cells would not do: nbval runs cells without noting them there. Outside
+    IPython there are none.
+    """
+    from IPython import get_ipython  # slow to import, and at hand where a notebook runs
+
+    shell = get_ipython()
+    names = shell.user_ns if shell else {}
+    return {name: names[name] for name in names.get("__annotations__", {}) if name in names}
 
 
 def _counts(records: Iterable[Record]) -> dict[str, int]:

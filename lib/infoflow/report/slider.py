@@ -26,6 +26,10 @@ from infoflow.report.display import MimeBundle, Table
 LONGEST_SIDE = 192
 """Of a painted image, in pixels: sharp where a phone shows it at half of that."""
 UNDEFINED, ALL_ZERO = "undefined", "all zero"
+_WORDS = {
+    UNDEFINED: "undefined, zero whatever the answer",
+    ALL_ZERO: "zero everywhere; no cell speaks for the answer",
+}
 
 _SHEET = "display:grid;grid-template-columns:repeat(auto-fill,minmax(5.5rem,1fr));gap:0.5rem"
 _HEAT_OVER_IMAGE = 0.8
@@ -39,7 +43,7 @@ _PLACES = (
 
 @dataclass(frozen=True)
 class Frame:
-    """One picture of a slider; where there is none to be drawn, ``absent`` says why."""
+    """One image of a slider; where there is none to be drawn, ``absent`` says why."""
 
     name: str
     words: str
@@ -47,7 +51,7 @@ class Frame:
     absent: str = ""
 
     def html(self) -> str:
-        """Write the picture with its name below."""
+        """Write the image with its name below."""
         if self.png is None:
             shown = f'<p class="absent">{escape(self.absent)}</p>'
         else:
@@ -86,39 +90,27 @@ class Slider:
 def layer_slider(
     maps: npt.ArrayLike, numbers: pd.DataFrame, prompt: Prompt, sample: Sample, caption: str
 ) -> Slider:
-    """Show the map of every layer over its image, each divided by its own maximum.
+    """Show the maps (L, h, w) over their image, each divided by its own maximum, targets outlined.
 
-    Args:
-        maps: Shape (L, h, w). Maps that are undefined (NaN) or zero throughout have no picture and
-            are named so.
-        numbers: A row a layer (the paper's count): ``peak``, ``entropy`` in bits, ``lit %`` and
-            perhaps ``on target %``; NaN where undefined.
-        prompt: The image, and the place of its tokens.
-        sample: The regions that its answer can be read from are outlined.
-        caption: What is drawn, and what the finding is.
+    The numbers have one row a layer (the paper's count): ``peak``, ``entropy`` in bits, ``lit %``
+    and perhaps ``on target %``. Maps that are undefined (NaN) or zero are not drawn and named so.
     """
     outlined = f"Outlined: {', '.join(sample.targets)}." if sample.targets else "No map yet."
     first = f"The picture, before any map. {outlined}"
     frames = [Frame("picture", first, to_png(paint_image(prompt, sample)))]
     for (layer, line), heat in zip(numbers.iterrows(), np.asarray(maps), strict=True):
         name, place = f"layer {layer}", f"Layer {layer} (cut {int(str(layer)) - 1})"
-        nature = undrawable(heat)
-        if nature == UNDEFINED:
-            frames.append(
-                Frame(name, f"{place}: undefined, zero whatever the answer.", None, nature)
-            )
-        elif nature:
-            words = f"{place}: zero everywhere; no cell speaks for the answer."
-            frames.append(Frame(name, words, None, nature))
-        else:
-            words = (
-                f"{place}: highest at the {place_of_peak(heat, prompt)}; peak {line['peak']:.2g}, "
-                f"entropy {line['entropy']:.1f} of {log2(heat.size):.1f} bits, "
-                f"{line['lit %']:.0f} % of cells lit"
-            )
-            if "on target %" in line:
-                words += f", {line['on target %']:.0f} % of the map on the target"
-            frames.append(Frame(name, f"{words}.", to_png(paint_heat(heat, prompt, sample))))
+        if nature := undrawable(heat):
+            frames.append(Frame(name, f"{place}: {_WORDS[nature]}.", None, nature))
+            continue
+        words = (
+            f"{place}: highest at the {place_of_peak(heat, prompt)}; peak {line['peak']:.2g}, "
+            f"entropy {line['entropy']:.1f} of {log2(heat.size):.1f} bits, "
+            f"{line['lit %']:.0f} % of cells lit"
+        )
+        if "on target %" in line:
+            words += f", {line['on target %']:.0f} % of the map on the target"
+        frames.append(Frame(name, f"{words}.", to_png(paint_heat(heat, prompt, sample))))
     table = numbers.apply(lambda column: column.map(_formatted(str(column.name))))
     return Slider(frames, "Layer of the map", caption, table, "The numbers of each map")
 
@@ -138,8 +130,7 @@ def undrawable(heat: npt.NDArray[np.floating]) -> str:
 def painted_size(image: Image.Image) -> tuple[int, int]:
     """Width and height of an image whose longest side is drawn with ``LONGEST_SIDE`` pixels."""
     scale = LONGEST_SIDE / max(image.size)
-    width, height = (max(1, round(scale * side)) for side in image.size)
-    return width, height
+    return max(1, round(scale * image.width)), max(1, round(scale * image.height))
 
 
 def paint_image(prompt: Prompt, sample: Sample) -> Image.Image:
@@ -173,17 +164,13 @@ def place_of_peak(heat: npt.ArrayLike, prompt: Prompt) -> str:
     left, top, right, bottom = prompt.grid.box
     across = ((col + 0.5) / prompt.grid.cols - left) / (right - left)
     down = ((row + 0.5) / prompt.grid.rows - top) / (bottom - top)
-    return _PLACES[_third(down)][_third(across)]
-
-
-def _third(share: float) -> int:
-    return min(2, max(0, int(3 * share)))
+    third_down, third_across = (int(np.clip(3 * share, 0, 2)) for share in (down, across))
+    return _PLACES[third_down][third_across]
 
 
 def _outlined(pixels: npt.NDArray[np.uint8], sample: Sample) -> Image.Image:
     """Draw a white line, black outside, around the regions that hold the answer."""
-    drawn = pixels.copy()
-    size = pixels.shape[1], pixels.shape[0]
+    drawn, size = pixels.copy(), pixels.shape[1::-1]
     for name in sample.targets:
         mask = Image.fromarray(sample.regions[name]).resize(size, Image.Resampling.NEAREST)
         inside = np.asarray(mask, dtype=bool)

@@ -22,17 +22,10 @@ COLOURS = {
 LINES = {"system": "--", "image": "-", "user": "-."}
 """A second cue beside the colour."""
 
-TASK_TITLES = {
-    "scienceqa": "ScienceQA",
-    "pope": "POPE",
-    "textvqa": "TextVQA",
-    "chair": "CHAIR",
-}
+TASK_TITLES = {"scienceqa": "ScienceQA", "pope": "POPE", "textvqa": "TextVQA", "chair": "CHAIR"}
 SCORE_NAMES = {
-    "scienceqa": "accuracy",
-    "pope": "accuracy",
-    "textvqa": "soft accuracy",
-    "chair": "F1 of named objects",
+    **{"scienceqa": "accuracy", "pope": "accuracy"},
+    **{"textvqa": "soft accuracy", "chair": "F1 of named objects"},
 }
 
 HOUSE_STYLE = {
@@ -57,16 +50,9 @@ HOUSE_STYLE = {
 def figure(
     rows: int = 1, columns: int = 1, height: float = 3.0, **subplots: Any
 ) -> tuple[Figure, list[Axes]]:
-    """Make a figure as wide as the page, in the house style, which later drawing follows, too.
+    """Make a figure as wide as the page, in the house style, and its panels row by row.
 
-    Args:
-        rows: Rows of panels.
-        columns: Columns of panels.
-        height: Of the figure, in inches.
-        **subplots: As of :meth:`matplotlib.figure.Figure.subplots`.
-
-    Returns:
-        The figure and its panels, row by row. No window and no ``pyplot`` knows of it.
+    The height is in inches. No window and no ``pyplot`` knows of it; later drawing is styled, too.
     """
     mpl.rcParams.update(HOUSE_STYLE)
     made = Figure(figsize=(WIDTH, height))
@@ -76,17 +62,7 @@ def figure(
 def panels(
     names: Iterable[str], height: float = 2.7, columns: int = 2, **subplots: Any
 ) -> tuple[Figure, dict[str, Axes]]:
-    """Make a figure with one titled panel a name.
-
-    Args:
-        names: What the panels show; that of a task is written as its title.
-        height: Of a panel, in inches.
-        columns: Panels in a row, if there are so many.
-        **subplots: As of :func:`figure`; the vertical axis is shared if nothing else is said.
-
-    Returns:
-        The figure, and the panels by name.
-    """
+    """Make a figure of panels by name, so many inches high, titled by task or name."""
     shown = list(names)
     columns = min(len(shown), columns)
     rows = -(-len(shown) // columns)
@@ -99,35 +75,20 @@ def panels(
     return made, by_name
 
 
-def task_panels(n_panels: int, panel_height: float = 2.7) -> tuple[Figure, list[Axes]]:
-    """Make a figure with one panel a task, two in a row."""
-    made, by_name = panels(map(str, range(n_panels)), panel_height)
-    for axes in by_name.values():
-        axes.set_title("")
-    return made, list(by_name.values())
-
-
 def count_layers(axes: Axes, n_layers: int, last_cut: int, *, below: str) -> None:
-    """Mark an axis of cuts below and, above, of the paper's layers: layer = cut + 1.
-
-    Args:
-        axes: The panel; its horizontal axis counts cuts.
-        n_layers: L; at cut L nothing is truncated, so no layer of the paper belongs to it.
-        last_cut: The last cut on the axis.
-        below: What the lower axis counts.
-    """
+    """Mark the axis of cuts below and, above, of the paper's layers: cut + 1, none at cut L."""
     locator = MaxNLocator(nbins=6, integer=True, steps=[1, 2, 3, 4, 5, 10])
     ticks = [int(tick) for tick in locator.tick_values(0, last_cut) if 0 <= tick <= last_cut]
     axes.set_xlim(-0.4, last_cut + 0.4)
     axes.set_xticks(ticks)
     axes.set_xlabel(below)
-    name_layers(axes, ticks, [str(cut + 1) if cut < n_layers else "intact" for cut in ticks])
+    name_layers(axes, ticks, ticks, n_layers)
 
 
-def name_layers(axes: Axes, places: Sequence[float], names: Sequence[str]) -> None:
-    """Write the paper's layers above a panel, at places of its horizontal axis."""
+def name_layers(axes: Axes, places: Sequence[int], cuts: Iterable[int], n_layers: int) -> None:
+    """Name, above a panel, cuts at places of its horizontal axis as the paper's layers."""
     above = axes.secondary_xaxis("top")
-    above.set_xticks(places, names)
+    above.set_xticks(places, [str(cut + 1) if cut < n_layers else "intact" for cut in cuts])
     above.tick_params(labelcolor="#595959", color="#595959")
     above.set_xlabel("paper's layer", color="#595959")
 
@@ -135,10 +96,7 @@ def name_layers(axes: Axes, places: Sequence[float], names: Sequence[str]) -> No
 def label_ends(axes: Axes, labels: Iterable[tuple[float, str, str]], x: float) -> None:
     """Write names beside the ends of lines, moved apart where they would overlap.
 
-    Args:
-        axes: The panel, its vertical limits already set.
-        labels: Height, text and colour of each label.
-        x: Where the lines end.
+    Labels are height, text and colour; the panel's vertical limits must be set before.
     """
     low, high = axes.get_ylim()
     apart = (high - low) * 0.09
@@ -149,16 +107,8 @@ def label_ends(axes: Axes, labels: Iterable[tuple[float, str, str]], x: float) -
         heights[:-1] -= lacking
         heights[1:] += lacking
     for height, (_, text, colour) in zip(heights, placed, strict=True):
-        axes.annotate(
-            text,
-            (x, height),
-            xytext=(5, 0),
-            textcoords="offset points",
-            va="center",
-            color=colour,
-            fontsize=10,
-            annotation_clip=False,
-        )
+        beside: dict[str, Any] = {"xytext": (5, 0), "textcoords": "offset points", "va": "center"}
+        axes.annotate(text, (x, height), **beside, color=colour, fontsize=10, annotation_clip=False)
 
 
 def layer_name(cut: int, n_layers: int) -> str:
@@ -189,11 +139,7 @@ def by_task(tasks: Iterable[str], words: Callable[[str], str], between: str = ";
 
 
 def counted(rows: Mapping[str, pd.DataFrame]) -> str:
-    """Say how many items were measured: ``"24 test items a task"``, or of each task its own.
-
-    Args:
-        rows: By task, rows with the column ``item``.
-    """
+    """Say how many items were measured: ``"24 test items a task"``, or of each task its own."""
     counts = {TASK_TITLES[task]: frame["item"].nunique() for task, frame in rows.items()}
     if len(set(counts.values())) == 1:
         return f"{next(iter(counts.values()))} test items a task"
