@@ -5,11 +5,10 @@ A result lives in ``<root>/<measure>/<digest of its key>/``::
     meta.json                 the key, the provenance, wall time and peak memory so far
     00000-<digest>.parquet    one part a batch of items; its rows in the order they were measured
 
-Every file is written under another name, flushed to the disk and renamed, so a process may be
-killed at any moment: what is there is whole, and the next call measures only what is missing.
-Every file has a digest of its content: what does not fit it is damaged, set aside and measured
-again. A file that cannot be read is an error, and stays where it is. Reading what is all there
-takes no lock and writes nothing.
+Every file is written under another name and renamed, so a process may be killed at any moment: what
+is there is whole, and the next call measures only what is missing. Every file has a digest of its
+content: what does not fit it is set aside and measured again. Reading what is all there takes no
+lock and writes nothing.
 """
 
 import json
@@ -29,21 +28,8 @@ from tqdm import tqdm
 from infoflow.errors import InfoflowError, one_line
 from infoflow.files import atomic_write
 from infoflow.options import require_whole
-from infoflow.results.parts import (
-    ITEM,
-    Row,
-    digest,
-    in_order,
-    items_of,
-    join,
-    make_part,
-    read_content,
-    read_parts,
-    refuse_repeated,
-    select,
-    set_aside,
-    write_part,
-)
+from infoflow.results import parts
+from infoflow.results.parts import ITEM, Row, digest, items_of, join, select
 from infoflow.results.provenance import peak_memory
 
 Item = TypeVar("Item")
@@ -117,13 +103,13 @@ class Store:
         """
         require_whole(batch, "batch", least=1)
         names = [item_id(item) for item in items]
-        refuse_repeated(names, "two items have one name")
+        parts.refuse_repeated(names, "two items have one name")
         folder = self.folder(key)
-        parts = read_parts(folder)
-        if not (_items(parts).issuperset(names) and self._known(key)):
+        rows = parts.read_rows(folder)
+        if not (set(items_of(rows)).issuperset(names) and self._known(key)):
             with _locked(folder):
-                parts = read_parts(folder)  # another process may have added some
-                done = _items(parts)
+                rows = parts.read_rows(folder)  # another process may have added some
+                done = set(items_of(rows))
                 # by its place: an item in memory holds its image
                 waiting = [place for place, name in enumerate(names) if name not in done]
                 if waiting or not self._known(key):
@@ -135,33 +121,40 @@ class Store:
                         for place in waiting[start : start + batch]:
                             rows_of[names[place]] = measure(items[place])
                             bar.update()
-                        parts.append(make_part(rows_of))
-                        join(parts)  # refuses other columns
-                        write_part(folder, parts[-1])
+                        part = parts.make_table(rows_of)
+                        rows = join([rows, part])  # refuses other columns
+                        parts.write_part(folder, part)
                         self.note(key, seconds=time.perf_counter() - began, **peak_memory())
-        rows = in_order(parts, names)
-        record = {**self.meta(key), "n_items": rows[ITEM].nunique()}
-        rows.attrs["record"] = record
+        frame: pd.DataFrame = select(rows, names).to_pandas()
+        record = {**self.meta(key), "n_items": frame[ITEM].nunique()}
+        frame.attrs["record"] = record
         most = max(record["n_items"], self._handed_out.get(folder, record)["n_items"])
         self._handed_out[folder] = {**record, "n_items": most}
-        return rows
+        return frame
 
     def adopt(self, key: Key, rows: pa.Table, meta: Mapping[str, Any]) -> Path:
-        """Take over a part that was measured in other stores; refuse other rows of an item.
+        """Take over rows that were measured in other stores; refuse other rows of an item.
 
         ``meta`` has the provenance, the seconds and the shards that the rows come from. Adopting
         from the same shards again adds no time. Returns the result's folder.
         """
         folder = self.folder(key)
         with _locked(folder):
-            parts = read_parts(folder)
-            join([*parts, rows])  # refuses other columns
-            names, done = items_of(rows), _items(parts)
-            _refuse_other_rows(parts, rows, [name for name in names if name in done], folder)
+            there = parts.read_rows(folder)
+            join([there, rows])  # refuses other columns
+            done, names = set(items_of(there)), items_of(rows)
+            known, new = ([n for n in names if (n in done) is old] for old in (True, False))
+            if _differ(there, rows, known):
+                first = next(name for name in known if _differ(there, rows, [name]))
+                raise InfoflowError(
+                    f"{folder} already holds rows of {len(known)} of these items, and they are not "
+                    f"the same, the first of them {first!r}. Rows of one key cannot differ; find "
+                    "out which are right, and delete the others."
+                )
             if self._known(key).get("shards") != meta["shards"]:
                 self.note(key, **meta)
-            if new := [name for name in names if name not in done]:
-                write_part(folder, select([rows], new))
+            if new:
+                parts.write_part(folder, select(rows, new))
         return folder
 
     def folder(self, key: Key) -> Path:
@@ -196,13 +189,13 @@ class Store:
         try:
             return self.meta(key)
         except DamagedMetaError as error:
-            set_aside(self.folder(key) / META, str(error))
+            parts.set_aside(self.folder(key) / META, str(error))
             return {}
 
 
 def read_meta(folder: Path) -> dict[str, Any]:
     """Read what is known about the result in a folder; empty if there is no ``meta.json``."""
-    content = read_content(folder / META)
+    content = parts.read_content(folder / META)
     if content is None:
         return {}
     try:
@@ -232,29 +225,10 @@ def _locked(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def _items(parts: Sequence[pa.Table]) -> set[str]:
-    return {name for part in parts for name in items_of(part)}
-
-
-def _refuse_other_rows(
-    parts: Sequence[pa.Table], rows: pa.Table, names: Sequence[str], folder: Path
-) -> None:
-    there, coming = select(parts, names), select([rows], names)
-    both = join([there, coming]).to_pandas()  # in one table, they have the same types
-    old, new = both[: len(there)], both[len(there) :].reset_index(drop=True)
-    if old.equals(new):
-        return
-
-    def same(name: str) -> bool:
-        of_item = (frame[frame[ITEM] == name].reset_index(drop=True) for frame in (old, new))
-        return next(of_item).equals(next(of_item))
-
-    first = next(name for name in names if not same(name))
-    raise InfoflowError(
-        f"{folder} already holds rows of {len(names)} of these items, and they are not the same, "
-        f"the first of them {first!r}. Rows of one key cannot differ; find out which are right, "
-        "and delete the others."
-    )
+def _differ(there: pa.Table, coming: pa.Table, names: Sequence[str]) -> bool:
+    old, new = select(there, names), select(coming, names)
+    both = join([old, new]).to_pandas()  # in one table, they have the same types
+    return not both[: len(old)].equals(both[len(old) :].reset_index(drop=True))
 
 
 def _default_root() -> Path:
