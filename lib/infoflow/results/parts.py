@@ -38,13 +38,9 @@ def make_table(rows_of: Mapping[str, Sequence[Row]]) -> pa.Table:
     """Put the rows of some items, by the item's name, into a table; refuse rows that differ."""
     rows: list[Row] = []
     for name, given in rows_of.items():
-        if not isinstance(given, list | tuple) or not all(isinstance(r, Mapping) for r in given):
-            raise InfoflowError(
-                f"the rows of item {name!r} must be a list of mappings; got {given!r:.80}."
-            )
-        if any(ITEM in row for row in given):
-            raise InfoflowError(f"a measured row may not have a column {ITEM!r} of its own.")
-        rows += [{ITEM: name, **row} for row in given]
+        valid = f"must be a list of mappings, none with {ITEM!r} of its own"
+        with one_line(f"the rows of item {name!r} {valid}", TypeError):
+            rows += [dict(item=name, **row) for row in given]
     _refuse_other_columns([list(row) for row in rows])
     columns = list(rows[0]) if rows else [ITEM]
     table = pa.table({column: _array(column, [row[column] for row in rows]) for column in columns})

@@ -36,10 +36,7 @@ Item = TypeVar("Item")
 Key = Mapping[str, Any]
 
 META = "meta.json"
-_ADDED: Mapping[str, Callable[[float, float], float]] = {
-    "seconds": lambda before, more: round(before + more, 3),
-    **{"peak_rss_mb": max, "peak_gpu_mb": max},
-}
+_PEAKS = ("peak_rss_mb", "peak_gpu_mb")
 
 
 class DamagedMetaError(InfoflowError):
@@ -61,10 +58,9 @@ class Store:
 
     @property
     def records(self) -> list[dict[str, Any]]:
-        """What is known about each result that was handed out, in the order it first was.
+        """What :meth:`meta` gives of each result that was handed out, in that order.
 
-        Each is what :meth:`meta` gives and, as ``n_items``, the number of samples that have rows;
-        of a result that was handed out more than once, the largest number.
+        ``n_items`` is the number of samples that had rows, the largest if there were several.
         """
         return list(self._handed_out.values())
 
@@ -133,10 +129,9 @@ class Store:
         return frame
 
     def adopt(self, key: Key, rows: pa.Table, meta: Mapping[str, Any]) -> Path:
-        """Take over rows that were measured in other stores; refuse other rows of an item.
+        """Take over rows that were measured in shards; refuse other rows of an item.
 
-        ``meta`` has the provenance, the seconds and the shards that the rows come from. Adopting
-        from the same shards again adds no time. Returns the result's folder.
+        ``meta`` has their provenance, seconds and shards; the same shards again add no time.
         """
         folder = self.folder(key)
         with _locked(folder):
@@ -165,19 +160,18 @@ class Store:
         return self.root / measure / digest(_canonical(key))
 
     def meta(self, key: Key) -> dict[str, Any]:
-        """Read what is known about a result, nothing if there is no such.
+        """Read ``key``, ``provenance``, ``seconds`` and peaks of memory of a result, if any.
 
-        It is the ``key``, the ``provenance``, the ``seconds`` of all the measuring so far and the
-        peaks of :func:`infoflow.results.provenance.peak_memory`. If it is damaged, that is an
-        error, until the next :meth:`collect` notes it anew.
+        If they are damaged, that is an error, until the next :meth:`collect` notes them anew.
         """
         return read_meta(self.folder(key))
 
     def note(self, key: Key, **news: Any) -> None:
         """Add to what is known about a result; costs add to those before."""
         known = self._known(key)
-        for name in news.keys() & _ADDED.keys():
-            news[name] = _ADDED[name](known.get(name, 0.0), news[name])
+        news |= {name: max(known.get(name, 0.0), news[name]) for name in _PEAKS if name in news}
+        if "seconds" in news:
+            news["seconds"] = round(known.get("seconds", 0.0) + news["seconds"], 3)
         meta = {"key": json.loads(_canonical(key)), **known, **news}
         if meta != known:
             signed = {**meta, "digest": digest(_canonical(meta))}
@@ -250,6 +244,4 @@ def _bar(progress: str | None, total: int, initial: int) -> "tqdm[Any]":
     quiet = progress is None or bool(os.environ.get("INFOFLOW_QUIET"))
     # a log keeps every state of a bar: on a run of days one a minute is enough
     pause = 0.1 if sys.stderr.isatty() else 60.0
-    return tqdm(
-        desc=progress, total=total, initial=initial, unit="item", disable=quiet, mininterval=pause
-    )
+    return tqdm(None, progress, total, initial=initial, disable=quiet, mininterval=pause)
