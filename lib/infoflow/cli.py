@@ -185,13 +185,12 @@ def _refusal(error: Exception) -> str | None:
         return error.format_message()
     if isinstance(error, InfoflowError | OSError):
         return str(error)
+    if isinstance(error, MemoryError | RecursionError | UnicodeError):
+        return repr(error)
+    # of values a library complains when it reads a user's file; our own code raises InfoflowErrors
     *_, last = traceback.extract_tb(error.__traceback__)
     ours = Path(last.filename).is_relative_to(Path(__file__).parent)
-    # of values a library complains when it reads a user's file
-    of_machine = isinstance(error, MemoryError | RecursionError | UnicodeError)
-    return (
-        repr(error) if of_machine or isinstance(error, ValueError | KeyError) and not ours else None
-    )
+    return repr(error) if isinstance(error, ValueError | KeyError) and not ours else None
 
 
 def main() -> None:

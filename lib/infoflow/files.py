@@ -5,7 +5,6 @@ import math
 import os
 from collections import Counter
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
@@ -112,15 +111,12 @@ def _problem(what: str, place: Any) -> yaml.MarkedYAMLError:
 
 
 def read_checked(name: str, given: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Read ``NAME.yml`` in the working folder, what is given going before it, by its schema.
-
-    Whole numbers are those written as such: 2.0 is none.
-    """
+    """Read ``NAME.yml`` in the working folder, what is given going before it, by its schema."""
     from jsonschema import Draft202012Validator, validators  # by the workflows alone
 
-    checker = Draft202012Validator.TYPE_CHECKER
+    checker = Draft202012Validator.TYPE_CHECKER  # for which 2.0 is a whole number
     kinds = checker.redefine("integer", lambda _, value: type(value) is int)
-    strict = validators.extend(Draft202012Validator, type_checker=kinds)
+    strict = validators.extend(Draft202012Validator, type_checker=kinds)  # type: ignore[no-untyped-call]
     content, schema = (read_yaml(Path(f"{part}.yml")) for part in (name, f"{name}.schema"))
     if isinstance(content, dict):
         content |= given or {}
@@ -179,8 +175,7 @@ def atomic_write(path: Path, content: bytes) -> None:
                 os.fsync(file.fileno())
             unfinished.replace(path)
         finally:
-            with suppress(OSError):
-                unfinished.unlink()
+            unfinished.unlink(missing_ok=True)
         folder = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(folder)  # the new name itself must reach the disk too

@@ -122,7 +122,7 @@ def _execute(run: NotebookNode, notebook: Path, page: Path, title: str, **settin
             # no progress bars: they would end up on the page, different in every run
             client.execute(env={**os.environ, "INFOFLOW_QUIET": "1", **settings})
         except (Exception, KeyboardInterrupt) as error:
-            failed = f"{notebook} failed{_place(run, begun)}: {_cause(error)}."
+            failed = f"{notebook} failed{_where_and_why(run, begun, error)}."
             if begun:
                 resources = {"metadata": {"name": failed}}
                 shown, _ = HTMLExporter().from_notebook_node(run, resources=resources)
@@ -132,27 +132,24 @@ def _execute(run: NotebookNode, notebook: Path, page: Path, title: str, **settin
             raise NotebookError(f"{failed} The page with the error: {page}") from error
 
 
-def _place(run: NotebookNode, begun: list[int]) -> str:
-    """Name the last code cell that was begun by its number and its first line."""
-    if not begun:
-        return ""
-    first_line = run.cells[begun[-1]].source.strip().split("\n")[0]
-    number = sum(cell.cell_type == "code" for cell in run.cells[: begun[-1] + 1])
-    return f" in code cell {number} ({first_line})"
-
-
-def _cause(error: BaseException) -> str:
+def _where_and_why(run: NotebookNode, begun: list[int], error: BaseException) -> str:
+    """Name the last code cell that was begun by its number and its first line, and the error."""
     named = f"{type(error).__name__}: {error}"
     if isinstance(error, CellExecutionError):
         named = f"{error.ename}: {error.evalue}"
-    return " ".join(named.split()).rstrip(".")
+    why = " ".join(named.split()).rstrip(".")
+    if not begun:
+        return f": {why}"
+    first_line = run.cells[begun[-1]].source.strip().split("\n")[0]
+    number = sum(cell.cell_type == "code" for cell in run.cells[: begun[-1] + 1])
+    return f" in code cell {number} ({first_line}): {why}"
 
 
 def _writable_page(target: Path, error_page: Path | str | None) -> Path:
     """Choose the page of a failed run; refuse it or the target if it cannot be written."""
-    page = Path(error_page) if error_page else target.with_suffix(".failed.html")
-    require_writable(target)
-    require_writable(page)
+    page = Path(error_page or target.with_suffix(".failed.html"))
+    for path in (target, page):
+        require_writable(path)
     return page
 
 
