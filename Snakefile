@@ -31,11 +31,10 @@ def files(folder, pattern="*"):
 
 def read_experiments():
     """Read experiments.yml, with what this build is given instead, exactly as it was typed."""
-    typed = dict(text.split("=", 1) for text in workflow.config_settings.config_args or ())
-    given = {**config, "models": os.environ.get("MODELS", "").split()}
-    for name in ("checkpoint", "source"):
-        given[name] = typed.get(name) or os.environ.get(name.upper())
-    read = read_checked("experiments", {name: each for name, each in given.items() if each})
+    given = {name: os.environ.get(name.upper()) for name in ("checkpoint", "source")}
+    given["models"] = os.environ.get("MODELS", "").split()
+    given = {name: each for name, each in given.items() if each}
+    read = read_checked("experiments", config | given)
     for name, entry in read["notebooks"].items():
         for part in ("parameters", "hub"):
             place = f"experiments.yml: notebooks: {name}: {part}"

@@ -28,8 +28,8 @@ def require_kind(value: Any, kind: str, what: str) -> None:
     """Check that a plain value is of a declared kind; ``True`` is no ``int``, and ``"1"`` neither.
 
     The kind is written as an annotation: ``str``, ``int``, ``float`` (finite), ``bool``, ``None``,
-    ``list``, ``list[int]``, ``tuple[int, str]``, ``dict[str, int]``, ``Literal['a', 'b']``,
-    ``Any``, or several with ``|`` between them.
+    ``list``, ``list[int]``, ``tuple``, ``dict[str, int]``, ``Literal['a', 'b']``, ``Any``, or
+    several with ``|`` between them.
     """
     if not _is_of(_tree(kind), value):
         got = f"{_short(value)}, a {type(value).__name__}"
@@ -137,13 +137,8 @@ def _is_of(kind: ast.expr, value: Any) -> bool:
             return type(value) in (int, float) and abs(value) <= sys.float_info.max
         case ast.Name(id=name) if name in _TYPES:
             return type(value) is _TYPES[name] and _is_plain(value)
-        case ast.Subscript(value=ast.Name(id="list" | "tuple" as name), slice=inner):
-            kinds = inner.elts if isinstance(inner, ast.Tuple) else [inner]
-            if not isinstance(value, list):
-                return False
-            if name == "list" or ast.unparse(kinds[-1]) == "...":
-                kinds = kinds[:1] * len(value)
-            return len(value) == len(kinds) and all(map(_is_of, kinds, value))
+        case ast.Subscript(value=ast.Name(id="list"), slice=each):
+            return isinstance(value, list) and all(_is_of(each, v) for v in value)
         case ast.Subscript(value=ast.Name(id="dict"), slice=ast.Tuple(elts=[_, each])):
             return isinstance(value, dict) and all(_is_of(each, v) for v in value.values())
         case ast.Subscript(value=ast.Name(id="Literal"), slice=inner):
