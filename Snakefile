@@ -47,7 +47,8 @@ def read_experiments():
         # Snakemake takes braces in an input's name for a wildcard, and knows no way to write them
         raise InfoflowError(f"CHECKPOINT={folder}: rename what has {{ or }} in its name.")
     if source not in (SHAPES, "hub") and not os.path.isdir(source):
-        raise InfoflowError(f"SOURCE={source}: there is no such folder. Valid: shapes, hub, a folder.")
+        valid = "Valid: shapes, hub, a folder."
+        raise InfoflowError(f"SOURCE={source}: there is no such folder. {valid}")
     if source != SHAPES and not set(read["models"]) - ZOO:
         raise InfoflowError(
             f"SOURCE={source}: a model of the zoo knows Shapes alone. Name another with MODELS=, "
