@@ -12,7 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from infoflow.errors import InfoflowError
+from infoflow.errors import InfoflowError, unknown_name
 from infoflow.files import read_checked
 from infoflow.options import as_options
 from infoflow.parameters import check_given, notebook_parameters
@@ -31,17 +31,14 @@ def files(folder, pattern="*"):
 
 def read_experiments():
     """Read experiments.yml, with what this build is given instead, exactly as it was typed."""
-    typed = dict(text.split("=", 1) for text in workflow.config_settings.config_args or ())
-    given = {**config, "models": os.environ.get("MODELS", "").split()}
-    for name in ("checkpoint", "source"):
-        given[name] = typed.get(name) or os.environ.get(name.upper())
-    read = read_checked("experiments", {name: each for name, each in given.items() if each})
+    given = {name: os.environ.get(name.upper()) for name in ("checkpoint", "source")}
+    given["models"] = os.environ.get("MODELS", "").split()
+    given = {name: each for name, each in given.items() if each}
+    read = read_checked("experiments", config | given)
     for name, entry in read["notebooks"].items():
-        path, place = Path(f"notebooks/{name}.ipynb"), f"experiments.yml: notebooks: {name}"
-        if not path.exists():
-            raise InfoflowError(f"experiments.yml: there is no {path}.")
         for part in ("parameters", "hub"):
-            check_given(path, entry.get(part, {}), f"{place}: {part}")
+            place = f"experiments.yml: notebooks: {name}: {part}"
+            check_given(Path(f"notebooks/{name}.ipynb"), entry.get(part, {}), place)
     check_models(read)
     folder, source = read.get("checkpoint", "."), read.get("source", SHAPES)
     if not os.path.isdir(folder):
@@ -50,9 +47,8 @@ def read_experiments():
         # Snakemake takes braces in an input's name for a wildcard, and knows no way to write them
         raise InfoflowError(f"CHECKPOINT={folder}: rename what has {{ or }} in its name.")
     if source not in (SHAPES, "hub") and not os.path.isdir(source):
-        raise InfoflowError(
-            f"SOURCE={source}: there is no such folder. Valid: shapes, hub, a folder."
-        )
+        valid = "Valid: shapes, hub, a folder."
+        raise InfoflowError(f"SOURCE={source}: there is no such folder. {valid}")
     if source != SHAPES and not set(read["models"]) - ZOO:
         raise InfoflowError(
             f"SOURCE={source}: a model of the zoo knows Shapes alone. Name another with MODELS=, "
@@ -68,9 +64,9 @@ def check_models(read):
     # the library imports torch to list its models, so only for the others
     if others := sorted({*read["models"], *read.get("revisions", {}), *only} - ZOO):
         command = [sys.executable, "-m", "infoflow.cli", "models"]
-        known = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+        known = subprocess.check_output(command, text=True).split()
         if unknown := [name for name in others if name not in known]:
-            raise InfoflowError(f"unknown model {unknown[0]!r}. Valid: {', '.join(known)}.")
+            raise unknown_name("model", unknown[0], known)
 
 
 try:
@@ -79,9 +75,9 @@ except InfoflowError as error:
     sys.exit(f"error: {error}")
 # a model from the hub is put to the hub's benchmarks; with a checkpoint nothing need be fetched
 SOURCE = config.get("source", SHAPES if "checkpoint" in config else "hub")
-# what a page may rest on: to run one again on stored rows is cheap
-RUNS_THEM = {f"lib/infoflow/{name}.py" for name in ("cli", "runner")}
-LIBRARY = sorted({*files("lib/infoflow", "*.py"), *files("lib/infoflow", "paper_values.yml")} - RUNS_THEM)
+# what a page may rest on, not what runs it: to run one again on stored rows is cheap
+LIBRARY = [*files("lib/infoflow", "*.py"), *files("lib/infoflow", "paper_values.yml")]
+LIBRARY = [path for path in LIBRARY if Path(path).name not in ("cli.py", "runner.py")]
 
 
 def models_for(notebook):
@@ -102,19 +98,17 @@ def plan(notebook, model):
         first, *rest = [name for name in models_for(notebook) if name in ZOO] or [None]
         if entry.get("zoo") and model == first and rest:
             values["beside"] = others = rest
-        folders = [own or f"lib/infoflow/zoo/{model}"]
-        folders += [f"lib/infoflow/zoo/{other}" for other in others]
+        folders = [own or f"lib/infoflow/zoo/{model}", *(f"lib/infoflow/zoo/{n}" for n in others)]
     in_zoo = model in {SHAPES, *ZOO}
     if SOURCE != SHAPES and not in_zoo and "source" in notebook_parameters(path):
         values |= entry.get("hub", {}) if SOURCE == "hub" else {}
         values["source"] = SOURCE if SOURCE == "hub" else str(Path(SOURCE).absolute())
     code = path.read_text(encoding="utf-8")
-    helpers = [helper for helper in files("notebooks", "*.py") if Path(helper).stem in code]
     return {
         "model": model,
         "inputs": {
             "notebook": str(path),
-            "helpers": helpers,
+            "helpers": [each for each in files("notebooks", "*.py") if Path(each).stem in code],
             "weights": [file for folder in folders for file in files(folder)],
             # what the same page of another model has measured need not be measured again
             "others": [f"book/runs/{other}/{notebook}.ipynb" for other in others],
@@ -155,11 +149,8 @@ onstart:
     known = [each["seconds"] for each in plans.values() if each["seconds"] is not None]
     part = f" for {len(known)} of them" if len(known) < len(stale) else ""
     expected = f", {sum(known)} s of one core expected{part}" if known else ""
-    print(
-        f"{len(stale)} of {len(RUNS)} notebooks to run{expected}:"
-        if stale
-        else "No notebook is stale; rendering the book."
-    )
+    to_run = f"{len(stale)} of {len(RUNS)} notebooks to run{expected}:"
+    print(to_run if stale else "No notebook is stale; rendering the book.")
     for job, each in plans.items():
         seconds = "" if each["seconds"] is None else f", {each['seconds']} s"
         print(f"  {job.wildcards.run}{seconds}. {workflow.dag.reason(job)}")

@@ -23,21 +23,15 @@ def files(folder, pattern="*"):
     return sorted(str(path) for path in Path(folder).rglob(pattern) if path.is_file())
 
 
-def read_evaluations():
-    """Read evaluations.yml, or end with one line that names what is wrong in it."""
-    try:
-        read = read_checked("evaluations")["evaluations"]
-        if workflow.is_main_process:  # a job is checked when it starts
-            from infoflow.evaluate.running import check_evaluation
+try:
+    EVALUATIONS = read_checked("evaluations")["evaluations"]
+    if workflow.is_main_process:  # a job is checked when it starts
+        from infoflow.evaluate.running import check_evaluation
 
-            for name, entry in read.items():
-                check_evaluation(entry, f"evaluations.yml: evaluations: {name}")
-    except InfoflowError as error:
-        sys.exit(f"error: {error}")
-    return read
-
-
-EVALUATIONS = read_evaluations()
+        for name, entry in EVALUATIONS.items():
+            check_evaluation(entry, f"evaluations.yml: evaluations: {name}")
+except InfoflowError as error:
+    sys.exit(f"error: {error}")
 NOTES = f"{RESULTS}/evaluations"
 
 
@@ -71,9 +65,7 @@ wildcard_constraints:
     name="[A-Za-z0-9][A-Za-z0-9._-]*",
 
 
-localrules:
-    evaluation,
-    merge,
+localrules: evaluation, merge
 
 
 onstart:

@@ -12,8 +12,7 @@ from infoflow.errors import InfoflowError
 
 
 def _path(text: str) -> Path:
-    """Take a path as typed; an empty one would be the working folder."""
-    if not text:
+    if not text:  # which would be the working folder
         raise typer.BadParameter("it is empty; valid: the path of a file or folder.")
     return Path(text)
 
@@ -67,10 +66,10 @@ def answer(
     from infoflow import load_lvlm
 
     lvlm = load_lvlm(model, checkpoint=checkpoint)
-    said = lvlm.answer(lvlm.prompt(picture, question), max_new_tokens=max_new_tokens)
-    if not said:
+    text = lvlm.answer(lvlm.prompt(picture, question), max_new_tokens=max_new_tokens)
+    if not text:
         typer.echo("The answer is empty: the first token predicted is one that ends it.", err=True)
-    typer.echo(said)
+    typer.echo(text)
 
 
 @app.command()
@@ -181,16 +180,14 @@ def merge(
 
 
 def _refusal(error: Exception) -> str | None:
-    """Say what a user can mend; None for a mistake of ours, which shows where it comes from.
-
-    Of values a library complains when it reads a user's file; our own code raises InfoflowErrors.
-    """
+    """Say what a user can mend; None for a mistake of ours, which shows where it comes from."""
     if isinstance(error, _UsageError):
         return error.format_message()
     if isinstance(error, InfoflowError | OSError):
         return str(error)
     if isinstance(error, MemoryError | RecursionError | UnicodeError):
         return repr(error)
+    # of values a library complains when it reads a user's file; our own code raises InfoflowErrors
     *_, last = traceback.extract_tb(error.__traceback__)
     ours = Path(last.filename).is_relative_to(Path(__file__).parent)
     return repr(error) if isinstance(error, ValueError | KeyError) and not ours else None
@@ -207,8 +204,7 @@ def main() -> None:
     except BrokenPipeError:
         sys.exit(1)
     except Exception as error:
-        refusal = _refusal(error)
-        if refusal is None:
+        if (refusal := _refusal(error)) is None:
             raise
         line = f"error: {' '.join(refusal.split())}"
         print(line.encode(errors="replace").decode(), file=sys.stderr)

@@ -5,7 +5,6 @@ import math
 import os
 from collections import Counter
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
@@ -32,19 +31,17 @@ def read_text(path: Path) -> str:
 
 def parse_json(text: str) -> Any:
     """Read JSON by the standard, each key of an object once; else a ValueError."""
-    return json.loads(text, object_pairs_hook=_object, parse_constant=_no_constant)
 
+    def constant(name: str) -> None:
+        raise ValueError(f"{name} is no number of JSON")
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    content = dict(pairs)
-    if len(content) < len(pairs):
-        (double, _), *_ = Counter(key for key, _ in pairs).most_common()
-        raise ValueError(f"an object has the key {double!r} twice")
-    return content
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        for name, count in Counter(key for key, _ in pairs).items():
+            if count > 1:
+                raise ValueError(f"an object has the key {name!r} twice")
+        return dict(pairs)
 
-
-def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is no number of JSON")
+    return json.loads(text, object_pairs_hook=unique, parse_constant=constant)
 
 
 def read_json(path: Path) -> Any:
@@ -64,11 +61,10 @@ def read_yaml(path: Path) -> Any:
     try:
         node = yaml.compose(text, _Loader)
         return None if node is None else _value(node)
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise InfoflowError(f"{path} cannot be read: line {line}: {error.problem}.") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise InfoflowError(f"{path} cannot be read as YAML: {error}.") from error
+        mark = getattr(error, "problem_mark", None)
+        why = f"line {mark.line + 1}: {getattr(error, 'problem', None)}" if mark else str(error)
+        raise InfoflowError(f"{path} cannot be read as YAML: {why}.") from error
 
 
 class _Loader(yaml.BaseLoader):
@@ -81,22 +77,26 @@ class _Loader(yaml.BaseLoader):
         return super().compose_node(parent, index)
 
 
-_WORDS: Mapping[str, bool | None] = {
-    **dict.fromkeys(("", "~", "null", "Null", "NULL")),
-    **dict.fromkeys(("true", "True", "TRUE"), True),
-    **dict.fromkeys(("false", "False", "FALSE"), False),
-}
+_WORDS = {"": None, "~": None, "null": None, "true": True, "false": False}
 
 
 def _value(node: Any) -> Any:
     if isinstance(node, yaml.MappingNode):
-        return _mapping(node)
+        content: dict[str, Any] = {}
+        for key, value in node.value:
+            name = _value(key)
+            if not isinstance(name, str):
+                raise _problem("a key must be text; quote it", key)
+            if name in content:
+                raise _problem(f"the key {name!r} is there twice", key)
+            content[name] = _value(value)
+        return content
     if isinstance(node, yaml.SequenceNode):
         return [_value(each) for each in node.value]
     if node.style is not None:  # quoted, or a block of text
         return node.value
-    if node.value in _WORDS:
-        return _WORDS[node.value]
+    if node.value.lower() in _WORDS:
+        return _WORDS[node.value.lower()]
     try:
         number = json.loads(node.value, parse_constant=str)
     except json.JSONDecodeError:
@@ -106,34 +106,17 @@ def _value(node: Any) -> Any:
     return number
 
 
-def _mapping(node: yaml.MappingNode) -> dict[str, Any]:
-    content: dict[str, Any] = {}
-    for key, value in node.value:
-        name = _value(key)
-        if not isinstance(name, str):
-            raise _problem("a key must be text; quote it", key)
-        if name in content:
-            raise _problem(f"the key {name!r} is there twice", key)
-        content[name] = _value(value)
-    return content
-
-
 def _problem(what: str, place: Any) -> yaml.MarkedYAMLError:
     return yaml.MarkedYAMLError(problem=what, problem_mark=place.start_mark)
 
 
 def read_checked(name: str, given: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Read ``NAME.yml`` in the working folder, what is given going before it, by its schema.
+    """Read ``NAME.yml`` in the working folder, what is given going before it, by its schema."""
+    from jsonschema import Draft202012Validator, validators  # by the workflows alone
 
-    Whole numbers are those written as such: 2.0 is none.
-    """
-    import jsonschema  # by the workflows alone
-
-    validators: Any = jsonschema.validators
-    kinds = validators.Draft202012Validator.TYPE_CHECKER.redefine(
-        "integer", lambda _, value: type(value) is int
-    )
-    strict = validators.extend(validators.Draft202012Validator, type_checker=kinds)
+    checker = Draft202012Validator.TYPE_CHECKER  # for which 2.0 is a whole number
+    kinds = checker.redefine("integer", lambda _, value: type(value) is int)
+    strict = validators.extend(Draft202012Validator, type_checker=kinds)  # type: ignore[no-untyped-call]
     content, schema = (read_yaml(Path(f"{part}.yml")) for part in (name, f"{name}.schema"))
     if isinstance(content, dict):
         content |= given or {}
@@ -192,8 +175,7 @@ def atomic_write(path: Path, content: bytes) -> None:
                 os.fsync(file.fileno())
             unfinished.replace(path)
         finally:
-            with suppress(OSError):
-                unfinished.unlink()
+            unfinished.unlink(missing_ok=True)
         folder = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(folder)  # the new name itself must reach the disk too

@@ -2,14 +2,14 @@
 
 import ast
 import json
-import math
 import operator
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from inspect import formatannotation
 from typing import Any, TypeVar
 
-from infoflow.errors import InfoflowError, unknown_name
+from infoflow.errors import InfoflowError, one_line, unknown_name
 from infoflow.files import parse_json
 
 Number = TypeVar("Number", int, float)
@@ -28,13 +28,12 @@ def require_kind(value: Any, kind: str, what: str) -> None:
     """Check that a plain value is of a declared kind; ``True`` is no ``int``, and ``"1"`` neither.
 
     The kind is written as an annotation: ``str``, ``int``, ``float`` (finite), ``bool``, ``None``,
-    ``list``, ``list[int]``, ``tuple[int, str]``, ``dict[str, int]``, ``Literal['a', 'b']``,
-    ``Any``, or several with ``|`` between them.
+    ``list``, ``list[int]``, ``tuple``, ``dict[str, int]``, ``Literal['a', 'b']``, ``Any``, or
+    several with ``|`` between them.
     """
     if not _is_of(_tree(kind), value):
-        raise InfoflowError(
-            f"{what} is declared {kind}; got {_short(value)}, a {type(value).__name__}."
-        )
+        got = f"{_short(value)}, a {type(value).__name__}"
+        raise InfoflowError(f"{what} is declared {kind}; got {got}.")
 
 
 def read_value(text: str, kind: str, what: str) -> Any:
@@ -48,13 +47,10 @@ def read_value(text: str, kind: str, what: str) -> Any:
         return None
     if _is_of(tree, text):
         return text
-    try:
+    valid = 'valid: JSON, such as 1e-3, true or ["a", "b"]'
+    failed = f"{what} is declared {kind}; got {_short(text)}; {valid}"
+    with one_line(failed, ValueError, RecursionError):
         value = parse_json(text)
-    except (ValueError, RecursionError) as error:
-        raise InfoflowError(
-            f"{what} is declared {kind}; got {_short(text)}; valid: JSON, such as 3, 1e-3, true, "
-            '[1, 2] or ["a", "b"].'
-        ) from error
     require_kind(value, kind, what)
     return value
 
@@ -85,23 +81,15 @@ def as_options(values: Mapping[str, Any]) -> Iterator[str]:
 
 def require_whole(value: Any, what: str, least: int | None = None, most: int | None = None) -> int:
     """Return a whole number within limits, of NumPy or torch too; ``True`` and ``2.0`` are none."""
-    try:
-        number = None if isinstance(value, bool) else operator.index(value)
-    except TypeError:
-        number = None
-    return _limited(number, f"{what} is {value!r}; valid: a whole number", least, most)
+    refusal = f"{what} is {value!r}; valid: a whole number"
+    return _limited(operator.index, value, refusal, least, most)
 
 
 def require_finite(
     value: Any, what: str, least: float | None = None, most: float | None = None
 ) -> float:
     """Return a finite number within limits, of NumPy too; ``True`` is none."""
-    try:
-        number = math.nan if isinstance(value, bool | str | bytes) else float(value)
-    except (TypeError, ValueError, OverflowError):
-        number = math.nan
-    finite = number if math.isfinite(number) else None
-    return _limited(finite, f"{what} is {value!r}; valid: a finite number", least, most)
+    return _limited(float, value, f"{what} is {value!r}; valid: a finite number", least, most)
 
 
 def require_noise(n_samples: Any, sigma: Any, seed: Any) -> None:
@@ -112,15 +100,20 @@ def require_noise(n_samples: Any, sigma: Any, seed: Any) -> None:
 
 
 def _limited(
-    number: Number | None, refusal: str, least: float | None, most: float | None
+    convert: Callable[[Any], Number],
+    value: Any,
+    refusal: str,
+    least: float | None,
+    most: float | None,
 ) -> Number:
-    low, high = -math.inf if least is None else least, math.inf if most is None else most
-    if number is not None and low <= number <= high:
-        return number
+    low = -sys.float_info.max if least is None else least
+    high = sys.float_info.max if most is None else most
+    with suppress(TypeError, ValueError, OverflowError):
+        number = convert(value)
+        if low <= number <= high and not isinstance(value, bool | str | bytes):
+            return number
     limits = "" if least is None else f" of at least {least}"
-    if most is not None:
-        limits = f" of at most {most}" if least is None else f" from {least} to {most}"
-    raise InfoflowError(f"{refusal}{limits}.")
+    raise InfoflowError(f"{refusal}{limits}{'' if most is None else f' and at most {most}'}.")
 
 
 def _tree(kind: str) -> ast.expr:
@@ -144,13 +137,8 @@ def _is_of(kind: ast.expr, value: Any) -> bool:
             return type(value) in (int, float) and abs(value) <= sys.float_info.max
         case ast.Name(id=name) if name in _TYPES:
             return type(value) is _TYPES[name] and _is_plain(value)
-        case ast.Subscript(value=ast.Name(id="list" | "tuple" as name), slice=inner):
-            kinds = inner.elts if isinstance(inner, ast.Tuple) else [inner]
-            if not isinstance(value, list):
-                return False
-            if name == "list" or ast.unparse(kinds[-1]) == "...":
-                kinds = kinds[:1] * len(value)
-            return len(value) == len(kinds) and all(map(_is_of, kinds, value))
+        case ast.Subscript(value=ast.Name(id="list"), slice=each):
+            return isinstance(value, list) and all(_is_of(each, v) for v in value)
         case ast.Subscript(value=ast.Name(id="dict"), slice=ast.Tuple(elts=[_, each])):
             return isinstance(value, dict) and all(_is_of(each, v) for v in value.values())
         case ast.Subscript(value=ast.Name(id="Literal"), slice=inner):

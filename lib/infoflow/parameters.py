@@ -7,9 +7,8 @@ which overlooks ``checkpoint: str | None = None``.
 import ast
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import nbformat
 import numpy as np
@@ -20,8 +19,7 @@ from infoflow.files import read_text
 from infoflow.options import as_options, read_options, require_kind
 
 
-@dataclass(frozen=True)
-class Parameter:
+class Parameter(NamedTuple):
     """One assignment of a parameters cell; the kind is as annotated, or that of the default."""
 
     name: str
@@ -30,24 +28,19 @@ class Parameter:
 
 
 def notebook_parameters(notebook: Path) -> dict[str, Parameter]:
-    """Read the parameters a notebook declares, by name and in its order, without running it.
-
-    One of its code cells is tagged ``parameters`` and only assigns literals.
-    """
+    """Read what a notebook's cell tagged ``parameters`` declares, by name, without running it."""
     cells = read_notebook(notebook).cells
     tagged = [cell for cell in cells if "parameters" in cell.metadata.get("tags", [])]
     if len(tagged) != 1:
         raise InfoflowError(f"{notebook} needs one cell tagged 'parameters'; it has {len(tagged)}.")
     failed = f"the parameters cell of {notebook} may only assign literals"
     with one_line(failed, SyntaxError, ValueError, TypeError):
-        return _declared(tagged[0].source)
+        found = [_parameter(node) for node in ast.parse(tagged[0].source).body]
+    return {parameter.name: parameter for parameter in found}
 
 
 def full_set(notebook: Path, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Check values for a notebook's parameters and complete them by the defaults, all made plain.
-
-    A run is given the full set: then it shows all its parameters, not only the unusual ones.
-    """
+    """Check values for a notebook and complete them by its defaults, all as plain JSON types."""
     declared = notebook_parameters(notebook)
     values = {name: parameter.default for name, parameter in declared.items()}
     for name, value in given.items():
@@ -80,20 +73,14 @@ def read_notebook(notebook: Path) -> NotebookNode:
         return nbformat.reads(text, as_version=4)
 
 
-def _declared(cell: str) -> dict[str, Parameter]:
-    found = [_parameter(node) for node in ast.parse(cell).body]
-    return {parameter.name: parameter for parameter in found}
-
-
 def _parameter(node: ast.stmt) -> Parameter:
-    if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value:
-        kind = ast.unparse(node.annotation).strip("'\"")
-        return Parameter(node.target.id, kind, ast.literal_eval(node.value))
-    if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
-        default = ast.literal_eval(node.value)
-        kind = "Any" if default is None else type(default).__name__
-        return Parameter(node.targets[0].id, kind, default)
-    raise ValueError(f"line {node.lineno} is no assignment")
+    match node:
+        case ast.AnnAssign(target=ast.Name(id=name), annotation=kind, value=ast.expr() as value):
+            return Parameter(name, ast.unparse(kind).strip("'\""), ast.literal_eval(value))
+        case ast.Assign(targets=[ast.Name(id=name)], value=value):
+            default = ast.literal_eval(value)
+            return Parameter(name, "Any" if default is None else type(default).__name__, default)
+    raise ValueError(f"line {node.lineno} is no assignment of one name")
 
 
 def _plain(name: str, value: Any) -> Any:

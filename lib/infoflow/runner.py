@@ -41,47 +41,31 @@ def run_notebook(
 
     Args:
         notebook: The notebook, with a cell tagged ``parameters``.
-        target: Where the result goes; an earlier one stays until the new one is whole.
+        target: Where the result goes, and is returned; an earlier one stays until this is whole.
         parameters: Values that replace defaults; NumPy scalars and paths are made plain.
         error_page: Where an HTML page of a run that failed goes; by default beside the target,
             with ``.failed.html`` for its suffix.
         title: What the progress bar says; by default the notebook's name.
 
-    Returns:
-        The target.
-
     Raises:
-        UnknownNameError: The notebook has no such parameter.
-        InfoflowError: A value is not of the parameter's type, or the file is no notebook.
+        InfoflowError: The notebook has no such parameter or one of another type, or is none.
         NotebookError: The run failed; the error names the cell.
     """
     notebook, target = Path(notebook).resolve(), Path(target).resolve()
     if target == notebook:
         raise InfoflowError(f"{notebook} cannot be its own target; name another file.")
     page = _writable_page(target, error_page)
-    values = full_set(notebook, parameters or {})
-    run = _with_values(read_notebook(notebook), values)
+    run = _with_values(read_notebook(notebook), full_set(notebook, parameters or {}))
     _execute(run, notebook, page, title or notebook.stem)
-    _put_in_place(target, run, page)
-    return target
+    return _put_in_place(target, run, page)
 
 
 def refresh_notebook(notebook: Path | str, *, error_page: Path | str | None = None) -> Path:
     """Run a notebook with its defaults on an empty result store, and keep the outputs in it.
 
     Cells, their ids and their metadata stay as they are. What is new are the outputs, without what
-    was said on stderr, and the numbers of the cells. A notebook whose run fails stays untouched.
-
-    Args:
-        notebook: The notebook, with a cell tagged ``parameters``.
-        error_page: As of :func:`run_notebook`, by default beside the notebook.
-
-    Returns:
-        The notebook.
-
-    Raises:
-        InfoflowError: The file is no notebook, or has no cell tagged ``parameters``.
-        NotebookError: The run failed; the error names the cell.
+    was said on stderr, and the numbers of the cells. Arguments, result and errors are those of
+    :func:`run_notebook`; a notebook whose run fails stays untouched.
     """
     notebook = Path(notebook).resolve()
     page = _writable_page(notebook, error_page)
@@ -98,8 +82,7 @@ def refresh_notebook(notebook: Path | str, *, error_page: Path | str | None = No
         kernelspec={"display_name": "Python 3", "language": "python", "name": "python3"},
         language_info={"name": "python"},
     )
-    _put_in_place(notebook, kept, page)
-    return notebook
+    return _put_in_place(notebook, kept, page)
 
 
 class _OwnInterpreter(AsyncKernelManager):
@@ -139,43 +122,38 @@ def _execute(run: NotebookNode, notebook: Path, page: Path, title: str, **settin
             # no progress bars: they would end up on the page, different in every run
             client.execute(env={**os.environ, "INFOFLOW_QUIET": "1", **settings})
         except (Exception, KeyboardInterrupt) as error:
-            failed = f"{notebook} failed{_place(run, begun)}: {_cause(error)}."
+            failed = f"{notebook} failed{_where_and_why(run, begun, error)}."
             if begun:
-                _write_page(run, page, failed)
+                resources = {"metadata": {"name": failed}}
+                shown, _ = HTMLExporter().from_notebook_node(run, resources=resources)
+                atomic_write(page, shown.encode())
             if isinstance(error, KeyboardInterrupt):
                 raise
             raise NotebookError(f"{failed} The page with the error: {page}") from error
 
 
-def _place(run: NotebookNode, begun: list[int]) -> str:
-    """Name the last code cell that was begun by its number and its first line."""
-    if not begun:
-        return ""
-    first_line = run.cells[begun[-1]].source.strip().split("\n")[0]
-    number = sum(cell.cell_type == "code" for cell in run.cells[: begun[-1] + 1])
-    return f" in code cell {number} ({first_line})"
-
-
-def _cause(error: BaseException) -> str:
+def _where_and_why(run: NotebookNode, begun: list[int], error: BaseException) -> str:
+    """Name the last code cell that was begun by its number and its first line, and the error."""
     named = f"{type(error).__name__}: {error}"
     if isinstance(error, CellExecutionError):
         named = f"{error.ename}: {error.evalue}"
-    return " ".join(named.split()).rstrip(".")
-
-
-def _write_page(run: NotebookNode, page: Path, title: str) -> None:
-    shown, _ = HTMLExporter().from_notebook_node(run, resources={"metadata": {"name": title}})
-    atomic_write(page, shown.encode())
+    why = " ".join(named.split()).rstrip(".")
+    if not begun:
+        return f": {why}"
+    first_line = run.cells[begun[-1]].source.strip().split("\n")[0]
+    number = sum(cell.cell_type == "code" for cell in run.cells[: begun[-1] + 1])
+    return f" in code cell {number} ({first_line}): {why}"
 
 
 def _writable_page(target: Path, error_page: Path | str | None) -> Path:
     """Choose the page of a failed run; refuse it or the target if it cannot be written."""
-    page = Path(error_page) if error_page else target.with_suffix(".failed.html")
-    require_writable(target)
-    require_writable(page)
+    page = Path(error_page or target.with_suffix(".failed.html"))
+    for path in (target, page):
+        require_writable(path)
     return page
 
 
-def _put_in_place(target: Path, result: NotebookNode, page: Path) -> None:
+def _put_in_place(target: Path, result: NotebookNode, page: Path) -> Path:
     atomic_write(target, (nbformat.writes(result) + "\n").encode())
     page.unlink(missing_ok=True)
+    return target

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from miniature import PARAMETERS, Project, files_in
 
-ALL = {"tiny/first.ipynb", "tiny/second.ipynb", "shapes/third.ipynb"}
+RUNS = ["tiny/first", "tiny/second", "shapes/third"]
+ALL = {f"{run}.ipynb" for run in RUNS}
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +47,7 @@ def test_second_build_does_nothing(project: Project) -> None:
     for path in [*files_in(project.root / "lib"), *files_in(project.root / "notebooks")]:
         path.touch()  # a new time is no new content
     before = project.stamps()
-    said = project.make()
+    said = project.called("book")
     assert said.returncode == 0
     assert "notebook" not in said.stdout
     assert project.stamps() == before
@@ -142,7 +143,7 @@ def test_book_all_is_the_book_for_the_whole_zoo(tmp_path: Path) -> None:
 def test_the_dry_run_says_why(project: Project) -> None:
     change_helper(project)
     change_parameter(project)
-    said = project.make("stale").stdout
+    said = project.called("stale").stdout
     why = dict(re.findall(r"reason: (.+)\n\s+wildcards: run=(\S+)", said))
     by_run = {run: reason for reason, run in why.items()}
     assert "notebooks/drawing.py" in by_run["tiny/first"]
@@ -154,20 +155,21 @@ def test_stale_notebooks_are_run_and_the_other_left_alone(project: Project) -> N
     before = project.stamps()
     change_helper(project)
     change_parameter(project)
-    said = project.make()
+    said = project.called("book", only=RUNS)
     assert said.returncode == 0, said.stderr
     assert "2 of 3 notebooks to run, 5 s of one core expected" in said.stdout
     assert "notebooks/drawing.py" in said.stdout
     assert b"tiny 3 20" in project.results()["tiny/first.ipynb"]
     assert b"tiny 7 20" in project.results()["tiny/second.ipynb"]
     after = project.stamps()
-    assert {name for name in after if after[name] != before[name]} == {"first", "second", "index"}
-    assert project.stale() == set()
+    assert {name for name in after if after[name] != before[name]} == {"first", "second"}
+    assert project.stale() == {"book"}
 
 
 def test_models_of_one_build_are_added_to_the_book(project: Project) -> None:
     before = project.results()
-    said = project.make(MODELS="from-the-hub", CHECKPOINT=str(project.root / "notebooks"))
+    given = {"MODELS": "from-the-hub", "CHECKPOINT": str(project.root / "notebooks")}
+    said = project.called("book", **given)
     assert said.returncode == 0, said.stderr
     after = project.results()
     assert {name: after[name] for name in ALL} == before
@@ -181,7 +183,11 @@ def test_models_of_one_build_are_added_to_the_book(project: Project) -> None:
     ("entry", "value", "message"),
     [
         ("notebooks", {"first": {"seconds": 1, "paramters": {}}}, "'paramters' was unexpected"),
-        ("notebooks", {"frist": {"seconds": 1}}, "there is no notebooks/frist.ipynb"),
+        (
+            "notebooks",
+            {"frist": {"seconds": 1}},
+            "notebooks/frist.ipynb cannot be read: No such file",
+        ),
         ("modles", ["tiny"], "'modles' was unexpected"),
         ("notebooks", {"first": {"seconds": 1, "zoo": "yes"}}, "'yes' is not of type 'boolean'"),
         ("notebooks", {"first": {"seconds": "1"}}, "first: seconds: '1' is not of type 'number'"),
@@ -203,7 +209,11 @@ def test_models_of_one_build_are_added_to_the_book(project: Project) -> None:
             {"first": {"seconds": 1, "hub": {"limit": 1.5}}},
             "first: hub: parameter 'limit' of first.ipynb is declared int; got 1.5, a float",
         ),
-        ("models", ["tiyn"], "unknown model 'tiyn'. Valid: tiny, from-the-hub"),
+        (
+            "models",
+            ["tiyn"],
+            "unknown model 'tiyn'. Did you mean 'tiny'? Valid: from-the-hub, tiny.",
+        ),
     ],
 )
 def test_a_mistake_in_the_experiments_is_named(
@@ -220,19 +230,19 @@ def test_a_mistake_fails_the_build(project: Project) -> None:
     project.experiments["models"] = ["tiyn"]
     said = project.make()
     assert said.returncode != 0
-    assert "unknown model 'tiyn'. Valid: tiny, from-the-hub" in said.stderr
+    assert "unknown model 'tiyn'. Did you mean 'tiny'? Valid: from-the-hub, tiny." in said.stderr
     assert "The book was not built." in said.stderr
     assert "Traceback" not in said.stderr
 
 
 def test_a_failed_notebook_fails_the_build_and_leaves_its_page_aside(project: Project) -> None:
     project.notebook("first", "print('so far')", "raise KeyError('lost')")
-    change_library(project)
-    said = project.make()
+    change_parameter(project)
+    said = project.called("book")
     assert said.returncode != 0
     assert "first.ipynb failed in code cell 4 (raise KeyError('lost')): KeyError" in said.stderr
     assert set(project.results()) == ALL - {"tiny/first.ipynb"}
-    assert b"tiny 5 21" in project.results()["tiny/second.ipynb"], "the others run all the same"
+    assert b"tiny 7 20" in project.results()["tiny/second.ipynb"], "the others run all the same"
     failed = files_in(project.root / "_build" / "failed")
     assert [path.relative_to(project.root).as_posix() for path in failed] == [
         "_build/failed/tiny/first.html"
@@ -271,9 +281,9 @@ def test_killed_in_the_middle_it_goes_on_to_the_same_results(
     assert expected.items() >= project.results().items(), "a half result lies among the runs"
     assert "tiny/first.ipynb" not in project.results()
     hold.unlink()
-    assert project.make().returncode == 0
+    assert project.called("book", only=RUNS).returncode == 0
     assert project.results() == expected
-    assert project.stale() == set()
+    assert project.stale() == {"book"}
 
 
 def test_killed_while_it_renders_it_renders_again_and_runs_nothing(
@@ -286,7 +296,7 @@ def test_killed_while_it_renders_it_renders_again_and_runs_nothing(
     shutil.rmtree(project.root / "_build")
     before = project.stamps()
     build_and_kill(project, html.parent / ".doctrees")
-    said = project.make()
+    said = project.called("book")
     assert said.returncode == 0, said.stderr
     assert "No notebook is stale" in said.stdout
     assert project.results() == original.results()

@@ -43,7 +43,7 @@ def test_a_pinned_version_reaches_the_notebook_and_a_new_one_makes_it_stale(
 @pytest.mark.parametrize(
     ("entry", "value", "told"),
     [
-        ("revisions", {"from-teh-hub": COMMIT}, "unknown model 'from-teh-hub'. Valid: tiny, from"),
+        ("revisions", {"from-teh-hub": COMMIT}, "unknown model 'from-teh-hub'. Did you mean 'from"),
         ("revisions", {"from-the-hub": "main"}, "revisions: from-the-hub: 'main' does not match"),
         ("revisions", {"tiny": COMMIT}, "revisions: tiny is not on the hub"),
         ("revision", {"from-the-hub": COMMIT}, "'revision' was unexpected"),

@@ -28,7 +28,7 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
-from infoflow.results.parts import in_order, items_of, read_parts
+from infoflow.results.parts import items_of, read_rows, select
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "sinfo")
@@ -175,8 +175,8 @@ def run(command: list[str], folder: Path) -> str:
 
 def rows(folder: Path) -> pd.DataFrame:
     """Read a result, its items in the order of their names."""
-    parts = read_parts(folder)
-    return in_order(parts, sorted(name for part in parts for name in items_of(part)))
+    rows = read_rows(folder)
+    return select(rows, sorted(items_of(rows))).to_pandas()
 
 
 def main() -> None:

@@ -32,8 +32,7 @@ OF_KIND: dict[str, st.SearchStrategy[Any]] = {
     "list[int]": st.lists(st.integers()),
     "list[str]": st.lists(TEXTS),
     "list[list[float]] | None": st.none() | st.lists(st.lists(FLOATS)),
-    "tuple[int, ...]": st.lists(st.integers()),
-    "tuple[int, str]": st.tuples(st.integers(), TEXTS).map(list),
+    "tuple": st.lists(st.integers()),
     "dict[str, int]": st.dictionaries(TEXTS, st.integers()),
     "dict": st.dictionaries(TEXTS, FLOATS),
     "list": st.lists(st.none() | st.booleans() | st.integers() | FLOATS | TEXTS),
@@ -119,7 +118,7 @@ def test_values_are_read_by_their_kind(text: str, kind: str, value: object) -> N
         ("list[int]", ["[a, b]", "[1, 2.0]", "[true]", "[1", "1", "1 2", '["1"]', "[null]"]),
         ("list[str]", ["[a]", "[1]", "a"]),
         ("list[float]", ["[NaN]", "[1e999]"]),
-        ("tuple[int, str]", ["[1]", '["a", 1]', '[1, "a", 2]']),
+        ("tuple", ["1", "(1, 2)", "{}"]),
         ("dict[str, int]", ['{"a": 1.5}', '{"a": 1, "a": 2}', "[]", "a: 1"]),
         ("list", ["[" * 5000, "[NaN]", "[1]]"]),
         ("Literal['a', 'b']", ["c", "A", ""]),
@@ -155,7 +154,9 @@ def test_a_value_of_another_kind_is_refused(value: object, kind: str) -> None:
         require_kind(value, kind, "it")
 
 
-@pytest.mark.parametrize("kind", ["lst[int]", "int |", "list[nothing]", "", "str, int", "f()"])
+@pytest.mark.parametrize(
+    "kind", ["lst[int]", "int |", "list[nothing]", "tuple[int, ...]", "", "str, int", "f()"]
+)
 def test_a_kind_that_is_none_is_refused(kind: str) -> None:
     with pytest.raises(InfoflowError, match="can be declared"):
         require_kind([1], kind, "it")

@@ -12,6 +12,7 @@ from functools import partialmethod
 from pathlib import Path
 
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 import torch
 
@@ -21,7 +22,7 @@ from infoflow.evaluate.flow import flow_by_layer
 from infoflow.evaluate.running import evaluate
 from infoflow.evaluate.truncation import truncation_by_cut
 from infoflow.models.lvlm import load_lvlm
-from infoflow.results.parts import items_of, read_parts
+from infoflow.results.parts import items_of
 from infoflow.results.shards import Shard, merge, sign
 from infoflow.results.store import Store, read_meta
 
@@ -133,7 +134,7 @@ def test_shards_of_more_items_build_on_those_of_fewer(lvlm, task, straight, tmp_
 
 
 def names_in(path):
-    return items_of(read_parts(path.parent)[int(path.stem.partition("-")[0])])
+    return items_of(pq.read_table(path))
 
 
 def test_merging_again_changes_nothing(shards, store):

@@ -11,7 +11,7 @@ from infoflow.claims.findings import Evidence
 from infoflow.claims.gather import cliffs_of
 from infoflow.data.items import reported_split
 from infoflow.data.load import BENCHMARKS
-from infoflow.results.parts import in_order, items_of, read_parts
+from infoflow.results.parts import read_rows
 from infoflow.results.store import Store, read_meta
 
 CHOSEN_ON, REPORTED = "calibration", "reported"
@@ -73,7 +73,6 @@ def _newest_last(folder: Path) -> Iterator[pd.DataFrame]:
     """All results of a measure, with their records."""
     metas = sorted(folder.glob("*/meta.json"), key=lambda path: (path.stat().st_mtime, path))
     for path in metas:
-        parts = read_parts(path.parent)
-        rows = in_order(parts, [name for part in parts for name in items_of(part)])
+        rows = read_rows(path.parent).to_pandas()
         rows.attrs["record"] = read_meta(path.parent)
         yield rows

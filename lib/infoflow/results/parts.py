@@ -1,7 +1,7 @@
-"""Parts of a result: the rows of a batch of items as a parquet file, and many parts as one table.
+"""Rows as one table that names its items, and its parts on the disk: one file a batch of items.
 
-A part names its items in the file's own metadata, so an item that gave no row counts as done too.
-Its file is named by its number and by a digest of its content, ``00003-0123456789abcdef.parquet``.
+The items stand in the table's own metadata, so that one which gave no row counts as done too. A
+file is named by its number and by a digest of its content, ``00003-0123456789abcdef.parquet``.
 """
 
 import hashlib
@@ -10,11 +10,11 @@ import logging
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -28,40 +28,59 @@ ITEM = "item"
 """Column that names the item a row belongs to."""
 
 _ITEMS = b"infoflow.data.items"
-_KINDS = {"bool", "int", "float", "str", "list", "dict"}
+_KINDS = ("bool", "int", "float", "str", "list", "dict")
 _NAME = re.compile(r"\d{5,9}-[0-9a-f]{16}\.parquet")
 
 logger = logging.getLogger(__name__)
 
 
-def make_part(rows_of: Mapping[str, Sequence[Row]]) -> pa.Table:
+def make_table(rows_of: Mapping[str, Sequence[Row]]) -> pa.Table:
     """Put the rows of some items, by the item's name, into a table; refuse rows that differ."""
     rows: list[Row] = []
     for name, given in rows_of.items():
-        if not isinstance(given, list | tuple) or not all(isinstance(r, Mapping) for r in given):
-            raise InfoflowError(
-                f"the rows of item {name!r} must be a list of mappings; got {given!r:.80}."
-            )
-        if any(ITEM in row for row in given):
-            raise InfoflowError(f"a measured row may not have a column {ITEM!r} of its own.")
-        rows += [{ITEM: name, **row} for row in given]
+        valid = f"must be a list of mappings, none with {ITEM!r} of its own"
+        with one_line(f"the rows of item {name!r} {valid}", TypeError):
+            rows += [dict(item=name, **row) for row in given]
     _refuse_other_columns([list(row) for row in rows])
     columns = list(rows[0]) if rows else [ITEM]
-    part = pa.table({column: _array(column, [row[column] for row in rows]) for column in columns})
-    return _naming(part, list(rows_of))
+    table = pa.table({column: _array(column, [row[column] for row in rows]) for column in columns})
+    return _naming(table, rows_of)
 
 
-def write_part(folder: Path, part: pa.Table) -> None:
-    """Add a part to a folder, behind those that are there."""
+def items_of(rows: pa.Table) -> list[str]:
+    """List the items of a table, those without a row too."""
+    return list(json.loads(rows.schema.metadata[_ITEMS]))
+
+
+def join(tables: Sequence[pa.Table]) -> pa.Table:
+    """Join tables; refuse those whose columns differ. One all empty in a table fits any type."""
+    filled = [table for table in tables if table.num_rows]
+    _refuse_other_columns([table.column_names for table in filled])
+    empty = pa.table({ITEM: pa.array([], pa.string())})
+    with one_line("rows of one measure differ in the type of a column", pa.ArrowException):
+        joined = pa.concat_tables(filled or [empty], promote_options="default")
+    return _naming(joined, [name for table in tables for name in items_of(table)])
+
+
+def select(rows: pa.Table, names: Sequence[str]) -> pa.Table:
+    """Keep the rows of some items, in the order they are named in."""
+    places = pc.index_in(rows[ITEM], pa.array(names, pa.string()))
+    order = pc.sort_indices(places)  # stable; rows of other items come last
+    kept = rows.take(order[: len(places) - places.null_count])
+    return _naming(kept.combine_chunks(), names)
+
+
+def write_part(folder: Path, rows: pa.Table) -> None:
+    """Add rows to a folder, in a file behind those that are there."""
     sink = pa.BufferOutputStream()
-    pq.write_table(part, sink)
+    pq.write_table(rows, sink)
     content = sink.getvalue().to_pybytes()
     number = max((int(path.name.partition("-")[0]) for path in _files(folder)), default=-1) + 1
     atomic_write(folder / f"{number:05}-{digest(content)}.parquet", content)
 
 
-def read_parts(folder: Path) -> list[pa.Table]:
-    """Read the parts of a folder, in the order they were written.
+def read_rows(folder: Path) -> pa.Table:
+    """Read all parts of a folder as one table, in the order they were written.
 
     A damaged part is set aside under another name, so that its items are measured again. One that
     cannot be read, though it may be sound, is an error, and so are two that have the same item.
@@ -75,14 +94,9 @@ def read_parts(folder: Path) -> list[pa.Table]:
             parts.append(pq.ParquetFile(pa.BufferReader(content)).read())
         else:
             set_aside(path, "its content is not what was written")
-    names = [name for part in parts for name in items_of(part)]
-    refuse_repeated(names, f"{folder} holds the rows of an item twice")
-    return parts
-
-
-def items_of(part: pa.Table) -> list[str]:
-    """List the items whose rows a part holds, those without a row too."""
-    return list(json.loads(part.schema.metadata[_ITEMS]))
+    rows = join(parts)
+    refuse_repeated(items_of(rows), f"{folder} holds the rows of an item twice")
+    return rows
 
 
 def refuse_repeated(names: Iterable[str], refusal: str) -> None:
@@ -92,40 +106,11 @@ def refuse_repeated(names: Iterable[str], refusal: str) -> None:
             raise InfoflowError(f"{refusal}: {name!r}.")
 
 
-def join(parts: Sequence[pa.Table]) -> pa.Table:
-    """Join parts; refuse those whose columns differ. One all empty in a part fits any type."""
-    filled = [part.replace_schema_metadata() for part in parts if part.num_rows]
-    if not filled:
-        return pa.table({ITEM: pa.array([], pa.string())})
-    _refuse_other_columns([part.column_names for part in filled])
-    for column in filled[0].column_names:
-        kinds = {str(part.schema.field(column).type) for part in filled} - {"null"}
-        if len(kinds) > 1:
-            raise InfoflowError(f"column {column!r} mixes {' and '.join(sorted(kinds))}.")
-    return pa.concat_tables(filled, promote_options="default")
-
-
-def select(parts: Sequence[pa.Table], names: Sequence[str]) -> pa.Table:
-    """Join parts into one that holds some items, in the order they are named in."""
-    rows = join(parts)
-    places = pc.index_in(rows[ITEM], pa.array(names, pa.string()))
-    order = pc.sort_indices(places)  # stable; rows of other items come last
-    kept = rows.take(order[: len(places) - places.null_count])
-    return _naming(kept.combine_chunks(), names)
-
-
-def in_order(parts: Sequence[pa.Table], names: Sequence[str]) -> pd.DataFrame:
-    """Join parts into one frame that holds some items, in the order they are named in."""
-    return select(parts, names).to_pandas()
-
-
 def read_content(path: Path) -> bytes | None:
     """Read a file of the store; None if there is none."""
-    with one_line(f"{path} cannot be read", OSError):
-        try:
-            return path.read_bytes()
-        except FileNotFoundError:
-            return None
+    with one_line(f"{path} cannot be read", OSError), suppress(FileNotFoundError):
+        return path.read_bytes()
+    return None
 
 
 def set_aside(path: Path, why: str) -> None:
@@ -140,8 +125,8 @@ def digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:16]
 
 
-def _naming(part: pa.Table, names: Sequence[str]) -> pa.Table:
-    return part.replace_schema_metadata({_ITEMS: json.dumps(list(names))})
+def _naming(rows: pa.Table, names: Iterable[str]) -> pa.Table:
+    return rows.replace_schema_metadata({_ITEMS: json.dumps(list(names))})
 
 
 def _refuse_other_columns(columns: Sequence[Sequence[str]]) -> None:
@@ -155,19 +140,18 @@ def _array(column: str, values: Sequence[Any]) -> pa.Array:
     """Make a column of one type, NumPy's scalars as Python's."""
     plain = [value.item() if isinstance(value, np.generic) else value for value in values]
     kinds = {type(value).__name__ for value in plain if value is not None}
-    if len(kinds) > 1:
-        raise InfoflowError(f"column {column!r} mixes {' and '.join(sorted(kinds))}.")
-    if others := kinds - _KINDS:
-        raise InfoflowError(f"column {column!r} cannot be stored: it holds a {others.pop()}.")
+    if len(kinds) > 1 or not kinds.issubset(_KINDS):
+        raise InfoflowError(
+            f"column {column!r} cannot be stored: it holds {' and '.join(sorted(kinds))}; valid: "
+            f"one of {', '.join(_KINDS)}."
+        )
     with one_line(f"column {column!r} cannot be stored", pa.ArrowException):
         return pa.array(plain)
 
 
 def _files(folder: Path) -> list[Path]:
     """List the parts of a folder by their numbers."""
-    with one_line(f"{folder} cannot be read", OSError):
-        try:
-            found = [path for path in folder.iterdir() if _NAME.fullmatch(path.name)]
-        except FileNotFoundError:
-            return []
-    return sorted(found, key=lambda path: (len(path.name), path.name))
+    with one_line(f"{folder} cannot be read", OSError), suppress(FileNotFoundError):
+        found = [path for path in folder.iterdir() if _NAME.fullmatch(path.name)]
+        return sorted(found, key=lambda path: (len(path.name), path.name))
+    return []

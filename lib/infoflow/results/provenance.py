@@ -32,15 +32,12 @@ def provenance(
         parameters: The parameters of the measurement, the seed among them, as plain values.
         code: Digest of the code that measures (:func:`infoflow.results.sources.code_digest`).
     """
-    data = (
-        None
-        if task is None
-        else {
-            **{"task": task.name, "source": task.source, "split": task.split},
-            **{"count": len(task), "of": task.n_whole},
-        }
-    )
-    on_gpu = lvlm.device.type == "cuda"
+    data: dict[str, Any] | None = None
+    if task is not None:
+        data = {"task": task.name, "source": task.source, "split": task.split}
+        data |= {"count": len(task), "of": task.n_whole}
+    device = lvlm.device
+    named = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
     return {
         "model": {
             "name": lvlm.name,
@@ -52,10 +49,8 @@ def provenance(
         "data": data,
         "parameters": dict(parameters),
         "machine": {
-            "device": lvlm.device.type,
-            "device_name": torch.cuda.get_device_name(lvlm.device)
-            if on_gpu
-            else platform.machine(),
+            "device": device.type,
+            "device_name": named,
             "cores": os.cpu_count(),
             "threads": torch.get_num_threads(),
             "system": platform.system(),
@@ -68,19 +63,14 @@ def provenance(
 
 @cache
 def _commit() -> str | None:
-    """Name the commit the library was taken from, with ``+changes`` where its files differ.
-
-    None where git does not track it, as with an installed wheel.
-    """
+    """Name the library's commit, with ``+changes`` if its files differ; None if git has it not."""
 
     def git(*arguments: str) -> str:
-        command = ["git", "-C", str(ROOT), *arguments]
-        # names of files may be no UTF-8
-        done = subprocess.run(command, capture_output=True, errors="replace", check=True)
-        return done.stdout.strip()
+        command = ["git", "-C", str(ROOT), *arguments]  # names of files may be no UTF-8
+        return subprocess.check_output(command, stderr=subprocess.DEVNULL, errors="replace").strip()
 
     try:
-        git("ls-files", "--error-unmatch", "__init__.py")
+        git("ls-files", "--error-unmatch", "__init__.py")  # not so of an installed wheel
         commit, changed = git("rev-parse", "HEAD"), git("status", "--porcelain", "--", ".")
     except (OSError, subprocess.CalledProcessError):
         return None

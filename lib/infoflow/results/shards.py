@@ -1,12 +1,10 @@
 """An evaluation in shards: each measures its share of a task in a store of its own; one merge.
 
-Shard i of N takes the items i, i + N, i + 2N and so on, not a block: benchmarks are sorted by
-image or by kind of question, so that such shares take about the same time; and what a shard has
-measured of few items is part of its share of more.
-
-No shard reads or locks what another writes, so they may run on machines that share nothing but a
-folder, and may be killed and begun again each for itself. A finished one notes so in its
-``meta.json``; the merge goes by these notes, and needs neither the model nor the data.
+Shard i of N takes the items i, i + N, i + 2N and so on, not a block: benchmarks are sorted, so that
+such shares take about the same time; and what a shard has measured of few items is part of its
+share of more. No shard reads or locks what another writes: each may run on a machine of its own,
+be killed and begun again. A finished one notes so in its ``meta.json``; the merge goes by these
+notes, and needs neither the model nor the data.
 """
 
 import os
@@ -22,7 +20,7 @@ from torch.utils.data import Subset
 
 from infoflow.data.load import Task
 from infoflow.errors import InfoflowError
-from infoflow.results.parts import items_of, read_parts, refuse_repeated, select
+from infoflow.results.parts import items_of, join, read_rows, refuse_repeated, select
 from infoflow.results.store import Store, read_meta
 
 
@@ -35,9 +33,7 @@ class Shard:
 
     def __post_init__(self) -> None:
         if not 1 <= self.number <= self.count:
-            raise InfoflowError(
-                f"there is no shard {self}; the first number goes from 1 to the second."
-            )
+            raise InfoflowError(f"there is no shard {self}; valid: from 1/N to N/N.")
 
     def __str__(self) -> str:
         return f"{self.number}/{self.count}"
@@ -86,6 +82,24 @@ class _Finished:
     items: list[str]
     meta: dict[str, Any]
 
+    def rows(self) -> pa.Table:
+        """Read the rows of the shard's own items."""
+        rows = read_rows(self.folder)
+        there = set(items_of(rows))
+        if missing := [name for name in self.items if name not in there]:
+            raise InfoflowError(
+                f"the shard in {self.folder} lacks the rows of {len(missing)} of its "
+                f"{len(self.items)} items, the first of them {missing[0]!r}; run it again."
+            )
+        return select(rows, self.items)
+
+    def summary(self) -> dict[str, Any]:
+        """What the shard cost, and where it ran."""
+        costs = {n: each for n, each in self.meta.items() if n not in ("key", "provenance")}
+        provenance = self.meta.get("provenance", {})
+        where = {name: provenance.get(name, {}) for name in ("machine", "packages")}
+        return {"shard": f"{self.number}/{self.count}", **costs, **where}
+
 
 def merge(folders: Iterable[Path | str], store: Store) -> list[Path]:
     """Put the rows of finished shards into one result each, as a single run would have left it.
@@ -97,12 +111,11 @@ def merge(folders: Iterable[Path | str], store: Store) -> list[Path]:
     """
     results = defaultdict(list)
     for finished in map(_read, folders):
-        measure, key = finished.folder.parts[-2:]
-        results[measure, key, finished.count].append(finished)
+        results[*finished.folder.parts[-2:], finished.count].append(finished)
     if not results:
         raise InfoflowError("no shard to merge; give the folders of all of them.")
     found = [_whole(shards) for _, shards in sorted(results.items())]
-    return [store.adopt(key, rows, meta) for key, rows, meta in found]
+    return [store.adopt(*result) for result in found]
 
 
 def _read(folder: Path | str) -> _Finished:
@@ -123,47 +136,26 @@ def _whole(shards: list[_Finished]) -> tuple[dict[str, Any], pa.Table, dict[str,
     meta = {
         "provenance": provenance,
         "seconds": sum(finished.meta.get("seconds", 0.0) for finished in shards),
-        "shards": [_summary(finished) for finished in shards],
+        "shards": [finished.summary() for finished in shards],
     }
-    return first["key"], select([_rows(finished) for finished in shards], names), meta
+    rows = join([finished.rows() for finished in shards])
+    return first["key"], select(rows, names), meta
 
 
 def _names(shards: list[_Finished], measure: str) -> list[str]:
     """Name the items as they were before they were dealt out in turn; refuse what is not whole."""
     numbers, count = [finished.number for finished in shards], shards[0].count
     refuse_repeated((f"{n}/{count}" for n in numbers), f"a shard of {measure} is there twice")
-    if missing := sorted(set(range(1, count + 1)) - set(numbers)):
-        listed = ", ".join(map(str, missing))
-        raise InfoflowError(f"of {count} shards of {measure} these are missing: {listed}.")
-    lengths = [len(finished.items) for finished in shards]
-    dealt = [len(range(place, sum(lengths), count)) for place in range(count)]
-    if lengths != dealt:
-        have, would = (", ".join(map(str, numbers)) for numbers in (lengths, dealt))
+    if missing := [str(n) for n in range(1, count + 1) if n not in numbers]:
         raise InfoflowError(
-            f"the shards of {measure} have {have} items, which are not the shares of one set; of "
-            f"{sum(lengths)} items they would have {would}. Run all with the same limit."
+            f"of {count} shards of {measure} these are missing: {', '.join(missing)}."
+        )
+    lengths = [len(finished.items) for finished in shards]
+    if lengths != [len(range(place, sum(lengths), count)) for place in range(count)]:
+        raise InfoflowError(
+            f"the shards of {measure} have {', '.join(map(str, lengths))} items, which are not the "
+            "shares of one set. Run all with the same limit."
         )
     names = [shards[place % count].items[place // count] for place in range(sum(lengths))]
     refuse_repeated(names, f"an item is in two shards of {measure}")
     return names
-
-
-def _rows(finished: _Finished) -> pa.Table:
-    """Read a shard's rows, of its own items alone."""
-    parts = read_parts(finished.folder)
-    there = {name for part in parts for name in items_of(part)}
-    if missing := [name for name in finished.items if name not in there]:
-        raise InfoflowError(
-            f"the shard in {finished.folder} lacks the rows of {len(missing)} of its "
-            f"{len(finished.items)} items, the first of them {missing[0]!r}; run it again."
-        )
-    return select(parts, finished.items)
-
-
-def _summary(finished: _Finished) -> dict[str, Any]:
-    """What a shard cost, and where it ran."""
-    aside = ("key", "provenance")
-    costs = {name: each for name, each in finished.meta.items() if name not in aside}
-    provenance = finished.meta.get("provenance", {})
-    where = {name: provenance.get(name, {}) for name in ("machine", "packages")}
-    return {"shard": f"{finished.number}/{finished.count}", **costs, **where}

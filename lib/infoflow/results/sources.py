@@ -8,9 +8,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 
 FOLDERS = ("data", "models", "hooks", "interventions", "methods")
-"""What every measured number passes through. Not ``stats``, which draws conclusions from rows, and
-not the modules at the top, which check and read what is given but change no value of it: a new
-wording of an error must not cost the rows of days."""
+"""What measured numbers pass through. Not ``stats``, which reads rows, nor the modules at the top,
+which change no value: a new wording of an error must not cost the rows of days."""
 
 
 @cache  # what runs is the code that was there when it was loaded

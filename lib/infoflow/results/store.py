@@ -5,11 +5,10 @@ A result lives in ``<root>/<measure>/<digest of its key>/``::
     meta.json                 the key, the provenance, wall time and peak memory so far
     00000-<digest>.parquet    one part a batch of items; its rows in the order they were measured
 
-Every file is written under another name, flushed to the disk and renamed, so a process may be
-killed at any moment: what is there is whole, and the next call measures only what is missing.
-Every file has a digest of its content: what does not fit it is damaged, set aside and measured
-again. A file that cannot be read is an error, and stays where it is. Reading what is all there
-takes no lock and writes nothing.
+Every file is written under another name and renamed, so a process may be killed at any moment: what
+is there is whole, and the next call measures only what is missing. Every file has a digest of its
+content: what does not fit it is set aside and measured again. Reading what is all there takes no
+lock and writes nothing.
 """
 
 import json
@@ -29,31 +28,15 @@ from tqdm import tqdm
 from infoflow.errors import InfoflowError, one_line
 from infoflow.files import atomic_write
 from infoflow.options import require_whole
-from infoflow.results.parts import (
-    ITEM,
-    Row,
-    digest,
-    in_order,
-    items_of,
-    join,
-    make_part,
-    read_content,
-    read_parts,
-    refuse_repeated,
-    select,
-    set_aside,
-    write_part,
-)
+from infoflow.results import parts
+from infoflow.results.parts import ITEM, Row, digest, items_of, join, select
 from infoflow.results.provenance import peak_memory
 
 Item = TypeVar("Item")
 Key = Mapping[str, Any]
 
 META = "meta.json"
-_ADDED: Mapping[str, Callable[[float, float], float]] = {
-    "seconds": lambda before, more: round(before + more, 3),
-    **{"peak_rss_mb": max, "peak_gpu_mb": max},
-}
+_PEAKS = ("peak_rss_mb", "peak_gpu_mb")
 
 
 class DamagedMetaError(InfoflowError):
@@ -75,10 +58,9 @@ class Store:
 
     @property
     def records(self) -> list[dict[str, Any]]:
-        """What is known about each result that was handed out, in the order it first was.
+        """What :meth:`meta` gives of each result that was handed out, in that order.
 
-        Each is what :meth:`meta` gives and, as ``n_items``, the number of samples that have rows;
-        of a result that was handed out more than once, the largest number.
+        ``n_items`` is the number of samples that had rows, the largest if there were several.
         """
         return list(self._handed_out.values())
 
@@ -117,13 +99,13 @@ class Store:
         """
         require_whole(batch, "batch", least=1)
         names = [item_id(item) for item in items]
-        refuse_repeated(names, "two items have one name")
+        parts.refuse_repeated(names, "two items have one name")
         folder = self.folder(key)
-        parts = read_parts(folder)
-        if not (_items(parts).issuperset(names) and self._known(key)):
+        rows = parts.read_rows(folder)
+        if not (set(items_of(rows)).issuperset(names) and self._known(key)):
             with _locked(folder):
-                parts = read_parts(folder)  # another process may have added some
-                done = _items(parts)
+                rows = parts.read_rows(folder)  # another process may have added some
+                done = set(items_of(rows))
                 # by its place: an item in memory holds its image
                 waiting = [place for place, name in enumerate(names) if name not in done]
                 if waiting or not self._known(key):
@@ -135,33 +117,39 @@ class Store:
                         for place in waiting[start : start + batch]:
                             rows_of[names[place]] = measure(items[place])
                             bar.update()
-                        parts.append(make_part(rows_of))
-                        join(parts)  # refuses other columns
-                        write_part(folder, parts[-1])
+                        part = parts.make_table(rows_of)
+                        rows = join([rows, part])  # refuses other columns
+                        parts.write_part(folder, part)
                         self.note(key, seconds=time.perf_counter() - began, **peak_memory())
-        rows = in_order(parts, names)
-        record = {**self.meta(key), "n_items": rows[ITEM].nunique()}
-        rows.attrs["record"] = record
+        frame: pd.DataFrame = select(rows, names).to_pandas()
+        record = {**self.meta(key), "n_items": frame[ITEM].nunique()}
+        frame.attrs["record"] = record
         most = max(record["n_items"], self._handed_out.get(folder, record)["n_items"])
         self._handed_out[folder] = {**record, "n_items": most}
-        return rows
+        return frame
 
     def adopt(self, key: Key, rows: pa.Table, meta: Mapping[str, Any]) -> Path:
-        """Take over a part that was measured in other stores; refuse other rows of an item.
+        """Take over rows that were measured in shards; refuse other rows of an item.
 
-        ``meta`` has the provenance, the seconds and the shards that the rows come from. Adopting
-        from the same shards again adds no time. Returns the result's folder.
+        ``meta`` has their provenance, seconds and shards; the same shards again add no time.
         """
         folder = self.folder(key)
         with _locked(folder):
-            parts = read_parts(folder)
-            join([*parts, rows])  # refuses other columns
-            names, done = items_of(rows), _items(parts)
-            _refuse_other_rows(parts, rows, [name for name in names if name in done], folder)
+            there = parts.read_rows(folder)
+            join([there, rows])  # refuses other columns
+            done, names = set(items_of(there)), items_of(rows)
+            known, new = ([n for n in names if (n in done) is old] for old in (True, False))
+            if _differ(there, rows, known):
+                first = next(name for name in known if _differ(there, rows, [name]))
+                raise InfoflowError(
+                    f"{folder} already holds rows of {len(known)} of these items, and they are not "
+                    f"the same, the first of them {first!r}. Rows of one key cannot differ; find "
+                    "out which are right, and delete the others."
+                )
             if self._known(key).get("shards") != meta["shards"]:
                 self.note(key, **meta)
-            if new := [name for name in names if name not in done]:
-                write_part(folder, select([rows], new))
+            if new:
+                parts.write_part(folder, select(rows, new))
         return folder
 
     def folder(self, key: Key) -> Path:
@@ -172,19 +160,18 @@ class Store:
         return self.root / measure / digest(_canonical(key))
 
     def meta(self, key: Key) -> dict[str, Any]:
-        """Read what is known about a result, nothing if there is no such.
+        """Read ``key``, ``provenance``, ``seconds`` and peaks of memory of a result, if any.
 
-        It is the ``key``, the ``provenance``, the ``seconds`` of all the measuring so far and the
-        peaks of :func:`infoflow.results.provenance.peak_memory`. If it is damaged, that is an
-        error, until the next :meth:`collect` notes it anew.
+        If they are damaged, that is an error, until the next :meth:`collect` notes them anew.
         """
         return read_meta(self.folder(key))
 
     def note(self, key: Key, **news: Any) -> None:
         """Add to what is known about a result; costs add to those before."""
         known = self._known(key)
-        for name in news.keys() & _ADDED.keys():
-            news[name] = _ADDED[name](known.get(name, 0.0), news[name])
+        news |= {name: max(known.get(name, 0.0), news[name]) for name in _PEAKS if name in news}
+        if "seconds" in news:
+            news["seconds"] = round(known.get("seconds", 0.0) + news["seconds"], 3)
         meta = {"key": json.loads(_canonical(key)), **known, **news}
         if meta != known:
             signed = {**meta, "digest": digest(_canonical(meta))}
@@ -196,13 +183,13 @@ class Store:
         try:
             return self.meta(key)
         except DamagedMetaError as error:
-            set_aside(self.folder(key) / META, str(error))
+            parts.set_aside(self.folder(key) / META, str(error))
             return {}
 
 
 def read_meta(folder: Path) -> dict[str, Any]:
     """Read what is known about the result in a folder; empty if there is no ``meta.json``."""
-    content = read_content(folder / META)
+    content = parts.read_content(folder / META)
     if content is None:
         return {}
     try:
@@ -232,29 +219,10 @@ def _locked(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def _items(parts: Sequence[pa.Table]) -> set[str]:
-    return {name for part in parts for name in items_of(part)}
-
-
-def _refuse_other_rows(
-    parts: Sequence[pa.Table], rows: pa.Table, names: Sequence[str], folder: Path
-) -> None:
-    there, coming = select(parts, names), select([rows], names)
-    both = join([there, coming]).to_pandas()  # in one table, they have the same types
-    old, new = both[: len(there)], both[len(there) :].reset_index(drop=True)
-    if old.equals(new):
-        return
-
-    def same(name: str) -> bool:
-        of_item = (frame[frame[ITEM] == name].reset_index(drop=True) for frame in (old, new))
-        return next(of_item).equals(next(of_item))
-
-    first = next(name for name in names if not same(name))
-    raise InfoflowError(
-        f"{folder} already holds rows of {len(names)} of these items, and they are not the same, "
-        f"the first of them {first!r}. Rows of one key cannot differ; find out which are right, "
-        "and delete the others."
-    )
+def _differ(there: pa.Table, coming: pa.Table, names: Sequence[str]) -> bool:
+    old, new = select(there, names), select(coming, names)
+    both = join([old, new]).to_pandas()  # in one table, they have the same types
+    return not both[: len(old)].equals(both[len(old) :].reset_index(drop=True))
 
 
 def _default_root() -> Path:
@@ -276,6 +244,4 @@ def _bar(progress: str | None, total: int, initial: int) -> "tqdm[Any]":
     quiet = progress is None or bool(os.environ.get("INFOFLOW_QUIET"))
     # a log keeps every state of a bar: on a run of days one a minute is enough
     pause = 0.1 if sys.stderr.isatty() else 60.0
-    return tqdm(
-        desc=progress, total=total, initial=initial, unit="item", disable=quiet, mininterval=pause
-    )
+    return tqdm(None, progress, total, initial=initial, disable=quiet, mininterval=pause)
