@@ -275,9 +275,7 @@ def published_synonyms() -> Table:
                 f"what {ADDRESS} holds is not the list of synonyms of CHAIR: its entries have the "
                 f"SHA-256 {found}, not {CHECKSUM}."
             )
-    with one_line(
-        f"it cannot be kept as {path} (INFOFLOW_CACHE names another)", InfoflowError
-    ):
+    with one_line(f"it cannot be kept as {path} (INFOFLOW_CACHE names another)", InfoflowError):
         atomic_write(path, content)
     return table
 
