@@ -5,8 +5,8 @@ A row is a dictionary; under ``image`` it holds the image's file, what gives its
 
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 from pyarrow import compute, parquet
 
-from infoflow.errors import InfoflowError
+from infoflow.errors import InfoflowError, one_line
 from infoflow.files import inside
 
 IMAGE = "image"
@@ -27,6 +27,9 @@ _NAMES = {
     "revision": re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)*", re.ASCII),
 }
 _TIMEOUT = 10.0  # seconds for which the hub may be silent
+_BYTES = (pa.binary(), pa.large_binary())
+_PATHS = (pa.string(), pa.large_string(), pa.null())  # null: none has one
+_DAMAGE = (pa.ArrowException, OSError, UnicodeDecodeError, MemoryError, OverflowError)
 
 
 class HubSet(NamedTuple):
@@ -41,14 +44,10 @@ class HubSet(NamedTuple):
 def fetch(
     benchmark: str, hub: HubSet, split: str, columns: Sequence[str]
 ) -> tuple[list[Row], str, str]:
-    """Fetch a split through ``datasets``, which keeps it in its cache.
+    """Fetch a split through ``datasets``: its rows, how errors name them, and their source.
 
-    A full commit as the revision needs no network once the split is in the cache;
+    A full commit as the revision needs no network once ``datasets`` has the split in its cache;
     ``HF_HUB_OFFLINE=1`` spares the half minute of attempts to reach one.
-
-    Returns:
-        The rows; what they are, for errors; and what to record as their source: repository and
-        commit.
     """
     from datasets import load_dataset
 
@@ -104,14 +103,8 @@ def read_parquet(paths: Sequence[Path], columns: Sequence[str]) -> list[Row]:
     return rows
 
 
-@contextmanager
-def _reading(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except InfoflowError:
-        raise
-    except (pa.ArrowException, OSError, ValueError, MemoryError, OverflowError) as error:
-        raise InfoflowError(f"{path} cannot be read as parquet: {error}") from error
+def _reading(path: Path) -> AbstractContextManager[None]:
+    return one_line(f"{path} cannot be read as parquet", *_DAMAGE)
 
 
 def _stamp(path: Path) -> tuple[int, int]:
@@ -140,12 +133,9 @@ def _bytes(cell: Any) -> bytes:
 def _rows(
     table: pa.Table, read: Callable[[int], bytes], folder: Path | None, where: str
 ) -> list[Row]:
-    """Rows of a table, their images left where they are: read by number, or in files of a folder.
-
-    Absolute paths, which ``datasets`` writes, are taken as they are.
-    """
+    """Rows of a table, their images left where they are: read by number, or in files."""
     cells = table.column(IMAGE)
-    if _is_binary(cells.type):
+    if cells.type in _BYTES:
         has_bytes, paths = cells.is_valid(), [None] * len(cells)
     else:
         has_bytes = compute.struct_field(cells, "bytes").is_valid()
@@ -159,8 +149,10 @@ def _rows(
 
 
 def _file(path: str | None, folder: Path | None, where: str) -> Path | None:
-    if path is None or Path(path).is_absolute():
-        return None if path is None else Path(path)
+    if path is None:
+        return None
+    if Path(path).is_absolute():  # as datasets writes them
+        return Path(path)
     if folder is None:
         raise InfoflowError(f"{where} keeps its picture in the file {path!r}, which is elsewhere.")
     return inside(folder, path, f"the picture of {where}:")
@@ -177,12 +169,13 @@ def _require_columns(schema: pa.Schema, columns: Sequence[str], where: str) -> N
     if double := [column for column in columns if given.count(column) > 1]:
         raise InfoflowError(f"{where} has the column(s) {', '.join(double)} more than once.")
     kind = schema.field(IMAGE).type
-    if not _is_binary(kind) and not _is_image_struct(kind):
+    if not _holds_images(kind):
         raise InfoflowError(
             f"the column {IMAGE!r} of {where} is of the type {kind}; valid: a struct of 'bytes' "
             "and 'path', as datasets writes pictures, or bytes alone."
         )
-    features = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
+    with one_line(f"{where} has damaged metadata", json.JSONDecodeError):
+        features = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
     for key in ("info", "features"):
         features = features.get(key) if isinstance(features, dict) else None
     for column in columns if isinstance(features, dict) else ():
@@ -193,13 +186,9 @@ def _require_columns(schema: pa.Schema, columns: Sequence[str], where: str) -> N
             )
 
 
-def _is_binary(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
-
-
-def _is_image_struct(kind: pa.DataType) -> bool:
-    parts = {part.name: part.type for part in kind} if pa.types.is_struct(kind) else {}
-    if not {"bytes", "path"} <= parts.keys() or len(parts) < kind.num_fields:
-        return False
-    is_text = (pa.types.is_string, pa.types.is_large_string, pa.types.is_null)  # null: none has one
-    return _is_binary(parts["bytes"]) and any(test(parts["path"]) for test in is_text)
+def _holds_images(kind: pa.DataType) -> bool:
+    if not pa.types.is_struct(kind):
+        return kind in _BYTES
+    parts = {part.name: part.type for part in kind}
+    once = len(parts) == kind.num_fields
+    return once and parts.get("bytes") in _BYTES and parts.get("path") in _PATHS

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from itertools import chain, islice
 from pathlib import Path
 
-from infoflow.errors import InfoflowError
+from infoflow.errors import InfoflowError, one_line
 
 _SHARD = re.compile(r"(.*?)-?([0-9]{1,9})-of-([0-9]{1,9})")
 _NUMBERED = re.compile(r"(.*?)([0-9]{1,9})()")  # the same three parts, without an N
@@ -15,10 +15,7 @@ _SPLITS = {"train", "validation", "val", "dev", "test"}  # words that a file's n
 def files_of_split(
     parquet: Sequence[Path], split: str, pieces: Sequence[str] = ()
 ) -> dict[str, list[Path]]:
-    """Find the files of a split, or else of the pieces that make it up, in order; or none.
-
-    They go by their names, or by those of the folders they lie in.
-    """
+    """Find the files of a split by their names or folders, or else of its pieces; or none."""
     others = _SPLITS.union(pieces)
     words = {path: path.stem.split("-")[0] for path in parquet}
     for names in ((split,), pieces):
@@ -66,11 +63,7 @@ def _in_order(paths: Sequence[Path], split: str) -> list[Path]:
 
 
 def require_size_of_card(files: Mapping[str, Sequence[Path]], n_rows: int, folder: Path) -> None:
-    """Hold the number of rows against the one in the data set's card, where there is one.
-
-    The card is what ``datasets`` writes: ``README.md``, ``dataset_infos.json`` or
-    ``dataset_info.json``, beside the files or above them, but not above the data set's folder.
-    """
+    """Hold the number of rows against those in the cards beside the files and in folders above."""
     first = next(chain(*files.values()))
     for place in (path for path in first.parents if path == folder or folder in path.parents):
         sizes = [card for card in _cards(place, first.parent.name) if card.keys() >= files.keys()]
@@ -88,7 +81,8 @@ def _cards(place: Path, config: str) -> list[dict[str, int]]:
     from datasets.info import DatasetInfosDict
 
     infos: dict[str, DatasetInfo] = {}
-    try:
+    # a card is anything: YAML or JSON with wrong fields of any type
+    with one_line(f"the data set's card in {place} cannot be read", Exception):
         if _is_card(place / "README.md") or (place / "dataset_infos.json").is_file():
             infos |= DatasetInfosDict.from_directory(str(place))
         if (place / "dataset_info.json").is_file():
@@ -97,10 +91,6 @@ def _cards(place: Path, config: str) -> list[dict[str, int]]:
             name: {split: int(part.num_examples) for split, part in (info.splits or {}).items()}
             for name, info in infos.items()
         }
-    except Exception as error:  # a card is anything: YAML or JSON with wrong fields of any type
-        raise InfoflowError(
-            f"the data set's card in {place} cannot be read ({type(error).__name__}: {error})."
-        ) from error
     return [sizes[config]] if config in sizes else list(sizes.values())
 
 
