@@ -140,10 +140,7 @@ def blind_guess(task: Task) -> float:
 
 
 def best_by_group(credits: Iterable[tuple[str, Mapping[str, float]]]) -> float:
-    """Mean score when every group gets the one guess that suits it best.
-
-    Each sample gives its group, and the score of each guess that would earn any.
-    """
+    """Mean score of each group's best guess, of samples' groups and the scores of guesses."""
     totals: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
     by_sample = list(credits)
     for group, scores in by_sample:

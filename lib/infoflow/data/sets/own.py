@@ -12,13 +12,20 @@ from typing import Any, ClassVar
 from infoflow.data.pictures import decode_image, read_image
 from infoflow.data.sample import Sample
 from infoflow.data.sets.checks import Kind, require_entries, require_once
-from infoflow.data.sets.rows import IMAGE, HubSet, ImageSource, Row, fetch, read_parquet
-from infoflow.data.sets.shards import files_of_split, require_size_of_card
+from infoflow.data.sets.rows import (
+    IMAGE,
+    HubSet,
+    ImageSource,
+    Row,
+    fetch,
+    files_of_split,
+    read_parquet,
+    require_size_of_card,
+)
 from infoflow.errors import InfoflowError, one_line
 from infoflow.files import parse_json
 
 ON_HUB = {"organisation", "revision"}
-HALVES = ("calibration", "held-out")
 _DIGESTED = ("id", "question", "answer", "kind", "choices", "answers", "objects", "context", "ocr")
 
 
@@ -53,7 +60,9 @@ class OwnData(ABC):
     name: ClassVar[str]
     hub: ClassVar[HubSet]
     # the benchmark's own name of each split to choose from
-    splits: ClassVar[Mapping[str, str]] = {name: name for name in ("test", *HALVES)}
+    splits: ClassVar[Mapping[str, str]] = {
+        name: name for name in ("test", "calibration", "held-out")
+    }
     stored: ClassVar[str | None] = None  # the one split of the hub, if all are made of it
     pieces: ClassVar[Sequence[str]] = ()  # files that make up a split if none bears its name
     columns: ClassVar[Mapping[str, Kind]]  # of the hub's set, those needed beside the image

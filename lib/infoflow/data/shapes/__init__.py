@@ -30,14 +30,11 @@ def _scienceqa(split: str, index: int, world: World) -> _Plan:
     """Kinds, letters and numbers take turns: no constant answer is right more often than others."""
     turn, kind = divmod(index, 3)
     number = (turn + turn // len(ask.LETTERS)) % len(ask.NUMBERS) + 1
-    choosers: tuple[ask.Asker, ...] = (
-        ask.choose_colour,
-        partial(ask.choose_count, number=number),
-        ask.choose_relation,
-    )
+    count = partial(ask.choose_count, number=number)
+    choose: ask.Asker = (ask.choose_colour, count, ask.choose_relation)[kind]
 
     def asker(scene: Scene, rng: np.random.Generator) -> ask.Question | None:
-        question = choosers[kind](scene, rng)
+        question = choose(scene, rng)
         return question and ask.answered_by(ask.LETTERS[turn % len(ask.LETTERS)], question)
 
     return asker, {}
