@@ -59,7 +59,7 @@ _PUBLISHED = "published as data/synonyms.txt of the GitHub repository LisaAnne/H
 
 CHECKSUM = "7dfc27d79057ee0dcdb37144c501c0f1e83e818fef39d730dc859a376a5431a4"
 """What :func:`synonyms_digest` gives for the list: 80 classes with 416 entries, as four public
-copies of it have them. Two of the entries begin with a stray space, which ``"original"`` heeds."""
+copies of it have them. Two entries begin with a stray space, which matters to ``"original"``."""
 
 _MAX_BYTES = 1_000_000  # the list has four thousand
 

@@ -149,9 +149,7 @@ class PopeData(OwnData):
             for row in rows
         ]
         require_once((sample.id for sample in samples), "the item", "POPE")
-        table = pd.DataFrame(
-            [(row["question"], row["answer"]) for row in rows], columns=["question", "answer"]
-        )
+        table = pd.DataFrame(list(rows), columns=["question", "answer"])
         images = [PurePath(row["image_source"]).stem for row in rows]
         table["image"] = pd.Categorical(images, sorted(set(images)))
         table["kind"] = pd.Categorical([row["category"] for row in rows], KINDS)
@@ -170,13 +168,14 @@ def _require_whole(table: pd.DataFrame) -> None:
     the older release may lack questions of the random kind. Two kinds that ask the very same are
     one file that was saved under two names.
     """
-    names = table["question"] + " (" + table["kind"].astype(str) + ", " + table["image"].astype(str)
-    require_once(names + ")", "the question", "POPE")
+    parts = zip(table["question"], table["kind"], table["image"], strict=True)
+    texts = (f"{question} ({kind}, {image})" for question, kind, image in parts)
+    require_once(texts, "the question", "POPE")
     yes, no = (
         table[table["answer"] == answer].groupby(["kind", "image"], observed=False).size()
         for answer in ("yes", "no")
     )
-    n_each = {kind: (int(yes[kind].sum()), int(no[kind].sum())) for kind in KINDS}
+    n_each = {kind: (int(yes.loc[[kind]].sum()), int(no.loc[[kind]].sum())) for kind in KINDS}
     older = n_each == _OLDER_RELEASE
     if not older and len({sum(n) for n in n_each.values()}) > 1:
         found = ", ".join(f"{kind} {sum(n)}" for kind, n in n_each.items())
@@ -188,7 +187,8 @@ def _require_whole(table: pd.DataFrame) -> None:
     right = (yes + no == n) & ((yes - no).abs() <= n % 2)
     if older:
         right |= (yes.index.get_level_values("kind") == "random") & (2 * yes == n) & (yes >= no)
-    for kind, image in right.index[~right][:1]:
+    if len(wrong := right.index[~right]):
+        kind, image = wrong[0]
         raise InfoflowError(
             f"the {kind} kind of POPE has {yes[kind, image]} questions with the answer yes and "
             f"{no[kind, image]} with no about the picture {image}; valid: {n} about each, half of "
@@ -222,7 +222,7 @@ class Pope(Task):
         """Read ``"yes"``, ``"no"`` or ``None``; see :meth:`Task.details`.
 
         ``unparsed`` marks an answer that the rule could not read, or took for a yes though what it
-        looked at does not say yes, or says no as well.
+        reads of it does not say yes, or says no as well.
         """
         says_yes = parse_yes_no(text, self.rule)
         word = None if says_yes is None else ("yes" if says_yes else "no")

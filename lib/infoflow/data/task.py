@@ -77,7 +77,7 @@ class Task(ABC):
         """Score one answer.
 
         Args:
-            sample: The sample that was asked about.
+            sample: The sample whose question it answers.
             text: What the model said.
 
         Returns:
@@ -89,7 +89,7 @@ class Task(ABC):
         """Score one answer and keep what :meth:`summary` needs of it.
 
         Args:
-            sample: The sample that was asked about.
+            sample: The sample whose question it answers.
             text: What the model said.
 
         Returns:

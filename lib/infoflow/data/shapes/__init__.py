@@ -81,7 +81,7 @@ def sample(task: str, split: str, index: int, world: str = "shapes") -> Sample:
     asker, options = _TASKS[task](split, index, WORLDS[world])
     state = rng.bit_generator.seed_seq.spawn(1)[0]  # type: ignore[attr-defined]
     question = None
-    while question is None:  # every new scene is asked about the same trait
+    while question is None:  # about the same trait of every new scene
         scene = sample_scene(rng, split, world=WORLDS[world], **options)
         question = asker(scene, np.random.default_rng(state))
     return Sample(

@@ -55,8 +55,8 @@ def multiple_choice(
     """Turn an open question into one with the options (A) to (D) in random order."""
     options = [question.answer, *fillers]
     choices = tuple(options[i] for i in rng.permutation(len(options)))
-    asked = f"Context: {CONTEXT}\nQuestion: {question.text}"
-    text = f"{asked}\nOptions: {_listed(choices)}\n{BY_LETTER}"
+    start = f"Context: {CONTEXT}\nQuestion: {question.text}"
+    text = f"{start}\nOptions: {_listed(choices)}\n{BY_LETTER}"
     letter = LETTERS[choices.index(question.answer)]
     return Question(text, letter, question.kind, question.targets, choices)
 
