@@ -1,4 +1,4 @@
-"""Rows in the schema of the hub's data sets, from the hub or from parquet files in a folder.
+"""Rows in the schema of the hub's data sets: from the hub, or from a folder's parquet files.
 
 A row is a dictionary; under ``image`` it holds the image's file, what gives its bytes, or None.
 """
@@ -31,7 +31,6 @@ _TIMEOUT = 10.0  # seconds for which the hub may be silent
 _BYTES = (pa.binary(), pa.large_binary())
 _PATHS = (pa.string(), pa.large_string(), pa.null())  # null: none has one
 _DAMAGE = (pa.ArrowException, OSError, UnicodeDecodeError, MemoryError, OverflowError)
-
 
 _SHARD = re.compile(r"(.*?)-?([0-9]{1,9})-of-([0-9]{1,9})")
 _NUMBERED = re.compile(r"(.*?)([0-9]{1,9})()")  # the same three parts, without an N
