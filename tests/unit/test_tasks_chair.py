@@ -3,7 +3,7 @@ import pytest
 from PIL import Image
 
 from infoflow.data.captions import read_synonyms
-from infoflow.data.chair import Chair, caption_objects, chair_scores
+from infoflow.data.chair import Chair, caption_objects
 from infoflow.data.sample import Sample
 from infoflow.data.task import blind_guess
 from infoflow.errors import InfoflowError, UnknownNameError
@@ -29,6 +29,7 @@ COCO = [
     ["cell phone", "phone", "iPhone"],
     ["teddy bear"],
 ]
+RULE = "corrected"
 SHAPES = [[f"{colour} {shape}"] for colour in ("red", "blue") for shape in ("circle", "cross")]
 
 
@@ -115,25 +116,6 @@ def test_errors_name_the_offender(tmp_path):
         read_synonyms(tmp_path / "empty.txt")
     with pytest.raises(InfoflowError, match="no synonyms"):
         Chair([picture("red circle")], "test", "test")
-    with pytest.raises(InfoflowError, match="1 captions and 2 pictures"):
-        chair_scores([["a"]], [["a"], ["b"]])
-    with pytest.raises(InfoflowError, match="0 captions"):
-        chair_scores([], [])
-
-
-def test_scores_worked_by_hand():
-    # mentions 3 + 2 + 0, hallucinated 2 + 0 + 0, present 2 + 2 + 1, found 1 + 2 + 0
-    mentioned = [["dog", "cup", "cup"], ["cat", "dog"], []]
-    present = [["dog", "cat"], ["dog", "cat"], ["tie"]]
-    scores = chair_scores(mentioned, present)
-    assert scores.chair_i == pytest.approx(2 / 5)
-    assert scores.chair_s == pytest.approx(1 / 3)
-    assert scores.recall == pytest.approx(3 / 5)
-
-
-def test_silence_hallucinates_nothing_and_nothing_present_is_nothing_missed():
-    assert chair_scores([[]], [["dog"]]) == (0, 0, 0)
-    assert chair_scores([["dog"]], [[]]) == (1, 1, 1)
 
 
 def picture(*objects: str) -> Sample:
@@ -142,7 +124,7 @@ def picture(*objects: str) -> Sample:
 
 def test_a_caption_scores_the_f1_of_its_objects():
     sample = picture("red circle", "blue circle", "blue circle")
-    task = Chair([sample], "test", "test", "corrected", SHAPES)
+    task = Chair([sample], "test", "test", RULE, SHAPES)
     assert task.score(sample, "blue circle, red circle") == 1
     assert task.score(sample, "red circle, red circle") == pytest.approx(2 / 3)
     assert task.score(sample, "red circle, red cross") == pytest.approx(1 / 2)
@@ -150,26 +132,34 @@ def test_a_caption_scores_the_f1_of_its_objects():
     assert task.score(picture(), "nothing") == 1
 
 
-def test_summary_equals_chair_scores_of_the_mentions():
-    samples = [picture("red circle", "blue cross"), picture("blue circle")]
-    task = Chair(samples, "test", "test", "corrected", SHAPES)
-    texts = ["red circle, red cross, red cross", "blue circle"]
-    rows = pd.DataFrame([task.details(s, t) for s, t in zip(samples, texts, strict=True)])
-    scores = chair_scores([text.split(", ") for text in texts], [s.objects for s in samples])
-    assert scores == pytest.approx((2 / 4, 1 / 2, 2 / 3))
-    assert task.summary(rows) == pytest.approx(
-        {
-            "CHAIRi": scores.chair_i,
-            "CHAIRs": scores.chair_s,
-            "recall": scores.recall,
-            "f1": (0.5 + 1) / 2,
-        }
+def summary(*captions: tuple[str, list[str]]) -> dict[str, float]:
+    task = Chair([picture(*present) for _, present in captions], "test", "test", RULE, SHAPES)
+    texts = [text for text, _ in captions]
+    rows = [task.details(sample, text) for sample, text in zip(task, texts, strict=True)]
+    return task.summary(pd.DataFrame(rows))
+
+
+def test_metrics_worked_by_hand():
+    # mentions 3 + 2 + 0, hallucinated 2 + 0 + 0, present 2 + 2 + 1, found 1 + 2 + 0
+    both = ["red circle", "blue cross"]
+    assert summary(
+        ("red circle, red cross, red cross", both),
+        ("blue cross and a red circle", both),
+        ("", ["blue circle"]),
+    ) == pytest.approx(
+        {"CHAIRi": 2 / 5, "CHAIRs": 1 / 3, "recall": 3 / 5, "f1": (1 / 2 + 1 + 0) / 3}
     )
+
+
+def test_silence_hallucinates_nothing_and_nothing_present_is_nothing_missed():
+    silent = summary(("", ["red circle"]))
+    assert silent == {"CHAIRs": 0, "CHAIRi": 0, "recall": 0, "f1": 0}
+    assert summary(("red circle", [])) == {"CHAIRs": 1, "CHAIRi": 1, "recall": 1, "f1": 0}
 
 
 def test_blind_guess_is_the_best_caption_of_frequent_objects():
     samples = [picture("red circle", "blue cross"), picture("red circle"), picture("blue circle")]
-    task = Chair(samples, "test", "test", "corrected", SHAPES)
+    task = Chair(samples, "test", "test", RULE, SHAPES)
     one = 2 / 3 + 1 + 0
     two = 1 + 2 / 3 + 0
     three = 4 / 5 + 1 / 2 + 1 / 2

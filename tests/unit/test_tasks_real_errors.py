@@ -309,7 +309,7 @@ def test_chairs_classes_must_be_those_of_the_synonyms(folder):
 
 
 def test_pictures_of_coco_are_numbered_and_stand_once(folder):
-    for number, message in ((42, "holds the picture 42 twice"), ("x", "numbers a picture 'x'")):
+    for number, message in ((42, "holds the picture 42 twice"), ("x", "'x' in .* is no picture")):
         rows = real_sets.chair_rows()
         rows[1]["question_id"] = str(number)
         features = Features({**real_sets.CHAIR_FEATURES, "question_id": Value("string")})

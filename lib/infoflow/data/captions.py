@@ -5,18 +5,17 @@ And the list of synonyms that CHAIR was published with: fetched once, verified, 
 
 import hashlib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from infoflow.data.task import require_answer
 from infoflow.data.web import fetch
-from infoflow.errors import InfoflowError, unknown_name
+from infoflow.errors import InfoflowError, one_line, unknown_name
 from infoflow.files import atomic_write, cache_folder, read_text
 
 Table = Sequence[Sequence[str]]
-_FrozenTable = tuple[tuple[str, ...], ...]
 
 RULES = ("original", "opera", "corrected")
 COCO_RULES = ("original", "opera")
@@ -33,35 +32,34 @@ _DOUBLE_WORDS = (
 )
 _ANIMALS = ["bird", "cat", "dog", "horse", "sheep", "cow", "elephant", "bear", "zebra", "giraffe"]
 _UNLISTED_ANIMALS = ("animal", "cub")
-_COCO_DOUBLES = (
-    {double: double for double in _DOUBLE_WORDS}
-    | {
-        f"{age} {animal}": animal
-        for age in ("baby", "adult")
-        for animal in (*_ANIMALS, *_UNLISTED_ANIMALS)
-    }
-    | {f"passenger {vehicle}": vehicle for vehicle in ("jet", "train")}
-    | {"bow tie": "tie", "toilet seat": "toilet", "wine glas": "wine glass"}
-)
+_YOUNG_AND_OLD = {
+    f"{age} {animal}": animal
+    for age in ("baby", "adult")
+    for animal in (*_ANIMALS, *_UNLISTED_ANIMALS)
+}
+_COCO_DOUBLES = {
+    **{double: double for double in _DOUBLE_WORDS},
+    **_YOUNG_AND_OLD,
+    **{f"passenger {vehicle}": vehicle for vehicle in ("jet", "train")},
+    **{"bow tie": "tie", "toilet seat": "toilet", "wine glas": "wine glass"},
+}
 
 _NLTK_DATA = ("punkt_tab", "averaged_perceptron_tagger_eng", "wordnet")
 _PARTS_OF_SPEECH = {"J": "a", "V": "v", "N": "n", "R": "r"}  # of a tag's first letter, in WordNet
 
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
 _TOKEN = re.compile(r"[a-z0-9]+|[^\sa-z0-9]")
-_CARRIERS = frozenset(("airplane", "bus", "car", "train", "truck", "boat"))
+_QUALIFIERS = ("baby", "adult", "passenger")
+_CARRIERS = ("airplane", "bus", "car", "train", "truck", "boat")
 
 COMMIT = "6e4d33c4bedf6dfcd24c61bf527f40714717be47"
 ADDRESS = f"https://raw.githubusercontent.com/LisaAnne/Hallucination/{COMMIT}/data/synonyms.txt"
 """Where the authors of CHAIR (Rohrbach et al., 2018) keep the list."""
-
-_PUBLISHED = (
-    "The published list is data/synonyms.txt of the GitHub repository LisaAnne/Hallucination"
-)
+_PUBLISHED = "published as data/synonyms.txt of the GitHub repository LisaAnne/Hallucination"
 
 CHECKSUM = "7dfc27d79057ee0dcdb37144c501c0f1e83e818fef39d730dc859a376a5431a4"
 """What :func:`synonyms_digest` gives for the list: 80 classes with 416 entries, as four public
-copies of it have them. Two of the entries begin with a stray space, which ``"original"`` heeds."""
+copies of it have them. Two entries begin with a stray space, which matters to ``"original"``."""
 
 _MAX_BYTES = 1_000_000  # the list has four thousand
 
@@ -105,32 +103,31 @@ def caption_objects(
     if rule not in RULES:
         raise unknown_name("CHAIR extraction rule", rule, RULES)
     table = read_synonyms(synonyms) if isinstance(synonyms, str | Path) else synonyms
-    frozen = tuple(tuple(line) for line in table)
     lowered = require_answer(caption).lower()
     if rule == "corrected":
-        words, classes = _longest_entries(lowered, frozen)
+        entries = _entries(tuple(map(tuple, table)))
+        words, classes = _longest_entries(lowered, entries), entries.classes
     else:
         words = _joined(_singulars(lowered) if rule == "original" else _lemmas(lowered))
-        classes = {entry: line[0] for line in frozen for entry in line}
+        classes = {entry: line[0] for line in table for entry in line}
     if "toilet" in words:  # "the seat of the toilet" is no chair
         words = [word for word in words if word != "seat"]
     return [classes[word] for word in words if word in classes]
 
 
 @cache
-def _pattern_singular() -> Callable[[str], str]:
+def _pattern_singular(word: str) -> str:
     # imported late: it loads the whole of NLTK, which only the original rule needs
     from textblob.en.inflect import singularize
 
-    return cache(lambda word: str(singularize(word)))
+    return str(singularize(word))
 
 
 def _singulars(caption: str) -> list[str]:
     from nltk.tokenize import NLTKWordTokenizer
 
-    tokenizer, singular = NLTKWordTokenizer(), _pattern_singular()
-    sentences = _SENTENCE_END.split(caption)
-    return [singular(word) for sentence in sentences for word in tokenizer.tokenize(sentence)]
+    tokenize, sentences = NLTKWordTokenizer().tokenize, _SENTENCE_END.split(caption)
+    return [_pattern_singular(word) for sentence in sentences for word in tokenize(sentence)]
 
 
 def _lemmas(caption: str) -> list[str]:
@@ -149,8 +146,7 @@ def _lemmas(caption: str) -> list[str]:
 
 def _joined(tokens: list[str]) -> list[str]:
     """Join the double words of COCO."""
-    words = []
-    i = 0
+    words, i = [], 0
     while i < len(tokens):
         double = _COCO_DOUBLES.get(" ".join(tokens[i : i + 2]))
         words.append(double or tokens[i])
@@ -160,7 +156,7 @@ def _joined(tokens: list[str]) -> list[str]:
 
 @cache
 def _inflection() -> Any:
-    import inflect  # takes half a second, and most tasks need no nouns
+    import inflect  # takes seconds; a caption of none but a table's own entries needs no plurals
 
     return inflect.engine()
 
@@ -170,70 +166,68 @@ def _singular(word: str) -> str:
     return _inflection().singular_noun(word) or word if word.isalpha() else word
 
 
+class _Entries(NamedTuple):
+    """Entries of a table, cleaned of stray spaces and capitals, and how they begin."""
+
+    classes: dict[str, str]
+    openings: set[tuple[str, ...]]  # all words but the last
+
+    def match(self, tokens: list[str]) -> tuple[str, int]:
+        """The longest entry that the tokens begin with, or the first token; its words."""
+        for n_words in range(len(tokens), 0, -1):
+            *start, last = tokens[:n_words]
+            if tuple(start) in self.openings:
+                phrase = " ".join((*start, last))
+                if phrase not in self.classes:
+                    phrase = " ".join((*start, _singular(last)))
+                if phrase in self.classes:
+                    return phrase, n_words
+        return tokens[0], 1
+
+    def is_qualifier(self, word: str, rest: list[str]) -> bool:
+        """Whether a word only says more about what follows it."""
+        if word not in _QUALIFIERS or not rest:
+            return False
+        following, _ = self.match(rest)
+        if word == "passenger":
+            return self.classes.get(following) in _CARRIERS
+        return self.classes.get(following) in _ANIMALS or _singular(following) in _UNLISTED_ANIMALS
+
+
 @cache
-def _phrases(table: _FrozenTable) -> tuple[dict[str, str], int]:
-    """Class of every entry, cleaned of stray spaces and capitals; the most words of an entry."""
+def _entries(table: tuple[tuple[str, ...], ...]) -> _Entries:
     names = [
         [" ".join(entry.lower().replace("-", " ").split()) for entry in line] for line in table
     ]
     classes = {entry: line[0] for line in names for entry in line}
-    return classes, max((len(entry.split()) for entry in classes), default=1)
+    return _Entries(classes, {tuple(entry.split()[:-1]) for entry in classes})
 
 
-def _longest_entries(caption: str, table: _FrozenTable) -> tuple[list[str], dict[str, str]]:
-    """The longest entry at each place, qualifiers left out; and the class of every entry."""
-    classes, longest = _phrases(table)
+def _longest_entries(caption: str, entries: _Entries) -> list[str]:
+    """The longest entry at each place, or the word there; qualifiers are left out."""
+    longest = 1 + max(map(len, entries.openings), default=0)
     tokens = _TOKEN.findall(caption.replace("-", " "))
-    words: list[str] = []
-    i = 0
+    words, i = [], 0
     while i < len(tokens):
-        word, n_words = _match(tokens[i : i + longest], classes)
+        word, n_words = entries.match(tokens[i : i + longest])
         rest = tokens[i + n_words : i + n_words + longest]
         if word == "train" and rest and _singular(rest[0]) == "track":
             n_words += 1
-        elif not (rest and _is_qualifier(word, _match(rest, classes)[0], classes)):
+        elif not entries.is_qualifier(word, rest):
             words.append(word)
         i += n_words
-    return words, classes
-
-
-def _match(tokens: list[str], classes: dict[str, str]) -> tuple[str, int]:
-    """The longest entry that the tokens begin with, or the first token; its number of words."""
-    for n_words in range(len(tokens), 0, -1):
-        *start, last = tokens[:n_words]
-        for ending in (last, _singular(last)):
-            phrase = " ".join((*start, ending))
-            if phrase in classes:
-                return phrase, n_words
-    return tokens[0], 1
-
-
-def _is_qualifier(word: str, following: str, classes: dict[str, str]) -> bool:
-    if word in ("baby", "adult"):
-        return classes.get(following) in _ANIMALS or _singular(following) in _UNLISTED_ANIMALS
-    return word == "passenger" and classes.get(following) in _CARRIERS
+    return words
 
 
 def read_synonyms(path: str | Path) -> list[list[str]]:
-    """Read a list of synonyms in the format of CHAIR's ``synonyms.txt``.
+    """Read a list of synonyms: a class a line, its name and then its synonyms, parted by ", ".
 
-    Args:
-        path: A text file with one class a line: its name, then its synonyms, separated by a comma
-            and a space. Entries are kept as they stand, because the original rule depends on stray
-            spaces and capitals in the published file.
-
-    Returns:
-        The entries of each line.
-
-    Raises:
-        InfoflowError: The file cannot be read or has no entry, or an entry is blank, holds a comma
-            or stands in two classes.
+    Entries stay as they stand: the original rule depends on the published file's stray spaces and
+    capitals. An error names an entry that is blank, holds a comma or stands in two classes.
     """
     where = f"the list of synonyms {str(path)!r}"
-    try:
+    with one_line(f"{where} ({_PUBLISHED})", InfoflowError):
         table = parse_synonyms(read_text(Path(path)))
-    except InfoflowError as error:
-        raise InfoflowError(f"{where}: {error} {_PUBLISHED}.") from error
     if not table:
         raise InfoflowError(f"{where} is empty; it needs a class a line.")
     class_of: dict[str, int] = {}
@@ -248,7 +242,7 @@ def read_synonyms(path: str | Path) -> list[list[str]]:
 
 
 def parse_synonyms(text: str) -> list[list[str]]:
-    """Take a list of synonyms apart; see :func:`read_synonyms` for its format."""
+    """Take the text of a list of synonyms apart; see :func:`read_synonyms`."""
     return [line.strip().split(", ") for line in text.splitlines() if line.strip()]
 
 
@@ -264,34 +258,25 @@ def kept_synonyms() -> Path:
 
 
 def published_synonyms() -> Table:
-    """Return the published list, which is fetched unless it is kept already.
-
-    Only the very list of ``CHECKSUM`` is returned or kept. A kept file that holds something else
-    is replaced.
-    """
+    """Return the published list, by its ``CHECKSUM``: the one that is kept, or fetched anew."""
     path = kept_synonyms()
     if path.is_file() and synonyms_digest(kept := _parsed(path.read_bytes())) == CHECKSUM:
         return kept
-    way_out = (
-        f"{_PUBLISHED}; saved as {path}, it is verified. A list of your own is given by "
-        "load_task('chair', ..., synonyms=path), or as synonyms.txt in the folder of the data."
+    failed = (
+        f"CHAIR's list of synonyms is not at hand ({_PUBLISHED}; saved as {path}, it is verified; "
+        "a list of your own is given by load_task('chair', ..., synonyms=path), or as synonyms.txt "
+        "in the folder of the data)"
     )
-    try:
+    with one_line(failed, InfoflowError):
         content = fetch(ADDRESS, _MAX_BYTES)
-    except InfoflowError as error:
-        raise InfoflowError(f"CHAIR's published list of synonyms: {error} {way_out}") from error
-    table = _parsed(content)
-    if (found := synonyms_digest(table)) != CHECKSUM:
-        raise InfoflowError(
-            f"what {ADDRESS} holds is not the list of synonyms of CHAIR: its entries have the "
-            f"SHA-256 {found}, not {CHECKSUM}. {way_out}"
-        )
-    try:
+        table = _parsed(content)
+        if (found := synonyms_digest(table)) != CHECKSUM:
+            raise InfoflowError(
+                f"what {ADDRESS} holds is not the list of synonyms of CHAIR: its entries have the "
+                f"SHA-256 {found}, not {CHECKSUM}."
+            )
+    with one_line(f"it cannot be kept as {path} (INFOFLOW_CACHE names another)", InfoflowError):
         atomic_write(path, content)
-    except InfoflowError as error:
-        raise InfoflowError(
-            f"the list cannot be kept as {path}: {error} INFOFLOW_CACHE names another folder."
-        ) from error
     return table
 
 

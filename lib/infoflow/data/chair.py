@@ -3,10 +3,10 @@
 import hashlib
 import re
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import pandas as pd
 
@@ -21,7 +21,7 @@ from infoflow.data.task import Task, check_rows
 from infoflow.errors import InfoflowError
 from infoflow.files import inside, read_json, read_text, require_path
 
-__all__ = ["Chair", "ChairData", "ChairScores", "Table", "caption_objects", "chair_scores"]
+__all__ = ["Chair", "ChairData", "Table", "caption_objects"]
 
 N_IMAGES = 500
 _SYNONYMS = "the list of synonyms"
@@ -30,66 +30,7 @@ _LISTED = re.compile(r"(?:.*/)?(?:COCO_val2014_)?([0-9]{1,12})(?:\.jpg)?")
 _FILE_NAME = re.compile(r"COCO_val2014_([0-9]{12})\.jpg")
 
 
-class ChairScores(NamedTuple):
-    """The metrics of CHAIR over a set of captions, each from 0 to 1.
-
-    Attributes:
-        chair_i: Share of object mentions that are hallucinated; 0 where nothing is mentioned.
-        chair_s: Share of captions with at least one hallucinated mention.
-        recall: Share of the objects present that are mentioned; 1 where none is present.
-    """
-
-    chair_i: float
-    chair_s: float
-    recall: float
-
-
 _COUNTS = ("mentions", "hallucinated", "found", "present")
-
-
-def _count(mentioned: Collection[str], present: Iterable[str]) -> dict[str, int]:
-    truth = set(present)
-    hallucinated = sum(name not in truth for name in mentioned)
-    found = len(truth.intersection(mentioned))
-    return dict(zip(_COUNTS, (len(mentioned), hallucinated, found, len(truth)), strict=True))
-
-
-def _scores(counts: pd.DataFrame) -> ChairScores:
-    mentions, hallucinated, found, present = (int(counts[c].sum()) for c in _COUNTS)
-    return ChairScores(
-        chair_i=hallucinated / mentions if mentions else 0.0,
-        chair_s=float((counts["hallucinated"] > 0).mean()),
-        recall=found / present if present else 1.0,
-    )
-
-
-def chair_scores(
-    mentioned: Sequence[Collection[str]], present: Sequence[Iterable[str]]
-) -> ChairScores:
-    """Compute CHAIRi and CHAIRs (Rohrbach et al., 2018, Eq. 1 and 2) and recall.
-
-    CHAIRi = hallucinated mentions / all mentions;
-    CHAIRs = captions with a hallucinated mention / all captions;
-    recall = distinct objects present and mentioned / distinct objects present.
-    All three pool the captions before dividing. Mentions count as often as they occur.
-
-    Args:
-        mentioned: Classes that each caption mentions (:func:`caption_objects`).
-        present: Classes that are in each image.
-
-    Returns:
-        The three metrics.
-
-    Raises:
-        InfoflowError: There is no caption, or the two lengths differ.
-    """
-    if not len(mentioned) or len(mentioned) != len(present):
-        raise InfoflowError(
-            f"got {len(mentioned)} captions and {len(present)} pictures; "
-            "they must be as many, and at least one."
-        )
-    pairs = zip(mentioned, present, strict=True)
-    return _scores(pd.DataFrame([_count(named, truth) for named, truth in pairs]))
 
 
 @dataclass
@@ -125,12 +66,14 @@ class ChairData(OwnData):
     max_new_tokens = 512
 
     def __post_init__(self) -> None:
-        listed = None if self.pictures is None else require_path(self.pictures, "pictures=")
-        path = None if self.synonyms is None else require_path(self.synonyms, "synonyms=")
-        if path is None and self.folder and own.is_file(self.folder / "synonyms.txt"):
-            path = self.folder / "synonyms.txt"
-        self.listed = _read_numbers(listed) if listed else None
-        self.table = captions.read_synonyms(path) if path else captions.published_synonyms()
+        self.listed = None if self.pictures is None else _read_numbers(self.pictures)
+        beside = self.folder / "synonyms.txt" if self.folder else None
+        if self.synonyms is not None:
+            self.table: Table = captions.read_synonyms(require_path(self.synonyms, "synonyms="))
+        elif beside and own.is_file(beside):
+            self.table = captions.read_synonyms(beside)
+        else:
+            self.table = captions.published_synonyms()
         self.class_of = {entry.strip(): line[0].strip() for line in self.table for entry in line}
 
     def settings(self) -> dict[str, Any]:
@@ -145,21 +88,14 @@ class ChairData(OwnData):
 
     def samples(self, rows: Sequence[Row], split: str, where: str) -> list[ClosedSample]:
         """Make the samples of the chosen images; rows of the hub hold objects gathered already."""
-        numbers = []
-        for row in rows:
-            if not re.fullmatch("[0-9]{1,12}", number := str(row["question_id"])):
-                raise InfoflowError(f"{where} numbers a picture {number!r}; valid: as COCO does.")
-            numbers.append(int(number))
+        numbers = [_number(str(row["question_id"]), where) for row in rows]
         require_once(numbers, "the picture", where)
-        places = {number: place for place, number in enumerate(numbers)}
+        by_number = dict(zip(numbers, enumerate(rows), strict=True))
         chosen = self._chosen(numbers, split, whole=not any("captions" in row for row in rows[:1]))
-        return [self._sample(number, rows[places[number]], places[number]) for number in chosen]
+        return [self._sample(number, *by_number[number]) for number in chosen]
 
     def _chosen(self, numbers: Sequence[int], split: str, whole: bool) -> Sequence[int]:
-        """Numbers of a split's images, of a set that is itself a choice or of all of COCO's.
-
-        Nothing that is reported here is chosen on, so ``"held-out"`` is ``"test"`` but for halves.
-        """
+        """Numbers of a split's images, of a set that is itself a choice or of all of COCO's."""
         drawn = [int(name) for name in own.in_drawn_order(map(str, numbers))]
         if whole and self.listed is None:
             half = own.drawn_half(map(str, numbers), split)
@@ -177,7 +113,7 @@ class ChairData(OwnData):
             )
         return rest
 
-    def _sample(self, number: int, row: Row, place: int) -> ClosedSample:
+    def _sample(self, number: int, place: int, row: Row) -> ClosedSample:
         texts = row.get("captions", ())
         classes = self.class_of.values()
         require_known("class", row["gt_object"], f"row {place}", classes, _SYNONYMS)
@@ -219,21 +155,24 @@ class ChairData(OwnData):
         ]
 
 
-def _read_numbers(path: Path) -> list[int]:
+def _read_numbers(pictures: str | Path) -> list[int]:
     """Read which images to take: a line has COCO's number of one, or its file's name."""
+    path = require_path(pictures, "pictures=")
     where = f"the list of pictures {str(path)!r}"
-    lines = read_text(path).split()
-    if not lines:
+    numbers = [_number(line, where) for line in read_text(path).split()]
+    if not numbers:
         raise InfoflowError(f"{where} is empty.")
-    for line in lines:
-        if not _LISTED.fullmatch(line):
-            raise InfoflowError(
-                f"{line!r} in {str(path)!r} is no picture of COCO; valid: 42 or "
-                "COCO_val2014_000000000042.jpg."
-            )
-    numbers = [int(_LISTED.sub(r"\1", line)) for line in lines]
     require_once(numbers, "the picture", where)
     return numbers
+
+
+def _number(text: str, where: str) -> int:
+    if not (listed := _LISTED.fullmatch(text)):
+        raise InfoflowError(
+            f"{text!r} in {where} is no picture of COCO; valid: 42 or "
+            "COCO_val2014_000000000042.jpg."
+        )
+    return int(listed[1])
 
 
 def _annotations(
@@ -285,29 +224,35 @@ class Chair(Task):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.synonyms:
-            raise InfoflowError(
-                "task 'chair' has no synonyms; it needs a table with a class a line."
-            )
+            raise InfoflowError("task 'chair' has no synonyms; it needs a table, a class a line.")
         caption_objects("", self.synonyms, self.rule)  # so that missing data stop it at once
 
     def read(self, sample: Sample, text: str) -> tuple[str | None, float, dict[str, Any]]:
         """List the mentions, separated by commas; see :meth:`Task.details`.
 
-        Its own columns count ``mentions``, those ``hallucinated``, and the distinct objects
-        ``found`` and ``present``.
+        Its own columns count ``mentions`` (a class as often as it is named), those
+        ``hallucinated``, and the distinct objects ``found`` and ``present``.
         """
-        named = caption_objects(text, self.synonyms, self.rule)
-        score = _f1(set(named), set(sample.objects))
-        return ", ".join(named), score, _count(named, sample.objects)
+        named, present = caption_objects(text, self.synonyms, self.rule), set(sample.objects)
+        hallucinated = sum(name not in present for name in named)
+        counts = (len(named), hallucinated, len(present.intersection(named)), len(present))
+        score = _f1(set(named), present)
+        return ", ".join(named), score, dict(zip(_COUNTS, counts, strict=True))
 
     def summary(self, rows: pd.DataFrame) -> dict[str, float]:
-        """``CHAIRs``, ``CHAIRi``, ``recall`` and the mean ``f1``; see :meth:`Task.summary`."""
+        """CHAIR's metrics (Rohrbach et al., 2018, Eq. 1 and 2); see :meth:`Task.summary`.
+
+        ``CHAIRs`` = captions with a hallucinated mention / captions; ``CHAIRi`` = hallucinated
+        mentions / mentions (0 where there is none); ``recall`` = distinct objects present and
+        mentioned / distinct objects present (1 where there is none); and the mean ``f1``. All but
+        the last pool the captions before dividing.
+        """
         check_rows(rows, "score", *_COUNTS)
-        scores = _scores(rows)
+        mentions, hallucinated, found, present = (int(rows[column].sum()) for column in _COUNTS)
         return {
-            "CHAIRs": scores.chair_s,
-            "CHAIRi": scores.chair_i,
-            "recall": scores.recall,
+            "CHAIRs": float((rows["hallucinated"] > 0).mean()),
+            "CHAIRi": hallucinated / mentions if mentions else 0.0,
+            "recall": found / present if present else 1.0,
             "f1": float(rows["score"].mean()),
         }
 
@@ -316,10 +261,8 @@ class Chair(Task):
         present = [set(sample.objects) for sample in self]
         frequency = Counter(name for names in present for name in names)
         ranked = [name for name, _ in frequency.most_common()]
-        totals = (
-            sum(_f1(set(ranked[:k]), names) for names in present) for k in range(len(ranked) + 1)
-        )
-        return max(totals) / len(present)
+        guesses = [set(ranked[:k]) for k in range(len(ranked) + 1)]
+        return max(sum(_f1(guess, names) for names in present) for guess in guesses) / len(present)
 
 
 def _f1(named: set[str], present: set[str]) -> float:

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from PIL import Image
 
-from infoflow.data.sample import LazySamples
+from infoflow.data.sample import LazySamples, Sample
 from infoflow.data.task import Task
 from infoflow.errors import InfoflowError
 
@@ -25,11 +25,11 @@ def blank_pictures(task: Task) -> Task:
     Returns:
         The task with the same samples, questions and references; no regions.
     """
-    return _exchanged(
-        task,
-        lambda place: Image.new("RGB", task.samples[place].image.size, GREY),
-        "grey pictures",
-    )
+
+    def grey(place: int) -> Image.Image:
+        return Image.new("RGB", task.samples[place].image.size, GREY)
+
+    return _exchanged(task, grey, "grey pictures")
 
 
 def swap_pictures(task: Task, donor: Task) -> Task:
@@ -47,23 +47,19 @@ def swap_pictures(task: Task, donor: Task) -> Task:
         InfoflowError: The donor has fewer samples, or is the very same split.
     """
     if len(donor) < len(task):
-        raise InfoflowError(
-            f"{len(task)} items cannot get the pictures of {len(donor)}; "
-            "the donor must have as many."
-        )
+        n = f"{len(task)} items cannot get the pictures of {len(donor)}"
+        raise InfoflowError(f"{n}; the donor must have as many.")
     if (donor.name, donor.source, donor.split) == (task.name, task.source, task.split):
         raise InfoflowError("a task cannot swap pictures with itself; use another split.")
-    return _exchanged(
-        task,
-        lambda place: donor.samples[place].image,
-        f"pictures of {donor.name} {donor.split}",
-    )
+    label = f"pictures of {donor.name} {donor.split}"
+    return _exchanged(task, lambda place: donor.samples[place].image, label)
 
 
 def _exchanged(task: Task, image: Callable[[int], Image.Image], label: str) -> Task:
     """The task with other images, by place, and without the regions of the old ones."""
-    samples = LazySamples(
-        len(task),
-        lambda place: replace(task.samples[place], image=image(place), regions={}, targets=()),
-    )
+
+    def exchanged(place: int) -> Sample:
+        return replace(task.samples[place], image=image(place), regions={}, targets=())
+
+    samples = LazySamples(len(task), exchanged)
     return replace(task, samples=samples, source=f"{task.source}, {label}")

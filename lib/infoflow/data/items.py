@@ -56,9 +56,6 @@ class Items:
 
 
 def reported_split(name: str) -> str:
-    """Name the split of a benchmark's own data to report on what was chosen on ``"calibration"``.
-
-    ``"held-out"`` where calibration samples can be a part of the test samples, else ``"test"``.
-    """
+    """``"held-out"`` where calibration samples may be some of the test samples, else ``"test"``."""
     benchmark = BENCHMARKS.get(name)
     return "held-out" if benchmark and "held-out" in benchmark.data.splits else "test"

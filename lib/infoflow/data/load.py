@@ -18,7 +18,7 @@ from infoflow.data.shapes.world import SPLITS, WORLDS, object_names
 from infoflow.data.task import Task, blind_guess
 from infoflow.data.templates import WORDINGS, find_wording
 from infoflow.data.textvqa import TextVQA
-from infoflow.errors import InfoflowError, unknown_name
+from infoflow.errors import InfoflowError, one_line, unknown_name
 from infoflow.files import require_path
 from infoflow.options import kind_of, require_whole
 
@@ -96,8 +96,8 @@ def load_task(
     own = source not in tuple(WORLDS)
     fitting = {"wording", *_kinds(task.data)} if own else set()
     fitting -= set() if source == "hub" else ON_HUB
-    options = {option: value for option, value in options.items() if value is not None}
-    for option in (*options, *(["wording"] if wording is not None else [])):
+    options = {key: value for key, value in options.items() if value is not None}
+    for option in options if wording is None else ("wording", *options):
         if option not in fitting:
             valid = ", ".join(sorted(fitting)) or "none"
             raise InfoflowError(
@@ -107,7 +107,9 @@ def load_task(
     if split not in tuple(splits):
         raise unknown_name(f"split of {name}" if own else "split", split, splits)
     if not own:
-        return _shapes_task(task, str(source), split, limit, rule, settings)
+        settings |= _of_shapes(task, rule)
+        samples = shapes.samples(name, split, limit, str(source))
+        return task(samples, str(source), split, n_whole=shapes.ITEMS_PER_SPLIT, **settings)
     if wording is not None:  # before gigabytes are fetched for it
         find_wording(next(iter(WORDINGS)), name, wording)
     folder, rule = None if source == "hub" else _folder(name, source), rule or task.rules[0]
@@ -133,14 +135,12 @@ def _kinds(call: Any) -> dict[str, str]:
 def _folder(name: str, source: str | Path) -> Path:
     """Find a benchmark's folder: the subfolder that bears its name, or the folder itself."""
     folder = require_path(source, "source")
-    try:
+    with one_line(f"the source {folder} cannot be read", OSError):
         if (folder / name).is_dir():
             return folder / name
         others = [other for other in BENCHMARKS if (folder / other).is_dir()]
         if folder.is_dir() and not others:
             return folder
-    except OSError as error:
-        raise InfoflowError(f"the source {folder} cannot be read: {error}.") from error
     if others:
         raise InfoflowError(
             f"{folder} holds no folder {name!r}, only {', '.join(others)}; valid: the data of "
@@ -151,22 +151,13 @@ def _folder(name: str, source: str | Path) -> Path:
     raise InfoflowError(f"there is no folder {folder}; valid sources: shapes, hub, a folder.")
 
 
-def _shapes_task(
-    task: type[Task],
-    world: str,
-    split: str,
-    limit: int | None,
-    rule: str | None,
-    settings: dict[str, Any],
-) -> Task:
-    if task is Chair:
-        rule = rule or "corrected"
-        if rule in COCO_RULES:
-            raise InfoflowError(
-                f"CHAIR's rule {rule!r} joins only the double words of COCO, and every object of "
-                "Shapes is a double word; valid: corrected."
-            )
-        settings["synonyms"] = tuple((name,) for name in object_names())
-    samples = shapes.samples(task.name, split, limit, world)
-    n_whole = shapes.ITEMS_PER_SPLIT
-    return task(samples, world, split, rule or task.rules[0], n_whole=n_whole, **settings)
+def _of_shapes(task: type[Task], rule: str | None) -> dict[str, Any]:
+    """The rule that scores a task of Shapes, and what its captions may name."""
+    if task is not Chair:
+        return {"rule": rule or task.rules[0]}
+    if rule in COCO_RULES:
+        raise InfoflowError(
+            f"CHAIR's rule {rule!r} joins only the double words of COCO, and every object of "
+            "Shapes is a double word; valid: corrected."
+        )
+    return {"rule": "corrected", "synonyms": tuple((name,) for name in object_names())}

@@ -56,9 +56,9 @@ def read_image(image: Image.Image | str | Path) -> Image.Image:
         with _one_line("the picture"):
             return _as_shown(image)
     if not isinstance(image, str | Path):
+        kind = type(image).__name__
         raise InfoflowError(
-            f"a picture must be a PIL image or a path, not {type(image).__name__}; "
-            "of an array, PIL.Image.fromarray makes one."
+            f"a picture must be a PIL image or a path, not {kind}; PIL.Image.fromarray makes one."
         )
     with _one_line(f"the picture {str(image)!r}"):
         # opening a pipe could wait forever
@@ -68,10 +68,7 @@ def read_image(image: Image.Image | str | Path) -> Image.Image:
 
 
 def decode_image(content: bytes, what: str) -> Image.Image:
-    """Return the image that a file's bytes hold; errors begin with what it is.
-
-    See :func:`read_image`.
-    """
+    """Read an image from a file's bytes, as :func:`read_image`; errors begin with what it is."""
     with _one_line(what):
         return _opened(BytesIO(content))
 
@@ -153,9 +150,7 @@ def _one_line(what: str) -> Iterator[None]:
     """Make one error of ours, which says what it is about, of any that is raised."""
     try:
         yield
-    except UnidentifiedImageError as error:
-        raise InfoflowError(
-            f"{what} cannot be read: it is damaged or in none of the formats {', '.join(FORMATS)}."
-        ) from error
     except Exception as error:  # decoders raise nearly every kind, MemoryError among them
-        raise InfoflowError(f"{what} cannot be read: {reason(error)}.") from error
+        unknown = f"it is damaged or in none of the formats {', '.join(FORMATS)}"
+        why = unknown if isinstance(error, UnidentifiedImageError) else reason(error)
+        raise InfoflowError(f"{what} cannot be read: {why}.") from error

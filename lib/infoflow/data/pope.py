@@ -1,10 +1,9 @@
 """POPE: is this object in the image? Yes or no, read by one of four incompatible rules."""
 
 import re
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import combinations, product
+from itertools import combinations
 from pathlib import Path, PurePath
 from typing import Any, ClassVar
 
@@ -23,19 +22,13 @@ from infoflow.files import inside
 
 KINDS = ("random", "popular", "adversarial")
 _ANSWER = one_of("yes", "no")
-# Older files of POPE, which OPERA and later projects carry on, lack 90
-# questions of the random kind, all of them with the answer no.
-_OLDER_TOTALS = Counter(
-    {(kind, answer): 1500 for kind in KINDS for answer in ("yes", "no")} | {("random", "no"): 1410}
-)
-
-
-def _first_sentence(text: str) -> str:
-    return text.split(".")[0]
+# How many questions with yes and with no a kind has in the older files, which OPERA and later
+# projects carry on: 90 of the random kind are lacking.
+_OLDER_RELEASE = {"random": (1500, 1410), "popular": (1500, 1500), "adversarial": (1500, 1500)}
 
 
 def _official(text: str) -> bool:
-    words = _first_sentence(text).replace(",", "").split(" ")
+    words = text.split(".")[0].replace(",", "").split(" ")
     return not {"No", "not", "no"} & set(words)
 
 
@@ -94,9 +87,9 @@ def parse_yes_no(text: str, rule: str = "official") -> bool | None:
 
 def _is_clear(text: str, prediction: bool | None, rule: str) -> bool:
     """Tell whether the rule found the word; two of them take for a yes what is no no."""
-    if prediction is None or not prediction or rule in _POOLING:
+    if not prediction or rule in _POOLING:
         return prediction is not None
-    read = _first_sentence(text) if rule == "official" else text
+    read = text.split(".")[0] if rule == "official" else text
     words = re.findall(r"\w+", read.lower())
     return "yes" in words and not {"no", "not"} & set(words)
 
@@ -155,55 +148,59 @@ class PopeData(OwnData):
             )
             for row in rows
         ]
+        require_once((sample.id for sample in samples), "the item", "POPE")
+        table = pd.DataFrame(list(rows), columns=["question", "answer"])
         images = [PurePath(row["image_source"]).stem for row in rows]
-        _require_whole(samples, images)
+        table["image"] = pd.Categorical(images, sorted(set(images)))
+        table["kind"] = pd.Categorical([row["category"] for row in rows], KINDS)
+        if rows:
+            _require_whole(table)
         chosen = set(images if split == "test" else own.drawn_half(images, split))
-        table = pd.DataFrame({"kind": [KINDS.index(sample.kind) for sample in samples]})
-        in_turn = table.assign(turn=table.groupby("kind").cumcount()).sort_values(["turn", "kind"])
-        return [samples[place] for place in in_turn.index if images[place] in chosen]
+        turn = table.groupby("kind", observed=True).cumcount()
+        in_turn = table.assign(turn=turn).sort_values(["turn", "kind"]).index
+        return [samples[place] for place in in_turn if images[place] in chosen]
 
 
-def _require_whole(samples: Sequence[ClosedSample], images: Sequence[str]) -> None:
+def _require_whole(table: pd.DataFrame) -> None:
     """Raise unless these are all questions of POPE, by their own numbers.
 
     Of each kind there are as many about each image, half of them to be answered with yes. Only
     the older release may lack questions of the random kind. Two kinds that ask the very same are
     one file that was saved under two names.
     """
-    require_once((sample.id for sample in samples), "the item", "POPE")
-    pairs = list(zip(samples, images, strict=True))
-    texts = (f"{sample.question} ({sample.kind}, {image})" for sample, image in pairs)
+    parts = zip(table["question"], table["kind"], table["image"], strict=True)
+    texts = (f"{question} ({kind}, {image})" for question, kind, image in parts)
     require_once(texts, "the question", "POPE")
-    _require_balance(pairs)
-    questions = {
-        kind: {(image, sample.question) for sample, image in pairs if sample.kind == kind}
-        for kind in KINDS
-    }
-    for one, other in combinations(KINDS, 2):
-        if len(questions[one]) > 1 and questions[one] == questions[other]:
-            raise InfoflowError(f"the {one} and the {other} kind of POPE hold the same questions.")
-
-
-def _require_balance(pairs: Sequence[tuple[ClosedSample, str]]) -> None:
-    totals = Counter((sample.kind, sample.answer) for sample, _ in pairs)
-    older = totals == _OLDER_TOTALS
-    sizes = {kind: totals[kind, "yes"] + totals[kind, "no"] for kind in KINDS}
-    if not older and len(set(sizes.values())) > 1:
-        found = ", ".join(f"{kind} {n}" for kind, n in sizes.items())
+    yes, no = (
+        table[table["answer"] == answer].groupby(["kind", "image"], observed=False).size()
+        for answer in ("yes", "no")
+    )
+    n_each = {kind: (int(yes.loc[[kind]].sum()), int(no.loc[[kind]].sum())) for kind in KINDS}
+    older = n_each == _OLDER_RELEASE
+    if not older and len({sum(n) for n in n_each.values()}) > 1:
+        found = ", ".join(f"{kind} {sum(n)}" for kind, n in n_each.items())
         raise InfoflowError(
             f"the kinds of POPE are not equal in number ({found}); valid: as many of each, such as "
             "3000; or of the older release 2910, 1500 of them yes, 3000 and 3000."
         )
-    counts = Counter((sample.kind, image, sample.answer) for sample, image in pairs)
-    n = max(Counter((sample.kind, image) for sample, image in pairs).values(), default=0)
-    for kind, image in product(KINDS, sorted({image for _, image in pairs})):
-        yes, no = counts[kind, image, "yes"], counts[kind, image, "no"]
-        lacks_some = older and kind == "random" and 2 * yes == n and yes >= no
-        if not lacks_some and (yes + no != n or abs(yes - no) > n % 2):
-            raise InfoflowError(
-                f"the {kind} kind of POPE has {yes} questions with the answer yes and {no} "
-                f"with no about the picture {image}; valid: {n} about each, half of them yes."
-            )
+    n = (yes + no).max()
+    right = (yes + no == n) & ((yes - no).abs() <= n % 2)
+    if older:
+        right |= (yes.index.get_level_values("kind") == "random") & (2 * yes == n) & (yes >= no)
+    if len(wrong := right.index[~right]):
+        kind, image = wrong[0]
+        raise InfoflowError(
+            f"the {kind} kind of POPE has {yes[kind, image]} questions with the answer yes and "
+            f"{no[kind, image]} with no about the picture {image}; valid: {n} about each, half of "
+            "them yes."
+        )
+    questions = {
+        kind: set(zip(part["image"], part["question"], strict=True))
+        for kind, part in table.groupby("kind", observed=True)
+    }
+    for one, other in combinations(KINDS, 2):
+        if len(questions[one]) > 1 and questions[one] == questions[other]:
+            raise InfoflowError(f"the {one} and the {other} kind of POPE hold the same questions.")
 
 
 @dataclass(frozen=True)
@@ -225,7 +222,7 @@ class Pope(Task):
         """Read ``"yes"``, ``"no"`` or ``None``; see :meth:`Task.details`.
 
         ``unparsed`` marks an answer that the rule could not read, or took for a yes though what it
-        looked at does not say yes, or says no as well.
+        reads of it does not say yes, or says no as well.
         """
         says_yes = parse_yes_no(text, self.rule)
         word = None if says_yes is None else ("yes" if says_yes else "no")

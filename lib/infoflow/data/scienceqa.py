@@ -1,7 +1,7 @@
 """ScienceQA: multiple choice, scored by the letter that the answer names."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -113,10 +113,7 @@ class ScienceQAData(OwnData):
         return rows
 
     def samples(self, rows: Sequence[Row], split: str, where: str) -> list[ClosedSample]:
-        """Name samples by the number of their row, as the hub names none.
-
-        Rows without an image are left out: of the set with all 4241 questions, 2017 remain.
-        """
+        """Make a sample of every row with an image, named by its number: the hub names none."""
         return [
             _sample(f"scienceqa-{row.get('number', f'{split}-{place}')}", row)
             for place, row in enumerate(rows)
@@ -178,9 +175,9 @@ class ScienceQA(Task):
 
     def best_constant(self) -> float:
         """Accuracy of the best letter or the best wording of an option, kind by kind."""
-        return best_by_group(self._credits())
+        return best_by_group((sample.kind, _credits(sample)) for sample in self)
 
-    def _credits(self) -> Iterator[tuple[str, dict[str, float]]]:
-        for sample in self:
-            wording = sample.choices[LETTERS.index(sample.answer)]
-            yield sample.kind, {f"letter {sample.answer}": 1.0, f"option {wording}": 1.0}
+
+def _credits(sample: Sample) -> dict[str, float]:
+    option = sample.choices[LETTERS.index(sample.answer)]
+    return {f"letter {sample.answer}": 1.0, f"option {option}": 1.0}

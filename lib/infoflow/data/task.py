@@ -77,7 +77,7 @@ class Task(ABC):
         """Score one answer.
 
         Args:
-            sample: The sample that was asked about.
+            sample: The sample whose question it answers.
             text: What the model said.
 
         Returns:
@@ -89,7 +89,7 @@ class Task(ABC):
         """Score one answer and keep what :meth:`summary` needs of it.
 
         Args:
-            sample: The sample that was asked about.
+            sample: The sample whose question it answers.
             text: What the model said.
 
         Returns:
@@ -140,10 +140,7 @@ def blind_guess(task: Task) -> float:
 
 
 def best_by_group(credits: Iterable[tuple[str, Mapping[str, float]]]) -> float:
-    """Mean score when every group gets the one guess that suits it best.
-
-    Each sample gives its group, and the score of each guess that would earn any.
-    """
+    """Mean score of each group's best guess, of samples' groups and the scores of guesses."""
     totals: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
     by_sample = list(credits)
     for group, scores in by_sample:

@@ -14,10 +14,9 @@ from typing import NamedTuple
 import jinja2
 
 from infoflow.data.sample import LazySamples, Sample
+from infoflow.data.scienceqa import LETTERS
 from infoflow.data.task import Task
 from infoflow.errors import InfoflowError, unknown_name
-
-LETTERS = "ABCDE"
 
 _SHORT = "\nAnswer the question using a single word or phrase."
 _LETTER = "\nAnswer with the option's letter from the given choices directly."
@@ -137,9 +136,7 @@ _CONTEXT_QUESTION_OPTIONS = Template(
 _PAPER = "zhangbaijin/From-Redundancy-to-Relevance"
 NAMED_WORDINGS: dict[str, dict[str, Template]] = {
     "paper": {
-        "pope": Template(
-            "{{ question }}", "zhangbaijin/From-Redundancy-to-Relevance: pope_eval.py"
-        ),
+        "pope": Template("{{ question }}", f"{_PAPER}: pope_eval.py"),
         "scienceqa": _CONTEXT_QUESTION_OPTIONS,
         "chair": Template(_DESCRIBE, f"{_PAPER}: chair_eval.py"),
     },
@@ -180,10 +177,8 @@ def worded(task: Task, model: str, wording: str | None = None) -> Task:
     digest = hashlib.sha256(template.text.encode()).hexdigest()[:6]
 
     def worded_sample(place: int) -> Sample:
-        bare = samples[place]
-        return bare.with_question(
-            template.phrase(bare.question, bare.context, bare.choices, bare.ocr)
-        )
+        s = samples[place]
+        return s.with_question(template.phrase(s.question, s.context, s.choices, s.ocr))
 
     return replace(
         task,
@@ -196,10 +191,10 @@ def worded(task: Task, model: str, wording: str | None = None) -> Task:
 
 def wording_family(model: str) -> str:
     """Name the family in ``WORDINGS`` that the name of a model holds."""
-    found = [family for family in WORDINGS if family in str(model)]
-    if not found:
-        raise unknown_name("family in the model's name", model, WORDINGS)
-    return found[0]
+    for family in WORDINGS:
+        if family in str(model):
+            return family
+    raise unknown_name("family in the model's name", model, WORDINGS)
 
 
 def find_wording(family: str, benchmark: str, wording: str | None = None) -> Template:
@@ -210,7 +205,7 @@ def find_wording(family: str, benchmark: str, wording: str | None = None) -> Tem
         raise unknown_name("benchmark", benchmark, WORDINGS[family])
     if wording is None:
         return WORDINGS[family][benchmark]
-    fitting = [name for name, benchmarks in NAMED_WORDINGS.items() if benchmark in benchmarks]
+    fitting = {name: of[benchmark] for name, of in NAMED_WORDINGS.items() if benchmark in of}
     if wording not in fitting:
         raise unknown_name(f"wording of {benchmark}", wording, fitting)
-    return NAMED_WORDINGS[wording][benchmark]
+    return fitting[wording]

@@ -15,7 +15,7 @@ from infoflow.data.sets.checks import ID, STRINGS, TEXT
 from infoflow.data.sets.own import ClosedSample, OwnData, find_file, is_file
 from infoflow.data.sets.rows import IMAGE, HubSet, Row
 from infoflow.data.task import Task, best_by_group, check_rows, mean_by_kind, require_answer
-from infoflow.errors import InfoflowError
+from infoflow.errors import InfoflowError, one_line
 from infoflow.files import inside, read_json
 
 RULES = ("evalai",)
@@ -149,11 +149,8 @@ class TextVQAData(OwnData):
 
     name = "textvqa"
     hub = HubSet("lmms-lab-encoder", "textvqa")
-    splits: ClassVar = {
-        "test": "validation",
-        "calibration": "train",
-        "validation": "validation",
-        "train": "train",
+    splits: ClassVar = {"test": "validation", "calibration": "train"} | {
+        name: name for name in _PARTS
     }
     columns: ClassVar = {**_KINDS, "ocr_tokens": STRINGS, "set_name": TEXT}
     marks = ("TextVQA_0.5.1_*.json",)
@@ -208,10 +205,8 @@ class TextVQAData(OwnData):
         return [self._sample(f"textvqa-{row['question_id']}", row) for row in rows]
 
     def _sample(self, name: str, row: Row) -> ClosedSample:
-        try:
+        with one_line(f"item {name!r}", InfoflowError):
             _require_answers(row["answers"])
-        except InfoflowError as error:
-            raise InfoflowError(f"item {name!r}: {error}") from error
         return ClosedSample(
             id=name,
             origin=row[IMAGE],
@@ -224,9 +219,8 @@ class TextVQAData(OwnData):
 
 
 def _entries(path: Path, noun: str, kinds: Mapping[str, checks.Kind]) -> list[Row]:
-    rows: list[Row] = checks.require_fields(read_json(path), {"data": checks.LIST}, path.name)[
-        "data"
-    ]
+    content = checks.require_fields(read_json(path), {"data": checks.LIST}, path.name)
+    rows: list[Row] = content["data"]
     checks.require_entries(rows, kinds, path.name, noun)
     return rows
 

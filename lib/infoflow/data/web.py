@@ -1,8 +1,8 @@
 """Fetching a file of the web: no more of it than allowed, within a deadline, or one clear error."""
 
-import queue
 import threading
 import time
+from concurrent.futures import Future
 from typing import Any
 from urllib.error import HTTPError
 from urllib.parse import urlsplit
@@ -22,28 +22,26 @@ _CHUNK = 1 << 16
 def fetch(address: str, max_bytes: int = MAX_BYTES) -> bytes:
     """Download an address, but no more than so many bytes of it, and only from the web."""
     _require_web(address)
-    answers: queue.SimpleQueue[bytes | Exception] = queue.SimpleQueue()
+    answer: Future[bytes] = Future()
 
     def attempt() -> None:
         try:
-            answers.put(_download(address, max_bytes))
-        except Exception as error:  # raised again by the caller
-            answers.put(error)
+            answer.set_result(_download(address, max_bytes))
+        except Exception as error:  # raised again below
+            answer.set_exception(error)
 
     # a socket's own limit begins anew with every byte, which a server may drip
     threading.Thread(target=attempt, daemon=True).start()
     try:
-        answer = answers.get(timeout=DEADLINE)
-    except queue.Empty:
-        answer = TimeoutError(f"it takes longer than {DEADLINE:.0f} seconds")
-    if isinstance(answer, bytes):
-        return answer
-    if isinstance(answer, InfoflowError):
-        raise answer
-    raise InfoflowError(
-        f"{address!r} cannot be fetched: {reason(answer)}. Without a network, give the path "
-        "of a file."
-    ) from answer
+        return answer.result(timeout=DEADLINE)
+    except InfoflowError:
+        raise
+    except Exception as error:
+        late = isinstance(error, TimeoutError)
+        why = f"it takes longer than {DEADLINE:.0f} seconds" if late else reason(error)
+        raise InfoflowError(
+            f"{address!r} cannot be fetched: {why}. Without a network, give the path of a file."
+        ) from error
 
 
 def reason(error: Exception) -> str:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
@@ -11,22 +12,25 @@ from typing import Any, ClassVar
 from infoflow.data.pictures import decode_image, read_image
 from infoflow.data.sample import Sample
 from infoflow.data.sets.checks import Kind, require_entries, require_once
-from infoflow.data.sets.rows import IMAGE, HubSet, ImageSource, Row, fetch, read_parquet
-from infoflow.data.sets.shards import files_of_split, require_size_of_card
-from infoflow.errors import InfoflowError
+from infoflow.data.sets.rows import (
+    IMAGE,
+    HubSet,
+    ImageSource,
+    Row,
+    fetch,
+    files_of_split,
+    read_parquet,
+    require_size_of_card,
+)
+from infoflow.errors import InfoflowError, one_line
 from infoflow.files import parse_json
 
 ON_HUB = {"organisation", "revision"}
-HALVES = ("calibration", "held-out")
 _DIGESTED = ("id", "question", "answer", "kind", "choices", "answers", "objects", "context", "ocr")
 
 
 class ClosedSample(Sample):
-    """A sample that reads its image each time it is used, and does not keep it.
-
-    All samples of a benchmark can so be gone through, for their ids or their references, at no
-    cost; held open, their images would fill the memory.
-    """
+    """A sample that reads its image each time it is used: kept, they would fill the memory."""
 
     origin: ImageSource
 
@@ -34,19 +38,13 @@ class ClosedSample(Sample):
         vars(self).update({"regions": {}, "ocr": ()} | fields)
 
     def __getattr__(self, name: str) -> Any:
-        """Read the image as a viewer shows it, where none was given in its place.
-
-        Published programs convert to RGB alone: the few images with an orientation tag or with
-        transparency they see unturned, or with what lies hidden under the transparent pixels.
-        """
+        """Read the image as a viewer shows it; published programs only convert it to RGB."""
         if name != IMAGE:
             raise AttributeError(f"{type(self).__name__!r} has no attribute {name!r}")
-        try:
+        with one_line(f"item {self.id!r}", InfoflowError):
             if isinstance(self.origin, Path):
                 return read_image(self.origin)
             return decode_image(self.origin(), "its picture")
-        except InfoflowError as error:
-            raise InfoflowError(f"item {self.id!r}: {error}") from error
 
 
 @dataclass
@@ -62,7 +60,9 @@ class OwnData(ABC):
     name: ClassVar[str]
     hub: ClassVar[HubSet]
     # the benchmark's own name of each split to choose from
-    splits: ClassVar[Mapping[str, str]] = {name: name for name in ("test", *HALVES)}
+    splits: ClassVar[Mapping[str, str]] = {
+        name: name for name in ("test", "calibration", "held-out")
+    }
     stored: ClassVar[str | None] = None  # the one split of the hub, if all are made of it
     pieces: ClassVar[Sequence[str]] = ()  # files that make up a split if none bears its name
     columns: ClassVar[Mapping[str, Kind]]  # of the hub's set, those needed beside the image
@@ -88,11 +88,9 @@ class OwnData(ABC):
         return ""
 
     def load(self, split: str) -> tuple[list[ClosedSample], str]:
-        """Read the samples of a split; and name their source.
+        """Read the samples of a split; and name their source: the hub's commit, or a digest.
 
-        That is the hub's commit, or a digest of what is asked and of what is held to be right, so
-        that moved data are the same data and changed data are not. Images do not count: hashing
-        gigabytes at every start is too slow.
+        It is of questions and references alone: hashing gigabytes of images is too slow.
         """
         if self.folder is None:
             on_hub = {key: vars(self)[key] for key in ON_HUB if vars(self)[key] is not None}
@@ -118,13 +116,11 @@ class OwnData(ABC):
 
     def _of_folder(self, folder: Path, split: str) -> list[ClosedSample]:
         stored, columns = self.stored or split, (IMAGE, *self.columns)
-        try:
+        with one_line(f"the folder {folder} cannot be read", OSError):
             originals = [path for mark in self.marks for path in folder.glob(mark)]
             found = folder.rglob("*.parquet")
             # names that begin with a dot are what systems put beside a file
             parquet = sorted(p for p in found if p.is_file() and not p.name.startswith("."))
-        except OSError as error:
-            raise InfoflowError(f"the folder {folder} cannot be read: {error}.") from error
         files = files_of_split(parquet, stored, self.pieces)
         paths = [path for part in files.values() for path in part]
         if originals and paths:
@@ -152,10 +148,8 @@ class OwnData(ABC):
 
 
 def _digest(samples: Iterable[ClosedSample]) -> str:
-    lines = (
-        json.dumps({name: getattr(sample, name) for name in _DIGESTED}, sort_keys=True)
-        for sample in samples
-    )
+    parts = ({name: getattr(sample, name) for name in _DIGESTED} for sample in samples)
+    lines = (json.dumps(part, sort_keys=True) for part in parts)
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:12]
 
 
@@ -183,27 +177,20 @@ def drawn_half(names: Iterable[str], split: str) -> list[str]:
 
 def read_json_lines(path: Path) -> list[Any]:
     """Read a file with a JSON value a line, parted by line feeds; empty lines do not count."""
-    try:
+    with one_line(f"{path} cannot be read", OSError, UnicodeDecodeError):
         # bytes, for read_text would take a carriage return for an end of line, too
         text = path.read_bytes().decode("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InfoflowError(f"{path} cannot be read: {error}.") from error
     values = []
     for number, line in enumerate(text.split("\n"), start=1):
-        try:
+        with one_line(f"line {number} of {path} is no JSON", ValueError, RecursionError):
             if line.strip(" \t\r"):
                 values.append(parse_json(line))
-        except (ValueError, RecursionError) as error:
-            raise InfoflowError(f"line {number} of {path} is no JSON: {error}.") from error
     return values
 
 
 def is_file(path: Path) -> bool:
     """Whether a file is there; it is not where no file can be, as under too long a name."""
-    try:
-        return path.is_file()
-    except OSError:
-        return False
+    return os.path.isfile(path)  # noqa: PTH113  (which raises there)
 
 
 def find_file(folder: Path, *places: str) -> Path:

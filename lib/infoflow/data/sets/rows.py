@@ -1,20 +1,21 @@
-"""Rows in the schema of the hub's data sets, from the hub or from parquet files in a folder.
+"""Rows in the schema of the hub's data sets: from the hub, or from a folder's parquet files.
 
 A row is a dictionary; under ``image`` it holds the image's file, what gives its bytes, or None.
 """
 
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from functools import lru_cache, partial
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow as pa
 from pyarrow import compute, parquet
 
-from infoflow.errors import InfoflowError
+from infoflow.errors import InfoflowError, one_line
 from infoflow.files import inside
 
 IMAGE = "image"
@@ -27,6 +28,13 @@ _NAMES = {
     "revision": re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)*", re.ASCII),
 }
 _TIMEOUT = 10.0  # seconds for which the hub may be silent
+_BYTES = (pa.binary(), pa.large_binary())
+_PATHS = (pa.string(), pa.large_string(), pa.null())  # null: none has one
+_DAMAGE = (pa.ArrowException, OSError, UnicodeDecodeError, MemoryError, OverflowError)
+
+_SHARD = re.compile(r"(.*?)-?([0-9]{1,9})-of-([0-9]{1,9})")
+_NUMBERED = re.compile(r"(.*?)([0-9]{1,9})()")  # the same three parts, without an N
+_SPLITS = {"train", "validation", "val", "dev", "test"}  # words that a file's name may begin with
 
 
 class HubSet(NamedTuple):
@@ -41,14 +49,10 @@ class HubSet(NamedTuple):
 def fetch(
     benchmark: str, hub: HubSet, split: str, columns: Sequence[str]
 ) -> tuple[list[Row], str, str]:
-    """Fetch a split through ``datasets``, which keeps it in its cache.
+    """Fetch a split through ``datasets``: its rows, how errors name them, and their source.
 
-    A full commit as the revision needs no network once the split is in the cache;
+    A full commit as the revision needs no network once ``datasets`` has the split in its cache;
     ``HF_HUB_OFFLINE=1`` spares the half minute of attempts to reach one.
-
-    Returns:
-        The rows; what they are, for errors; and what to record as their source: repository and
-        commit.
     """
     from datasets import load_dataset
 
@@ -104,14 +108,8 @@ def read_parquet(paths: Sequence[Path], columns: Sequence[str]) -> list[Row]:
     return rows
 
 
-@contextmanager
-def _reading(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except InfoflowError:
-        raise
-    except (pa.ArrowException, OSError, ValueError, MemoryError, OverflowError) as error:
-        raise InfoflowError(f"{path} cannot be read as parquet: {error}") from error
+def _reading(path: Path) -> AbstractContextManager[None]:
+    return one_line(f"{path} cannot be read as parquet", *_DAMAGE)
 
 
 def _stamp(path: Path) -> tuple[int, int]:
@@ -140,12 +138,9 @@ def _bytes(cell: Any) -> bytes:
 def _rows(
     table: pa.Table, read: Callable[[int], bytes], folder: Path | None, where: str
 ) -> list[Row]:
-    """Rows of a table, their images left where they are: read by number, or in files of a folder.
-
-    Absolute paths, which ``datasets`` writes, are taken as they are.
-    """
+    """Rows of a table, their images left where they are: read by number, or in files."""
     cells = table.column(IMAGE)
-    if _is_binary(cells.type):
+    if cells.type in _BYTES:
         has_bytes, paths = cells.is_valid(), [None] * len(cells)
     else:
         has_bytes = compute.struct_field(cells, "bytes").is_valid()
@@ -159,8 +154,10 @@ def _rows(
 
 
 def _file(path: str | None, folder: Path | None, where: str) -> Path | None:
-    if path is None or Path(path).is_absolute():
-        return None if path is None else Path(path)
+    if path is None:
+        return None
+    if Path(path).is_absolute():  # as datasets writes them
+        return Path(path)
     if folder is None:
         raise InfoflowError(f"{where} keeps its picture in the file {path!r}, which is elsewhere.")
     return inside(folder, path, f"the picture of {where}:")
@@ -177,12 +174,13 @@ def _require_columns(schema: pa.Schema, columns: Sequence[str], where: str) -> N
     if double := [column for column in columns if given.count(column) > 1]:
         raise InfoflowError(f"{where} has the column(s) {', '.join(double)} more than once.")
     kind = schema.field(IMAGE).type
-    if not _is_binary(kind) and not _is_image_struct(kind):
+    if not _holds_images(kind):
         raise InfoflowError(
             f"the column {IMAGE!r} of {where} is of the type {kind}; valid: a struct of 'bytes' "
             "and 'path', as datasets writes pictures, or bytes alone."
         )
-    features = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
+    with one_line(f"{where} has damaged metadata", json.JSONDecodeError):
+        features = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
     for key in ("info", "features"):
         features = features.get(key) if isinstance(features, dict) else None
     for column in columns if isinstance(features, dict) else ():
@@ -193,13 +191,99 @@ def _require_columns(schema: pa.Schema, columns: Sequence[str], where: str) -> N
             )
 
 
-def _is_binary(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+def _holds_images(kind: pa.DataType) -> bool:
+    if not pa.types.is_struct(kind):
+        return kind in _BYTES
+    parts = {part.name: part.type for part in kind}
+    once = len(parts) == kind.num_fields
+    return once and parts.get("bytes") in _BYTES and parts.get("path") in _PATHS
 
 
-def _is_image_struct(kind: pa.DataType) -> bool:
-    parts = {part.name: part.type for part in kind} if pa.types.is_struct(kind) else {}
-    if not {"bytes", "path"} <= parts.keys() or len(parts) < kind.num_fields:
+def files_of_split(
+    parquet: Sequence[Path], split: str, pieces: Sequence[str] = ()
+) -> dict[str, list[Path]]:
+    """Find the files of a split by their names or folders, or else of its pieces; or none."""
+    others = _SPLITS.union(pieces)
+    words = {path: path.stem.split("-")[0] for path in parquet}
+    for names in ((split,), pieces):
+        found = {
+            name: [
+                path
+                for path, word in words.items()
+                if word == name or (path.parent.name == name and word not in others)
+            ]
+            for name in names
+        }
+        if found and all(found.values()):
+            return {name: _in_order(paths, name) for name, paths in found.items()}
+    return {}
+
+
+def _in_order(paths: Sequence[Path], split: str) -> list[Path]:
+    """Order files by their numbers, which must be those of one whole series."""
+    folders = sorted({str(path.parent) for path in paths})
+    if len(folders) > 1:
+        raise InfoflowError(
+            f"parquet files of the split {split!r} lie in several folders "
+            f"({', '.join(folders)}); give the one that is meant as the source."
+        )
+    shards = [match for path in paths if (match := _SHARD.match(path.stem))]
+    if len(paths) == 1 and not shards:
+        return list(paths)
+    names = ", ".join(path.name for path in paths[:5]) + (", ..." if len(paths) > 5 else "")
+    these = f"the parquet files of the split {split!r} ({names})"
+    series = shards or [match for path in paths if (match := _NUMBERED.fullmatch(path.stem))]
+    if len(series) < len(paths) or len({match.groups()[::2] for match in series}) > 1:
+        raise InfoflowError(
+            f"{these} are not of one series; valid: one file, or files with numbers, such as "
+            "test-00000-of-00002."
+        )
+    numbers = [int(match[2]) for match in series]
+    n_files = int(shards[0][3]) if shards else len(paths)
+    first = 0 if shards else min(1, *numbers)
+    present, expected = set(numbers), range(first, first + n_files)
+    if missing := list(islice((n for n in expected if n not in present), 5)):
+        raise InfoflowError(f"{these} lack number {', '.join(map(str, missing))} of {n_files}.")
+    if len(numbers) > n_files:
+        raise InfoflowError(f"{these} are more than the {n_files} that their names tell of.")
+    return [path for _, path in sorted(zip(numbers, paths, strict=True))]
+
+
+def require_size_of_card(files: Mapping[str, Sequence[Path]], n_rows: int, folder: Path) -> None:
+    """Hold the number of rows against those in the cards beside the files and in folders above."""
+    first = next(chain(*files.values()))
+    for place in (path for path in first.parents if path == folder or folder in path.parents):
+        sizes = [card for card in _cards(place, first.parent.name) if card.keys() >= files.keys()]
+        totals = [sum(card[split] for split in files) for card in sizes]
+        if totals and n_rows not in totals:
+            raise InfoflowError(
+                f"the parquet files of {', '.join(files)} in {first.parent} hold {n_rows} rows; "
+                f"the data set's card in {place} tells of {' or '.join(map(str, totals))}."
+            )
+
+
+def _cards(place: Path, config: str) -> list[dict[str, int]]:
+    """For each config, or for the one of this name, the number of rows of each split."""
+    from datasets import DatasetInfo
+    from datasets.info import DatasetInfosDict
+
+    infos: dict[str, DatasetInfo] = {}
+    # a card is anything: YAML or JSON with wrong fields of any type
+    with one_line(f"the data set's card in {place} cannot be read", Exception):
+        if _is_card(place / "README.md") or (place / "dataset_infos.json").is_file():
+            infos |= DatasetInfosDict.from_directory(str(place))
+        if (place / "dataset_info.json").is_file():
+            infos["the only one"] = DatasetInfo.from_directory(str(place))
+        sizes = {
+            name: {split: int(part.num_examples) for split, part in (info.splits or {}).items()}
+            for name, info in infos.items()
+        }
+    return [sizes[config]] if config in sizes else list(sizes.values())
+
+
+def _is_card(readme: Path) -> bool:
+    """Whether a README is a data set's card, and not somebody's own notes."""
+    try:
+        return "dataset_info:" in readme.read_text(encoding="utf-8")
+    except (OSError, UnicodeError):
         return False
-    is_text = (pa.types.is_string, pa.types.is_large_string, pa.types.is_null)  # null: none has one
-    return _is_binary(parts["bytes"]) and any(test(parts["path"]) for test in is_text)

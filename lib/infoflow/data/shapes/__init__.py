@@ -30,14 +30,11 @@ def _scienceqa(split: str, index: int, world: World) -> _Plan:
     """Kinds, letters and numbers take turns: no constant answer is right more often than others."""
     turn, kind = divmod(index, 3)
     number = (turn + turn // len(ask.LETTERS)) % len(ask.NUMBERS) + 1
-    choosers: tuple[ask.Asker, ...] = (
-        ask.choose_colour,
-        partial(ask.choose_count, number=number),
-        ask.choose_relation,
-    )
+    count = partial(ask.choose_count, number=number)
+    choose: ask.Asker = (ask.choose_colour, count, ask.choose_relation)[kind]
 
     def asker(scene: Scene, rng: np.random.Generator) -> ask.Question | None:
-        question = choosers[kind](scene, rng)
+        question = choose(scene, rng)
         return question and ask.answered_by(ask.LETTERS[turn % len(ask.LETTERS)], question)
 
     return asker, {}
@@ -84,7 +81,7 @@ def sample(task: str, split: str, index: int, world: str = "shapes") -> Sample:
     asker, options = _TASKS[task](split, index, WORLDS[world])
     state = rng.bit_generator.seed_seq.spawn(1)[0]  # type: ignore[attr-defined]
     question = None
-    while question is None:  # every new scene is asked about the same trait
+    while question is None:  # about the same trait of every new scene
         scene = sample_scene(rng, split, world=WORLDS[world], **options)
         question = asker(scene, np.random.default_rng(state))
     return Sample(

@@ -55,9 +55,8 @@ def multiple_choice(
     """Turn an open question into one with the options (A) to (D) in random order."""
     options = [question.answer, *fillers]
     choices = tuple(options[i] for i in rng.permutation(len(options)))
-    text = (
-        f"Context: {CONTEXT}\nQuestion: {question.text}\nOptions: {_listed(choices)}\n{BY_LETTER}"
-    )
+    start = f"Context: {CONTEXT}\nQuestion: {question.text}"
+    text = f"{start}\nOptions: {_listed(choices)}\n{BY_LETTER}"
     letter = LETTERS[choices.index(question.answer)]
     return Question(text, letter, question.kind, question.targets, choices)
 
@@ -77,8 +76,7 @@ def answered_by(letter: str, question: Question) -> Question:
 
 def ask_colour(scene: Scene, rng: np.random.Generator) -> Question | None:
     """Ask the colour of a shape that occurs once."""
-    single = [o for o in scene.objects if scene.count(o.shape) == 1]
-    if not single:
+    if not (single := [o for o in scene.objects if scene.count(o.shape) == 1]):
         return None
     thing = single[rng.integers(len(single))]
     return Question(f"What colour is the {thing.shape}?", thing.colour, "colour", (thing.name,))
@@ -93,8 +91,7 @@ def choose_colour(scene: Scene, rng: np.random.Generator) -> Question | None:
 def ask_count(scene: Scene, rng: np.random.Generator, number: int | None = None) -> Question | None:
     """Ask how many objects share a trait: ``number``, 1 to 4, or one drawn."""
     wanted = number or int(rng.integers(1, len(NUMBERS) + 1))
-    traits = [t for t in (*COLOURS, *SHAPES) if scene.count(t) == wanted]
-    if not traits:
+    if not (traits := [t for t in (*COLOURS, *SHAPES) if scene.count(t) == wanted]):
         return None
     trait = pick(rng, traits)
     noun = f"{trait} objects" if trait in COLOURS else plural(trait)
@@ -137,15 +134,11 @@ def alone_beyond(scene: Scene, wanted: str) -> list[tuple[Object, Object]]:
 def ask_relation(
     scene: Scene, rng: np.random.Generator, ways: Sequence[str] = DIRECTIONS
 ) -> Question | None:
-    """Ask for the shape of the only object that lies in a direction from another.
-
-    The directions are equally frequent.
-    """
+    """Ask for the shape of the only object that lies in a direction, one of some, from another."""
     if not ways:
         return None
     wanted = pick(rng, ways)
-    pairs = alone_beyond(scene, wanted)
-    if not pairs:
+    if not (pairs := alone_beyond(scene, wanted)):
         return None
     thing, anchor = pairs[rng.integers(len(pairs))]
     text = f"What is {wanted}, seen from the {anchor.name}?"
@@ -153,10 +146,7 @@ def ask_relation(
 
 
 def choose_relation(scene: Scene, rng: np.random.Generator) -> Question | None:
-    """Relation as multiple choice between four shapes of the scene.
-
-    All four are there to be seen: knowing what the image shows does not give the answer away.
-    """
+    """Relation as multiple choice between four shapes that are all in the scene."""
     question = between_shapes(scene, rng, ask_relation(scene, rng))
     return question if question and all(map(scene.count, question.choices)) else None
 
@@ -204,16 +194,11 @@ def negative(scene: Scene, rng: np.random.Generator, kind: str) -> str:
 
 
 def ask_presence(present: bool, kind: str) -> Asker:
-    """An asker of "Is there a ... in the image?" for an object of the scene or an absent one.
-
-    ``kind`` is how absent objects are chosen (:func:`negative`).
-    """
+    """An asker for an object of the scene, or an absent one of a kind (:func:`negative`)."""
 
     def ask(scene: Scene, rng: np.random.Generator) -> Question | None:
-        if present:
-            name = scene.objects[rng.integers(len(scene.objects))].name
-        else:
-            name = negative(scene, rng, kind)
+        there = scene.objects
+        name = there[rng.integers(len(there))].name if present else negative(scene, rng, kind)
         article = "an" if name[0] in "aeiou" else "a"
         text = f"Is there {article} {name} in the image?"
         return Question(text, "yes" if present else "no", kind, (name,) if present else ())

@@ -87,10 +87,7 @@ def _draw_sign(canvas: np.ndarray, sign: Sign, jitter: int) -> None:
 
 
 def render(scene: Scene, rng: np.random.Generator) -> np.ndarray:
-    """Draw a scene as an uint8 array of shape (96, 96, 3).
-
-    Background, shading, tints, the letters' vertical jitter and the noise are random.
-    """
+    """Draw a scene as uint8, (96, 96, 3): on a random ground, with random tints and noise."""
     canvas = np.empty((SIZE, SIZE, 3), np.float32)
     canvas[:] = rng.uniform(150, 235) + rng.uniform(-18, 18, 3)
     canvas += np.linspace(-1, 1, SIZE, dtype=np.float32)[:, None, None] * rng.uniform(-15, 15)
@@ -113,10 +110,7 @@ def box_mask(box: Box, cover: np.ndarray | bool = True) -> np.ndarray:
 
 
 def instance_masks(scene: Scene) -> Mapping[str, np.ndarray]:
-    """Masks of all objects, signs and letters by name (letters as ``"white sign letter 0"``).
-
-    A pixel is an object's where it covers more than half of it.
-    """
+    """Pixels covered by more than half, by name; letters are ``"white sign letter 0"``."""
     masks = {
         thing.name: box_mask(thing.box, _sprite(thing.shape, thing.size)[..., 0] > 0.5)
         for thing in scene.objects

@@ -269,19 +269,15 @@ def sample_scene(
     unseen: bool = False,
     world: World = DEFAULT_WORLD,
 ) -> Scene:
-    """Draw a scene whose layout hashes into a split.
-
-    With ``n_signs`` signs, or as many as are drawn; ``unseen`` puts only words on them that
-    training never shows.
-    """
+    """Draw a scene whose layout hashes into a split; ``unseen`` words are never trained on."""
     while True:
         signs = _drawn(rng, world.n_signs) if n_signs is None else n_signs
         n = world.fitting(2 + _drawn(rng, world.n_objects), signs)
-        placed_signs = _place_signs(rng, signs, unseen, world)
-        objects = None if placed_signs is None else _place_objects(rng, n, placed_signs, world)
-        if placed_signs is None or objects is None:
+        if (placed := _place_signs(rng, signs, unseen, world)) is None:
             continue
-        scene = Scene(tuple(sorted(objects, key=lambda o: o.centre[0])), tuple(placed_signs))
+        if (objects := _place_objects(rng, n, placed, world)) is None:
+            continue
+        scene = Scene(tuple(sorted(objects, key=lambda o: o.centre[0])), tuple(placed))
         if scene.split == split:
             return scene
 
