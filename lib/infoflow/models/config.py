@@ -13,12 +13,13 @@ from infoflow.options import require_finite, require_whole
 
 _LARGEST = 1 << 31
 _LAYERS = "(num_hidden_)?layers"
+_SIZES = "(.+_)?(size|heads|width)|head_dim|max_position_embeddings|num_query_tokens|raster"
 _NUMBERS: dict[str, Callable[[Any, str], Any]] = {
+    _SIZES: partial(require_whole, least=1, most=_LARGEST),
     "image_token_(id|index)": partial(require_whole, least=0, most=_LARGEST),
     "(layer|rms)_norm_eps(ilon)?": partial(require_finite, least=1e-30, most=1.0),
     "rope_theta|rotary_emb_base": partial(require_finite, least=1.0),
 }
-_SIZES = "(.+_)?(size|heads|width)|head_dim|max_position_embeddings|num_query_tokens|raster"
 
 _ARCHIVE = "an archive; unpack it and give the folder"
 _ONNX = "an ONNX export; give the checkpoint that it was made from"
@@ -99,14 +100,9 @@ def require_config(config: Mapping[str, Any], path: Path, n_tensors: int) -> Non
             require_config(value, path, n_tensors)
         elif isinstance(value, float) and not isfinite(value):
             raise InfoflowError(f"{what} is {value}; valid: a finite number.")
-        elif value is None:
-            continue
-        elif re.fullmatch(_LAYERS, name):
-            require_whole(value, what, 1, n_tensors)
-        elif re.fullmatch(_SIZES, name):
-            for side in value if isinstance(value, list) else [value]:
-                require_whole(side, what, 1, _LARGEST)
-        else:
-            for pattern, require in _NUMBERS.items():
+        elif value is not None:
+            layers = {_LAYERS: partial(require_whole, least=1, most=n_tensors)}
+            for pattern, require in (_NUMBERS | layers).items():
                 if re.fullmatch(pattern, name):
-                    require(value, what)
+                    for number in value if isinstance(value, list) else [value]:
+                        require(number, what)

@@ -1,6 +1,5 @@
 """Checkpoints in the original LLaVA code's layout, as InternVL-Chat and Shikra are published."""
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -93,12 +92,8 @@ def convert_shikra(folder: Path, tokenizer: Path, parts: Mapping[str, Path]) -> 
     width = vision["hidden_size"]
     require_value(width, f"hidden_size in {parts['vision']}", config.get("mm_hidden_size", width))
     delta, addends = read_renamed(folder, _SHIKRA), read_renamed(parts["base"], _DECODER)
-    wrong = [
-        name
-        for name, tensor in delta.items()
-        if not name.startswith(_CONNECTOR) and not _fits(name, tensor, addends.get(name))
-    ]
-    if wrong:
+    decoder = {name: tensor for name, tensor in delta.items() if not name.startswith(_CONNECTOR)}
+    if wrong := [name for name, own in decoder.items() if not _fits(name, own, addends.get(name))]:
         raise InfoflowError(
             f"{parts['base']} is not the LLaMA that {folder} is a difference to: {len(wrong)} "
             f"tensors are missing or of another shape ({some(sorted(wrong))})."
@@ -158,19 +153,15 @@ def _internvit_config(tensors: Mapping[str, Tensor], folder: Path) -> dict[str, 
 
     The images' side is that of the positions, which are stored for the side they are used at.
     """
-    names = (
-        *("embeddings.position_embeddings", "embeddings.patch_embeddings.projection.weight"),
-        "encoder.layer.0.mlp.fc1.weight",
-    )
-    positions, patches, mlp = (tensors[f"{_NATIVE_TOWER}{name}"].shape for name in names)
-    width, patch = positions[-1], patches[-1]
-    side = round((positions[1] - 1) ** 0.5) * patch
-    layers = {found[1] for name in tensors if (found := re.search(r"encoder\.layer\.(\d+)", name))}
+    shapes = {name.removeprefix(_NATIVE_TOWER): tensor.shape for name, tensor in tensors.items()}
+    _, places, width = shapes["embeddings.position_embeddings"]
+    patch = shapes["embeddings.patch_embeddings.projection.weight"][-1]
+    side = round((places - 1) ** 0.5) * patch
     return {
         "model_type": "internvl_vision",
         "hidden_size": width,
-        "intermediate_size": mlp[0],
-        "num_hidden_layers": len(layers),
+        "intermediate_size": shapes["encoder.layer.0.mlp.fc1.weight"][0],
+        "num_hidden_layers": sum(name.endswith(".mlp.fc1.weight") for name in shapes),
         "num_attention_heads": _n_heads(width, folder),
         "image_size": [side, side],
         "patch_size": [patch, patch],
@@ -190,7 +181,7 @@ def _n_heads(width: int, folder: Path) -> int:
         return 25
     config = read_json(tower / CONFIG) if tower else {}
     heads = config.get("num_attention_heads")
-    if tower is None or config.get("hidden_size") != width or not heads or width % heads:
+    if config.get("hidden_size") != width or not heads or width % heads:
         raise InfoflowError(
             f"how many heads the tower of {folder} has is not known: it is {width} wide; put the "
             f"{CONFIG} of {named!r} into {folder / str(named)}."

@@ -36,19 +36,11 @@ _RULES: Rules = {
     rf"{_OLD}mlp\.w2\.weight": rf"{_NEW}mlp.gate_proj.weight",
     rf"{_OLD}mlp\.c_proj\.weight": rf"{_NEW}mlp.down_proj.weight",
 }
-_CONFIG = {
-    "hidden_size": "hidden_size",
-    "max_position_embeddings": "seq_length",
-    "num_attention_heads": "num_attention_heads",
-    "num_hidden_layers": "num_hidden_layers",
-    "num_key_value_heads": "num_attention_heads",
-    "rms_norm_eps": "layer_norm_epsilon",
-    "vocab_size": "vocab_size",
-}
-"""What Qwen2 calls what the published configuration says."""
-_COMPUTED_FROM = ("intermediate_size", "rotary_emb_base")
+_TEXT = ("hidden_size", "num_attention_heads", "num_hidden_layers", "vocab_size")
+_TEXT_OTHERWISE = ("seq_length", "layer_norm_epsilon", "intermediate_size", "rotary_emb_base")
 _VISION = ("image_size", "patch_size", "width", "layers", "heads")
-_VISION_COMPUTED_FROM = ("image_start_id", "mlp_ratio", "output_dim")
+_VISION_OTHERWISE = ("image_start_id", "mlp_ratio", "output_dim")
+"""What is said as by Qwen2 and ``VisionShape``, and what they say in other names or numbers."""
 
 
 def convert(folder: Path, tokenizer: Path, parts: Mapping[str, Path]) -> Converted:
@@ -79,15 +71,18 @@ def native_config(folder: Path) -> dict[str, Any]:
     require_value(published.get("model_type"), f"the model_type in {path}", "qwen")
     visual = published.get("visual")
     visual = visual if isinstance(visual, dict) else {}
-    require_fields(published, (*_CONFIG.values(), *_COMPUTED_FROM))
-    require_fields(visual, (*_VISION, *_VISION_COMPUTED_FROM))
+    require_fields(published, (*_TEXT, *_TEXT_OTHERWISE))
+    require_fields(visual, (*_VISION, *_VISION_OTHERWISE))
     require_config(published, path, _MOST_LAYERS)
     require_settings(published, path, _FIXED)
     out = require_whole(visual["output_dim"], f"visual.output_dim in {path}", 1)
     ratio = require_finite(visual["mlp_ratio"], f"visual.mlp_ratio in {path}", 0.0)
-    return {new: published[old] for new, old in _CONFIG.items()} | {
+    return {name: published[name] for name in _TEXT} | {
         "architectures": ["QwenVLForConditionalGeneration"],
         "model_type": "qwen_vl",
+        "num_key_value_heads": published["num_attention_heads"],
+        "max_position_embeddings": published["seq_length"],
+        "rms_norm_eps": published["layer_norm_epsilon"],
         "intermediate_size": published["intermediate_size"] // 2,  # published: of both branches
         "rope_parameters": {"rope_type": "default", "rope_theta": published["rotary_emb_base"]},
         "tie_word_embeddings": False,

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self, cast
 
 import torch
 from PIL import Image
@@ -63,7 +63,8 @@ class Family(ABC):
     processor_options: ClassVar[Mapping[str, Any]] = {}  #: and what it sets in any case.
     template: ClassVar[str]  #: The prompt around ``{question}`` and ``<image>``.
     connector: ClassVar[str]  #: What lies between vision tower and decoder, in words.
-    tokens: ClassVar[tuple[str, ...]] = ()  #: Tokens that a tokenizer must have.
+    ends: ClassVar[tuple[str, ...]] = ()  #: Tokens that end an answer; none: as configured.
+    tokens: ClassVar[tuple[str, ...]] = ()  #: Other tokens that a tokenizer must have.
     marks: ClassVar[tuple[str, ...]] = (PLACEHOLDER,)  #: What a question must not contain.
     foreign_tokens: ClassVar[tuple[str, ...]] = ()  #: Tokens of other conversations alone.
     tower: ClassVar[str | None] = None  #: The type of the vision tower; None for any.
@@ -108,7 +109,7 @@ class Family(ABC):
         """Load a checkpoint in the layout that transformers reads."""
         model = load_weights(cls.architecture, folder, placement, dtype)
         processor = load_image_processor(cls.processor, folder, **cls.processor_options)
-        return cls(model, load_tokenizer(folder, cls.tokens), processor)
+        return cls(model, load_tokenizer(folder, (*cls.ends, *cls.tokens)), processor)
 
     @property
     def language_model(self) -> Any:
@@ -124,8 +125,7 @@ class Family(ABC):
     @property
     def lm_head(self) -> nn.Module:
         """Last hidden states (..., D) to logits (..., V)."""
-        head: nn.Module = self.language_model.lm_head
-        return head
+        return cast(nn.Module, self.language_model.lm_head)
 
     @property
     def vision(self) -> Any:
@@ -148,6 +148,15 @@ class Family(ABC):
         return int(self.model.config.image_token_id)
 
     @property
+    def eos_token_ids(self) -> tuple[int, ...]:
+        """The ids that end an answer; the first one pads."""
+        if self.ends:
+            return tuple(self.tokenizer.convert_tokens_to_ids(list(self.ends)))
+        ids = self.model.generation_config.eos_token_id
+        ids = self.tokenizer.eos_token_id if ids is None else ids
+        return tuple(ids) if isinstance(ids, list | tuple) else (ids,)
+
+    @property
     def beginning(self) -> list[int]:
         """The ids that begin a prompt: here none."""
         return []
@@ -165,7 +174,7 @@ class Family(ABC):
         return [*self.beginning, *self.tokenise(before), *self.image_ids(size), *text]
 
     def image_ids(self, size: Size) -> list[int]:
-        """The ids of the image tokens, and of the tokens that always stand beside them."""
+        """The ids of the image tokens, and of those that always stand beside them."""
         return [self.image_token_id] * self.n_image_tokens(size)
 
     @abstractmethod
@@ -174,8 +183,7 @@ class Family(ABC):
 
     def pixel_values(self, image: Image.Image) -> Tensor:
         """Preprocess an RGB image: shape (1, 3, height, width), or one more for tiles."""
-        values: Tensor = self.image_processor(image, return_tensors="pt").pixel_values
-        return values
+        return cast(Tensor, self.image_processor(image, return_tensors="pt").pixel_values)
 
     @property
     def pixel_std(self) -> Tensor:
@@ -214,8 +222,7 @@ class Family(ABC):
 
     def tokenise(self, text: str) -> list[int]:
         """Encode a piece of a prompt: no token is added at its beginning or end."""
-        ids: list[int] = self.tokenizer(text, add_special_tokens=False).input_ids
-        return ids
+        return list(self.tokenizer(text, add_special_tokens=False).input_ids)
 
     def require_shape(self, pixel_values: Tensor, *tiles: int) -> None:
         """Raise unless pixels have the shape that the vision tower takes."""
