@@ -108,7 +108,7 @@ def load_weights(architecture: Any, folder: Path, placement: Placement, dtype: t
         weights = Weights(folder, sum(sizes.values()), dtype)
         empty = _without_weights(architecture, weights)
         device_map = map_devices(placement, weights, empty)
-        with _quiet(), naming_out_of_memory(placement, weights):
+        with naming_out_of_memory(placement, weights):
             model, report = architecture.from_pretrained(
                 folder,
                 dtype=dtype,
@@ -121,12 +121,9 @@ def load_weights(architecture: Any, folder: Path, placement: Placement, dtype: t
                 ignore_mismatched_sizes=True,  # refused below, by name
                 output_loading_info=True,
             )
-    refuse_misfits(
-        folder,
-        missing=report["missing_keys"],
-        unexpected=(key for key in report["unexpected_keys"] if not key.endswith(HARMLESS)),
-        misshapen=(str(key[0]) for key in report["mismatched_keys"]),
-    )
+    unexpected = [key for key in report["unexpected_keys"] if not key.endswith(HARMLESS)]
+    misshapen = [str(key[0]) for key in report["mismatched_keys"]]
+    refuse_misfits(folder, report["missing_keys"], unexpected, misshapen)
     _require_finite(model, folder)
     for module in model.modules():
         if own := getattr(module, "config", None):
@@ -151,16 +148,14 @@ def refuse_misfits(
 
 
 def _without_weights(architecture: Any, weights: Weights) -> Any:
-    """Build a model without memory, which must not be far larger than its weights.
-
-    Tensors are compared one by one as they are loaded; what is missing has memory by then.
-    """
-    with torch.device("meta"), _quiet():
+    """Build a model without memory, which must not be far larger than its weights."""
+    with torch.device("meta"):
         config = architecture.config_class.from_pretrained(
             weights.folder, local_files_only=True, trust_remote_code=False
         )
         empty = architecture(config)
     needed = sum(parameter.numel() for parameter in empty.parameters())
+    # tensors are compared one by one as they are loaded; what is missing has memory by then
     if needed > 2 * weights.n_numbers:
         raise InfoflowError(
             f"the tensors in {weights.folder} are not those its {CONFIG} asks for: they hold "
@@ -170,11 +165,7 @@ def _without_weights(architecture: Any, weights: Weights) -> Any:
 
 
 def _require_finite(model: nn.Module, folder: Path) -> None:
-    """Raise unless all weights are finite, those included that lie in main memory for a GPU.
-
-    It reads each tensor once where it lies and copies none: about three seconds for 7B in float32
-    on a CPU, a few milliseconds on a GPU.
-    """
+    """Raise unless all weights are finite; each is read where it lies, 3 s for 7B on a CPU."""
     for path, module in model.named_modules():
         with align_module_device(module):
             for name, tensor in module.named_parameters(recurse=False):
@@ -188,7 +179,7 @@ def _require_finite(model: nn.Module, folder: Path) -> None:
 def load_tokenizer(folder: Path, tokens: Sequence[str] = ()) -> Any:
     """Load a checkpoint's tokenizer, which must have the tokens that prompts are made of."""
     require_files(folder, (TOKENIZER,))
-    with in_one_line(f"the tokenizer in {folder} cannot be read"), _quiet():
+    with in_one_line(f"the tokenizer in {folder} cannot be read"):
         tokenizer = AutoTokenizer.from_pretrained(
             folder, local_files_only=True, trust_remote_code=False
         )
@@ -211,13 +202,16 @@ def load_image_processor(processor: Any, folder: Path, **options: Any) -> Any:
     path = folder / processor_file(folder)
     settings = read_json(path)
     settings = settings.get("image_processor", settings)
-    with in_one_line(f"the image processor of {path} cannot be made"), _quiet():
+    with in_one_line(f"the image processor of {path} cannot be made"):
         return processor(**settings | options)
 
 
 @contextmanager
 def in_one_line(beginning: str) -> Iterator[None]:
-    """Turn whatever a library raises on damaged files into one error: a beginning and a reason."""
+    """Turn whatever a library raises or reports on damaged files into one error of one line."""
+    verbosity, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
     try:
         yield
     except InfoflowError:
@@ -228,16 +222,6 @@ def in_one_line(beginning: str) -> Iterator[None]:
             raise
         reason = " ".join(str(error).split())[:_LONGEST_REASON] or type(error).__name__
         raise InfoflowError(f"{beginning}: {reason}") from error
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence the loading report: whatever it would say is raised as an error instead."""
-    verbosity, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
     finally:
         logging.set_verbosity(verbosity)
         if bar:

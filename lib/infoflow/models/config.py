@@ -49,10 +49,7 @@ def require_value(found: Any, what: str, *valid: Any) -> None:
 
 
 def require_known_layout(folder: Path, original_llava: bool) -> None:
-    """Raise unless a folder has a configuration, or is known to hold something else.
-
-    The original LLaVA's layout is accepted from families that are published in it.
-    """
+    """Raise if a folder has no configuration, or holds what is known to be something else."""
     if folder.is_file():
         raise InfoflowError(f"{folder} is a file; give the folder of a checkpoint.")
     if not folder.is_dir():
@@ -66,32 +63,22 @@ def require_known_layout(folder: Path, original_llava: bool) -> None:
     if not path.is_file():
         raise InfoflowError(f"{folder} is not a whole checkpoint; missing: config.json.")
     config = read_json(path)
-    if isinstance(config, dict) and (found := _other_layout(config, original_llava)):
-        raise InfoflowError(f"{folder} holds {found}.")
-
-
-def _other_layout(config: Mapping[str, Any], original_llava: bool) -> str | None:
-    """Say what a configuration is of, if it is of none of the families' layouts."""
-    if "vision_config" in config or "visual" in config:
-        return None
+    if not isinstance(config, dict) or "vision_config" in config or "visual" in config:
+        return
     found, architecture = config.get("model_type"), config.get("architectures")
     architecture = architecture[0] if isinstance(architecture, list) and architecture else found
     is_llava = "mm_vision_tower" in config or str(architecture).startswith("Llava")
     if is_llava and not original_llava:
-        return (
-            f"LLaVA's original layout ({architecture}); load the converted one, such as "
-            "llava-hf/llava-1.5-7b-hf, llava-hf/llava-v1.6-vicuna-7b-hf"
+        raise InfoflowError(
+            f"{folder} holds LLaVA's original layout ({architecture}); load the converted one, "
+            "such as llava-hf/llava-1.5-7b-hf, llava-hf/llava-v1.6-vicuna-7b-hf."
         )
     if not is_llava and "hidden_size" in config and "num_attention_heads" in config:
-        return f"a model of type {found!r} without a vision side"
-    return None
+        raise InfoflowError(f"{folder} holds a model of type {found!r} without a vision side.")
 
 
 def require_config(config: Mapping[str, Any], path: Path, n_tensors: int) -> None:
-    """Raise unless the numbers of a configuration, or a part of it, can be those of a model.
-
-    A checkpoint has no more layers than tensors.
-    """
+    """Raise unless the numbers of a configuration can be a model's: no more layers than tensors."""
     for name, value in config.items():
         what = f"{name} in {path}"
         if name == "quantization_config" or (name == "is_encoder_decoder" and value):

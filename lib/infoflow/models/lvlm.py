@@ -34,6 +34,11 @@ class LVLM:
     """A large vision-language model, ready for prompts and measures.
 
     Attributes:
+        name: Its name in ``list_models``.
+        family: The adapter of its architecture.
+        folder: The checkpoint it was loaded from.
+        revision: The hub's commit; None for a zoo model or a local checkpoint.
+        quantise: How its weights were quantised: ``"8bit"``, ``"4bit"``, or None.
         key: What its prompts are known by; no other loaded model has it.
         model: The transformers model.
         tokenizer: The transformers tokenizer.
@@ -48,11 +53,11 @@ class LVLM:
             it where the image is.
     """
 
-    name: str  #: Its name in ``list_models``.
-    family: Family  #: The adapter of its architecture.
-    folder: Path  #: The checkpoint it was loaded from.
-    revision: str | None  #: The hub's commit; None for a zoo model or a local checkpoint.
-    quantise: str | None = None  #: How its weights were quantised: ``"8bit"``, ``"4bit"``, or None.
+    name: str
+    family: Family
+    folder: Path
+    revision: str | None
+    quantise: str | None = None
 
     def __post_init__(self) -> None:
         self.key = uuid4().hex
@@ -248,11 +253,9 @@ class LVLM:
     def require_embeddings(self, embeds: Tensor, what: str) -> None:
         """Raise unless embeddings, named so in the error, are what the decoder takes: (B, S, D)."""
         width = self.decoder.config.hidden_size
-        if not isinstance(embeds, Tensor) or embeds.ndim != 3 or embeds.shape[-1] != width:
-            shape = tuple(getattr(embeds, "shape", ()))
+        shape = tuple(getattr(embeds, "shape", ()))
+        if len(shape) != 3 or shape[-1] != width or 0 in shape:
             raise InfoflowError(f"{what} has embeddings of shape {shape}; valid: (1, S, {width}).")
-        if not embeds.numel():
-            raise InfoflowError(f"{what} holds no token.")
         if (embeds.dtype, embeds.device) != (self.dtype, self.device):
             raise InfoflowError(
                 f"{what} has embeddings in {embeds.dtype} on {embeds.device}; the model is in "

@@ -74,13 +74,9 @@ def convert_internvl(folder: Path, tokenizer: Path, parts: Mapping[str, Path]) -
     tensors = read_renamed(folder, _INTERNVL)
     vision = _internvit_config(tensors, folder)
     imagenet = {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]}
-    return Converted(
-        tensors,
-        _llava_config(config, -4, vision, projector_hidden_act="gelu"),
-        {"do_pad": True} | _square(vision["image_size"][0]) | imagenet,
-        _IDS,
-        llama_tokenizer(tokenizer),
-    )
+    processor = {"do_pad": True} | _square(vision["image_size"][0]) | imagenet
+    native = _llava_config(config, -4, vision, projector_hidden_act="gelu")
+    return Converted(tensors, native, processor, _IDS, llama_tokenizer(tokenizer))
 
 
 def convert_shikra(folder: Path, tokenizer: Path, parts: Mapping[str, Path]) -> Converted:
@@ -194,10 +190,7 @@ def _square(side: int) -> dict[str, Any]:
 
 
 def tower_folder(folder: Path) -> Path | None:
-    """Find the vision tower that a published configuration names, if it is on this machine.
-
-    A relative name is looked for in the working folder, then in the checkpoint's.
-    """
+    """Find the vision tower that a checkpoint names, in the working folder or its own."""
     named = read_json(folder / CONFIG).get("mm_vision_tower")
     places = (Path(named), folder / named) if isinstance(named, str) else ()
     return next((place for place in places if (place / CONFIG).is_file()), None)

@@ -49,14 +49,16 @@ def convert(folder: Path, tokenizer: Path, parts: Mapping[str, Path]) -> Convert
     named = read_json(folder / CONFIG)["visual"]["image_start_id"]
     what = f"the id of {IMAGE_START} in {tokenizer}, which is not this checkpoint's,"
     require_value(words.convert_tokens_to_ids(IMAGE_START), what, named)
-    generation, side = folder / GENERATION, config["vision_config"]["image_size"]
-    return Converted(
-        read_renamed(folder, _RULES),
-        config,
-        {"size": {"height": side, "width": side}} | CLIP_STATISTICS,
-        {"chat_format": read_json(generation).get("chat_format") if generation.is_file() else None},
-        words,
-    )
+    side, chat_format = config["vision_config"]["image_size"], read_chat_format(folder)
+    processor = {"size": {"height": side, "width": side}} | CLIP_STATISTICS
+    tensors = read_renamed(folder, _RULES)
+    return Converted(tensors, config, processor, {"chat_format": chat_format}, words)
+
+
+def read_chat_format(folder: Path) -> Any:
+    """Read which conversation the answers are generated for, if that is said."""
+    path = folder / GENERATION
+    return read_json(path).get("chat_format") if path.is_file() else None
 
 
 def native_config(folder: Path) -> dict[str, Any]:

@@ -32,15 +32,10 @@ Size = tuple[int, int]
 
 
 class ImageFeatures(NamedTuple):
-    """What a model's vision side makes of an image.
+    """What a model's vision side makes of an image."""
 
-    Attributes:
-        features: The image tokens' embeddings, shape (N, D).
-        attention: What each image token attended to, if tokens are not places: weights over the
-            vision tower's patches, shape (N, patches), each row summing to one.
-    """
-
-    features: Tensor
+    features: Tensor  #: The image tokens' embeddings, shape (N, D).
+    #: If tokens are not places, their weights over the patches, (N, patches); rows sum to one.
     attention: Tensor | None = None
 
 
@@ -79,10 +74,7 @@ class Family(ABC):
 
     @classmethod
     def prepare(cls, folder: Path, find_part: Callable[[str], Path]) -> Path:
-        """Find the folder to open for a checkpoint: itself, or what it is once converted to.
-
-        ``find_part`` finds the folder of what it lacks, by a name of ``parts``.
-        """
+        """Find the folder to open: itself, or, with its parts found, what it is converted to."""
         require_known_layout(folder, original_llava=cls.conversion is not None)
         if cls.conversion is None or "vision_config" in read_json(folder / CONFIG):
             return folder
@@ -92,17 +84,12 @@ class Family(ABC):
 
     @classmethod
     def require_own(cls, folder: Path) -> None:
-        """Raise if a checkpoint says that it has another tower, decoder or conversation.
-
-        The folder is as published or in the layout that transformers reads.
-        """
-        config = read_json(folder / CONFIG)
-        valid = {"vision_config": ("vision tower", cls.tower), "text_config": ("decoder", "llama")}
-        for name, (what, kind) in valid.items():
-            part = config.get(name)
-            found = part.get("model_type", kind) if isinstance(part, dict) else kind
-            if kind is not None:
-                require_value(found, f"the type of the {what} in {folder}", kind)
+        """Raise if a checkpoint, published or converted, is said to be of another kind."""
+        parts = {"vision tower": ("vision_config", cls.tower), "decoder": ("text_config", "llama")}
+        for what, (name, kind) in parts.items():
+            part = read_json(folder / CONFIG).get(name)
+            if kind and isinstance(part, dict) and "model_type" in part:
+                require_value(part["model_type"], f"the type of the {what} in {folder}", kind)
 
     @classmethod
     def open(cls, folder: Path, placement: Placement, dtype: torch.dtype) -> Self:

@@ -11,10 +11,9 @@ from typing import Any, ClassVar
 from torch import Tensor
 from transformers.models.blip.image_processing_pil_blip import BlipImageProcessorPil
 
-from infoflow.models.checkpoint import GENERATION, read_json
 from infoflow.models.config import require_value
 from infoflow.models.convert.conversion import Conversion
-from infoflow.models.convert.qwen_vl import convert
+from infoflow.models.convert.qwen_vl import convert, read_chat_format
 from infoflow.models.convert.tokenizers import (
     END_OF_TEXT,
     IMAGE_END,
@@ -47,8 +46,7 @@ class QwenVL(Family):
     @classmethod
     def require_own(cls, folder: Path) -> None:
         """Raise if the checkpoint says that it is the other of Qwen-VL and Qwen-VL-Chat."""
-        path = folder / GENERATION
-        found = read_json(path).get("chat_format") if path.is_file() else None
+        found = read_chat_format(folder)
         require_value(found, f"the chat_format of {folder}", cls.chat_format, None)
 
     @property
