@@ -42,7 +42,8 @@ class VicunaFamily(Family):
     processor: ClassVar[Any] = LlavaImageProcessorPil
     template = VICUNA_V1
     connector = "two-layer MLP"
-    foreign_tokens = (*_FOREIGN, "<im_start>")  # of LLaVA's first version, and of Shikra
+    # the last is of LLaVA's first version, and of Shikra
+    foreign_tokens: ClassVar[tuple[str, ...]] = (*_FOREIGN, "<im_start>")
     tower = "clip_vision_model"
 
     @classmethod

@@ -36,7 +36,7 @@ class QwenVL(Family):
     processor: ClassVar[Any] = BlipImageProcessorPil
     template = f"{IMAGE_START}{PLACEHOLDER}{IMAGE_END}{{question}}"
     connector = "resampler"
-    ends = (END_OF_TEXT,)
+    ends: ClassVar[tuple[str, ...]] = (END_OF_TEXT,)
     tokens = _IMAGE_TOKENS
     marks = (PLACEHOLDER, *_IMAGE_TOKENS)
     chat_format: ClassVar[str] = "raw"  #: What the published generation settings call it.
