@@ -38,8 +38,8 @@ def _require_tokens(family: Family, folder: Path) -> None:
     if None in family.beginning:
         raise InfoflowError(f"the tokenizer in {folder} names no bos_token.")
     tokens = {index: token for token, index in vocabulary.items()}
-    taken, highest = tokens.pop(image, None), max(tokens, default=-1)
-    if highest > most:
+    taken = tokens.pop(image, None)
+    if (highest := max(tokens, default=-1)) > most:
         raise InfoflowError(
             f"the tokenizer in {folder} has ids up to {highest}, the model embeddings up to "
             f"{most}: they are of different models."
