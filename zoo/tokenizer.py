@@ -8,7 +8,7 @@ from transformers import PreTrainedTokenizerFast
 
 from infoflow.data.shapes.questions import CAPTION_PROMPT, CONTEXT, DIRECTIONS, NUMBERS, plural
 from infoflow.data.shapes.world import COLOURS, LETTERS, SHAPES, SIGNS
-from infoflow.models.families.vicuna import VICUNA_V1 as TEMPLATE
+from infoflow.models.families.llava import VICUNA_V1 as TEMPLATE
 
 PAD, BOS, EOS, UNK, IMAGE = range(5)
 

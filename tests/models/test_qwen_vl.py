@@ -19,12 +19,9 @@ from infoflow.errors import InfoflowError
 from infoflow.models.convert.qwen_vl import native_config
 from infoflow.models.convert.tokenizers import qwen_tokenizer
 from infoflow.models.families.base import ImageFeatures
-from infoflow.models.families.qwen_model import (
-    QwenVLConfig,
-    QwenVLForConditionalGeneration,
-    sine_cosine_positions,
-)
+from infoflow.models.families.qwen_model import QwenVLConfig, QwenVLForConditionalGeneration
 from infoflow.models.lvlm import load_lvlm
+from zoo.architectures.qwen_vl import sine_cosine_positions
 
 NAMES = ("qwen-vl-7b", "qwen-vl-chat-7b")
 N_SIDE = SIDE // PATCH

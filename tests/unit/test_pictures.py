@@ -18,8 +18,8 @@ from infoflow.data import web
 from infoflow.data.pictures import MAX_BYTES, decode_image, open_picture, read_image
 from infoflow.data.sets.own import ClosedSample
 from infoflow.errors import InfoflowError
-from infoflow.models.families import vicuna
-from infoflow.models.families.vicuna import resized_square
+from infoflow.models.families import llava
+from infoflow.models.families.llava import resized_square
 
 
 def png(size=(12, 8), colour=(10, 200, 30)):
@@ -381,7 +381,7 @@ def test_of_a_truncated_file_nothing_is_shown():
 
 @pytest.mark.parametrize("size", [(7, 7), (50, 30), (30, 50), (1, 90), (90, 1), (200, 333)])
 def test_a_square_made_in_bands_is_that_of_the_padded_picture(size, monkeypatch):
-    monkeypatch.setattr(vicuna, "_PIXELS_A_BAND", 1000)
+    monkeypatch.setattr(llava, "_PIXELS_A_BAND", 1000)
     width, height = size
     rng, side = np.random.default_rng(0), max(size)
     picture = Image.fromarray(rng.integers(0, 256, (height, width, 3), np.uint8))
@@ -395,7 +395,7 @@ def test_a_square_made_in_bands_is_that_of_the_padded_picture(size, monkeypatch)
 
 def test_the_square_of_a_long_and_thin_picture_is_never_in_memory(monkeypatch):
     made, new = [], Image.new
-    monkeypatch.setattr(vicuna.Image, "new", lambda *a: made.append(a[1][0] * a[1][1]) or new(*a))
+    monkeypatch.setattr(llava.Image, "new", lambda *a: made.append(a[1][0] * a[1][1]) or new(*a))
     for size in ((20, 8000), (8000, 20)):
         resized_square(new("RGB", size), (0, 0, 0), 96, Image.Resampling.BICUBIC)
     assert sum(made) < 8000**2 * 1.2  # one after the other, the largest of them small

@@ -21,7 +21,7 @@ from infoflow.data.shapes.world import (
     sample_scene,
 )
 from infoflow.errors import InfoflowError
-from infoflow.models.families.vicuna import VICUNA_V1 as TEMPLATE
+from infoflow.models.families.llava import VICUNA_V1 as TEMPLATE
 from zoo import bridge, fit, language, tower
 from zoo.architectures import find_architecture
 from zoo.batches import IGNORE, PackedBatches, PatchBatches, stream

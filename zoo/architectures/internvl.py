@@ -8,7 +8,7 @@ from torch import Tensor
 from transformers import InternVLVisionConfig
 
 from infoflow.data.shapes.world import CELL, SIZE
-from infoflow.models.families.internvl import InternVLChat
+from infoflow.models.families.llava import InternVLChat
 from zoo.architectures.base import draw
 from zoo.architectures.llava import TinyLlava
 from zoo.model import TOWER_LAYERS, tower_shape

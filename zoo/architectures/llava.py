@@ -12,8 +12,7 @@ from transformers.models.llava.image_processing_pil_llava import LlavaImageProce
 from infoflow.data.shapes.world import SIZE
 from infoflow.models.convert.llava import MARKS
 from infoflow.models.families import Family
-from infoflow.models.families.llava import Llava15
-from infoflow.models.families.shikra import Shikra
+from infoflow.models.families.llava import Llava15, Shikra
 from zoo.architectures.base import (
     STATISTICS,
     Architecture,

@@ -62,7 +62,10 @@ class TinyQwenVL(Architecture):
             eos_token_id=EOS,
             pad_token_id=PAD,
         )
-        return QwenVLForConditionalGeneration(config)
+        model = QwenVLForConditionalGeneration(config)
+        pool = model.visual.attn_pool
+        pool.pos_embed = nn.Parameter(sine_cosine_positions(SHAPE.raster, WIDTH), False)
+        return model
 
     def image_processor(self) -> Any:
         """Build the image processor, which squashes to a square."""
@@ -100,6 +103,21 @@ class TinyQwenVL(Architecture):
         read, _ = pool.attn(queries, keys, values, need_weights=False)
         tokens: Tensor = model.visual.ln_post(read) @ model.visual.proj
         return tokens
+
+
+def sine_cosine_positions(side: int, width: int) -> Tensor:
+    """Compute the fixed positions of a raster, row by row: shape (side * side, width).
+
+    The first half of the channels tells the column and the second half the row, each by sines and
+    then cosines of waves from short to long (Vaswani et al., 2017, section 3.5).
+    """
+    n_waves = width // 4
+    waves = 10000.0 ** (-torch.arange(n_waves, dtype=torch.float64) / n_waves)
+    angles = torch.arange(side, dtype=torch.float64)[:, None] * waves
+    place = torch.cat([angles.sin(), angles.cos()], dim=-1)
+    by_column = place[None].expand(side, -1, -1)
+    by_row = place[:, None].expand(-1, side, -1)
+    return torch.cat([by_column, by_row], dim=-1).flatten(0, 1).to(torch.get_default_dtype())
 
 
 class _Tower(nn.Module):

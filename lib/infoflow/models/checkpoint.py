@@ -26,7 +26,7 @@ from infoflow.models.placement import (
     quantisation_settings,
 )
 
-CONFIG, GENERATION = "config.json", "generation_config.json"
+CONFIG, GENERATION, TOKENIZER = "config.json", "generation_config.json", "tokenizer.json"
 PROCESSOR, JOINT_PROCESSOR = "preprocessor_config.json", "processor_config.json"
 """Where an image processor's settings are; transformers 5 saves them beside those of the text."""
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -36,21 +36,18 @@ _FLOATING = (torch.bfloat16, torch.float16, torch.float32, torch.float64)
 _LONGEST_REASON = 300
 
 
-def weight_files(
-    folder: Path, kinds: Sequence[tuple[str, str]] = ((INDEX, WEIGHTS),)
-) -> list[Path]:
-    """List the files of a checkpoint's weights by the names of an index or of a single file."""
-    for index, single in kinds:
-        if (folder / single).is_file():
-            return [folder / single]
-        if (folder / index).is_file():
-            shards = sorted(set(weight_map(folder / index).values()))
-            require_files(folder, shards)
-            return [folder / shard for shard in shards]
-    names = [name for kind in kinds for name in reversed(kind)]
-    pickled = sorted(path.name for path in folder.glob("*.bin"))
-    hint = f" Found: {some(pickled)}; save it anew with transformers." if pickled else ""
-    raise InfoflowError(f"{folder} holds no weights: none of {', '.join(names)}.{hint}")
+def weight_files(folder: Path, names: Sequence[str] = (WEIGHTS, INDEX)) -> list[Path]:
+    """List the files of a checkpoint's weights: the first name there is, or what an index names."""
+    path = next((folder / name for name in names if (folder / name).is_file()), None)
+    if path is None:
+        pickled = sorted(path.name for path in folder.glob("*.bin"))
+        hint = f" Found: {some(pickled)}; save it anew with transformers." if pickled else ""
+        raise InfoflowError(f"{folder} holds no weights: none of {', '.join(names)}.{hint}")
+    if path.suffix != ".json":
+        return [path]
+    shards = sorted(set(weight_map(path).values()))
+    require_files(folder, shards)
+    return [folder / shard for shard in shards]
 
 
 def weight_map(index: Path) -> dict[str, str]:
@@ -68,8 +65,7 @@ def weights_digest(folder: Path) -> str:
     digest = hashlib.sha256()
     for path in weight_files(folder):
         with path.open("rb") as file:
-            while block := file.read(1 << 22):
-                digest.update(block)
+            hashlib.file_digest(file, lambda: digest)
     return digest.hexdigest()
 
 
@@ -82,9 +78,8 @@ def read_tensors(paths: Iterable[Path]) -> dict[str, Tensor]:
                 content = load_file(path)
             else:
                 content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        if not isinstance(content, dict) or not all(
-            isinstance(t, Tensor) for t in content.values()
-        ):
+        values = content.values() if isinstance(content, dict) else [content, None]
+        if not all(isinstance(value, Tensor) for value in values):
             raise InfoflowError(f"{path} holds more than named tensors; it is not read.")
         if double := sorted(found.keys() & content.keys()):
             raise InfoflowError(f"{path} holds {some(double)}, and so does another of the files.")
@@ -98,22 +93,22 @@ def load_weights(architecture: Any, folder: Path, placement: Placement, dtype: t
     Of its generation settings only the ids are kept: whatever else they ask for, such as penalties,
     answers are greedy.
     """
-    require_files(folder, (CONFIG, processor_file(folder), "tokenizer.json"))
+    require_files(folder, (CONFIG, processor_file(folder), TOKENIZER))
     config, model_type = read_json(folder / CONFIG), architecture.config_class.model_type
     require_value(config.get("model_type"), f"the model_type in {folder / CONFIG}", model_type)
     if (folder / GENERATION).is_file():
         read_json(folder / GENERATION)  # a damaged one would be passed over
     with in_one_line(f"the checkpoint in {folder} cannot be loaded"):
-        tensors = read_tensors(weight_files(folder))
-        sizes = {n: t.numel() for n, t in tensors.items() if not n.endswith(HARMLESS)}
-        for name in sizes:
-            require_value(tensors[name].dtype, f"the type of {name} in {folder}", *_FLOATING)
+        sizes = {}
+        for name, tensor in read_tensors(weight_files(folder)).items():
+            if not name.endswith(HARMLESS):
+                require_value(tensor.dtype, f"the type of {name} in {folder}", *_FLOATING)
+                sizes[name] = tensor.numel()
         require_config(config, folder / CONFIG, n_tensors=len(sizes))
-        empty = _without_weights(architecture, folder)
         weights = Weights(folder, sum(sizes.values()), dtype)
-        _require_size(empty, weights.n_numbers, folder)
+        empty = _without_weights(architecture, weights)
         device_map = map_devices(placement, weights, empty)
-        with _quiet(), naming_out_of_memory(placement, weights):
+        with naming_out_of_memory(placement, weights):
             model, report = architecture.from_pretrained(
                 folder,
                 dtype=dtype,
@@ -126,12 +121,9 @@ def load_weights(architecture: Any, folder: Path, placement: Placement, dtype: t
                 ignore_mismatched_sizes=True,  # refused below, by name
                 output_loading_info=True,
             )
-    refuse_misfits(
-        folder,
-        missing=report["missing_keys"],
-        unexpected=(key for key in report["unexpected_keys"] if not key.endswith(HARMLESS)),
-        misshapen=(str(key[0]) for key in report["mismatched_keys"]),
-    )
+    unexpected = [key for key in report["unexpected_keys"] if not key.endswith(HARMLESS)]
+    misshapen = [str(key[0]) for key in report["mismatched_keys"]]
+    refuse_misfits(folder, report["missing_keys"], unexpected, misshapen)
     _require_finite(model, folder)
     for module in model.modules():
         if own := getattr(module, "config", None):
@@ -155,39 +147,29 @@ def refuse_misfits(
         )
 
 
-def _without_weights(architecture: Any, folder: Path) -> Any:
-    with torch.device("meta"), _quiet():
+def _without_weights(architecture: Any, weights: Weights) -> Any:
+    """Build a model without memory, which must not be far larger than its weights."""
+    with torch.device("meta"):
         config = architecture.config_class.from_pretrained(
-            folder, local_files_only=True, trust_remote_code=False
+            weights.folder, local_files_only=True, trust_remote_code=False
         )
-        return architecture(config)
-
-
-def _require_size(empty: nn.Module, n_numbers: int, folder: Path) -> None:
-    """Raise if a model is so much larger than its weights that memory might not hold it.
-
-    Tensors are compared one by one as they are loaded; what is missing has memory by then.
-    """
+        empty = architecture(config)
     needed = sum(parameter.numel() for parameter in empty.parameters())
-    if needed > 2 * n_numbers:
+    # tensors are compared one by one as they are loaded; what is missing has memory by then
+    if needed > 2 * weights.n_numbers:
         raise InfoflowError(
-            f"the tensors in {folder} are not those its {CONFIG} asks for: they hold {n_numbers} "
-            f"numbers in place of {needed}."
+            f"the tensors in {weights.folder} are not those its {CONFIG} asks for: they hold "
+            f"{weights.n_numbers} numbers in place of {needed}."
         )
+    return empty
 
 
 def _require_finite(model: nn.Module, folder: Path) -> None:
-    """Raise unless all weights are finite, those included that lie in main memory for a GPU.
-
-    It reads each tensor once where it lies and copies none: about three seconds for 7B in float32
-    on a CPU, a few milliseconds on a GPU.
-    """
+    """Raise unless all weights are finite; each is read where it lies, 3 s for 7B on a CPU."""
     for path, module in model.named_modules():
         with align_module_device(module):
             for name, tensor in module.named_parameters(recurse=False):
-                if tensor.is_floating_point() and not all(
-                    isfinite(end) for end in torch.stack(tensor.aminmax()).tolist()
-                ):
+                if tensor.is_floating_point() and not all(map(isfinite, tensor.detach().aminmax())):
                     raise InfoflowError(
                         f"{path}.{name} in {folder} is not finite in {tensor.dtype}: the "
                         "checkpoint is damaged or has numbers too large for that type."
@@ -196,8 +178,8 @@ def _require_finite(model: nn.Module, folder: Path) -> None:
 
 def load_tokenizer(folder: Path, tokens: Sequence[str] = ()) -> Any:
     """Load a checkpoint's tokenizer, which must have the tokens that prompts are made of."""
-    require_files(folder, ("tokenizer.json",))
-    with in_one_line(f"the tokenizer in {folder} cannot be read"), _quiet():
+    require_files(folder, (TOKENIZER,))
+    with in_one_line(f"the tokenizer in {folder} cannot be read"):
         tokenizer = AutoTokenizer.from_pretrained(
             folder, local_files_only=True, trust_remote_code=False
         )
@@ -216,22 +198,20 @@ def processor_file(folder: Path) -> str:
 
 
 def load_image_processor(processor: Any, folder: Path, **options: Any) -> Any:
-    """Load a checkpoint's image processor; options are set otherwise than the checkpoint does."""
+    """Load a checkpoint's image processor; options go before what the checkpoint says."""
     path = folder / processor_file(folder)
     settings = read_json(path)
-    if path.name == JOINT_PROCESSOR:
-        settings = settings["image_processor"]
-    with in_one_line(f"the image processor of {path} cannot be made"), _quiet():
+    settings = settings.get("image_processor", settings)
+    with in_one_line(f"the image processor of {path} cannot be made"):
         return processor(**settings | options)
 
 
 @contextmanager
 def in_one_line(beginning: str) -> Iterator[None]:
-    """Turn whatever a library raises on damaged files into one error of one line.
-
-    Raises:
-        InfoflowError: Something was raised inside; its reason follows the beginning.
-    """
+    """Turn whatever a library raises or reports on damaged files into one error of one line."""
+    verbosity, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
     try:
         yield
     except InfoflowError:
@@ -242,16 +222,6 @@ def in_one_line(beginning: str) -> Iterator[None]:
             raise
         reason = " ".join(str(error).split())[:_LONGEST_REASON] or type(error).__name__
         raise InfoflowError(f"{beginning}: {reason}") from error
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence the loading report: whatever it would say is raised as an error instead."""
-    verbosity, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
     finally:
         logging.set_verbosity(verbosity)
         if bar:

@@ -13,12 +13,13 @@ from infoflow.options import require_finite, require_whole
 
 _LARGEST = 1 << 31
 _LAYERS = "(num_hidden_)?layers"
+_SIZES = "(.+_)?(size|heads|width)|head_dim|max_position_embeddings|num_query_tokens|raster"
 _NUMBERS: dict[str, Callable[[Any, str], Any]] = {
+    _SIZES: partial(require_whole, least=1, most=_LARGEST),
     "image_token_(id|index)": partial(require_whole, least=0, most=_LARGEST),
     "(layer|rms)_norm_eps(ilon)?": partial(require_finite, least=1e-30, most=1.0),
     "rope_theta|rotary_emb_base": partial(require_finite, least=1.0),
 }
-_SIZES = "(.+_)?(size|heads|width)|head_dim|max_position_embeddings|num_query_tokens|raster"
 
 _ARCHIVE = "an archive; unpack it and give the folder"
 _ONNX = "an ONNX export; give the checkpoint that it was made from"
@@ -48,10 +49,7 @@ def require_value(found: Any, what: str, *valid: Any) -> None:
 
 
 def require_known_layout(folder: Path, original_llava: bool) -> None:
-    """Raise unless a folder has a configuration, or is known to hold something else.
-
-    The original LLaVA's layout is accepted from families that are published in it.
-    """
+    """Raise if a folder has no configuration, or holds what is known to be something else."""
     if folder.is_file():
         raise InfoflowError(f"{folder} is a file; give the folder of a checkpoint.")
     if not folder.is_dir():
@@ -65,32 +63,22 @@ def require_known_layout(folder: Path, original_llava: bool) -> None:
     if not path.is_file():
         raise InfoflowError(f"{folder} is not a whole checkpoint; missing: config.json.")
     config = read_json(path)
-    if isinstance(config, dict) and (found := _other_layout(config, original_llava)):
-        raise InfoflowError(f"{folder} holds {found}.")
-
-
-def _other_layout(config: Mapping[str, Any], original_llava: bool) -> str | None:
-    """Say what a configuration is of, if it is of none of the families' layouts."""
-    if "vision_config" in config or "visual" in config:
-        return None
+    if not isinstance(config, dict) or "vision_config" in config or "visual" in config:
+        return
     found, architecture = config.get("model_type"), config.get("architectures")
     architecture = architecture[0] if isinstance(architecture, list) and architecture else found
     is_llava = "mm_vision_tower" in config or str(architecture).startswith("Llava")
     if is_llava and not original_llava:
-        return (
-            f"LLaVA's original layout ({architecture}); load the converted one, such as "
-            "llava-hf/llava-1.5-7b-hf, llava-hf/llava-v1.6-vicuna-7b-hf"
+        raise InfoflowError(
+            f"{folder} holds LLaVA's original layout ({architecture}); load the converted one, "
+            "such as llava-hf/llava-1.5-7b-hf, llava-hf/llava-v1.6-vicuna-7b-hf."
         )
     if not is_llava and "hidden_size" in config and "num_attention_heads" in config:
-        return f"a model of type {found!r} without a vision side"
-    return None
+        raise InfoflowError(f"{folder} holds a model of type {found!r} without a vision side.")
 
 
 def require_config(config: Mapping[str, Any], path: Path, n_tensors: int) -> None:
-    """Raise unless the numbers of a configuration, or a part of it, can be those of a model.
-
-    A checkpoint has no more layers than tensors.
-    """
+    """Raise unless the numbers of a configuration can be a model's: no more layers than tensors."""
     for name, value in config.items():
         what = f"{name} in {path}"
         if name == "quantization_config" or (name == "is_encoder_decoder" and value):
@@ -99,14 +87,9 @@ def require_config(config: Mapping[str, Any], path: Path, n_tensors: int) -> Non
             require_config(value, path, n_tensors)
         elif isinstance(value, float) and not isfinite(value):
             raise InfoflowError(f"{what} is {value}; valid: a finite number.")
-        elif value is None:
-            continue
-        elif re.fullmatch(_LAYERS, name):
-            require_whole(value, what, 1, n_tensors)
-        elif re.fullmatch(_SIZES, name):
-            for side in value if isinstance(value, list) else [value]:
-                require_whole(side, what, 1, _LARGEST)
-        else:
-            for pattern, require in _NUMBERS.items():
+        elif value is not None:
+            layers = {_LAYERS: partial(require_whole, least=1, most=n_tensors)}
+            for pattern, require in (_NUMBERS | layers).items():
                 if re.fullmatch(pattern, name):
-                    require(value, what)
+                    for number in value if isinstance(value, list) else [value]:
+                        require(number, what)

@@ -10,6 +10,7 @@ from scipy import sparse
 from scipy.ndimage import map_coordinates
 
 from infoflow.errors import InfoflowError
+from infoflow.options import require_whole
 
 Box = tuple[float, float, float, float]
 Floats = npt.NDArray[np.float64]
@@ -72,16 +73,14 @@ class Grid:
             The map over the image, shape (height, width).
 
         Raises:
-            InfoflowError: ``values`` has another shape, or ``size`` is not positive.
+            InfoflowError: ``values`` has another shape, or ``size`` is not two positive numbers.
         """
         array = np.asarray(values, dtype=np.float32)
         if array.shape == (self.n_tokens,):
             array = self.cells(array)
         if array.shape != (self.rows, self.cols):
             raise self._misfit(array.shape, f"({self.n_tokens},) or ({self.rows}, {self.cols})")
-        width, height = size
-        if width < 1 or height < 1:
-            raise InfoflowError(f"image size {size!r} is empty; give (width, height) in pixels.")
+        width, height = require_size(size)
         left, top, right, bottom = self.box
         x = _cell_coordinates(_centres(width), left, right, self.cols)
         y = _cell_coordinates(_centres(height), top, bottom, self.rows)
@@ -95,6 +94,14 @@ class Grid:
             f"a map of shape {shape} does not fit a grid of {self.rows} x {self.cols} cells for "
             f"{self.n_tokens} tokens; valid: {valid}."
         )
+
+
+def require_size(size: tuple[int, int]) -> tuple[int, int]:
+    """Return an image's width and height in pixels, two whole numbers of at least 1."""
+    if not isinstance(size, tuple | list) or len(size) != 2:
+        raise InfoflowError(f"size is {size!r}; valid: (width, height) in pixels.")
+    width, height = (require_whole(side, f"a side of size {tuple(size)}", 1) for side in size)
+    return width, height
 
 
 class Raster(NamedTuple):

@@ -1,6 +1,5 @@
 """Where a checkpoint comes from: a folder, the zoo, or the hub."""
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from huggingface_hub import snapshot_download
@@ -11,18 +10,33 @@ from infoflow.files import inside, require_path
 from infoflow.models.families import ModelSpec, list_models
 
 _ZOO = Path(__file__).parents[1] / "zoo"
+_PART_FILES = ("*.json", "*.safetensors", "tokenizer.model")
 _UNREACHED = (LocalEntryNotFoundError, OfflineModeIsEnabled, HfHubHTTPError, OSError, ValueError)
 
 
 def locate(
-    spec: ModelSpec, checkpoint: str | Path | None, revision: str | None
+    spec: ModelSpec, given: str | Path | None, revision: str | None, what: str = "checkpoint"
 ) -> tuple[Path, str | None]:
-    """Find a model's checkpoint, fetching it from the hub if need be; with the hub's commit."""
-    if checkpoint is not None:
-        return require_path(checkpoint, "checkpoint"), None
-    if spec.hub_id is None:
+    """Find a model's checkpoint, or a part that it needs beside itself, with the hub's commit.
+
+    What is not given as a folder, and is not in the zoo, is fetched from the hub.
+    """
+    if given is not None:
+        return require_path(given, what), None
+    is_part = what in spec.family.parts
+    hub_id = spec.family.parts[what] if is_part else spec.hub_id
+    if hub_id is None:
         return _ZOO / spec.name, None
-    folder = _fetch(spec.hub_id, spec.family.files, revision, spec.name, "checkpoint")
+    patterns = _PART_FILES if is_part else spec.family.files
+    try:
+        folder = Path(snapshot_download(hub_id, revision=revision, allow_patterns=list(patterns)))
+    except _UNREACHED as error:
+        version = f" at revision {revision!r}" if revision else ""
+        raise InfoflowError(
+            f"the {what} of {spec.name} could not be fetched from the hub ({hub_id}{version}): "
+            f"{type(error).__name__}. With it on this machine, give its folder: "
+            f"load_lvlm({spec.name!r}, {what}=folder)."
+        ) from error
     return folder, folder.name
 
 
@@ -42,27 +56,3 @@ def split_revision(name: str, revision: str | None) -> tuple[str, str | None]:
             raise InfoflowError(f"revision is {found!r}; valid: a commit, branch or tag.")
         inside(Path("the hub"), found, "revision")
     return own, found
-
-
-def locate_part(spec: ModelSpec, part: str, given: Mapping[str, str | Path]) -> Path:
-    """Find what a model's checkpoint needs beside itself, fetching it from the hub if need be."""
-    if part in given:
-        return require_path(given[part], part)
-    patterns = ("*.json", "*.safetensors", "tokenizer.model")
-    return _fetch(spec.family.parts[part], patterns, None, spec.name, part)
-
-
-def _fetch(
-    hub_id: str, patterns: Sequence[str], revision: str | None, name: str, argument: str
-) -> Path:
-    try:
-        snapshot = snapshot_download(hub_id, revision=revision, allow_patterns=list(patterns))
-    except _UNREACHED as error:
-        version = f" at revision {revision!r}" if revision else ""
-        what = name if argument == "checkpoint" else f"the {argument} of {name}"
-        raise InfoflowError(
-            f"{what} could not be fetched from the hub ({hub_id}{version}): "
-            f"{type(error).__name__}. With it on this machine, give its folder: "
-            f"load_lvlm({name!r}, {argument}=folder)."
-        ) from error
-    return Path(snapshot)

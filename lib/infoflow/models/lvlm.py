@@ -2,8 +2,10 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import cast
 from uuid import uuid4
 
 import torch
@@ -14,7 +16,8 @@ from infoflow.data.pictures import read_image
 from infoflow.errors import InfoflowError, unknown_name
 from infoflow.models.checkpoint import weights_digest
 from infoflow.models.families import Family, find_model
-from infoflow.models.loading import locate, locate_part, split_revision
+from infoflow.models.grid import require_size
+from infoflow.models.loading import locate, split_revision
 from infoflow.models.placement import choose_dtype, choose_placement
 from infoflow.models.prompt import Prompt, Spans, find_spans
 from infoflow.models.usable import require_usable
@@ -26,6 +29,7 @@ _WHOLE = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 _ARGUMENTS = ("checkpoint", "revision", "device", "dtype", "quantise")
 
 
+@dataclass(eq=False, repr=False)
 class LVLM:
     """A large vision-language model, ready for prompts and measures.
 
@@ -49,26 +53,18 @@ class LVLM:
             it where the image is.
     """
 
-    def __init__(
-        self,
-        name: str,
-        family: Family,
-        folder: Path,
-        revision: str | None,
-        quantise: str | None = None,
-    ) -> None:
-        self.name = name
-        self.family = family
-        self.folder = folder
-        self.revision = revision
-        self.quantise = quantise
+    name: str
+    family: Family
+    folder: Path
+    revision: str | None
+    quantise: str | None = None
+
+    def __post_init__(self) -> None:
         self.key = uuid4().hex
-        self.model = family.model
-        self.tokenizer = family.tokenizer
-        self.decoder = family.decoder
+        self.model, self.tokenizer = self.family.model, self.family.tokenizer
+        self.decoder, self.lm_head = self.family.decoder, self.family.lm_head
         self.layers: list[nn.Module] = list(self.decoder.layers)
         self.norm: nn.Module = self.decoder.norm
-        self.lm_head = family.lm_head
         self.n_layers = len(self.layers)
         self.n_heads = int(self.decoder.config.num_attention_heads)
         self.context_length = int(self.decoder.config.max_position_embeddings)
@@ -80,21 +76,16 @@ class LVLM:
     @property
     def device(self) -> torch.device:
         """Where the model's inputs must be."""
-        device: torch.device = self.model.device
-        return device
+        return torch.device(self.model.device)
 
     @property
     def dtype(self) -> torch.dtype:
         """The type of weights and activations."""
-        dtype: torch.dtype = self.decoder.dtype
-        return dtype
+        return cast(torch.dtype, self.decoder.dtype)
 
     @cached_property
     def digest(self) -> str:
-        """What identifies the weights: the hub's commit, or the SHA-256 of the local files.
-
-        Quantised weights are other ones, and say so.
-        """
+        """What identifies the weights: the hub's commit, or the SHA-256 of the local files."""
         # a commit says all only of weights that come from nowhere else
         commit = None if self.family.parts else self.revision
         found = commit or weights_digest(self.folder)
@@ -103,10 +94,7 @@ class LVLM:
     @cached_property
     def eos_token_ids(self) -> tuple[int, ...]:
         """The ids that end an answer; the first one pads."""
-        ids = self.model.generation_config.eos_token_id
-        if ids is None:
-            ids = self.tokenizer.eos_token_id
-        return tuple(ids) if isinstance(ids, (list, tuple)) else (int(ids),)
+        return self.family.eos_token_ids
 
     def prompt(self, image: Image.Image | str | Path, question: str) -> Prompt:
         """Encode one image and one question.
@@ -128,7 +116,7 @@ class LVLM:
         found = self.family.encode_image(pixel_values, input_ids, rgb.size)
         return Prompt(
             input_ids=input_ids,
-            inputs_embeds=self._insert(input_ids[None], found.features),
+            inputs_embeds=self._insert(input_ids, found.features),
             pixel_values=pixel_values,
             spans=find_spans(input_ids, self.family.image_token_id),
             grid=self.family.grid(rgb.size, found),
@@ -159,36 +147,25 @@ class LVLM:
                 there is not one image token id for each image feature, an id is no token, the
                 pixels are not finite, or the size is needed or is none.
         """
-        for what, value in (("input ids", input_ids), ("pixel values", pixel_values)):
-            if not isinstance(value, Tensor):
-                raise InfoflowError(f"{what} must be a tensor, not {type(value).__name__}.")
-        ids = input_ids.to(self.device)
-        ids = ids[None] if ids.ndim == 1 else ids
-        if ids.ndim != 2 or ids.shape[0] != 1:
-            raise InfoflowError(
-                f"input ids of shape {tuple(input_ids.shape)} are not one sequence; "
-                "valid: (S,) or (1, S)."
-            )
-        text = ids[0].masked_fill(ids[0] == self.family.image_token_id, 0)
+        if not isinstance(input_ids, Tensor) or not isinstance(pixel_values, Tensor):
+            raise InfoflowError("input ids and pixel values must be tensors.")
+        ids = input_ids[0] if input_ids.shape[:-1] == (1,) else input_ids
+        text = ids.masked_fill(ids == self.family.image_token_id, 0)
         self.require_token_ids(text, "the sequence of input ids")
         if not (pixel_values.is_floating_point() and pixel_values.isfinite().all()):
             raise InfoflowError("pixel values must be finite numbers of a floating type.")
-        if size is not None:
-            if not isinstance(size, tuple | list) or len(size) != 2:
-                raise InfoflowError(f"size is {size!r}; valid: (width, height) in pixels.")
-            for side in size:
-                require_whole(side, "a side of size", 1)
-        pixel_values = pixel_values.to(self.device, self.dtype)
-        return self._insert(ids, self.family.encode_image(pixel_values, ids[0], size).features)
+        size = None if size is None else require_size(size)
+        ids, pixel_values = ids.to(self.device), pixel_values.to(self.device, self.dtype)
+        return self._insert(ids, self.family.encode_image(pixel_values, ids, size).features)
 
     def _insert(self, ids: Tensor, features: Tensor) -> Tensor:
-        """Embed ids (1, S) with the image features (N, D) in their places: (1, S, D)."""
-        is_image = ids == self.family.image_token_id
+        """Embed ids (S,) with the image features (N, D) in their places: (1, S, D)."""
+        is_image = (ids == self.family.image_token_id)[None]
         # the image token's id need not be in the vocabulary
-        embeds: Tensor = self.decoder.embed_tokens(ids.masked_fill(is_image, 0))
-        if int(is_image.sum()) != len(features):
+        embeds: Tensor = self.decoder.embed_tokens(ids[None].masked_fill(is_image, 0))
+        if (n_ids := int(is_image.sum())) != len(features):
             raise InfoflowError(
-                f"{int(is_image.sum())} image token ids for {len(features)} image features; "
+                f"{n_ids} image token ids for {len(features)} image features; "
                 f"the id {self.family.image_token_id} must stand once for each."
             )
         return embeds.masked_scatter(is_image[..., None], features.to(embeds))
@@ -211,8 +188,7 @@ class LVLM:
         if not embeds.isfinite().all():
             raise InfoflowError("the sequence has embeddings that are not finite.")
         hidden = self.decoder(inputs_embeds=embeds, use_cache=False).last_hidden_state
-        logits: Tensor = self.lm_head(hidden)
-        return logits
+        return cast(Tensor, self.lm_head(hidden))
 
     def generate(self, prompt: Prompt, max_new_tokens: int) -> Tensor:
         """Decode greedily: the answer's ids, shape (T,), without the token that ended it.
@@ -247,8 +223,7 @@ class LVLM:
         ids = self._before_eos(ids)
         if len(ids):
             self.require_token_ids(ids, "the answer")
-        text: str = self.tokenizer.decode(ids, skip_special_tokens=True)
-        return text.strip()
+        return str(self.tokenizer.decode(ids, skip_special_tokens=True)).strip()
 
     def answer(self, prompt: Prompt, max_new_tokens: int = 32) -> str:
         """Answer greedily, in text."""
@@ -266,10 +241,8 @@ class LVLM:
     def require_prompt(self, prompt: Prompt) -> None:
         """Raise unless a prompt was encoded for this model, which has not been moved since."""
         if not isinstance(prompt, Prompt):
-            raise InfoflowError(
-                f"a prompt comes from lvlm.prompt(image, question); this is a "
-                f"{type(prompt).__name__}."
-            )
+            kind = type(prompt).__name__
+            raise InfoflowError(f"a prompt comes from lvlm.prompt(image, question); got a {kind}.")
         if prompt.model_key not in (None, self.key):
             raise InfoflowError(
                 f"the prompt {prompt.question!r} was encoded for another model than this {self!r}; "
@@ -280,11 +253,9 @@ class LVLM:
     def require_embeddings(self, embeds: Tensor, what: str) -> None:
         """Raise unless embeddings, named so in the error, are what the decoder takes: (B, S, D)."""
         width = self.decoder.config.hidden_size
-        if not isinstance(embeds, Tensor) or embeds.ndim != 3 or embeds.shape[-1] != width:
-            shape = tuple(getattr(embeds, "shape", ()))
+        shape = tuple(getattr(embeds, "shape", ()))
+        if len(shape) != 3 or shape[-1] != width or 0 in shape:
             raise InfoflowError(f"{what} has embeddings of shape {shape}; valid: (1, S, {width}).")
-        if not embeds.numel():
-            raise InfoflowError(f"{what} holds no token.")
         if (embeds.dtype, embeds.device) != (self.dtype, self.device):
             raise InfoflowError(
                 f"{what} has embeddings in {embeds.dtype} on {embeds.device}; the model is in "
@@ -304,7 +275,7 @@ class LVLM:
             kind = getattr(ids, "dtype", type(ids).__name__)
             raise InfoflowError(f"{what} is {kind}; give text or a tensor of whole numbers.")
         if ids.ndim != 1 or not len(ids):
-            raise InfoflowError(f"{what} holds no token; give text or ids of shape (T,).")
+            raise InfoflowError(f"{what} holds no token or not one sequence; valid: shape (T,).")
         vocabulary = self.decoder.embed_tokens.num_embeddings
         if ids.min() < 0 or ids.max() >= vocabulary:
             raise InfoflowError(f"{what} has ids outside 0..{vocabulary - 1}.")
@@ -360,7 +331,7 @@ def load_lvlm(
             f"revision={revision!r} names a version on the hub, but {name} is loaded from a folder."
         )
     found, commit = locate(spec, checkpoint, revision)
-    folder = spec.family.prepare(found, lambda part: locate_part(spec, part, parts))
+    folder = spec.family.prepare(found, lambda part: locate(spec, parts.get(part), None, part)[0])
     for each in dict.fromkeys((found, folder)):
         spec.family.require_own(each)
     family = spec.family.open(folder, placement, number)

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
+from itertools import accumulate, chain
 from pathlib import Path
 from typing import Any
 
@@ -106,14 +107,14 @@ def choose_device(device: str | torch.device) -> torch.device:
 
 def choose_dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype:
     """Choose the type of weights and activations; see ``load_lvlm``."""
-    name = _name(dtype) if isinstance(dtype, torch.dtype) else dtype
-    if not isinstance(name, str) or name not in ("auto", *_DTYPES):
-        raise unknown_name("dtype", str(name), ("auto", *_DTYPES))
-    if name != "auto":
-        return _DTYPES[name]
-    if device.type == "cpu":
-        return torch.float32
-    return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    name = _name(dtype) if isinstance(dtype, torch.dtype) else str(dtype)
+    if name == "auto":
+        if device.type == "cpu":
+            return torch.float32
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    if name not in _DTYPES:
+        raise unknown_name("dtype", name, ("auto", *_DTYPES))
+    return _DTYPES[name]
 
 
 def quantisation_settings(kind: str | None, dtype: torch.dtype) -> Any:
@@ -135,16 +136,14 @@ def free_memory() -> dict[int | str, int]:
 
 def map_devices(placement: Placement, weights: Weights, empty: nn.Module) -> dict[str, Any]:
     """Decide which module of a model, still empty, goes where, or say what would fit."""
-    free = free_memory()
-    needed = weights.needs(placement.quantise)
+    free, needed = free_memory(), weights.needs(placement.quantise)
     gpus = [key for key in free if key != MAIN]
     for key in gpus if placement.may_spread else [placement.key]:
         if needed <= free[key]:
             return {"": placement.device if key == placement.key else key}
-    if placement.may_spread and not placement.quantise:
-        spread = spread_layers(empty, free, weights.dtype)
-        if spread is not None:
-            return spread
+    may_spread = placement.may_spread and not placement.quantise
+    if may_spread and (spread := spread_layers(empty, free, weights.dtype)):
+        return spread
     raise _does_not_fit(placement, weights, free)
 
 
@@ -156,7 +155,7 @@ def spread_layers(model: nn.Module, free: Memory, dtype: torch.dtype) -> dict[st
     # twice: a model within the model may have a decoder of its own
     layers = model.get_decoder().get_decoder().layers  # type: ignore[operator]
     place = next(name for name, module in model.named_modules() if module is layers)
-    size = sum(p.numel() for name, p in model.named_parameters() if not _is_in(name, place))
+    size = sum(p.numel() for p in model.parameters()) - sum(p.numel() for p in layers.parameters())
     left = {key: int(n / (1 + ALLOWANCE)) for key, n in free.items()}
     first = min(key for key in left if isinstance(key, int))
     left[first] -= size * dtype.itemsize
@@ -168,7 +167,13 @@ def spread_layers(model: nn.Module, free: Memory, dtype: torch.dtype) -> dict[st
     )
     if "disk" in found.values():
         return None
-    rest = dict.fromkeys(_apart_from(model, place), first)
+    above = {"", *accumulate(place.split("."), "{}.{}".format)}  # the layers, and what holds them
+    named = chain(model.named_modules(), model.named_parameters(), model.named_buffers())
+    rest = {
+        name: first
+        for name, _ in named
+        if name not in above and name.rpartition(".")[0] in above - {place}
+    }
     return rest | {f"{place}.{layer}": key for layer, key in found.items()}
 
 
@@ -187,7 +192,7 @@ def naming_out_of_memory(placement: Placement, weights: Weights) -> Iterator[Non
 
 def _does_not_fit(placement: Placement, weights: Weights, free: Memory) -> InfoflowError:
     """Say what a model needs that does not fit, what is free, and what would fit."""
-    kind, needed = placement.quantise or _name(weights.dtype), weights.needs(placement.quantise)
+    kind = placement.quantise or weights.dtype
     places = list(free) if placement.may_spread and not placement.quantise else [placement.key]
     where = {key: "in main memory" if key == MAIN else f"on cuda:{key}" for key in places}
     has = ", ".join(f"{_gigabytes(free[key])} free {where[key]}" for key in places)
@@ -199,8 +204,8 @@ def _does_not_fit(placement: Placement, weights: Weights, free: Memory) -> Infof
     )
     advice = f"What would fit: {ways}." if ways else nothing
     return InfoflowError(
-        f"the model in {weights.folder} takes {_gigabytes(needed)} in {kind}, {ALLOWANCE:.0%} of "
-        f"its weights for activations included; there are {has}. {advice}"
+        f"the model in {weights.folder} takes {_gigabytes(weights.needs(kind))} in {_name(kind)}, "
+        f"{ALLOWANCE:.0%} of its weights for activations included; there are {has}. {advice}"
     )
 
 
@@ -221,23 +226,7 @@ def _ways(placement: Placement, weights: Weights, free: Memory) -> Iterator[str]
         yield "device='auto', which spreads layers over GPUs and main memory"
 
 
-def _apart_from(module: nn.Module, place: str, path: str = "") -> Iterator[str]:
-    """List the modules and tensors that together are all of a model but one module."""
-    own = (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False))
-    yield from (f"{path}{name}" for name, _ in own)
-    for name, child in module.named_children():
-        full = f"{path}{name}"
-        if not _is_in(place, full):
-            yield full
-        elif full != place:
-            yield from _apart_from(child, place, f"{full}.")
-
-
-def _is_in(name: str, place: str) -> bool:
-    return f"{name}.".startswith(f"{place}.")
-
-
-def _name(dtype: torch.dtype) -> str:
+def _name(dtype: object) -> str:
     return str(dtype).removeprefix("torch.")
 
 

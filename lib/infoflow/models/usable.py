@@ -37,14 +37,14 @@ def _require_tokens(family: Family, folder: Path) -> None:
     vocabulary, most = tokenizer.get_vocab(), family.decoder.embed_tokens.num_embeddings - 1
     if None in family.beginning:
         raise InfoflowError(f"the tokenizer in {folder} names no bos_token.")
-    highest = max((index for index in vocabulary.values() if index != image), default=-1)
-    if highest > most:
+    tokens = {index: token for token, index in vocabulary.items()}
+    taken = tokens.pop(image, None)
+    if (highest := max(tokens, default=-1)) > most:
         raise InfoflowError(
             f"the tokenizer in {folder} has ids up to {highest}, the model embeddings up to "
             f"{most}: they are of different models."
         )
     others = {tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.unk_token_id}
-    taken = next((token for token, index in vocabulary.items() if index == image), None)
     if taken is not None and (image in others or image not in tokenizer.added_tokens_decoder):
         raise InfoflowError(f"the image token's id {image} in {folder} is that of {taken!r}.")
     if found := [token for token in family.foreign_tokens if token in vocabulary]:
@@ -52,9 +52,7 @@ def _require_tokens(family: Family, folder: Path) -> None:
             f"{folder} was trained on another conversation than this family's: its vocabulary has "
             f"{', '.join(found)}."
         )
-    ids = family.model.generation_config.eos_token_id
-    ids = tokenizer.eos_token_id if ids is None else ids
-    for index in ids if isinstance(ids, list) and ids else [ids]:
+    for index in family.eos_token_ids or [None]:
         require_whole(index, f"the eos_token_id in {folder}", 0, most)
 
 
@@ -63,14 +61,14 @@ def _require_features(family: Family, folder: Path) -> None:
     config = family.model.config
     depth, layer = config.vision_config.num_hidden_layers, config.vision_feature_layer
     require_whole(layer, f"vision_feature_layer in {folder}", -depth - 1, depth)
-    strategy = "vision_feature_select_strategy"
-    require_value(getattr(config, strategy), f"{strategy} in {folder}", "default")
+    strategy = config.vision_feature_select_strategy
+    require_value(strategy, f"vision_feature_select_strategy in {folder}", "default")
     side = family.pixels_a_side
     valid = range(side, _MOST_TILES * side + 1, side)
     whole = [(side, side)]  # of a model without tiles
     for shape in getattr(config, "image_grid_pinpoints", whole) or [None]:
-        is_pair = isinstance(shape, list | tuple) and len(shape) == 2
-        if not is_pair or not all(type(n) is int and n in valid for n in shape):
+        sides = shape if isinstance(shape, list | tuple) else ()
+        if len(sides) != 2 or not all(type(n) is int and n in valid for n in sides):
             raise InfoflowError(
                 f"image_grid_pinpoints in {folder} hold {shape!r}; valid: pairs of multiples of "
                 f"{side}, the vision tower's side, up to {valid[-1]}."
@@ -81,11 +79,10 @@ def _require_processor(family: Family, folder: Path) -> None:
     """Raise unless images reach the tower in its size, normalised and whole."""
     processor, side = family.image_processor, family.pixels_a_side
     what = f"of the image processor in {folder}"
-    for name, *valid in (
-        *(("do_resize", True), ("do_rescale", True), ("do_normalize", True)),
-        ("do_flip_channel_order", False, None),
-    ):
-        require_value(getattr(processor, name, None), f"{name} {what}", *valid)
+    for name in ("do_resize", "do_rescale", "do_normalize"):
+        require_value(getattr(processor, name, None), f"{name} {what}", True)
+    flips = getattr(processor, "do_flip_channel_order", None)
+    require_value(flips, f"do_flip_channel_order {what}", False, None)
     factor = require_finite(processor.rescale_factor, f"rescale_factor {what}")
     if not isclose(factor, 1 / 255, rel_tol=1e-6):
         raise InfoflowError(f"rescale_factor {what} is {factor}; valid: 1/255.")

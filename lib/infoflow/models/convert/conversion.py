@@ -42,13 +42,13 @@ CLIP_STATISTICS = {
     "image_mean": [0.48145466, 0.4578275, 0.40821073],
     "image_std": [0.26862954, 0.26130258, 0.27577711],
 }
-_KINDS = ((INDEX, WEIGHTS), ("pytorch_model.bin.index.json", "pytorch_model.bin"))
+_WEIGHTS = (WEIGHTS, INDEX, "pytorch_model.bin", "pytorch_model.bin.index.json")
 _SHARD_BYTES = 2 << 30
 _COMPUTED = {r".*(rotary_emb\.inv_freq|position_ids|\.attn\.(masked_)?bias)": ""}
 
 Rules = dict[str, str]
-"""Names to names: a pattern of a whole published name, and what it is renamed to. Several names cut
-a joint tensor into as many equal parts; none leaves it out."""
+"""By a pattern of a published name: what it is renamed to. Several names cut a joint tensor into as
+many equal parts; none leaves it out."""
 
 
 @dataclass(frozen=True)
@@ -64,12 +64,9 @@ class Converted:
 
 
 class Conversion(NamedTuple):
-    """How a family's checkpoints are converted.
+    """How a family's checkpoints are converted."""
 
-    ``run`` takes the folder, the tokenizer's file, and the folders of the parts that it needs.
-    """
-
-    run: Callable[[Path, Path, Mapping[str, Path]], Converted]
+    run: Callable[[Path, Path, Mapping[str, Path]], Converted]  # of folder, tokenizer, and parts
     vocabulary: str  # the tokenizer's file
 
 
@@ -77,14 +74,14 @@ def converted(
     conversion: Conversion, architecture: Any, folder: Path, parts: Mapping[str, Path]
 ) -> Path:
     """Convert a checkpoint into the cache, or find it converted; it is whole in any case."""
-    folders, name = (folder, *parts.values()), conversion.vocabulary
-    has_tokenizer = [each for each in folders if (each / name).is_file()] or [folder]
-    require_files(has_tokenizer[0], (name,))
+    folders = (folder, *parts.values())
+    places = [each / conversion.vocabulary for each in folders]
+    tokenizer = next((place for place in places if place.is_file()), places[0])
+    require_files(tokenizer.parent, (tokenizer.name,))
     for part in parts.values():
         require_files(part, (CONFIG,))
-    tokenizer = has_tokenizer[0] / name
     with in_one_line(f"the checkpoint in {folder} cannot be converted"):
-        shards = [shard for each in folders for shard in weight_files(each, _KINDS)]
+        shards = [shard for each in folders for shard in weight_files(each, _WEIGHTS)]
         files = sorted([*(each / CONFIG for each in folders), tokenizer, *shards])
         target = cache_folder() / f"{architecture.__name__}-{_fingerprint(files)}"
         if target.is_dir():
@@ -112,16 +109,11 @@ def _write(found: Converted, source: Path, target: Path, architecture: Any) -> N
     require_config(found.config, source / CONFIG, len(found.tensors))
     with torch.device("meta"):
         expected = architecture(architecture.config_class(**found.config)).state_dict()
-    shapes = {name: tensor.shape for name, tensor in found.tensors.items()}
-    refuse_misfits(
-        source,
-        missing=expected.keys() - shapes.keys(),
-        unexpected=shapes.keys() - expected.keys(),
-        misshapen=[
-            name for name in shapes.keys() & expected.keys() if shapes[name] != expected[name].shape
-        ],
-    )
-    write_tensors(found.tensors, target, found.finish)
+    own, tensors = found.tensors.keys(), found.tensors
+    both = own & expected.keys()
+    misshapen = [name for name in both if tensors[name].shape != expected[name].shape]
+    refuse_misfits(source, expected.keys() - own, own - expected.keys(), misshapen)
+    _write_tensors(tensors, target, found.finish)
     write_json(target / CONFIG, found.config)
     write_json(target / PROCESSOR, found.processor)
     write_json(target / GENERATION, found.generation)
@@ -133,7 +125,7 @@ def read_renamed(folder: Path, rules: Rules) -> dict[str, Tensor]:
 
     The first rule that fits a name renames it; a tensor that none fits keeps its name.
     """
-    tensors, found = read_tensors(weight_files(folder, _KINDS)), dict[str, Tensor]()
+    tensors, found = read_tensors(weight_files(folder, _WEIGHTS)), dict[str, Tensor]()
     _require_index(folder, tensors)
     for name, tensor in tensors.items():
         matches = ((re.fullmatch(old, name), new) for old, new in (_COMPUTED | rules).items())
@@ -147,47 +139,45 @@ def read_renamed(folder: Path, rules: Rules) -> dict[str, Tensor]:
 
 def _require_index(folder: Path, tensors: Mapping[str, Tensor]) -> None:
     """Raise unless a checkpoint holds what its index, if there is one, says."""
-    for index in (folder / name for name, _ in _KINDS if (folder / name).is_file()):
-        missing = sorted(weight_map(index).keys() - tensors.keys())
-        metadata, n_bytes = (
-            read_json(index).get("metadata"),
-            sum(t.nbytes for t in tensors.values()),
+    index = next((folder / name for name in _WEIGHTS[1::2] if (folder / name).is_file()), None)
+    if index is None:
+        return
+    missing = sorted(weight_map(index).keys() - tensors.keys())
+    metadata, n_bytes = read_json(index).get("metadata"), sum(t.nbytes for t in tensors.values())
+    size = metadata.get("total_size", n_bytes) if isinstance(metadata, dict) else n_bytes
+    if missing or size != n_bytes:
+        raise InfoflowError(
+            f"{folder} is not a whole checkpoint: {len(missing)} tensors of its index are "
+            f"missing ({some(missing)}); they take {n_bytes} bytes, its index says {size!r}."
         )
-        size = metadata.get("total_size", n_bytes) if isinstance(metadata, dict) else n_bytes
-        if missing or size != n_bytes:
-            raise InfoflowError(
-                f"{folder} is not a whole checkpoint: {len(missing)} tensors of its index are "
-                f"missing ({some(missing)}); they take {n_bytes} bytes, its index says {size!r}."
-            )
-        break
 
 
-def write_tensors(
+def _write_tensors(
     tensors: Mapping[str, Tensor], folder: Path, finish: Callable[[str, Tensor], Tensor]
 ) -> None:
     """Write tensors as safetensors shards with an index; one shard is in memory at a time."""
-    names: dict[str, str] = {}
+    files: dict[str, str] = {}
     number, n_bytes = 1, 0
     for name, tensor in tensors.items():
-        names[name] = f"model-{number:05d}.safetensors"
+        files[name] = f"model-{number:05d}.safetensors"
         n_bytes += tensor.nbytes
         if n_bytes >= _SHARD_BYTES:
             number, n_bytes = number + 1, 0
-    for file in dict.fromkeys(names.values()):
+    for file in sorted(set(files.values())):
         # cloned: parts of one published tensor share its memory, which safetensors refuses
         shard = {
             name: finish(name, tensor).clone(memory_format=torch.contiguous_format)
             for name, tensor in tensors.items()
-            if names[name] == file
+            if files[name] == file
         }
         save_file(shard, folder / file, metadata={"format": "pt"})
         del shard
     total = sum(tensor.nbytes for tensor in tensors.values())
-    write_json(folder / INDEX, {"metadata": {"total_size": total}, "weight_map": names})
+    write_json(folder / INDEX, {"metadata": {"total_size": total}, "weight_map": files})
 
 
 def require_fields(config: Mapping[str, Any], names: Sequence[str]) -> None:
-    """Raise unless a configuration says what no tensor does, and no default may stand for."""
+    """Raise unless a configuration says what no tensor does."""
     if missing := [name for name in names if config.get(name) is None]:
         kind = config.get("model_type")
         raise InfoflowError(f"the {CONFIG} of the {kind!r} is not whole; missing: {some(missing)}.")

@@ -1,6 +1,5 @@
 """Checkpoints in the original LLaVA code's layout, as InternVL-Chat and Shikra are published."""
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -75,13 +74,9 @@ def convert_internvl(folder: Path, tokenizer: Path, parts: Mapping[str, Path]) -
     tensors = read_renamed(folder, _INTERNVL)
     vision = _internvit_config(tensors, folder)
     imagenet = {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]}
-    return Converted(
-        tensors,
-        _llava_config(config, -4, vision, projector_hidden_act="gelu"),
-        {"do_pad": True} | _square(vision["image_size"][0]) | imagenet,
-        _IDS,
-        llama_tokenizer(tokenizer),
-    )
+    processor = {"do_pad": True} | _square(vision["image_size"][0]) | imagenet
+    native = _llava_config(config, -4, vision, projector_hidden_act="gelu")
+    return Converted(tensors, native, processor, _IDS, llama_tokenizer(tokenizer))
 
 
 def convert_shikra(folder: Path, tokenizer: Path, parts: Mapping[str, Path]) -> Converted:
@@ -93,12 +88,8 @@ def convert_shikra(folder: Path, tokenizer: Path, parts: Mapping[str, Path]) -> 
     width = vision["hidden_size"]
     require_value(width, f"hidden_size in {parts['vision']}", config.get("mm_hidden_size", width))
     delta, addends = read_renamed(folder, _SHIKRA), read_renamed(parts["base"], _DECODER)
-    wrong = [
-        name
-        for name, tensor in delta.items()
-        if not name.startswith(_CONNECTOR) and not _fits(name, tensor, addends.get(name))
-    ]
-    if wrong:
+    decoder = {name: tensor for name, tensor in delta.items() if not name.startswith(_CONNECTOR)}
+    if wrong := [name for name, own in decoder.items() if not _fits(name, own, addends.get(name))]:
         raise InfoflowError(
             f"{parts['base']} is not the LLaMA that {folder} is a difference to: {len(wrong)} "
             f"tensors are missing or of another shape ({some(sorted(wrong))})."
@@ -158,19 +149,15 @@ def _internvit_config(tensors: Mapping[str, Tensor], folder: Path) -> dict[str, 
 
     The images' side is that of the positions, which are stored for the side they are used at.
     """
-    names = (
-        *("embeddings.position_embeddings", "embeddings.patch_embeddings.projection.weight"),
-        "encoder.layer.0.mlp.fc1.weight",
-    )
-    positions, patches, mlp = (tensors[f"{_NATIVE_TOWER}{name}"].shape for name in names)
-    width, patch = positions[-1], patches[-1]
-    side = round((positions[1] - 1) ** 0.5) * patch
-    layers = {found[1] for name in tensors if (found := re.search(r"encoder\.layer\.(\d+)", name))}
+    shapes = {name.removeprefix(_NATIVE_TOWER): tensor.shape for name, tensor in tensors.items()}
+    _, places, width = shapes["embeddings.position_embeddings"]
+    patch = shapes["embeddings.patch_embeddings.projection.weight"][-1]
+    side = round((places - 1) ** 0.5) * patch
     return {
         "model_type": "internvl_vision",
         "hidden_size": width,
-        "intermediate_size": mlp[0],
-        "num_hidden_layers": len(layers),
+        "intermediate_size": shapes["encoder.layer.0.mlp.fc1.weight"][0],
+        "num_hidden_layers": sum(name.endswith(".mlp.fc1.weight") for name in shapes),
         "num_attention_heads": _n_heads(width, folder),
         "image_size": [side, side],
         "patch_size": [patch, patch],
@@ -190,7 +177,7 @@ def _n_heads(width: int, folder: Path) -> int:
         return 25
     config = read_json(tower / CONFIG) if tower else {}
     heads = config.get("num_attention_heads")
-    if tower is None or config.get("hidden_size") != width or not heads or width % heads:
+    if config.get("hidden_size") != width or not heads or width % heads:
         raise InfoflowError(
             f"how many heads the tower of {folder} has is not known: it is {width} wide; put the "
             f"{CONFIG} of {named!r} into {folder / str(named)}."
@@ -203,10 +190,7 @@ def _square(side: int) -> dict[str, Any]:
 
 
 def tower_folder(folder: Path) -> Path | None:
-    """Find the vision tower that a published configuration names, if it is on this machine.
-
-    A relative name is looked for in the working folder, then in the checkpoint's.
-    """
+    """Find the vision tower that a checkpoint names, in the working folder or its own."""
     named = read_json(folder / CONFIG).get("mm_vision_tower")
     places = (Path(named), folder / named) if isinstance(named, str) else ()
     return next((place for place in places if (place / CONFIG).is_file()), None)

@@ -36,19 +36,11 @@ _RULES: Rules = {
     rf"{_OLD}mlp\.w2\.weight": rf"{_NEW}mlp.gate_proj.weight",
     rf"{_OLD}mlp\.c_proj\.weight": rf"{_NEW}mlp.down_proj.weight",
 }
-_CONFIG = {
-    "hidden_size": "hidden_size",
-    "max_position_embeddings": "seq_length",
-    "num_attention_heads": "num_attention_heads",
-    "num_hidden_layers": "num_hidden_layers",
-    "num_key_value_heads": "num_attention_heads",
-    "rms_norm_eps": "layer_norm_epsilon",
-    "vocab_size": "vocab_size",
-}
-"""What Qwen2 calls what the published configuration says."""
-_COMPUTED_FROM = ("intermediate_size", "rotary_emb_base")
+_TEXT = ("hidden_size", "num_attention_heads", "num_hidden_layers", "vocab_size")
+_TEXT_OTHERWISE = ("seq_length", "layer_norm_epsilon", "intermediate_size", "rotary_emb_base")
 _VISION = ("image_size", "patch_size", "width", "layers", "heads")
-_VISION_COMPUTED_FROM = ("image_start_id", "mlp_ratio", "output_dim")
+_VISION_OTHERWISE = ("image_start_id", "mlp_ratio", "output_dim")
+"""What is said as by Qwen2 and ``VisionShape``, and what they say in other names or numbers."""
 
 
 def convert(folder: Path, tokenizer: Path, parts: Mapping[str, Path]) -> Converted:
@@ -57,14 +49,16 @@ def convert(folder: Path, tokenizer: Path, parts: Mapping[str, Path]) -> Convert
     named = read_json(folder / CONFIG)["visual"]["image_start_id"]
     what = f"the id of {IMAGE_START} in {tokenizer}, which is not this checkpoint's,"
     require_value(words.convert_tokens_to_ids(IMAGE_START), what, named)
-    generation, side = folder / GENERATION, config["vision_config"]["image_size"]
-    return Converted(
-        read_renamed(folder, _RULES),
-        config,
-        {"size": {"height": side, "width": side}} | CLIP_STATISTICS,
-        {"chat_format": read_json(generation).get("chat_format") if generation.is_file() else None},
-        words,
-    )
+    side, chat_format = config["vision_config"]["image_size"], read_chat_format(folder)
+    processor = {"size": {"height": side, "width": side}} | CLIP_STATISTICS
+    tensors = read_renamed(folder, _RULES)
+    return Converted(tensors, config, processor, {"chat_format": chat_format}, words)
+
+
+def read_chat_format(folder: Path) -> Any:
+    """Read which conversation the answers are generated for, if that is said."""
+    path = folder / GENERATION
+    return read_json(path).get("chat_format") if path.is_file() else None
 
 
 def native_config(folder: Path) -> dict[str, Any]:
@@ -79,15 +73,18 @@ def native_config(folder: Path) -> dict[str, Any]:
     require_value(published.get("model_type"), f"the model_type in {path}", "qwen")
     visual = published.get("visual")
     visual = visual if isinstance(visual, dict) else {}
-    require_fields(published, (*_CONFIG.values(), *_COMPUTED_FROM))
-    require_fields(visual, (*_VISION, *_VISION_COMPUTED_FROM))
+    require_fields(published, (*_TEXT, *_TEXT_OTHERWISE))
+    require_fields(visual, (*_VISION, *_VISION_OTHERWISE))
     require_config(published, path, _MOST_LAYERS)
     require_settings(published, path, _FIXED)
     out = require_whole(visual["output_dim"], f"visual.output_dim in {path}", 1)
     ratio = require_finite(visual["mlp_ratio"], f"visual.mlp_ratio in {path}", 0.0)
-    return {new: published[old] for new, old in _CONFIG.items()} | {
+    return {name: published[name] for name in _TEXT} | {
         "architectures": ["QwenVLForConditionalGeneration"],
         "model_type": "qwen_vl",
+        "num_key_value_heads": published["num_attention_heads"],
+        "max_position_embeddings": published["seq_length"],
+        "rms_norm_eps": published["layer_norm_epsilon"],
         "intermediate_size": published["intermediate_size"] // 2,  # published: of both branches
         "rope_parameters": {"rope_type": "default", "rope_theta": published["rotary_emb_base"]},
         "tie_word_embeddings": False,

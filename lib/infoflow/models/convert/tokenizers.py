@@ -46,6 +46,7 @@ def qwen_tokenizer(file: Path) -> PreTrainedTokenizerFast:
 def read_ranks(file: Path) -> dict[bytes, int]:
     """Read byte strings and their ranks, which are their ids, from a tiktoken file."""
     ranks: dict[bytes, int] = {}
+    damaged = f"the vocabulary {file} is damaged"
     for number, line in enumerate(Path(file).read_bytes().splitlines(), start=1):
         if not line:
             continue
@@ -53,18 +54,12 @@ def read_ranks(file: Path) -> dict[bytes, int]:
             token, rank = line.split()
             ranks[base64.b64decode(token, validate=True)] = int(rank)
         except ValueError as error:
-            raise InfoflowError(
-                f"the vocabulary {file} is damaged in line {number}; valid: a string in base 64, "
-                "a space and its rank."
-            ) from error
+            valid = "a string in base 64, a space and its rank"
+            raise InfoflowError(f"{damaged} in line {number}; valid: {valid}.") from error
     if sorted(ranks.values()) != list(range(len(ranks))):
-        raise InfoflowError(
-            f"the vocabulary {file} is damaged: its {len(ranks)} ranks are not 0, 1, 2 and so on."
-        )
+        raise InfoflowError(f"{damaged}: its {len(ranks)} ranks are not 0, 1, 2 and so on.")
     if missing := [byte for byte in range(256) if bytes([byte]) not in ranks]:
-        raise InfoflowError(
-            f"the vocabulary {file} is damaged: it lacks {len(missing)} of the 256 single bytes."
-        )
+        raise InfoflowError(f"{damaged}: it lacks {len(missing)} of the 256 single bytes.")
     return ranks
 
 

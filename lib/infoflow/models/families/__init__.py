@@ -1,19 +1,16 @@
 """The models that can be loaded by name, and the adapter of each one's architecture."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from infoflow.errors import unknown_name
 from infoflow.models.families.base import Family
 from infoflow.models.families.instructblip import InstructBlip
-from infoflow.models.families.internvl import InternVLChat
-from infoflow.models.families.llava import Llava15
+from infoflow.models.families.llava import InternVLChat, Llava15, Shikra
 from infoflow.models.families.llava_next import LlavaNext
 from infoflow.models.families.qwen_vl import QwenVL, QwenVLChat
-from infoflow.models.families.shikra import Shikra
 
 
-@dataclass(frozen=True)
-class ModelSpec:
+class ModelSpec(NamedTuple):
     """A model that has a name."""
 
     name: str  #: As given to ``load_lvlm``.

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self, cast
 
 import torch
 from PIL import Image
@@ -32,15 +32,10 @@ Size = tuple[int, int]
 
 
 class ImageFeatures(NamedTuple):
-    """What a model's vision side makes of an image.
+    """What a model's vision side makes of an image."""
 
-    Attributes:
-        features: The image tokens' embeddings, shape (N, D).
-        attention: What each image token attended to, if tokens are not places: weights over the
-            vision tower's patches, shape (N, patches), each row summing to one.
-    """
-
-    features: Tensor
+    features: Tensor  #: The image tokens' embeddings, shape (N, D).
+    #: If tokens are not places, their weights over the patches, (N, patches); rows sum to one.
     attention: Tensor | None = None
 
 
@@ -63,7 +58,8 @@ class Family(ABC):
     processor_options: ClassVar[Mapping[str, Any]] = {}  #: and what it sets in any case.
     template: ClassVar[str]  #: The prompt around ``{question}`` and ``<image>``.
     connector: ClassVar[str]  #: What lies between vision tower and decoder, in words.
-    tokens: ClassVar[tuple[str, ...]] = ()  #: Tokens that a tokenizer must have.
+    ends: ClassVar[tuple[str, ...]] = ()  #: Tokens that end an answer; none: as configured.
+    tokens: ClassVar[tuple[str, ...]] = ()  #: Other tokens that a tokenizer must have.
     marks: ClassVar[tuple[str, ...]] = (PLACEHOLDER,)  #: What a question must not contain.
     foreign_tokens: ClassVar[tuple[str, ...]] = ()  #: Tokens of other conversations alone.
     tower: ClassVar[str | None] = None  #: The type of the vision tower; None for any.
@@ -78,10 +74,7 @@ class Family(ABC):
 
     @classmethod
     def prepare(cls, folder: Path, find_part: Callable[[str], Path]) -> Path:
-        """Find the folder to open for a checkpoint: itself, or what it is once converted to.
-
-        ``find_part`` finds the folder of what it lacks, by a name of ``parts``.
-        """
+        """Find the folder to open: itself, or, with its parts found, what it is converted to."""
         require_known_layout(folder, original_llava=cls.conversion is not None)
         if cls.conversion is None or "vision_config" in read_json(folder / CONFIG):
             return folder
@@ -91,24 +84,19 @@ class Family(ABC):
 
     @classmethod
     def require_own(cls, folder: Path) -> None:
-        """Raise if a checkpoint says that it has another tower, decoder or conversation.
-
-        The folder is as published or in the layout that transformers reads.
-        """
-        config = read_json(folder / CONFIG)
-        valid = {"vision_config": ("vision tower", cls.tower), "text_config": ("decoder", "llama")}
-        for name, (what, kind) in valid.items():
-            part = config.get(name)
-            found = part.get("model_type", kind) if isinstance(part, dict) else kind
-            if kind is not None:
-                require_value(found, f"the type of the {what} in {folder}", kind)
+        """Raise if a checkpoint, published or converted, is said to be of another kind."""
+        parts = {"vision tower": ("vision_config", cls.tower), "decoder": ("text_config", "llama")}
+        for what, (name, kind) in parts.items():
+            part = read_json(folder / CONFIG).get(name)
+            if kind and isinstance(part, dict) and "model_type" in part:
+                require_value(part["model_type"], f"the type of the {what} in {folder}", kind)
 
     @classmethod
     def open(cls, folder: Path, placement: Placement, dtype: torch.dtype) -> Self:
         """Load a checkpoint in the layout that transformers reads."""
         model = load_weights(cls.architecture, folder, placement, dtype)
         processor = load_image_processor(cls.processor, folder, **cls.processor_options)
-        return cls(model, load_tokenizer(folder, cls.tokens), processor)
+        return cls(model, load_tokenizer(folder, (*cls.ends, *cls.tokens)), processor)
 
     @property
     def language_model(self) -> Any:
@@ -124,8 +112,7 @@ class Family(ABC):
     @property
     def lm_head(self) -> nn.Module:
         """Last hidden states (..., D) to logits (..., V)."""
-        head: nn.Module = self.language_model.lm_head
-        return head
+        return cast(nn.Module, self.language_model.lm_head)
 
     @property
     def vision(self) -> Any:
@@ -148,6 +135,15 @@ class Family(ABC):
         return int(self.model.config.image_token_id)
 
     @property
+    def eos_token_ids(self) -> tuple[int, ...]:
+        """The ids that end an answer; the first one pads."""
+        if self.ends:
+            return tuple(self.tokenizer.convert_tokens_to_ids(list(self.ends)))
+        ids = self.model.generation_config.eos_token_id
+        ids = self.tokenizer.eos_token_id if ids is None else ids
+        return tuple(ids) if isinstance(ids, list | tuple) else (ids,)
+
+    @property
     def beginning(self) -> list[int]:
         """The ids that begin a prompt: here none."""
         return []
@@ -165,7 +161,7 @@ class Family(ABC):
         return [*self.beginning, *self.tokenise(before), *self.image_ids(size), *text]
 
     def image_ids(self, size: Size) -> list[int]:
-        """The ids of the image tokens, and of the tokens that always stand beside them."""
+        """The ids of the image tokens, and of those that always stand beside them."""
         return [self.image_token_id] * self.n_image_tokens(size)
 
     @abstractmethod
@@ -174,8 +170,7 @@ class Family(ABC):
 
     def pixel_values(self, image: Image.Image) -> Tensor:
         """Preprocess an RGB image: shape (1, 3, height, width), or one more for tiles."""
-        values: Tensor = self.image_processor(image, return_tensors="pt").pixel_values
-        return values
+        return cast(Tensor, self.image_processor(image, return_tensors="pt").pixel_values)
 
     @property
     def pixel_std(self) -> Tensor:
@@ -214,8 +209,7 @@ class Family(ABC):
 
     def tokenise(self, text: str) -> list[int]:
         """Encode a piece of a prompt: no token is added at its beginning or end."""
-        ids: list[int] = self.tokenizer(text, add_special_tokens=False).input_ids
-        return ids
+        return list(self.tokenizer(text, add_special_tokens=False).input_ids)
 
     def require_shape(self, pixel_values: Tensor, *tiles: int) -> None:
         """Raise unless pixels have the shape that the vision tower takes."""

@@ -32,7 +32,7 @@ class InstructBlip(Family):
     processor: ClassVar[Any] = BlipImageProcessorPil
     template = f"{PLACEHOLDER}{{question}}"
     connector = "Q-Former"
-    tokens = (_BOUNDARY,)
+    ends = (_BOUNDARY,)
     files = ("*.json", "*.safetensors", f"{QFORMER_TOKENIZER}/*")
 
     def __init__(
@@ -42,11 +42,10 @@ class InstructBlip(Family):
         self.qformer_tokenizer = qformer_tokenizer
         # the fast path does not give attention weights
         model.set_attn_implementation({"qformer_config": "eager"})
-        model.generation_config.eos_token_id = self.boundary_id
 
     @classmethod
     def open(cls, folder: Path, placement: Placement, dtype: torch.dtype) -> Self:
-        """Load a checkpoint folder, with the Q-Former's tokenizer."""
+        """Load a checkpoint, with the Q-Former's tokenizer."""
         family = super().open(folder, placement, dtype)
         family.qformer_tokenizer = load_tokenizer(folder / QFORMER_TOKENIZER)
         return family
@@ -55,15 +54,11 @@ class InstructBlip(Family):
     def language_model(self) -> Any:
         return self.model.language_model
 
-    @property
-    def boundary_id(self) -> int:
-        return int(self.tokenizer.convert_tokens_to_ids(_BOUNDARY))
-
     def n_image_tokens(self, size: Size) -> int:
         return int(self.model.config.num_query_tokens)
 
     def image_ids(self, size: Size) -> list[int]:
-        return [*super().image_ids(size), self.boundary_id]
+        return [*super().image_ids(size), *self.eos_token_ids]
 
     def encode_image(
         self, pixel_values: Tensor, input_ids: Tensor, size: Size | None

@@ -1,8 +1,95 @@
-"""LLaVA-1.5: a CLIP tower, a two-layer connector and a LLaMA decoder (Liu et al., 2024)."""
+"""LLaVA-1.5 and its kind: a vision tower, a connector, and a LLaMA tuned on Vicuna's conversation.
 
+LLaVA-1.5 has a CLIP tower and a two-layer connector (Liu et al., 2024), InternVL-Chat 1.0 the tower
+InternViT-6B (Chen et al., 2024), Shikra one linear layer (Chen et al., 2023).
+"""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, ClassVar
 
-from infoflow.models.families.vicuna import VicunaFamily
+from PIL import Image
+from torch import Tensor
+from transformers import LlavaForConditionalGeneration
+from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+from transformers.models.llava.image_processing_pil_llava import LlavaImageProcessorPil
+
+from infoflow.errors import InfoflowError
+from infoflow.models.checkpoint import JOINT_PROCESSOR, read_json
+from infoflow.models.convert.conversion import Conversion
+from infoflow.models.convert.llava import MARKS, convert_internvl, convert_shikra
+from infoflow.models.families.base import PLACEHOLDER, Family, ImageFeatures, Size
+from infoflow.models.grid import Grid
+
+SYSTEM = (
+    "A chat between a curious user and an artificial intelligence assistant. "
+    "The assistant gives helpful, detailed, and polite answers to the user's questions."
+)
+VICUNA_V1 = f"{SYSTEM} USER: {PLACEHOLDER}\n{{question}} ASSISTANT:"
+"""The ``vicuna_v1`` conversation with one image and one question."""
+_ROLES = (r"USER|\bupper\b", "ASSISTANT:")
+"""What a chat template of that conversation writes; published ones write roles in capitals."""
+_FOREIGN = ("<|im_start|>", "<|start_header_id|>", "<start_of_turn>", "[INST]")
+_PUBLISHED_FILES = ("*.json", "pytorch_model*.bin", "tokenizer.model")
+_PIXELS_A_BAND = 1 << 20
+
+
+class VicunaFamily(Family):
+    """A vision tower, a connector and a LLaMA decoder; one square image, a token a patch."""
+
+    architecture: ClassVar[Any] = LlavaForConditionalGeneration
+    processor: ClassVar[Any] = LlavaImageProcessorPil
+    template = VICUNA_V1
+    connector = "two-layer MLP"
+    # the last is of LLaVA's first version, and of Shikra
+    foreign_tokens: ClassVar[tuple[str, ...]] = (*_FOREIGN, "<im_start>")
+    tower = "clip_vision_model"
+
+    @classmethod
+    def require_own(cls, folder: Path) -> None:
+        """Raise unless the parts are of its kinds, the LLaMA tuned on Vicuna's conversation."""
+        super().require_own(folder)
+        template = _chat_template(folder)
+        if template and not all(re.search(role, template) for role in _ROLES):
+            raise InfoflowError(
+                f"{folder} was tuned on another conversation: its chat template is "
+                f"{template[:60]!r}...; this family's is Vicuna's (USER: ... ASSISTANT:)."
+            )
+
+    @property
+    def beginning(self) -> list[int]:
+        return [self.tokenizer.bos_token_id]
+
+    def n_image_tokens(self, size: Size) -> int:
+        return self.patches_a_side**2
+
+    @property
+    def padding(self) -> tuple[int, ...] | None:
+        """The colour that pads an image to a square; None if it is not padded to one."""
+        processor = self.image_processor
+        return tuple(int(mean * 255) for mean in processor.image_mean) if processor.do_pad else None
+
+    def pixel_values(self, image: Image.Image) -> Tensor:
+        """Pad the image to a square with the family's colour, then resize and normalise it."""
+        if self.padding is not None:
+            resample = self.image_processor.resample
+            image = resized_square(image, self.padding, self.pixels_a_side, resample)
+        return super().pixel_values(image)
+
+    def encode_image(
+        self, pixel_values: Tensor, input_ids: Tensor, size: Size | None
+    ) -> ImageFeatures:
+        self.require_shape(pixel_values)
+        found = self.model.get_image_features(pixel_values=pixel_values, return_dict=True)
+        return ImageFeatures(found.pooler_output[0])
+
+    def grid(self, size: Size, image: ImageFeatures) -> Grid:
+        """Place the image in the square it is padded to, to the pixel as image processors do."""
+        (width, height), side = size, max(size)
+        left, top = (side - width) // 2, (side - height) // 2
+        box = (left / side, top / side, (left + width) / side, (top + height) / side)
+        return Grid(self.patches_a_side, self.patches_a_side, box)
 
 
 class Llava15(VicunaFamily):
@@ -10,3 +97,70 @@ class Llava15(VicunaFamily):
 
     # the published processor crops the centre; the original code pads, which loses no border
     processor_options: ClassVar[dict[str, Any]] = {"do_pad": True}
+
+
+class InternVLChat(VicunaFamily):
+    """InternVL-Chat, as ``OpenGVLab/InternVL-Chat-ViT-6B-Vicuna-7B`` or as converted.
+
+    Its vocabulary has no token for the image, so the image token's id is the first one past it.
+    """
+
+    tower = "internvl_vision"
+    conversion = Conversion(convert_internvl, "tokenizer.model")
+    files = _PUBLISHED_FILES
+
+
+class Shikra(VicunaFamily):
+    """Shikra, as ``shikras/shikra-7b-delta-v1`` with its LLaMA and CLIP, or as converted.
+
+    What is published is the difference of its decoder to LLaMA-7B, and the linear layer; the tower
+    is OpenAI's, which was not trained further.
+    """
+
+    processor = CLIPImageProcessorPil
+    # the spaces beside the marks around the image are no tokens
+    template = f"{SYSTEM} USER:{PLACEHOLDER}{{question}} ASSISTANT:"
+    connector = "linear layer"
+    padding = (255, 255, 255)
+    tokens = MARKS
+    foreign_tokens = _FOREIGN
+    conversion = Conversion(convert_shikra, "tokenizer.model")
+    files = _PUBLISHED_FILES
+    parts: ClassVar[Mapping[str, str]] = {
+        "base": "huggyllama/llama-7b",
+        "vision": "openai/clip-vit-large-patch14",
+    }
+
+    def image_ids(self, size: Size) -> list[int]:
+        start, end = self.tokenizer.convert_tokens_to_ids(list(MARKS[1:]))
+        return [start, *super().image_ids(size), end]
+
+
+def resized_square(
+    image: Image.Image, padding: tuple[int, ...], side: int, resample: Image.Resampling
+) -> Image.Image:
+    """Pad an RGB image to a square and resize it, to the bit as if one after the other.
+
+    Pillow resizes rows before columns. So the padded rows can be made and resized in bands, and of
+    a long and thin image the square is never in memory.
+    """
+    width, height = image.size
+    longest = max(width, height)
+    left, top = (longest - width) // 2, (longest - height) // 2
+    rows = Image.new("RGB", (side, longest), padding)
+    step = max(1, _PIXELS_A_BAND // longest)
+    for start in range(0, height, step):
+        band = Image.new("RGB", (longest, min(step, height - start)), padding)
+        band.paste(image, (left, -start))
+        rows.paste(band.resize((side, band.height), resample), (0, top + start))
+    return rows.resize((side, side), resample)
+
+
+def _chat_template(folder: Path) -> str:
+    """Read a checkpoint's chat template, from where transformers would; empty if it has none."""
+    written = folder / "chat_template.jinja"
+    if written.is_file():
+        return written.read_text(encoding="utf-8", errors="replace")
+    names = ("chat_template.json", JOINT_PROCESSOR, "tokenizer_config.json")
+    settings = [read_json(folder / name) for name in names if (folder / name).is_file()]
+    return next((str(each["chat_template"]) for each in settings if each.get("chat_template")), "")

@@ -18,7 +18,7 @@ from transformers.models.llava_next.image_processing_pil_llava_next import (
 
 from infoflow.errors import InfoflowError
 from infoflow.models.families.base import ImageFeatures, Size
-from infoflow.models.families.vicuna import VicunaFamily
+from infoflow.models.families.llava import VicunaFamily
 from infoflow.models.grid import Grid, Raster, stack
 
 
@@ -53,16 +53,15 @@ class LlavaNext(VicunaFamily):
     def tiling(self, size: Size) -> Tiling:
         """Say how an image of that size is cut."""
         width, height = size
-        shape = self._best_shape(size)
-        side = self.patches_a_side
-        down, across = (n // self.pixels_a_side for n in shape)
-        rows, cols = down * side, across * side
-        # the original's rounding; the image's pixels are placed by another one, see grid()
+        shape = select_best_resolution((height, width), self.model.config.image_grid_pinpoints)
+        down, across = (int(n) // self.pixels_a_side for n in shape)
+        rows, cols = down * self.patches_a_side, across * self.patches_a_side
+        # the original's rounding; the image's pixels are placed by another one, see _box
         if width / height > cols / rows:
-            kept = int(round(height * (cols / width), 7))
-            return Tiling((down, across), rows - (rows - kept) // 2 * 2, cols)
-        kept = int(round(width * (rows / height), 7))
-        return Tiling((down, across), rows, cols - (cols - kept) // 2 * 2)
+            rows -= (rows - int(round(height * (cols / width), 7))) // 2 * 2
+        else:
+            cols -= (cols - int(round(width * (rows / height), 7))) // 2 * 2
+        return Tiling((down, across), rows, cols)
 
     def encode_image(
         self, pixel_values: Tensor, input_ids: Tensor, size: Size | None
@@ -101,7 +100,7 @@ class LlavaNext(VicunaFamily):
 
     def _box(self, size: Size, tiling: Tiling) -> tuple[float, float, float, float]:
         """Place the image's pixels in the raster of the kept tokens."""
-        tall, wide = self._best_shape(size)
+        tall, wide = (n * self.pixels_a_side for n in tiling.tiles)
         scale, shape = min(wide / size[0], tall / size[1]), np.array([wide, tall])
         image = np.minimum(np.ceil(np.array(size) * scale), shape).astype(int)
         frame = np.array([tiling.cols, tiling.rows]) * (self.pixels_a_side // self.patches_a_side)
@@ -109,35 +108,20 @@ class LlavaNext(VicunaFamily):
         left, top, right, bottom = (float(x) for x in (*start / frame, *(start + image) / frame))
         return left, top, right, bottom
 
-    def _best_shape(self, size: Size) -> tuple[int, int]:
-        """Choose the shape an image is brought to: height and width in pixels."""
-        height, width = select_best_resolution(size[::-1], self.model.config.image_grid_pinpoints)
-        return int(height), int(width)
-
     def _find_tiling(self, n_tiles: int, n_image: int) -> Tiling:
         """Find how an image was cut by the numbers of its tiles and of its tokens."""
-        side = self.patches_a_side
-        fitting = {
-            tiling
-            for height, width in self.model.config.image_grid_pinpoints
-            for tiling in _croppings(
-                height // self.pixels_a_side, width // self.pixels_a_side, side
-            )
-            if tiling.tiles[0] * tiling.tiles[1] == n_tiles and tiling.n_tokens == n_image - side**2
-        }
+        side, found = self.patches_a_side, set[Tiling]()
+        for shape in self.model.config.image_grid_pinpoints:
+            down, across = (n // self.pixels_a_side for n in shape)
+            rows, cols = down * side, across * side
+            if down * across == n_tiles:  # padding takes rows or columns, from both ends alike
+                found |= {Tiling((down, across), kept, cols) for kept in range(rows, -1, -2)}
+                found |= {Tiling((down, across), rows, kept) for kept in range(cols, -1, -2)}
+        fitting = [tiling for tiling in found if tiling.n_tokens == n_image - side**2]
         if len(fitting) != 1:
-            found = "more than one image shape gives" if fitting else "no image gives"
+            what = "more than one image shape gives" if fitting else "no image gives"
             raise InfoflowError(
-                f"{found} {n_tiles} tiles and {n_image} image tokens; give the image's "
+                f"{what} {n_tiles} tiles and {n_image} image tokens; give the image's "
                 "size=(width, height), and as many image token ids as it has tokens."
             )
         return fitting.pop()
-
-
-def _croppings(down: int, across: int, side: int) -> list[Tiling]:
-    """List what padding can leave of tiles: rows or columns go, from both ends alike."""
-    rows, cols = down * side, across * side
-    return [
-        *(Tiling((down, across), kept, cols) for kept in range(rows, -1, -2)),
-        *(Tiling((down, across), rows, kept) for kept in range(cols - 2, -1, -2)),
-    ]

@@ -14,7 +14,6 @@ from torch.nn import functional
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
 _EPS = 1e-6
-_LONGEST_WAVE = 10000.0
 
 
 @dataclass(frozen=True)
@@ -74,8 +73,8 @@ class Resampler(nn.Module):
     def __init__(self, shape: VisionShape) -> None:
         super().__init__()
         width = shape.output_width
-        # published rounded to bfloat16, and trained with so: it is loaded, not computed anew
-        self.pos_embed = nn.Parameter(sine_cosine_positions(shape.raster, width), False)
+        # sines and cosines, published rounded to bfloat16 and trained with so: never computed anew
+        self.pos_embed = nn.Parameter(torch.zeros(shape.n_queries, width), False)
         self.query = nn.Parameter(0.02 * torch.randn(shape.n_queries, width))
         self.kv_proj = nn.Linear(shape.width, width, bias=False)
         self.ln_q = nn.LayerNorm(width, eps=_EPS)
@@ -153,18 +152,3 @@ def stretched(positions: Tensor, side: int) -> Tensor:
     raster = positions.float().T.reshape(1, -1, n, n)
     wide = functional.interpolate(raster, size=(side, side), mode="bicubic", align_corners=False)
     return wide[0].flatten(1).T.to(positions.dtype)
-
-
-def sine_cosine_positions(side: int, width: int) -> Tensor:
-    """Compute the fixed positions of a raster, row by row: shape (side * side, width).
-
-    The first half of the channels tells the column and the second half the row, each by sines and
-    then cosines of waves from short to long (Vaswani et al., 2017, section 3.5).
-    """
-    n_waves = width // 4
-    waves = _LONGEST_WAVE ** (-torch.arange(n_waves, dtype=torch.float64) / n_waves)
-    angles = torch.arange(side, dtype=torch.float64)[:, None] * waves
-    place = torch.cat([angles.sin(), angles.cos()], dim=-1)
-    by_column = place[None].expand(side, -1, -1)
-    by_row = place[:, None].expand(-1, side, -1)
-    return torch.cat([by_column, by_row], dim=-1).flatten(0, 1).to(torch.get_default_dtype())

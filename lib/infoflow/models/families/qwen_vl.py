@@ -11,10 +11,9 @@ from typing import Any, ClassVar
 from torch import Tensor
 from transformers.models.blip.image_processing_pil_blip import BlipImageProcessorPil
 
-from infoflow.models.checkpoint import GENERATION, read_json
 from infoflow.models.config import require_value
 from infoflow.models.convert.conversion import Conversion
-from infoflow.models.convert.qwen_vl import convert
+from infoflow.models.convert.qwen_vl import convert, read_chat_format
 from infoflow.models.convert.tokenizers import (
     END_OF_TEXT,
     IMAGE_END,
@@ -31,35 +30,24 @@ _IMAGE_TOKENS = (IMAGE_START, IMAGE_END, IMAGE_PAD)
 
 
 class QwenVL(Family):
-    """Qwen-VL, as ``Qwen/Qwen-VL`` or as converted; it continues texts, without a conversation.
-
-    Attributes:
-        ends: The tokens that end an answer, the first one being what pads.
-        chat_format: What the published generation settings call the conversation.
-    """
+    """Qwen-VL, as ``Qwen/Qwen-VL`` or as converted; it continues texts, without a conversation."""
 
     architecture: ClassVar[Any] = QwenVLForConditionalGeneration
     processor: ClassVar[Any] = BlipImageProcessorPil
     template = f"{IMAGE_START}{PLACEHOLDER}{IMAGE_END}{{question}}"
     connector = "resampler"
     ends: ClassVar[tuple[str, ...]] = (END_OF_TEXT,)
-    tokens = (*ends, *_IMAGE_TOKENS)
+    tokens = _IMAGE_TOKENS
     marks = (PLACEHOLDER, *_IMAGE_TOKENS)
-    chat_format: ClassVar[str] = "raw"
+    chat_format: ClassVar[str] = "raw"  #: What the published generation settings call it.
     conversion = Conversion(convert, _VOCABULARY)
     files = ("*.json", "pytorch_model*.bin", _VOCABULARY)
-
-    def __init__(self, model: Any, tokenizer: Any, image_processor: Any) -> None:
-        super().__init__(model, tokenizer, image_processor)
-        model.generation_config.eos_token_id = tokenizer.convert_tokens_to_ids(list(self.ends))
 
     @classmethod
     def require_own(cls, folder: Path) -> None:
         """Raise if the checkpoint says that it is the other of Qwen-VL and Qwen-VL-Chat."""
-        path = folder / GENERATION
-        found = read_json(path).get("chat_format") if path.is_file() else None
-        if found is not None:  # qwen-vl-7b is 'raw', qwen-vl-chat-7b 'chatml'
-            require_value(found, f"the chat_format of {folder}", cls.chat_format)
+        found = read_chat_format(folder)
+        require_value(found, f"the chat_format of {folder}", cls.chat_format, None)
 
     @property
     def vision(self) -> Any:
@@ -93,4 +81,3 @@ class QwenVLChat(QwenVL):
     )
     chat_format = "chatml"
     ends = (MESSAGE_END, MESSAGE_START, END_OF_TEXT)
-    tokens = (*ends, *_IMAGE_TOKENS)
