@@ -192,7 +192,7 @@ def control_plot(rows: Rows, control: Rows, model: str) -> report.Plot:
         known = table.dropna()
         if len(known):
             ends = [(known[kind].iloc[-1], kind, LINES[kind][1]) for kind in LINES]
-            report.label_ends(axes, ends, known.index[-1] - 1)
+            report.label_ends(axes, ends, len(table) - 0.6)
         if name == "mass":
             axes.set_ylim(bottom=0)
             mark_chance(axes, rows[task], COLOURS["baseline"])
