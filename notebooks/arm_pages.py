@@ -13,14 +13,7 @@ from infoflow.stats.paired import LEVEL, Equivalence, McNemar, equivalence, mcne
 
 
 def changes(arms, intact, seed, names):
-    """How much the score changes under each arm, with its 90 % interval, in points.
-
-    Args:
-        arms: By arm, rows of answers to the items of ``intact``.
-        intact: The intact model's rows.
-        seed: Seed of the bootstrap, for scores that are not 0 or 1.
-        names: What the arms are told apart by: names of the table's index.
-    """
+    """How much the score changes under each arm, in points with its 90 % interval."""
     lines = {}
     for arm, rows in arms.items():
         found = 100 * compare_arms(intact, rows, margin=1.0, seed=seed).equivalence
@@ -29,17 +22,10 @@ def changes(arms, intact, seed, names):
 
 
 def hidden_maps(hidden, prompt, sample, model):
-    """Show which parts of an image are hidden from the last layer, arm by arm.
+    """Show which image tokens each arm hides from the last layer: boolean of shape (N,) by arm.
 
-    Args:
-        hidden: By arm, whether each image token is hidden: boolean of shape (N,).
-        prompt: The image and question.
-        sample: The sample; the regions its answer can be read from are outlined.
-        model: Name of the model, for the caption.
-
-    Returns:
-        The plot; its table holds, by arm, tokens ``hidden``, the same in percent and, if the
-        sample has target regions, ``target hidden %``: the share of their area.
+    The table holds tokens `hidden`, the same in percent and, where the sample has target regions,
+    `target hidden %`: the share of their area.
     """
     tokens = {name: np.asarray(one, dtype=float) for name, one in hidden.items()}
     masks = {name: _darkened(one, prompt) for name, one in tokens.items()}
@@ -85,21 +71,13 @@ def _darkened(tokens, prompt):
 
 @dataclass(frozen=True)
 class Comparison:
-    """One arm beside another on the same items.
-
-    Attributes:
-        score: The arm's mean score, from 0 to 1.
-        worse: Items that score lower than in the other arm.
-        better: Items that score higher.
-        equivalence: The difference of mean scores against the margin, with its 90 % interval.
-        mcnemar: McNemar's test; None unless all scores are 0 or 1.
-    """
+    """One arm beside another on the same items; scores and differences from 0 to 1."""
 
     score: float
-    worse: int
+    worse: int  # items that score lower than in the other arm
     better: int
-    equivalence: Equivalence
-    mcnemar: McNemar | None
+    equivalence: Equivalence  # of mean scores, with the 90 % interval of their difference
+    mcnemar: McNemar | None  # None unless all scores are 0 or 1
 
     @property
     def differs(self) -> bool:
@@ -127,16 +105,9 @@ class Comparison:
 def compare_arms(
     intact: pd.DataFrame, arm: pd.DataFrame, margin: float, seed: int = 0
 ) -> Comparison:
-    """Pair an arm's scores with those of the intact model, item by item.
+    """Pair an arm's scores with the intact model's, item by item, in whatever order they come.
 
-    Args:
-        intact: Rows with ``item`` and ``score``.
-        arm: Rows about the same items, in any order.
-        margin: The difference of mean scores that does not matter, from 0 to 1.
-        seed: Seed of the bootstrap, for scores that are not 0 or 1.
-
-    Raises:
-        InfoflowError: The items are not the same.
+    `margin` is the difference of mean scores that does not matter, from 0 to 1.
     """
     before, after = (rows.set_index("item")["score"] for rows in (intact, arm))
     if set(before.index) != set(after.index):
@@ -158,14 +129,7 @@ def compare_arms(
 def paired_table(
     arms: Mapping[str, pd.DataFrame], margin: float, title: str, seed: int = 0
 ) -> report.Table:
-    """Every arm beside the first one, item by item.
-
-    Args:
-        arms: By name, rows of answers to the same items; the others are compared with the first.
-        margin: The difference of mean scores that does not matter, from 0 to 1.
-        title: What was measured, to begin the caption with.
-        seed: Seed of the bootstrap, for scores that are not 0 or 1.
-    """
+    """Every arm beside the first one, item by item; `title` says what was measured."""
     (first, intact), *others = arms.items()
     found = {name: compare_arms(intact, rows, margin, seed) for name, rows in others}
     within = f"within {100 * margin:g} points"

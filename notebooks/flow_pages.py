@@ -38,13 +38,8 @@ def heads_for_half(shares):
 def arc_panel(axes, blocks, arcs, left, right="", apart=0.19):
     """Draw a prompt's token groups and arcs from them to the answer, as wide as their weight.
 
-    Args:
-        axes: The panel.
-        blocks: By group, where it begins and ends in the prompt, from 0 to 1.
-        arcs: By group, where each arc begins, from 0 to 1, and its share of the attention.
-        left: Title at the left.
-        right: Title at the right.
-        apart: Least distance of the labels below, as a share of the panel's width.
+    `blocks` says by group where it begins and ends, `arcs` where each arc begins and its share of
+    the attention; places go from 0 to 1. Labels below keep `apart`, a share of the panel's width.
     """
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.42, 1.0))
     axes.axis("off")
@@ -80,11 +75,7 @@ def _arc(axes, left, right, width, colour):
 def item_arcs(flow, prompt, texts, model):
     """Draw what one answer attends to, token by token, at three depths (the paper's Figure 1).
 
-    Args:
-        flow: The attention flow of the prompt.
-        prompt: The image and question.
-        texts: By cut, the model's answer: at the first cut of each depth, and intact (cut L).
-        model: Name of the model, for the caption.
+    `texts` holds the model's answer by cut: at the first cut of each depth, and intact (cut L).
     """
     profile, size = reduce_heads(flow.rows).numpy(), len(prompt)
     spans, thirds = prompt.spans._asdict(), depths(len(profile))
@@ -125,17 +116,10 @@ def _bundled(row, span):
 
 
 def map_table(flow: AttentionFlow, prompt: Prompt, sample: Sample) -> pd.DataFrame:
-    """Shares of one prompt by layer, and how much of the image's share falls on the answer.
+    """Shares of one prompt by layer (paper's count), in percent.
 
-    Args:
-        flow: The :class:`infoflow.methods.flow.AttentionFlow` of the prompt.
-        prompt: The image and question.
-        sample: The sample, with its regions.
-
-    Returns:
-        One row a layer (paper's count), in percent: ``system %``, ``image %``, ``user %`` and, if
-        the sample has target regions, ``on target %`` (of the image's attention, the part inside
-        them) and ``target area %`` (what even attention would give).
+    With target regions also `on target %`: of the image's attention, the part inside them; and
+    `target area %`: what even attention would give.
     """
     names = ["system %", "image %", "user %"]
     table = pd.DataFrame(100 * flow.shares.numpy(), columns=names)
@@ -154,16 +138,6 @@ def attention_maps(
     """Show where on the image the answer's attention lies (the paper's Figure 2 B).
 
     All layers share one colour scale, so a layer that hardly attends to the image is dark.
-
-    Args:
-        flow: The :class:`infoflow.methods.flow.AttentionFlow` of the prompt.
-        prompt: The image and question.
-        sample: The sample; the regions its answer can be read from are outlined.
-        layers: Layers to show, in the paper's count, 1 to L.
-        model: Name of the model, for the caption.
-
-    Returns:
-        The plot; its table is that of :func:`map_table` for these layers.
     """
     table = map_table(flow, prompt, sample).loc[list(layers)]
     image, profile = table["image %"], 100 * _on_image(flow, prompt)

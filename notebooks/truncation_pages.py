@@ -188,15 +188,7 @@ def cliff_paper_table(
     paper_model: str,
     model: str,
 ) -> report.Table:
-    """The paper's cliff layers beside ours, in both counts.
-
-    Args:
-        cliffs: By task, our cliff.
-        n_layers: L of our model.
-        published: ``cliffs`` of the paper's values.
-        paper_model: Whose published cliffs to show.
-        model: The model our cliffs are of.
-    """
+    """The paper's cliff layers beside ours, in both counts."""
     lines = []
     for entry in published:
         if entry["model"] != paper_model or entry["task"] not in cliffs:

@@ -10,13 +10,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from cam_maps import cam_numbers, cam_slider, map_rows
 from cam_pages import (
-    cam_numbers,
-    cam_slider,
     control_plot,
     control_table,
     layer_table,
-    map_rows,
     profile,
     profiles,
 )

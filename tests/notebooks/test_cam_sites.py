@@ -7,7 +7,6 @@ from cam_choice import choices
 from cam_sites import (
     ALL_TASKS,
     choice_table,
-    compared,
     faithfulness_plot,
     free_layer_table,
     place_name,
@@ -83,9 +82,9 @@ def test_the_grid_holds_hit_rates_and_leaves_undefined_cells_empty(rows):
     empty = plot.table.isna()
     assert empty.to_numpy().sum() == 2 * 3 * 2
     assert empty[N_LAYERS].sum() == 2 * 3 * 2
-    assert "values on POPE and values on TextVQA" in plot.caption
     assert "Hatched: undefined, 6 of 48 cells a task" in plot.caption
-    assert "at most 90.0 % (values, element-wise, layer 2)" in plot.alt
+    for task in ("POPE", "TextVQA"):
+        assert f"{task} at most 90.0 % (values, element-wise, layer 2)" in plot.alt
     panels = plot.figure.axes[:6]
     assert all(axes.patch.get_hatch() for axes in panels)  # seen where a cell is empty
     assert sum(axes.collections[0].get_array().mask.sum() for axes in panels) == 12
@@ -123,16 +122,6 @@ def test_the_choice_table_tells_choice_score_and_difference(chosen):
     rival = table.data[table.data["maps"] == "attention"]
     assert set(rival["less attention, points"]) == {"the rival"}
     assert "40 of all tasks" in table.caption
-
-
-@pytest.mark.parametrize(
-    ("best", "rival", "said"),
-    [(0.9, 0.6, "more than"), (0.4, 0.9, "less than"), (0.5, 0.5, "not shown to differ from")],
-)
-def test_the_comparison_follows_the_interval(best, rival, said):
-    rows = hit_rows({ATTENTION: rival, BEST: best})
-    groups = choices([rows], [rows])
-    assert compared(groups["CAM, any site"], groups["attention"], seed=0) == said
 
 
 def test_free_layers_are_those_whose_removal_costs_nothing(rows):

@@ -17,7 +17,7 @@ RESULTS = [
     if path.stem.startswith(("a2", "claims", "eah", "fig", "simignore", "table1"))
 ]
 SECTIONS = [
-    *("Definition", "One picture", "The task", "Control", "Paper beside ours"),
+    *("Definition", "One image", "The task", "Control", "Paper beside ours"),
     *("Limits", "Try it yourself", "Provenance"),
 ]
 
@@ -77,7 +77,7 @@ def test_result_pages_open_with_one_claim_of_the_paper(path):
 @pytest.mark.parametrize("path", named(RESULTS))
 def test_definition_goes_from_equation_to_shapes_to_code(path):
     text = "\n".join(prose(path))
-    definition = text.split("## Definition")[1].split("## One picture")[0]
+    definition = text.split("## Definition")[1].split("## One image")[0]
     assert definition.index("$$") < definition.index("In tensors")
     assert re.search(r"Eq\. \d", definition)
 

@@ -36,14 +36,14 @@ def rerun(notebook, library, results):
     return done.stdout + done.stderr
 
 
-def library_with(tmp_path, room, right, wrong):
+def library_with(tmp_path, module, right, wrong):
     """Copy the package and put one mistake into it; the weights are linked, not copied."""
     copy = tmp_path / "infoflow"
     shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("zoo", "__pycache__"))
     (copy / "zoo").symlink_to(PACKAGE / "zoo")
-    source = (copy / room).read_text()
+    source = (copy / module).read_text()
     assert source.count(right) == 1
-    (copy / room).write_text(source.replace(right, wrong))
+    (copy / module).write_text(source.replace(right, wrong))
     return tmp_path
 
 
@@ -51,7 +51,7 @@ def library_with(tmp_path, room, right, wrong):
 def test_a_wrong_number_is_noticed(tmp_path):
     library = library_with(
         tmp_path,
-        "tasks/textvqa.py",
+        "data/textvqa.py",
         "n_others * left_out_is_other) / n_answers",
         "n_others) / (n_answers + 1)",
     )

@@ -11,7 +11,7 @@ import pytest
 import torch
 from arm_pages import hidden_maps
 from bs4 import BeautifulSoup
-from cam_pages import cam_slider, map_rows
+from cam_maps import cam_slider, map_rows
 from flow_pages import attention_maps, item_arcs
 from markdown_it import MarkdownIt
 from matplotlib.text import Text
