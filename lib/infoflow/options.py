@@ -112,8 +112,13 @@ def _limited(
         number = convert(value)
         if low <= number <= high and not isinstance(value, bool | str | bytes):
             return number
-    limits = "" if least is None else f" of at least {least}"
-    raise InfoflowError(f"{refusal}{limits}{'' if most is None else f' and at most {most}'}.")
+    limits = {
+        (True, True): "",
+        (False, True): f" of at least {least}",
+        (True, False): f" of at most {most}",
+        (False, False): f" from {least} to {most}",
+    }
+    raise InfoflowError(f"{refusal}{limits[least is None, most is None]}.")
 
 
 def _tree(kind: str) -> ast.expr:

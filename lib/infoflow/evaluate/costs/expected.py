@@ -95,8 +95,8 @@ def model_shape(name: str, folder: Path | None) -> Shape:
     if folder is None:
         return PUBLISHED[name]
     try:
-        offline = {"local_files_only": True, "trust_remote_code": False}
-        return read_shape(AutoConfig.from_pretrained(folder, **offline))
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        return read_shape(config)
     except Exception as error:  # whatever a configuration of another kind leads to
         if name in PUBLISHED:
             return PUBLISHED[name]
