@@ -9,7 +9,7 @@ from contextlib import suppress
 from inspect import formatannotation
 from typing import Any, TypeVar
 
-from infoflow.errors import InfoflowError, one_line, unknown_name
+from infoflow.errors import InfoflowError, one_line, require_name
 from infoflow.files import parse_json
 
 Number = TypeVar("Number", int, float)
@@ -64,8 +64,7 @@ def read_options(kinds: Mapping[str, str], options: Iterable[str], what: str) ->
             raise InfoflowError(f"a parameter is given as NAME=VALUE; got {option!r}.")
         if not kinds:
             raise InfoflowError(f"{what} has no parameters of its own; got {option!r}.")
-        if name not in kinds:
-            raise unknown_name(f"parameter of {what}", name, kinds)
+        require_name(name, f"parameter of {what}", kinds)
         if name in values:
             raise InfoflowError(f"parameter {name!r} of {what} is given twice.")
         values[name] = read_value(text, kinds[name], f"parameter {name!r} of {what}")

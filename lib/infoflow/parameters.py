@@ -14,7 +14,7 @@ import nbformat
 import numpy as np
 from nbformat import NotebookNode
 
-from infoflow.errors import InfoflowError, one_line, unknown_name
+from infoflow.errors import InfoflowError, one_line, require_name
 from infoflow.files import read_text
 from infoflow.options import as_options, read_options, require_kind
 
@@ -44,8 +44,7 @@ def full_set(notebook: Path, given: Mapping[str, Any]) -> dict[str, Any]:
     declared = notebook_parameters(notebook)
     values = {name: parameter.default for name, parameter in declared.items()}
     for name, value in given.items():
-        if name not in declared:
-            raise unknown_name(f"parameter of {notebook.name}", name, declared)
+        require_name(name, f"parameter of {notebook.name}", declared)
         values[name] = _plain(name, value)
         require_kind(values[name], declared[name].kind, f"parameter {name!r} of {notebook.name}")
     return {name: _plain(name, value) for name, value in values.items()}

@@ -5,7 +5,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from infoflow.errors import unknown_name
+from infoflow.errors import require_name
 from infoflow.files import read_yaml
 
 
@@ -21,8 +21,7 @@ def table1_row(paper: Mapping[str, Any], name: str | None, model: str) -> dict[s
     rows: dict[str, dict[str, Any]] = {row["model"]: row for row in paper["table1"]}
     if name is None:
         return next((row for own, row in rows.items() if is_twin(model, own)), paper["table1"][0])
-    if name not in rows:
-        raise unknown_name("model of Table 1", name, rows)
+    require_name(name, "model of Table 1", rows)
     return rows[name]
 
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from infoflow.data.task import require_answer
 from infoflow.data.web import fetch
-from infoflow.errors import InfoflowError, one_line, unknown_name
+from infoflow.errors import InfoflowError, one_line, require_name
 from infoflow.files import atomic_write, cache_folder, read_text
 
 Table = Sequence[Sequence[str]]
@@ -100,8 +100,7 @@ def caption_objects(
             data are missing.
         UnknownNameError: There is no such rule.
     """
-    if rule not in RULES:
-        raise unknown_name("CHAIR extraction rule", rule, RULES)
+    require_name(rule, "CHAIR extraction rule", RULES)
     table = read_synonyms(synonyms) if isinstance(synonyms, str | Path) else synonyms
     lowered = require_answer(caption).lower()
     if rule == "corrected":

@@ -17,7 +17,7 @@ from infoflow.data.sets.own import ClosedSample, OwnData
 from infoflow.data.sets.rows import IMAGE, HubSet, Row
 from infoflow.data.task import Task, best_by_group, check_rows, require_answer
 from infoflow.data.textvqa import VLMEVALKIT_FULL_STOP, strip_punctuation
-from infoflow.errors import InfoflowError, unknown_name
+from infoflow.errors import InfoflowError, require_name
 from infoflow.files import inside
 
 KINDS = ("random", "popular", "adversarial")
@@ -80,8 +80,7 @@ def parse_yes_no(text: str, rule: str = "official") -> bool | None:
         UnknownNameError: There is no such rule.
         InfoflowError: The answer is no text, or too long.
     """
-    if rule not in RULES:
-        raise unknown_name("POPE parsing rule", rule, RULES)
+    require_name(rule, "POPE parsing rule", RULES)
     return _PARSERS[rule](require_answer(text))
 
 

@@ -13,7 +13,7 @@ from infoflow.data.sets.checks import OBJECT, TEXT, TEXT_OR_NONE, TEXTS, WHOLE, 
 from infoflow.data.sets.own import ClosedSample, OwnData, find_file
 from infoflow.data.sets.rows import IMAGE, HubSet, Row
 from infoflow.data.task import Task, best_by_group, check_rows, mean_by_kind, require_answer
-from infoflow.errors import InfoflowError, unknown_name
+from infoflow.errors import InfoflowError, require_name
 from infoflow.files import inside, read_json
 from infoflow.options import require_whole
 
@@ -64,8 +64,7 @@ def parse_choice(text: str, n_choices: int, rule: str = "llava") -> int | None:
         InfoflowError: ``n_choices`` is not 2 to 5, or the answer no text or too long.
         UnknownNameError: There is no such rule.
     """
-    if rule not in RULES:
-        raise unknown_name("ScienceQA parsing rule", rule, RULES)
+    require_name(rule, "ScienceQA parsing rule", RULES)
     require_whole(n_choices, "n_choices", 2, len(LETTERS))
     letter = _letter(require_answer(text), rule)
     return LETTERS.index(letter) if letter and letter in LETTERS[:n_choices] else None

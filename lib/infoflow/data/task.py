@@ -10,7 +10,7 @@ import pandas as pd
 
 from infoflow.data.sample import Sample
 from infoflow.data.sets.own import OwnData
-from infoflow.errors import InfoflowError, unknown_name
+from infoflow.errors import InfoflowError, require_name
 
 MOST_CHARACTERS = 100_000
 
@@ -61,8 +61,7 @@ class Task(ABC):
     @classmethod
     def require_rule(cls, rule: str) -> None:
         """Raise unless the benchmark has this scoring rule."""
-        if rule not in cls.rules:
-            raise unknown_name(f"{cls.name} scoring rule", rule, cls.rules)
+        require_name(rule, f"{cls.name} scoring rule", cls.rules)
 
     def __len__(self) -> int:
         return len(self.samples)

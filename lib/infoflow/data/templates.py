@@ -16,7 +16,7 @@ import jinja2
 from infoflow.data.sample import LazySamples, Sample
 from infoflow.data.scienceqa import LETTERS
 from infoflow.data.task import Task
-from infoflow.errors import InfoflowError, unknown_name
+from infoflow.errors import InfoflowError, require_name, unknown_name
 
 _SHORT = "\nAnswer the question using a single word or phrase."
 _LETTER = "\nAnswer with the option's letter from the given choices directly."
@@ -199,13 +199,10 @@ def wording_family(model: str) -> str:
 
 def find_wording(family: str, benchmark: str, wording: str | None = None) -> Template:
     """Find a family's template for a benchmark, or the one of a name in ``NAMED_WORDINGS``."""
-    if family not in WORDINGS:
-        raise unknown_name("family", family, WORDINGS)
-    if benchmark not in WORDINGS[family]:
-        raise unknown_name("benchmark", benchmark, WORDINGS[family])
+    require_name(family, "family", WORDINGS)
+    require_name(benchmark, "benchmark", WORDINGS[family])
     if wording is None:
         return WORDINGS[family][benchmark]
     fitting = {name: of[benchmark] for name, of in NAMED_WORDINGS.items() if benchmark in of}
-    if wording not in fitting:
-        raise unknown_name(f"wording of {benchmark}", wording, fitting)
+    require_name(wording, f"wording of {benchmark}", fitting)
     return fitting[wording]

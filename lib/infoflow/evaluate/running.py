@@ -19,7 +19,7 @@ import torch
 from infoflow import evaluate as measures
 from infoflow.data.load import Task, load_task, option_kinds
 from infoflow.data.templates import worded
-from infoflow.errors import InfoflowError, unknown_name
+from infoflow.errors import InfoflowError, require_name
 from infoflow.evaluate import REGISTERED, Measure, checked, own_settings
 from infoflow.evaluate.costs.expected import assumptions, expected_cost, model_shape, span
 from infoflow.files import require_path
@@ -47,8 +47,7 @@ MEASURES: Mapping[str, Measure] = {
 
 def find_measure(name: str) -> Measure:
     """Return the measure of that name, or raise an UnknownNameError."""
-    if name not in MEASURES:
-        raise unknown_name("measure", name, MEASURES)
+    require_name(name, "measure", MEASURES)
     return MEASURES[name]
 
 

@@ -6,7 +6,7 @@ from zlib import crc32
 import torch
 from torch import Tensor
 
-from infoflow.errors import unknown_name
+from infoflow.errors import require_name
 from infoflow.evaluate import LVLM, Count, Row, Sample, Seed, Task, measure
 from infoflow.methods.cam import llava_cam
 from infoflow.methods.truncation import truncation_sweep
@@ -63,8 +63,7 @@ def topk_by_cut(
         UnknownNameError: There is no such ranking.
         InfoflowError: There is no K, or a K or cut is out of range.
     """
-    if by not in RANKINGS:
-        raise unknown_name("ranking", by, RANKINGS)
+    require_name(by, "ranking", RANKINGS)
     prompt = lvlm.prompt(sample.image, sample.question)
     ranking = RANKINGS[by](lvlm, prompt, sample, seed)
     rows: list[Row] = []

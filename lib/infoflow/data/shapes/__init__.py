@@ -17,7 +17,7 @@ from infoflow.data.sample import LazySamples, Sample
 from infoflow.data.shapes import questions as ask
 from infoflow.data.shapes.render import instance_masks, render
 from infoflow.data.shapes.world import SPLITS, WORLDS, Scene, World, sample_scene
-from infoflow.errors import unknown_name
+from infoflow.errors import require_name
 
 ITEMS_PER_SPLIT = 500
 _READING_KINDS = ("one", "one-unseen", "one", "one-unseen", "one", "two", "one", "two-unseen")
@@ -112,5 +112,4 @@ def samples(task: str, split: str, limit: int | None = None, world: str = "shape
 def _require_known(task: str, split: str, world: str) -> None:
     known = (("task", task, _TASKS), ("split", split, SPLITS), ("world", world, WORLDS))
     for kind, name, valid in known:
-        if name not in valid:
-            raise unknown_name(kind, name, valid)
+        require_name(name, kind, valid)

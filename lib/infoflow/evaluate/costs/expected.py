@@ -14,7 +14,7 @@ import pandas as pd
 from transformers import AutoConfig
 
 from infoflow.data.load import BENCHMARKS
-from infoflow.errors import InfoflowError, unknown_name
+from infoflow.errors import InfoflowError, require_name
 from infoflow.evaluate.costs.work import BYTES_PER_NUMBER, Card, Layer, Ways, Work
 from infoflow.models.prompt import Spans
 
@@ -257,8 +257,7 @@ HEADS = ("model", "benchmark", "items", *(card.name for card in CARDS), "memory"
 
 def page_cost(model: str, task: str, answer_length: int) -> Cost:
     """What Table 1's page costs for a model and a whole benchmark (see ``costs_assumptions``)."""
-    if model not in PUBLISHED:
-        raise unknown_name("published model", model, PUBLISHED)
+    require_name(model, "published model", PUBLISHED)
     n_items, n_user = SIZES[task]
     parts = [("truncation_by_cut", 2 * n_items), ("answers", n_items)]
     found = (expected_cost(m, PUBLISHED[model], n, n_user, answer_length, {}) for m, n in parts)

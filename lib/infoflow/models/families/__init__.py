@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from infoflow.errors import unknown_name
+from infoflow.errors import require_name
 from infoflow.models.families.base import Family
 from infoflow.models.families.instructblip import InstructBlip
 from infoflow.models.families.llava import InternVLChat, Llava15, Shikra
@@ -47,8 +47,7 @@ def find_model(name: str) -> ModelSpec:
     Raises:
         UnknownNameError: There is no such model.
     """
-    if name not in _BY_NAME:
-        raise unknown_name("model", name, _BY_NAME)
+    require_name(name, "model", _BY_NAME)
     return _BY_NAME[name]
 
 
