@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from infoflow.errors import InfoflowError, unknown_name
-from infoflow.files import read_checked
+from infoflow.files import files_below, read_checked
 from infoflow.options import as_options
 from infoflow.parameters import check_given, notebook_parameters
 
@@ -22,11 +22,6 @@ PYTHON = shlex.quote(sys.executable)
 JUPYTER_BOOK = shlex.quote(str(Path(sys.executable).with_name("jupyter-book")))
 SHAPES = "shapes"
 ZOO = {path.name for path in Path("lib/infoflow/zoo").glob("*")}
-
-
-def files(folder, pattern="*"):
-    found = [path for path in Path(folder).rglob(pattern) if path.is_file()]
-    return sorted(str(path) for path in found if "__pycache__" not in path.parts)
 
 
 def read_experiments():
@@ -43,7 +38,7 @@ def read_experiments():
     folder, source = read.get("checkpoint", "."), read.get("source", SHAPES)
     if not os.path.isdir(folder):
         raise InfoflowError(f"CHECKPOINT={folder}: there is no such folder.")
-    if "checkpoint" in read and any(set("{}") & set(path) for path in files(folder)):
+    if "checkpoint" in read and any(set("{}") & set(path) for path in files_below(folder)):
         # Snakemake takes braces in an input's name for a wildcard, and knows no way to write them
         raise InfoflowError(f"CHECKPOINT={folder}: rename what has {{ or }} in its name.")
     if source not in (SHAPES, "hub") and not os.path.isdir(source):
@@ -76,7 +71,7 @@ except InfoflowError as error:
 # a model from the hub is put to the hub's benchmarks; with a checkpoint nothing need be fetched
 SOURCE = config.get("source", SHAPES if "checkpoint" in config else "hub")
 # what a page may rest on, not what runs it: to run one again on stored rows is cheap
-LIBRARY = [*files("lib/infoflow", "*.py"), *files("lib/infoflow", "paper_values.yml")]
+LIBRARY = [*files_below("lib/infoflow", "*.py"), *files_below("lib/infoflow", "paper_values.yml")]
 LIBRARY = [path for path in LIBRARY if Path(path).name not in ("cli.py", "runner.py")]
 
 
@@ -108,8 +103,8 @@ def plan(notebook, model):
         "model": model,
         "inputs": {
             "notebook": str(path),
-            "helpers": [each for each in files("notebooks", "*.py") if Path(each).stem in code],
-            "weights": [file for folder in folders for file in files(folder)],
+            "helpers": [each for each in files_below("notebooks", "*.py") if Path(each).stem in code],
+            "weights": [file for folder in folders for file in files_below(folder)],
             # what the same page of another model has measured need not be measured again
             "others": [f"book/runs/{other}/{notebook}.ipynb" for other in others],
         },
@@ -129,10 +124,10 @@ RUNS = {
 
 def pages(wildcards):
     """What the rendering reads besides the runs of this build, older runs among it."""
-    prose = {*files("book")} - {f"book/runs/{run}.ipynb" for run in RUNS}
-    library = files("lib/infoflow", "*.py") + files("lib/infoflow/zoo", "card.json")
+    prose = {*files_below("book")} - {f"book/runs/{run}.ipynb" for run in RUNS}
+    library = files_below("lib/infoflow", "*.py") + files_below("lib/infoflow/zoo", "card.json")
     texts = [*map(str, Path().glob("*.md")), "_config.yml", "_toc.yml"]
-    return [*sorted(prose), *library, *files("benchmarks/results"), *texts]
+    return [*sorted(prose), *library, *files_below("benchmarks/results"), *texts]
 
 
 wildcard_constraints:

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from infoflow.errors import InfoflowError
-from infoflow.files import read_checked
+from infoflow.files import files_below, read_checked
 from infoflow.options import as_options
 from infoflow.results.sources import FOLDERS
 
@@ -17,10 +17,6 @@ from infoflow.results.sources import FOLDERS
 PYTHON = shlex.quote(sys.executable)
 RESULTS = "results"
 OPTIONS = ("checkpoint", "revision", "dtype", "source", "split", "limit", "rule")
-
-
-def files(folder, pattern="*"):
-    return sorted(str(path) for path in Path(folder).rglob(pattern) if path.is_file())
 
 
 try:
@@ -56,7 +52,7 @@ def weights(wildcards):
     folder = Path(entry.get("checkpoint", f"lib/infoflow/zoo/{entry['model']}")).expanduser()
     if set("{}") & set(str(folder)):  # which Snakemake takes for a wildcard
         sys.exit(f"error: evaluations.yml: checkpoint {folder}: a path with braces; rename it.")
-    return files(folder)
+    return files_below(folder)
 
 
 wildcard_constraints:
@@ -91,7 +87,7 @@ rule merge:
 rule shard:
     input:
         # a change that changes no result costs a look at the store
-        code=[files(f"lib/infoflow/{folder}", "*.py") for folder in (*FOLDERS, "evaluate")],
+        code=[files_below(f"lib/infoflow/{folder}", "*.py") for folder in (*FOLDERS, "evaluate")],
         weights=weights,
         packages="requirements.lock",
     output:

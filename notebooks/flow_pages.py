@@ -14,6 +14,7 @@ from infoflow.data.sample import Sample
 from infoflow.evaluate.flow import SPANS
 from infoflow.evaluate.truncation import scores_by_cut
 from infoflow.methods.flow import AttentionFlow, reduce_heads
+from infoflow.methods.localisation import target_mask
 from infoflow.models.prompt import Prompt
 from infoflow.stats.layers import depths
 from infoflow.stats.paired import equivalence
@@ -125,7 +126,7 @@ def map_table(flow: AttentionFlow, prompt: Prompt, sample: Sample) -> pd.DataFra
     table = pd.DataFrame(100 * flow.shares.numpy(), columns=names)
     table.index = pd.RangeIndex(1, len(table) + 1, name="layer")
     if sample.targets:
-        inside = np.logical_or.reduce([sample.regions[name] for name in sample.targets])
+        inside = target_mask(sample)
         maps = [prompt.grid.to_picture(m, prompt.image.size) for m in _on_image(flow, prompt)]
         table["on target %"] = [100 * float(m[inside].sum() / m.sum()) for m in maps]
         table["target area %"] = 100 * float(inside.mean())
@@ -158,7 +159,7 @@ def attention_maps(
 
 def _on_image(flow: AttentionFlow, prompt: Prompt) -> np.ndarray:
     """The answer's row on the image tokens, heads averaged (Eq. 9): shape (L, N)."""
-    return flow.rows.mean(1).numpy()[:, prompt.spans.image]
+    return reduce_heads(flow.rows).numpy()[:, prompt.spans.image]
 
 
 def shares_by_depth(flow: pd.DataFrame) -> pd.DataFrame:

@@ -126,6 +126,12 @@ def read_checked(name: str, given: Mapping[str, Any] | None = None) -> dict[str,
     return content
 
 
+def files_below(folder: Path | str, pattern: str = "*") -> list[str]:
+    """List the files in a folder and in those below it, compiled Python left out, sorted."""
+    found = [path for path in Path(folder).rglob(pattern) if path.is_file()]
+    return sorted(str(path) for path in found if "__pycache__" not in path.parts)
+
+
 def require_path(given: Any, what: str) -> Path:
     """Return a path that a user gives, ``~`` expanded; nothing need be there."""
     if not isinstance(given, str | Path) or not str(given).strip() or "\0" in str(given):

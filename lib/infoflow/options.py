@@ -91,13 +91,6 @@ def require_finite(
     return _limited(float, value, f"{what} is {value!r}; valid: a finite number", least, most)
 
 
-def require_noise(n_samples: Any, sigma: Any, seed: Any) -> None:
-    """Check how maps are averaged: 1 noisy image or more, deviation and seed at least 0."""
-    require_whole(n_samples, "n_samples", least=1)
-    require_finite(sigma, "sigma", least=0)
-    require_whole(seed, "seed", least=0, most=2**63 - 1)
-
-
 def _limited(
     convert: Callable[[Any], Number],
     value: Any,

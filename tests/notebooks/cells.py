@@ -2,11 +2,12 @@
 
 import ast
 from contextlib import redirect_stdout
-from io import StringIO
+from io import BytesIO, StringIO
 from pathlib import Path
 from typing import Any
 
 import nbformat
+from PIL import Image
 
 from infoflow.report import Plot
 
@@ -103,3 +104,12 @@ def _cells(name: str, *, tagged: bool) -> list[str]:
         for cell in notebook.cells
         if cell.cell_type == "code" and ("parameters" in cell.metadata.get("tags", [])) == tagged
     ]
+
+
+def assert_whole(plot: Plot) -> None:
+    """A plot has an image of a page's width, words and numbers."""
+    assert 200 < Image.open(BytesIO(plot.png)).width <= 2 * 750
+    assert 20 <= len(plot.alt) <= 400
+    assert len(plot.caption) > 20
+    assert not plot.table.empty
+    assert plot.alt in plot._repr_mimebundle_()["text/plain"]

@@ -8,8 +8,7 @@ import pandas as pd
 import pytest
 import torch
 from arm_pages import changes, fewest_kept, hidden_maps
-from cells import run_cell
-from test_flow_pages import assert_whole
+from cells import assert_whole, run_cell
 
 from infoflow import report
 from infoflow.claims.paper import paper_values

@@ -1,13 +1,12 @@
 """What the pages on attention draw and say: right numbers, words and edge cases."""
 
-from io import BytesIO
 from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from cells import run_cell
+from cells import assert_whole, run_cell
 from flow_pages import (
     BUNDLES,
     POINTS,
@@ -21,7 +20,6 @@ from PIL import Image
 from infoflow.methods.flow import AttentionFlow
 from infoflow.models.grid import Grid
 from infoflow.models.prompt import Prompt, Spans
-from infoflow.report import Plot
 from infoflow.stats.layers import depths
 
 MODEL, L = "some-model", 12
@@ -58,15 +56,6 @@ def cut_rows(means, n_items=100):
             for cut, mean in enumerate(means)
         ]
     )
-
-
-def assert_whole(plot: Plot) -> None:
-    """A plot has an image of a page's width, words and numbers."""
-    assert 200 < Image.open(BytesIO(plot.png)).width <= 2 * 750
-    assert 20 <= len(plot.alt) <= 400
-    assert len(plot.caption) > 20
-    assert not plot.table.empty
-    assert plot.alt in plot._repr_mimebundle_()["text/plain"]
 
 
 # Figure 2

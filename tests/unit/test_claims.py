@@ -10,7 +10,16 @@ from claims_page import CLIFFS, N_LAYERS, planted
 
 import infoflow
 from infoflow import report
-from infoflow.claims import NOT_RUN, VERDICTS, Evidence, all_claims, findings_of, measured, printed
+from infoflow.claims import (
+    NOT_RUN,
+    VERDICTS,
+    Evidence,
+    all_claims,
+    findings_beside,
+    findings_of,
+    measured,
+    printed,
+)
 from infoflow.claims.findings import (
     FAILS,
     FEWEST,
@@ -209,6 +218,16 @@ def test_percentages_that_chance_does_not_give_hold_in_part():
     assert found.verdict == FAILS  # p = 0.18
     own = RULES["scienceqa-counts"].find({**paper, "table1": only[:1]})
     assert own.verdict == HOLDS
+
+
+def test_the_papers_model_is_not_run_unless_the_page_runs_it(favourable):
+    page, model = "fig2_attention_flow", favourable.model
+    found = findings_beside(page, favourable, "llava-1.5-7b", "shapes")
+    assert list(found) == [model, "llava-1.5-7b on the benchmarks"]
+    assert found[model] == findings_of(page, favourable)
+    assert {f.verdict for f in found["llava-1.5-7b on the benchmarks"]} == {NOT_RUN}
+    assert list(findings_beside(page, favourable, model, "hub")) == [model]
+    assert len(findings_beside(page, favourable, model, "shapes")) == 2
 
 
 def test_a_table_shows_every_claim_with_its_verdicts(favourable):

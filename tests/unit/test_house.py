@@ -25,13 +25,7 @@ FLOORS = [
 ]
 GROUND, *_ = FLOORS
 ROOMS = set().union(*FLOORS)
-BESIDE = {  # on the same floor, what may rest on what
-    "models": {"data"},
-    "data": set(),
-    "stats": set(),
-    "claims": set(),
-    "report": set(),
-}
+BESIDE = {"models": {"data"}}  # what may rest on a room of its own floor
 ALLOWED = {
     room: set().union(*FLOORS[:floor]) | BESIDE.get(room, GROUND if floor == 0 else set()) | {room}
     for floor, rooms in enumerate(FLOORS)

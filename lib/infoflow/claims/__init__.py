@@ -12,7 +12,17 @@ from infoflow.claims.findings import (
     Evidence,
     Finding,
     all_claims,
+    findings_beside,
     findings_of,
 )
 
-__all__ = ["NOT_RUN", "VERDICTS", "Claim", "Evidence", "Finding", "all_claims", "findings_of"]
+__all__ = [
+    "NOT_RUN",
+    "VERDICTS",
+    "Claim",
+    "Evidence",
+    "Finding",
+    "all_claims",
+    "findings_beside",
+    "findings_of",
+]

@@ -195,3 +195,17 @@ def findings_of(page: str | None, evidence: Evidence | None = None) -> list[Find
     claims = [claim for claim in all_claims() if page is None or page in claim.pages]
     shown = [claim for claim in claims if claim.printed == (evidence is None)]
     return [Finding(claim, *find(claim)) for claim in shown]
+
+
+def findings_beside(
+    page: str, evidence: Evidence, paper_model: str, source: Any
+) -> dict[str, list[Finding]]:
+    """Decide a page's claims by model: its own, and the paper's, which nobody has run here.
+
+    The second is left out where the page itself runs the paper's model on the benchmarks.
+    """
+    found = {evidence.model: findings_of(page, evidence)}
+    if source == "shapes" or evidence.model != paper_model:
+        nobody = Evidence(paper_model, evidence.n_layers)
+        found[f"{paper_model} on the benchmarks"] = findings_of(page, nobody)
+    return found

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,7 +22,7 @@ from infoflow.methods.maps import (
 )
 from infoflow.methods.out_of_memory import in_batches
 from infoflow.models.lvlm import LVLM, Prompt
-from infoflow.options import require_noise, require_whole
+from infoflow.options import require_finite, require_whole
 
 MAX_NEW_TOKENS = 32
 """How long an answer the model gives itself if none is given."""
@@ -146,7 +147,7 @@ def llava_cams(
     for kind, names, valid in (("site", sites, SITES), ("weighting", weights, WEIGHTS)):
         for name in names:
             require_name(name, kind, valid)
-    require_noise(n_samples, sigma, seed)
+    _require_noise(n_samples, sigma, seed)
     # an intervention chooses its tokens for one prompt at a time
     size = require_whole(micro_batch, "micro_batch", 1) if modifier_of(lvlm) is None else 1
     with torch.inference_mode(False):
@@ -225,3 +226,10 @@ def _empty_maps(lvlm: LVLM, prompt: Prompt, site: str, weights: str) -> Tensor:
         if not reaches_answer(lvlm, site, layer) or (weights == "element-wise" and is_only_normed):
             maps[layer] = torch.nan
     return maps
+
+
+def _require_noise(n_samples: Any, sigma: Any, seed: Any) -> None:
+    """Check how maps are averaged: 1 noisy image or more, deviation and seed at least 0."""
+    require_whole(n_samples, "n_samples", least=1)
+    require_finite(sigma, "sigma", least=0)
+    require_whole(seed, "seed", least=0, most=2**63 - 1)

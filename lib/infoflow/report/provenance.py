@@ -12,34 +12,49 @@ def provenance_box(store: Any) -> ProvenanceBox:
     """Describe where the rows of a page came from, all read through one store, and its settings."""
     records: Sequence[Record] = store.records
     found = [record["provenance"] for record in records]
-    models = [one["model"] for one in found]
     counts = _counts(records)
-    machine, code = found[0]["machine"], found[0]["code"]
+    parts = _several(sorted(filter(None, map(_part, records))))
     seconds = sum(record.get("seconds", 0.0) for record in records)
     peak = max(record.get("peak_rss_mb", 0.0) for record in records)
+    about = {
+        "items": "; ".join(f"{name}: {count}" for name, count in counts.items()),
+        "parameters": listed_values(page_parameters()),
+        "measured with": _several(sorted(listed_values(r["key"]["parameters"]) for r in records)),
+    }
     return ProvenanceBox(
-        summary=f"Provenance: {_several(model['name'] for model in models)}, "
+        summary=f"Provenance: {_several(one['model']['name'] for one in found)}, "
         f"{sum(counts.values())} answers to {len(counts)} sets of items",
-        lasting={
-            "model": _several(model["name"] for model in models),
-            "revision": _several(model["revision"] or "none: local weights" for model in models),
-            "weights digest": _several(model["digest"] for model in models),
-            "items": "; ".join(f"{name}: {count}" for name, count in counts.items()),
-            "parameters": _listed(page_parameters()),
-            "measured with": _several(sorted(_listed(r["key"]["parameters"]) for r in records)),
-            "dtype, attention": _several(f"{m['dtype']}, {m['attention']}" for m in models),
-        },
+        lasting=lasting(found, about),
         circumstances={
-            "part of the set": _several(sorted(filter(None, map(_part, records))))
-            or "no: all items of each",
-            "device": f"{machine['device']} ({machine['device_name']}), "
-            f"{machine['threads']} threads, Python {machine['python']}",
-            "code digest": f"{_several(sorted(one['code']['digest'][:12] for one in found))}; "
-            f"commit {code['commit'] or 'unknown'}",
-            "packages": _listed(found[0]["packages"]),
+            "part of the set": parts or "no: all items of each",
+            **circumstances(found),
             "wall time, peak memory": f"{seconds:.1f} s measuring, {peak:.0f} MB",
         },
     )
+
+
+def lasting(found: Sequence[Record], about: Mapping[str, str]) -> dict[str, str]:
+    """List what another run must reproduce: the models, and what was asked of them."""
+    models = [one["model"] for one in found]
+    return {
+        "model": _several(model["name"] for model in models),
+        "revision": _several(model["revision"] or "none: local weights" for model in models),
+        "weights digest": _several(model["digest"] for model in models),
+        **about,
+        "dtype, attention": _several(f"{m['dtype']}, {m['attention']}" for m in models),
+    }
+
+
+def circumstances(found: Sequence[Record]) -> dict[str, str]:
+    """List what may differ between runs: the machine, the code and the packages."""
+    machine, code = found[0]["machine"], found[0]["code"]
+    return {
+        "device": f"{machine['device']} ({machine['device_name']}), "
+        f"{machine['threads']} threads, Python {machine['python']}",
+        "code digest": f"{_several(sorted(one['code']['digest'][:12] for one in found))}; "
+        f"commit {code['commit'] or 'unknown'}",
+        "packages": listed_values(found[0]["packages"]),
+    }
 
 
 def page_parameters() -> dict[str, Any]:
@@ -80,5 +95,6 @@ def _several(values: Iterable[str]) -> str:
     return "; ".join(dict.fromkeys(values))
 
 
-def _listed(values: Mapping[str, Any]) -> str:
+def listed_values(values: Mapping[str, Any]) -> str:
+    """Write values with their names."""
     return ", ".join(f"{name} = {value}" for name, value in values.items())
