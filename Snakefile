@@ -81,6 +81,16 @@ def models_for(notebook):
     return [model for model in config["models"] if model in only] if only else [SHAPES]
 
 
+def helpers_of(code):
+    """The files beside the notebooks that some code names, directly or by one another."""
+    found, others = [], files_below("notebooks", "*.py")
+    while named := [path for path in others if Path(path).stem in code]:
+        found += named
+        others = [path for path in others if path not in named]
+        code = "".join(Path(path).read_text(encoding="utf-8") for path in named)
+    return found
+
+
 def plan(notebook, model):
     """All that a run of a notebook for a model is given and reads, and what it costs."""
     entry, path = config["notebooks"][notebook], Path(f"notebooks/{notebook}.ipynb")
@@ -98,12 +108,11 @@ def plan(notebook, model):
     if SOURCE != SHAPES and not in_zoo and "source" in notebook_parameters(path):
         values |= entry.get("hub", {}) if SOURCE == "hub" else {}
         values["source"] = SOURCE if SOURCE == "hub" else str(Path(SOURCE).absolute())
-    code = path.read_text(encoding="utf-8")
     return {
         "model": model,
         "inputs": {
             "notebook": str(path),
-            "helpers": [each for each in files_below("notebooks", "*.py") if Path(each).stem in code],
+            "helpers": helpers_of(path.read_text(encoding="utf-8")),
             "weights": [file for folder in folders for file in files_below(folder)],
             # what the same page of another model has measured need not be measured again
             "others": [f"book/runs/{other}/{notebook}.ipynb" for other in others],

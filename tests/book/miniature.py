@@ -92,7 +92,8 @@ class Project:
             "def costs_text(models):\n    return f'to be expected of {models}'\n",
         )
         self.write("lib/infoflow/zoo/tiny/card.json", "{}")
-        self.write("notebooks/drawing.py", "unit = 1\n")
+        self.write("notebooks/strokes.py", "unit = 1\n")
+        self.write("notebooks/drawing.py", "from strokes import unit\n\n__all__ = ['unit']\n")
         imports = "from drawing import unit\n\nfrom infoflow import alpha"
         self.notebook("first", imports, HOLD, "print(model, limit, alpha * unit)")
         self.notebook("second", "from infoflow.beta import beta", "print(model, limit, beta)")

@@ -70,6 +70,10 @@ def change_helper(project: Project) -> None:
     project.write("notebooks/drawing.py", "unit = 2\n")
 
 
+def change_helper_of_a_helper(project: Project) -> None:
+    project.write("notebooks/strokes.py", "unit = 2\n")
+
+
 def change_parameter(project: Project) -> None:
     project.experiments["notebooks"]["second"]["parameters"] = {"limit": 7}
 
@@ -93,6 +97,7 @@ def change_unrelated_weights(project: Project) -> None:
         (change_library, {"tiny/first", "tiny/second", "shapes/third", "book"}),
         (change_front_door, {"book"}),
         (change_helper, {"tiny/first", "book"}),
+        (change_helper_of_a_helper, {"tiny/first", "book"}),
         (change_parameter, {"tiny/second", "book"}),
         (change_weights, {"tiny/first", "tiny/second", "book"}),
         (change_prose, {"book"}),
