@@ -13,7 +13,7 @@ from infoflow.stats.paired import LEVEL, Equivalence, McNemar, equivalence, mcne
 
 
 def changes(arms, intact, seed, names):
-    """How much the score changes under each arm, in points with its 90 % interval."""
+    """How much the score changes under each arm, in points with its 95 % interval."""
     lines = {}
     for arm, rows in arms.items():
         found = 100 * compare_arms(intact, rows, margin=1.0, seed=seed).equivalence
@@ -76,12 +76,12 @@ class Comparison:
     score: float
     worse: int  # items that score lower than in the other arm
     better: int
-    equivalence: Equivalence  # of mean scores, with the 90 % interval of their difference
+    equivalence: Equivalence  # of mean scores, with the 95 % interval of their difference
     mcnemar: McNemar | None  # None unless all scores are 0 or 1
 
     @property
     def differs(self) -> bool:
-        """Whether the two are told apart: McNemar's test at 5 %, else the 90 % interval."""
+        """Whether the two are told apart: McNemar's test at 5 %, else the 95 % interval."""
         if self.mcnemar is not None:
             return self.mcnemar.p_value < LEVEL
         return not self.equivalence.low <= 0 <= self.equivalence.high
@@ -98,7 +98,7 @@ class Comparison:
 
     @property
     def points(self) -> str:
-        """The difference and its 90 % interval in points, to be read."""
+        """The difference and its 95 % interval in points, to be read."""
         return f"{100 * self.equivalence:+.1f}"
 
 
@@ -148,7 +148,7 @@ def paired_table(
         lines,
         f"{title}: {len(intact)} items, each arm paired with “{first}”. Told apart from it "
         f"({by}, uncorrected): {differ or 'none'}. "
-        f"Shown to be within the margin (90 % interval inside it): {same or 'none'}.",
+        f"Shown to be within the margin (95 % interval inside it): {same or 'none'}.",
         index="arm",
     )
 

@@ -185,7 +185,7 @@ def loss_by_depth(cuts: pd.DataFrame, margin: float, seed: int = 0) -> pd.DataFr
 
     Returns:
         One row a depth (its name): ``cut``, the mean scores ``intact`` and ``removed``, their
-        paired ``difference`` (removed less intact) with its 90 % interval ``low`` to ``high``, and
+        paired ``difference`` (removed less intact) with its 95 % interval ``low`` to ``high``, and
         ``unharmed``: whether a loss of the margin or more is ruled out
         (:attr:`infoflow.stats.paired.Equivalence.unharmed`).
     """

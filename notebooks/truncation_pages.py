@@ -11,12 +11,8 @@ import seaborn as sns
 from infoflow import report
 from infoflow.evaluate.truncation import scores_by_cut
 from infoflow.report import COLOURS, SCORE_NAMES, TASK_TITLES, Line, percent
-from infoflow.stats.cliff import Cliff
+from infoflow.stats.cliff import Cliff, cliff_by_margin
 from infoflow.stats.intervals import mean_estimate
-
-
-def cliff_words(cliff):
-    return f"{cliff.cut} [{cliff.interval[0]}, {cliff.interval[1]}]"
 
 
 def cliff_curves(means, cliffs, ylabel, ylim, foot):
@@ -39,7 +35,7 @@ def cliff_curves(means, cliffs, ylabel, ylim, foot):
         axes.plot(cliff.interval, (foot, foot), "-|", color=red, markersize=9)
         place = (cliff.interval[0] - 0.3, "right") if to_left else (cliff.interval[1] + 0.3, "left")
         label = {"ha": place[1], "va": "center", "color": red, "fontsize": 9}
-        axes.text(place[0], foot, f"cliff {cliff_words(cliff)}", **label)
+        axes.text(place[0], foot, f"{cliff}", **label)
     return figure, panels, table["mean"]
 
 
@@ -50,7 +46,7 @@ def score_plot(scores, cliffs, guesses, model):
     grey = COLOURS["baseline"]
     for task, axes in panels.items():
         cliff, guess, last = cliffs[task], 100 * guesses[task], means[task].index[-1]
-        ends = (100 * (cliff.baseline + sign * cliff.margin) for sign in (-1, 1))
+        ends = (100 * (cliff.baseline.value + sign * cliff.margin) for sign in (-1, 1))
         axes.axhspan(*ends, color=grey, alpha=0.25, linewidth=0)
         axes.axhline(guess, linestyle=":", color=grey, linewidth=1.4)
         axes.text(last, guess + 2, "blind guess", ha="right", color="#595959", fontsize=9)
@@ -62,8 +58,8 @@ def score_plot(scores, cliffs, guesses, model):
     words = report.by_task(
         cliffs,
         lambda task: (
-            f"cut {cliff_words(cliffs[task])}, {percent(cliffs[task].score)} against "
-            f"{percent(cliffs[task].baseline)} intact"
+            f"{cliffs[task]}, {percent(cliffs[task].score.value)} against "
+            f"{percent(cliffs[task].baseline.value)} intact"
         ),
     )
     return report.Plot(
@@ -76,6 +72,31 @@ def score_plot(scores, cliffs, guesses, model):
         "on the test items themselves. Dotted: the best guess without the picture. Upper axis: the "
         "paper's layer, cut + 1.",
         table,
+    )
+
+
+def margin_plot(scores, margin, model):
+    """Plot the cliff over the margin: what another threshold would have found."""
+    margins = np.linspace(0, 0.2, 201)
+    cuts = {task: cliff_by_margin(of_task, margins) for task, of_task in scores.items()}
+    figure, panels = report.panels(cuts, height=2.1)
+    for task, axes in panels.items():
+        axes.step(100 * margins, cuts[task], where="post", color=COLOURS["cliff"])
+        axes.axvline(100 * margin, color=COLOURS["baseline"], linestyle=":", linewidth=1.4)
+        axes.set_ylim(-0.5, scores[task].shape[1] - 0.5)
+        axes.set_ylabel("cliff (cut)")
+    figure.supxlabel("margin (points)", fontsize=10)
+    shown = pd.DataFrame(cuts, index=pd.Index((100 * margins).round(1), name="margin"))
+    words = report.by_task(
+        cuts, lambda task: ", ".join(f"{shown[task][m]} with {m:g}" for m in (1.0, 5.0, 10.0))
+    )
+    n_items = len(next(iter(scores.values())))
+    return report.Plot(
+        figure,
+        f"The cliff by margin in points. {words}.",
+        f"The cliff as a function of the margin, on {n_items} calibration items a task: {model}. "
+        f"Dotted: the margin of this page, {100 * margin:g} points. Cuts by margin: {words}.",
+        shown.iloc[::5],
     )
 
 
@@ -107,8 +128,7 @@ def log_prob_plot(log_probs, cliffs, by_score, model):
     words = report.by_task(
         means,
         lambda task: (
-            "{:.2f} without the image, {:.2f} intact, ".format(*ends[task])
-            + f"cliff {cliffs[task].cut}"
+            "{:.2f} without the image, {:.2f} intact, ".format(*ends[task]) + str(cliffs[task])
         ),
     )
     return report.Plot(
@@ -202,8 +222,7 @@ def cliff_paper_table(
                 "paper: as cut": f"{about}{entry['layer'] - 1}",
                 "paper: place": entry["place"],
                 f"ours, {paper_model} on the benchmark": report.NOT_RUN,
-                f"ours, {model} on Shapes: cut": f"{ours.cut} [{ours.interval[0]}, "
-                f"{ours.interval[1]}]",
+                f"ours, {model} on Shapes": str(ours),
                 "ours: as paper's layer": report.layer_name(ours.cut, n_layers),
             }
         )

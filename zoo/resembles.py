@@ -27,11 +27,9 @@ from infoflow.files import atomic_write, read_json
 from infoflow.interventions import FastV, Simignore
 from infoflow.models.lvlm import LVLM, load_lvlm
 from infoflow.results.store import Store
-from infoflow.stats.cliff import cliff_layer
+from infoflow.stats.cliff import MARGIN, cliff_layer
 from infoflow.stats.intervals import CONFIDENCE, difference_interval, mean_interval
 
-MARGIN = 0.05
-"""Loss of mean score that counts as no harm."""
 HIDDEN, SEEDS = 0.25, (0, 1, 2)
 """Share of the image tokens that are hidden from all layers, and the seeds of the draws.
 

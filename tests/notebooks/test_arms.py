@@ -62,7 +62,7 @@ def test_the_caption_says_which_arms_differ():
     arms = {"none": right(30), "same": right(30), "worse": right(10)}
     table = paired_table(arms, 0.2, "POPE")
     assert "p < 0.05, uncorrected): worse (-50.0 [" in table.caption
-    assert table.caption.endswith("(90 % interval inside it): same.")
+    assert table.caption.endswith("(95 % interval inside it): same.")
     assert list(table.data.index) == ["none", "same", "worse"]
     assert list(table.data["worse"]) == ["-", "0", "20"]
     assert table.data["score %"]["none"] == "75.0"

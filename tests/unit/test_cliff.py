@@ -1,5 +1,3 @@
-from math import comb
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -7,7 +5,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from infoflow.errors import InfoflowError
-from infoflow.stats.cliff import cliff_layer
+from infoflow.stats.cliff import MARGIN, cliff_by_margin, cliff_layer
+from infoflow.stats.intervals import difference_estimate, mean_estimate
 
 SCORES = arrays(
     np.float64,
@@ -29,8 +28,9 @@ def test_a_step_is_found_at_the_step(at):
     assert cliff.cut == cliff.best == at
     assert cliff.interval == (at, at)
     assert cliff.layer == at + 1
-    assert (cliff.score, cliff.baseline, cliff.difference) == (1, 1, 0)
-    assert cliff.margin == 0
+    assert (cliff.score.value, cliff.baseline.value, cliff.difference.value) == (1, 1, 0)
+    assert cliff.exists == (at < 6)
+    assert str(cliff) == (f"cut {at} [{at}, {at}]" if at < 6 else "no cliff [6, 6]")
 
 
 def test_every_later_cut_must_be_unharmed():
@@ -52,9 +52,9 @@ def test_it_is_chosen_on_calibration_and_reported_on_test():
     calibration = step(2, n_cuts=5)
     test = np.tile([0.0, 0.0, 0.25, 1.0, 0.75], (8, 1))
     cliff = cliff_layer(calibration, test)
-    assert (cliff.cut, cliff.score, cliff.baseline) == (2, 0.25, 0.75)
-    assert cliff.difference == -0.5
-    assert cliff.difference_interval == (-0.5, -0.5)
+    assert (cliff.cut, cliff.score.value, cliff.baseline.value) == (2, 0.25, 0.75)
+    assert cliff.difference.value == -0.5
+    assert cliff.difference.interval == (-0.5, -0.5)
     assert (cliff.best, cliff.best_score) == (3, 1.0)
     assert (cliff.n_calibration, cliff.n_test, cliff.held_out) == (20, 8, True)
     assert not cliff_layer(calibration).held_out
@@ -65,19 +65,54 @@ def test_the_best_cut_is_the_smallest_of_equals():
     assert cliff_layer(scores).best == 1
 
 
-def binomial_quantiles(n: int, p: float) -> tuple[int, int]:
-    cumulative = np.cumsum([comb(n, k) * p**k * (1 - p) ** (n - k) for k in range(n + 1)])
-    return int(np.searchsorted(cumulative, 0.025)), int(np.searchsorted(cumulative, 0.975))
+@pytest.mark.parametrize("n_items", [16, 60, 500])
+def test_the_margin_does_not_depend_on_the_number_of_items(n_items):
+    scores = step(1, n_cuts=3, n_items=n_items)
+    scores[: n_items // 16, 1] = 0  # 1 of 16 is more than 5 points, and 3 of 60 are not
+    cliff = cliff_layer(scores, **QUICK)
+    assert cliff.margin == MARGIN == 0.05
+    assert cliff.cut == (1 if 20 * (n_items // 16) <= n_items else 2)
 
 
-def test_intervals_are_those_of_items_drawn_with_replacement():
-    # a resample of the baseline counts how often 30 of 40 items are drawn: Binomial(40, 3/4)
-    scores = np.zeros((40, 2))
-    scores[:30, 1] = 1
-    cliff = cliff_layer(scores, n_resamples=20_000)
-    low, high = binomial_quantiles(40, 0.75)
-    assert cliff.baseline_interval == pytest.approx((low / 40, high / 40), abs=1e-9)
-    assert cliff.margin == pytest.approx((high - low) / 80, abs=1e-9)
+def test_scores_have_the_intervals_that_other_pages_give_them():
+    scores = np.random.default_rng(0).random((40, 5)) < np.linspace(0.2, 0.9, 5)
+    cliff = cliff_layer(scores, scores[:30], seed=3)
+    at_cut, intact = scores[:30, cliff.cut].astype(float), scores[:30, -1].astype(float)
+    assert cliff.baseline == mean_estimate(intact, 3)
+    assert cliff.score == mean_estimate(at_cut, 3)
+    assert cliff.difference == difference_estimate(at_cut - intact, 3)
+    assert cliff.n_test == 30
+
+
+def test_the_cliff_by_margin_is_the_rule_at_each_margin():
+    scores = np.random.default_rng(0).random((50, 7)) < np.linspace(0.2, 0.9, 7)
+    margins = np.array([0, 0.03, 0.05, 0.2, 1.0])
+    found = cliff_by_margin(scores, margins)
+    assert found.tolist() == [cliff_layer(scores, margin=m, **QUICK).cut for m in margins]
+
+
+def planted(n_layers: int, fall: float, n_items: int, rng: np.random.Generator) -> np.ndarray:
+    """Items that are right from a depth of their own on, and one answer in 200 flipped by chance."""
+    right = 0.4 + 0.55 * (1 - np.exp(-np.arange(n_layers + 1) / fall))
+    scores = rng.random((n_items, 1)) < right
+    return scores ^ (rng.random(scores.shape) < 0.005)
+
+
+@pytest.mark.parametrize(("n_layers", "fall", "cut"), [(12, 3, 7), (24, 6, 14)])
+def test_the_rule_finds_a_planted_cliff_whatever_the_number_of_items(n_layers, fall, cut):
+    rng = np.random.default_rng(0)
+    means = {}
+    for n_items in (60, 120, 250, 500):
+        found = [
+            cliff_layer(planted(n_layers, fall, n_items, rng), n_resamples=300) for _ in range(200)
+        ]
+        means[n_items] = np.mean([cliff.cut for cliff in found])
+        held = np.mean([cliff.interval[0] <= cut <= cliff.interval[1] for cliff in found])
+        assert 0.9 <= held, (n_items, held)
+        # one layer is the least an interval can hold, so that it holds too much where few suffice
+        assert held <= 0.99 or n_layers == 12, (n_items, held)
+    assert np.ptp(list(means.values())) < 1, means
+    assert abs(np.mean(list(means.values())) - cut) < 1, means
 
 
 def test_the_difference_is_paired():
@@ -86,8 +121,8 @@ def test_the_difference_is_paired():
     scores = np.stack([baseline - 0.1, baseline], axis=1)
     cliff = cliff_layer(scores, margin=0.2)
     assert cliff.cut == 0
-    assert cliff.difference_interval == pytest.approx((-0.1, -0.1))
-    assert np.ptp(cliff.baseline_interval) > 0.1
+    assert cliff.difference.interval == pytest.approx((-0.1, -0.1))
+    assert np.ptp(cliff.baseline.interval) > 0.1
 
 
 def test_the_cuts_interval_shows_an_uncertain_cliff():

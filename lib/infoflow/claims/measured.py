@@ -23,7 +23,7 @@ from infoflow.claims.findings import (
 )
 from infoflow.claims.scores import METRICS, bias_of, ratios
 from infoflow.evaluate.truncation import scores_by_cut
-from infoflow.stats.cliff import Cliff, cliff_layer
+from infoflow.stats.cliff import MARGIN, Cliff, cliff_layer
 from infoflow.stats.intervals import Estimate, difference_estimate, mean_estimate
 from infoflow.stats.layers import depths
 from infoflow.stats.paired import Equivalence, equivalence
@@ -33,7 +33,6 @@ FAST = 0.5  # what part of the first layer's share may be left for its fall to b
 FLAT = 0.25  # what part of its movement over all layers the share may make where it is called flat
 BOUND_PERCENT = 2.0  # the paper's bound: less attention than this is as good as none
 WHOLE = 1e-4  # how far three shares may be from a whole by rounding
-MARGIN = 0.05  # the loss of mean score that counts as no harm
 SMALL_GAIN = 0.01  # a gain below this counts as none
 ORDER = ("scienceqa", "textvqa", "pope", "chair")  # from the earliest cliff to the latest
 # where the paper reads the features, the place before it, and how it weights them
@@ -209,19 +208,19 @@ def _clearest(evidence: Evidence, task: str) -> OnTask:
 
 @rule_by_task("cliff-no-harm", "cuts")
 def _no_harm(evidence: Evidence, task: str) -> OnTask:
-    cut = evidence.cliffs[task].cut
-    if cut == evidence.n_layers:
+    cliff = evidence.cliffs[task]
+    if not cliff.exists:
         return FAILS, "no cliff: every layer needs the image"
-    change = _change(evidence, task, cut)
-    return _no_loss(change), f"cut {cut} of {evidence.n_layers}: {_points(change)}"
+    change = _change(evidence, task, cliff.cut)
+    return _no_loss(change), f"cut {cliff.cut} of {evidence.n_layers}: {_points(change)}"
 
 
 @rule_by_task("cliff-helps", "cuts")
 def _helps(evidence: Evidence, task: str) -> OnTask:
-    cut = evidence.cliffs[task].cut
-    if cut == evidence.n_layers:
+    cliff = evidence.cliffs[task]
+    if not cliff.exists:
         return FAILS, "no cliff to truncate at"
-    change = _change(evidence, task, cut)
+    change = _change(evidence, task, cliff.cut)
     return decided(change, below=SMALL_GAIN), _points(change)
 
 
@@ -239,7 +238,7 @@ def _chance_gain(evidence: Evidence, task: str) -> OnTask:
 
 def _cuts_of(evidence: Evidence) -> dict[str, str]:
     cliffs = evidence.cliffs.items()
-    return {task: f"cut {c.cut} [{c.interval[0]}, {c.interval[1]}]" for task, c in cliffs}
+    return {task: str(cliff) for task, cliff in cliffs}
 
 
 def _in_order(evidence: Evidence) -> list[tuple[Cliff, Cliff]]:

@@ -11,7 +11,7 @@ from infoflow.claims.findings import Evidence
 from infoflow.errors import InfoflowError
 from infoflow.evaluate.truncation import scores_by_cut
 from infoflow.stats.intervals import Floats, draws, mean_interval, percentiles
-from infoflow.stats.paired import LEVEL, Equivalence, McNemar, equivalence, mcnemar
+from infoflow.stats.paired import Equivalence, McNemar, equivalence, mcnemar
 from infoflow.stats.selection import SelectionBias, selection_bias
 
 METRICS = {
@@ -124,7 +124,7 @@ def _paired(
         return PairedScore(task, metric, cut, first, interval, then, change, test)
     counts = np.concatenate(list(draws(len(once), _RESAMPLES, seed)))
     drawn = before.score(counts)
-    low, high = percentiles(after.score(counts) - drawn, 1 - 2 * LEVEL)
+    low, high = percentiles(after.score(counts) - drawn)
     change = Equivalence(then - first, low, high, len(once), margin)
     return PairedScore(task, metric, cut, first, percentiles(drawn), then, change, None)
 

@@ -6,8 +6,9 @@ longer hurts, without a formula. Here it is
 
     cliff = min {a : m(a') >= m(L) - margin for all a' >= a},
 
-chosen on calibration items and reported on test items, which had no part in the choice. The paper's
-own reading, the best of all cuts on the test items, is kept beside it as ``best``.
+chosen on calibration items and reported on test items, which had no part in the choice. The margin
+is fixed, so that the cliff does not drift with the number of items asked. The paper's own reading,
+the best of all cuts on the test items, is kept beside it as ``best``.
 """
 
 from dataclasses import dataclass
@@ -19,12 +20,17 @@ from infoflow.errors import InfoflowError
 from infoflow.options import require_finite, require_whole
 from infoflow.stats.intervals import (
     CONFIDENCE,
+    Estimate,
     Floats,
-    Interval,
-    draws,
+    difference_estimate,
     finite_scores,
-    percentiles,
+    mean_estimate,
+    resampled_means,
 )
+
+MARGIN = 0.05
+"""Loss of mean score that counts as no harm; of the log-probability of a token, in nats, the same
+number is 5 % of the token's probability."""
 
 # Equal means may differ in their last bits after summation; no real difference is this small.
 _ROUNDING = 1e-9
@@ -34,39 +40,49 @@ _ROUNDING = 1e-9
 class Cliff:
     """A cliff layer, how sure it is, and what truncating there does to unseen items.
 
-    All intervals are 95 % percentile intervals of a bootstrap over items, in which the scores of an
-    item at all cuts stay together.
-
     Attributes:
         cut: The cliff: number of leading layers that must see the image.
-        interval: Interval of the cut over resamples of the calibration items, margin held fixed.
+        interval: 95 % percentile interval of the cut, from a bootstrap over the calibration items
+            in which the scores of an item at all cuts stay together. It is conservative where the
+            scores fall within one layer, and with 16 items it holds the cliff in 6 to 8 of 10
+            cases only.
+        n_layers: Number of layers, L.
         margin: How far below the baseline a mean score still counts as unharmed.
         baseline: Mean score of the intact model on the test items.
-        baseline_interval: Interval of the baseline.
         score: Mean score at the cut on the test items.
-        difference: ``score - baseline``.
-        difference_interval: Interval of the paired difference.
+        difference: ``score - baseline``, paired by item.
         best: The paper's reading: the cut with the highest mean score on the test items themselves,
             the smallest such cut. Its gain is biased upwards by the choice.
         best_score: Mean score at ``best`` on the test items.
         n_calibration: Number of items the cut was chosen on.
-        n_test: Number of items the scores are reported on.
         held_out: Whether the test items are others than the calibration items.
     """
 
     cut: int
     interval: tuple[int, int]
+    n_layers: int
     margin: float
-    baseline: float
-    baseline_interval: Interval
-    score: float
-    difference: float
-    difference_interval: Interval
+    baseline: Estimate
+    score: Estimate
+    difference: Estimate
     best: int
     best_score: float
     n_calibration: int
-    n_test: int
     held_out: bool
+
+    def __str__(self) -> str:
+        found = f"cut {self.cut}" if self.exists else "no cliff"
+        return f"{found} [{self.interval[0]}, {self.interval[1]}]"
+
+    @property
+    def exists(self) -> bool:
+        """Whether some layer can do without the image; a cut of L truncates nothing."""
+        return self.cut < self.n_layers
+
+    @property
+    def n_test(self) -> int:
+        """Number of items the scores are reported on."""
+        return self.baseline.n_items
 
     @property
     def layer(self) -> int:
@@ -78,7 +94,7 @@ def cliff_layer(
     calibration: npt.ArrayLike,
     test: npt.ArrayLike | None = None,
     *,
-    margin: float | None = None,
+    margin: float = MARGIN,
     n_resamples: int = 2000,
     seed: int = 0,
 ) -> Cliff:
@@ -89,9 +105,7 @@ def cliff_layer(
             model. Any scores will do, if higher is better.
         test: Scores of shape (M, L + 1) of other items. ``None`` reports on the calibration items;
             ``held_out`` then says ``False``, for such a report flatters the cut.
-        margin: Loss of mean score that counts as no harm. ``None`` takes half the width of the
-            bootstrap interval of the baseline m(L) on the calibration items: a loss the baseline
-            itself is not known to. It is 0 where the intact model scores the same on every item.
+        margin: Loss of mean score that counts as no harm, in the units of the scores.
         n_resamples: Number of bootstrap resamples.
         seed: Seed of the resampling. The order of the items does not matter.
 
@@ -106,39 +120,40 @@ def cliff_layer(
             f"calibration has {chosen_on.shape[1]} cuts and test {reported_on.shape[1]}; "
             "they must be the same."
         )
+    margin = require_finite(margin, "margin", 0)
     n_resamples = require_whole(n_resamples, "n_resamples", 1)
     seed = require_whole(seed, "seed", 0)
-    if margin is not None:
-        margin = require_finite(margin, "margin", 0)
 
-    resampled = _resampled_means(chosen_on, n_resamples, seed)
-    if margin is None:
-        low, high = percentiles(resampled[:, -1])
-        margin = (high - low) / 2
     cut = int(_first_unharmed(chosen_on.mean(axis=0), margin))
-    cuts = _first_unharmed(resampled, margin)
+    cuts = _first_unharmed(resampled_means(chosen_on, n_resamples, seed), margin)
     tail = (1 - CONFIDENCE) / 2
-    low_cut = int(np.quantile(cuts, tail, method="lower"))
-    high_cut = int(np.quantile(cuts, 1 - tail, method="higher"))
-
+    low = int(np.quantile(cuts, tail, method="lower"))
+    high = int(np.quantile(cuts, 1 - tail, method="higher"))
     means = reported_on.mean(axis=0)
-    resampled = _resampled_means(reported_on, n_resamples, seed)
     best = int(np.argmax(means >= means.max() - _ROUNDING))
+    at_cut, intact = reported_on[:, cut], reported_on[:, -1]
     return Cliff(
         cut=cut,
-        interval=(low_cut, high_cut),
+        interval=(low, high),
+        n_layers=len(means) - 1,
         margin=margin,
-        baseline=float(means[-1]),
-        baseline_interval=percentiles(resampled[:, -1]),
-        score=float(means[cut]),
-        difference=float(means[cut] - means[-1]),
-        difference_interval=percentiles(resampled[:, cut] - resampled[:, -1]),
+        baseline=mean_estimate(intact, seed),
+        score=mean_estimate(at_cut, seed),
+        difference=difference_estimate(at_cut - intact, seed),
         best=best,
         best_score=float(means[best]),
         n_calibration=len(chosen_on),
-        n_test=len(reported_on),
         held_out=test is not None,
     )
+
+
+def cliff_by_margin(scores: npt.ArrayLike, margins: npt.ArrayLike) -> npt.NDArray[np.intp]:
+    """The cliff as a function of the margin: the cut at each of ``margins``, of the same shape.
+
+    Scores are as in :func:`cliff_layer`. A cliff that hangs on the choice of margin shows it here.
+    """
+    means = _sorted_scores(scores, "calibration").mean(axis=0)
+    return _first_unharmed(means, np.asarray(margins, dtype=np.float64)[..., None])
 
 
 def _sorted_scores(scores: npt.ArrayLike, name: str) -> Floats:
@@ -147,14 +162,8 @@ def _sorted_scores(scores: npt.ArrayLike, name: str) -> Floats:
     return array[np.lexsort(array.T)]
 
 
-def _first_unharmed(means: Floats, margin: float) -> npt.NDArray[np.intp]:
+def _first_unharmed(means: Floats, margin: float | Floats) -> npt.NDArray[np.intp]:
     """First cut from which on no mean, of shape (..., L + 1), is below the last by the margin."""
     harmed = means < means[..., -1:] - margin - _ROUNDING
     n_unharmed = np.argmax(harmed[..., ::-1], axis=-1)
     return np.where(harmed.any(axis=-1), means.shape[-1] - n_unharmed, 0)
-
-
-def _resampled_means(scores: Floats, n_resamples: int, seed: int) -> Floats:
-    """Mean scores of shape (n_resamples, L + 1) over items drawn with replacement."""
-    counts = draws(len(scores), n_resamples, seed)
-    return np.concatenate([drawn @ scores for drawn in counts]) / len(scores)

@@ -6,7 +6,7 @@ from typing import Self
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import binomtest, bootstrap, norm
+from scipy.stats import binomtest, norm
 
 from infoflow.errors import InfoflowError, one_line
 
@@ -53,13 +53,11 @@ def mean_estimate(scores: npt.ArrayLike, seed: int = 0) -> Estimate:
     if np.isin(values, (0, 1)).all():
         wilson = binomtest(int(values.sum()), len(values)).proportion_ci(CONFIDENCE, "wilson")
         return _estimate(values, (wilson.low, wilson.high))
-    return _estimate(values, _bootstrapped(values, CONFIDENCE, seed))
+    return _estimate(values, _bootstrapped(values, seed))
 
 
-def difference_estimate(
-    differences: npt.ArrayLike, seed: int = 0, confidence: float = CONFIDENCE
-) -> Estimate:
-    """Mean of differences between scores that are paired by item, shape (N,), with its interval.
+def difference_estimate(differences: npt.ArrayLike, seed: int = 0) -> Estimate:
+    """Mean of differences between scores paired by item, shape (N,), with its 95 % interval.
 
     Differences that are all -1, 0 or 1, as between right and wrong answers, get the adjusted Wald
     interval (Bonett and Price, 2012): a bootstrap would call ten unchanged answers certain. Others
@@ -67,8 +65,8 @@ def difference_estimate(
     """
     values = finite_scores(differences, 1)
     if np.isin(values, (-1, 0, 1)).all():
-        return _estimate(values, _adjusted_wald(values, confidence))
-    return _estimate(values, _bootstrapped(np.sort(values), confidence, seed))
+        return _estimate(values, _adjusted_wald(values))
+    return _estimate(values, _bootstrapped(values, seed))
 
 
 def mean_interval(scores: npt.ArrayLike, seed: int = 0) -> Interval:
@@ -76,11 +74,9 @@ def mean_interval(scores: npt.ArrayLike, seed: int = 0) -> Interval:
     return mean_estimate(scores, seed).interval
 
 
-def difference_interval(
-    differences: npt.ArrayLike, seed: int = 0, confidence: float = CONFIDENCE
-) -> Interval:
+def difference_interval(differences: npt.ArrayLike, seed: int = 0) -> Interval:
     """The interval of :func:`difference_estimate`."""
-    return difference_estimate(differences, seed, confidence).interval
+    return difference_estimate(differences, seed).interval
 
 
 def finite_scores(scores: npt.ArrayLike, *least: int, name: str = "") -> Floats:
@@ -107,9 +103,15 @@ def draws(n_items: int, n_resamples: int, seed: int) -> Iterator[Floats]:
         yield rng.multinomial(n_items, equal, size=size).astype(np.float64)
 
 
-def percentiles(resampled: Floats, confidence: float = CONFIDENCE) -> Interval:
-    """The middle of a bootstrap's values, of shape (n_resamples,)."""
-    low, high = np.quantile(resampled, ((1 - confidence) / 2, (1 + confidence) / 2))
+def resampled_means(scores: Floats, n_resamples: int, seed: int) -> Floats:
+    """Means over items drawn with replacement, shape (n_resamples, ...); scores by item first."""
+    counts = draws(len(scores), n_resamples, seed)
+    return np.concatenate([drawn @ scores for drawn in counts]) / len(scores)
+
+
+def percentiles(resampled: Floats) -> Interval:
+    """The middle 95 % of a bootstrap's values, of shape (n_resamples,)."""
+    low, high = np.quantile(resampled, ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2))
     return float(low), float(high)
 
 
@@ -118,26 +120,18 @@ def _estimate(values: Floats, interval: Interval) -> Estimate:
     return Estimate(float(values.mean()), float(low), float(high), len(values))
 
 
-def _adjusted_wald(differences: Floats, confidence: float) -> Interval:
+def _adjusted_wald(differences: Floats) -> Interval:
     """Interval of the mean of -1, 0 and 1, with one lost and one gained item added."""
     n_items = len(differences) + 2
     lost = (np.sum(differences < 0) + 1) / n_items
     gained = (np.sum(differences > 0) + 1) / n_items
     centre = gained - lost
-    reach = norm.isf((1 - confidence) / 2)
+    reach = norm.isf((1 - CONFIDENCE) / 2)
     half = reach * np.sqrt((gained + lost - centre**2) / n_items)
     return max(centre - half, -1), min(centre + half, 1)
 
 
-def _bootstrapped(values: Floats, confidence: float, seed: int) -> Interval:
+def _bootstrapped(values: Floats, seed: int) -> Interval:
     if np.ptp(values) == 0:
         return values[0], values[0]
-    found = bootstrap(
-        (values,),
-        np.mean,
-        n_resamples=_RESAMPLES,
-        confidence_level=confidence,
-        method="percentile",
-        rng=np.random.default_rng(seed),
-    ).confidence_interval
-    return found.low, found.high
+    return percentiles(resampled_means(np.sort(values), _RESAMPLES, seed))

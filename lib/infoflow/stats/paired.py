@@ -14,7 +14,7 @@ from scipy.stats import binomtest
 from infoflow.errors import InfoflowError
 from infoflow.stats.intervals import Estimate, Floats, difference_estimate, finite_scores
 
-LEVEL = 0.05  # of each one-sided test of equivalence; the interval beside it holds 1 - 2 LEVEL
+LEVEL = 0.05  # of a two-sided test; the interval beside it holds the rest
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class McNemar:
 
 @dataclass(frozen=True)
 class Equivalence(Estimate):
-    """How far one model's mean score is from another's, with its paired 90 % interval."""
+    """How far one model's mean score is from another's, with its paired 95 % interval."""
 
     margin: float  # the difference that does not matter, stated beforehand
 
@@ -47,12 +47,12 @@ class Equivalence(Estimate):
 
     @property
     def equivalent(self) -> bool:
-        """Whether the difference is shown to lie within the margin (two one-sided tests at 5 %)."""
+        """Whether the difference is shown to be within the margin (two tests at 2.5 %)."""
         return -self.margin < self.low and self.high < self.margin
 
     @property
     def unharmed(self) -> bool:
-        """Whether the loss, if any, is shown to be less than the margin (one test at 5 %)."""
+        """Whether the loss, if any, is shown to be less than the margin (one test at 2.5 %)."""
         return -self.margin < self.low
 
     @property
@@ -95,7 +95,7 @@ def equivalence(
     if not (np.isfinite(margin) and margin > 0):
         raise InfoflowError(f"margin is {margin}; it must be finite and positive.")
     first, second = _paired(before, after)
-    change = difference_estimate(second - first, seed, confidence=1 - 2 * LEVEL)
+    change = difference_estimate(second - first, seed)
     return Equivalence(change.value, change.low, change.high, change.n_items, float(margin))
 
 
