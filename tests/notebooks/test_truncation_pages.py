@@ -147,7 +147,7 @@ def test_scores_are_means_and_cliffs_are_named():
     plot = score_plot({"pope": scores}, {"pope": cliff}, {"pope": 0.5}, MODEL)
     assert list(plot.table["mean"]["pope"]) == pytest.approx([0] * 3 + [90] * 4)
     assert "POPE cut 3 [3, 3], 90.0 % against 90.0 % intact" in plot.alt
-    assert "cliff 3 [3, 3]" in [text.get_text() for text in plot.figure.axes[0].texts]
+    assert "cut 3 [3, 3]" in [text.get_text() for text in plot.figure.axes[0].texts]
 
 
 def test_log_probs_are_means_with_intervals_and_tell_where_the_cliffs_lie():
