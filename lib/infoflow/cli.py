@@ -141,7 +141,7 @@ def evaluate(
     settings = running.read_settings(measure, parameter or [])
     share = None if shard is None else Shard.parse(shard)
     items = running.load_items(task, source, split, limit, rule, task_option or [])
-    typer.echo(running.expectation(model, checkpoint, items, measure, settings, share), err=True)
+    typer.echo(f"{model}, {measure}, {running.counted(items, share)}", err=True)
     place = running.own_device(device) if shard == "rank" else device
     lvlm = load_lvlm(model, checkpoint, revision, place, dtype, quantise)
     folder, rows = running.evaluate(lvlm, items, measure, settings, store, share)
@@ -159,7 +159,7 @@ def costs(
     models: Annotated[list[str], typer.Argument(help="Names of 7B models, as in llava-1.5-7b.")],
 ) -> None:
     """Say what Table 1 should take on whole benchmarks, on one card of 80 GB."""
-    from infoflow.evaluate.costs.expected import costs_text
+    from infoflow.evaluate.costs import costs_text
 
     typer.echo(costs_text(models))
 
