@@ -17,7 +17,7 @@ import torch
 from infoflow import evaluate as measures
 from infoflow.data.load import Task, load_task, option_kinds
 from infoflow.data.templates import worded
-from infoflow.errors import InfoflowError, require_name
+from infoflow.errors import InfoflowError, one_line, require_name
 from infoflow.evaluate import REGISTERED, Measure, checked, own_settings
 from infoflow.files import require_path
 from infoflow.models.families import find_model
@@ -56,12 +56,7 @@ def read_settings(name: str, options: Sequence[str]) -> dict[str, Any]:
 
 
 def load_items(
-    task: str,
-    source: str,
-    split: str,
-    limit: int | None,
-    rule: str | None,
-    options: Sequence[str],
+    task: str, source: str, split: str, limit: int | None, rule: str | None, options: Sequence[str]
 ) -> Task:
     """Load a task; options are other arguments of ``load_task``, ``NAME=VALUE`` each."""
     values = read_options(option_kinds(), options, f"task {task}")
@@ -73,24 +68,17 @@ def check_evaluation(entry: Mapping[str, Any], place: str) -> None:
 
     Samples of the hub are not opened; a job that lacks them says so. ``place`` begins errors.
     """
-    try:
+    with one_line(place, InfoflowError):
         find_model(split_revision(entry["model"], entry.get("revision"))[0])
         read_settings(entry["measure"], list(as_options(entry.get("parameters", {}))))
         checkpoint = entry.get("checkpoint")
-        if checkpoint is not None:
-            if not require_path(checkpoint, "checkpoint").is_dir():
-                raise InfoflowError(f"checkpoint {checkpoint!r}: there is no such folder.")
-            if "revision" in entry:
-                raise InfoflowError("checkpoint and revision name two versions; drop one of them.")
-        count, limit, source = entry["shards"], entry.get("limit"), entry.get("source", "shapes")
-        if limit is not None and count > limit:
-            raise InfoflowError(f"{limit} items cannot be split into {count} shards.")
+        if checkpoint is not None and not require_path(checkpoint, "checkpoint").is_dir():
+            raise InfoflowError(f"checkpoint {checkpoint!r}: there is no such folder")
+        source = entry.get("source", "shapes")
         if source != "hub":
-            chosen = entry.get("split", "test"), limit, entry.get("rule")
+            chosen = entry.get("split", "test"), entry.get("limit"), entry.get("rule")
             options = list(as_options(entry.get("task_options", {})))
-            Shard(count, 1).of(load_items(entry["task"], source, *chosen, options))
-    except InfoflowError as error:
-        raise InfoflowError(f"{place}: {error}") from error
+            Shard(entry["shards"], 1).of(load_items(entry["task"], source, *chosen, options))
 
 
 def own_device(device: str) -> str:

@@ -26,11 +26,8 @@ def provenance(
 ) -> dict[str, Any]:
     """Record the circumstances of a measurement as plain JSON values.
 
-    Args:
-        lvlm: The model measured.
-        task: What it was measured on; ``None`` for a single image of the reader's own.
-        parameters: The parameters of the measurement, the seed among them, as plain values.
-        code: Digest of the code that measures (:func:`infoflow.results.sources.code_digest`).
+    ``task`` is None for a single image of the reader's own; ``code`` is what
+    :func:`infoflow.results.sources.code_digest` gives for the code that measures.
     """
     data: dict[str, Any] | None = None
     if task is not None:

@@ -86,7 +86,7 @@ class Store:
             item_id: Names an item; no two items may have the same name.
             batch: Items measured between two writes to the disk.
             progress: What the progress bar says; ``None`` or ``INFOFLOW_QUIET=1`` for no bar.
-            provenance: Kept in ``meta.json`` (see :func:`infoflow.results.provenance.provenance`).
+            provenance: Kept in ``meta.json``.
 
         Returns:
             The rows, items in the order given, with the item's name in the column ``item``; the
@@ -94,8 +94,8 @@ class Store:
             ``attrs["record"]``, and in :attr:`records`.
 
         Raises:
-            InfoflowError: The key is no plain JSON, two items have one name, the rows differ in
-                their columns or in the type of a column, or the disk cannot be read or written.
+            InfoflowError: The key is no plain JSON, two items have one name, the rows do not fit
+                together, or the disk cannot be read or written.
         """
         require_whole(batch, "batch", least=1)
         names = [item_id(item) for item in items]
@@ -106,15 +106,13 @@ class Store:
             with _locked(folder):
                 rows = parts.read_rows(folder)  # another process may have added some
                 done = set(items_of(rows))
-                # by its place: an item in memory holds its image
                 waiting = [place for place, name in enumerate(names) if name not in done]
                 if waiting or not self._known(key):
                     self.note(key, **({"provenance": provenance} if provenance else {}))
                 with _bar(progress, len(items), len(items) - len(waiting)) as bar:
                     for start in range(0, len(waiting), batch):
-                        began = time.perf_counter()
-                        rows_of = {}
-                        for place in waiting[start : start + batch]:
+                        began, rows_of = time.perf_counter(), {}
+                        for place in waiting[start : start + batch]:  # an item may hold its image
                             rows_of[names[place]] = measure(items[place])
                             bar.update()
                         part = parts.make_table(rows_of)
@@ -129,7 +127,7 @@ class Store:
         return frame
 
     def adopt(self, key: Key, rows: pa.Table, meta: Mapping[str, Any]) -> Path:
-        """Take over rows that were measured in shards; refuse other rows of an item.
+        """Take over rows that were measured in shards; those of items that are there stay.
 
         ``meta`` has their provenance, seconds and shards; the same shards again add no time.
         """
@@ -137,18 +135,10 @@ class Store:
         with _locked(folder):
             there = parts.read_rows(folder)
             join([there, rows])  # refuses other columns
-            done, names = set(items_of(there)), items_of(rows)
-            known, new = ([n for n in names if (n in done) is old] for old in (True, False))
-            if _differ(there, rows, known):
-                first = next(name for name in known if _differ(there, rows, [name]))
-                raise InfoflowError(
-                    f"{folder} already holds rows of {len(known)} of these items, and they are not "
-                    f"the same, the first of them {first!r}. Rows of one key cannot differ; find "
-                    "out which are right, and delete the others."
-                )
             if self._known(key).get("shards") != meta["shards"]:
                 self.note(key, **meta)
-            if new:
+            done = set(items_of(there))
+            if new := [name for name in items_of(rows) if name not in done]:
                 parts.write_part(folder, select(rows, new))
         return folder
 
@@ -217,12 +207,6 @@ def _locked(folder: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-def _differ(there: pa.Table, coming: pa.Table, names: Sequence[str]) -> bool:
-    old, new = select(there, names), select(coming, names)
-    both = join([old, new]).to_pandas()  # in one table, they have the same types
-    return not both[: len(old)].equals(both[len(old) :].reset_index(drop=True))
 
 
 def _default_root() -> Path:
