@@ -67,21 +67,14 @@ def run(
     notebook: Notebook,
     target: Annotated[Path, typer.Argument(help="Where the executed notebook goes.")],
     parameter: Parameters = None,
-    parameters: Annotated[
-        Path | None, typer.Option(help="YAML file of parameters; -p goes before it.")
-    ] = None,
     error_page: ErrorPage = None,
     title: Annotated[str | None, typer.Option(help="What the progress bar says.")] = None,
 ) -> None:
     """Run a notebook with parameters; TARGET is written whole or not at all."""
-    from infoflow.files import read_yaml
     from infoflow.parameters import read_parameters
     from infoflow.runner import run_notebook
 
-    values = {} if parameters is None else read_yaml(parameters)
-    if not isinstance(values, dict):
-        raise InfoflowError(f"{parameters} must map parameter names to values.")
-    values |= read_parameters(notebook, parameter or [])
+    values = read_parameters(notebook, parameter or [])
     typer.echo(run_notebook(notebook, target, values, error_page=error_page, title=title))
 
 

@@ -61,8 +61,6 @@ def read_options(kinds: Mapping[str, str], options: Iterable[str], what: str) ->
         name, equals, text = option.partition("=")
         if not equals:
             raise InfoflowError(f"a parameter is given as NAME=VALUE; got {option!r}.")
-        if not kinds:
-            raise InfoflowError(f"{what} has no parameters of its own; got {option!r}.")
         require_name(name, f"parameter of {what}", kinds)
         if name in values:
             raise InfoflowError(f"parameter {name!r} of {what} is given twice.")

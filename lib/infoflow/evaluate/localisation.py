@@ -1,13 +1,13 @@
 """Is a heat map right? Every map of every sample of a task, held against the answer's region."""
 
-from infoflow.evaluate import LVLM, Count, Level, Row, Sample, Seed, Task, measure
+from infoflow.evaluate import LVLM, Row, Sample, Task, measure
 from infoflow.methods.heatmaps import explained_answer, heat_maps, layer_of
 from infoflow.methods.localisation import localise, target_mask
 
 
 @measure
 def localisation_by_layer(
-    lvlm: LVLM, task: Task, sample: Sample, n_samples: Count = 4, sigma: Level = 0.1, seed: Seed = 0
+    lvlm: LVLM, task: Task, sample: Sample, n_samples: int = 4, sigma: float = 0.1, seed: int = 0
 ) -> list[Row]:
     """Play the pointing game with every heat map (:mod:`infoflow.methods.heatmaps`).
 
@@ -18,7 +18,7 @@ def localisation_by_layer(
         n_samples: Over how many noisy images CAMs are averaged, raw. The authors' code takes 50, at
             a cost in proportion.
         sigma: Standard deviation of that noise, pixels being in [0, 1]; 0 for none.
-        seed: Seed of the noise and of the random maps.
+        seed: int of the noise and of the random maps.
 
     Returns:
         Columns ``kind``, ``layer`` (the paper's count, 1 to L; 0 where there is none), ``site``,

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from infoflow.evaluate import LVLM, Count, Level, Row, Sample, Seed, Task, measure
+from infoflow.evaluate import LVLM, Row, Sample, Task, measure
 from infoflow.methods.faithfulness import deletion_curve, insertion_curve, randomised_weights
 from infoflow.methods.heatmaps import Place, Source, explained_answer, heat_maps, layer_of, pick
 from infoflow.methods.localisation import coverage, localise, rank_correlation, target_mask
@@ -18,10 +18,10 @@ def perturbation_curves(
     task: Task,
     sample: Sample,
     places: Sequence[Place],
-    n_steps: Count = 6,
-    n_samples: Count = 1,
-    sigma: Level = 0.0,
-    seed: Seed = 0,
+    n_steps: int = 6,
+    n_samples: int = 1,
+    sigma: float = 0.0,
+    seed: int = 0,
 ) -> list[Row]:
     """Delete from, and insert into, the image what some maps show hottest (RISE).
 
@@ -32,7 +32,7 @@ def perturbation_curves(
         places: Which maps; that of the target itself is added.
         n_steps: In how many steps an image goes.
         n_samples: As of :func:`infoflow.methods.cam.llava_cam`, and so is ``sigma``.
-        seed: Seed of the noise, of random maps and of the order of equally hot pixels.
+        seed: int of the noise, of random maps and of the order of equally hot pixels.
 
     Returns:
         Columns ``kind``, ``site``, ``weights``, ``layer``, ``curve`` (``"deletion"`` or
@@ -61,9 +61,9 @@ def randomised_maps(
     task: Task,
     sample: Sample,
     sources: Sequence[Source],
-    n_samples: Count = 1,
-    sigma: Level = 0.0,
-    seed: Seed = 0,
+    n_samples: int = 1,
+    sigma: float = 0.0,
+    seed: int = 0,
 ) -> list[Row]:
     """Compare maps with those of the same model with random weights (Adebayo et al.).
 
@@ -74,7 +74,7 @@ def randomised_maps(
     Settings:
         sources: Whose maps.
         n_samples: As of :func:`infoflow.methods.cam.llava_cam`, and so is ``sigma``.
-        seed: Seed of the weights and of the noise.
+        seed: int of the weights and of the noise.
 
     Returns:
         Columns ``kind``, ``site``, ``weights``, ``layer``, ``correlation`` (Spearman's, of cells),

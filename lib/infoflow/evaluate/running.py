@@ -18,7 +18,7 @@ from infoflow import evaluate as measures
 from infoflow.data.load import Task, load_task, option_kinds
 from infoflow.data.templates import worded
 from infoflow.errors import InfoflowError, one_line, require_name
-from infoflow.evaluate import REGISTERED, Measure, checked, own_settings
+from infoflow.evaluate import REGISTERED, Measure, own_settings
 from infoflow.files import require_path
 from infoflow.models.families import find_model
 from infoflow.models.loading import split_revision
@@ -38,21 +38,15 @@ MEASURES: Mapping[str, Measure] = {
 """Those whose settings are plain values, by name, which is that of the result's folder, too."""
 
 
-def find_measure(name: str) -> Measure:
-    """Return the measure of that name, or raise an UnknownNameError."""
-    require_name(name, "measure", MEASURES)
-    return MEASURES[name]
-
-
 def read_settings(name: str, options: Sequence[str]) -> dict[str, Any]:
     """Read a measure's settings, ``NAME=VALUE`` each; what is not given has its default."""
-    measure = find_measure(name)
-    own = own_settings(measure)
+    require_name(name, "measure", MEASURES)
+    own = own_settings(MEASURES[name])
     given = read_options({n: kind_of(p.annotation) for n, p in own.items()}, options, name)
     values = {n: p.default for n, p in own.items()} | given
     if missing := [n for n, value in values.items() if value is Parameter.empty]:
         raise InfoflowError(f"{name} needs {', '.join(missing)}: -p {missing[0]}=VALUE.")
-    return checked(measure, values)
+    return values
 
 
 def load_items(
@@ -108,7 +102,7 @@ def evaluate(
     share = worded(task, lvlm.name)
     if shard is not None:
         share, store = shard.of(share), shard.store(store)
-    rows = find_measure(measure)(lvlm, share, store, **settings)
+    rows = MEASURES[measure](lvlm, share, store, **settings)
     key = rows.attrs["record"]["key"]
     if shard is not None:
         sign(shard, store, key, [sample.id for sample in share])

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from infoflow.errors import require_name
-from infoflow.evaluate import LVLM, Count, Row, Sample, Seed, Task, measure
+from infoflow.evaluate import LVLM, Row, Sample, Task, measure
 from infoflow.methods.cam import llava_cam
 from infoflow.methods.truncation import truncation_sweep
 from infoflow.models.prompt import Prompt
@@ -35,14 +35,12 @@ def topk_by_cut(
     lvlm: LVLM,
     task: Task,
     sample: Sample,
-    keeps: Sequence[Count],
-    cuts: Sequence[Count],
+    keeps: Sequence[int],
+    cuts: Sequence[int],
     by: str = "attention",
-    seed: Seed = 0,
+    seed: int = 0,
 ) -> list[Row]:
     """Answer with only K image tokens left from a cut on, and score the answers.
-
-    One sweep for each K; the prompt is encoded and its tokens are ranked once for all K.
 
     Settings:
         keeps: The Ks, each at least 1; for K = 0 there is
@@ -53,15 +51,11 @@ def topk_by_cut(
             tokens hold those of fewer. ``"cam"``: the plain LLaVA-CAM of the reference answer
             behind the second norm of that layer, without noise. It is given the answer, so it is no
             method but a bound on what choosing well could do.
-        seed: Seed of the random choice; each sample has its own.
+        seed: int of the random choice; each sample has its own.
 
     Returns:
         Columns ``keep`` (K), ``n_image`` (N), ``cut`` and those of
         :meth:`infoflow.data.task.Task.details`.
-
-    Raises:
-        UnknownNameError: There is no such ranking.
-        InfoflowError: There is no K, or a K or cut is out of range.
     """
     require_name(by, "ranking", RANKINGS)
     prompt = lvlm.prompt(sample.image, sample.question)
