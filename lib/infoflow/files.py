@@ -16,8 +16,7 @@ def cache_folder() -> Path:
     """Return where what was fetched is kept: ``INFOFLOW_CACHE``, or ``~/.cache/infoflow``."""
     if named := os.environ.get("INFOFLOW_CACHE"):
         return Path(named)
-    with one_line("set INFOFLOW_CACHE, there is no folder to keep files in", RuntimeError):
-        return Path.home() / ".cache" / "infoflow"
+    return Path.home() / ".cache" / "infoflow"
 
 
 def read_text(path: Path) -> str:

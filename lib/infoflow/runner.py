@@ -131,7 +131,7 @@ def _where(run: NotebookNode, begun: list[int]) -> str:
     """Name the last code cell that was begun by its number and its first line."""
     if not begun:
         return ""
-    first_line = run.cells[begun[-1]].source.strip().split("\n")[0]
+    first_line, *_ = run.cells[begun[-1]].source.strip().split("\n")
     number = sum(cell.cell_type == "code" for cell in run.cells[: begun[-1] + 1])
     return f" in code cell {number} ({first_line})"
 

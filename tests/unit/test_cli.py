@@ -40,17 +40,10 @@ def test_models_are_listed(
     assert capsys.readouterr().out.split() == list_models()
 
 
-def test_run_takes_options_before_the_file(
-    monkeypatch: pytest.MonkeyPatch, notebook: Path, tmp_path: Path
-) -> None:
-    values = tmp_path / "values.yml"
-    values.write_text("limit: 5\ncuts: [0, 2]\n")
+def test_run_takes_options(monkeypatch: pytest.MonkeyPatch, notebook: Path, tmp_path: Path) -> None:
     target = tmp_path / "out.ipynb"
-    options = ["-p", "limit=7", "-p", "model=1e3", "-p", "checkpoint=null"]
-    code = call(
-        monkeypatch, "run", str(notebook), str(target), "--parameters", str(values), *options
-    )
-    assert code == 0
+    options = ["-p", "limit=7", "-p", "model=1e3", "-p", "checkpoint=null", "-p", "cuts=[0, 2]"]
+    assert call(monkeypatch, "run", str(notebook), str(target), *options) == 0
     outputs = nbformat.read(target, as_version=4).cells[-1].outputs
     assert outputs[0].text == "['1e3', 7, [0, 2], None]\n"
 
@@ -65,7 +58,6 @@ def test_run_takes_options_before_the_file(
         ),
         (["-p", "limit"], "a parameter is given as NAME=VALUE; got 'limit'."),
         (["-p", "cuts=[1"], "parameter 'cuts' of page.ipynb is declared list; got '[1';"),
-        (["--parameters", "absent.yml"], "absent.yml cannot be read:"),
     ],
 )
 def test_a_mistake_is_one_line_without_traceback(
@@ -181,7 +173,7 @@ def test_shards_are_evaluated_and_merged(
     [
         (("pope", "answrs"), "unknown measure 'answrs'. Did you mean 'answers'?"),
         (("pop", "answers"), "unknown task 'pop'. Did you mean 'pope'?"),
-        (("pope", "answers", "-p", "seed=1"), "answers has no parameters of its own"),
+        (("pope", "answers", "-p", "seed=1"), "unknown parameter of answers 'seed'."),
         (("pope", "cam_by_layer", "-p", "sed=1"), "unknown parameter of cam_by_layer 'sed'."),
         (("pope", "cam_by_layer", "-p", "seed=x"), "parameter 'seed' of cam_by_layer is declared"),
         (("pope", "topk_by_cut", "-p", "cuts=[1]"), "topk_by_cut needs keeps"),

@@ -19,13 +19,13 @@ from infoflow.data.load import Task
 from infoflow.data.sample import Sample
 from infoflow.errors import InfoflowError
 from infoflow.models.lvlm import LVLM
+from infoflow.results.parts import Row
 from infoflow.results.provenance import provenance
 from infoflow.results.sources import code_digest
 from infoflow.results.store import Store
 
 __all__ = ["LVLM", "Row", "Sample", "Task", "measure"]
 
-Row = Mapping[str, Any]
 Rows = pd.DataFrame | Iterable[Row]
 Measure = Callable[..., pd.DataFrame]
 """Takes a model, a task, a store and the measure's own settings."""

@@ -55,11 +55,7 @@ answers_under = answers  # as pages call it that try interventions
 
 
 def text_only(prompt: Prompt) -> Prompt:
-    """Take the image tokens out of a prompt; what follows moves up, and so do its positions.
-
-    At cut 0 the tokens behind the image keep their positions. A model whose positions matter may
-    answer the two differently.
-    """
+    """Take the image tokens out of a prompt; what follows moves up, unlike at cut 0."""
     image = prompt.spans.image
     stays = torch.ones(len(prompt), dtype=torch.bool, device=prompt.input_ids.device)
     stays[image] = False

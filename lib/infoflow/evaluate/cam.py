@@ -28,7 +28,7 @@ def cam_by_layer(
     Settings:
         n_samples: How many noisy images to average over. Fewer make a map look sparser.
         sigma: Standard deviation of the noise, pixels being in [0, 1].
-        seed: int of the noise, the same for every sample.
+        seed: Seed of the noise, the same for every sample.
 
     Returns:
         Columns ``kind``, ``layer`` (the paper's count, 1 to L), ``peak`` (the raw maximum, in
@@ -65,7 +65,6 @@ def cam_control(
         Columns of :func:`cam_by_layer`, with ``mass`` and ``hit`` against the sample's *own*
         regions; ``picture``, ``"another"`` or ``"grey"``: plain grey, of which the noise is all
         there is to see; and ``correlation``, Spearman's, with the map of the sample's own image.
-
     """
     own = lvlm.prompt(sample.image, sample.question)
     answer = explained_answer(lvlm, own, sample, task.max_new_tokens)

@@ -1,8 +1,4 @@
-"""What Table 1 should take on whole benchmarks, on one GPU: arithmetic, for which nothing is run.
-
-Counted are the tokens that go through the layers of the decoder and of the vision tower. A run
-says itself, from its first items on, how long it has to go.
-"""
+"""What Table 1 should take on whole benchmarks, on one GPU: arithmetic; nothing is run."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -23,11 +19,8 @@ class Card(NamedTuple):
     bytes_per_second: float
 
     def seconds(self, parameters: int, width: int, tokens: int, pairs: int) -> float:
-        """What a call of a decoder layer takes: its arithmetic, or the reading of its weights.
-
-        ``parameters`` are the layer's weights, ``pairs`` those of a query and a key.
-        """
-        operations = 2 * parameters * tokens + 4 * width * pairs
+        """What a call of a decoder layer takes: its arithmetic, or the reading of its weights."""
+        operations = 2 * parameters * tokens + 4 * width * pairs  # of a query and a key
         reading = BYTES_PER_NUMBER * parameters / self.bytes_per_second
         return max(operations / self.operations_per_second, reading)
 
@@ -132,10 +125,7 @@ def page_bytes(model: str, task: str, answer_length: int) -> int:
 
 
 def costs_table(models: Sequence[str]) -> list[tuple[str, ...]]:
-    """The costs of all benchmarks in words: a line a model and benchmark, a cell for each head.
-
-    Times go from answers of one token to answers as long as they may be; memory is of the latter.
-    """
+    """The costs of all benchmarks in words: a line a model and benchmark, a cell for each head."""
     lines = []
     for model in models:
         require_name(model, "published model", PUBLISHED)

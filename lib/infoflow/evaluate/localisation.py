@@ -11,14 +11,12 @@ def localisation_by_layer(
 ) -> list[Row]:
     """Play the pointing game with every heat map (:mod:`infoflow.methods.heatmaps`).
 
-    The answer explained is that of ``explained_answer``, all its tokens. Samples without target
-    regions, such as questions about what is not there, have no rows.
+    Explained are all tokens of the model's answer. Samples without target regions have no rows.
 
     Settings:
-        n_samples: Over how many noisy images CAMs are averaged, raw. The authors' code takes 50, at
-            a cost in proportion.
+        n_samples: Over how many noisy images CAMs are averaged, raw. The authors' code takes 50.
         sigma: Standard deviation of that noise, pixels being in [0, 1]; 0 for none.
-        seed: int of the noise and of the random maps.
+        seed: Seed of the noise and of the random maps.
 
     Returns:
         Columns ``kind``, ``layer`` (the paper's count, 1 to L; 0 where there is none), ``site``,
@@ -33,11 +31,9 @@ def localisation_by_layer(
     maps = heat_maps(lvlm, prompt, answer, n_samples=n_samples, sigma=sigma, seed=seed)
     mask = target_mask(sample)
     return [
-        {
-            **{"layer": layer_of(source, index), **source._asdict(), "hit": hit, "mass": mass},
-            **{"hit_chance": found.hit_chance, "mass_chance": found.mass_chance},
-        }
+        {"layer": layer_of(source, n), **source._asdict(), "hit": hit, "mass": mass, **chances}
         for source, of_layers in maps.items()
         for found in [localise(of_layers, prompt.grid, mask)]
-        for index, (hit, mass) in enumerate(zip(found.hits, found.mass, strict=True))
+        for chances in [{"hit_chance": found.hit_chance, "mass_chance": found.mass_chance}]
+        for n, (hit, mass) in enumerate(zip(found.hits, found.mass, strict=True))
     ]

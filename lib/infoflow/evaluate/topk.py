@@ -15,7 +15,7 @@ from infoflow.models.prompt import Prompt
 
 def _at_random(lvlm: LVLM, prompt: Prompt, sample: Sample, seed: int) -> Tensor:
     generator = torch.Generator().manual_seed(crc32(f"{seed} {sample.id}".encode()))
-    return torch.rand(_n_image(prompt), generator=generator)
+    return torch.rand(prompt.grid.n_tokens, generator=generator)
 
 
 def _by_cam(lvlm: LVLM, prompt: Prompt, sample: Sample, seed: int) -> Tensor:
@@ -51,7 +51,7 @@ def topk_by_cut(
             tokens hold those of fewer. ``"cam"``: the plain LLaVA-CAM of the reference answer
             behind the second norm of that layer, without noise. It is given the answer, so it is no
             method but a bound on what choosing well could do.
-        seed: int of the random choice; each sample has its own.
+        seed: Seed of the random choice; each sample has its own.
 
     Returns:
         Columns ``keep`` (K), ``n_image`` (N), ``cut`` and those of
@@ -65,9 +65,5 @@ def topk_by_cut(
         sweep = truncation_sweep(lvlm, prompt, keep, cuts, task.max_new_tokens, ranking)
         for cut, tokens in zip(sweep.cuts.tolist(), sweep.tokens, strict=True):
             details = task.details(sample, lvlm.decode(tokens))
-            rows.append({"keep": keep, "n_image": _n_image(prompt), "cut": cut, **details})
+            rows.append({"keep": keep, "n_image": prompt.grid.n_tokens, "cut": cut, **details})
     return rows
-
-
-def _n_image(prompt: Prompt) -> int:
-    return prompt.spans.image.stop - prompt.spans.image.start

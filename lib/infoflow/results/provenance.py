@@ -24,11 +24,7 @@ PACKAGES = ("infoflow", "torch", "transformers", "tokenizers", "numpy", "pandas"
 def provenance(
     lvlm: "LVLM", task: "Task | None", parameters: Mapping[str, Any], code: str
 ) -> dict[str, Any]:
-    """Record the circumstances of a measurement as plain JSON values.
-
-    ``task`` is None for a single image of the reader's own; ``code`` is what
-    :func:`infoflow.results.sources.code_digest` gives for the code that measures.
-    """
+    """Record the circumstances of a measurement; no task for an image of the reader's own."""
     data: dict[str, Any] | None = None
     if task is not None:
         data = {"task": task.name, "source": task.source, "split": task.split}

@@ -23,8 +23,7 @@ from infoflow.errors import InfoflowError
 from infoflow.results.parts import items_of, join, read_rows, refuse_repeated, select
 from infoflow.results.store import Store, read_meta
 
-Finished = tuple[Path, dict[str, Any]]
-"""The folder of a finished shard, and its ``meta.json``."""
+Finished = tuple[Path, dict[str, Any]]  # the folder of a finished shard, and its meta.json
 
 
 @dataclass(frozen=True)
@@ -36,9 +35,7 @@ class Shard:
 
     def __post_init__(self) -> None:
         if not 1 <= self.number <= self.count:
-            raise InfoflowError(
-                f"there is no shard {self.number}/{self.count}; valid: from 1/N to N/N."
-            )
+            raise InfoflowError(f"there is no shard {self.number}/{self.count}.")
 
     @classmethod
     def parse(cls, text: str) -> Self:

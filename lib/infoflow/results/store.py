@@ -27,7 +27,6 @@ from tqdm import tqdm
 
 from infoflow.errors import InfoflowError, one_line
 from infoflow.files import atomic_write
-from infoflow.options import require_whole
 from infoflow.results import parts
 from infoflow.results.parts import ITEM, Row, digest, items_of, join, select
 from infoflow.results.provenance import peak_memory
@@ -58,10 +57,7 @@ class Store:
 
     @property
     def records(self) -> list[dict[str, Any]]:
-        """What :meth:`meta` gives of each result that was handed out, in that order.
-
-        ``n_items`` is the number of samples that had rows, the largest if there were several.
-        """
+        """What is known about each result handed out, and its largest number of items with rows."""
         return list(self._handed_out.values())
 
     def collect(
@@ -78,9 +74,8 @@ class Store:
         """Measure every item that has not been measured yet, and return the rows of all.
 
         Args:
-            key: What the result depends on, as plain JSON values: ``"measure"`` (its name), the
-                model's digest, the task, the split, every parameter, the code's digest. Not the
-                number of items: more items then build on fewer.
+            key: What the result depends on, as plain JSON values, ``"measure"`` (its name) among
+                them. Not the number of items: more items then build on fewer.
             items: What to measure, in the order the rows are wanted in.
             measure: Gives the rows of one item; the columns are the same in every row.
             item_id: Names an item; no two items may have the same name.
@@ -92,12 +87,7 @@ class Store:
             The rows, items in the order given, with the item's name in the column ``item``; the
             same whether the items were measured in one go or in many. Their record stands in
             ``attrs["record"]``, and in :attr:`records`.
-
-        Raises:
-            InfoflowError: The key is no plain JSON, two items have one name, the rows do not fit
-                together, or the disk cannot be read or written.
         """
-        require_whole(batch, "batch", least=1)
         names = [item_id(item) for item in items]
         parts.refuse_repeated(names, "two items have one name")
         folder = self.folder(key)
@@ -150,10 +140,7 @@ class Store:
         return self.root / measure / digest(_canonical(key))
 
     def meta(self, key: Key) -> dict[str, Any]:
-        """Read ``key``, ``provenance``, ``seconds`` and peaks of memory of a result, if any.
-
-        If they are damaged, that is an error, until the next :meth:`collect` notes them anew.
-        """
+        """Read what is known about a result; damage is an error until it is collected again."""
         return read_meta(self.folder(key))
 
     def note(self, key: Key, **news: Any) -> None:
