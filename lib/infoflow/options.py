@@ -28,8 +28,8 @@ def kind_of(annotation: Any) -> str:
 def require_kind(value: Any, kind: str, what: str) -> None:
     """Check that a plain value is of a declared kind; ``True`` is no ``int``, and ``"1"`` neither.
 
-    The kind is written as an annotation: one of :data:`KINDS`, ``list[int]``, or several with ``|``
-    between them. No number is infinite or NaN, wherever it stands.
+    Kinds are written as annotations: :data:`KINDS`, ``list[int]``, ``int | None``. No number is
+    infinite or NaN, wherever it stands.
     """
     if not _is_of(kind, value):
         got = f"{value!r:.80}, a {type(value).__name__}"

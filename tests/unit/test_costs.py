@@ -12,8 +12,9 @@ from infoflow.data.items import Items
 from infoflow.errors import UnknownNameError
 from infoflow.evaluate.costs import (
     HEADS,
+    N_ITEMS,
+    N_USER,
     PUBLISHED,
-    SIZES,
     costs_assumptions,
     costs_table,
     costs_text,
@@ -45,12 +46,12 @@ def test_every_model_of_the_hub_has_its_shape():
 
 
 def test_the_benchmarks_are_table_1s_and_have_their_published_sizes():
-    assert set(SIZES) == set(METRICS)
+    assert set(N_ITEMS) == set(METRICS)
     printed = paper_values()["n_items"]
     for name in ("scienceqa", "textvqa"):
-        assert SIZES[name].n_items == printed[name]
-    assert SIZES["pope"].n_items == 3 * 3000 // 2, "the held-out half of three kinds"
-    assert SIZES["chair"].n_items == printed["chair"] // 2, "the held-out half of the hub's set"
+        assert N_ITEMS[name] == printed[name]
+    assert N_ITEMS["pope"] == 3 * 3000 // 2, "the held-out half of three kinds"
+    assert N_ITEMS["chair"] == printed["chair"] // 2, "the held-out half of the hub's set"
 
 
 @pytest.mark.parametrize(
@@ -64,7 +65,7 @@ def test_times_by_hand(task, n_items, most):
     # on an A100, of peak 312 TFLOP/s, a pass of 8.3 TFLOP takes 53 ms; a sweep not twice as much
     # again for each 25 tokens after the image
     passes = 3 * n_items * 0.0534
-    assert passes < short["A100"] < passes + 2 * n_items * 33 * SIZES[task].n_user / 25 * 0.0025
+    assert passes < short["A100"] < passes + 2 * n_items * 33 * N_USER[task] / 25 * 0.0025
 
 
 def test_memory_is_that_of_the_longest_answers():
@@ -78,7 +79,9 @@ def test_memory_is_that_of_the_longest_answers():
 
 def test_the_table_has_a_line_for_each_model_and_benchmark():
     lines = costs_table(list(PUBLISHED))
-    assert [line[:2] for line in lines] == [(model, task) for model in PUBLISHED for task in SIZES]
+    assert [line[:2] for line in lines] == [
+        (model, task) for model in PUBLISHED for task in N_ITEMS
+    ]
     assert {len(line) for line in lines} == {len(HEADS)}
     assert lines[0][2] == "2017 + 2017"
     assert all(re.fullmatch(r"\S+ \S+ to \S+ \S+", cell) for line in lines for cell in line[3:5])

@@ -70,11 +70,7 @@ def text_only(prompt: Prompt) -> Prompt:
 
 @measure
 def text_answers(lvlm: LVLM, task: Task, sample: Sample) -> list[Row]:
-    """Answer from the text alone, by transformers' own greedy decoding.
-
-    Returns:
-        One row a sample, with the columns of :meth:`infoflow.data.task.Task.details`.
-    """
+    """Answer from the text alone, with the columns of :func:`answers`."""
     prompt = text_only(lvlm.prompt(sample.image, sample.question))
     return [task.details(sample, lvlm.answer(prompt, task.max_new_tokens))]
 

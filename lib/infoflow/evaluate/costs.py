@@ -41,34 +41,32 @@ class Shape(NamedTuple):
 
     vocabulary: int
     image_tokens: int
-    tower: tuple[int, int, int]  # layers, width, inner width
+    tower: int  # weights of the vision tower's layers
     tower_tokens: int  # over all tiles
     connector: int  # weights between tower and decoder
-
-    @property
-    def tower_parameters(self) -> int:
-        """Weights of the vision tower's layers: four attention matrices, and two others."""
-        layers, width, inner = self.tower
-        return layers * (4 * width**2 + 2 * width * inner)
 
     @property
     def parameters(self) -> int:
         """All weights but norms, biases and positions: embeddings and head are two matrices."""
         decoder = LAYERS * OF_LAYER + 2 * self.vocabulary * WIDTH
-        return decoder + self.tower_parameters + self.connector
+        return decoder + self.tower + self.connector
 
 
-_CLIP = (24, 1024, 4096)
+def _tower(layers: int, width: int, inner: int) -> int:
+    return layers * (4 * width**2 + 2 * width * inner)
+
+
+_CLIP = _tower(24, 1024, 4096)
 _TWO_LINEAR = 1024 * 4096 + 4096 * 4096
 _Q_FORMER = 12 * (4 * 768**2 + 2 * 768 * 3072 + 2 * 768 * 3072 + 2 * 768**2 + 2 * 1408 * 768)
-_QWEN_VL = Shape(151936, 256, (48, 1664, 8192), 1024, 1664 * 4096 + 5 * 4096**2)
+_QWEN_VL = Shape(151936, 256, _tower(48, 1664, 8192), 1024, 1664 * 4096 + 5 * 4096**2)
 
 PUBLISHED = {
     "llava-1.5-7b": Shape(32064, 576, _CLIP, 577, _TWO_LINEAR),
     # the whole image and four tiles of 336 pixels, their 48 rows with an end each
     "llava-1.6-7b": Shape(32064, 576 + 48 * 49, _CLIP, 5 * 577, _TWO_LINEAR),
-    "instructblip-7b": Shape(32001, 32, (39, 1408, 6144), 257, _Q_FORMER + 768 * 4096),
-    "internvl-7b": Shape(32000, 576, (48, 3200, 12800), 577, 3200 * 4096 + 4096**2),
+    "instructblip-7b": Shape(32001, 32, _tower(39, 1408, 6144), 257, _Q_FORMER + 768 * 4096),
+    "internvl-7b": Shape(32000, 576, _tower(48, 3200, 12800), 577, 3200 * 4096 + 4096**2),
     "shikra-7b": Shape(32003, 256, _CLIP, 257, 1024 * 4096),
     "qwen-vl-7b": _QWEN_VL,
     "qwen-vl-chat-7b": _QWEN_VL,
@@ -76,25 +74,17 @@ PUBLISHED = {
 """By name, from the published configurations; InstructBLIP's connector is its Q-Former."""
 
 
-class Benchmark(NamedTuple):
-    n_items: int  # that are reported on
-    n_user: int  # tokens after the image, about as many as in LLaVA-1.5's wording
-
-
-SIZES = {
-    "scienceqa": Benchmark(2017, 120),
-    "pope": Benchmark(4500, 25),  # half of the images; the cliff is chosen on the others
-    "textvqa": Benchmark(5000, 70),
-    "chair": Benchmark(250, 15),  # half of the hub's images, likewise
-}
-"""By benchmark, from the hub; CHAIR from COCO's own files is twice that."""
+N_ITEMS = {"scienceqa": 2017, "pope": 4500, "textvqa": 5000, "chair": 250}
+"""Items reported on, of the hub; of POPE and CHAIR half, as the cliff is chosen on the others."""
+N_USER = {"scienceqa": 120, "pope": 25, "textvqa": 70, "chair": 15}
+"""Tokens after the image, about as many as in LLaVA-1.5's wording."""
 
 HEADS = ("model", "benchmark", "items", *(card.name for card in CARDS), "memory")
 
 
 def page_seconds(model: str, task: str, answer_length: int) -> dict[str, float]:
     """By card, what Table 1's page takes for a whole benchmark (see :func:`costs_assumptions`)."""
-    shape, (n_items, n_user) = PUBLISHED[model], SIZES[task]
+    shape, n_user = PUBLISHED[model], N_USER[task]
     n_prompt = N_SYSTEM + shape.image_tokens + n_user
 
     def of_item(card: Card) -> float:
@@ -102,7 +92,7 @@ def page_seconds(model: str, task: str, answer_length: int) -> dict[str, float]:
             busy = card.seconds(OF_LAYER, WIDTH, tokens, pairs)
             return max(busy / SHARE_OF_PEAK, SECONDS_PER_CALL)
 
-        tower = 2 * shape.tower_parameters * shape.tower_tokens / card.operations_per_second
+        tower = 2 * shape.tower * shape.tower_tokens / card.operations_per_second
         a_pass = LAYERS * call(n_prompt, n_prompt * (n_prompt + 1) // 2) + tower / SHARE_OF_PEAK
         # layer after layer one branch more, in which only the tokens after the image are run again
         cuts = [(n * n_user, n * n_user * (N_SYSTEM + n_user)) for n in range(1, LAYERS + 1)]
@@ -111,12 +101,12 @@ def page_seconds(model: str, task: str, answer_length: int) -> dict[str, float]:
         steps = LAYERS * SECONDS_PER_CALL * (answer_length - 1)
         return 2 * (a_pass + branches + steps) + (a_pass + steps)
 
-    return {card.name: n_items * of_item(card) for card in CARDS}
+    return {card.name: N_ITEMS[task] * of_item(card) for card in CARDS}
 
 
 def page_bytes(model: str, task: str, answer_length: int) -> int:
     """Weights, and what the sweep holds at most: keys and values, and a layer's widest place."""
-    shape, n_user = PUBLISHED[model], SIZES[task].n_user
+    shape, n_user = PUBLISHED[model], N_USER[task]
     n_prompt, n_cuts = N_SYSTEM + shape.image_tokens + n_user, LAYERS + 1
     keys = (n_prompt + n_cuts * (n_user + answer_length - 1)) * 2 * WIDTH * LAYERS
     in_a_layer = max(n_prompt, n_cuts * n_user) * (2 * WIDTH + 3 * INNER)
@@ -129,7 +119,7 @@ def costs_table(models: Sequence[str]) -> list[tuple[str, ...]]:
     lines = []
     for model in models:
         require_name(model, "published model", PUBLISHED)
-        for task, (n_items, _) in SIZES.items():
+        for task, n_items in N_ITEMS.items():
             longest = BENCHMARKS[task].data.max_new_tokens
             least, most = (page_seconds(model, task, length) for length in (1, longest))
             times = [f"{_in_words(least[card])} to {_in_words(most[card])}" for card in least]
@@ -148,8 +138,8 @@ def _in_words(seconds: float) -> str:
 
 def costs_assumptions() -> str:
     """What the table counts, and what it rests on."""
-    lengths = ", ".join(f"{task} {BENCHMARKS[task].data.max_new_tokens}" for task in SIZES)
-    users = ", ".join(f"{task} {size.n_user}" for task, size in SIZES.items())
+    lengths = ", ".join(f"{task} {BENCHMARKS[task].data.max_new_tokens}" for task in N_ITEMS)
+    users = ", ".join(f"{task} {n_user}" for task, n_user in N_USER.items())
     peaks = " and ".join(
         f"{card.operations_per_second / 1e12:.0f} TFLOP/s, {card.bytes_per_second / 1e12:.2f} TB/s "
         f"({card.name})"

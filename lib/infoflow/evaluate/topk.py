@@ -27,7 +27,7 @@ RANKINGS: Mapping[str, Callable[[LVLM, Prompt, Sample, int], Tensor | None]] = {
     "random": _at_random,
     "cam": _by_cam,
 }
-"""How image tokens can be ranked: scores of shape (N,) or (L, N), or None for the sweep's own."""
+"""Scores of image tokens, of shape (N,) or (L, N); None for the sweep's own."""
 
 
 @measure
@@ -43,14 +43,12 @@ def topk_by_cut(
     """Answer with only K image tokens left from a cut on, and score the answers.
 
     Settings:
-        keeps: The Ks, each at least 1; for K = 0 there is
-            :func:`infoflow.evaluate.truncation.truncation_by_cut`.
+        keeps: The Ks; for 0 there is ``truncation_by_cut``.
         cuts: The cuts, each 1 to L.
         by: One of ``RANKINGS``. ``"attention"``: what the last prompt token attends to most in the
             last layer before the cut, heads averaged (Eq. 10-11). ``"random"``: any K tokens; more
-            tokens hold those of fewer. ``"cam"``: the plain LLaVA-CAM of the reference answer
-            behind the second norm of that layer, without noise. It is given the answer, so it is no
-            method but a bound on what choosing well could do.
+            tokens hold those of fewer. ``"cam"``: LLaVA-CAM of the reference answer behind that
+            layer's second norm, without noise: no method but a bound, as it is given the answer.
         seed: Seed of the random choice; each sample has its own.
 
     Returns:

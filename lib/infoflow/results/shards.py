@@ -1,10 +1,9 @@
 """An evaluation in shards: each measures its share of a task in a store of its own; one merge.
 
 Shard i of N takes the items i, i + N, i + 2N and so on, not a block: benchmarks are sorted, so that
-such shares take about the same time; and what a shard has measured of few items is part of its
-share of more. No shard reads or locks what another writes: each may run on a machine of its own,
-be killed and begun again. A finished one notes so in its ``meta.json``; the merge goes by these
-notes, and needs neither the model nor the data.
+such shares take about the same time; and its share of few items is part of its share of more. No
+shard reads or locks what another writes. A finished one notes so in its ``meta.json``; the merge
+goes by these notes, and needs neither the model nor the data.
 """
 
 import os
@@ -76,10 +75,9 @@ def sign(shard: Shard, store: Store, key: Mapping[str, Any], names: Sequence[str
 def merge(folders: Iterable[Path | str], store: Store) -> list[Path]:
     """Put the rows of finished shards into one result each, as a single run would have left it.
 
-    The folders are the results of all shards, of one evaluation or of several. Refused are shards
-    that are missing, unfinished, given twice or not of one set of items, and items without rows or
-    in two shards. Nothing is written before all is checked; rows that the store holds already stay,
-    and a merge that is repeated, or was killed, does no harm.
+    The folders are those of all shards, of one evaluation or of several. Nothing is written before
+    all are found whole; rows that the store holds already stay, and a merge that is repeated, or
+    was killed, does no harm.
     """
     results: dict[Any, list[Finished]] = defaultdict(list)
     for folder in map(Path, folders):
