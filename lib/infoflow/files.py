@@ -70,13 +70,13 @@ _WORDS = {"": None, "~": None, "null": None, "true": True, "false": False}
 
 
 class _Loader(yaml.BaseLoader):
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict[str, Any]:
-        content: dict[str, Any] = {}
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        content: dict[Any, Any] = {}
         for key, value in node.value:
             if str(key.value) in content:
                 problem = f"the key {key.value!r} is there twice"
                 raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
-            content[str(key.value)] = self.construct_object(value, deep)  # type: ignore[no-untyped-call]
+            content[str(key.value)] = self.construct_object(value, deep)
         return content
 
     def construct_scalar(self, node: Any) -> Any:

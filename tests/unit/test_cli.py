@@ -160,7 +160,7 @@ def test_shards_are_evaluated_and_merged(
         assert "in this shard of only the first 3 of 500 items of pope test" in said.err
         folders.append(said.out.strip())
     assert call(monkeypatch, "merge", folders[0], *store) == 2
-    assert "these are missing: 2" in capsys.readouterr().err
+    assert "needs each of its 2 shards once; given: 1" in capsys.readouterr().err
     assert call(monkeypatch, "merge", *folders, *store) == 0
     merged = Path(capsys.readouterr().out.strip())
     assert merged.parent == tmp_path / "answers"

@@ -128,9 +128,7 @@ def _own_rows(folder: Path, meta: Mapping[str, Any]) -> pa.Table:
     """Read the rows of a shard's own items."""
     rows, names = read_rows(folder), meta["shard"]["items"]
     if missing := sorted({*names} - {*items_of(rows)}):
-        raise InfoflowError(
-            f"{folder} lacks the rows of {', '.join(missing)}; run the shard again."
-        )
+        raise InfoflowError(f"{folder} lacks the rows of {missing[0]!r}; run the shard again.")
     return select(rows, names)
 
 
