@@ -126,7 +126,7 @@ def evaluate(
     lvlm = load_lvlm(model, checkpoint, revision, place, dtype, quantise)
     folder, rows = running.evaluate(lvlm, items, measure, settings, store, share)
     if rows.empty and share is None:
-        raise InfoflowError(f"{measure} gives no rows: no item has what it is about, as regions.")
+        raise InfoflowError(f"{measure} gives no rows for these items.")
     typer.echo(f"{len(rows)} rows of {rows['item'].nunique()} items.", err=True)
     typer.echo(folder)
 

@@ -21,7 +21,7 @@ ANOTHER, GREY_NOISE = "another", "grey"  # the images of the control; of grey on
 def cam_by_layer(
     lvlm: LVLM, task: Task, sample: Sample, n_samples: int = 8, sigma: float = 0.1, seed: int = 0
 ) -> pd.DataFrame:
-    """Describe every layer's map of the model's own answer, at the paper's own site (Eq. 1-5).
+    """Describe every layer's map of the model's own answer, at the paper's site (Eq. 1-5).
 
     Settings:
         n_samples: How many noisy images to average over. Fewer make a map look sparser.

@@ -96,13 +96,14 @@ class Store:
             with _locked(folder):
                 rows = parts.read_rows(folder)  # another process may have added some
                 done = set(items_of(rows))
+                # by its place: an item in memory holds its image
                 waiting = [place for place, name in enumerate(names) if name not in done]
                 if waiting or not self._known(key):
                     self.note(key, **({"provenance": provenance} if provenance else {}))
                 with _bar(progress, len(items), len(items) - len(waiting)) as bar:
                     for start in range(0, len(waiting), batch):
                         began, rows_of = time.perf_counter(), {}
-                        for place in waiting[start : start + batch]:  # an item may hold its image
+                        for place in waiting[start : start + batch]:
                             rows_of[names[place]] = measure(items[place])
                             bar.update()
                         part = parts.make_table(rows_of)
