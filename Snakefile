@@ -12,10 +12,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from infoflow.errors import InfoflowError, unknown_name
+from infoflow.errors import InfoflowError, one_line, unknown_name
 from infoflow.files import files_below, read_checked
 from infoflow.options import as_options
-from infoflow.parameters import check_given, notebook_parameters
+from infoflow.parameters import full_set, notebook_parameters
 
 
 PYTHON = shlex.quote(sys.executable)
@@ -33,7 +33,8 @@ def read_experiments():
     for name, entry in read["notebooks"].items():
         for part in ("parameters", "hub"):
             place = f"experiments.yml: notebooks: {name}: {part}"
-            check_given(Path(f"notebooks/{name}.ipynb"), entry.get(part, {}), place)
+            with one_line(place, InfoflowError):
+                full_set(Path(f"notebooks/{name}.ipynb"), entry.get(part, {}))
     check_models(read)
     folder, source = read.get("checkpoint", "."), read.get("source", SHAPES)
     if not os.path.isdir(folder):

@@ -6,11 +6,10 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from benchmarks.arithmetic import H200, saved_share
+from benchmarks.arithmetic import H200, Ways, saved_share
 from benchmarks.gauges import peak_megabytes, seconds
 from benchmarks.model import Size
 from benchmarks.table import Line
-from infoflow.evaluate.costs.work import Ways
 from infoflow.methods.cam import CAM, llava_cam
 from infoflow.methods.gradients import OUTPUT
 from infoflow.models.lvlm import LVLM, Prompt

@@ -4,11 +4,10 @@ from collections.abc import Iterator
 from functools import partial
 
 from benchmarks import baselines
-from benchmarks.arithmetic import H200
+from benchmarks.arithmetic import H200, Ways
 from benchmarks.gauges import peak_megabytes, seconds
 from benchmarks.model import Size
 from benchmarks.table import Line
-from infoflow.evaluate.costs.work import Ways
 from infoflow.methods.flow import attention_flow
 from infoflow.models.lvlm import LVLM, Prompt
 

@@ -6,11 +6,10 @@ from functools import partial
 from torch import Tensor
 
 from benchmarks import eager
-from benchmarks.arithmetic import H200
+from benchmarks.arithmetic import H200, Ways
 from benchmarks.gauges import Way, peak_megabytes, seconds
 from benchmarks.model import Size
 from benchmarks.table import Line
-from infoflow.evaluate.costs.work import Ways
 from infoflow.interventions import EAH, FastV, Intervention, Simignore, intervene, sink_density
 from infoflow.models.lvlm import LVLM, Prompt
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
+from typing import NamedTuple
 
 import torch
 from PIL import Image
@@ -14,7 +15,6 @@ from transformers import (
     LlavaForConditionalGeneration,
 )
 
-from infoflow.evaluate.costs.work import Layer
 from infoflow.models.families import Llava15
 from infoflow.models.grid import Grid
 from infoflow.models.lvlm import LVLM, Prompt
@@ -23,6 +23,13 @@ from infoflow.models.prompt import find_spans
 _IMAGE_ID, _PATCH = 4, 14
 _N_SYSTEM, _N_USER = 35, 25
 _CLIP_STD = [0.26862954, 0.26130258, 0.27577711]
+
+
+class Layer(NamedTuple):
+    """A decoder layer: the number of its weights, and its width D."""
+
+    parameters: int
+    width: int
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,10 @@ import torch
 from torch import Tensor
 
 from benchmarks import baselines
-from benchmarks.arithmetic import H200, BaselineWays
+from benchmarks.arithmetic import H200, Ways, Work
 from benchmarks.gauges import seconds
 from benchmarks.model import Size
 from benchmarks.table import Line
-from infoflow.evaluate.costs.work import Work
 from infoflow.methods.flow import attention_flow, reduce_heads
 from infoflow.methods.truncation import TruncationSweep, truncation_sweep
 from infoflow.models.lvlm import LVLM, Prompt
@@ -28,7 +27,7 @@ Answers = list[tuple[Tensor, Tensor]]
 
 def sweep_lines(size: Size, lvlm: LVLM, prompt: Prompt) -> Iterator[Line]:
     """Time the sweep and its baselines on one prompt, and say whether they agree."""
-    ways = BaselineWays(lvlm.n_layers, prompt.spans)
+    ways = Ways(lvlm.n_layers, prompt.spans)
     image = baselines.image_positions(prompt)
     all_cuts = [(cut, image) for cut in range(lvlm.n_layers + 1)]
     compared: list[tuple[str, Baseline, int, Work]] = [
@@ -72,7 +71,7 @@ def sweep_lines(size: Size, lvlm: LVLM, prompt: Prompt) -> Iterator[Line]:
 
 def _keeping_line(size: Size, lvlm: LVLM, prompt: Prompt) -> Line:
     """Compare the sweep that keeps K image tokens; masked passes of three cuts are timed."""
-    ways = BaselineWays(lvlm.n_layers, prompt.spans)
+    ways = Ways(lvlm.n_layers, prompt.spans)
     took, sweep = _timed_sweep(lvlm, prompt, 1, KEEP)
     cuts = sorted({1, lvlm.n_layers // 2, lvlm.n_layers - 1})
     rows = reduce_heads(attention_flow(lvlm, prompt).rows).to(lvlm.device)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from benchmarks import baselines
-from benchmarks.arithmetic import H200, BaselineWays
+from benchmarks.arithmetic import H200, Ways
 from benchmarks.gauges import seconds
 from benchmarks.model import Size
 from benchmarks.table import Line
@@ -32,7 +32,7 @@ def teacher_forcing_lines(size: Size, lvlm: LVLM, prompt: Prompt) -> Iterator[Li
             expected.append(baselines.masked_log_prob(lvlm, prompt, cut, image, ids))
 
     took = seconds(ours, lvlm.device, runs=3)
-    ways = BaselineWays(lvlm.n_layers, with_answer(prompt.spans, N_TOKENS))
+    ways = Ways(lvlm.n_layers, with_answer(prompt.spans, N_TOKENS))
     masked, sweep = ways.masked(lvlm.n_layers + 1), ways.sweep()
     usually = seconds(usual, lvlm.device)
     apart = (found[-1] - torch.stack(expected).cpu()).abs().max().item()

@@ -11,7 +11,7 @@ from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
-from infoflow.evaluate.costs.expected import HEADS, costs_assumptions, costs_table
+from infoflow.evaluate.costs import HEADS, costs_assumptions, costs_table
 
 
 def as_markdown(models: Sequence[str]) -> str:

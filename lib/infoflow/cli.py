@@ -1,6 +1,5 @@
 """The command line: ask a model about an image, run a notebook, evaluate on a benchmark."""
 
-import os
 import sys
 import traceback
 from pathlib import Path
@@ -10,27 +9,18 @@ import typer
 
 from infoflow.errors import InfoflowError
 
-
-def _path(text: str) -> Path:
-    if not text:  # which would be the working folder
-        raise typer.BadParameter("it is empty; valid: the path of a file or folder.")
-    return Path(text)
-
-
-_PATH: dict[str, Any] = {"parser": _path, "metavar": "PATH"}
 _UsageError: Any = typer.BadParameter.__base__  # of all wrong arguments; typer exports this one
 
 Model = Annotated[str, typer.Argument(help="A name that `infoflow models` lists.")]
-Notebook = Annotated[Path, typer.Argument(**_PATH, help="A notebook with a parameters cell.")]
+Notebook = Annotated[Path, typer.Argument(help="A notebook with a parameters cell.")]
 Checkpoint = Annotated[
-    Path | None,
-    typer.Option(**_PATH, help="Folder with the model's weights, instead of the hub's."),
+    Path | None, typer.Option(help="Folder with the model's weights, instead of the hub's.")
 ]
 ErrorPage = Annotated[
     Path | None,
-    typer.Option(**_PATH, help="Where a failed run's page goes; beside the result if not said."),
+    typer.Option(help="Where a failed run's page goes; beside the result if not said."),
 ]
-Results = Annotated[Path | None, typer.Option(**_PATH, help="Folder of the result store.")]
+Results = Annotated[Path | None, typer.Option(help="Folder of the result store.")]
 Parameters = Annotated[
     list[str] | None,
     typer.Option("--parameter", "-p", metavar="NAME=VALUE", help="Of what runs; repeats."),
@@ -57,7 +47,7 @@ def models() -> None:
 @app.command()
 def answer(
     model: Model,
-    picture: Annotated[Path, typer.Argument(**_PATH, help="An image file.")],
+    picture: Annotated[Path, typer.Argument(help="An image file.")],
     question: Annotated[str, typer.Argument(help="What to ask about it.")],
     checkpoint: Checkpoint = None,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = 32,
@@ -75,23 +65,16 @@ def answer(
 @app.command()
 def run(
     notebook: Notebook,
-    target: Annotated[Path, typer.Argument(**_PATH, help="Where the executed notebook goes.")],
+    target: Annotated[Path, typer.Argument(help="Where the executed notebook goes.")],
     parameter: Parameters = None,
-    parameters: Annotated[
-        Path | None, typer.Option(**_PATH, help="YAML file of parameters; -p goes before it.")
-    ] = None,
     error_page: ErrorPage = None,
     title: Annotated[str | None, typer.Option(help="What the progress bar says.")] = None,
 ) -> None:
     """Run a notebook with parameters; TARGET is written whole or not at all."""
-    from infoflow.files import read_yaml
     from infoflow.parameters import read_parameters
     from infoflow.runner import run_notebook
 
-    values = {} if parameters is None else read_yaml(parameters)
-    if not isinstance(values, dict):
-        raise InfoflowError(f"{parameters} must map parameter names to values.")
-    values |= read_parameters(notebook, parameter or [])
+    values = read_parameters(notebook, parameter or [])
     typer.echo(run_notebook(notebook, target, values, error_page=error_page, title=title))
 
 
@@ -130,26 +113,20 @@ def evaluate(
 ) -> None:
     """Measure a model on a task, going on where it was stopped; print the result's folder."""
     from infoflow.evaluate import running
-    from infoflow.files import require_folder
     from infoflow.models.lvlm import load_lvlm
     from infoflow.results.shards import Shard
     from infoflow.results.store import Store
 
     store = Store(results)
-    if not os.path.isdir(store.root):  # noqa: PTH112 - a whole result is read where none is written
-        require_folder(store.root)
     settings = running.read_settings(measure, parameter or [])
     share = None if shard is None else Shard.parse(shard)
     items = running.load_items(task, source, split, limit, rule, task_option or [])
-    typer.echo(running.expectation(model, checkpoint, items, measure, settings, share), err=True)
+    typer.echo(f"{model}, {measure}, {running.counted(items, share)}", err=True)
     place = running.own_device(device) if shard == "rank" else device
     lvlm = load_lvlm(model, checkpoint, revision, place, dtype, quantise)
     folder, rows = running.evaluate(lvlm, items, measure, settings, store, share)
     if rows.empty and share is None:
-        raise InfoflowError(
-            f"{measure} gives no rows: none of the items has what it is about, such as the target "
-            "regions that Shapes knows."
-        )
+        raise InfoflowError(f"{measure} gives no rows for these items.")
     typer.echo(f"{len(rows)} rows of {rows['item'].nunique()} items.", err=True)
     typer.echo(folder)
 
@@ -159,7 +136,7 @@ def costs(
     models: Annotated[list[str], typer.Argument(help="Names of 7B models, as in llava-1.5-7b.")],
 ) -> None:
     """Say what Table 1 should take on whole benchmarks, on one card of 80 GB."""
-    from infoflow.evaluate.costs.expected import costs_text
+    from infoflow.evaluate.costs import costs_text
 
     typer.echo(costs_text(models))
 
@@ -182,11 +159,9 @@ def merge(
 def _refusal(error: Exception) -> str | None:
     """Say what a user can mend; None for a mistake of ours, which shows where it comes from."""
     if isinstance(error, _UsageError):
-        return error.format_message()
-    if isinstance(error, InfoflowError | OSError):
-        return str(error)
-    if isinstance(error, MemoryError | RecursionError | UnicodeError):
-        return repr(error)
+        return str(error.format_message())
+    if isinstance(error, InfoflowError | OSError | MemoryError | RecursionError | UnicodeError):
+        return str(error) or repr(error)
     # of values a library complains when it reads a user's file; our own code raises InfoflowErrors
     *_, last = traceback.extract_tb(error.__traceback__)
     ours = Path(last.filename).is_relative_to(Path(__file__).parent)

@@ -8,10 +8,7 @@ _LONGEST = 1200
 
 
 class InfoflowError(ValueError):
-    """Base of every error that bad input can cause; the command line prints no traceback for it.
-
-    Its text is one line of at most 1200 characters, whatever a library or a file put into it.
-    """
+    """Base of every error that bad input can cause: one line of at most 1200 characters."""
 
     def __init__(self, message: str) -> None:
         line = " ".join(message.splitlines())

@@ -1,10 +1,9 @@
 """Files: reading text, JSON and YAML, names that stay in a folder, whole writing."""
 
 import json
-import math
 import os
-from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
@@ -17,8 +16,7 @@ def cache_folder() -> Path:
     """Return where what was fetched is kept: ``INFOFLOW_CACHE``, or ``~/.cache/infoflow``."""
     if named := os.environ.get("INFOFLOW_CACHE"):
         return Path(named)
-    with one_line("set INFOFLOW_CACHE, there is no folder to keep files in", RuntimeError):
-        return Path.home() / ".cache" / "infoflow"
+    return Path.home() / ".cache" / "infoflow"
 
 
 def read_text(path: Path) -> str:
@@ -36,10 +34,12 @@ def parse_json(text: str) -> Any:
         raise ValueError(f"{name} is no number of JSON")
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        for name, count in Counter(key for key, _ in pairs).items():
-            if count > 1:
+        content: dict[str, Any] = {}
+        for name, value in pairs:
+            if name in content:
                 raise ValueError(f"an object has the key {name!r} twice")
-        return dict(pairs)
+            content[name] = value
+        return content
 
     return json.loads(text, object_pairs_hook=unique, parse_constant=constant)
 
@@ -52,75 +52,51 @@ def read_json(path: Path) -> Any:
 
 
 def read_yaml(path: Path) -> Any:
-    """Read a YAML file as JSON's types, without YAML's guesses, anchors and tags.
+    """Read a YAML file as JSON's types, without YAML's guesses and tags; each key once.
 
     What is no number as JSON writes it, no ``true``, ``false`` or ``null`` (in whichever case) is
-    text: ``on``, ``010``, ``1:30`` and dates.
+    text: ``on``, ``010``, ``1:30`` and dates. Keys are text.
     """
     text = read_text(path)
     try:
-        node = yaml.compose(text, _Loader)
-        return None if node is None else _value(node)
+        return yaml.load(text, _Loader)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         why = f"line {mark.line + 1}: {getattr(error, 'problem', None)}" if mark else str(error)
         raise InfoflowError(f"{path} cannot be read as YAML: {why}.") from error
 
 
-class _Loader(yaml.BaseLoader):
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        event = self.peek_event()  # type: ignore[no-untyped-call]
-        if isinstance(event, yaml.AliasEvent):  # a few of them can stand for gigabytes
-            raise _problem("write out what * stands for", event)
-        if getattr(event, "tag", None):
-            raise _problem(f"could not determine a constructor for {event.tag!r}", event)
-        return super().compose_node(parent, index)
-
-
 _WORDS = {"": None, "~": None, "null": None, "true": True, "false": False}
 
 
-def _value(node: Any) -> Any:
-    if isinstance(node, yaml.MappingNode):
-        content: dict[str, Any] = {}
+class _Loader(yaml.BaseLoader):
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        content: dict[Any, Any] = {}
         for key, value in node.value:
-            name = _value(key)
-            if not isinstance(name, str):
-                raise _problem("a key must be text; quote it", key)
-            if name in content:
-                raise _problem(f"the key {name!r} is there twice", key)
-            content[name] = _value(value)
+            if str(key.value) in content:
+                problem = f"the key {key.value!r} is there twice"
+                raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
+            content[str(key.value)] = self.construct_object(value, deep)
         return content
-    if isinstance(node, yaml.SequenceNode):
-        return [_value(each) for each in node.value]
-    if node.style is not None:  # quoted, or a block of text
-        return node.value
-    if node.value.lower() in _WORDS:
-        return _WORDS[node.value.lower()]
-    try:
-        number = json.loads(node.value, parse_constant=str)
-    except json.JSONDecodeError:
-        return node.value
-    if number in (math.inf, -math.inf):
-        raise _problem(f"{node.value} is too large", node)
-    return number
 
-
-def _problem(what: str, place: Any) -> yaml.MarkedYAMLError:
-    return yaml.MarkedYAMLError(problem=what, problem_mark=place.start_mark)
+    def construct_scalar(self, node: Any) -> Any:
+        if node.style is not None:  # quoted, or a block of text
+            return node.value
+        if node.value.lower() in _WORDS:
+            return _WORDS[node.value.lower()]
+        with suppress(json.JSONDecodeError):
+            return json.loads(node.value, parse_constant=str)
+        return node.value
 
 
 def read_checked(name: str, given: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Read ``NAME.yml`` in the working folder, what is given going before it, by its schema."""
-    from jsonschema import Draft202012Validator, validators  # by the workflows alone
+    from jsonschema import Draft202012Validator  # by the workflows alone
 
-    checker = Draft202012Validator.TYPE_CHECKER  # for which 2.0 is a whole number
-    kinds = checker.redefine("integer", lambda _, value: type(value) is int)
-    strict = validators.extend(Draft202012Validator, type_checker=kinds)  # type: ignore[no-untyped-call]
     content, schema = (read_yaml(Path(f"{part}.yml")) for part in (name, f"{name}.schema"))
     if isinstance(content, dict):
         content |= given or {}
-    for error in strict(schema).iter_errors(content):
+    for error in Draft202012Validator(schema).iter_errors(content):
         place = "".join(f"{step}: " for step in error.absolute_path)
         raise InfoflowError(f"{name}.yml: {place}{error.message:.500}.")
     return content
@@ -156,17 +132,9 @@ def require_writable(path: Path) -> None:
     with one_line(f"{path} cannot be written", OSError, ValueError):
         if path.is_dir():
             raise OSError("it is a folder")
-    require_folder(path.parent)
-
-
-def require_folder(path: Path) -> None:
-    """Refuse before long work a folder that could not be written to, or not be made."""
-    with one_line(f"{path} cannot be written to", OSError, ValueError):
-        there = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
-        if not there.is_dir():
-            raise OSError(f"{there} is no folder")
-        if not os.access(there, os.W_OK | os.X_OK):
-            raise OSError(f"{there} may not be written to")
+        there = next(folder for folder in path.absolute().parents if folder.exists())
+        if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
+            raise OSError(f"{there} is no folder that may be written to")
 
 
 def atomic_write(path: Path, content: bytes) -> None:

@@ -1,6 +1,5 @@
 """Values that users give: by their declared kind, whole or finite, or one error that says so."""
 
-import ast
 import json
 import operator
 import sys
@@ -14,8 +13,10 @@ from infoflow.files import parse_json
 
 Number = TypeVar("Number", int, float)
 
-_TYPES: Mapping[str, type] = {"bool": bool, "int": int, "list": list, "tuple": list, "dict": dict}
-_VALID = "str, int, float, bool, None, Any, list, tuple, dict, Literal, and several of them with |"
+KINDS: Mapping[str, tuple[type, ...]] = {
+    **{"str": (str,), "bool": (bool,), "int": (int,), "float": (int, float)},
+    **{"list": (list,), "dict": (dict,), "None": (type(None),), "Any": (object,)},
+}
 
 
 def kind_of(annotation: Any) -> str:
@@ -27,12 +28,11 @@ def kind_of(annotation: Any) -> str:
 def require_kind(value: Any, kind: str, what: str) -> None:
     """Check that a plain value is of a declared kind; ``True`` is no ``int``, and ``"1"`` neither.
 
-    The kind is written as an annotation: ``str``, ``int``, ``float`` (finite), ``bool``, ``None``,
-    ``list``, ``list[int]``, ``tuple``, ``dict[str, int]``, ``Literal['a', 'b']``, ``Any``, or
-    several with ``|`` between them.
+    Kinds are written as annotations: :data:`KINDS`, ``list[int]``, ``int | None``. No number is
+    infinite or NaN, wherever it stands.
     """
-    if not _is_of(_tree(kind), value):
-        got = f"{_short(value)}, a {type(value).__name__}"
+    if not _is_of(kind, value):
+        got = f"{value!r:.80}, a {type(value).__name__}"
         raise InfoflowError(f"{what} is declared {kind}; got {got}.")
 
 
@@ -42,13 +42,12 @@ def read_value(text: str, kind: str, what: str) -> Any:
     The text stands as it is where the kind takes text, but for ``null`` and ``None`` where the kind
     has ``None``; else it is JSON: ``3``, ``1e-3``, ``true``, ``[1, 2]``, ``["a", "b"]``.
     """
-    tree = _tree(kind)
-    if text in ("null", "None") and _is_of(tree, None):
+    if text in ("null", "None") and _is_of(kind, None):
         return None
-    if _is_of(tree, text):
+    if _is_of(kind, text):
         return text
     valid = 'valid: JSON, such as 1e-3, true or ["a", "b"]'
-    failed = f"{what} is declared {kind}; got {_short(text)}; {valid}"
+    failed = f"{what} is declared {kind}; got {text!r:.80}; {valid}"
     with one_line(failed, ValueError, RecursionError):
         value = parse_json(text)
     require_kind(value, kind, what)
@@ -62,8 +61,6 @@ def read_options(kinds: Mapping[str, str], options: Iterable[str], what: str) ->
         name, equals, text = option.partition("=")
         if not equals:
             raise InfoflowError(f"a parameter is given as NAME=VALUE; got {option!r}.")
-        if not kinds:
-            raise InfoflowError(f"{what} has no parameters of its own; got {option!r}.")
         require_name(name, f"parameter of {what}", kinds)
         if name in values:
             raise InfoflowError(f"parameter {name!r} of {what} is given twice.")
@@ -80,21 +77,21 @@ def as_options(values: Mapping[str, Any]) -> Iterator[str]:
 
 def require_whole(value: Any, what: str, least: int | None = None, most: int | None = None) -> int:
     """Return a whole number within limits, of NumPy or torch too; ``True`` and ``2.0`` are none."""
-    refusal = f"{what} is {value!r}; valid: a whole number"
-    return _limited(operator.index, value, refusal, least, most)
+    return _limited(operator.index, "whole", value, what, least, most)
 
 
 def require_finite(
     value: Any, what: str, least: float | None = None, most: float | None = None
 ) -> float:
     """Return a finite number within limits, of NumPy too; ``True`` is none."""
-    return _limited(float, value, f"{what} is {value!r}; valid: a finite number", least, most)
+    return _limited(float, "finite", value, what, least, most)
 
 
 def _limited(
     convert: Callable[[Any], Number],
+    kind: str,
     value: Any,
-    refusal: str,
+    what: str,
     least: float | None,
     most: float | None,
 ) -> Number:
@@ -104,44 +101,19 @@ def _limited(
         number = convert(value)
         if low <= number <= high and not isinstance(value, bool | str | bytes):
             return number
-    limits = {
-        (True, True): "",
-        (False, True): f" of at least {least}",
-        (True, False): f" of at most {most}",
-        (False, False): f" from {least} to {most}",
-    }
-    raise InfoflowError(f"{refusal}{limits[least is None, most is None]}.")
+    limits = "" if least is None else f" of at least {least}"
+    limits = limits if most is None else f" from {least} to {most}"
+    raise InfoflowError(f"{what} is {value!r}; valid: a {kind} number{limits}.")
 
 
-def _tree(kind: str) -> ast.expr:
-    try:
-        return ast.parse(kind, mode="eval").body
-    except SyntaxError:
-        return ast.Constant(kind)  # which is no kind
-
-
-def _is_of(kind: ast.expr, value: Any) -> bool:
-    match kind:
-        case ast.BinOp(left=left, op=ast.BitOr(), right=right):
-            return any([_is_of(left, value), _is_of(right, value)])  # both must be known
-        case ast.Constant(value=None):
-            return value is None
-        case ast.Name(id="Any"):
-            return _is_plain(value)
-        case ast.Name(id="str"):
-            return isinstance(value, str) and _is_plain(value)
-        case ast.Name(id="float"):
-            return type(value) in (int, float) and abs(value) <= sys.float_info.max
-        case ast.Name(id=name) if name in _TYPES:
-            return type(value) is _TYPES[name] and _is_plain(value)
-        case ast.Subscript(value=ast.Name(id="list"), slice=each):
-            return isinstance(value, list) and all(_is_of(each, v) for v in value)
-        case ast.Subscript(value=ast.Name(id="dict"), slice=ast.Tuple(elts=[_, each])):
-            return isinstance(value, dict) and all(_is_of(each, v) for v in value.values())
-        case ast.Subscript(value=ast.Name(id="Literal"), slice=inner):
-            valid = inner.elts if isinstance(inner, ast.Tuple) else [inner]
-            return any(repr(value) == ast.unparse(each) for each in valid)
-    raise InfoflowError(f"no value can be declared {ast.unparse(kind)}; valid: {_VALID}.")
+def _is_of(kind: str, value: Any) -> bool:
+    if "|" in kind:
+        return any(_is_of(each.strip(), value) for each in kind.split("|"))
+    if kind.startswith("list[") and kind.endswith("]"):
+        return isinstance(value, list) and all(_is_of(kind[5:-1], each) for each in value)
+    require_name(kind, "kind of values", KINDS)
+    of_type = kind == "Any" or type(value) in KINDS[kind]
+    return of_type and _is_plain(value)
 
 
 def _is_plain(value: Any) -> bool:
@@ -151,8 +123,3 @@ def _is_plain(value: Any) -> bool:
     except (TypeError, ValueError, RecursionError):
         return False
     return "\0" not in str(value)
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."

@@ -6,6 +6,7 @@ which overlooks ``checkpoint: str | None = None``.
 
 import ast
 import json
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +17,7 @@ from nbformat import NotebookNode
 
 from infoflow.errors import InfoflowError, one_line, require_name
 from infoflow.files import read_text
-from infoflow.options import as_options, read_options, require_kind
+from infoflow.options import read_options, require_kind
 
 
 class Parameter(NamedTuple):
@@ -39,39 +40,6 @@ def notebook_parameters(notebook: Path) -> dict[str, Parameter]:
     return {parameter.name: parameter for parameter in found}
 
 
-def full_set(notebook: Path, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Check values for a notebook and complete them by its defaults, all as plain JSON types."""
-    declared = notebook_parameters(notebook)
-    values = {name: parameter.default for name, parameter in declared.items()}
-    for name, value in given.items():
-        require_name(name, f"parameter of {notebook.name}", declared)
-        values[name] = _plain(name, value)
-        require_kind(values[name], declared[name].kind, f"parameter {name!r} of {notebook.name}")
-    return {name: _plain(name, value) for name, value in values.items()}
-
-
-def read_parameters(notebook: Path, options: Iterable[str]) -> dict[str, Any]:
-    """Read values as they are typed, ``NAME=VALUE`` each, by the kinds that a notebook declares."""
-    kinds = {name: parameter.kind for name, parameter in notebook_parameters(notebook).items()}
-    return read_options(kinds, options, notebook.name)
-
-
-def check_given(notebook: Path, values: Mapping[str, Any], place: str) -> None:
-    """Check values of a workflow file for a notebook, and that they arrive as they are."""
-    with one_line(place, InfoflowError):
-        full_set(notebook, values)
-        if read_parameters(notebook, as_options(values)) != dict(values):
-            raise InfoflowError("the text 'null' is read as no value; drop it")
-
-
-def read_notebook(notebook: Path) -> NotebookNode:
-    """Read a notebook in the newest version 4 of the format."""
-    text = read_text(notebook)
-    # nbformat raises what it likes, AttributeError among it
-    with one_line(f"{notebook} cannot be read as a notebook", Exception):
-        return nbformat.reads(text, as_version=4)
-
-
 def _parameter(node: ast.stmt) -> Parameter:
     match node:
         case ast.AnnAssign(target=ast.Name(id=name), annotation=kind, value=ast.expr() as value):
@@ -82,13 +50,36 @@ def _parameter(node: ast.stmt) -> Parameter:
     raise ValueError(f"line {node.lineno} is no assignment of one name")
 
 
+def full_set(notebook: Path, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Check values for a notebook and complete them by its defaults, all as plain JSON types."""
+    declared = notebook_parameters(notebook)
+    for name in given:
+        require_name(name, f"parameter of {notebook.name}", declared)
+    values = {name: _plain(name, given.get(name, p.default)) for name, p in declared.items()}
+    for name in given:
+        require_kind(values[name], declared[name].kind, f"parameter {name!r} of {notebook.name}")
+    return values
+
+
 def _plain(name: str, value: Any) -> Any:
     """Turn a value into plain JSON types; papermill would turn a tuple into a string, silently."""
 
     def other(part: Any) -> Any:
-        if isinstance(part, np.generic | Path):
-            return part.item() if isinstance(part, np.generic) else str(part)
-        kind = type(part).__name__
-        raise InfoflowError(f"parameter {name!r}: a notebook cannot be given a {kind}.")
+        return part.item() if isinstance(part, np.generic) else os.fspath(part)
 
-    return json.loads(json.dumps(value, default=other))
+    with one_line(f"parameter {name!r} cannot be given to a notebook", TypeError, ValueError):
+        return json.loads(json.dumps(value, default=other))
+
+
+def read_parameters(notebook: Path, options: Iterable[str]) -> dict[str, Any]:
+    """Read values as they are typed, ``NAME=VALUE`` each, by the kinds that a notebook declares."""
+    kinds = {name: parameter.kind for name, parameter in notebook_parameters(notebook).items()}
+    return read_options(kinds, options, notebook.name)
+
+
+def read_notebook(notebook: Path) -> NotebookNode:
+    """Read a notebook in the newest version 4 of the format."""
+    text = read_text(notebook)
+    # nbformat raises what it likes, AttributeError among it
+    with one_line(f"{notebook} cannot be read as a notebook", Exception):
+        return nbformat.reads(text, as_version=4)

@@ -35,44 +35,32 @@ def run_notebook(
     error_page: Path | str | None = None,
     title: str | None = None,
 ) -> Path:
-    """Run a notebook with parameters and write the result in one piece.
+    """Run a notebook with parameters and write the result, which is returned, in one piece.
 
-    The kernel is that of the running interpreter, in the notebook's folder, as in JupyterLab.
-
-    Args:
-        notebook: The notebook, with a cell tagged ``parameters``.
-        target: Where the result goes, and is returned; an earlier one stays until this is whole.
-        parameters: Values that replace defaults; NumPy scalars and paths are made plain.
-        error_page: Where an HTML page of a run that failed goes; by default beside the target,
-            with ``.failed.html`` for its suffix.
-        title: What the progress bar says; by default the notebook's name.
-
-    Raises:
-        InfoflowError: The notebook has no such parameter or one of another type, or is none.
-        NotebookError: The run failed; the error names the cell.
+    The kernel is that of the running interpreter, in the notebook's folder, as in JupyterLab. An
+    earlier result stays until the new one is whole. A run that failed is a :class:`NotebookError`,
+    which names the cell; an HTML page shows how far it came, beside the target, with
+    ``.failed.html`` for its suffix, if no other ``error_page`` is named.
     """
     notebook, target = Path(notebook).resolve(), Path(target).resolve()
     if target == notebook:
         raise InfoflowError(f"{notebook} cannot be its own target; name another file.")
-    page = _writable_page(target, error_page)
     run = _with_values(read_notebook(notebook), full_set(notebook, parameters or {}))
-    _execute(run, notebook, page, title or notebook.stem)
-    return _put_in_place(target, run, page)
+    _execute(run, notebook, target, error_page, title or notebook.stem)
+    return _write(target, run)
 
 
 def refresh_notebook(notebook: Path | str, *, error_page: Path | str | None = None) -> Path:
     """Run a notebook with its defaults on an empty result store, and keep the outputs in it.
 
-    Cells, their ids and their metadata stay as they are. What is new are the outputs, without what
-    was said on stderr, and the numbers of the cells. Arguments, result and errors are those of
-    :func:`run_notebook`; a notebook whose run fails stays untouched.
+    Cells, their ids and their metadata stay as they are; new are the outputs, without what was said
+    on stderr, and the numbers of the cells. A notebook whose run fails stays untouched.
     """
     notebook = Path(notebook).resolve()
-    page = _writable_page(notebook, error_page)
     full_set(notebook, {})  # a notebook that could not be given parameters is refused
     kept, run = read_notebook(notebook), read_notebook(notebook)
     with tempfile.TemporaryDirectory(prefix="infoflow-results-") as store:
-        _execute(run, notebook, page, notebook.stem, INFOFLOW_RESULTS=store)
+        _execute(run, notebook, notebook, error_page, notebook.stem, INFOFLOW_RESULTS=store)
     for cell, after in zip(kept.cells, run.cells, strict=True):
         cell.metadata.pop("execution", None)  # when it ran, which JupyterLab keeps
         if cell.cell_type == "code":
@@ -82,7 +70,7 @@ def refresh_notebook(notebook: Path | str, *, error_page: Path | str | None = No
         kernelspec={"display_name": "Python 3", "language": "python", "name": "python3"},
         language_info={"name": "python"},
     )
-    return _put_in_place(notebook, kept, page)
+    return _write(notebook, kept)
 
 
 class _OwnInterpreter(AsyncKernelManager):
@@ -104,8 +92,18 @@ def _with_values(notebook: NotebookNode, values: Mapping[str, Any]) -> NotebookN
     return notebook
 
 
-def _execute(run: NotebookNode, notebook: Path, page: Path, title: str, **settings: str) -> None:
+def _execute(
+    run: NotebookNode,
+    notebook: Path,
+    target: Path,
+    error_page: Path | str | None,
+    title: str,
+    **settings: str,
+) -> None:
     """Run the cells to their end, or raise and leave a page that shows how far they came."""
+    page = Path(error_page or target.with_suffix(".failed.html"))
+    for path in (target, page):
+        require_writable(path)
     code = [cell for cell in run.cells if cell.cell_type == "code" and cell.source.strip()]
     begun: list[int] = []
     with tqdm(desc=title, total=len(code)) as bar:
@@ -121,39 +119,30 @@ def _execute(run: NotebookNode, notebook: Path, page: Path, title: str, **settin
         try:
             # no progress bars: they would end up on the page, different in every run
             client.execute(env={**os.environ, "INFOFLOW_QUIET": "1", **settings})
-        except (Exception, KeyboardInterrupt) as error:
-            failed = f"{notebook} failed{_where_and_why(run, begun, error)}."
-            if begun:
-                resources = {"metadata": {"name": failed}}
-                shown, _ = HTMLExporter().from_notebook_node(run, resources=resources)
-                atomic_write(page, shown.encode())
-            if isinstance(error, KeyboardInterrupt):
-                raise
+        except Exception as error:
+            failed = f"{notebook} failed{_where(run, begun)}: {_why(error)}."
+            shown, _ = HTMLExporter().from_notebook_node(run, {"metadata": {"name": failed}})
+            atomic_write(page, shown.encode())
             raise NotebookError(f"{failed} The page with the error: {page}") from error
-
-
-def _where_and_why(run: NotebookNode, begun: list[int], error: BaseException) -> str:
-    """Name the last code cell that was begun by its number and its first line, and the error."""
-    named = f"{type(error).__name__}: {error}"
-    if isinstance(error, CellExecutionError):
-        named = f"{error.ename}: {error.evalue}"
-    why = " ".join(named.split()).rstrip(".")
-    if not begun:
-        return f": {why}"
-    first_line = run.cells[begun[-1]].source.strip().split("\n")[0]
-    number = sum(cell.cell_type == "code" for cell in run.cells[: begun[-1] + 1])
-    return f" in code cell {number} ({first_line}): {why}"
-
-
-def _writable_page(target: Path, error_page: Path | str | None) -> Path:
-    """Choose the page of a failed run; refuse it or the target if it cannot be written."""
-    page = Path(error_page or target.with_suffix(".failed.html"))
-    for path in (target, page):
-        require_writable(path)
-    return page
-
-
-def _put_in_place(target: Path, result: NotebookNode, page: Path) -> Path:
-    atomic_write(target, (nbformat.writes(result) + "\n").encode())
     page.unlink(missing_ok=True)
+
+
+def _where(run: NotebookNode, begun: list[int]) -> str:
+    """Name the last code cell that was begun by its number and its first line."""
+    if not begun:
+        return ""
+    first_line, *_ = run.cells[begun[-1]].source.strip().split("\n")
+    number = sum(cell.cell_type == "code" for cell in run.cells[: begun[-1] + 1])
+    return f" in code cell {number} ({first_line})"
+
+
+def _why(error: Exception) -> str:
+    name, value = type(error).__name__, str(error)
+    if isinstance(error, CellExecutionError):
+        name, value = error.ename, error.evalue
+    return " ".join(f"{name}: {value}".split()).rstrip(".")
+
+
+def _write(target: Path, result: NotebookNode) -> Path:
+    atomic_write(target, (nbformat.writes(result) + "\n").encode())
     return target

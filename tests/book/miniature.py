@@ -88,7 +88,7 @@ class Project:
             "def list_models():\n    return ['tiny', 'from-the-hub']\n",
         )
         self.write(
-            "lib/infoflow/evaluate/costs/expected.py",
+            "lib/infoflow/evaluate/costs.py",
             "def costs_text(models):\n    return f'to be expected of {models}'\n",
         )
         self.write("lib/infoflow/zoo/tiny/card.json", "{}")

@@ -9,7 +9,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "book" / "_ext"))
 
 from cost_table import as_markdown
 
-from infoflow.evaluate.costs.expected import HEADS, costs_assumptions, costs_table
+from infoflow.evaluate.costs import HEADS, costs_assumptions, costs_table
 
 MODELS = ["llava-1.5-7b", "shikra-7b"]
 

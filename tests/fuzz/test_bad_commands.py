@@ -84,46 +84,6 @@ def test_values_that_are_not_of_the_declared_kind(told, notebook, name, value):
     assert not Path("out.ipynb").exists()
 
 
-FILES = (
-    "limit: 1.5",
-    "limit: yes",
-    "limit: null",
-    "limit: [1]",
-    "limit: 1\nlimit: 2",
-    "sigma: .nan",
-    "sigma: .inf",
-    "cuts: [1, a]",
-    "cuts: {1: 2}",
-    "cuts: 3",
-    "deep: 1",
-    "model: 3",
-    "model: null",
-    "checkpoint: 5",
-    "limt: 3",
-    "- limit",
-    "limit",
-    "",
-    "{",
-    "limit: !!python/object/apply:os.system ['true']",
-    "a: &a [*a]",
-    "\tlimit: 3",
-)
-
-
-@pytest.mark.parametrize("text", FILES)
-def test_files_of_parameters_that_are_none(told, notebook, text):
-    Path("values.yml").write_text(text)
-    told("run", notebook, "out.ipynb", "--parameters", "values.yml")
-
-
-def test_parameters_that_cannot_be_read(told, notebook):
-    Path("folder").mkdir()
-    Path("latin.yml").write_bytes(b"name: \xe9")
-    os.mkfifo("pipe.yml")
-    for name in ("absent.yml", "folder", "latin.yml", "pipe.yml", "n" * 300, ""):
-        told("run", notebook, "out.ipynb", "--parameters", name)
-
-
 def test_notebooks_and_targets_that_are_none(told, notebook):
     Path("folder").mkdir()
     Path("text.ipynb").write_text("no notebook")
@@ -243,24 +203,18 @@ def test_keys_that_name_no_result(tmp_path, key):
     assert not (tmp_path / "x").exists()
 
 
-@pytest.mark.parametrize("batch", [0, -1, 1.5, True, "2", None, float("nan")])
-def test_batches_that_are_no_numbers(tmp_path, batch):
-    bad.refuse(lambda: collect(tmp_path, batch=batch))
-
-
 @pytest.mark.parametrize(
     "rows",
     [
         [{"a": 1}, {"b": 2}],
         [{"a": 1}, {"a": "x"}],
         [{"a": object()}],
-        [{"a": {1, 2}}],
         [{"item": "one"}],
         [3],
         "rows",
         None,
     ],
-    ids=range(8),
+    ids=range(7),
 )
 def test_rows_that_are_none(tmp_path, rows):
     bad.refuse(lambda: collect(tmp_path, lambda item: rows))

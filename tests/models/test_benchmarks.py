@@ -10,7 +10,7 @@ import torch
 
 from benchmarks import __main__ as benchmark
 from benchmarks import baselines, eager
-from benchmarks.arithmetic import H200, BaselineWays, saved_share
+from benchmarks.arithmetic import H200, Ways, saved_share
 from benchmarks.gauges import peak_megabytes
 from benchmarks.interventions import interventions
 from benchmarks.model import SIZES, Size, random_lvlm, random_model
@@ -53,7 +53,7 @@ def toy():
 @pytest.mark.parametrize(("n_tokens", "keep"), [(1, 0), (5, 0), (1, 7), (3, 7)])
 def test_tokens_of_the_sweep_are_those_counted(toy, n_tokens, keep):
     lvlm, prompt = toy
-    work = BaselineWays(lvlm.n_layers, prompt.spans).sweep(n_tokens, keep)
+    work = Ways(lvlm.n_layers, prompt.spans).sweep(n_tokens, keep)
     assert work.tokens == counted_tokens(
         lvlm, lambda: truncation_sweep(lvlm, prompt, keep, max_new_tokens=n_tokens)
     )
@@ -69,7 +69,7 @@ def test_tokens_of_the_sweep_are_those_counted(toy, n_tokens, keep):
 )
 def test_tokens_of_the_usual_ways_are_those_counted(toy, baseline, n_tokens):
     lvlm, prompt = toy
-    ways, image = BaselineWays(lvlm.n_layers, prompt.spans), baselines.image_positions(prompt)
+    ways, image = Ways(lvlm.n_layers, prompt.spans), baselines.image_positions(prompt)
     work = {
         baselines.masked_without_cache: ways.masked(lvlm.n_layers + 1),
         baselines.dropped_unshared: ways.dropped(),
@@ -87,7 +87,7 @@ def test_tokens_of_the_usual_ways_are_those_counted(toy, baseline, n_tokens):
 def test_tokens_of_an_answer_read_in_are_those_counted(toy, n_tokens):
     lvlm, prompt = toy
     ids, image = torch.arange(n_tokens), baselines.image_positions(prompt)
-    ways = BaselineWays(lvlm.n_layers, with_answer(prompt.spans, n_tokens))
+    ways = Ways(lvlm.n_layers, with_answer(prompt.spans, n_tokens))
 
     def usual():
         for cut in range(lvlm.n_layers + 1):
@@ -103,7 +103,7 @@ def test_tokens_of_an_answer_read_in_are_those_counted(toy, n_tokens):
 def test_tokens_under_an_intervention_are_those_of_an_answer_both_ways(toy, name):
     lvlm, prompt = toy
     intervention, usual = interventions(prompt)[name]
-    work = BaselineWays(lvlm.n_layers, prompt.spans).answer(16)
+    work = Ways(lvlm.n_layers, prompt.spans).answer(16)
     assert work.tokens == counted_tokens(lvlm, lambda: usual(lvlm, prompt))
     with intervene(lvlm, intervention):
         assert work.tokens == counted_tokens(lvlm, lambda: lvlm.generate(prompt, 16))
@@ -111,14 +111,14 @@ def test_tokens_under_an_intervention_are_those_of_an_answer_both_ways(toy, name
 
 def test_tokens_of_sinks_are_those_of_one_pass_both_ways(toy):
     lvlm, prompt = toy
-    work = BaselineWays(lvlm.n_layers, prompt.spans).one_pass()
+    work = Ways(lvlm.n_layers, prompt.spans).one_pass()
     for way in (sink_density, eager.sink_density):
         assert work.tokens == counted_tokens(lvlm, partial(way, lvlm, prompt, beta=0.002))
 
 
 def test_the_arithmetic_at_7b():
     # by hand: 8.34 TFLOP a full pass at 790 TFLOP/s; 405 MB a layer at 4.3 TB/s; 32 layers
-    ways = BaselineWays(32, PROMPT)
+    ways = Ways(32, PROMPT)
     assert SEVEN.layer_parameters == 4 * 4096**2 + 3 * 4096 * 11008
     assert ways.one_pass().seconds(SEVEN.layer, H200) == pytest.approx(8.34e12 / 790e12, rel=2e-3)
     masked, sweep = ways.masked(33), ways.sweep()

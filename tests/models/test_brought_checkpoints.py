@@ -359,10 +359,7 @@ def test_no_code_of_a_checkpoint_runs_and_nothing_is_asked(tmp_path):
     auto_map = {f"Auto{c}": f"evil.My{c}" for c in classes} | {
         "AutoTokenizer": ["evil.MyTokenizer", "evil.MyTokenizer"]
     }
-    script = (
-        "from infoflow import load_lvlm\nfrom infoflow.errors import InfoflowError\n"
-        "from infoflow.evaluate.costs.expected import model_shape\nfrom pathlib import Path\n"
-    )
+    script = "from infoflow import load_lvlm\nfrom infoflow.errors import InfoflowError\n"
     for name in ("tiny-llava-1.5", "tiny-instructblip"):
         folder = copy_of(name, tmp_path)
         (folder / "evil.py").write_text(code)
@@ -374,7 +371,6 @@ def test_no_code_of_a_checkpoint_runs_and_nothing_is_asked(tmp_path):
         script += (
             f"try: print(load_lvlm({name!r}, checkpoint={str(folder)!r}, device='cpu'))\n"
             "except InfoflowError as error: print(error)\n"
-            f"print(model_shape('llava-1.5-7b', Path({str(folder)!r})))\n"
         )
     done = subprocess.run(
         [sys.executable, "-c", script], input="yes\n" * 99, capture_output=True, text=True

@@ -1,28 +1,29 @@
-"""What a run should take, against numbers worked by hand for LLaVA-1.5-7B."""
+"""What Table 1 should take on whole benchmarks, against numbers worked by hand for LLaVA-1.5-7B."""
 
-from pathlib import Path
+import re
 
 import pytest
-from transformers import LlavaConfig
 
-from infoflow.errors import InfoflowError
-from infoflow.evaluate.costs.expected import (
+from infoflow import Store, load_lvlm
+from infoflow.claims.gather import truncation_evidence
+from infoflow.claims.paper import paper_values
+from infoflow.claims.scores import METRICS
+from infoflow.data.items import Items
+from infoflow.errors import UnknownNameError
+from infoflow.evaluate.costs import (
+    HEADS,
+    N_ITEMS,
+    N_USER,
     PUBLISHED,
-    expected_cost,
-    model_shape,
-    read_shape,
+    costs_assumptions,
+    costs_table,
+    costs_text,
+    page_bytes,
+    page_seconds,
 )
-from infoflow.evaluate.running import MEASURES, expectation, load_items, read_settings
 from infoflow.models.families import list_models
-from infoflow.results.shards import Shard
 
-SEVEN = PUBLISHED["llava-1.5-7b"]
-CALL = 0.8e-3
-
-
-def cost(measure, n_items=1, length=1, options=()):
-    settings = read_settings(measure, options)
-    return expected_cost(measure, SEVEN, n_items, 25, length, settings)
+STEP = 32 * 0.8e-3  # a token, decoded by all cuts at once, costs a call of each layer
 
 
 @pytest.mark.parametrize(
@@ -44,89 +45,73 @@ def test_every_model_of_the_hub_has_its_shape():
     assert set(PUBLISHED) == {name for name in list_models() if not name.startswith("tiny-")}
 
 
-def test_a_shape_is_read_from_a_configuration():
-    # its defaults are those of LLaVA-1.5-7B, but for the ids that were added to the vocabulary
-    shape = read_shape(LlavaConfig(text_config={"model_type": "llama", "vocab_size": 32064}))
-    assert shape == SEVEN
+def test_the_benchmarks_are_table_1s_and_have_their_published_sizes():
+    assert set(N_ITEMS) == set(METRICS)
+    printed = paper_values()["n_items"]
+    for name in ("scienceqa", "textvqa"):
+        assert N_ITEMS[name] == printed[name]
+    assert N_ITEMS["pope"] == 3 * 3000 // 2, "the held-out half of three kinds"
+    assert N_ITEMS["chair"] == printed["chair"] // 2, "the held-out half of the hub's set"
 
 
-def test_grouped_keys_are_narrower():
-    text = {"model_type": "llama", "num_attention_heads": 32, "num_key_value_heads": 8}
-    shape = read_shape(LlavaConfig(text_config=text))
-    assert shape.kv_width == 1024
-    assert SEVEN.layer.parameters - shape.layer.parameters == 2 * 4096 * 3072
+@pytest.mark.parametrize(
+    ("task", "n_items", "most"), [("pope", 4500, 128), ("scienceqa", 2017, 16), ("chair", 250, 512)]
+)
+def test_times_by_hand(task, n_items, most):
+    # two sweeps and one answer an item; every further token is one step of each
+    short, long = (page_seconds("llava-1.5-7b", task, n) for n in (1, most))
+    for card in ("H100", "A100"):
+        assert long[card] - short[card] == pytest.approx(3 * n_items * (most - 1) * STEP)
+    # on an A100, of peak 312 TFLOP/s, a pass of 8.3 TFLOP takes 53 ms; a sweep not twice as much
+    # again for each 25 tokens after the image
+    passes = 3 * n_items * 0.0534
+    assert passes < short["A100"] < passes + 2 * n_items * 33 * N_USER[task] / 25 * 0.0025
 
 
-def test_a_folder_goes_before_the_name(tmp_path: Path):
-    LlavaConfig(text_config={"model_type": "llama", "num_hidden_layers": 40}).save_pretrained(
-        tmp_path
-    )
-    assert model_shape("llava-1.5-7b", tmp_path).layers == 40
-    # a configuration of the published code, which transformers does not know
-    (tmp_path / "config.json").write_text('{"model_type": "qwen", "num_hidden_layers": 40}')
-    assert model_shape("qwen-vl-7b", tmp_path) == PUBLISHED["qwen-vl-7b"]
-    with pytest.raises(InfoflowError, match="is not known"):
-        model_shape("tiny-llava-1.5", tmp_path)
+def test_memory_is_that_of_the_longest_answers():
+    weights = 2 * PUBLISHED["llava-1.5-7b"].parameters
+    # POPE: the prompt, and 33 branches of 25 + 127 tokens, 0.5 MB each; 825 tokens in a layer
+    keys = (636 + 33 * (25 + 127)) * 2 * 4096 * 32 * 2
+    assert page_bytes("llava-1.5-7b", "pope", 128) == weights + keys + 825 * 41_216 * 2
+    line = dict(zip(HEADS, costs_table(["llava-1.5-7b"])[1], strict=True))
+    assert line["memory"] == f"{(weights + keys + 825 * 41_216 * 2) / 1e9:.1f} GB" == "17.2 GB"
 
 
-def test_times_by_hand():
-    # on an A100 at half of its peak a pass is bound by its arithmetic; the tower has 24 layers of
-    # 12.58 M weights and 577 tokens
-    a_pass, tower = 8.34e12 / 156e12, 2 * 24 * 12 * 1024**2 * 577 / 156e12
-    flow = cost("flow_by_layer").seconds["A100"]
-    assert flow == pytest.approx(a_pass + tower, rel=2e-3)
-    assert cost("flow_by_layer", 3000).seconds["A100"] == pytest.approx(3000 * flow)
-    # branches of 25 tokens: 13.7 - 8.34 TFLOP, the first of them quicker than a call can be
-    sweep = cost("truncation_by_cut").seconds["A100"] - flow
-    assert (13.7e12 - 8.34e12) / 156e12 < sweep < (13.7e12 - 8.34e12) / 156e12 + 16 * CALL
-    # eight pictures forward and backward, each through the tower; beside the answer itself
-    answer = cost("answers").seconds["A100"]
-    cam = cost("cam_by_layer").seconds["A100"] - answer
-    assert cam == pytest.approx(8 * (2 * a_pass + tower), rel=2e-3)
-    two = cost("cam_by_layer", options=["n_samples=2"]).seconds["A100"] - answer
-    assert two == pytest.approx(cam / 4)
+def test_the_table_has_a_line_for_each_model_and_benchmark():
+    lines = costs_table(list(PUBLISHED))
+    assert [line[:2] for line in lines] == [
+        (model, task) for model in PUBLISHED for task in N_ITEMS
+    ]
+    assert {len(line) for line in lines} == {len(HEADS)}
+    assert lines[0][2] == "2017 + 2017"
+    assert all(re.fullmatch(r"\S+ \S+ to \S+ \S+", cell) for line in lines for cell in line[3:5])
 
 
-def test_calls_take_their_time_however_little_they_compute():
-    # on an H100 the arithmetic of a pass takes 17 ms, its 32 calls 26; a decoding step, too
-    flow = cost("flow_by_layer").seconds["H100"]
-    assert flow == pytest.approx(32 * CALL + 0.7e-3, rel=1e-3)
-    steps = cost("answers", length=16).seconds["H100"] - cost("answers").seconds["H100"]
-    assert steps == pytest.approx(15 * 32 * CALL)
-    # 33 branches are decoded in the calls of one
-    decoded = cost("truncation_by_cut", length=16).seconds["H100"]
-    assert decoded - cost("truncation_by_cut").seconds["H100"] == pytest.approx(steps)
+def test_what_is_told_names_its_assumptions():
+    told = costs_text(["shikra-7b"]).splitlines()
+    assert len(told) == 1 + 1 + 4 + 1
+    assert told[-1] == costs_assumptions()
+    for part in (
+        "50% of the peaks 989 TFLOP/s",
+        "pope 128",
+        "chair 512",
+        "scienceqa 120",
+        "twice as many",
+    ):
+        assert part in told[-1]
 
 
-def test_memory_by_hand():
-    weights = 2 * SEVEN.parameters
-    assert weights == pytest.approx(14.13e9, rel=1e-3)
-    # four pictures, 636 tokens, 32 layers, 6 D + 3 I = 57,600 numbers of two bytes
-    assert cost("cam_by_layer").bytes - weights == 4 * 636 * 32 * 57_600 * 2
-    # the prompt, and 33 branches of 25 + 15 tokens: keys and values of 32 layers, 0.5 MB a token;
-    # and 825 branch tokens at a layer's widest place, 2 D + 3 I numbers
-    keys = (636 + 33 * 40) * 2 * 4096 * 32 * 2
-    assert cost("truncation_by_cut", length=16).bytes - weights == keys + 825 * 41_216 * 2
-    assert cost("truncation_by_cut").bytes - weights == 825 * 41_216 * 2
-    kept = cost("topk_by_cut", options=["keeps=[1, 64]", "cuts=[1]"]).bytes
-    assert kept - weights == 32 * (25 + 64) * 41_216 * 2
+@pytest.mark.parametrize("model", ["tiny-llava-1.5", "lava"])
+def test_a_model_without_a_published_shape_is_named(model):
+    with pytest.raises(UnknownNameError, match=f"unknown published model '{model}'"):
+        costs_text([model])
 
 
-def test_every_measure_has_its_cost():
-    for name in MEASURES:
-        options = {"topk_by_cut": ["keeps=[4]", "cuts=[1]"], "sink_density_by_head": ["betas=[1]"]}
-        assert cost(name, length=4, options=options.get(name, [])).seconds["A100"] > 0
-
-
-def test_what_is_said_names_the_part_of_the_set_and_the_assumptions():
-    task = load_items("pope", "shapes", "test", 9, None, [])
-    said = expectation("llava-1.5-7b", None, task, "answers", {}, Shard(2, 1))
-    assert "5 in this shard of only the first 9 of 500 items of pope test (shapes)" in said
-    assert "989 TFLOP/s, 3.35 TB/s (H100)" in said
-    assert "50% of the peaks" in said
-    assert "14.5 GB" in said
-    assert expectation("llava-1.5-7b@v1", None, task, "answers", {}, Shard(2, 1)) == said
-    whole = load_items("pope", "shapes", "test", None, None, ["max_new_tokens=7"])
-    said = expectation("tiny-llava-1.5", None, whole, "answers", {})
-    assert "answers, 500 items of pope test (shapes): on one card" in said
-    assert "7 tokens" in said
+def test_a_cliff_is_chosen_on_as_many_items_as_are_reported(monkeypatch, tmp_path):
+    # 500 items in either split of Shapes; a benchmark may have seven times as many to choose on
+    whole = Items.test
+    monkeypatch.setattr(Items, "test", lambda self, name, limit: whole(self, name, limit or 2))
+    lvlm, store = load_lvlm("tiny-llava-1.5"), Store(tmp_path)
+    evidence = truncation_evidence(lvlm, ["pope"], None, store)
+    assert evidence.cliffs["pope"].n_test == 2
+    assert evidence.cliffs["pope"].n_calibration == 2

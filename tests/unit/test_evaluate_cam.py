@@ -84,7 +84,7 @@ def test_control_maps_are_of_the_same_answer_on_other_pictures(lvlm, task, store
 
 
 def test_control_needs_as_many_pictures(lvlm, task, store):
-    with pytest.raises(InfoflowError, match="2 samples cannot be paired with 1 of pope"):
+    with pytest.raises(InfoflowError, match="2 samples cannot be paired with 1"):
         cam_control(lvlm, task, load_task("pope", split="calibration", limit=1), store)
 
 

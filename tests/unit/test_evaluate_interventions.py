@@ -117,7 +117,7 @@ def test_settings_that_have_no_plain_form_are_refused(lvlm, task, store):
         def begin(self, lvlm, prompt):
             return Effect()
 
-    with pytest.raises(InfoflowError, match="or dataclasses such as an intervention"):
+    with pytest.raises(InfoflowError, match="results cannot be kept by the setting"):
         answers_under(lvlm, task, store, Nameless())
 
 
@@ -166,6 +166,7 @@ def test_sink_rows_are_the_densities_of_each_item(lvlm, store):
     assert rows["density"].nunique() > 5
 
 
-def test_sinks_need_a_threshold(lvlm, store, task):
-    with pytest.raises(InfoflowError, match="betas is empty"):
-        sink_density_by_head(lvlm, task, store, [])
+def test_a_threshold_is_a_number_of_at_least_0(lvlm, store, task):
+    for beta in (-0.1, float("nan")):
+        with pytest.raises(InfoflowError, match="beta is|plain JSON"):
+            sink_density_by_head(lvlm, task, store, [beta])

@@ -127,7 +127,7 @@ def test_values_are_made_plain(tmp_path: Path) -> None:
         ({"checkpoint": 3}, r"declared str \| None; got 3"),
         ({"cuts": 3}, r"declared list\[int\]; got 3"),
         ({"seed": "x"}, "'seed' .* declared int"),
-        ({"cuts": {1, 2}}, "'cuts': a notebook cannot be given a set"),
+        ({"cuts": {1, 2}}, "'cuts' cannot be given to a notebook: .* not set"),
     ],
 )
 def test_a_value_of_the_wrong_type_is_refused_by_name(

@@ -305,13 +305,6 @@ def test_rows_outlive_damaged_meta(store: Store, measure: Squares, change: Any) 
     assert path.with_suffix(".damaged").exists()
 
 
-@pytest.mark.parametrize("batch", [0, -1, 1.5, True, "2", float("nan")])
-def test_a_batch_is_a_whole_number(store: Store, measure: Squares, batch: Any) -> None:
-    with pytest.raises(InfoflowError, match="batch is"):
-        store.collect(KEY, ITEMS, measure, batch=batch)
-    assert not measure.measured()
-
-
 NAMES = ("../../x", "/tmp/x", "a/b", ".", "..", "", "a\0b")
 
 
@@ -333,9 +326,9 @@ def test_rows_are_a_list_of_mappings(store: Store, rows: Any) -> None:
     [
         ({0: {"a": 1}, 1: {"b": 1}}, "differ in their columns: a, b"),
         ({0: {"a": 1}, 1: {"a": 1, "b": 1}}, "differ in their columns: b"),
-        ({0: {"a": 1}, 1: {"a": 1.5}}, "a has incompatible types: int64 vs|'a' .* float and int"),
-        ({0: {"a": "x"}, 1: {"a": 1}}, "a has incompatible types: string vs|'a' .* int and str"),
-        ({0: {"a": object()}, 1: {"a": object()}}, "'a' cannot be stored"),
+        ({0: {"a": "x"}, 1: {"a": 1}}, "a has incompatible types: string vs|cannot be stored"),
+        ({0: {"a": True}, 1: {"a": 1}}, "a has incompatible types: bool vs|cannot be stored"),
+        ({0: {"a": object()}, 1: {"a": object()}}, "the rows cannot be stored"),
         ({0: {"item": 1}, 1: {"item": 1}}, "'item' of its own"),
     ],
 )
@@ -351,6 +344,14 @@ def test_numpy_scalars_are_stored_as_plain_values(store: Store) -> None:
     numbers = {0: np.float32(0.5), 1: 0.25, 2: np.float64(1.0)}
     rows = store.collect(KEY, ITEMS[:3], lambda item: [{"a": numbers[item.number]}], batch=1)
     assert rows["a"].tolist() == [0.5, 0.25, 1.0]
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_whole_numbers_are_floats_among_floats(store: Store, batch: int) -> None:
+    numbers = {0: 1, 1: 0.5}
+    rows = store.collect(KEY, ITEMS[:2], lambda item: [{"a": numbers[item.number]}], batch=batch)
+    assert rows["a"].tolist() == [1.0, 0.5]
+    assert rows["a"].dtype == float
 
 
 def test_two_items_of_one_name_are_refused(store: Store, measure: Squares) -> None:

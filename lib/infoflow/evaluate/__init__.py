@@ -7,9 +7,9 @@ to this folder.
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
-from functools import partial, wraps
-from inspect import BoundArguments, Parameter, Signature, signature, unwrap
-from typing import Annotated, Any, cast, get_args, get_origin, get_type_hints
+from functools import wraps
+from inspect import BoundArguments, Parameter, Signature, signature
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -19,26 +19,18 @@ from infoflow.data.load import Task
 from infoflow.data.sample import Sample
 from infoflow.errors import InfoflowError
 from infoflow.models.lvlm import LVLM
-from infoflow.options import require_finite, require_whole
+from infoflow.results.parts import Row
 from infoflow.results.provenance import provenance
 from infoflow.results.sources import code_digest
 from infoflow.results.store import Store
 
-__all__ = ["LVLM", "Count", "Level", "Row", "Sample", "Seed", "Task", "measure"]
+__all__ = ["LVLM", "Row", "Sample", "Task", "measure"]
 
-Row = Mapping[str, Any]
 Rows = pd.DataFrame | Iterable[Row]
 Measure = Callable[..., pd.DataFrame]
 """Takes a model, a task, a store and the measure's own settings."""
 
-# kinds of settings with their limits, which are checked before anything is measured
-Count = Annotated[int, partial(require_whole, least=1)]
-Seed = Annotated[int, partial(require_whole, least=0, most=2**63 - 1)]
-Level = Annotated[float, partial(require_finite, least=0)]
-
 REGISTERED: dict[str, Measure] = {}  # by name, the measures of all files that are imported
-
-_RUN = ("lvlm", "task", "store")
 
 
 def measure(function: Callable[..., Rows]) -> Measure:
@@ -56,32 +48,48 @@ def measure(function: Callable[..., Rows]) -> Measure:
         the column ``item``; ``attrs["record"]`` has the result's key, provenance and cost.
     """
     over_task = _signature_over_task(function)
-    second = [name for name, p in over_task.parameters.items() if p.annotation is Task][1:]
 
     @wraps(function)
     def measured(*args: Any, **kwargs: Any) -> pd.DataFrame:
         call = over_task.bind(*args, **kwargs)
         call.apply_defaults()
-        settings = {name: call.arguments[name] for name in call.arguments if name not in _RUN}
-        given = call.arguments | checked(measured, settings)
-        tasks = _side_by_side(given["task"], {name: given[name] for name in second})
+        task = call.arguments["task"]
+        beside = {n: each for n, each in call.arguments.items() if isinstance(each, Task)}
+        for other in beside.values():
+            if len(other) < len(task):
+                raise InfoflowError(f"{len(task)} samples cannot be paired with {len(other)}.")
 
         def rows_of(place: int) -> list[Row]:
-            samples = {name: task[place] for name, task in tasks.items()}
-            call = BoundArguments(over_task, given | samples)
-            found = function(*call.args, **call.kwargs)
+            samples = {name: each[place] for name, each in beside.items()}
+            sample = samples.pop("task")
+            given = BoundArguments(over_task, call.arguments | samples | {"store": sample})
+            found = function(*given.args, **given.kwargs)
             if isinstance(found, pd.DataFrame):
                 found = cast("list[Row]", found.to_dict("records"))
-            kind = samples["store"].kind
-            return [row if "kind" in row else {"kind": kind, **row} for row in found]
+            return [row if "kind" in row else {"kind": sample.kind, **row} for row in found]
 
-        return _collect(function, given, rows_of)
+        return _collect(function, call.arguments, rows_of)
 
     # what help(), the command line and the API pages go by
     vars(measured)["__signature__"] = over_task
     measured.__annotations__ = {p.name: p.annotation for p in over_task.parameters.values()}
     REGISTERED[function.__name__] = measured
     return measured
+
+
+_RUN = ("lvlm", "task", "store")
+
+
+def _signature_over_task(function: Callable[..., Rows]) -> Signature:
+    """The signature with a store in place of the sample, a task in place of further samples."""
+
+    def over_task(p: Parameter) -> Parameter:
+        if p.name == "sample":
+            return p.replace(name="store", annotation=Store)
+        return p.replace(annotation=Task) if p.annotation is Sample else p
+
+    parameters = map(over_task, signature(function).parameters.values())
+    return Signature([*parameters], return_annotation=pd.DataFrame)
 
 
 def _collect(
@@ -109,53 +117,6 @@ def _collect(
     return rows
 
 
-def own_settings(measure: Measure) -> dict[str, Parameter]:
-    """The parameters of a measure that have names of their own: not those of every measure."""
-    own = {name: p for name, p in signature(measure).parameters.items() if name not in _RUN}
-    return {name: p for name, p in own.items() if p.kind is not Parameter.VAR_POSITIONAL}
-
-
-def checked(measure: Measure, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Check settings against the limits that a measure declares."""
-    kinds = get_type_hints(unwrap(measure), include_extras=True)
-    return {name: _within_limits(value, kinds[name], name) for name, value in settings.items()}
-
-
-def _within_limits(value: Any, kind: Any, what: str) -> Any:
-    if get_origin(kind) is Annotated:
-        return kind.__metadata__[0](value, what)
-    of_each = get_args(kind)[0] if get_origin(kind) is Sequence else None
-    if get_origin(of_each) is not Annotated:
-        return value
-    if not len(value):
-        raise InfoflowError(f"{what} is empty; valid: at least 1 number.")
-    return [_within_limits(each, of_each, f"a number of {what}") for each in value]
-
-
-def _signature_over_task(function: Callable[..., Rows]) -> Signature:
-    """The signature with a store in place of the sample, a task in place of further samples."""
-    kinds = get_type_hints(function)  # without their limits
-    kinds |= {name: Task for name, kind in kinds.items() if kind is Sample}
-    parameters = [
-        p.replace(name="store", annotation=Store)
-        if p.name == "sample"
-        else p.replace(annotation=kinds[p.name])
-        for p in signature(function).parameters.values()
-    ]
-    return Signature(parameters, return_annotation=pd.DataFrame)
-
-
-def _side_by_side(task: Task, others: Mapping[str, Task]) -> dict[str, Task]:
-    """The tasks by the parameter that gets their samples; the second ones must be long enough."""
-    for other in others.values():
-        if len(other) < len(task):
-            raise InfoflowError(
-                f"{len(task)} samples cannot be paired with {len(other)} of {other.name} "
-                f"{other.split}; as many are needed."
-            )
-    return {"store": task, **others}
-
-
 def _plain(value: Any) -> Any:
     """What JSON, by which results are kept apart, shall write for a setting it does not know."""
     if isinstance(value, Task):
@@ -166,7 +127,10 @@ def _plain(value: Any) -> Any:
         return value.tolist()
     if isinstance(value, Sequence):
         return list(value)
-    raise InfoflowError(
-        f"results cannot be kept by the setting {value!r}; valid: plain values, lists of them, "
-        "tasks, or dataclasses such as an intervention's."
-    )
+    raise InfoflowError(f"results cannot be kept by the setting {value!r}.")
+
+
+def own_settings(measure: Measure) -> dict[str, Parameter]:
+    """The parameters of a measure that have names of their own: not those of every measure."""
+    own = {name: p for name, p in signature(measure).parameters.items() if name not in _RUN}
+    return {name: p for name, p in own.items() if p.kind is not Parameter.VAR_POSITIONAL}

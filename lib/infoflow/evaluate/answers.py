@@ -18,7 +18,7 @@ class ByOptions:
     """Simignore that compares the image with each sample's options, as the released code does.
 
     The text is the options without their letters, joined by spaces, after the tokenizer's token
-    that begins a sequence, if it has one. Samples must have options.
+    that begins a sequence, if it has one.
     """
 
     simignore: Simignore  # all other settings; its text is replaced
@@ -26,10 +26,7 @@ class ByOptions:
     def of(self, lvlm: LVLM, sample: Sample) -> Simignore:
         """The settings for one sample."""
         if not sample.choices:
-            raise InfoflowError(
-                f"{sample.id} has no options to compare the image with; "
-                "valid for it: Simignore(...) itself, which reads the whole question."
-            )
+            raise InfoflowError(f"{sample.id} has no options to compare the image with.")
         begin = lvlm.tokenizer.bos_token_id
         options = lvlm.encode_answer(" ".join(sample.choices))
         first = options.new_tensor([] if begin is None else [begin])
@@ -47,9 +44,6 @@ def answers(
 
     Returns:
         One row a sample, with the columns of :meth:`infoflow.data.task.Task.details`.
-
-    Raises:
-        InfoflowError: A setting does not suit the model, a prompt or a sample.
     """
     prompt = lvlm.prompt(sample.image, sample.question)
     own = (c.of(lvlm, sample) if isinstance(c, ByOptions) else c for c in changes)
@@ -61,11 +55,7 @@ answers_under = answers  # as pages call it that try interventions
 
 
 def text_only(prompt: Prompt) -> Prompt:
-    """Take the image tokens out of a prompt; what follows moves up, and so do its positions.
-
-    At cut 0 the tokens behind the image keep their positions. A model whose positions matter may
-    answer the two differently.
-    """
+    """Take the image tokens out of a prompt; what follows moves up, unlike at cut 0."""
     image = prompt.spans.image
     stays = torch.ones(len(prompt), dtype=torch.bool, device=prompt.input_ids.device)
     stays[image] = False
@@ -80,11 +70,7 @@ def text_only(prompt: Prompt) -> Prompt:
 
 @measure
 def text_answers(lvlm: LVLM, task: Task, sample: Sample) -> list[Row]:
-    """Answer from the text alone, by transformers' own greedy decoding.
-
-    Returns:
-        One row a sample, with the columns of :meth:`infoflow.data.task.Task.details`.
-    """
+    """Answer from the text alone, with the columns of :func:`answers`."""
     prompt = text_only(lvlm.prompt(sample.image, sample.question))
     return [task.details(sample, lvlm.answer(prompt, task.max_new_tokens))]
 
@@ -101,16 +87,13 @@ def tokens_ignored(
     Returns:
         Columns ``kind``, ``choice`` (its number, from 0), ``keep`` (K, as set), ``n_image`` (N) and
         ``n_ignored``.
-
-    Raises:
-        InfoflowError: A setting does not suit a prompt or a sample.
     """
     prompt = lvlm.prompt(sample.image, sample.question)
     with torch.inference_mode():
         own = [c.of(lvlm, sample) if isinstance(c, ByOptions) else c for c in choices]
         ignored = [int(setting.ignored(lvlm, prompt).sum()) for setting in own]
-    n_image = prompt.grid.n_tokens
+    image = {"n_image": prompt.grid.n_tokens}
     return [
-        {"choice": n, "keep": setting.keep, "n_image": n_image, "n_ignored": n_ignored}
+        {"choice": n, "keep": setting.keep, **image, "n_ignored": n_ignored}
         for n, (setting, n_ignored) in enumerate(zip(own, ignored, strict=True))
     ]

@@ -1,8 +1,4 @@
-"""LLaVA-CAM over a task: what the maps of every layer look like, and what they owe to the image.
-
-The paper shows maps divided by their maxima. What that hides is measured here: how high a map is,
-how spread out, and how much of it lies where the answer can be read from.
-"""
+"""LLaVA-CAM over a task: what the maps of every layer look like, and what they owe to the image."""
 
 from functools import partial
 
@@ -12,7 +8,7 @@ import torch
 from PIL import Image
 
 from infoflow.data.controls import GREY
-from infoflow.evaluate import LVLM, Count, Level, Sample, Seed, Task, measure
+from infoflow.evaluate import LVLM, Sample, Task, measure
 from infoflow.methods.cam import CAM, llava_cam
 from infoflow.methods.heatmaps import explained_answer
 from infoflow.methods.localisation import localise, rank_correlation, target_mask
@@ -23,11 +19,9 @@ ANOTHER, GREY_NOISE = "another", "grey"  # the images of the control; of grey on
 
 @measure
 def cam_by_layer(
-    lvlm: LVLM, task: Task, sample: Sample, n_samples: Count = 8, sigma: Level = 0.1, seed: Seed = 0
+    lvlm: LVLM, task: Task, sample: Sample, n_samples: int = 8, sigma: float = 0.1, seed: int = 0
 ) -> pd.DataFrame:
-    """Describe the map of every layer, at the paper's own site (Eq. 1-5).
-
-    Explained is the model's own greedy answer; where it says nothing, the reference.
+    """Describe every layer's map of the model's own answer, at the paper's site (Eq. 1-5).
 
     Settings:
         n_samples: How many noisy images to average over. Fewer make a map look sparser.
@@ -54,9 +48,9 @@ def cam_control(
     task: Task,
     donor: Sample,
     sample: Sample,
-    n_samples: Count = 8,
-    sigma: Level = 0.1,
-    seed: Seed = 0,
+    n_samples: int = 8,
+    sigma: float = 0.1,
+    seed: int = 0,
 ) -> pd.DataFrame:
     """Map the same answer to the same question on images that do not show what it is about.
 
@@ -69,23 +63,18 @@ def cam_control(
         Columns of :func:`cam_by_layer`, with ``mass`` and ``hit`` against the sample's *own*
         regions; ``picture``, ``"another"`` or ``"grey"``: plain grey, of which the noise is all
         there is to see; and ``correlation``, Spearman's, with the map of the sample's own image.
-
-    Raises:
-        InfoflowError: The donor has fewer samples than the task.
     """
     own = lvlm.prompt(sample.image, sample.question)
     answer = explained_answer(lvlm, own, sample, task.max_new_tokens)
-    prompts = {
-        name: lvlm.prompt(image, sample.question)
-        for name, image in {
-            ANOTHER: donor.image.resize(sample.image.size),
-            GREY_NOISE: Image.new("RGB", sample.image.size, GREY),
-        }.items()
-    }
     cam_of = partial(llava_cam, lvlm, answer=answer, n_samples=n_samples, sigma=sigma, seed=seed)
     maps = cam_of(own).maps
+    images = {
+        ANOTHER: donor.image.resize(sample.image.size),
+        GREY_NOISE: Image.new("RGB", sample.image.size, GREY),
+    }
     frames = []
-    for name, prompt in prompts.items():
+    for name, image in images.items():
+        prompt = lvlm.prompt(image, sample.question)
         cam = cam_of(prompt)
         frame = _described(cam, prompt, sample)
         frame.insert(0, "picture", name)

@@ -8,15 +8,12 @@ from torch import Tensor
 from infoflow.evaluate import LVLM, Sample, Task, measure
 from infoflow.methods.flow import attention_flow, group_shares, reduce_heads
 
-SPANS = ("system", "image", "user")
-"""The three groups of prompt tokens, in the order of ``AttentionFlow.shares``."""
+SPANS = ("system", "image", "user")  # groups of prompt tokens, as in ``AttentionFlow.shares``
 
 
 @measure
 def flow_by_layer(lvlm: LVLM, task: Task, sample: Sample) -> pd.DataFrame:
-    """Measure where the answer's attention goes (Eq. 6-9) in every layer.
-
-    The row that predicts the first answer token is measured.
+    """Measure where the first answer token's attention goes (Eq. 6-9) in every layer.
 
     Returns:
         Columns ``kind``, ``layer`` (the paper's count, 1 to L); the shares ``system``, ``image``

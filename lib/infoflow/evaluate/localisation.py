@@ -1,22 +1,20 @@
 """Is a heat map right? Every map of every sample of a task, held against the answer's region."""
 
-from infoflow.evaluate import LVLM, Count, Level, Row, Sample, Seed, Task, measure
+from infoflow.evaluate import LVLM, Row, Sample, Task, measure
 from infoflow.methods.heatmaps import explained_answer, heat_maps, layer_of
 from infoflow.methods.localisation import localise, target_mask
 
 
 @measure
 def localisation_by_layer(
-    lvlm: LVLM, task: Task, sample: Sample, n_samples: Count = 4, sigma: Level = 0.1, seed: Seed = 0
+    lvlm: LVLM, task: Task, sample: Sample, n_samples: int = 4, sigma: float = 0.1, seed: int = 0
 ) -> list[Row]:
     """Play the pointing game with every heat map (:mod:`infoflow.methods.heatmaps`).
 
-    The answer explained is that of ``explained_answer``, all its tokens. Samples without target
-    regions, such as questions about what is not there, have no rows.
+    Explained are all tokens of the model's answer. Samples without target regions have no rows.
 
     Settings:
-        n_samples: Over how many noisy images CAMs are averaged, raw. The authors' code takes 50, at
-            a cost in proportion.
+        n_samples: Over how many noisy images CAMs are averaged, raw. The authors' code takes 50.
         sigma: Standard deviation of that noise, pixels being in [0, 1]; 0 for none.
         seed: Seed of the noise and of the random maps.
 
@@ -33,11 +31,9 @@ def localisation_by_layer(
     maps = heat_maps(lvlm, prompt, answer, n_samples=n_samples, sigma=sigma, seed=seed)
     mask = target_mask(sample)
     return [
-        {
-            **{"layer": layer_of(source, index), **source._asdict(), "hit": hit, "mass": mass},
-            **{"hit_chance": found.hit_chance, "mass_chance": found.mass_chance},
-        }
+        {"layer": layer_of(source, n), **source._asdict(), "hit": hit, "mass": mass, **chances}
         for source, of_layers in maps.items()
         for found in [localise(of_layers, prompt.grid, mask)]
-        for index, (hit, mass) in enumerate(zip(found.hits, found.mass, strict=True))
+        for chances in [{"hit_chance": found.hit_chance, "mass_chance": found.mass_chance}]
+        for n, (hit, mass) in enumerate(zip(found.hits, found.mass, strict=True))
     ]

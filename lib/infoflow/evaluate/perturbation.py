@@ -1,15 +1,15 @@
 """Does a heat map say what the model uses? Over a task: changed images, and random weights."""
 
 from collections.abc import Sequence
+from functools import partial
 
-from infoflow.evaluate import LVLM, Count, Level, Row, Sample, Seed, Task, measure
+from infoflow.evaluate import LVLM, Row, Sample, Task, measure
 from infoflow.methods.faithfulness import deletion_curve, insertion_curve, randomised_weights
 from infoflow.methods.heatmaps import Place, Source, explained_answer, heat_maps, layer_of, pick
 from infoflow.methods.localisation import coverage, localise, rank_correlation, target_mask
 
 CURVES = {"deletion": deletion_curve, "insertion": insertion_curve}
-TRUTH = Place("target", "none", 0)
-"""The answer's region itself, as a map: the right answer to the question of where to look."""
+TRUTH = Place("target", "none", 0)  # the answer's region itself, as a map
 
 
 @measure
@@ -18,15 +18,15 @@ def perturbation_curves(
     task: Task,
     sample: Sample,
     places: Sequence[Place],
-    n_steps: Count = 6,
-    n_samples: Count = 1,
-    sigma: Level = 0.0,
-    seed: Seed = 0,
+    n_steps: int = 6,
+    n_samples: int = 1,
+    sigma: float = 0.0,
+    seed: int = 0,
 ) -> list[Row]:
     """Delete from, and insert into, the image what some maps show hottest (RISE).
 
-    The answer whose probability is followed is that of ``explained_answer`` on the whole image.
-    Samples without target regions have no rows.
+    Followed is the probability of the answer to the whole image. Samples without target regions
+    have no rows.
 
     Settings:
         places: Which maps; that of the target itself is added.
@@ -61,15 +61,14 @@ def randomised_maps(
     task: Task,
     sample: Sample,
     sources: Sequence[Source],
-    n_samples: Count = 1,
-    sigma: Level = 0.0,
-    seed: Seed = 0,
+    n_samples: int = 1,
+    sigma: float = 0.0,
+    seed: int = 0,
 ) -> list[Row]:
     """Compare maps with those of the same model with random weights (Adebayo et al.).
 
-    The decoder and its head are drawn anew (see ``randomised_weights``), the vision tower stays.
-    Both models explain the answer that the trained one gives. Samples without target regions have
-    no rows.
+    The decoder and its head are drawn anew, the vision tower stays. Both models explain the answer
+    that the trained one gives. Samples without target regions have no rows.
 
     Settings:
         sources: Whose maps.
@@ -85,21 +84,16 @@ def randomised_maps(
         return []
     prompt = lvlm.prompt(sample.image, sample.question)
     answer = explained_answer(lvlm, prompt, sample, task.max_new_tokens)
-    noise = n_samples, sigma, seed
-    trained = heat_maps(lvlm, prompt, answer, sources, *noise)
+    maps_of = partial(heat_maps, lvlm, prompt, answer, sources, n_samples, sigma, seed)
+    trained, mask = maps_of(), target_mask(sample)
     with randomised_weights(lvlm, seed=seed):
-        drawn = heat_maps(lvlm, prompt, answer, sources, *noise)
-    mask = target_mask(sample)
+        drawn = maps_of()
     rows: list[Row] = []
     for source in sources:
         found, at_random = (localise(m[source], prompt.grid, mask) for m in (trained, drawn))
-        correlations = rank_correlation(trained[source], drawn[source])
-        rows += [
-            {
-                **{**source._asdict(), "layer": layer_of(source, n), "correlation": correlation},
-                **{"hit": found.hits[n], "random_hit": at_random.hits[n]},
-                "hit_chance": found.hit_chance,
-            }
-            for n, correlation in enumerate(correlations)
-        ]
+        for n, correlation in enumerate(rank_correlation(trained[source], drawn[source])):
+            place = {**source._asdict(), "layer": layer_of(source, n)}
+            hits = {"hit": found.hits[n], "random_hit": at_random.hits[n]}
+            chance = {"hit_chance": found.hit_chance}
+            rows.append({**place, "correlation": correlation, **hits, **chance})
     return rows

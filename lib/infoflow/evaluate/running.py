@@ -1,14 +1,12 @@
-"""The measures by name, as the command line and the workflow run them.
+"""The measures by name, as the command line and the workflow run them: settings, items, shards.
 
-Loading a task and reading settings from text, measuring one shard, and saying beforehand what a run
-should take. From Python the measures themselves are called.
+From Python the measures themselves are called.
 """
 
 import os
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from inspect import Parameter
-from itertools import islice
 from pathlib import Path
 from pkgutil import iter_modules
 from typing import Any
@@ -19,12 +17,11 @@ import torch
 from infoflow import evaluate as measures
 from infoflow.data.load import Task, load_task, option_kinds
 from infoflow.data.templates import worded
-from infoflow.errors import InfoflowError, require_name
-from infoflow.evaluate import REGISTERED, Measure, checked, own_settings
-from infoflow.evaluate.costs.expected import assumptions, expected_cost, model_shape, span
+from infoflow.errors import InfoflowError, one_line, require_name
+from infoflow.evaluate import REGISTERED, Measure, own_settings
 from infoflow.files import require_path
 from infoflow.models.families import find_model
-from infoflow.models.loading import locate, split_revision
+from infoflow.models.loading import split_revision
 from infoflow.models.lvlm import LVLM
 from infoflow.options import as_options, kind_of, read_options
 from infoflow.results.shards import Shard, sign
@@ -32,10 +29,6 @@ from infoflow.results.store import Store
 
 for _file in iter_modules(measures.__path__, f"{measures.__name__}."):
     import_module(_file.name)
-
-TOKENS_PER_WORD = 1.4
-N_TEMPLATE = 8  # tokens of a prompt after its question: the turn of the one who answers
-N_COUNTED = 20  # questions whose length is counted
 
 MEASURES: Mapping[str, Measure] = {
     name: measure
@@ -45,30 +38,19 @@ MEASURES: Mapping[str, Measure] = {
 """Those whose settings are plain values, by name, which is that of the result's folder, too."""
 
 
-def find_measure(name: str) -> Measure:
-    """Return the measure of that name, or raise an UnknownNameError."""
-    require_name(name, "measure", MEASURES)
-    return MEASURES[name]
-
-
 def read_settings(name: str, options: Sequence[str]) -> dict[str, Any]:
     """Read a measure's settings, ``NAME=VALUE`` each; what is not given has its default."""
-    measure = find_measure(name)
-    own = own_settings(measure)
+    require_name(name, "measure", MEASURES)
+    own = own_settings(MEASURES[name])
     given = read_options({n: kind_of(p.annotation) for n, p in own.items()}, options, name)
     values = {n: p.default for n, p in own.items()} | given
     if missing := [n for n, value in values.items() if value is Parameter.empty]:
         raise InfoflowError(f"{name} needs {', '.join(missing)}: -p {missing[0]}=VALUE.")
-    return checked(measure, values)
+    return values
 
 
 def load_items(
-    task: str,
-    source: str,
-    split: str,
-    limit: int | None,
-    rule: str | None,
-    options: Sequence[str],
+    task: str, source: str, split: str, limit: int | None, rule: str | None, options: Sequence[str]
 ) -> Task:
     """Load a task; options are other arguments of ``load_task``, ``NAME=VALUE`` each."""
     values = read_options(option_kinds(), options, f"task {task}")
@@ -80,24 +62,17 @@ def check_evaluation(entry: Mapping[str, Any], place: str) -> None:
 
     Samples of the hub are not opened; a job that lacks them says so. ``place`` begins errors.
     """
-    try:
+    with one_line(place, InfoflowError):
         find_model(split_revision(entry["model"], entry.get("revision"))[0])
         read_settings(entry["measure"], list(as_options(entry.get("parameters", {}))))
         checkpoint = entry.get("checkpoint")
-        if checkpoint is not None:
-            if not require_path(checkpoint, "checkpoint").is_dir():
-                raise InfoflowError(f"checkpoint {checkpoint!r}: there is no such folder.")
-            if "revision" in entry:
-                raise InfoflowError("checkpoint and revision name two versions; drop one of them.")
-        count, limit, source = entry["shards"], entry.get("limit"), entry.get("source", "shapes")
-        if limit is not None and count > limit:
-            raise InfoflowError(f"{limit} items cannot be split into {count} shards.")
+        if checkpoint is not None and not require_path(checkpoint, "checkpoint").is_dir():
+            raise InfoflowError(f"checkpoint {checkpoint!r}: there is no such folder")
+        source = entry.get("source", "shapes")
         if source != "hub":
-            chosen = entry.get("split", "test"), limit, entry.get("rule")
+            chosen = entry.get("split", "test"), entry.get("limit"), entry.get("rule")
             options = list(as_options(entry.get("task_options", {})))
-            Shard(count, 1).of(load_items(entry["task"], source, *chosen, options))
-    except InfoflowError as error:
-        raise InfoflowError(f"{place}: {error}") from error
+            Shard(entry["shards"], 1).of(load_items(entry["task"], source, *chosen, options))
 
 
 def own_device(device: str) -> str:
@@ -106,42 +81,13 @@ def own_device(device: str) -> str:
     return device if device != "auto" or rank is None else f"cuda:{rank}"
 
 
-def expectation(
-    model: str,
-    checkpoint: Path | None,
-    task: Task,
-    measure: str,
-    settings: Mapping[str, Any],
-    shard: Shard | None = None,
-) -> str:
-    """Say what a run should take on one card of 80 GB, before the model is fetched or loaded."""
-    name, _ = split_revision(model, None)
-    spec = find_model(name)
-    share = shard.of(task) if shard else task
-    questions = [len(sample.question.split()) for sample in islice(worded(share, name), N_COUNTED)]
-    n_user = round(TOKENS_PER_WORD * sum(questions) / len(questions)) + N_TEMPLATE
-    in_zoo = spec.hub_id is None
-    shape = model_shape(name, locate(spec, checkpoint, None)[0] if in_zoo else checkpoint)
-    cost = expected_cost(measure, shape, len(share), n_user, task.max_new_tokens, settings)
-    run = f"{name}, {measure}, {_counted(task, share)}"
-    if cost is None:
-        return f"{run}: what it takes is not known."
-    times = ", ".join(f"{span(seconds)} ({card})" for card, seconds in cost.seconds.items())
-    size = cost.bytes / 1e9
-    return (
-        f"{run}: on one card of 80 GB {times} and {size:{'.1f' if size >= 1 else '.2g'}} GB are to "
-        f"be expected. {assumptions()}; {n_user} tokens after the image; answers as long as they "
-        f"may be, {task.max_new_tokens} tokens."
-    )
-
-
-def _counted(task: Task, share: Task) -> str:
+def counted(task: Task, shard: Shard | None) -> str:
     """How many samples there are, and if they are not all of the set."""
     count = f"{len(task)} items"
     if task.n_whole is not None and len(task) < task.n_whole:
         count = f"only the first {len(task)} of {task.n_whole} items"
-    shard = f"{len(share)} in this shard of " if len(share) < len(task) else ""
-    return f"{shard}{count} of {task.name} {task.split} ({task.source})"
+    share = f"{len(shard.of(task))} in this shard of " if shard else ""
+    return f"{share}{count} of {task.name} {task.split} ({task.source})"
 
 
 def evaluate(
@@ -156,7 +102,7 @@ def evaluate(
     share = worded(task, lvlm.name)
     if shard is not None:
         share, store = shard.of(share), shard.store(store)
-    rows = find_measure(measure)(lvlm, share, store, **settings)
+    rows = MEASURES[measure](lvlm, share, store, **settings)
     key = rows.attrs["record"]["key"]
     if shard is not None:
         sign(shard, store, key, [sample.id for sample in share])

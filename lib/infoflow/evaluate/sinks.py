@@ -2,17 +2,16 @@
 
 from collections.abc import Sequence
 
-from infoflow.evaluate import LVLM, Level, Row, Sample, Task, measure
+from infoflow.evaluate import LVLM, Row, Sample, Task, measure
 from infoflow.interventions.eah import even_strengths, sink_strengths
+from infoflow.options import require_finite
 
 
 @measure
 def sink_density_by_head(
-    lvlm: LVLM, task: Task, sample: Sample, betas: Sequence[Level], divisor: str = "exact"
+    lvlm: LVLM, task: Task, sample: Sample, betas: Sequence[float], divisor: str = "exact"
 ) -> list[Row]:
     """Measure the share of image tokens that are vision sinks, for every layer, head and threshold.
-
-    All thresholds are read off one forward pass a sample.
 
     Settings:
         betas: Thresholds: the mean attention from later tokens above which a token is a sink.
@@ -22,19 +21,13 @@ def sink_density_by_head(
         Columns ``kind``, ``beta``, ``layer`` (the paper's count, 1 to L), ``head`` (from 0),
         ``density`` (from 0 to 1) and ``even``: the density that attention spread evenly over all
         earlier tokens would have.
-
-    Raises:
-        UnknownNameError: There is no such divisor.
-        InfoflowError: There is no threshold, or the model cannot be hooked.
     """
     prompt = lvlm.prompt(sample.image, sample.question)
     strengths = sink_strengths(lvlm, prompt, divisor)
     even = even_strengths(prompt.spans, divisor)
+    betas = [require_finite(beta, "beta", least=0) for beta in betas]
     return [
-        {
-            **{"beta": beta, "layer": layer, "head": head},
-            **{"density": density, "even": by_chance},
-        }
+        {"beta": beta, "layer": layer, "head": head, "density": density, "even": by_chance}
         for beta in betas
         for by_chance in [float((even > beta).double().mean())]
         for layer, heads in enumerate((strengths > beta).double().mean(-1).tolist(), start=1)

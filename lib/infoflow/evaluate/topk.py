@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from infoflow.errors import require_name
-from infoflow.evaluate import LVLM, Count, Row, Sample, Seed, Task, measure
+from infoflow.evaluate import LVLM, Row, Sample, Task, measure
 from infoflow.methods.cam import llava_cam
 from infoflow.methods.truncation import truncation_sweep
 from infoflow.models.prompt import Prompt
@@ -15,7 +15,7 @@ from infoflow.models.prompt import Prompt
 
 def _at_random(lvlm: LVLM, prompt: Prompt, sample: Sample, seed: int) -> Tensor:
     generator = torch.Generator().manual_seed(crc32(f"{seed} {sample.id}".encode()))
-    return torch.rand(_n_image(prompt), generator=generator)
+    return torch.rand(prompt.grid.n_tokens, generator=generator)
 
 
 def _by_cam(lvlm: LVLM, prompt: Prompt, sample: Sample, seed: int) -> Tensor:
@@ -27,7 +27,7 @@ RANKINGS: Mapping[str, Callable[[LVLM, Prompt, Sample, int], Tensor | None]] = {
     "random": _at_random,
     "cam": _by_cam,
 }
-"""How image tokens can be ranked: scores of shape (N,) or (L, N), or None for the sweep's own."""
+"""Scores of image tokens, of shape (N,) or (L, N); None for the sweep's own."""
 
 
 @measure
@@ -35,33 +35,25 @@ def topk_by_cut(
     lvlm: LVLM,
     task: Task,
     sample: Sample,
-    keeps: Sequence[Count],
-    cuts: Sequence[Count],
+    keeps: Sequence[int],
+    cuts: Sequence[int],
     by: str = "attention",
-    seed: Seed = 0,
+    seed: int = 0,
 ) -> list[Row]:
     """Answer with only K image tokens left from a cut on, and score the answers.
 
-    One sweep for each K; the prompt is encoded and its tokens are ranked once for all K.
-
     Settings:
-        keeps: The Ks, each at least 1; for K = 0 there is
-            :func:`infoflow.evaluate.truncation.truncation_by_cut`.
+        keeps: The Ks; for 0 there is ``truncation_by_cut``.
         cuts: The cuts, each 1 to L.
         by: One of ``RANKINGS``. ``"attention"``: what the last prompt token attends to most in the
             last layer before the cut, heads averaged (Eq. 10-11). ``"random"``: any K tokens; more
-            tokens hold those of fewer. ``"cam"``: the plain LLaVA-CAM of the reference answer
-            behind the second norm of that layer, without noise. It is given the answer, so it is no
-            method but a bound on what choosing well could do.
+            tokens hold those of fewer. ``"cam"``: LLaVA-CAM of the reference answer behind that
+            layer's second norm, without noise: no method but a bound, as it is given the answer.
         seed: Seed of the random choice; each sample has its own.
 
     Returns:
         Columns ``keep`` (K), ``n_image`` (N), ``cut`` and those of
         :meth:`infoflow.data.task.Task.details`.
-
-    Raises:
-        UnknownNameError: There is no such ranking.
-        InfoflowError: There is no K, or a K or cut is out of range.
     """
     require_name(by, "ranking", RANKINGS)
     prompt = lvlm.prompt(sample.image, sample.question)
@@ -71,9 +63,5 @@ def topk_by_cut(
         sweep = truncation_sweep(lvlm, prompt, keep, cuts, task.max_new_tokens, ranking)
         for cut, tokens in zip(sweep.cuts.tolist(), sweep.tokens, strict=True):
             details = task.details(sample, lvlm.decode(tokens))
-            rows.append({"keep": keep, "n_image": _n_image(prompt), "cut": cut, **details})
+            rows.append({"keep": keep, "n_image": prompt.grid.n_tokens, "cut": cut, **details})
     return rows
-
-
-def _n_image(prompt: Prompt) -> int:
-    return prompt.spans.image.stop - prompt.spans.image.start

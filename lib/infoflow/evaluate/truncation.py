@@ -49,10 +49,7 @@ def _answers_by_cut(
 
 @measure
 def log_probs_by_cut(lvlm: LVLM, task: Task, sample: Sample) -> list[Row]:
-    """Measure how probable the reference answer is under every truncation (K = 0).
-
-    The reference is read in, not decoded: its words count as they are written, so a model that
-    answers as well in other words gets a low value.
+    """Measure how probable the reference answer, as it is written, is under every truncation.
 
     Returns:
         Columns ``kind``, ``cut`` (0: no image, L: intact), ``log_prob`` (in nats, summed over the
@@ -72,9 +69,6 @@ def scores_by_cut(rows: pd.DataFrame) -> Floats:
 
     Returns:
         Scores of shape (N, L + 1): sample by cut, both in order.
-
-    Raises:
-        InfoflowError: There are no rows, or a sample lacks a cut.
     """
     return _samples_by_cuts(rows, rows["score"])
 
@@ -92,9 +86,6 @@ def _samples_by_cuts(rows: pd.DataFrame, values: pd.Series) -> Floats:
 
 
 def metrics_by_cut(task: Task, rows: pd.DataFrame) -> pd.DataFrame:
-    """The benchmark's own metrics (:meth:`infoflow.data.task.Task.summary`) at every cut.
-
-    One row a cut, ascending; one column a metric.
-    """
+    """The benchmark's own metrics (:meth:`infoflow.data.task.Task.summary`), a row a cut."""
     summaries = {cut: task.summary(of_cut) for cut, of_cut in rows.groupby("cut")}
     return pd.DataFrame.from_dict(summaries, orient="index").rename_axis("cut")

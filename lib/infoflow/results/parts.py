@@ -14,7 +14,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -28,7 +27,7 @@ ITEM = "item"
 """Column that names the item a row belongs to."""
 
 _ITEMS = b"infoflow.data.items"
-_KINDS = ("bool", "int", "float", "str", "list", "dict")
+_EMPTY = pa.table({ITEM: pa.array([], pa.string())})
 _NAME = re.compile(r"\d{5,9}-[0-9a-f]{16}\.parquet")
 
 logger = logging.getLogger(__name__)
@@ -42,9 +41,20 @@ def make_table(rows_of: Mapping[str, Sequence[Row]]) -> pa.Table:
         with one_line(f"the rows of item {name!r} {valid}", TypeError):
             rows += [dict(item=name, **row) for row in given]
     _refuse_other_columns([list(row) for row in rows])
-    columns = list(rows[0]) if rows else [ITEM]
-    table = pa.table({column: _array(column, [row[column] for row in rows]) for column in columns})
+    with one_line("the rows cannot be stored", pa.ArrowException):
+        table = pa.Table.from_pylist(rows) if rows else _EMPTY
     return _naming(table, rows_of)
+
+
+def _naming(rows: pa.Table, names: Iterable[str]) -> pa.Table:
+    return rows.replace_schema_metadata({_ITEMS: json.dumps(list(names))})
+
+
+def _refuse_other_columns(columns: Sequence[Sequence[str]]) -> None:
+    for others in columns[1:]:
+        if odd := set(others) ^ set(columns[0]):
+            names = ", ".join(sorted(odd))
+            raise InfoflowError(f"rows of one measure differ in their columns: {names}.")
 
 
 def items_of(rows: pa.Table) -> list[str]:
@@ -53,12 +63,11 @@ def items_of(rows: pa.Table) -> list[str]:
 
 
 def join(tables: Sequence[pa.Table]) -> pa.Table:
-    """Join tables; refuse those whose columns differ. One all empty in a table fits any type."""
+    """Join tables; refuse other columns or types. Whole numbers in one of them fit floats."""
     filled = [table for table in tables if table.num_rows]
     _refuse_other_columns([table.column_names for table in filled])
-    empty = pa.table({ITEM: pa.array([], pa.string())})
     with one_line("rows of one measure differ in the type of a column", pa.ArrowException):
-        joined = pa.concat_tables(filled or [empty], promote_options="default")
+        joined = pa.concat_tables(filled or [_EMPTY], promote_options="permissive")
     return _naming(joined, [name for table in tables for name in items_of(table)])
 
 
@@ -123,30 +132,6 @@ def set_aside(path: Path, why: str) -> None:
 def digest(content: bytes) -> str:
     """Digest a file's content in 16 hexadecimal digits."""
     return hashlib.sha256(content).hexdigest()[:16]
-
-
-def _naming(rows: pa.Table, names: Iterable[str]) -> pa.Table:
-    return rows.replace_schema_metadata({_ITEMS: json.dumps(list(names))})
-
-
-def _refuse_other_columns(columns: Sequence[Sequence[str]]) -> None:
-    for others in columns[1:]:
-        if odd := set(others) ^ set(columns[0]):
-            names = ", ".join(sorted(odd))
-            raise InfoflowError(f"rows of one measure differ in their columns: {names}.")
-
-
-def _array(column: str, values: Sequence[Any]) -> pa.Array:
-    """Make a column of one type, NumPy's scalars as Python's."""
-    plain = [value.item() if isinstance(value, np.generic) else value for value in values]
-    kinds = {type(value).__name__ for value in plain if value is not None}
-    if len(kinds) > 1 or not kinds.issubset(_KINDS):
-        raise InfoflowError(
-            f"column {column!r} cannot be stored: it holds {' and '.join(sorted(kinds))}; valid: "
-            f"one of {', '.join(_KINDS)}."
-        )
-    with one_line(f"column {column!r} cannot be stored", pa.ArrowException):
-        return pa.array(plain)
 
 
 def _files(folder: Path) -> list[Path]:

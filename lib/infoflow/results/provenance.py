@@ -24,14 +24,7 @@ PACKAGES = ("infoflow", "torch", "transformers", "tokenizers", "numpy", "pandas"
 def provenance(
     lvlm: "LVLM", task: "Task | None", parameters: Mapping[str, Any], code: str
 ) -> dict[str, Any]:
-    """Record the circumstances of a measurement as plain JSON values.
-
-    Args:
-        lvlm: The model measured.
-        task: What it was measured on; ``None`` for a single image of the reader's own.
-        parameters: The parameters of the measurement, the seed among them, as plain values.
-        code: Digest of the code that measures (:func:`infoflow.results.sources.code_digest`).
-    """
+    """Record the circumstances of a measurement; no task for an image of the reader's own."""
     data: dict[str, Any] | None = None
     if task is not None:
         data = {"task": task.name, "source": task.source, "split": task.split}

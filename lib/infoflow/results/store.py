@@ -27,7 +27,6 @@ from tqdm import tqdm
 
 from infoflow.errors import InfoflowError, one_line
 from infoflow.files import atomic_write
-from infoflow.options import require_whole
 from infoflow.results import parts
 from infoflow.results.parts import ITEM, Row, digest, items_of, join, select
 from infoflow.results.provenance import peak_memory
@@ -58,10 +57,7 @@ class Store:
 
     @property
     def records(self) -> list[dict[str, Any]]:
-        """What :meth:`meta` gives of each result that was handed out, in that order.
-
-        ``n_items`` is the number of samples that had rows, the largest if there were several.
-        """
+        """What is known about each result handed out, and its largest number of items with rows."""
         return list(self._handed_out.values())
 
     def collect(
@@ -78,26 +74,20 @@ class Store:
         """Measure every item that has not been measured yet, and return the rows of all.
 
         Args:
-            key: What the result depends on, as plain JSON values: ``"measure"`` (its name), the
-                model's digest, the task, the split, every parameter, the code's digest. Not the
-                number of items: more items then build on fewer.
+            key: What the result depends on, as plain JSON values, ``"measure"`` (its name) among
+                them. Not the number of items: more items then build on fewer.
             items: What to measure, in the order the rows are wanted in.
             measure: Gives the rows of one item; the columns are the same in every row.
             item_id: Names an item; no two items may have the same name.
             batch: Items measured between two writes to the disk.
             progress: What the progress bar says; ``None`` or ``INFOFLOW_QUIET=1`` for no bar.
-            provenance: Kept in ``meta.json`` (see :func:`infoflow.results.provenance.provenance`).
+            provenance: Kept in ``meta.json``.
 
         Returns:
             The rows, items in the order given, with the item's name in the column ``item``; the
             same whether the items were measured in one go or in many. Their record stands in
             ``attrs["record"]``, and in :attr:`records`.
-
-        Raises:
-            InfoflowError: The key is no plain JSON, two items have one name, the rows differ in
-                their columns or in the type of a column, or the disk cannot be read or written.
         """
-        require_whole(batch, "batch", least=1)
         names = [item_id(item) for item in items]
         parts.refuse_repeated(names, "two items have one name")
         folder = self.folder(key)
@@ -112,8 +102,7 @@ class Store:
                     self.note(key, **({"provenance": provenance} if provenance else {}))
                 with _bar(progress, len(items), len(items) - len(waiting)) as bar:
                     for start in range(0, len(waiting), batch):
-                        began = time.perf_counter()
-                        rows_of = {}
+                        began, rows_of = time.perf_counter(), {}
                         for place in waiting[start : start + batch]:
                             rows_of[names[place]] = measure(items[place])
                             bar.update()
@@ -129,7 +118,7 @@ class Store:
         return frame
 
     def adopt(self, key: Key, rows: pa.Table, meta: Mapping[str, Any]) -> Path:
-        """Take over rows that were measured in shards; refuse other rows of an item.
+        """Take over rows that were measured in shards; those of items that are there stay.
 
         ``meta`` has their provenance, seconds and shards; the same shards again add no time.
         """
@@ -137,18 +126,10 @@ class Store:
         with _locked(folder):
             there = parts.read_rows(folder)
             join([there, rows])  # refuses other columns
-            done, names = set(items_of(there)), items_of(rows)
-            known, new = ([n for n in names if (n in done) is old] for old in (True, False))
-            if _differ(there, rows, known):
-                first = next(name for name in known if _differ(there, rows, [name]))
-                raise InfoflowError(
-                    f"{folder} already holds rows of {len(known)} of these items, and they are not "
-                    f"the same, the first of them {first!r}. Rows of one key cannot differ; find "
-                    "out which are right, and delete the others."
-                )
             if self._known(key).get("shards") != meta["shards"]:
                 self.note(key, **meta)
-            if new:
+            done = set(items_of(there))
+            if new := [name for name in items_of(rows) if name not in done]:
                 parts.write_part(folder, select(rows, new))
         return folder
 
@@ -160,10 +141,7 @@ class Store:
         return self.root / measure / digest(_canonical(key))
 
     def meta(self, key: Key) -> dict[str, Any]:
-        """Read ``key``, ``provenance``, ``seconds`` and peaks of memory of a result, if any.
-
-        If they are damaged, that is an error, until the next :meth:`collect` notes them anew.
-        """
+        """Read what is known about a result; damage is an error until it is collected again."""
         return read_meta(self.folder(key))
 
     def note(self, key: Key, **news: Any) -> None:
@@ -217,12 +195,6 @@ def _locked(folder: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-def _differ(there: pa.Table, coming: pa.Table, names: Sequence[str]) -> bool:
-    old, new = select(there, names), select(coming, names)
-    both = join([old, new]).to_pandas()  # in one table, they have the same types
-    return not both[: len(old)].equals(both[len(old) :].reset_index(drop=True))
 
 
 def _default_root() -> Path:

@@ -1,1 +1,0 @@
-"""What a measure should cost, from the shape of a model alone."""
