@@ -168,7 +168,7 @@ def test_a_mask_from_elsewhere_is_refused(fresh):
         return args, kwargs | {"attention_mask": torch.ones(1, 1, n, n, dtype=torch.bool)}
 
     fresh.layers[1].register_forward_pre_hook(see_ahead, with_kwargs=True)
-    with pytest.raises(InfoflowError, match="attention mask was given"):
+    with pytest.raises(InfoflowError, match="uses attention_mask"):
         attention_flow(fresh, fresh.prompt(picture(), QUESTION))
 
 

@@ -1,8 +1,7 @@
 """The door into a forward pass: a prompt, an answer read in after it, an observer, a cache.
 
-A pass takes the model's own path, call by call and bit by bit, unless a ``Modifier`` is at work. It
-knows its prompt, and so where the image is and where the answer begins. An ``Observer`` sees the
-attention calls as a modifier leaves them.
+A pass takes the model's own path, bit by bit, unless a ``Modifier`` is at work; an ``Observer``
+sees the attention calls as a modifier leaves them.
 """
 
 from collections.abc import Callable, Iterator
@@ -23,7 +22,8 @@ from infoflow.models.lvlm import LVLM, Prompt
 IMPLEMENTATION = "infoflow"
 """The attention function's registered name. No mask builder has it, so no mask is built."""
 
-_REFUSED = ("softcap", "s_aux", "position_bias")
+_UNFOLLOWED = ("attention_mask", "softcap", "s_aux", "position_bias")
+"""Options of attention that change its weights in ways that observers do not follow."""
 
 
 class Observer:
@@ -53,9 +53,6 @@ class Modifier(Protocol):
 
     def modify(self, layer: int, call: Attention) -> Attention:
         """Change a layer's attention call."""
-
-    def require_sweepable(self, keep: int) -> None:
-        """Raise if truncated branches that keep so many image tokens cannot be run beside."""
 
 
 @dataclass
@@ -182,6 +179,7 @@ def modifier_of(lvlm: LVLM) -> Modifier | None:
     return _hooks_of(lvlm).modifier
 
 
+@torch.no_grad()
 def require_faithful(lvlm: LVLM, embeds: Tensor) -> None:
     """Check, once a model and on any embeddings, that an observed pass is the ordinary one.
 
@@ -222,26 +220,19 @@ def _attend(
     **options: Any,
 ) -> tuple[Tensor, None]:
     """Hand an attention call to the decoder's observer; transformers' attention interface."""
-    if attention_mask is not None:
-        raise InfoflowError("hooks take one unpadded sequence; an attention mask was given.")
-    _refuse_unsupported(module, options, key.shape[2])
+    _refuse_unsupported(module, options | {"attention_mask": attention_mask}, key.shape[2])
     call, layer = Attention(module, query, key, value, scaling), int(module.layer_idx)  # type: ignore[arg-type]
     return (_hooks[module].observer or Observer()).attend(layer, call), None
 
 
 def _refuse_unsupported(module: nn.Module, options: dict[str, Any], n_keys: int) -> None:
-    """Raise on what would change the attention weights in ways that observers do not follow."""
+    reasons = [f"uses {name}" for name in _UNFOLLOWED if options.get(name) is not None]
     if not getattr(module, "is_causal", True):
-        raise InfoflowError("the decoder's attention is not causal, so it cannot be observed.")
-    for name in _REFUSED:
-        if options.get(name) is not None:
-            raise InfoflowError(f"the decoder's attention uses {name}, which cannot be observed.")
-    window = options.get("sliding_window")
-    if window is not None and window < n_keys:
-        raise InfoflowError(
-            f"the decoder attends within a sliding window of {window} tokens, but the prompt has "
-            f"{n_keys}; only prompts that fit the window can be observed."
-        )
+        reasons.append("is not causal")
+    if (window := options.get("sliding_window") or n_keys) < n_keys:
+        reasons.append(f"has a sliding window of {window} tokens, less than the {n_keys} given")
+    if reasons:
+        raise InfoflowError(f"the decoder's attention {reasons[0]}, so it cannot be observed.")
 
 
 AttentionInterface.register(IMPLEMENTATION, _attend)

@@ -3,12 +3,9 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from infoflow.errors import InfoflowError, require_name
-from infoflow.interventions.base import Effect, Hiding, Intervention
+from infoflow.interventions.base import Effect, Intervention, image_mask
 from infoflow.models.lvlm import LVLM, Prompt
 from infoflow.options import require_finite, require_whole
-
-SPAN_MODES = ("exact", "authors")
 
 
 @dataclass(frozen=True)
@@ -27,15 +24,10 @@ class FastV(Intervention):
     k: int = 2
     ratio: float = 0.5
 
-    def __post_init__(self) -> None:
-        require_whole(self.k, "k", 1)
-        require_finite(self.ratio, "ratio", 0, 1)
-
-    def require_fits(self, lvlm: LVLM) -> None:
-        require_whole(self.k, "k", 1, lvlm.n_layers - 1)
-
     def begin(self, lvlm: LVLM, prompt: Prompt) -> Effect:
-        return Hiding(prompt, self.k, round((1 - self.ratio) * prompt.grid.n_tokens))
+        require_whole(self.k, "k", 1, lvlm.n_layers - 1)
+        ratio = require_finite(self.ratio, "ratio", 0, 1)
+        return Effect(image_mask(prompt), self.k, round((1 - ratio) * prompt.grid.n_tokens))
 
 
 @dataclass(frozen=True)
@@ -48,31 +40,16 @@ class Truncate(Intervention):
             most in layer ``cut - 1``, heads averaged. They are chosen once, on the prompt.
         span_mode: ``"exact"`` hides the image tokens; ``"authors"`` the same number of tokens from
             one further on, as the released code does: it leaves the first image token in sight
-            and hides the first text token after the image.
+            and hides the first text token after the image. It keeps none.
     """
 
     cut: int
     keep: int = 0
     span_mode: Literal["exact", "authors"] = "exact"
 
-    def __post_init__(self) -> None:
-        require_whole(self.cut, "cut", 0)
-        require_whole(self.keep, "keep", 0)
-        require_name(self.span_mode, "span mode", SPAN_MODES)
-        if self.keep and not self.cut:
-            raise InfoflowError(
-                f"keep = {self.keep} with cut = 0: no layer comes before the cut to choose by; "
-                "valid: a cut of 1 or more, or keep=0."
-            )
-
-    @property
-    def sweepable(self) -> bool:
-        """Not if a text token competes with image tokens for a place."""
-        return not (self.keep and self.span_mode == "authors")
-
-    def require_fits(self, lvlm: LVLM) -> None:
-        require_whole(self.cut, "cut", 0, lvlm.n_layers)
-
     def begin(self, lvlm: LVLM, prompt: Prompt) -> Effect:
-        require_whole(self.keep, "keep", 0, prompt.grid.n_tokens)
-        return Hiding(prompt, self.cut, self.keep, shift=int(self.span_mode == "authors"))
+        most, shift = {"exact": (prompt.grid.n_tokens, 0), "authors": (0, 1)}[self.span_mode]
+        keep = require_whole(self.keep, f"keep with span_mode={self.span_mode!r}", 0, most)
+        # no layer comes before cut 0 to choose by
+        require_whole(self.cut, "cut", 1 if keep else 0, lvlm.n_layers)
+        return Effect(image_mask(prompt, shift=shift), self.cut, keep)

@@ -7,14 +7,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from infoflow.errors import InfoflowError, require_name
-from infoflow.interventions.base import Effect, Hiding, Intervention
+from infoflow.errors import InfoflowError
+from infoflow.interventions.base import Effect, Intervention, image_mask
 from infoflow.models.lvlm import LVLM, Prompt
 from infoflow.options import require_whole
-
-COUNTS = ("rows", "entries")
-METRICS = ("cosine", "euclidean", "manhattan")
-ORDERS = ("most", "least", "ends", "random")
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,23 +49,13 @@ class Simignore(Intervention):
     order: Literal["most", "least", "ends", "random"] = "most"
     seed: int = 0
 
-    def __post_init__(self) -> None:
-        require_whole(self.keep, "keep", 0)
-        require_whole(self.start, "start", 0)
-        require_whole(self.stride, "stride", 1)
-        require_whole(self.seed, "seed", 0)
-        require_name(self.count, "count", COUNTS)
-        require_name(self.metric, "metric", METRICS)
-        require_name(self.order, "order", ORDERS)
-
-    def require_fits(self, lvlm: LVLM) -> None:
-        """Every model has layers to hide tokens in."""
-
     def begin(self, lvlm: LVLM, prompt: Prompt) -> Effect:
-        return Hiding(prompt, ignored=self.ignored(lvlm, prompt))
+        return Effect(image_mask(prompt, self.ignored(lvlm, prompt)))
 
     def ignored(self, lvlm: LVLM, prompt: Prompt) -> Tensor:
         """Say which of a prompt's image tokens are hidden: boolean of shape (N,)."""
+        for name, least in (("keep", 0), ("start", 0), ("stride", 1), ("seed", 0)):
+            require_whole(getattr(self, name), name, least)
         embeds, spans = prompt.inputs_embeds[0], prompt.spans
         image, text = embeds[spans.image], embeds[spans.user]
         if self.text is not None:

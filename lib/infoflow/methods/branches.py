@@ -5,6 +5,7 @@ image never see it, so their keys are the intact prompt's; a branch starts as a 
 hidden states; and all branches go through a layer as one batch.
 """
 
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
@@ -75,8 +76,7 @@ class Branches(Observer):
             self.hidden = module.forward(self.hidden, **self._at_positions(kwargs))
             self._in_branches = False
         if self._room:
-            sizes = self._n_branches, self._n_prefix, self._room
-            self.caches.append(BranchCache(self._intact, self._own, self._positions, *sizes))
+            self.caches.append(self._cache())
         if self._keep and layer + 1 in self._rankings and self._rankings[layer + 1] is None:
             rows = attention_rows(self._intact, self._n_answer + 1)  # from the last prompt token on
             self._rankings[layer + 1] = rows[:, 0].mean(0)[self._image]
@@ -120,42 +120,37 @@ class Branches(Observer):
         hidden = torch.cat([prefix, hidden[positions]], dim=1)
         return mask & ~hidden[:, None, None] | mask.triu(self._n_prefix)
 
+    def _cache(self) -> "BranchCache":
+        """Keep a layer's keys and values for decoding.
 
-class BranchCache:
-    """The keys and values of B branches at one layer, while they are decoded.
-
-    Branches share the intact prompt's, (G, S, d), and have their own, (B, G, U + N, d): U prompt
-    tokens that a truncated branch recomputes, then room for N generated ones.
-    """
-
-    def __init__(
-        self,
-        intact: Attention,
-        own: KeyValue,
-        positions: Tensor,
-        n_branches: int,
-        n_prefix: int,
-        room: int,
-    ) -> None:
-        """Fill the cache from the intact call and what the first b branches recomputed.
-
-        They see the prefix and these tokens, (b, G, U, d); the others see the whole prompt.
+        Branches begun see the prefix and what they recomputed, the others the whole prompt.
         """
-        self.shared = intact.key[0], intact.value[0]
-        n_shared, device = intact.key.shape[2], intact.key.device
-        n_truncated, _, self.length, _ = own[0].shape
-        # zeros, not empty: hidden places are weighted with zero, and zero times NaN is NaN
-        growth = (0, 0, 0, room, 0, 0, 0, n_branches - n_truncated)
-        self.own = pad(own[0], growth), pad(own[1], growth)
-        n_prompt = n_shared + self.length
-        hidden = torch.zeros(n_branches, n_prompt + room, dtype=torch.bool, device=device)
-        hidden[:n_truncated, n_prefix:n_shared] = True
-        hidden[n_truncated:, n_shared:n_prompt] = True
+        intact, (key, value) = self._intact, self._own
+        n_shared, n_begun, device = intact.key.shape[2], len(key), intact.key.device
+        n_prompt = n_shared + self._n_own
+        hidden = torch.zeros(
+            self._n_branches, n_prompt + self._room, dtype=torch.bool, device=device
+        )
+        hidden[:n_begun, self._n_prefix : n_shared] = True
+        hidden[n_begun:, n_shared:n_prompt] = True
         if intact.hidden is not None:
             hidden[:, :n_shared] |= intact.hidden
-            hidden[:n_truncated, n_shared:n_prompt] |= intact.hidden[positions.to(device)]
+            hidden[:n_begun, n_shared:n_prompt] |= intact.hidden[self._positions.to(device)]
         bias = torch.zeros(hidden.shape, device=device).masked_fill(hidden, -torch.inf)
-        self.bias = bias[:, None, None]  # (B, 1, 1, S + U + N)
+        # zeros, not empty: hidden places are weighted with zero, and zero times NaN is NaN
+        growth = (0, 0, 0, self._room, 0, 0, 0, self._n_branches - n_begun)
+        own, shared = (pad(key, growth), pad(value, growth)), (intact.key[0], intact.value[0])
+        return BranchCache(shared, own, bias[:, None, None], self._n_own)
+
+
+@dataclass
+class BranchCache:
+    """The keys and values of B branches at one layer, while they are decoded."""
+
+    shared: KeyValue  # the intact prompt's, (G, S, d)
+    own: KeyValue  # (B, G, U + N, d): U prompt tokens, then room for N generated ones
+    bias: Tensor  # of the scores: (B, 1, 1, S + U + N)
+    length: int  # how many of the own tokens are there
 
     def attend(self, call: Attention) -> Tensor:
         """Take in each branch's newest token and attend from it: shape (B, 1, H, d)."""
@@ -168,6 +163,7 @@ class BranchCache:
         return _cascade_attention(call, self.shared, own, bias)
 
     def keep(self, branches: Tensor) -> None:
+        """Drop all branches but those that a mask, or places, choose."""
         branches = branches.to(self.bias.device)
         self.own = self.own[0][branches], self.own[1][branches]
         self.bias = self.bias[branches]
@@ -181,11 +177,6 @@ class CachedBranches(Observer):
 
     def attend(self, layer: int, call: Attention) -> Tensor:
         return self._caches[layer].attend(call)
-
-    def keep(self, branches: Tensor) -> None:
-        """Drop all branches but those that a mask, or places, choose."""
-        for cache in self._caches:
-            cache.keep(branches)
 
 
 def _cascade_attention(call: Attention, shared: KeyValue, own: KeyValue, bias: Tensor) -> Tensor:

@@ -10,8 +10,6 @@ from infoflow.hooks.attention import Attention, attention_rows
 from infoflow.hooks.forward import answer_ids, record
 from infoflow.models.lvlm import LVLM, Prompt
 
-HEAD_REDUCTIONS = ("mean", "max")
-
 
 @dataclass(frozen=True, eq=False)
 class AttentionFlow:
@@ -52,7 +50,7 @@ def attention_flow(
         InfoflowError: The answer is empty, holds ids outside the vocabulary, or does not fit the
             context with the prompt; or the model cannot be observed.
     """
-    require_name(head_reduce, "head reduction", HEAD_REDUCTIONS)
+    require_name(head_reduce, "head reduction", ("mean", "max"))
     ids = None if answer is None else answer_ids(lvlm, prompt, answer)
     n_rows = 1 if ids is None else len(ids)
 

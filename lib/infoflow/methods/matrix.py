@@ -6,6 +6,7 @@ from torch import Tensor
 from infoflow.hooks.attention import attention_rows
 from infoflow.hooks.forward import record
 from infoflow.interventions import Truncate, intervene
+from infoflow.interventions.base import image_mask
 from infoflow.models.lvlm import LVLM, Prompt, Spans
 from infoflow.options import require_whole
 
@@ -59,9 +60,8 @@ def drift_by_layer(lvlm: LVLM, prompt: Prompt, cut: int) -> Tensor:
     attention and the intact model's, renormalised; mean over heads and the user's rows.
     """
     lvlm.require_prompt(prompt)
-    Truncate(cut).require_fits(lvlm)
-    hidden = torch.zeros(len(prompt), dtype=torch.bool)
-    hidden[prompt.spans.image] = True
+    require_whole(cut, "cut", 0, lvlm.n_layers)
+    hidden = image_mask(prompt).cpu()
     distances = []
     for layer in range(cut, lvlm.n_layers):
         by_hand = renormalised(attention_matrix(lvlm, prompt, layer), hidden)
