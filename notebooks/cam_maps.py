@@ -9,9 +9,8 @@ import torch
 
 from infoflow import report
 from infoflow.data.sample import Sample
-from infoflow.methods.cam import CAM
+from infoflow.methods.cam import CAM, map_entropies
 from infoflow.methods.localisation import localise, target_mask
-from infoflow.methods.maps import map_entropies
 from infoflow.models.prompt import Prompt
 
 

@@ -3,29 +3,25 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from infoflow.errors import InfoflowError, require_name
 from infoflow.hooks.forward import answer_ids, modifier_of
-from infoflow.methods.gradients import OUTPUT, PROJECTOR, SITES, gradient_visitor, reaches_answer
-from infoflow.methods.maps import (
-    THRESHOLD,
-    WEIGHTS,
-    activation_map,
-    lit_share,
-    map_entropies,
-    normalise_maps,
-    thresholded,
-)
+from infoflow.methods.gradients import OUTPUT, PROJECTOR, SITES, gradient_visitor, n_unreached
 from infoflow.methods.out_of_memory import in_batches
 from infoflow.models.lvlm import LVLM, Prompt
 from infoflow.options import require_finite, require_whole
 
 MAX_NEW_TOKENS = 32
 """How long an answer the model gives itself if none is given."""
+
+WEIGHTS = ("mean", "relu-mean", "element-wise")
+"""How gradients weight features; see ``activation_map``."""
+
+THRESHOLD = 0.5
+"""The share of its maximum below which the authors' released code blanks a map."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,13 +55,8 @@ class CAM:
         return ~self.maps.isnan().any(-1).any(-1)
 
     @property
-    def normalised(self) -> Tensor:
-        """The maps divided by their maxima: shape (L, h, w)."""
-        return normalise_maps(self.maps)
-
-    @property
     def peaks(self) -> Tensor:
-        """The raw maxima, shape (L,): what normalising hides."""
+        """The raw maxima, shape (L,)."""
         return self.maps.amax((-2, -1))
 
     @property
@@ -76,7 +67,7 @@ class CAM:
     @property
     def lit(self) -> Tensor:
         """The share of cells above half of the maximum, shape (L,)."""
-        return lit_share(self.maps, THRESHOLD)
+        return lit_share(self.maps)
 
 
 def llava_cam(
@@ -117,7 +108,7 @@ def llava_cam(
     Raises:
         UnknownNameError: There is no such site or weighting.
         InfoflowError: A number is out of range; the answer is empty, holds ids outside the
-            vocabulary or does not fit the context; or the decoder lacks the site.
+            vocabulary or does not fit the context.
     """
     cams = llava_cams(
         lvlm, prompt, answer, (site,), (weights,), n_samples, sigma, seed, micro_batch, checkpointed
@@ -147,7 +138,9 @@ def llava_cams(
     for kind, names, valid in (("site", sites, SITES), ("weighting", weights, WEIGHTS)):
         for name in names:
             require_name(name, kind, valid)
-    _require_noise(n_samples, sigma, seed)
+    require_whole(n_samples, "n_samples", least=1)
+    require_finite(sigma, "sigma", least=0)
+    require_whole(seed, "seed", least=0, most=2**63 - 1)
     # an intervention chooses its tokens for one prompt at a time
     size = require_whole(micro_batch, "micro_batch", 1) if modifier_of(lvlm) is None else 1
     with torch.inference_mode(False):
@@ -197,7 +190,8 @@ def authors_maps(
     code reads them at rows inside the image. Args and errors are those of ``llava_cam``.
     """
     cam = llava_cam(lvlm, prompt, answer, site, "relu-mean", n_samples=1, sigma=0.0)
-    return thresholded(cam.maps, THRESHOLD)
+    maps = normalise_maps(cam.maps)
+    return maps.where(~(maps < THRESHOLD), 0)
 
 
 def _noisy_images(
@@ -219,17 +213,49 @@ def _empty_maps(lvlm: LVLM, prompt: Prompt, site: str, weights: str) -> Tensor:
     n_maps = 1 if site == PROJECTOR else lvlm.n_layers
     # double, so that the order and grouping of the sum leave no trace
     maps = torch.zeros(n_maps, prompt.grid.n_tokens, dtype=torch.float64, device=lvlm.device)
-    for layer in range(n_maps):
-        # what acts on the answer through the last layer's first norm alone: that undoes its length,
-        # so the rate at which the logit grows with it is zero, and what is computed is rounding
-        is_only_normed = {OUTPUT: layer + 1, PROJECTOR: 0}.get(site) == lvlm.n_layers - 1
-        if not reaches_answer(lvlm, site, layer) or (weights == "element-wise" and is_only_normed):
-            maps[layer] = torch.nan
+    # what acts on the answer through the last layer's first norm alone: that undoes its length,
+    # so the rate at which the logit grows with it is zero, and what is computed is rounding
+    is_last = site == OUTPUT or (site == PROJECTOR and lvlm.n_layers == 1)
+    n_only_normed = int(is_last and weights == "element-wise")
+    maps[max(0, n_maps - n_unreached(site) - n_only_normed) :] = torch.nan
     return maps
 
 
-def _require_noise(n_samples: Any, sigma: Any, seed: Any) -> None:
-    """Check how maps are averaged: 1 noisy image or more, deviation and seed at least 0."""
-    require_whole(n_samples, "n_samples", least=1)
-    require_finite(sigma, "sigma", least=0)
-    require_whole(seed, "seed", least=0, most=2**63 - 1)
+def activation_map(feature: Tensor, gradient: Tensor, weights: str) -> Tensor:
+    """Weight a feature by a gradient, both (..., N, C), and sum over channels (Eq. 2-3): (..., N).
+
+    ``"mean"`` (Grad-CAM) weights each channel by its mean gradient over the image tokens;
+    ``"relu-mean"``, as the authors' released code, by the mean of the positive gradients;
+    ``"element-wise"`` weights each entry by its own gradient, which makes a cell's value the rate
+    at which the logit grows with the length of that token's feature. Negative sums become zero.
+    """
+    wide = torch.promote_types(feature.dtype, torch.float32)
+    feature, gradient = feature.to(wide), gradient.to(wide)
+    if weights == "element-wise":
+        return (gradient * feature).sum(-1).relu()
+    if weights == "relu-mean":
+        gradient = gradient.relu()
+    return (feature @ gradient.mean(-2)[..., None])[..., 0].relu()
+
+
+def normalise_maps(maps: Tensor) -> Tensor:
+    """Divide each map by its maximum, shape (..., h, w); a map of zeros stays one."""
+    peaks = maps.amax((-2, -1), keepdim=True)
+    return maps / peaks.where(peaks != 0, 1)
+
+
+def lit_share(maps: Tensor) -> Tensor:
+    """Share of cells above half of their map's maximum: (..., h, w) to (...)."""
+    share = (normalise_maps(maps) > THRESHOLD).float().mean((-2, -1))
+    return share.where(~maps.isnan().any(-1).any(-1), torch.nan)
+
+
+def map_entropies(maps: Tensor) -> Tensor:
+    """Entropy of each map taken as a distribution over its cells, in bits: (..., h, w) to (...).
+
+    It is 0 for a single lit cell, log2(h w) for an even map, and NaN for a map of zeros.
+    """
+    # divided by the peak first: the sum of raw values could leave the range of the type
+    values = normalise_maps(maps).flatten(-2)
+    shares = values / values.sum(-1, keepdim=True)
+    return torch.special.entr(shares).sum(-1) / torch.log(torch.tensor(2.0))

@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -23,17 +24,11 @@ _BATCH = 8
 Pixels = npt.NDArray[np.uint8]
 
 
-@dataclass(frozen=True, eq=False)
-class FaithfulnessCurve:
+class FaithfulnessCurve(NamedTuple):
     """An answer's probability (F,) while the fractions (F,) of an image that are hottest change."""
 
     fractions: npt.NDArray[np.float64]
     scores: npt.NDArray[np.float64]
-
-    @property
-    def area(self) -> float:
-        """The area under the curve, in [0, 1], by the trapezoidal rule."""
-        return float(np.trapezoid(self.scores, self.fractions))
 
 
 def deletion_curve(
@@ -115,25 +110,19 @@ def replace_hottest(
 
 
 @contextmanager
-def randomised_weights(lvlm: LVLM, n_layers: int | None = None, seed: int = 0) -> Iterator[None]:
-    """Put random weights in the head and the last decoder layers; after, all is as before.
+def randomised_weights(lvlm: LVLM, seed: int = 0) -> Iterator[None]:
+    """Put random weights in the decoder layers and the head; after, all is as before.
 
     The sanity check of saliency maps (Adebayo et al., 2018): a map that stays the same does not
     show what the model has learnt. Each matrix is drawn anew from a normal distribution of its own
-    mean and deviation; gains of norms and biases stay.
-
-    Args:
-        lvlm: The model. A head that shares its weights with the token embeddings changes them too.
-        n_layers: How many layers, from the last one down; None for all.
-        seed: Seed of the weights.
+    mean and deviation; gains of norms and biases stay. A head that shares its weights with the
+    token embeddings changes them too.
 
     Raises:
-        InfoflowError: The model has fewer layers, or weights that are quantised or offloaded.
+        InfoflowError: Weights are quantised or offloaded.
     """
-    n = lvlm.n_layers if n_layers is None else n_layers
-    require_whole(n, "n_layers", 0, lvlm.n_layers)
     generator = torch.Generator().manual_seed(seed)
-    modules = [lvlm.lm_head, *lvlm.layers[lvlm.n_layers - n :]]
+    modules = [lvlm.lm_head, *lvlm.layers]
     matrices = [m for module in modules for m in module.parameters() if m.ndim > 1]
     if not all(m.is_floating_point() and not m.is_meta for m in matrices):
         raise InfoflowError(

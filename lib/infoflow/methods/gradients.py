@@ -6,7 +6,7 @@ Tokens before the image never see it, so many images share one pass over them.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from copy import deepcopy
 from dataclasses import replace
 from functools import partial
@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from transformers import DynamicCache
 
-from infoflow.errors import InfoflowError, one_line
 from infoflow.hooks.forward import forward_pass, modifier_of
 from infoflow.models.lvlm import LVLM, Prompt
 
@@ -33,12 +32,12 @@ Consumer = Callable[[str, int, Tensor, Tensor], None]
 """Takes a site, a layer, a feature (B, N, C) and its gradient (B, N, C); must keep neither."""
 
 
-def reaches_answer(lvlm: LVLM, site: str, layer: int) -> bool:
-    """Say whether image tokens act on the answer from a site of a layer on.
+def n_unreached(site: str) -> int:
+    """Count the last layers from whose site on image tokens no longer act on the answer.
 
     Behind the last layer's attention they do not: no token reads another one any more.
     """
-    return site not in ("post_attention_layernorm", OUTPUT) or layer < lvlm.n_layers - 1
+    return int(site in ("post_attention_layernorm", OUTPUT))
 
 
 def gradient_visitor(
@@ -56,8 +55,8 @@ def gradient_visitor(
     in_layers = [
         (site, i)
         for site in sites
-        for i in range(lvlm.n_layers)
-        if site != PROJECTOR and reaches_answer(lvlm, site, i)
+        if site != PROJECTOR
+        for i in range(lvlm.n_layers - n_unreached(site))
     ]
     # what recomputes layers, or changes them, must be given the whole prompt
     n_shared = 0 if checkpointed or modifier_of(lvlm) else image.start
@@ -99,7 +98,7 @@ def last_layer_gradients(lvlm: LVLM, prompt: Prompt) -> dict[str, tuple[float, f
     """Differentiate the first answer token's logit by the features of the last layer.
 
     By site, the largest absolute gradient at image positions and at the last one, where the answer
-    is read; also where it must vanish (:func:`reaches_answer`), to test that reasoning.
+    is read; also where it must vanish (:func:`n_unreached`), to test that reasoning.
     """
     lvlm.require_prompt(prompt)
     features: dict[Site, Tensor] = {}
@@ -129,16 +128,11 @@ def _watched(
             seen.add(site)
             watch(site, output)
 
-    handles = []
-    try:
+    with ExitStack() as hooks:
         for name, i in sites:
-            with one_line(f"the decoder layers of {lvlm.name} have no {name}", AttributeError):
-                module = lvlm.layers[i].get_submodule("" if name == OUTPUT else name)
-            handles.append(module.register_forward_hook(partial(see, (name, i))))
+            module = lvlm.layers[i].get_submodule("" if name == OUTPUT else name)
+            hooks.callback(module.register_forward_hook(partial(see, (name, i))).remove)
         yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 @contextmanager
@@ -150,8 +144,6 @@ def _checkpointing(lvlm: LVLM) -> Iterator[None]:
     """
     recompute = partial(checkpoint, use_reentrant=False, preserve_rng_state=False)
     settings = {"gradient_checkpointing": True, "_gradient_checkpointing_func": recompute}
-    if not all(hasattr(layer, "gradient_checkpointing") for layer in lvlm.layers):
-        raise InfoflowError(f"the decoder layers of {lvlm.name} cannot be checkpointed.")
     before = [dict(vars(layer)) for layer in lvlm.layers]
     try:
         for layer in lvlm.layers:

@@ -10,11 +10,10 @@ from torch import Tensor
 
 from infoflow.data.sample import Sample
 from infoflow.errors import unknown_name
-from infoflow.methods.cam import llava_cams
-from infoflow.methods.flow import attention_flow
+from infoflow.methods.cam import WEIGHTS, llava_cams
+from infoflow.methods.flow import attention_flow, reduce_heads
 from infoflow.methods.gradients import LAYER_SITES, PROJECTOR, SITES
-from infoflow.methods.localisation import attention_maps, centre_map, random_maps
-from infoflow.methods.maps import WEIGHTS
+from infoflow.models.grid import Grid
 from infoflow.models.lvlm import LVLM, Prompt
 
 Floats = npt.NDArray[np.float64]
@@ -80,6 +79,7 @@ def heat_maps(
     for source in sources:
         if source not in SOURCES:
             raise unknown_name("source of heat maps", " ".join(source), map(" ".join, SOURCES))
+    grid = prompt.grid
     cams = [source for source in sources if source in CAMS]
     maps: dict[Source, Floats] = {}
     if cams:
@@ -87,12 +87,26 @@ def heat_maps(
         found = llava_cams(lvlm, prompt, answer, sites, weights, n_samples, sigma, seed)
         maps |= {source: found[source].maps.double().numpy() for source in cams}
     if ATTENTION in sources:
-        maps[ATTENTION] = attention_maps(attention_flow(lvlm, prompt, answer), prompt)
+        rows = reduce_heads(attention_flow(lvlm, prompt, answer).rows)[:, prompt.spans.image]
+        maps[ATTENTION] = grid.cells(rows.double().numpy())
     if RANDOM in sources:
-        maps[RANDOM] = random_maps(1, prompt.grid, crc32(f"{seed} {prompt.question}".encode()))
+        rng = np.random.default_rng(crc32(f"{seed} {prompt.question}".encode()))
+        maps[RANDOM] = rng.random((1, grid.rows, grid.cols))
     if CENTRE in sources:
-        maps[CENTRE] = centre_map(prompt.grid)[None]
+        maps[CENTRE] = centre_map(grid)[None]
     return maps
+
+
+def centre_map(grid: Grid) -> Floats:
+    """Draw a Gaussian about the middle of the image, where photographs have their subject: (h, w).
+
+    Its standard deviation is a quarter of the image's side.
+    """
+    left, top, right, bottom = grid.box
+    x = ((np.arange(grid.cols) + 0.5) / grid.cols - left) / (right - left)
+    y = ((np.arange(grid.rows) + 0.5) / grid.rows - top) / (bottom - top)
+    squared = (y[:, None] - 0.5) ** 2 + (x - 0.5) ** 2
+    return np.exp(-squared / (2 * 0.25**2))
 
 
 def layer_of(source: Source, index: int) -> int:
