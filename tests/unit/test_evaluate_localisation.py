@@ -15,7 +15,7 @@ from infoflow.evaluate.perturbation import (
     randomised_maps,
 )
 from infoflow.methods.cam import llava_cams
-from infoflow.methods.faithfulness import deletion_curve, insertion_curve
+from infoflow.methods.faithfulness import faithfulness_curve
 from infoflow.methods.flow import attention_flow
 from infoflow.methods.heatmaps import (
     ATTENTION,
@@ -30,7 +30,7 @@ from infoflow.methods.heatmaps import (
     heat_maps,
     pick,
 )
-from infoflow.methods.localisation import attention_maps, coverage, localise, target_mask
+from infoflow.methods.localisation import coverage, localise, target_mask
 
 torch.set_num_threads(1)
 
@@ -76,7 +76,8 @@ def test_rows_are_the_scores_of_maps_made_one_source_at_a_time(lvlm, task, rows)
             assert row["hit"] == pytest.approx(expected.hits[index], nan_ok=True)
             assert row["mass"] == pytest.approx(expected.mass[index], rel=1e-4, nan_ok=True)
             assert row["hit_chance"] == expected.hit_chance
-    maps = attention_maps(attention_flow(lvlm, prompt, answer), prompt)
+    rows = attention_flow(lvlm, prompt, answer).rows.mean(1)[:, prompt.spans.image]
+    maps = prompt.grid.cells(rows.double().numpy())
     expected = localise(maps, prompt.grid, mask)
     found = [of_place(rows, sample.id, (*ATTENTION, n + 1))["mass"] for n in range(lvlm.n_layers)]
     np.testing.assert_allclose(found, expected.mass, rtol=1e-6)
@@ -172,10 +173,10 @@ def test_curves_are_those_of_the_maps_and_of_the_region(lvlm, task, store):
     heats[TRUTH] = coverage(target_mask(sample), prompt.grid)
     assert np.array_equal(heats[places[0]], maps[PAPER][1])
     for place, heat in heats.items():
-        for name, curve_of in (("deletion", deletion_curve), ("insertion", insertion_curve)):
+        for name in ("deletion", "insertion"):
             part = found[(found["item"] == sample.id) & (found["curve"] == name)]
             part = part[(part["site"] == place.site) & (part["layer"] == place.layer)]
-            curve = curve_of(lvlm, prompt, answer, heat, 2, SMOOTHING["seed"])
+            curve = faithfulness_curve(lvlm, prompt, answer, heat, name, 2, SMOOTHING["seed"])
             assert list(part["fraction"]) == [0, 0.5, 1]
             np.testing.assert_allclose(part["probability"], curve.scores, rtol=1e-5)
 

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 
 from infoflow.evaluate import LVLM, Count, Level, Row, Sample, Seed, Task, measure
-from infoflow.methods.faithfulness import deletion_curve, insertion_curve, randomised_weights
+from infoflow.methods.faithfulness import faithfulness_curve, randomised_weights
 from infoflow.methods.heatmaps import Place, Source, explained_answer, heat_maps, layer_of, pick
 from infoflow.methods.localisation import coverage, localise, rank_correlation, target_mask
 
-CURVES = {"deletion": deletion_curve, "insertion": insertion_curve}
+CURVES = ("deletion", "insertion")
 TRUTH = Place("target", "none", 0)
 """The answer's region itself, as a map: the right answer to the question of where to look."""
 
@@ -49,8 +49,8 @@ def perturbation_curves(
     return [
         {**place._asdict(), "curve": name, "fraction": fraction, "probability": probability}
         for place, heat in heats.items()
-        for name, curve_of in CURVES.items()
-        for curve in [curve_of(lvlm, prompt, answer, heat, n_steps, seed)]
+        for name in CURVES
+        for curve in [faithfulness_curve(lvlm, prompt, answer, heat, name, n_steps, seed)]
         for fraction, probability in zip(curve.fractions, curve.scores, strict=True)
     ]
 

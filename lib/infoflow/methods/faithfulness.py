@@ -12,7 +12,7 @@ import torch
 from PIL import Image, ImageFilter
 from torch import Tensor
 
-from infoflow.errors import InfoflowError
+from infoflow.errors import InfoflowError, require_name
 from infoflow.hooks.forward import answer_ids, forward_pass, modifier_of
 from infoflow.methods.out_of_memory import in_batches
 from infoflow.models.lvlm import LVLM, Prompt
@@ -31,55 +31,54 @@ class FaithfulnessCurve(NamedTuple):
     scores: npt.NDArray[np.float64]
 
 
-def deletion_curve(
+def faithfulness_curve(
     lvlm: LVLM,
     prompt: Prompt,
     answer: str | Tensor,
     heat: npt.ArrayLike,
+    curve: str = "deletion",
     n_steps: int = 10,
     seed: int = 0,
 ) -> FaithfulnessCurve:
-    """Delete the hottest pixels first (RISE, Petsiuk et al., 2018): a right map soon hurts.
-
-    Deleted pixels take the image's mean colour.
+    """Follow an answer's probability while the hottest pixels change first (RISE, 2018).
 
     Args:
         lvlm: The model.
         prompt: The image and question.
         answer: The answer, as text or as ids of shape (T,).
         heat: One value an image token, shape (h, w); see ``Grid``.
+        curve: ``"deletion"``: pixels take the image's mean colour, and a right map soon hurts: the
+            area under the curve is small. ``"insertion"``: the image's pixels are shown on a
+            blurred one, and a right map has a large area.
         n_steps: In how many equal steps the image goes.
         seed: Seed of the order of pixels that are equally hot.
 
-    Returns:
-        The curve; a small area means a right map.
-
     Raises:
+        UnknownNameError: There is no such curve.
         InfoflowError: The map is undefined or does not fit the prompt, ``n_steps`` is not positive,
             or the answer is not valid.
     """
     lvlm.require_prompt(prompt)
     pixels = np.asarray(prompt.image)
     blank = np.broadcast_to(pixels.mean((0, 1)).round().astype(np.uint8), pixels.shape)
-    return _curve(lvlm, prompt, answer, heat, (pixels, blank), n_steps, seed)
-
-
-def insertion_curve(
-    lvlm: LVLM,
-    prompt: Prompt,
-    answer: str | Tensor,
-    heat: npt.ArrayLike,
-    n_steps: int = 10,
-    seed: int = 0,
-) -> FaithfulnessCurve:
-    """Show the hottest pixels first, on a blurred image (RISE): a right map has a large area.
-
-    Args and errors are those of ``deletion_curve``.
-    """
-    lvlm.require_prompt(prompt)
-    blur = ImageFilter.GaussianBlur(_BLUR * max(prompt.image.size))
-    ends = np.asarray(prompt.image.filter(blur)), np.asarray(prompt.image)
-    return _curve(lvlm, prompt, answer, heat, ends, n_steps, seed)
+    blurred = prompt.image.filter(ImageFilter.GaussianBlur(_BLUR * max(prompt.image.size)))
+    ends = {"deletion": (pixels, blank), "insertion": (np.asarray(blurred), pixels)}
+    require_name(curve, "curve", ends)
+    n_steps = require_whole(n_steps, "n_steps", 1)
+    seed = require_whole(seed, "seed", 0)
+    over_image = prompt.grid.to_picture(heat, prompt.image.size)
+    if not np.isfinite(over_image).all():
+        raise InfoflowError("the heat map is undefined; there is no order to change pixels in.")
+    changed = [
+        lvlm.prompt(Image.fromarray(pixels), prompt.question)
+        for pixels in replace_hottest(*ends[curve], over_image, n_steps, seed)
+    ]
+    # an intervention chooses its tokens for one prompt at a time
+    size = _BATCH if modifier_of(lvlm) is None else 1
+    score = partial(answer_probabilities, lvlm, answer=answer)
+    scores = list(in_batches(changed, score, size, lvlm.decoder, "changed images"))
+    fractions = np.linspace(0, 1, n_steps + 1)
+    return FaithfulnessCurve(fractions, torch.cat(scores).double().numpy())
 
 
 def answer_probabilities(lvlm: LVLM, prompts: list[Prompt], answer: str | Tensor) -> Tensor:
@@ -141,30 +140,3 @@ def randomised_weights(lvlm: LVLM, seed: int = 0) -> Iterator[None]:
         with torch.no_grad():
             for matrix, values in zip(matrices, before, strict=True):
                 matrix.copy_(values)
-
-
-def _curve(
-    lvlm: LVLM,
-    prompt: Prompt,
-    answer: str | Tensor,
-    heat: npt.ArrayLike,
-    ends: tuple[Pixels, Pixels],
-    n_steps: int,
-    seed: int,
-) -> FaithfulnessCurve:
-    """Follow the answer's probability from one end, an image, to the other."""
-    n_steps = require_whole(n_steps, "n_steps", 1)
-    seed = require_whole(seed, "seed", 0)
-    over_image = prompt.grid.to_picture(heat, prompt.image.size)
-    if not np.isfinite(over_image).all():
-        raise InfoflowError("the heat map is undefined; there is no order to change pixels in.")
-    changed = [
-        lvlm.prompt(Image.fromarray(pixels), prompt.question)
-        for pixels in replace_hottest(*ends, over_image, n_steps, seed)
-    ]
-    # an intervention chooses its tokens for one prompt at a time
-    size = _BATCH if modifier_of(lvlm) is None else 1
-    score = partial(answer_probabilities, lvlm, answer=answer)
-    scores = list(in_batches(changed, score, size, lvlm.decoder, "changed images"))
-    fractions = np.linspace(0, 1, n_steps + 1)
-    return FaithfulnessCurve(fractions, torch.cat(scores).double().numpy())
