@@ -7,7 +7,7 @@ import torch
 from cam_choice import GROUPS, choices, choose_place
 
 from infoflow.data.load import load_task
-from infoflow.errors import InfoflowError, UnknownNameError
+from infoflow.errors import InfoflowError
 from infoflow.evaluate.localisation import localisation_by_layer
 from infoflow.evaluate.perturbation import (
     TRUTH,
@@ -100,12 +100,6 @@ def test_random_maps_differ_from_item_to_item_and_not_from_run_to_run(lvlm, task
     again = heat_maps(lvlm, prompts[0], answer, [RANDOM])[RANDOM]
     assert np.array_equal(maps[0], again)
     assert not np.array_equal(maps[0], maps[1])
-
-
-def test_an_unknown_source_is_refused(lvlm, task):
-    prompt = lvlm.prompt(task[0].image, task[0].question)
-    with pytest.raises(UnknownNameError, match="unknown source of heat maps 'attention mean'"):
-        heat_maps(lvlm, prompt, lvlm.encode_answer("yes"), [Source("attention", "mean")])
 
 
 def made_rows(hits, items=20):

@@ -6,15 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from infoflow.methods.cam import (
-    WEIGHTS,
-    activation_map,
-    lit_share,
-    map_entropies,
-    normalise_maps,
-)
+from infoflow.methods.cam import CAM, WEIGHTS, activation_map, map_entropies, normalise_maps
 
 MAPS = arrays("float32", (3, 4, 5), elements=st.floats(0, 2.0**100, width=32)).map(torch.from_numpy)
+
+
+def lit_share(maps):
+    return CAM(maps, maps.flatten(-2), torch.tensor([1])).lit
 
 
 def test_weightings_by_hand():

@@ -210,19 +210,13 @@ def _hooks_of(lvlm: LVLM) -> _Hooks:
 
 
 def _attend(
-    module: nn.Module,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: Tensor | None,
-    scaling: float,
-    dropout: float = 0.0,
-    **options: Any,
+    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Any, **options: Any
 ) -> tuple[Tensor, None]:
     """Hand an attention call to the decoder's observer; transformers' attention interface."""
-    _refuse_unsupported(module, options | {"attention_mask": attention_mask}, key.shape[2])
-    call, layer = Attention(module, query, key, value, scaling), int(module.layer_idx)  # type: ignore[arg-type]
-    return (_hooks[module].observer or Observer()).attend(layer, call), None
+    _refuse_unsupported(module, options | {"attention_mask": mask}, key.shape[2])
+    call = Attention(module, query, key, value, options["scaling"])
+    observer = _hooks[module].observer or Observer()
+    return observer.attend(int(module.layer_idx), call), None  # type: ignore[arg-type]
 
 
 def _refuse_unsupported(module: nn.Module, options: dict[str, Any], n_keys: int) -> None:

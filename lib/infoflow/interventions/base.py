@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, get_args, get_origin, get_type_hints
 
 import torch
@@ -101,14 +101,14 @@ def intervene(lvlm: LVLM, *interventions: Intervention) -> Iterator[None]:
         yield
 
 
+@dataclass(eq=False)
 class _Interventions:
     """The interventions at work on a model, and their effects on the prompt that is being read."""
 
-    def __init__(self, lvlm: LVLM, interventions: tuple[Intervention, ...]) -> None:
-        self.interventions = interventions
-        self._lvlm = lvlm
-        self._effects: list[Effect] = []
-        self._n_prompt = 0
+    lvlm: LVLM
+    interventions: tuple[Intervention, ...]
+    _effects: list[Effect] = field(default_factory=list)
+    _n_prompt: int = 0
 
     @contextmanager
     def reading(self, prompt: Prompt) -> Iterator[None]:
@@ -118,7 +118,7 @@ class _Interventions:
                 f"interventions take one sequence at a time, but {n_sequences} are run."
             )
         with torch.no_grad():
-            self._effects = [each.begin(self._lvlm, prompt) for each in self.interventions]
+            self._effects = [each.begin(self.lvlm, prompt) for each in self.interventions]
         try:
             yield
         finally:
@@ -141,7 +141,10 @@ class _Interventions:
         for effect in self._effects:
             weights = effect.weights(layer, self._on_prompt(call))
             if weights is not None:
-                call = call._replace(weights=self._with_answer(call, weights))
+                if n_answer := n_queries - self._n_prompt:  # read in, whose rows are left
+                    rows = attention_rows(call, n_answer)
+                    weights = torch.cat([pad(weights, (0, n_answer)), rows], dim=1)
+                call = call._replace(weights=weights)
         for effect in self._effects:
             effect.see(layer, self._on_prompt(call))
         return call
@@ -156,10 +159,3 @@ class _Interventions:
             hidden=None if call.hidden is None else call.hidden[:n],
             weights=None if call.weights is None else call.weights[:, :n, :n],
         )
-
-    def _with_answer(self, call: Attention, weights: Tensor) -> Tensor:
-        """The prompt's weights (H, S, S) with the unchanged rows of an answer that is read in."""
-        n_answer = call.query.shape[2] - self._n_prompt
-        if not n_answer:
-            return weights
-        return torch.cat([pad(weights, (0, n_answer)), attention_rows(call, n_answer)], dim=1)

@@ -60,7 +60,11 @@ class EAH(Intervention):
         density = float(sinks[winner].double().mean())
         if density == 0 or density < self.gamma:
             return None
-        return broadcast_head(weights, winner, image if self.columns == "image" else None)
+        if self.columns == "all":
+            return weights[winner].expand_as(weights)
+        mixed = weights.clone()
+        mixed[:, :, image] = weights[winner, :, image]
+        return mixed / mixed.sum(-1, keepdim=True)
 
 
 def sink_density(lvlm: LVLM, prompt: Prompt, beta: float = 0.002, divisor: str = "exact") -> Tensor:
@@ -108,12 +112,3 @@ def column_means(weights: Tensor, image: slice, divisor: str) -> Tensor:
     }
     require_name(divisor, "divisor", counts)
     return weights.tril(-1)[:, :, image].sum(1) / counts[divisor]
-
-
-def broadcast_head(weights: Tensor, head: int, columns: slice | None = None) -> Tensor:
-    """Give all heads one head's attention weights, (H, S, S), or its columns; rows sum to one."""
-    if columns is None:
-        return weights[head].expand_as(weights)
-    mixed = weights.clone()
-    mixed[:, :, columns] = weights[head, :, columns]
-    return mixed / mixed.sum(-1, keepdim=True)

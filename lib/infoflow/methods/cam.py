@@ -7,9 +7,9 @@ from itertools import product
 import torch
 from torch import Tensor
 
-from infoflow.errors import InfoflowError, require_name
+from infoflow.errors import require_name
 from infoflow.hooks.forward import answer_ids, modifier_of
-from infoflow.methods.gradients import OUTPUT, PROJECTOR, SITES, gradient_visitor, n_unreached
+from infoflow.methods.gradients import OUTPUT, PROJECTOR, SITES, gradient_visitor
 from infoflow.methods.out_of_memory import in_batches
 from infoflow.models.lvlm import LVLM, Prompt
 from infoflow.options import require_finite, require_whole
@@ -21,7 +21,7 @@ WEIGHTS = ("mean", "relu-mean", "element-wise")
 """How gradients weight features; see ``activation_map``."""
 
 THRESHOLD = 0.5
-"""The share of its maximum below which the authors' released code blanks a map."""
+"""The share of its maximum above which a cell is lit; below, the authors' code blanks it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,15 +38,11 @@ class CAM:
             sign and place but not in scale. Of the projector there is one: (1, h, w).
         by_token: The same as one value an image token, float32 of shape (L, N). In most families a
             token is a cell of the map; where it is not, maps are laid out from these.
-        site: Where the features were read.
-        weights: How gradients weighted them.
         answer: The ids of the answer whose logits were summed, shape (T,).
     """
 
     maps: Tensor
     by_token: Tensor
-    site: str
-    weights: str
     answer: Tensor
 
     @property
@@ -67,7 +63,8 @@ class CAM:
     @property
     def lit(self) -> Tensor:
         """The share of cells above half of the maximum, shape (L,)."""
-        return lit_share(self.maps)
+        share = (normalise_maps(self.maps) > THRESHOLD).float().mean((-2, -1))
+        return share.where(self.defined, torch.nan)
 
 
 def llava_cam(
@@ -144,23 +141,21 @@ def llava_cams(
     # an intervention chooses its tokens for one prompt at a time
     size = require_whole(micro_batch, "micro_batch", 1) if modifier_of(lvlm) is None else 1
     with torch.inference_mode(False):
-        if answer is None:
-            answer = lvlm.generate(prompt, MAX_NEW_TOKENS)
-            if not len(answer):
-                raise InfoflowError(
-                    f"{lvlm.name} answers nothing to {prompt.question!r}; give an answer."
-                )
-        ids = answer_ids(lvlm, prompt, answer)
+        given = lvlm.generate(prompt, MAX_NEW_TOKENS) if answer is None else answer
+        ids = answer_ids(lvlm, prompt, given)
         visit = gradient_visitor(lvlm, prompt, ids, sites, checkpointed)
         keys = list(product(sites, weights))
+        undefined = torch.full((lvlm.n_layers, prompt.grid.n_tokens), torch.nan, device=lvlm.device)
+        undefined = undefined.double()  # so that the order and grouping of the sum leave no trace
 
         def sums(batch: list[Tensor]) -> dict[tuple[str, str], Tensor]:
-            maps = {key: _empty_maps(lvlm, prompt, *key) for key in keys}
+            maps = {key: undefined[: 1 if key[0] == PROJECTOR else None].clone() for key in keys}
 
             def add(site: str, layer: int, feature: Tensor, gradient: Tensor) -> None:
                 for weighting in weights:
-                    found = activation_map(feature, gradient, weighting)
-                    maps[site, weighting][layer] += found.to(maps[site, weighting]).sum(0)
+                    if not (weighting == "element-wise" and _is_only_normed(lvlm, site, layer)):
+                        found = activation_map(feature, gradient, weighting)
+                        maps[site, weighting][layer] = found.to(undefined).sum(0)
 
             visit(torch.cat(batch), add)
             return maps
@@ -173,25 +168,8 @@ def llava_cams(
             mean = torch.stack([maps[key] for maps in found]).sum(0) / n_images
             by_token = mean.float().cpu()
             over_cells = torch.from_numpy(prompt.grid.cells(by_token.numpy()))
-            cams[key] = CAM(over_cells, by_token, *key, answer=ids.cpu())
+            cams[key] = CAM(over_cells, by_token, ids.cpu())
         return cams
-
-
-def authors_maps(
-    lvlm: LVLM,
-    prompt: Prompt,
-    answer: str | Tensor | None = None,
-    site: str = "post_attention_layernorm",
-) -> Tensor:
-    """Compute maps by the rules of the authors' released code: shape (L, h, w), in [0, 1].
-
-    Only positive gradients count, nothing is averaged over noisy images, and what is below half of
-    a map's maximum is blank. Logits, though, are read where the answer is predicted; the released
-    code reads them at rows inside the image. Args and errors are those of ``llava_cam``.
-    """
-    cam = llava_cam(lvlm, prompt, answer, site, "relu-mean", n_samples=1, sigma=0.0)
-    maps = normalise_maps(cam.maps)
-    return maps.where(~(maps < THRESHOLD), 0)
 
 
 def _noisy_images(
@@ -208,17 +186,12 @@ def _noisy_images(
         yield embeds
 
 
-def _empty_maps(lvlm: LVLM, prompt: Prompt, site: str, weights: str) -> Tensor:
-    """Zeros of shape (L, N), in which undefined layers are NaN."""
-    n_maps = 1 if site == PROJECTOR else lvlm.n_layers
-    # double, so that the order and grouping of the sum leave no trace
-    maps = torch.zeros(n_maps, prompt.grid.n_tokens, dtype=torch.float64, device=lvlm.device)
-    # what acts on the answer through the last layer's first norm alone: that undoes its length,
-    # so the rate at which the logit grows with it is zero, and what is computed is rounding
-    is_last = site == OUTPUT or (site == PROJECTOR and lvlm.n_layers == 1)
-    n_only_normed = int(is_last and weights == "element-wise")
-    maps[max(0, n_maps - n_unreached(site) - n_only_normed) :] = torch.nan
-    return maps
+def _is_only_normed(lvlm: LVLM, site: str, layer: int) -> bool:
+    """Whether a feature acts on the answer through the last layer's first norm alone.
+
+    That undoes its length: the rate at which the logit grows with it is zero but for rounding.
+    """
+    return {OUTPUT: layer + 1, PROJECTOR: 0}.get(site) == lvlm.n_layers - 1
 
 
 def activation_map(feature: Tensor, gradient: Tensor, weights: str) -> Tensor:
@@ -242,12 +215,6 @@ def normalise_maps(maps: Tensor) -> Tensor:
     """Divide each map by its maximum, shape (..., h, w); a map of zeros stays one."""
     peaks = maps.amax((-2, -1), keepdim=True)
     return maps / peaks.where(peaks != 0, 1)
-
-
-def lit_share(maps: Tensor) -> Tensor:
-    """Share of cells above half of their map's maximum: (..., h, w) to (...)."""
-    share = (normalise_maps(maps) > THRESHOLD).float().mean((-2, -1))
-    return share.where(~maps.isnan().any(-1).any(-1), torch.nan)
 
 
 def map_entropies(maps: Tensor) -> Tensor:

@@ -32,12 +32,12 @@ Consumer = Callable[[str, int, Tensor, Tensor], None]
 """Takes a site, a layer, a feature (B, N, C) and its gradient (B, N, C); must keep neither."""
 
 
-def n_unreached(site: str) -> int:
-    """Count the last layers from whose site on image tokens no longer act on the answer.
+def reaches_answer(lvlm: LVLM, site: str, layer: int) -> bool:
+    """Say whether image tokens act on the answer from a site of a layer on.
 
     Behind the last layer's attention they do not: no token reads another one any more.
     """
-    return int(site in ("post_attention_layernorm", OUTPUT))
+    return site not in ("post_attention_layernorm", OUTPUT) or layer < lvlm.n_layers - 1
 
 
 def gradient_visitor(
@@ -48,35 +48,31 @@ def gradient_visitor(
     The gradient is that of the sum of the answer's logits (paper, Eq. 1-2), each read where its
     token is predicted. What is returned visits embeddings (B, S, D) that differ from the prompt's
     in their images alone. It calls the consumer once for each layer and site that reaches the
-    answer, from the last layer to the first. If ``checkpointed``, layers are recomputed in the
-    backward pass: less memory, about a third more time. Not for use in inference mode.
+    answer, from the last layer to the first. Not for use in inference mode.
     """
     image = prompt.spans.image
     in_layers = [
         (site, i)
         for site in sites
-        if site != PROJECTOR
-        for i in range(lvlm.n_layers - n_unreached(site))
+        for i in range(lvlm.n_layers)
+        if site != PROJECTOR and reaches_answer(lvlm, site, i)
     ]
     # what recomputes layers, or changes them, must be given the whole prompt
     n_shared = 0 if checkpointed or modifier_of(lvlm) else image.start
     place = slice(image.start - n_shared, image.stop - n_shared)
-    shared: DynamicCache | None = None
+    shared = DynamicCache(config=lvlm.decoder.config) if n_shared else None
+    if shared is not None:
+        before = prompt.inputs_embeds[:, :n_shared]
+        with torch.no_grad():
+            lvlm.decoder(inputs_embeds=before, past_key_values=shared, use_cache=True)
 
     def visit(embeds: Tensor, consumer: Consumer) -> None:
-        nonlocal shared
-
         def watch(site: Site, feature: Tensor) -> None:
             at_image = feature.detach()[:, place]
             feature.register_hook(  # type: ignore[no-untyped-call]
                 lambda gradient: consumer(*site, at_image, gradient[:, place])
             )
 
-        if n_shared and shared is None:
-            shared = DynamicCache(config=lvlm.decoder.config)
-            with torch.no_grad():
-                before = embeds[:1, :n_shared]
-                lvlm.decoder(inputs_embeds=before, past_key_values=shared, use_cache=True)
         cache = deepcopy(shared)
         if cache is not None:
             cache.batch_repeat_interleave(len(embeds))
@@ -98,7 +94,7 @@ def last_layer_gradients(lvlm: LVLM, prompt: Prompt) -> dict[str, tuple[float, f
     """Differentiate the first answer token's logit by the features of the last layer.
 
     By site, the largest absolute gradient at image positions and at the last one, where the answer
-    is read; also where it must vanish (:func:`n_unreached`), to test that reasoning.
+    is read; also where it must vanish (:func:`reaches_answer`), to test that reasoning.
     """
     lvlm.require_prompt(prompt)
     features: dict[Site, Tensor] = {}
@@ -137,11 +133,8 @@ def _watched(
 
 @contextmanager
 def _checkpointing(lvlm: LVLM) -> Iterator[None]:
-    """Recompute the decoder layers during the backward pass.
-
-    Transformers recomputes only what is in training mode. The layers are, but not the modules in
-    them, so whatever acts in training alone, such as dropout, stays off.
-    """
+    """Recompute the decoder layers during the backward pass."""
+    # transformers recomputes what is in training mode: the layers alone, so that dropout stays off
     recompute = partial(checkpoint, use_reentrant=False, preserve_rng_state=False)
     settings = {"gradient_checkpointing": True, "_gradient_checkpointing_func": recompute}
     before = [dict(vars(layer)) for layer in lvlm.layers]

@@ -9,7 +9,6 @@ import numpy.typing as npt
 from torch import Tensor
 
 from infoflow.data.sample import Sample
-from infoflow.errors import unknown_name
 from infoflow.methods.cam import WEIGHTS, llava_cams
 from infoflow.methods.flow import attention_flow, reduce_heads
 from infoflow.methods.gradients import LAYER_SITES, PROJECTOR, SITES
@@ -45,14 +44,12 @@ PAPER = Source("post_attention_layernorm", "mean")
 ATTENTION = Source("attention", "head-mean")
 RANDOM = Source("random", "none")
 CENTRE = Source("centre", "none")
-BASELINES = (RANDOM, CENTRE)
-"""Maps that know nothing of the answer."""
 
 CAMS = tuple(Source(site, weights) for site in SITES for weights in WEIGHTS)
 LAYER_CAMS = tuple(source for source in CAMS if source.site in LAYER_SITES)
 """CAMs of which there is one a layer."""
 
-SOURCES = (*CAMS, ATTENTION, *BASELINES)
+SOURCES = (*CAMS, ATTENTION, RANDOM, CENTRE)
 
 
 def explained_answer(lvlm: LVLM, prompt: Prompt, sample: Sample, max_new_tokens: int) -> Tensor:
@@ -76,9 +73,6 @@ def heat_maps(
     where undefined. The seed is that of the noise, see ``llava_cam``, and of the random map, which
     is another for every question.
     """
-    for source in sources:
-        if source not in SOURCES:
-            raise unknown_name("source of heat maps", " ".join(source), map(" ".join, SOURCES))
     grid = prompt.grid
     cams = [source for source in sources if source in CAMS]
     maps: dict[Source, Floats] = {}
@@ -111,7 +105,7 @@ def centre_map(grid: Grid) -> Floats:
 
 def layer_of(source: Source, index: int) -> int:
     """The layer, in the paper's count, of a source's map number ``index``: 0 if it has none."""
-    return 0 if source in BASELINES or source.site == PROJECTOR else index + 1
+    return 0 if source in (RANDOM, CENTRE) or source.site == PROJECTOR else index + 1
 
 
 def pick(maps: Mapping[Source, Floats], place: Place) -> Floats:

@@ -81,8 +81,8 @@ def coverage(mask: npt.ArrayLike, grid: Grid) -> Floats:
     region = np.asarray(mask)
     if region.ndim != 2 or region.dtype != np.bool_ or not region.any():
         raise InfoflowError(
-            f"a mask of shape {region.shape} ({region.dtype}) with {np.count_nonzero(region)} "
-            "entries set marks no region; it must be boolean, (H, W), and not empty."
+            f"a mask of shape {region.shape} ({region.dtype}) marks no region; it must be boolean, "
+            "(H, W), and not empty."
         )
     left, top, right, bottom = grid.box
     over_rows = _overlaps(top, bottom, region.shape[0], grid.rows)

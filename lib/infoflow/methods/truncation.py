@@ -203,8 +203,6 @@ def _decode(lvlm: LVLM, start: int, first: Tensor, branches: Branches, n_tokens:
     ends = torch.tensor(lvlm.eos_token_ids, device=first.device)
     tokens = torch.full((len(first), n_tokens), lvlm.eos_token_ids[0], device=first.device)
     tokens[:, 0] = first
-    if n_tokens == 1:
-        return tokens
     running, newest = torch.arange(len(first), device=first.device), first
     with attached(lvlm, CachedBranches(branches.caches)):
         for step in range(1, n_tokens):
