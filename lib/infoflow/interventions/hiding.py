@@ -63,12 +63,13 @@ class Truncate(Intervention):
 class Simignore(Intervention):
     """Let only image tokens be seen that are similar to the text, in all layers (Eq. 9-16).
 
-    The method is Zhang et al.'s (AAAI 2025). The entries of the similarity matrix, image tokens by text tokens, are sorted; a walk along
-    them collects the image tokens it meets. The paper takes the tokens of the K best entries, which
-    are K or fewer: ``Simignore(K, count="entries")``. The released code walks on until it has met
-    K tokens, and reads the options alone: ``Simignore(452, start=1, text=options)`` for the 7B
-    model, ``Simignore(451, stride=2, text=options)`` for the 13B. Its published gain has FastV at
-    work besides, with 144 tokens: ``FastV(k=5, ratio=0.75)``, 4 for the 13B.
+    The entries of the similarity matrix, image tokens by text tokens, are sorted; a walk along
+    them collects the image tokens it meets (Zhang et al., AAAI 2025). The paper takes the tokens
+    of the K best entries, K or fewer: ``Simignore(K, count="entries")``. The released code walks on
+    until it has met K tokens, and reads the options alone: ``Simignore(452, start=1,
+    text=options)`` for the 7B model, ``Simignore(451, stride=2, text=options)`` for the 13B. Its
+    published gain has FastV at work besides, with 144 tokens: ``FastV(k=5, ratio=0.75)``, 4 for the
+    13B.
 
     Attributes:
         keep: K, how many ``count`` to walk for.
