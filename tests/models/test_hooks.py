@@ -174,8 +174,9 @@ def test_a_mask_from_elsewhere_is_refused(fresh):
 
 @pytest.mark.parametrize("option", ["softcap", "s_aux", "position_bias"])
 def test_what_hooks_would_not_honour_is_refused(option, lvlm):
+    states = [torch.zeros(1, 1, 10, 4)] * 3
     with pytest.raises(InfoflowError, match=option):
-        forward._refuse_unsupported(lvlm.layers[0].self_attn, {option: torch.ones(1)}, 10)
+        forward._attend(lvlm.layers[0].self_attn, *states, None, **{option: torch.ones(1)})
 
 
 def test_a_decoder_that_hooks_would_change_is_refused(fresh):

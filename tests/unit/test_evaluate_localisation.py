@@ -28,7 +28,6 @@ from infoflow.methods.heatmaps import (
     Source,
     explained_answer,
     heat_maps,
-    pick,
 )
 from infoflow.methods.localisation import coverage, localise, target_mask
 
@@ -163,7 +162,7 @@ def test_curves_are_those_of_the_maps_and_of_the_region(lvlm, task, store):
     prompt = lvlm.prompt(sample.image, sample.question)
     answer = explained_answer(lvlm, prompt, sample, task.max_new_tokens)
     maps = heat_maps(lvlm, prompt, answer, [PAPER, CENTRE], **SMOOTHING)
-    heats = {place: pick(maps, place) for place in places}
+    heats = {place: maps[place.source][max(place.layer - 1, 0)] for place in places}
     heats[TRUTH] = coverage(target_mask(sample), prompt.grid)
     assert np.array_equal(heats[places[0]], maps[PAPER][1])
     for place, heat in heats.items():

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from infoflow.evaluate import LVLM, Count, Level, Row, Sample, Seed, Task, measure
 from infoflow.methods.faithfulness import faithfulness_curve, randomised_weights
-from infoflow.methods.heatmaps import Place, Source, explained_answer, heat_maps, layer_of, pick
+from infoflow.methods.heatmaps import Place, Source, explained_answer, heat_maps, layer_of
 from infoflow.methods.localisation import coverage, localise, rank_correlation, target_mask
 
 CURVES = ("deletion", "insertion")
@@ -44,7 +44,7 @@ def perturbation_curves(
     answer = explained_answer(lvlm, prompt, sample, task.max_new_tokens)
     sources = list(dict.fromkeys(place.source for place in places))
     maps = heat_maps(lvlm, prompt, answer, sources, n_samples, sigma, seed)
-    heats = {place: pick(maps, place) for place in places}
+    heats = {place: maps[place.source][max(place.layer - 1, 0)] for place in places}
     heats[TRUTH] = coverage(target_mask(sample), prompt.grid)
     return [
         {**place._asdict(), "curve": name, "fraction": fraction, "probability": probability}

@@ -31,8 +31,7 @@ def ordinary_attention(call: Attention, mask: Tensor | None = None) -> Tensor:
         return (folded @ value[0]).view(heads, n_queries, -1).transpose(0, 1)[None]
     if mask is None and hidden is not None:
         mask = _visible(call, query.shape[2])[None, None]
-    output: Tensor = sdpa_attention_forward(module, query, key, value, mask, scaling=scaling)[0]
-    return output
+    return sdpa_attention_forward(module, query, key, value, mask, scaling=scaling)[0]
 
 
 def attention_rows(call: Attention, n_rows: int | None = None) -> Tensor:

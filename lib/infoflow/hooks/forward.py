@@ -5,7 +5,7 @@ sees the attention calls as a modifier leaves them.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
@@ -78,8 +78,7 @@ def forward_pass(
 
     They have the shape (B, S + T - 1, D), and the last T predict the answer, whose last token is
     never read in. The embeddings may be those of B prompts that differ in their images alone, after
-    what is in the cache, which is used up. What interventions choose on the prompt lasts until the
-    context ends: gradients are taken inside.
+    what is in the cache. What interventions choose lasts as long as the context.
     """
     lvlm.require_prompt(prompt)
     embeds = prompt.inputs_embeds
@@ -133,21 +132,14 @@ def attached(lvlm: LVLM, observer: Observer) -> Iterator[None]:
     """Let an observer watch the decoder, which takes no masks then; after, all is as before."""
     hooks = _hooks_of(lvlm)
     if hooks.observer is not None:
-        raise InfoflowError(
-            f"a measure is already running on {lvlm.name}; run one at a time on one model."
-        )
-    hooks.observer = observer
-    handles = [
-        layer.register_forward_hook(partial(observer.after_layer, i), with_kwargs=True)
-        for i, layer in enumerate(lvlm.layers)
-    ]
-    try:
-        with attending(lvlm, IMPLEMENTATION):
-            yield
-    finally:
-        hooks.observer = None
-        for handle in handles:
-            handle.remove()
+        raise InfoflowError(f"a measure is already running on {lvlm.name}; run one at a time.")
+    with attending(lvlm, IMPLEMENTATION), ExitStack() as after:
+        hooks.observer = observer
+        after.callback(setattr, hooks, "observer", None)
+        for i, layer in enumerate(lvlm.layers):
+            see = partial(observer.after_layer, i)
+            after.callback(layer.register_forward_hook(see, with_kwargs=True).remove)
+        yield
 
 
 @contextmanager
@@ -196,8 +188,7 @@ def require_faithful(lvlm: LVLM, embeds: Tensor) -> None:
     allowed = 8 * torch.finfo(embeds.dtype).eps * ordinary.abs().max()
     if not (observed - ordinary).abs().max() <= allowed:
         raise InfoflowError(
-            f"the decoder of {lvlm.name} attends in a way that cannot be observed: with hooks "
-            "attached its output changes."
+            f"the decoder of {lvlm.name} cannot be observed: with hooks attached its output changes."
         )
     hooks.is_faithful = True
 
@@ -213,20 +204,17 @@ def _attend(
     module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Any, **options: Any
 ) -> tuple[Tensor, None]:
     """Hand an attention call to the decoder's observer; transformers' attention interface."""
-    _refuse_unsupported(module, options | {"attention_mask": mask}, key.shape[2])
+    options["attention_mask"], n_keys = mask, key.shape[2]
+    unfollowed = [f"uses {name}" for name in _UNFOLLOWED if options.get(name) is not None]
+    if not getattr(module, "is_causal", True):
+        unfollowed.append("is not causal")
+    if (window := options.get("sliding_window") or n_keys) < n_keys:
+        unfollowed.append(f"has a sliding window of {window} tokens, less than the {n_keys} given")
+    if unfollowed:
+        raise InfoflowError(f"the decoder's attention {unfollowed[0]}, so it cannot be observed.")
     call = Attention(module, query, key, value, options["scaling"])
     observer = _hooks[module].observer or Observer()
     return observer.attend(int(module.layer_idx), call), None  # type: ignore[arg-type]
-
-
-def _refuse_unsupported(module: nn.Module, options: dict[str, Any], n_keys: int) -> None:
-    reasons = [f"uses {name}" for name in _UNFOLLOWED if options.get(name) is not None]
-    if not getattr(module, "is_causal", True):
-        reasons.append("is not causal")
-    if (window := options.get("sliding_window") or n_keys) < n_keys:
-        reasons.append(f"has a sliding window of {window} tokens, less than the {n_keys} given")
-    if reasons:
-        raise InfoflowError(f"the decoder's attention {reasons[0]}, so it cannot be observed.")
 
 
 AttentionInterface.register(IMPLEMENTATION, _attend)

@@ -91,12 +91,10 @@ def intervene(lvlm: LVLM, *interventions: Intervention) -> Iterator[None]:
     if not interventions:
         yield
         return
-    embed = lvlm.decoder.embed_tokens
-    some = torch.arange(min(32, embed.num_embeddings), device=lvlm.device)
     with torch.no_grad():
-        require_faithful(lvlm, embed(some)[None])
-    outer = modifier_of(lvlm)
-    before = outer.interventions if isinstance(outer, _Interventions) else ()
+        some = lvlm.decoder.embed_tokens(torch.arange(32, device=lvlm.device))
+    require_faithful(lvlm, some[None])
+    before = getattr(modifier_of(lvlm), "interventions", ())
     with modified(lvlm, _Interventions(lvlm, (*before, *interventions))):
         yield
 
@@ -114,9 +112,7 @@ class _Interventions:
     def reading(self, prompt: Prompt) -> Iterator[None]:
         n_sequences, self._n_prompt, _ = prompt.inputs_embeds.shape
         if n_sequences != 1:
-            raise InfoflowError(
-                f"interventions take one sequence at a time, but {n_sequences} are run."
-            )
+            raise InfoflowError(f"interventions take one sequence at a time, not {n_sequences}.")
         with torch.no_grad():
             self._effects = [each.begin(self.lvlm, prompt) for each in self.interventions]
         try:

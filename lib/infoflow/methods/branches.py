@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import pad
 
 from infoflow.hooks.attention import Attention, attention_rows, ordinary_attention
 from infoflow.hooks.forward import Observer
@@ -52,8 +51,6 @@ class Branches(Observer):
         self._mask = visible.tril(n_prefix).to(embeds.device)[None, None]
         self._positions = self._text.new_empty(0, self._n_own)
         self._in_branches = False
-        self._intact: Attention
-        self._own: KeyValue
         self.hidden = embeds.new_empty(0, self._n_own, embeds.shape[-1])
         self.caches: list[BranchCache] = []
 
@@ -121,26 +118,23 @@ class Branches(Observer):
         return mask & ~hidden[:, None, None] | mask.triu(self._n_prefix)
 
     def _cache(self) -> "BranchCache":
-        """Keep a layer's keys and values for decoding.
-
-        Branches begun see the prefix and what they recomputed, the others the whole prompt.
-        """
+        """Keep a layer's keys and values; branches not begun see those of the whole prompt."""
         intact, (key, value) = self._intact, self._own
-        n_shared, n_begun, device = intact.key.shape[2], len(key), intact.key.device
-        n_prompt = n_shared + self._n_own
-        hidden = torch.zeros(
-            self._n_branches, n_prompt + self._room, dtype=torch.bool, device=device
-        )
+        n_shared, (n_begun, groups, n_own, width) = intact.key.shape[2], key.shape
+        # zeros, not empty: hidden places are weighted with zero, and zero times NaN is NaN
+        own = key.new_zeros(2, self._n_branches, groups, n_own + self._room, width)
+        own[0, :n_begun, :, :n_own], own[1, :n_begun, :, :n_own] = key, value
+        n_prompt, device = n_shared + n_own, key.device
+        size = self._n_branches, n_prompt + self._room
+        hidden = torch.zeros(size, dtype=torch.bool, device=device)
         hidden[:n_begun, self._n_prefix : n_shared] = True
         hidden[n_begun:, n_shared:n_prompt] = True
         if intact.hidden is not None:
             hidden[:, :n_shared] |= intact.hidden
             hidden[:n_begun, n_shared:n_prompt] |= intact.hidden[self._positions.to(device)]
         bias = torch.zeros(hidden.shape, device=device).masked_fill(hidden, -torch.inf)
-        # zeros, not empty: hidden places are weighted with zero, and zero times NaN is NaN
-        growth = (0, 0, 0, self._room, 0, 0, 0, self._n_branches - n_begun)
-        own, shared = (pad(key, growth), pad(value, growth)), (intact.key[0], intact.value[0])
-        return BranchCache(shared, own, bias[:, None, None], self._n_own)
+        shared = intact.key[0], intact.value[0]
+        return BranchCache(shared, own, bias[:, None, None], n_own)
 
 
 @dataclass
@@ -148,25 +142,21 @@ class BranchCache:
     """The keys and values of B branches at one layer, while they are decoded."""
 
     shared: KeyValue  # the intact prompt's, (G, S, d)
-    own: KeyValue  # (B, G, U + N, d): U prompt tokens, then room for N generated ones
+    own: Tensor  # (2, B, G, U + N, d): U prompt tokens, then room for N generated ones
     bias: Tensor  # of the scores: (B, 1, 1, S + U + N)
     length: int  # how many of the own tokens are there
 
     def attend(self, call: Attention) -> Tensor:
         """Take in each branch's newest token and attend from it: shape (B, 1, H, d)."""
-        key, value = self.own
-        key[:, :, self.length] = call.key[:, :, 0]
-        value[:, :, self.length] = call.value[:, :, 0]
+        self.own[..., self.length, :] = torch.stack([call.key, call.value])[..., 0, :]
         self.length += 1
-        own = key[:, :, : self.length], value[:, :, : self.length]
         bias = self.bias[..., : self.shared[0].shape[1] + self.length]
-        return _cascade_attention(call, self.shared, own, bias)
+        return _cascade_attention(call, self.shared, self.own[..., : self.length, :], bias)
 
     def keep(self, branches: Tensor) -> None:
         """Drop all branches but those that a mask, or places, choose."""
         branches = branches.to(self.bias.device)
-        self.own = self.own[0][branches], self.own[1][branches]
-        self.bias = self.bias[branches]
+        self.own, self.bias = self.own[:, branches], self.bias[branches]
 
 
 class CachedBranches(Observer):
@@ -179,7 +169,7 @@ class CachedBranches(Observer):
         return self._caches[layer].attend(call)
 
 
-def _cascade_attention(call: Attention, shared: KeyValue, own: KeyValue, bias: Tensor) -> Tensor:
+def _cascade_attention(call: Attention, shared: KeyValue, own: Tensor, bias: Tensor) -> Tensor:
     """Attend from one query a branch (B, H, 1, d) to shared and to own keys: (B, 1, H, d).
 
     One softmax runs over both, so the result is that of attention to the joined keys; the shared

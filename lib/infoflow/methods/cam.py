@@ -132,9 +132,9 @@ def llava_cams(
     Returns:
         The CAM of each site and weighting, by both.
     """
-    for kind, names, valid in (("site", sites, SITES), ("weighting", weights, WEIGHTS)):
-        for name in names:
-            require_name(name, kind, valid)
+    for site, weighting in (keys := list(product(sites, weights))):
+        require_name(site, "site", SITES)
+        require_name(weighting, "weighting", WEIGHTS)
     require_whole(n_samples, "n_samples", least=1)
     require_finite(sigma, "sigma", least=0)
     require_whole(seed, "seed", least=0, most=2**63 - 1)
@@ -144,7 +144,6 @@ def llava_cams(
         given = lvlm.generate(prompt, MAX_NEW_TOKENS) if answer is None else answer
         ids = answer_ids(lvlm, prompt, given)
         visit = gradient_visitor(lvlm, prompt, ids, sites, checkpointed)
-        keys = list(product(sites, weights))
         undefined = torch.full((lvlm.n_layers, prompt.grid.n_tokens), torch.nan, device=lvlm.device)
         undefined = undefined.double()  # so that the order and grouping of the sum leave no trace
 

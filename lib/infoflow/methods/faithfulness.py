@@ -65,7 +65,6 @@ def faithfulness_curve(
     ends = {"deletion": (pixels, blank), "insertion": (np.asarray(blurred), pixels)}
     require_name(curve, "curve", ends)
     n_steps = require_whole(n_steps, "n_steps", 1)
-    seed = require_whole(seed, "seed", 0)
     over_image = prompt.grid.to_picture(heat, prompt.image.size)
     if not np.isfinite(over_image).all():
         raise InfoflowError("the heat map is undefined; there is no order to change pixels in.")

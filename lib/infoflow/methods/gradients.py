@@ -84,8 +84,8 @@ def gradient_visitor(
                 watch((PROJECTOR, 0), leaf)
             with forward_pass(lvlm, visited, ids, cache=cache) as states:
                 # the head's rows of the answer alone: logits of the whole vocabulary are not needed
-                head: Tensor = lvlm.lm_head.get_parameter("weight")
-                torch.autograd.grad((states[:, -len(ids) :] * head[ids]).sum(), leaf)
+                head = lvlm.lm_head.get_parameter("weight")[ids]
+                torch.autograd.grad((states[:, -len(ids) :] * head).sum(), leaf)
 
     return visit
 
@@ -93,8 +93,8 @@ def gradient_visitor(
 def last_layer_gradients(lvlm: LVLM, prompt: Prompt) -> dict[str, tuple[float, float]]:
     """Differentiate the first answer token's logit by the features of the last layer.
 
-    By site, the largest absolute gradient at image positions and at the last one, where the answer
-    is read; also where it must vanish (:func:`reaches_answer`), to test that reasoning.
+    By site, the largest absolute gradient at image positions, also where it must vanish
+    (:func:`reaches_answer`), and at the last one, where the answer is read.
     """
     lvlm.require_prompt(prompt)
     features: dict[Site, Tensor] = {}

@@ -1,6 +1,6 @@
 """Every heat map of one answer: LLaVA-CAM at all its sites, and the baselines it has to beat."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 from zlib import crc32
 
@@ -106,8 +106,3 @@ def centre_map(grid: Grid) -> Floats:
 def layer_of(source: Source, index: int) -> int:
     """The layer, in the paper's count, of a source's map number ``index``: 0 if it has none."""
     return 0 if source in (RANDOM, CENTRE) or source.site == PROJECTOR else index + 1
-
-
-def pick(maps: Mapping[Source, Floats], place: Place) -> Floats:
-    """Take one map out of many: shape (h, w)."""
-    return maps[place.source][max(place.layer - 1, 0)]

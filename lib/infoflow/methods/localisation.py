@@ -43,8 +43,7 @@ def target_mask(sample: Sample) -> Mask:
     """Join the regions that a sample's answer can be read from: shape (H, W)."""
     if not sample.targets:
         raise InfoflowError(f"{sample.id} names no region that its answer could be read from.")
-    joined: Mask = np.logical_or.reduce([sample.regions[name] for name in sample.targets])
-    return joined
+    return np.logical_or.reduce([sample.regions[name] for name in sample.targets])
 
 
 def localise(maps: npt.ArrayLike, grid: Grid, mask: npt.ArrayLike) -> Localisation:
@@ -87,8 +86,7 @@ def coverage(mask: npt.ArrayLike, grid: Grid) -> Floats:
     left, top, right, bottom = grid.box
     over_rows = _overlaps(top, bottom, region.shape[0], grid.rows)
     over_cols = _overlaps(left, right, region.shape[1], grid.cols)
-    covered: Floats = over_rows @ region @ over_cols.T
-    return covered
+    return over_rows @ region @ over_cols.T
 
 
 def pointing_hit(heat: Floats, touched: Mask) -> float:
@@ -124,5 +122,4 @@ def _overlaps(start: float, stop: float, n_pixels: int, n_cells: int) -> Floats:
     edges = (start + np.linspace(0, 1, n_pixels + 1) * (stop - start)) * n_cells
     cells = np.arange(n_cells)[:, None]
     ends, starts = np.minimum(edges[1:], cells + 1), np.maximum(edges[:-1], cells)
-    overlaps: Floats = np.maximum(ends - starts, 0)
-    return overlaps
+    return np.maximum(ends - starts, 0)
