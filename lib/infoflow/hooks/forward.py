@@ -188,7 +188,7 @@ def require_faithful(lvlm: LVLM, embeds: Tensor) -> None:
     allowed = 8 * torch.finfo(embeds.dtype).eps * ordinary.abs().max()
     if not (observed - ordinary).abs().max() <= allowed:
         raise InfoflowError(
-            f"the decoder of {lvlm.name} cannot be observed: with hooks attached its output changes."
+            f"the decoder of {lvlm.name} cannot be observed: with hooks its output changes."
         )
     hooks.is_faithful = True
 

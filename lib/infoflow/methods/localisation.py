@@ -100,10 +100,10 @@ def pointing_hit(heat: Floats, touched: Mask) -> float:
     return float(touched[heat == heat.max()].mean())
 
 
-def mass_inside(heat: Floats, share: npt.ArrayLike) -> float:
+def mass_inside(heat: Floats, share: Floats) -> float:
     """Share of the map's sum that lies in a region; a map of zeros scores as an even one does."""
     peak = heat.max()  # by which maps are divided: the sum of tiny values would be lost
-    return float(np.average(share, weights=heat / peak) if peak else np.mean(share))
+    return float(np.average(share, weights=heat / peak) if peak else share.mean())
 
 
 def rank_correlation(maps: npt.ArrayLike, others: npt.ArrayLike) -> Floats:
