@@ -132,7 +132,8 @@ def llava_cams(
     Returns:
         The CAM of each site and weighting, by both.
     """
-    for site, weighting in (keys := list(product(sites, weights))):
+    keys = list(product(sites, weights))
+    for site, weighting in keys:
         require_name(site, "site", SITES)
         require_name(weighting, "weighting", WEIGHTS)
     require_whole(n_samples, "n_samples", least=1)
