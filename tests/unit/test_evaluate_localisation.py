@@ -75,8 +75,8 @@ def test_rows_are_the_scores_of_maps_made_one_source_at_a_time(lvlm, task, rows)
             assert row["hit"] == pytest.approx(expected.hits[index], nan_ok=True)
             assert row["mass"] == pytest.approx(expected.mass[index], rel=1e-4, nan_ok=True)
             assert row["hit_chance"] == expected.hit_chance
-    rows = attention_flow(lvlm, prompt, answer).rows.mean(1)[:, prompt.spans.image]
-    maps = prompt.grid.cells(rows.double().numpy())
+    attention = attention_flow(lvlm, prompt, answer).rows.mean(1)[:, prompt.spans.image]
+    maps = prompt.grid.cells(attention.double().numpy())
     expected = localise(maps, prompt.grid, mask)
     found = [of_place(rows, sample.id, (*ATTENTION, n + 1))["mass"] for n in range(lvlm.n_layers)]
     np.testing.assert_allclose(found, expected.mass, rtol=1e-6)
