@@ -21,6 +21,14 @@ def changes(arms, intact, seed, names):
     return pd.DataFrame.from_dict(lines, orient="index").rename_axis(names).sort_index()
 
 
+def same_depth(layer, of, n_layers):
+    """Find the layer at the depth of a layer, from 0, of a model of so many in another's n_layers.
+
+    Its middle lies nearest to that layer's, as shares of the two depths; it is the deeper of two.
+    """
+    return (2 * layer + 1) * n_layers // (2 * of)
+
+
 def hidden_maps(hidden, prompt, sample, model):
     """Show which image tokens each arm hides from the last layer: boolean of shape (N,) by arm.
 

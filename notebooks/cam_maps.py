@@ -9,10 +9,22 @@ import torch
 
 from infoflow import report
 from infoflow.data.sample import Sample
-from infoflow.methods.cam import CAM
+from infoflow.methods.cam import CAM, THRESHOLD, llava_cam, map_entropies, normalise_maps
 from infoflow.methods.localisation import localise, target_mask
-from infoflow.methods.maps import map_entropies
+from infoflow.models.lvlm import LVLM
 from infoflow.models.prompt import Prompt
+
+
+def authors_maps(lvlm: LVLM, prompt: Prompt, answer: torch.Tensor | str) -> torch.Tensor:
+    """Compute maps by the rules of the authors' released code: shape (L, h, w), in [0, 1].
+
+    Only positive gradients count, nothing is averaged over noisy images, and what is below half of
+    a map's maximum is blank. Logits, though, are read where the answer is predicted; the released
+    code reads them at rows inside the image.
+    """
+    cam = llava_cam(lvlm, prompt, answer, weights="relu-mean", n_samples=1, sigma=0.0)
+    maps = normalise_maps(cam.maps)
+    return maps.where(~(maps < THRESHOLD), 0)
 
 
 def map_rows(

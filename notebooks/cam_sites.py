@@ -10,9 +10,9 @@ from cam_pages import with_interval
 
 from infoflow import report
 from infoflow.errors import InfoflowError
+from infoflow.methods.cam import WEIGHTS
 from infoflow.methods.gradients import LAYER_SITES, SITES
 from infoflow.methods.heatmaps import ATTENTION, CENTRE, PAPER, Place, Source
-from infoflow.methods.maps import WEIGHTS
 from infoflow.report import COLOURS, TASK_TITLES
 from infoflow.stats.cliff import cliff_layer
 from infoflow.stats.intervals import Estimate, difference_estimate

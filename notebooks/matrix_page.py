@@ -5,11 +5,50 @@ import pandas as pd
 import torch
 from matplotlib.colors import LogNorm
 
-from infoflow import report
-from infoflow.methods.matrix import group_blocks
+from infoflow import Truncate, intervene, report
+from infoflow.methods.flow import attention_matrix
 from infoflow.report import COLOURS, Line
 
 FAINTEST = 1e-4  # smaller weights are drawn as dark as this one
+
+
+def renormalised(matrix, hidden):
+    """Take hidden tokens, boolean (S,), out of attention weights and scale each row to one.
+
+    In the first truncated layer this is all that truncation does: a softmax over fewer scores is
+    the same weights, scaled. Heads are scaled apart, so the mean over heads is not. Hidden tokens
+    still attend to themselves, as in `infoflow.interventions`.
+    """
+    own = torch.eye(len(hidden), dtype=torch.bool, device=matrix.device)
+    left = matrix.masked_fill(hidden & ~own, 0)
+    return left / left.sum(-1, keepdim=True)
+
+
+def drift_by_layer(lvlm, prompt, cut):
+    """Measure how far truncation is from mere renormalisation, in each truncated layer: (L - cut,).
+
+    It is the total variation distance (0: the same, 1: disjoint) between the truncated model's
+    attention and the intact model's, renormalised; mean over heads and the user's rows.
+    """
+    hidden = torch.zeros(len(prompt), dtype=torch.bool)
+    hidden[prompt.spans.image] = True
+    distances = []
+    for layer in range(cut, lvlm.n_layers):
+        by_hand = renormalised(attention_matrix(lvlm, prompt, layer), hidden)
+        with intervene(lvlm, Truncate(cut)):
+            truncated = attention_matrix(lvlm, prompt, layer)
+        distances.append(((truncated - by_hand)[:, prompt.spans.user].abs().sum(-1) / 2).mean())
+    return torch.tensor(distances)
+
+
+def group_blocks(matrix, spans):
+    """Average, over the tokens of each group, the shares they give to each: (S, S) to (3, 3).
+
+    NaN for a group without tokens: some families begin with the image.
+    """
+    return torch.stack(
+        [torch.stack([matrix[rows, columns].sum(-1).mean() for columns in spans]) for rows in spans]
+    )
 
 
 def group_shares(before, after, spans):

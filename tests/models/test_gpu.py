@@ -16,7 +16,7 @@ from conftest import QUESTION, load_random, picture
 from benchmarks import baselines
 from infoflow.interventions import EAH, FastV, Simignore, Truncate, intervene, sink_density
 from infoflow.methods.cam import llava_cams
-from infoflow.methods.faithfulness import deletion_curve, insertion_curve
+from infoflow.methods.faithfulness import faithfulness_curve
 from infoflow.methods.flow import attention_flow
 from infoflow.methods.truncation import truncated_log_probs, truncation_sweep
 from infoflow.models.lvlm import load_lvlm
@@ -233,9 +233,11 @@ def test_sink_density(reference, other, prompts, bounds):
 def test_perturbation_curves(reference, other, prompts, bounds):
     grid = prompts[0].grid
     heat = np.arange(grid.rows * grid.cols).reshape(grid.rows, grid.cols)
-    for curve in (deletion_curve, insertion_curve):
+    for curve in ("deletion", "insertion"):
         expected, actual = both(
             *(reference, other, prompts),
-            lambda lvlm, prompt, curve=curve: curve(lvlm, prompt, ANSWER, heat, n_steps=4),
+            lambda lvlm, prompt, curve=curve: faithfulness_curve(
+                *(lvlm, prompt, ANSWER, heat, curve), n_steps=4
+            ),
         )
         assert abs(actual.scores - expected.scores).max() <= bounds.probability

@@ -168,14 +168,15 @@ def test_a_mask_from_elsewhere_is_refused(fresh):
         return args, kwargs | {"attention_mask": torch.ones(1, 1, n, n, dtype=torch.bool)}
 
     fresh.layers[1].register_forward_pre_hook(see_ahead, with_kwargs=True)
-    with pytest.raises(InfoflowError, match="attention mask was given"):
+    with pytest.raises(InfoflowError, match="uses attention_mask"):
         attention_flow(fresh, fresh.prompt(picture(), QUESTION))
 
 
 @pytest.mark.parametrize("option", ["softcap", "s_aux", "position_bias"])
 def test_what_hooks_would_not_honour_is_refused(option, lvlm):
+    states = [torch.zeros(1, 1, 10, 4)] * 3
     with pytest.raises(InfoflowError, match=option):
-        forward._refuse_unsupported(lvlm.layers[0].self_attn, {option: torch.ones(1)}, 10)
+        forward._attend(lvlm.layers[0].self_attn, *states, None, **{option: torch.ones(1)})
 
 
 def test_a_decoder_that_hooks_would_change_is_refused(fresh):

@@ -37,10 +37,6 @@ CASES = {
     "truncation at once": (Truncate(cut=0), plain.pruned(0, 0)),
     "truncation to 5": (Truncate(cut=2, keep=5), plain.pruned(2, 5)),
     "authors' truncation": (Truncate(cut=2, span_mode="authors"), plain.pruned(2, 0, shift=1)),
-    "authors' truncation to 5": (
-        Truncate(cut=1, keep=5, span_mode="authors"),
-        plain.pruned(1, 5, shift=1),
-    ),
     "Simignore": (Simignore(20), plain.simignored(20)),
     "Simignore, 7B": (Simignore(50, start=1, text=IDS), plain.simignored(50, 1, ids=IDS)),
     "Simignore, 13B": (
@@ -79,7 +75,7 @@ CASES = {
 }
 every_case = pytest.mark.parametrize(("intervention", "twin"), CASES.values(), ids=CASES)
 
-ALL = ["EAH", "FastV", "Simignore", "authors' truncation to 5"]
+ALL = ["EAH", "FastV", "Simignore", "truncation to 5"]
 
 
 @pytest.fixture(scope="module")
@@ -187,7 +183,7 @@ def test_the_four_arms_of_simignore_are_four_models(exact, asked):
         assert all((one - other).abs().max() > 1e-3 for other in answers[:i])
 
 
-@pytest.mark.parametrize("name", [name for name in CASES if name != "authors' truncation to 5"])
+@pytest.mark.parametrize("name", CASES)
 def test_a_sweep_equals_truncating_beside_the_intervention(name, lvlm, prompt):
     intervention, _ = CASES[name]
     with intervene(lvlm, intervention):
@@ -202,9 +198,6 @@ def test_a_sweep_equals_truncating_beside_the_intervention(name, lvlm, prompt):
 def test_what_cannot_be_swept_is_refused(lvlm, prompt):
     with intervene(lvlm, EAH()), pytest.raises(InfoflowError, match="keep = 3 cannot be swept"):
         truncation_sweep(lvlm, prompt, keep=3)
-    competing = Truncate(cut=2, keep=5, span_mode="authors")
-    with intervene(lvlm, competing), pytest.raises(InfoflowError, match="cannot be swept: in a"):
-        truncation_sweep(lvlm, prompt)
 
 
 @pytest.mark.parametrize("beta", [0.01, 0.02, 0.03])
@@ -313,7 +306,7 @@ def test_nested_and_interrupted_contexts_leave_no_trace(lvlm, prompt):
             lvlm.logits(prompt)
         assert torch.equal(lvlm.logits(prompt), outer)
         with pytest.raises(InfoflowError), intervene(lvlm, EAH(), Truncate(cut=7)):
-            pass
+            lvlm.logits(prompt)
         with intervene(lvlm):
             assert torch.equal(lvlm.logits(prompt), outer)
         with intervene(lvlm, Truncate(cut=1)):

@@ -16,10 +16,9 @@ from transformers import LlamaConfig
 from infoflow.errors import InfoflowError
 from infoflow.interventions import EAH, FastV, Simignore, Truncate, intervene, sink_density
 from infoflow.methods.cam import llava_cams
-from infoflow.methods.faithfulness import deletion_curve, randomised_weights
-from infoflow.methods.flow import attention_flow
+from infoflow.methods.faithfulness import faithfulness_curve, randomised_weights
+from infoflow.methods.flow import attention_flow, attention_matrix
 from infoflow.methods.gradients import last_layer_gradients
-from infoflow.methods.matrix import attention_matrix
 from infoflow.methods.truncation import truncated_log_probs, truncation_sweep
 from infoflow.models import checkpoint, placement
 from infoflow.models.lvlm import load_lvlm
@@ -81,7 +80,7 @@ MEASURES = {
         torch.tensor(list(last_layer_gradients(lvlm, prompt).values()))
     ],
     "perturbation": lambda lvlm, prompt: [
-        torch.from_numpy(deletion_curve(lvlm, prompt, ANSWER, ramp(prompt), n_steps=2).scores)
+        torch.from_numpy(faithfulness_curve(lvlm, prompt, ANSWER, ramp(prompt), n_steps=2).scores)
     ],
 }
 OF_EACH_FAMILY = ("flow", "sweep that keeps tokens")

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from arm_pages import changes, fewest_kept, hidden_maps
+from arm_pages import changes, fewest_kept, hidden_maps, same_depth
 from cells import assert_whole, run_cell
 
 from infoflow import report
@@ -22,6 +22,15 @@ from infoflow.stats.paired import mcnemar
 MODEL, N, L = "some-model", 40, 6
 PAPER = paper_values()
 LVLM = SimpleNamespace(n_layers=L)
+
+
+@pytest.mark.parametrize("n_layers", [1, 6, 12, 32, 64])
+def test_the_same_depth_is_where_middles_are_nearest(n_layers):
+    for layer in range(32):
+        found = same_depth(layer, 32, n_layers)
+        off = [abs((other + 0.5) / n_layers - (layer + 0.5) / 32) for other in range(n_layers)]
+        assert off[found] == pytest.approx(min(off))
+    assert [same_depth(layer, 32, 32) for layer in range(32)] == list(range(32))
 
 
 def rows(scores):

@@ -57,7 +57,7 @@ def cam():
     maps[2] = torch.arange(64.0).view(8, 8)
     maps[4] = 1e-3
     maps[5] = torch.nan
-    return CAM(maps, maps.flatten(1), "post_attention_layernorm", "mean", torch.tensor([1]))
+    return CAM(maps, maps.flatten(1), torch.tensor([1]))
 
 
 @pytest.fixture(scope="module")

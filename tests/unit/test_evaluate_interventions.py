@@ -111,9 +111,6 @@ def test_every_setting_is_a_result_of_its_own(lvlm, tmp_path, monkeypatch):
 
 def test_settings_that_have_no_plain_form_are_refused(lvlm, task, store):
     class Nameless(Intervention):
-        def require_fits(self, lvlm):
-            pass
-
         def begin(self, lvlm, prompt):
             return Effect()
 

@@ -7,7 +7,7 @@ import torch
 from cam_choice import GROUPS, choices, choose_place
 
 from infoflow.data.load import load_task
-from infoflow.errors import InfoflowError, UnknownNameError
+from infoflow.errors import InfoflowError
 from infoflow.evaluate.localisation import localisation_by_layer
 from infoflow.evaluate.perturbation import (
     TRUTH,
@@ -15,7 +15,7 @@ from infoflow.evaluate.perturbation import (
     randomised_maps,
 )
 from infoflow.methods.cam import llava_cams
-from infoflow.methods.faithfulness import deletion_curve, insertion_curve
+from infoflow.methods.faithfulness import faithfulness_curve
 from infoflow.methods.flow import attention_flow
 from infoflow.methods.heatmaps import (
     ATTENTION,
@@ -28,9 +28,8 @@ from infoflow.methods.heatmaps import (
     Source,
     explained_answer,
     heat_maps,
-    pick,
 )
-from infoflow.methods.localisation import attention_maps, coverage, localise, target_mask
+from infoflow.methods.localisation import coverage, localise, target_mask
 
 torch.set_num_threads(1)
 
@@ -76,7 +75,8 @@ def test_rows_are_the_scores_of_maps_made_one_source_at_a_time(lvlm, task, rows)
             assert row["hit"] == pytest.approx(expected.hits[index], nan_ok=True)
             assert row["mass"] == pytest.approx(expected.mass[index], rel=1e-4, nan_ok=True)
             assert row["hit_chance"] == expected.hit_chance
-    maps = attention_maps(attention_flow(lvlm, prompt, answer), prompt)
+    attention = attention_flow(lvlm, prompt, answer).rows.mean(1)[:, prompt.spans.image]
+    maps = prompt.grid.cells(attention.double().numpy())
     expected = localise(maps, prompt.grid, mask)
     found = [of_place(rows, sample.id, (*ATTENTION, n + 1))["mass"] for n in range(lvlm.n_layers)]
     np.testing.assert_allclose(found, expected.mass, rtol=1e-6)
@@ -99,12 +99,6 @@ def test_random_maps_differ_from_item_to_item_and_not_from_run_to_run(lvlm, task
     again = heat_maps(lvlm, prompts[0], answer, [RANDOM])[RANDOM]
     assert np.array_equal(maps[0], again)
     assert not np.array_equal(maps[0], maps[1])
-
-
-def test_an_unknown_source_is_refused(lvlm, task):
-    prompt = lvlm.prompt(task[0].image, task[0].question)
-    with pytest.raises(UnknownNameError, match="unknown source of heat maps 'attention mean'"):
-        heat_maps(lvlm, prompt, lvlm.encode_answer("yes"), [Source("attention", "mean")])
 
 
 def made_rows(hits, items=20):
@@ -168,14 +162,14 @@ def test_curves_are_those_of_the_maps_and_of_the_region(lvlm, task, store):
     prompt = lvlm.prompt(sample.image, sample.question)
     answer = explained_answer(lvlm, prompt, sample, task.max_new_tokens)
     maps = heat_maps(lvlm, prompt, answer, [PAPER, CENTRE], **SMOOTHING)
-    heats = {place: pick(maps, place) for place in places}
+    heats = {place: maps[place.source][max(place.layer - 1, 0)] for place in places}
     heats[TRUTH] = coverage(target_mask(sample), prompt.grid)
     assert np.array_equal(heats[places[0]], maps[PAPER][1])
     for place, heat in heats.items():
-        for name, curve_of in (("deletion", deletion_curve), ("insertion", insertion_curve)):
+        for name in ("deletion", "insertion"):
             part = found[(found["item"] == sample.id) & (found["curve"] == name)]
             part = part[(part["site"] == place.site) & (part["layer"] == place.layer)]
-            curve = curve_of(lvlm, prompt, answer, heat, 2, SMOOTHING["seed"])
+            curve = faithfulness_curve(lvlm, prompt, answer, heat, name, 2, SMOOTHING["seed"])
             assert list(part["fraction"]) == [0, 0.5, 1]
             np.testing.assert_allclose(part["probability"], curve.scores, rtol=1e-5)
 

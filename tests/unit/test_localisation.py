@@ -8,13 +8,12 @@ from hypothesis.extra.numpy import arrays
 
 from infoflow.data.shapes import samples
 from infoflow.errors import InfoflowError
+from infoflow.methods.heatmaps import centre_map
 from infoflow.methods.localisation import (
-    centre_map,
     coverage,
     localise,
     mass_inside,
     pointing_hit,
-    random_maps,
     rank_correlation,
     target_mask,
 )
@@ -22,6 +21,10 @@ from infoflow.models.grid import Grid
 
 HEATS = arrays(np.float64, (4, 5), elements=st.floats(0, 1e6))
 MASKS = arrays(np.bool_, (4, 5)).filter(lambda mask: mask.any())
+
+
+def random_maps(n, grid, seed=0):
+    return np.random.default_rng(seed).random((n, grid.rows, grid.cols))
 
 
 def spot(row, col, shape=(8, 8), value=1.0):
@@ -76,12 +79,10 @@ def test_undefined_maps_have_no_score():
     assert math.isnan(mass_inside(undefined, mask))
 
 
-@pytest.mark.parametrize("score", [pointing_hit, mass_inside])
-def test_what_cannot_be_scored_is_refused(score):
-    with pytest.raises(InfoflowError, match="does not fit"):
-        score(np.ones((2, 2)), np.ones((2, 3), bool))
-    with pytest.raises(InfoflowError, match="negative"):
-        score(-np.ones((2, 2)), np.ones((2, 2), bool))
+@pytest.mark.parametrize("maps", [np.ones((1, 3, 2)), np.ones((2, 2)), -np.ones((1, 2, 2))])
+def test_what_cannot_be_scored_is_refused(maps):
+    with pytest.raises(InfoflowError, match=r"cannot be scored; valid: .* \(L, 2, 2\)"):
+        localise(maps, Grid(2, 2), np.eye(2, dtype=bool))
 
 
 @pytest.mark.parametrize(
@@ -137,8 +138,6 @@ def test_an_undefined_layer_leaves_the_others_scored():
     found = localise(maps, Grid(2, 2), np.eye(2, dtype=bool))
     np.testing.assert_array_equal(found.hits, [np.nan, 1])
     np.testing.assert_array_equal(found.mass, [np.nan, 1])
-    with pytest.raises(InfoflowError, match="does not fit"):
-        localise(maps, Grid(3, 2), np.eye(2, dtype=bool))
 
 
 def test_a_map_of_the_target_itself_finds_it():
@@ -163,8 +162,6 @@ def test_random_maps_expect_chance():
     mask = np.zeros((32, 32), dtype=bool)
     mask[6:12, 8:24] = True
     maps = random_maps(400, Grid(8, 8), seed=1)
-    assert np.array_equal(maps, random_maps(400, Grid(8, 8), seed=1))
-    assert not np.array_equal(maps, random_maps(400, Grid(8, 8), seed=2))
     found = localise(maps, Grid(8, 8), mask)
     error = math.sqrt(found.hit_chance * (1 - found.hit_chance) / 400)
     assert abs(found.hits.mean() - found.hit_chance) < 4 * error
@@ -194,5 +191,3 @@ def test_rank_correlation_sees_order_alone():
     found = rank_correlation(maps, blank)
     assert np.isnan(found[:2]).all()
     assert found[2] == pytest.approx(1)
-    with pytest.raises(InfoflowError, match="cannot be compared"):
-        rank_correlation(maps, maps[:2])

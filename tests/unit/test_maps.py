@@ -6,18 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from infoflow.errors import InfoflowError
-from infoflow.methods.maps import (
-    WEIGHTS,
-    activation_map,
-    lit_share,
-    map_entropies,
-    normalise_maps,
-    thresholded,
-)
+from infoflow.methods.cam import CAM, WEIGHTS, activation_map, map_entropies, normalise_maps
 
 MAPS = arrays("float32", (3, 4, 5), elements=st.floats(0, 2.0**100, width=32)).map(torch.from_numpy)
-THRESHOLDS = st.floats(0, 1)
+
+
+def lit_share(maps):
+    return CAM(maps, maps.flatten(-2), torch.tensor([1])).lit
 
 
 def test_weightings_by_hand():
@@ -48,15 +43,6 @@ def test_normalised_maps_peak_at_one_or_are_zero(maps):
     assert (normalised >= 0).all()
 
 
-@given(MAPS, THRESHOLDS, THRESHOLDS)
-def test_raising_the_threshold_never_adds_cells(maps, a, b):
-    low, high = sorted([a, b])
-    few, many = thresholded(maps, high), thresholded(maps, low)
-    assert ((few > 0) <= (many > 0)).all()
-    assert torch.equal(few[few > 0], many[few > 0])
-    assert (lit_share(maps, high) <= lit_share(maps, low)).all()
-
-
 @given(MAPS)
 def test_entropy_is_between_one_cell_and_an_even_map(maps):
     entropies = map_entropies(maps)
@@ -73,18 +59,11 @@ def test_entropy_and_lit_share_of_known_maps():
     half[:2] = 3.0
     maps = torch.stack([one, even, half])
     torch.testing.assert_close(map_entropies(maps), torch.tensor([0.0, 4.0, 3.0]))
-    assert lit_share(maps, 0.5).tolist() == [1 / 16, 1, 0.5]
+    assert lit_share(maps).tolist() == [1 / 16, 1, 0.5]
 
 
 def test_what_is_undefined_stays_undefined():
     maps = torch.full((1, 3, 3), math.nan)
-    for values in (normalise_maps(maps), thresholded(maps, 0.5)):
-        assert values.isnan().all()
-    assert lit_share(maps, 0.5).isnan().all()
+    assert normalise_maps(maps).isnan().all()
+    assert lit_share(maps).isnan().all()
     assert map_entropies(maps).isnan().all()
-
-
-@pytest.mark.parametrize("threshold", [-0.1, 1.1, math.nan])
-def test_a_threshold_out_of_range_is_refused(threshold):
-    with pytest.raises(InfoflowError, match=r"threshold is .*; valid: .* from 0 to 1"):
-        thresholded(torch.ones(2, 2), threshold)

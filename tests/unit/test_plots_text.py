@@ -45,7 +45,7 @@ def shown():
     shares = torch.stack([rows.mean(1)[:, span].sum(-1) for span in spans], -1)
     flow = AttentionFlow(rows, shares)
     maps = torch.ones(L, 8, 8)
-    cam = CAM(maps, maps.flatten(1), "post_attention_layernorm", "mean", torch.tensor([1]))
+    cam = CAM(maps, maps.flatten(1), torch.tensor([1]))
     columns = pd.MultiIndex.from_product([["seen"], ["mean", "low", "high"]])
     kinds = pd.MultiIndex.from_tuples([("pope", "all"), ("pope", ODD)], names=["task", ODD])
     scores = pd.DataFrame(0.5, kinds, columns)

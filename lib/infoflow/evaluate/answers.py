@@ -7,9 +7,7 @@ import torch
 
 from infoflow.errors import InfoflowError
 from infoflow.evaluate import LVLM, Row, Sample, Task, measure
-from infoflow.interventions import intervene
-from infoflow.interventions.base import Intervention
-from infoflow.interventions.simignore import Simignore
+from infoflow.interventions import Intervention, Simignore, intervene
 from infoflow.models.prompt import Prompt, Spans
 
 

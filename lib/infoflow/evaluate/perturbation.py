@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from functools import partial
 
 from infoflow.evaluate import LVLM, Row, Sample, Task, measure
-from infoflow.methods.faithfulness import deletion_curve, insertion_curve, randomised_weights
-from infoflow.methods.heatmaps import Place, Source, explained_answer, heat_maps, layer_of, pick
+from infoflow.methods.faithfulness import faithfulness_curve, randomised_weights
+from infoflow.methods.heatmaps import Place, Source, explained_answer, heat_maps, layer_of
 from infoflow.methods.localisation import coverage, localise, rank_correlation, target_mask
 
-CURVES = {"deletion": deletion_curve, "insertion": insertion_curve}
+CURVES = ("deletion", "insertion")
 TRUTH = Place("target", "none", 0)  # the answer's region itself, as a map
 
 
@@ -44,13 +44,13 @@ def perturbation_curves(
     answer = explained_answer(lvlm, prompt, sample, task.max_new_tokens)
     sources = list(dict.fromkeys(place.source for place in places))
     maps = heat_maps(lvlm, prompt, answer, sources, n_samples, sigma, seed)
-    heats = {place: pick(maps, place) for place in places}
+    heats = {place: maps[place.source][max(place.layer - 1, 0)] for place in places}
     heats[TRUTH] = coverage(target_mask(sample), prompt.grid)
     return [
         {**place._asdict(), "curve": name, "fraction": fraction, "probability": probability}
         for place, heat in heats.items()
-        for name, curve_of in CURVES.items()
-        for curve in [curve_of(lvlm, prompt, answer, heat, n_steps, seed)]
+        for name in CURVES
+        for curve in [faithfulness_curve(lvlm, prompt, answer, heat, name, n_steps, seed)]
         for fraction, probability in zip(curve.fractions, curve.scores, strict=True)
     ]
 

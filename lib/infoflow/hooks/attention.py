@@ -26,11 +26,12 @@ def ordinary_attention(call: Attention, mask: Tensor | None = None) -> Tensor:
     """Attend as transformers' SDPA path does, causally or by a mask (1, 1, Q, K): (B, Q, H, d)."""
     module, query, key, value, scaling, hidden, weights = call
     if weights is not None:
-        return _weighted_values(weights, value)
+        heads, n_queries, n_keys = weights.shape
+        folded = weights.to(value.dtype).reshape(value.shape[1], -1, n_keys)
+        return (folded @ value[0]).view(heads, n_queries, -1).transpose(0, 1)[None]
     if mask is None and hidden is not None:
         mask = _visible(call, query.shape[2])[None, None]
-    output: Tensor = sdpa_attention_forward(module, query, key, value, mask, scaling=scaling)[0]
-    return output
+    return sdpa_attention_forward(module, query, key, value, mask, scaling=scaling)[0]
 
 
 def attention_rows(call: Attention, n_rows: int | None = None) -> Tensor:
@@ -57,13 +58,4 @@ def _visible(call: Attention, n_rows: int) -> Tensor:
     n_keys = call.key.shape[2]
     ones = torch.ones(n_rows, n_keys, dtype=torch.bool, device=call.key.device)
     before = ones.tril(n_keys - n_rows)
-    if call.hidden is None:
-        return before
-    return before & ~call.hidden | before.triu(n_keys - n_rows)
-
-
-def _weighted_values(weights: Tensor, value: Tensor) -> Tensor:
-    """Average the values (1, G, K, d) by weights (H, Q, K): shape (1, Q, H, d)."""
-    heads, n_queries, n_keys = weights.shape
-    folded = weights.to(value.dtype).reshape(value.shape[1], -1, n_keys)
-    return (folded @ value[0]).view(heads, n_queries, -1).transpose(0, 1)[None]
+    return before if call.hidden is None else before & ~call.hidden | before.triu(n_keys - n_rows)

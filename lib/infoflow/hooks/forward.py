@@ -1,12 +1,11 @@
 """The door into a forward pass: a prompt, an answer read in after it, an observer, a cache.
 
-A pass takes the model's own path, call by call and bit by bit, unless a ``Modifier`` is at work. It
-knows its prompt, and so where the image is and where the answer begins. An ``Observer`` sees the
-attention calls as a modifier leaves them.
+A pass takes the model's own path, bit by bit, unless a ``Modifier`` is at work; an ``Observer``
+sees the attention calls as a modifier leaves them.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
@@ -23,7 +22,8 @@ from infoflow.models.lvlm import LVLM, Prompt
 IMPLEMENTATION = "infoflow"
 """The attention function's registered name. No mask builder has it, so no mask is built."""
 
-_REFUSED = ("softcap", "s_aux", "position_bias")
+_UNFOLLOWED = ("attention_mask", "softcap", "s_aux", "position_bias")
+"""Options of attention that change its weights in ways that observers do not follow."""
 
 
 class Observer:
@@ -54,9 +54,6 @@ class Modifier(Protocol):
     def modify(self, layer: int, call: Attention) -> Attention:
         """Change a layer's attention call."""
 
-    def require_sweepable(self, keep: int) -> None:
-        """Raise if truncated branches that keep so many image tokens cannot be run beside."""
-
 
 @dataclass
 class _Hooks:
@@ -81,8 +78,7 @@ def forward_pass(
 
     They have the shape (B, S + T - 1, D), and the last T predict the answer, whose last token is
     never read in. The embeddings may be those of B prompts that differ in their images alone, after
-    what is in the cache, which is used up. What interventions choose on the prompt lasts until the
-    context ends: gradients are taken inside.
+    what is in the cache. What interventions choose lasts as long as the context.
     """
     lvlm.require_prompt(prompt)
     embeds = prompt.inputs_embeds
@@ -136,21 +132,14 @@ def attached(lvlm: LVLM, observer: Observer) -> Iterator[None]:
     """Let an observer watch the decoder, which takes no masks then; after, all is as before."""
     hooks = _hooks_of(lvlm)
     if hooks.observer is not None:
-        raise InfoflowError(
-            f"a measure is already running on {lvlm.name}; run one at a time on one model."
-        )
-    hooks.observer = observer
-    handles = [
-        layer.register_forward_hook(partial(observer.after_layer, i), with_kwargs=True)
-        for i, layer in enumerate(lvlm.layers)
-    ]
-    try:
-        with attending(lvlm, IMPLEMENTATION):
-            yield
-    finally:
-        hooks.observer = None
-        for handle in handles:
-            handle.remove()
+        raise InfoflowError(f"a measure is already running on {lvlm.name}; run one at a time.")
+    with attending(lvlm, IMPLEMENTATION), ExitStack() as after:
+        hooks.observer = observer
+        after.callback(setattr, hooks, "observer", None)
+        for i, layer in enumerate(lvlm.layers):
+            see = partial(observer.after_layer, i)
+            after.callback(layer.register_forward_hook(see, with_kwargs=True).remove)
+        yield
 
 
 @contextmanager
@@ -182,6 +171,7 @@ def modifier_of(lvlm: LVLM) -> Modifier | None:
     return _hooks_of(lvlm).modifier
 
 
+@torch.no_grad()
 def require_faithful(lvlm: LVLM, embeds: Tensor) -> None:
     """Check, once a model and on any embeddings, that an observed pass is the ordinary one.
 
@@ -198,8 +188,7 @@ def require_faithful(lvlm: LVLM, embeds: Tensor) -> None:
     allowed = 8 * torch.finfo(embeds.dtype).eps * ordinary.abs().max()
     if not (observed - ordinary).abs().max() <= allowed:
         raise InfoflowError(
-            f"the decoder of {lvlm.name} attends in a way that cannot be observed: with hooks "
-            "attached its output changes."
+            f"the decoder of {lvlm.name} cannot be observed: with hooks its output changes."
         )
     hooks.is_faithful = True
 
@@ -212,36 +201,20 @@ def _hooks_of(lvlm: LVLM) -> _Hooks:
 
 
 def _attend(
-    module: nn.Module,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: Tensor | None,
-    scaling: float,
-    dropout: float = 0.0,
-    **options: Any,
+    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Any, **options: Any
 ) -> tuple[Tensor, None]:
     """Hand an attention call to the decoder's observer; transformers' attention interface."""
-    if attention_mask is not None:
-        raise InfoflowError("hooks take one unpadded sequence; an attention mask was given.")
-    _refuse_unsupported(module, options, key.shape[2])
-    call, layer = Attention(module, query, key, value, scaling), int(module.layer_idx)  # type: ignore[arg-type]
-    return (_hooks[module].observer or Observer()).attend(layer, call), None
-
-
-def _refuse_unsupported(module: nn.Module, options: dict[str, Any], n_keys: int) -> None:
-    """Raise on what would change the attention weights in ways that observers do not follow."""
+    options["attention_mask"], n_keys = mask, key.shape[2]
+    unfollowed = [f"uses {name}" for name in _UNFOLLOWED if options.get(name) is not None]
     if not getattr(module, "is_causal", True):
-        raise InfoflowError("the decoder's attention is not causal, so it cannot be observed.")
-    for name in _REFUSED:
-        if options.get(name) is not None:
-            raise InfoflowError(f"the decoder's attention uses {name}, which cannot be observed.")
-    window = options.get("sliding_window")
-    if window is not None and window < n_keys:
-        raise InfoflowError(
-            f"the decoder attends within a sliding window of {window} tokens, but the prompt has "
-            f"{n_keys}; only prompts that fit the window can be observed."
-        )
+        unfollowed.append("is not causal")
+    if (window := options.get("sliding_window") or n_keys) < n_keys:
+        unfollowed.append(f"has a sliding window of {window} tokens, less than the {n_keys} given")
+    if unfollowed:
+        raise InfoflowError(f"the decoder's attention {unfollowed[0]}, so it cannot be observed.")
+    call = Attention(module, query, key, value, options["scaling"])
+    observer = _hooks[module].observer or Observer()
+    return observer.attend(int(module.layer_idx), call), None  # type: ignore[arg-type]
 
 
 AttentionInterface.register(IMPLEMENTATION, _attend)

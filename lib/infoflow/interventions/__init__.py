@@ -2,8 +2,7 @@
 
 from infoflow.interventions.base import Intervention, intervene
 from infoflow.interventions.eah import EAH, even_strengths, sink_density, sink_strengths
-from infoflow.interventions.pruning import FastV, Truncate
-from infoflow.interventions.simignore import Simignore
+from infoflow.interventions.hiding import FastV, Simignore, Truncate
 
 __all__ = [
     "EAH",

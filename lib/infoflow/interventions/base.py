@@ -1,80 +1,67 @@
 """What an intervention is, what it does to one prompt, and ``intervene``: where it is at work."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Literal, get_args, get_origin, get_type_hints
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from infoflow.errors import InfoflowError
+from infoflow.errors import InfoflowError, require_name
 from infoflow.hooks.attention import Attention, attention_rows
 from infoflow.hooks.forward import modified, modifier_of, require_faithful
 from infoflow.models.lvlm import LVLM, Prompt
-from infoflow.options import require_whole
 
 
+@dataclass
 class Effect:
-    """What an intervention does while one prompt is read and answered; this base does nothing."""
+    """What an intervention does while one prompt is read and answered; by default nothing.
 
-    def hidden(self, layer: int) -> Tensor | None:
-        """Say which tokens a layer hides from all others, generated ones too: boolean (S,)."""
-        return None
-
-    def weights(self, layer: int, call: Attention) -> Tensor | None:
-        """Replace a layer's attention weights on the prompt, and there alone: shape (H, S, S)."""
-        return None
-
-    def see(self, layer: int, call: Attention) -> None:
-        """See a layer's attention on the prompt, after all interventions."""
-
-
-class Hiding(Effect):
-    """Hides image tokens from a layer on, but for those most attended in the layer before.
-
-    The attention is that of the last prompt token, heads averaged.
+    Attributes:
+        hidden: Which tokens are hidden from all others, generated ones too: boolean (S,).
+        first_layer: Where the hiding begins.
+        n_kept: How many of them stay in sight after all: those that the last prompt token attends
+            to most in the layer before, heads averaged.
+        weights: Replaces a layer's attention weights on the prompt, and there alone: (H, S, S), or
+            None to leave them.
     """
 
-    def __init__(
-        self,
-        prompt: Prompt,
-        first_layer: int = 0,
-        n_kept: int = 0,
-        shift: int = 0,
-        ignored: Tensor | bool = True,
-    ) -> None:
-        """Hide the image, or those of its tokens that are ignored, shifted by so many places."""
-        image, embeds = prompt.spans.image, prompt.inputs_embeds[0]
-        self._first_layer, self._n_kept = first_layer, n_kept
-        self._hidden = torch.zeros(len(embeds), dtype=torch.bool, device=embeds.device)
-        self._hidden[image.start + shift : image.stop + shift] = ignored
-
-    def hidden(self, layer: int) -> Tensor | None:
-        return self._hidden if layer >= self._first_layer else None
+    hidden: Tensor | None = None
+    first_layer: int = 0
+    n_kept: int = 0
+    weights: Callable[[int, Attention], Tensor | None] = lambda layer, call: None
 
     def see(self, layer: int, call: Attention) -> None:
-        if layer == self._first_layer - 1 and self._n_kept:
-            places = self._hidden.nonzero()[:, 0].to(call.key.device)
+        """See a layer's attention on the prompt, after all interventions, and choose by it."""
+        if self.hidden is not None and self.n_kept and layer == self.first_layer - 1:
+            places = self.hidden.nonzero()[:, 0].to(call.key.device)
             row = attention_rows(call, 1)[:, 0].mean(0)[places]
-            self._hidden[places[row.topk(self._n_kept).indices].to(self._hidden.device)] = False
+            self.hidden[places[row.topk(self.n_kept).indices].to(self.hidden.device)] = False
+
+
+def image_mask(prompt: Prompt, ignored: Tensor | bool = True, shift: int = 0) -> Tensor:
+    """Mark the image tokens, or some of them, shifted by so many places: boolean (S,)."""
+    image, embeds = prompt.spans.image, prompt.inputs_embeds[0]
+    mask = torch.zeros(len(embeds), dtype=torch.bool, device=embeds.device)
+    mask[image.start + shift : image.stop + shift] = ignored
+    return mask
 
 
 class Intervention(ABC):
     """An intervention's settings; see ``intervene``."""
 
-    @property
-    def sweepable(self) -> bool:
-        """Whether a truncated branch of the prompt is changed by it as the prompt itself is."""
-        return True
-
-    @abstractmethod
-    def require_fits(self, lvlm: LVLM) -> None:
-        """Raise unless the settings suit a model."""
+    def __post_init__(self) -> None:
+        """Check the settings that are names; numbers are checked with the model they are for."""
+        for name, kind in get_type_hints(type(self)).items():
+            if get_origin(kind) is Literal:
+                require_name(getattr(self, name), name, get_args(kind))
 
     @abstractmethod
     def begin(self, lvlm: LVLM, prompt: Prompt) -> Effect:
-        """Prepare for one prompt, or raise if the settings do not suit it."""
+        """Prepare for one prompt, or raise if the settings do not suit it or the model."""
 
 
 @contextmanager
@@ -92,52 +79,42 @@ def intervene(lvlm: LVLM, *interventions: Intervention) -> Iterator[None]:
         *interventions: ``FastV``, ``Simignore``, ``EAH`` or ``Truncate``, settings included.
 
     Raises:
-        InfoflowError: On entering: this is no model, or no intervention; the model has no such
-            layer, or cannot be observed. Inside: the prompt has fewer tokens than are to be kept;
+        InfoflowError: On entering: this is no intervention, or the model cannot be observed.
+            Inside, with the first prompt: a setting is out of range for the model or the prompt;
             embeddings come without their prompt; or several sequences are run at once.
     """
-    if not isinstance(lvlm, LVLM):
+    if not all(isinstance(each, Intervention) for each in interventions):
         raise InfoflowError(
-            f"intervene takes a model that load_lvlm returned, not {type(lvlm).__name__}."
+            f"{interventions!r}: one is no intervention; "
+            "valid: EAH(...), FastV(...), Simignore(...), Truncate(...)."
         )
-    for intervention in interventions:
-        if not isinstance(intervention, Intervention):
-            raise InfoflowError(
-                f"{intervention!r} is no intervention; "
-                "valid: EAH(...), FastV(...), Simignore(...), Truncate(...)."
-            )
-        intervention.require_fits(lvlm)
     if not interventions:
         yield
         return
     with torch.no_grad():
-        some = torch.arange(min(32, lvlm.decoder.embed_tokens.num_embeddings), device=lvlm.device)
-        require_faithful(lvlm, lvlm.decoder.embed_tokens(some)[None])
-    outer = modifier_of(lvlm)
-    before = outer.interventions if isinstance(outer, _Interventions) else ()
+        some = lvlm.decoder.embed_tokens(torch.arange(32, device=lvlm.device))
+    require_faithful(lvlm, some[None])
+    before = getattr(modifier_of(lvlm), "interventions", ())
     with modified(lvlm, _Interventions(lvlm, (*before, *interventions))):
         yield
 
 
+@dataclass(eq=False)
 class _Interventions:
     """The interventions at work on a model, and their effects on the prompt that is being read."""
 
-    def __init__(self, lvlm: LVLM, interventions: tuple[Intervention, ...]) -> None:
-        self.interventions = interventions
-        self._lvlm = lvlm
-        self._effects: list[Effect] = []
-        self._n_prompt = 0
+    lvlm: LVLM
+    interventions: tuple[Intervention, ...]
+    _effects: list[Effect] = field(default_factory=list)
+    _n_prompt: int = 0
 
     @contextmanager
     def reading(self, prompt: Prompt) -> Iterator[None]:
-        n_sequences, n_prompt, _ = prompt.inputs_embeds.shape
+        n_sequences, self._n_prompt, _ = prompt.inputs_embeds.shape
         if n_sequences != 1:
-            raise InfoflowError(
-                f"interventions take one sequence at a time, but {n_sequences} are run."
-            )
+            raise InfoflowError(f"interventions take one sequence at a time, not {n_sequences}.")
         with torch.no_grad():
-            self._effects = [each.begin(self._lvlm, prompt) for each in self.interventions]
-        self._n_prompt = n_prompt
+            self._effects = [each.begin(self.lvlm, prompt) for each in self.interventions]
         try:
             yield
         finally:
@@ -151,32 +128,22 @@ class _Interventions:
                 "as in lvlm.logits(prompt)."
             )
         n_queries, n_keys = call.query.shape[2], call.key.shape[2]
-        for mask in (effect.hidden(layer) for effect in self._effects):
-            if mask is not None:
-                mask = pad(mask, (0, n_keys - self._n_prompt)).to(call.key.device)
+        for effect in self._effects:
+            if effect.hidden is not None and layer >= effect.first_layer:
+                mask = pad(effect.hidden, (0, n_keys - self._n_prompt)).to(call.key.device)
                 call = call._replace(hidden=mask if call.hidden is None else mask | call.hidden)
         if n_queries < n_keys:
             return call
         for effect in self._effects:
             weights = effect.weights(layer, self._on_prompt(call))
             if weights is not None:
-                call = call._replace(weights=self._with_answer(call, weights))
+                if n_answer := n_queries - self._n_prompt:  # read in, whose rows are left
+                    rows = attention_rows(call, n_answer)
+                    weights = torch.cat([pad(weights, (0, n_answer)), rows], dim=1)
+                call = call._replace(weights=weights)
         for effect in self._effects:
             effect.see(layer, self._on_prompt(call))
         return call
-
-    def require_sweepable(self, keep: int) -> None:
-        if keep:
-            raise InfoflowError(
-                f"keep = {keep} cannot be swept under an intervention, which might choose other "
-                "tokens in every branch; valid: keep=0, or Truncate(cut, keep) beside it."
-            )
-        for intervention in self.interventions:
-            if not intervention.sweepable:
-                raise InfoflowError(
-                    f"{intervention!r} cannot be swept: in a truncated branch it might hide other "
-                    "tokens; valid: a Truncate(cut) beside it, cut by cut."
-                )
 
     def _on_prompt(self, call: Attention) -> Attention:
         """The part of a call that is the prompt's, without an answer that is read in after it."""
@@ -188,20 +155,3 @@ class _Interventions:
             hidden=None if call.hidden is None else call.hidden[:n],
             weights=None if call.weights is None else call.weights[:, :n, :n],
         )
-
-    def _with_answer(self, call: Attention, weights: Tensor) -> Tensor:
-        """The prompt's weights (H, S, S) with the unchanged rows of an answer that is read in."""
-        n_answer = call.query.shape[2] - self._n_prompt
-        if not n_answer:
-            return weights
-        return torch.cat([pad(weights, (0, n_answer)), attention_rows(call, n_answer)], dim=1)
-
-
-def same_depth(layer: int, of: int, n_layers: int) -> int:
-    """Find the layer at the depth of a layer, from 0, of a model of so many in another's n_layers.
-
-    Its middle lies nearest to that layer's, as shares of the two depths; it is the deeper of two.
-    """
-    require_whole(layer, "layer", 0, of - 1)
-    require_whole(n_layers, "n_layers", 1)
-    return (2 * layer + 1) * n_layers // (2 * of)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import torch
@@ -13,9 +14,6 @@ from infoflow.hooks.forward import record
 from infoflow.interventions.base import Effect, Intervention
 from infoflow.models.lvlm import LVLM, Prompt, Spans
 from infoflow.options import require_finite, require_whole
-
-COLUMNS = ("all", "image")
-DIVISORS = ("exact", "ramp")
 
 
 @dataclass(frozen=True)
@@ -43,40 +41,30 @@ class EAH(Intervention):
     columns: Literal["all", "image"] = "all"
     gamma: float = 0.0
 
-    def __post_init__(self) -> None:
+    def begin(self, lvlm: LVLM, prompt: Prompt) -> Effect:
         if not isinstance(self.layers, Sequence) or not self.layers:
             raise InfoflowError(f"layers = {self.layers!r}; give at least one layer, as in (1,).")
         for layer in self.layers:
-            require_whole(layer, "layer", 0)
-        require_finite(self.beta, "beta", 0)
-        require_name(self.divisor, "divisor", DIVISORS)
-        require_name(self.columns, "columns", COLUMNS)
-        require_finite(self.gamma, "gamma", 0, 1)
-
-    def require_fits(self, lvlm: LVLM) -> None:
-        for layer in self.layers:
             require_whole(layer, "layer", 0, lvlm.n_layers - 1)
+        require_finite(self.beta, "beta", 0)
+        require_finite(self.gamma, "gamma", 0, 1)
+        return Effect(weights=partial(self._broadcast, prompt.spans.image))
 
-    def begin(self, lvlm: LVLM, prompt: Prompt) -> Effect:
-        return _Broadcast(self, prompt.spans.image)
-
-
-@dataclass
-class _Broadcast(Effect):
-    settings: EAH
-    image: slice
-
-    def weights(self, layer: int, call: Attention) -> Tensor | None:
-        if layer not in self.settings.layers:
+    def _broadcast(self, image: slice, layer: int, call: Attention) -> Tensor | None:
+        """The prompt's weights (H, S, S), all heads being the one with the most sinks, or None."""
+        if layer not in self.layers:
             return None
         weights = attention_rows(call)
-        sinks = column_means(weights, self.image, self.settings.divisor) > self.settings.beta
+        sinks = column_means(weights, image, self.divisor) > self.beta
         winner = int(sinks.sum(-1).argmax())
         density = float(sinks[winner].double().mean())
-        if density == 0 or density < self.settings.gamma:
+        if density == 0 or density < self.gamma:
             return None
-        columns = self.image if self.settings.columns == "image" else None
-        return broadcast_head(weights, winner, columns)
+        if self.columns == "all":
+            return weights[winner].expand_as(weights)
+        mixed = weights.clone()
+        mixed[:, :, image] = weights[winner, :, image]
+        return mixed / mixed.sum(-1, keepdim=True)
 
 
 def sink_density(lvlm: LVLM, prompt: Prompt, beta: float = 0.002, divisor: str = "exact") -> Tensor:
@@ -117,18 +105,10 @@ def column_means(weights: Tensor, image: slice, divisor: str) -> Tensor:
     A column's sum, its diagonal left out, is divided by the number of rows below the diagonal or,
     as in the released code (``"ramp"``), by the end of the image less the column's place in it.
     """
-    require_name(divisor, "divisor", DIVISORS)
-    below = weights.tril(-1)[:, :, image].sum(1)
     places = torch.arange(image.start, image.stop, device=weights.device)
-    if divisor == "exact":
-        return below / (weights.shape[-1] - 1 - places).clamp(min=1)
-    return below / (image.stop - (places - image.start))
-
-
-def broadcast_head(weights: Tensor, head: int, columns: slice | None = None) -> Tensor:
-    """Give all heads one head's attention weights, (H, S, S), or its columns; rows sum to one."""
-    if columns is None:
-        return weights[head].expand_as(weights)
-    mixed = weights.clone()
-    mixed[:, :, columns] = weights[head, :, columns]
-    return mixed / mixed.sum(-1, keepdim=True)
+    counts = {
+        "exact": (weights.shape[-1] - 1 - places).clamp(min=1),
+        "ramp": image.stop - (places - image.start),
+    }
+    require_name(divisor, "divisor", counts)
+    return weights.tril(-1)[:, :, image].sum(1) / counts[divisor]

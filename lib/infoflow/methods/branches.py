@@ -5,11 +5,11 @@ image never see it, so their keys are the intact prompt's; a branch starts as a 
 hidden states; and all branches go through a layer as one batch.
 """
 
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import pad
 
 from infoflow.hooks.attention import Attention, attention_rows, ordinary_attention
 from infoflow.hooks.forward import Observer
@@ -51,8 +51,6 @@ class Branches(Observer):
         self._mask = visible.tril(n_prefix).to(embeds.device)[None, None]
         self._positions = self._text.new_empty(0, self._n_own)
         self._in_branches = False
-        self._intact: Attention
-        self._own: KeyValue
         self.hidden = embeds.new_empty(0, self._n_own, embeds.shape[-1])
         self.caches: list[BranchCache] = []
 
@@ -75,8 +73,7 @@ class Branches(Observer):
             self.hidden = module.forward(self.hidden, **self._at_positions(kwargs))
             self._in_branches = False
         if self._room:
-            sizes = self._n_branches, self._n_prefix, self._room
-            self.caches.append(BranchCache(self._intact, self._own, self._positions, *sizes))
+            self.caches.append(self._cache())
         if self._keep and layer + 1 in self._rankings and self._rankings[layer + 1] is None:
             rows = attention_rows(self._intact, self._n_answer + 1)  # from the last prompt token on
             self._rankings[layer + 1] = rows[:, 0].mean(0)[self._image]
@@ -120,57 +117,46 @@ class Branches(Observer):
         hidden = torch.cat([prefix, hidden[positions]], dim=1)
         return mask & ~hidden[:, None, None] | mask.triu(self._n_prefix)
 
-
-class BranchCache:
-    """The keys and values of B branches at one layer, while they are decoded.
-
-    Branches share the intact prompt's, (G, S, d), and have their own, (B, G, U + N, d): U prompt
-    tokens that a truncated branch recomputes, then room for N generated ones.
-    """
-
-    def __init__(
-        self,
-        intact: Attention,
-        own: KeyValue,
-        positions: Tensor,
-        n_branches: int,
-        n_prefix: int,
-        room: int,
-    ) -> None:
-        """Fill the cache from the intact call and what the first b branches recomputed.
-
-        They see the prefix and these tokens, (b, G, U, d); the others see the whole prompt.
-        """
-        self.shared = intact.key[0], intact.value[0]
-        n_shared, device = intact.key.shape[2], intact.key.device
-        n_truncated, _, self.length, _ = own[0].shape
+    def _cache(self) -> "BranchCache":
+        """Keep a layer's keys and values; branches not begun see those of the whole prompt."""
+        intact, (key, value) = self._intact, self._own
+        n_shared, (n_begun, groups, n_own, width) = intact.key.shape[2], key.shape
         # zeros, not empty: hidden places are weighted with zero, and zero times NaN is NaN
-        growth = (0, 0, 0, room, 0, 0, 0, n_branches - n_truncated)
-        self.own = pad(own[0], growth), pad(own[1], growth)
-        n_prompt = n_shared + self.length
-        hidden = torch.zeros(n_branches, n_prompt + room, dtype=torch.bool, device=device)
-        hidden[:n_truncated, n_prefix:n_shared] = True
-        hidden[n_truncated:, n_shared:n_prompt] = True
+        own = key.new_zeros(2, self._n_branches, groups, n_own + self._room, width)
+        own[0, :n_begun, :, :n_own], own[1, :n_begun, :, :n_own] = key, value
+        n_prompt, device = n_shared + n_own, key.device
+        size = self._n_branches, n_prompt + self._room
+        hidden = torch.zeros(size, dtype=torch.bool, device=device)
+        hidden[:n_begun, self._n_prefix : n_shared] = True
+        hidden[n_begun:, n_shared:n_prompt] = True
         if intact.hidden is not None:
             hidden[:, :n_shared] |= intact.hidden
-            hidden[:n_truncated, n_shared:n_prompt] |= intact.hidden[positions.to(device)]
+            hidden[:n_begun, n_shared:n_prompt] |= intact.hidden[self._positions.to(device)]
         bias = torch.zeros(hidden.shape, device=device).masked_fill(hidden, -torch.inf)
-        self.bias = bias[:, None, None]  # (B, 1, 1, S + U + N)
+        shared = intact.key[0], intact.value[0]
+        return BranchCache(shared, own, bias[:, None, None], n_own)
+
+
+@dataclass
+class BranchCache:
+    """The keys and values of B branches at one layer, while they are decoded."""
+
+    shared: KeyValue  # the intact prompt's, (G, S, d)
+    own: Tensor  # (2, B, G, U + N, d): U prompt tokens, then room for N generated ones
+    bias: Tensor  # of the scores: (B, 1, 1, S + U + N)
+    length: int  # how many of the own tokens are there
 
     def attend(self, call: Attention) -> Tensor:
         """Take in each branch's newest token and attend from it: shape (B, 1, H, d)."""
-        key, value = self.own
-        key[:, :, self.length] = call.key[:, :, 0]
-        value[:, :, self.length] = call.value[:, :, 0]
+        self.own[..., self.length, :] = torch.stack([call.key, call.value])[..., 0, :]
         self.length += 1
-        own = key[:, :, : self.length], value[:, :, : self.length]
         bias = self.bias[..., : self.shared[0].shape[1] + self.length]
-        return _cascade_attention(call, self.shared, own, bias)
+        return _cascade_attention(call, self.shared, self.own[..., : self.length, :], bias)
 
     def keep(self, branches: Tensor) -> None:
+        """Drop all branches but those that a mask, or places, choose."""
         branches = branches.to(self.bias.device)
-        self.own = self.own[0][branches], self.own[1][branches]
-        self.bias = self.bias[branches]
+        self.own, self.bias = self.own[:, branches], self.bias[branches]
 
 
 class CachedBranches(Observer):
@@ -182,13 +168,8 @@ class CachedBranches(Observer):
     def attend(self, layer: int, call: Attention) -> Tensor:
         return self._caches[layer].attend(call)
 
-    def keep(self, branches: Tensor) -> None:
-        """Drop all branches but those that a mask, or places, choose."""
-        for cache in self._caches:
-            cache.keep(branches)
 
-
-def _cascade_attention(call: Attention, shared: KeyValue, own: KeyValue, bias: Tensor) -> Tensor:
+def _cascade_attention(call: Attention, shared: KeyValue, own: Tensor, bias: Tensor) -> Tensor:
     """Attend from one query a branch (B, H, 1, d) to shared and to own keys: (B, 1, H, d).
 
     One softmax runs over both, so the result is that of attention to the joined keys; the shared

@@ -3,29 +3,25 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from infoflow.errors import InfoflowError, require_name
+from infoflow.errors import require_name
 from infoflow.hooks.forward import answer_ids, modifier_of
-from infoflow.methods.gradients import OUTPUT, PROJECTOR, SITES, gradient_visitor, reaches_answer
-from infoflow.methods.maps import (
-    THRESHOLD,
-    WEIGHTS,
-    activation_map,
-    lit_share,
-    map_entropies,
-    normalise_maps,
-    thresholded,
-)
+from infoflow.methods.gradients import OUTPUT, PROJECTOR, SITES, gradient_visitor
 from infoflow.methods.out_of_memory import in_batches
 from infoflow.models.lvlm import LVLM, Prompt
 from infoflow.options import require_finite, require_whole
 
 MAX_NEW_TOKENS = 32
 """How long an answer the model gives itself if none is given."""
+
+WEIGHTS = ("mean", "relu-mean", "element-wise")
+"""How gradients weight features; see ``activation_map``."""
+
+THRESHOLD = 0.5
+"""The share of its maximum above which a cell is lit; below, the authors' code blanks it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,15 +38,11 @@ class CAM:
             sign and place but not in scale. Of the projector there is one: (1, h, w).
         by_token: The same as one value an image token, float32 of shape (L, N). In most families a
             token is a cell of the map; where it is not, maps are laid out from these.
-        site: Where the features were read.
-        weights: How gradients weighted them.
         answer: The ids of the answer whose logits were summed, shape (T,).
     """
 
     maps: Tensor
     by_token: Tensor
-    site: str
-    weights: str
     answer: Tensor
 
     @property
@@ -59,13 +51,8 @@ class CAM:
         return ~self.maps.isnan().any(-1).any(-1)
 
     @property
-    def normalised(self) -> Tensor:
-        """The maps divided by their maxima: shape (L, h, w)."""
-        return normalise_maps(self.maps)
-
-    @property
     def peaks(self) -> Tensor:
-        """The raw maxima, shape (L,): what normalising hides."""
+        """The raw maxima, shape (L,)."""
         return self.maps.amax((-2, -1))
 
     @property
@@ -76,7 +63,8 @@ class CAM:
     @property
     def lit(self) -> Tensor:
         """The share of cells above half of the maximum, shape (L,)."""
-        return lit_share(self.maps, THRESHOLD)
+        share = (normalise_maps(self.maps) > THRESHOLD).float().mean((-2, -1))
+        return share.where(self.defined, torch.nan)
 
 
 def llava_cam(
@@ -117,7 +105,7 @@ def llava_cam(
     Raises:
         UnknownNameError: There is no such site or weighting.
         InfoflowError: A number is out of range; the answer is empty, holds ids outside the
-            vocabulary or does not fit the context; or the decoder lacks the site.
+            vocabulary or does not fit the context.
     """
     cams = llava_cams(
         lvlm, prompt, answer, (site,), (weights,), n_samples, sigma, seed, micro_batch, checkpointed
@@ -144,30 +132,30 @@ def llava_cams(
     Returns:
         The CAM of each site and weighting, by both.
     """
-    for kind, names, valid in (("site", sites, SITES), ("weighting", weights, WEIGHTS)):
-        for name in names:
-            require_name(name, kind, valid)
-    _require_noise(n_samples, sigma, seed)
+    keys = list(product(sites, weights))
+    for site, weighting in keys:
+        require_name(site, "site", SITES)
+        require_name(weighting, "weighting", WEIGHTS)
+    require_whole(n_samples, "n_samples", least=1)
+    require_finite(sigma, "sigma", least=0)
+    require_whole(seed, "seed", least=0, most=2**63 - 1)
     # an intervention chooses its tokens for one prompt at a time
     size = require_whole(micro_batch, "micro_batch", 1) if modifier_of(lvlm) is None else 1
     with torch.inference_mode(False):
-        if answer is None:
-            answer = lvlm.generate(prompt, MAX_NEW_TOKENS)
-            if not len(answer):
-                raise InfoflowError(
-                    f"{lvlm.name} answers nothing to {prompt.question!r}; give an answer."
-                )
-        ids = answer_ids(lvlm, prompt, answer)
+        given = lvlm.generate(prompt, MAX_NEW_TOKENS) if answer is None else answer
+        ids = answer_ids(lvlm, prompt, given)
         visit = gradient_visitor(lvlm, prompt, ids, sites, checkpointed)
-        keys = list(product(sites, weights))
+        undefined = torch.full((lvlm.n_layers, prompt.grid.n_tokens), torch.nan, device=lvlm.device)
+        undefined = undefined.double()  # so that the order and grouping of the sum leave no trace
 
         def sums(batch: list[Tensor]) -> dict[tuple[str, str], Tensor]:
-            maps = {key: _empty_maps(lvlm, prompt, *key) for key in keys}
+            maps = {key: undefined[: 1 if key[0] == PROJECTOR else None].clone() for key in keys}
 
             def add(site: str, layer: int, feature: Tensor, gradient: Tensor) -> None:
                 for weighting in weights:
-                    found = activation_map(feature, gradient, weighting)
-                    maps[site, weighting][layer] += found.to(maps[site, weighting]).sum(0)
+                    if not (weighting == "element-wise" and _is_only_normed(lvlm, site, layer)):
+                        found = activation_map(feature, gradient, weighting)
+                        maps[site, weighting][layer] = found.to(undefined).sum(0)
 
             visit(torch.cat(batch), add)
             return maps
@@ -180,24 +168,8 @@ def llava_cams(
             mean = torch.stack([maps[key] for maps in found]).sum(0) / n_images
             by_token = mean.float().cpu()
             over_cells = torch.from_numpy(prompt.grid.cells(by_token.numpy()))
-            cams[key] = CAM(over_cells, by_token, *key, answer=ids.cpu())
+            cams[key] = CAM(over_cells, by_token, ids.cpu())
         return cams
-
-
-def authors_maps(
-    lvlm: LVLM,
-    prompt: Prompt,
-    answer: str | Tensor | None = None,
-    site: str = "post_attention_layernorm",
-) -> Tensor:
-    """Compute maps by the rules of the authors' released code: shape (L, h, w), in [0, 1].
-
-    Only positive gradients count, nothing is averaged over noisy images, and what is below half of
-    a map's maximum is blank. Logits, though, are read where the answer is predicted; the released
-    code reads them at rows inside the image. Args and errors are those of ``llava_cam``.
-    """
-    cam = llava_cam(lvlm, prompt, answer, site, "relu-mean", n_samples=1, sigma=0.0)
-    return thresholded(cam.maps, THRESHOLD)
 
 
 def _noisy_images(
@@ -214,22 +186,43 @@ def _noisy_images(
         yield embeds
 
 
-def _empty_maps(lvlm: LVLM, prompt: Prompt, site: str, weights: str) -> Tensor:
-    """Zeros of shape (L, N), in which undefined layers are NaN."""
-    n_maps = 1 if site == PROJECTOR else lvlm.n_layers
-    # double, so that the order and grouping of the sum leave no trace
-    maps = torch.zeros(n_maps, prompt.grid.n_tokens, dtype=torch.float64, device=lvlm.device)
-    for layer in range(n_maps):
-        # what acts on the answer through the last layer's first norm alone: that undoes its length,
-        # so the rate at which the logit grows with it is zero, and what is computed is rounding
-        is_only_normed = {OUTPUT: layer + 1, PROJECTOR: 0}.get(site) == lvlm.n_layers - 1
-        if not reaches_answer(lvlm, site, layer) or (weights == "element-wise" and is_only_normed):
-            maps[layer] = torch.nan
-    return maps
+def _is_only_normed(lvlm: LVLM, site: str, layer: int) -> bool:
+    """Whether a feature acts on the answer through the last layer's first norm alone.
+
+    That undoes its length: the rate at which the logit grows with it is zero but for rounding.
+    """
+    return {OUTPUT: layer + 1, PROJECTOR: 0}.get(site) == lvlm.n_layers - 1
 
 
-def _require_noise(n_samples: Any, sigma: Any, seed: Any) -> None:
-    """Check how maps are averaged: 1 noisy image or more, deviation and seed at least 0."""
-    require_whole(n_samples, "n_samples", least=1)
-    require_finite(sigma, "sigma", least=0)
-    require_whole(seed, "seed", least=0, most=2**63 - 1)
+def activation_map(feature: Tensor, gradient: Tensor, weights: str) -> Tensor:
+    """Weight a feature by a gradient, both (..., N, C), and sum over channels (Eq. 2-3): (..., N).
+
+    ``"mean"`` (Grad-CAM) weights each channel by its mean gradient over the image tokens;
+    ``"relu-mean"``, as the authors' released code, by the mean of the positive gradients;
+    ``"element-wise"`` weights each entry by its own gradient, which makes a cell's value the rate
+    at which the logit grows with the length of that token's feature. Negative sums become zero.
+    """
+    wide = torch.promote_types(feature.dtype, torch.float32)
+    feature, gradient = feature.to(wide), gradient.to(wide)
+    if weights == "element-wise":
+        return (gradient * feature).sum(-1).relu()
+    if weights == "relu-mean":
+        gradient = gradient.relu()
+    return (feature @ gradient.mean(-2)[..., None])[..., 0].relu()
+
+
+def normalise_maps(maps: Tensor) -> Tensor:
+    """Divide each map by its maximum, shape (..., h, w); a map of zeros stays one."""
+    peaks = maps.amax((-2, -1), keepdim=True)
+    return maps / peaks.where(peaks != 0, 1)
+
+
+def map_entropies(maps: Tensor) -> Tensor:
+    """Entropy of each map taken as a distribution over its cells, in bits: (..., h, w) to (...).
+
+    It is 0 for a single lit cell, log2(h w) for an even map, and NaN for a map of zeros.
+    """
+    # divided by the peak first: the sum of raw values could leave the range of the type
+    values = normalise_maps(maps).flatten(-2)
+    shares = values / values.sum(-1, keepdim=True)
+    return torch.special.entr(shares).sum(-1) / torch.log(torch.tensor(2.0))

@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +12,7 @@ import torch
 from PIL import Image, ImageFilter
 from torch import Tensor
 
-from infoflow.errors import InfoflowError
+from infoflow.errors import InfoflowError, require_name
 from infoflow.hooks.forward import answer_ids, forward_pass, modifier_of
 from infoflow.methods.out_of_memory import in_batches
 from infoflow.models.lvlm import LVLM, Prompt
@@ -23,68 +24,60 @@ _BATCH = 8
 Pixels = npt.NDArray[np.uint8]
 
 
-@dataclass(frozen=True, eq=False)
-class FaithfulnessCurve:
+class FaithfulnessCurve(NamedTuple):
     """An answer's probability (F,) while the fractions (F,) of an image that are hottest change."""
 
     fractions: npt.NDArray[np.float64]
     scores: npt.NDArray[np.float64]
 
-    @property
-    def area(self) -> float:
-        """The area under the curve, in [0, 1], by the trapezoidal rule."""
-        return float(np.trapezoid(self.scores, self.fractions))
 
-
-def deletion_curve(
+def faithfulness_curve(
     lvlm: LVLM,
     prompt: Prompt,
     answer: str | Tensor,
     heat: npt.ArrayLike,
+    curve: str = "deletion",
     n_steps: int = 10,
     seed: int = 0,
 ) -> FaithfulnessCurve:
-    """Delete the hottest pixels first (RISE, Petsiuk et al., 2018): a right map soon hurts.
-
-    Deleted pixels take the image's mean colour.
+    """Follow an answer's probability while the hottest pixels change first (RISE, 2018).
 
     Args:
         lvlm: The model.
         prompt: The image and question.
         answer: The answer, as text or as ids of shape (T,).
         heat: One value an image token, shape (h, w); see ``Grid``.
+        curve: ``"deletion"``: pixels take the image's mean colour, and a right map soon hurts: the
+            area under the curve is small. ``"insertion"``: the image's pixels are shown on a
+            blurred one, and a right map has a large area.
         n_steps: In how many equal steps the image goes.
         seed: Seed of the order of pixels that are equally hot.
 
-    Returns:
-        The curve; a small area means a right map.
-
     Raises:
+        UnknownNameError: There is no such curve.
         InfoflowError: The map is undefined or does not fit the prompt, ``n_steps`` is not positive,
             or the answer is not valid.
     """
     lvlm.require_prompt(prompt)
     pixels = np.asarray(prompt.image)
     blank = np.broadcast_to(pixels.mean((0, 1)).round().astype(np.uint8), pixels.shape)
-    return _curve(lvlm, prompt, answer, heat, (pixels, blank), n_steps, seed)
-
-
-def insertion_curve(
-    lvlm: LVLM,
-    prompt: Prompt,
-    answer: str | Tensor,
-    heat: npt.ArrayLike,
-    n_steps: int = 10,
-    seed: int = 0,
-) -> FaithfulnessCurve:
-    """Show the hottest pixels first, on a blurred image (RISE): a right map has a large area.
-
-    Args and errors are those of ``deletion_curve``.
-    """
-    lvlm.require_prompt(prompt)
-    blur = ImageFilter.GaussianBlur(_BLUR * max(prompt.image.size))
-    ends = np.asarray(prompt.image.filter(blur)), np.asarray(prompt.image)
-    return _curve(lvlm, prompt, answer, heat, ends, n_steps, seed)
+    blurred = prompt.image.filter(ImageFilter.GaussianBlur(_BLUR * max(prompt.image.size)))
+    ends = {"deletion": (pixels, blank), "insertion": (np.asarray(blurred), pixels)}
+    require_name(curve, "curve", ends)
+    n_steps = require_whole(n_steps, "n_steps", 1)
+    over_image = prompt.grid.to_picture(heat, prompt.image.size)
+    if not np.isfinite(over_image).all():
+        raise InfoflowError("the heat map is undefined; there is no order to change pixels in.")
+    changed = [
+        lvlm.prompt(Image.fromarray(pixels), prompt.question)
+        for pixels in replace_hottest(*ends[curve], over_image, n_steps, seed)
+    ]
+    # an intervention chooses its tokens for one prompt at a time
+    size = _BATCH if modifier_of(lvlm) is None else 1
+    score = partial(answer_probabilities, lvlm, answer=answer)
+    scores = list(in_batches(changed, score, size, lvlm.decoder, "changed images"))
+    fractions = np.linspace(0, 1, n_steps + 1)
+    return FaithfulnessCurve(fractions, torch.cat(scores).double().numpy())
 
 
 def answer_probabilities(lvlm: LVLM, prompts: list[Prompt], answer: str | Tensor) -> Tensor:
@@ -115,25 +108,19 @@ def replace_hottest(
 
 
 @contextmanager
-def randomised_weights(lvlm: LVLM, n_layers: int | None = None, seed: int = 0) -> Iterator[None]:
-    """Put random weights in the head and the last decoder layers; after, all is as before.
+def randomised_weights(lvlm: LVLM, seed: int = 0) -> Iterator[None]:
+    """Put random weights in the decoder layers and the head; after, all is as before.
 
     The sanity check of saliency maps (Adebayo et al., 2018): a map that stays the same does not
     show what the model has learnt. Each matrix is drawn anew from a normal distribution of its own
-    mean and deviation; gains of norms and biases stay.
-
-    Args:
-        lvlm: The model. A head that shares its weights with the token embeddings changes them too.
-        n_layers: How many layers, from the last one down; None for all.
-        seed: Seed of the weights.
+    mean and deviation; gains of norms and biases stay. A head that shares its weights with the
+    token embeddings changes them too.
 
     Raises:
-        InfoflowError: The model has fewer layers, or weights that are quantised or offloaded.
+        InfoflowError: Weights are quantised or offloaded.
     """
-    n = lvlm.n_layers if n_layers is None else n_layers
-    require_whole(n, "n_layers", 0, lvlm.n_layers)
     generator = torch.Generator().manual_seed(seed)
-    modules = [lvlm.lm_head, *lvlm.layers[lvlm.n_layers - n :]]
+    modules = [lvlm.lm_head, *lvlm.layers]
     matrices = [m for module in modules for m in module.parameters() if m.ndim > 1]
     if not all(m.is_floating_point() and not m.is_meta for m in matrices):
         raise InfoflowError(
@@ -152,30 +139,3 @@ def randomised_weights(lvlm: LVLM, n_layers: int | None = None, seed: int = 0) -
         with torch.no_grad():
             for matrix, values in zip(matrices, before, strict=True):
                 matrix.copy_(values)
-
-
-def _curve(
-    lvlm: LVLM,
-    prompt: Prompt,
-    answer: str | Tensor,
-    heat: npt.ArrayLike,
-    ends: tuple[Pixels, Pixels],
-    n_steps: int,
-    seed: int,
-) -> FaithfulnessCurve:
-    """Follow the answer's probability from one end, an image, to the other."""
-    n_steps = require_whole(n_steps, "n_steps", 1)
-    seed = require_whole(seed, "seed", 0)
-    over_image = prompt.grid.to_picture(heat, prompt.image.size)
-    if not np.isfinite(over_image).all():
-        raise InfoflowError("the heat map is undefined; there is no order to change pixels in.")
-    changed = [
-        lvlm.prompt(Image.fromarray(pixels), prompt.question)
-        for pixels in replace_hottest(*ends, over_image, n_steps, seed)
-    ]
-    # an intervention chooses its tokens for one prompt at a time
-    size = _BATCH if modifier_of(lvlm) is None else 1
-    score = partial(answer_probabilities, lvlm, answer=answer)
-    scores = list(in_batches(changed, score, size, lvlm.decoder, "changed images"))
-    fractions = np.linspace(0, 1, n_steps + 1)
-    return FaithfulnessCurve(fractions, torch.cat(scores).double().numpy())

@@ -1,4 +1,4 @@
-"""Attention flow: what the answer's token attends to, layer by layer (paper, Eq. 6-9)."""
+"""Attention flow (paper, Eq. 6-9), and a layer's whole attention matrix (Figure 6)."""
 
 from dataclasses import dataclass
 
@@ -9,8 +9,7 @@ from infoflow.errors import require_name
 from infoflow.hooks.attention import Attention, attention_rows
 from infoflow.hooks.forward import answer_ids, record
 from infoflow.models.lvlm import LVLM, Prompt
-
-HEAD_REDUCTIONS = ("mean", "max")
+from infoflow.options import require_whole
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +51,7 @@ def attention_flow(
         InfoflowError: The answer is empty, holds ids outside the vocabulary, or does not fit the
             context with the prompt; or the model cannot be observed.
     """
-    require_name(head_reduce, "head reduction", HEAD_REDUCTIONS)
+    require_name(head_reduce, "head reduction", ("mean", "max"))
     ids = None if answer is None else answer_ids(lvlm, prompt, answer)
     n_rows = 1 if ids is None else len(ids)
 
@@ -64,6 +63,16 @@ def attention_flow(
 
     rows = record(lvlm, prompt, mean_row, ids)
     return AttentionFlow(rows, group_shares(reduce_heads(rows, head_reduce), prompt))
+
+
+def attention_matrix(lvlm: LVLM, prompt: Prompt, layer: int) -> Tensor:
+    """Read one layer's attention weights on a prompt: head, attending token, attended: (H, S, S).
+
+    Layers are counted from 0; the paper's layer is one more. Float32; rows sum to one. Inside
+    ``intervene`` a hidden token's column is zero but for the token's own row.
+    """
+    wanted = require_whole(layer, "layer", 0, lvlm.n_layers - 1)
+    return record(lvlm, prompt, lambda i, call: attention_rows(call) if i == wanted else None)[0]
 
 
 def reduce_heads(rows: Tensor, head_reduce: str = "mean") -> Tensor:

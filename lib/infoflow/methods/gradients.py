@@ -6,7 +6,7 @@ Tokens before the image never see it, so many images share one pass over them.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from copy import deepcopy
 from dataclasses import replace
 from functools import partial
@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from transformers import DynamicCache
 
-from infoflow.errors import InfoflowError, one_line
 from infoflow.hooks.forward import forward_pass, modifier_of
 from infoflow.models.lvlm import LVLM, Prompt
 
@@ -49,8 +48,7 @@ def gradient_visitor(
     The gradient is that of the sum of the answer's logits (paper, Eq. 1-2), each read where its
     token is predicted. What is returned visits embeddings (B, S, D) that differ from the prompt's
     in their images alone. It calls the consumer once for each layer and site that reaches the
-    answer, from the last layer to the first. If ``checkpointed``, layers are recomputed in the
-    backward pass: less memory, about a third more time. Not for use in inference mode.
+    answer, from the last layer to the first. Not for use in inference mode.
     """
     image = prompt.spans.image
     in_layers = [
@@ -62,22 +60,19 @@ def gradient_visitor(
     # what recomputes layers, or changes them, must be given the whole prompt
     n_shared = 0 if checkpointed or modifier_of(lvlm) else image.start
     place = slice(image.start - n_shared, image.stop - n_shared)
-    shared: DynamicCache | None = None
+    shared = DynamicCache(config=lvlm.decoder.config) if n_shared else None
+    if shared is not None:
+        before = prompt.inputs_embeds[:, :n_shared]
+        with torch.no_grad():
+            lvlm.decoder(inputs_embeds=before, past_key_values=shared, use_cache=True)
 
     def visit(embeds: Tensor, consumer: Consumer) -> None:
-        nonlocal shared
-
         def watch(site: Site, feature: Tensor) -> None:
             at_image = feature.detach()[:, place]
             feature.register_hook(  # type: ignore[no-untyped-call]
                 lambda gradient: consumer(*site, at_image, gradient[:, place])
             )
 
-        if n_shared and shared is None:
-            shared = DynamicCache(config=lvlm.decoder.config)
-            with torch.no_grad():
-                before = embeds[:1, :n_shared]
-                lvlm.decoder(inputs_embeds=before, past_key_values=shared, use_cache=True)
         cache = deepcopy(shared)
         if cache is not None:
             cache.batch_repeat_interleave(len(embeds))
@@ -89,8 +84,8 @@ def gradient_visitor(
                 watch((PROJECTOR, 0), leaf)
             with forward_pass(lvlm, visited, ids, cache=cache) as states:
                 # the head's rows of the answer alone: logits of the whole vocabulary are not needed
-                head: Tensor = lvlm.lm_head.get_parameter("weight")
-                torch.autograd.grad((states[:, -len(ids) :] * head[ids]).sum(), leaf)
+                head = lvlm.lm_head.get_parameter("weight")[ids]
+                torch.autograd.grad((states[:, -len(ids) :] * head).sum(), leaf)
 
     return visit
 
@@ -98,8 +93,8 @@ def gradient_visitor(
 def last_layer_gradients(lvlm: LVLM, prompt: Prompt) -> dict[str, tuple[float, float]]:
     """Differentiate the first answer token's logit by the features of the last layer.
 
-    By site, the largest absolute gradient at image positions and at the last one, where the answer
-    is read; also where it must vanish (:func:`reaches_answer`), to test that reasoning.
+    By site, the largest absolute gradient at image positions, also where it must vanish
+    (:func:`reaches_answer`), and at the last one, where the answer is read.
     """
     lvlm.require_prompt(prompt)
     features: dict[Site, Tensor] = {}
@@ -129,29 +124,19 @@ def _watched(
             seen.add(site)
             watch(site, output)
 
-    handles = []
-    try:
+    with ExitStack() as hooks:
         for name, i in sites:
-            with one_line(f"the decoder layers of {lvlm.name} have no {name}", AttributeError):
-                module = lvlm.layers[i].get_submodule("" if name == OUTPUT else name)
-            handles.append(module.register_forward_hook(partial(see, (name, i))))
+            module = lvlm.layers[i].get_submodule("" if name == OUTPUT else name)
+            hooks.callback(module.register_forward_hook(partial(see, (name, i))).remove)
         yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 @contextmanager
 def _checkpointing(lvlm: LVLM) -> Iterator[None]:
-    """Recompute the decoder layers during the backward pass.
-
-    Transformers recomputes only what is in training mode. The layers are, but not the modules in
-    them, so whatever acts in training alone, such as dropout, stays off.
-    """
+    """Recompute the decoder layers during the backward pass."""
+    # transformers recomputes what is in training mode: the layers alone, so that dropout stays off
     recompute = partial(checkpoint, use_reentrant=False, preserve_rng_state=False)
     settings = {"gradient_checkpointing": True, "_gradient_checkpointing_func": recompute}
-    if not all(hasattr(layer, "gradient_checkpointing") for layer in lvlm.layers):
-        raise InfoflowError(f"the decoder layers of {lvlm.name} cannot be checkpointed.")
     before = [dict(vars(layer)) for layer in lvlm.layers]
     try:
         for layer in lvlm.layers:

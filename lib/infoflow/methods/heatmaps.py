@@ -1,6 +1,6 @@
 """Every heat map of one answer: LLaVA-CAM at all its sites, and the baselines it has to beat."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 from zlib import crc32
 
@@ -9,12 +9,10 @@ import numpy.typing as npt
 from torch import Tensor
 
 from infoflow.data.sample import Sample
-from infoflow.errors import unknown_name
-from infoflow.methods.cam import llava_cams
-from infoflow.methods.flow import attention_flow
+from infoflow.methods.cam import WEIGHTS, llava_cams
+from infoflow.methods.flow import attention_flow, reduce_heads
 from infoflow.methods.gradients import LAYER_SITES, PROJECTOR, SITES
-from infoflow.methods.localisation import attention_maps, centre_map, random_maps
-from infoflow.methods.maps import WEIGHTS
+from infoflow.models.grid import Grid
 from infoflow.models.lvlm import LVLM, Prompt
 
 Floats = npt.NDArray[np.float64]
@@ -46,14 +44,12 @@ PAPER = Source("post_attention_layernorm", "mean")
 ATTENTION = Source("attention", "head-mean")
 RANDOM = Source("random", "none")
 CENTRE = Source("centre", "none")
-BASELINES = (RANDOM, CENTRE)
-"""Maps that know nothing of the answer."""
 
 CAMS = tuple(Source(site, weights) for site in SITES for weights in WEIGHTS)
 LAYER_CAMS = tuple(source for source in CAMS if source.site in LAYER_SITES)
 """CAMs of which there is one a layer."""
 
-SOURCES = (*CAMS, ATTENTION, *BASELINES)
+SOURCES = (*CAMS, ATTENTION, RANDOM, CENTRE)
 
 
 def explained_answer(lvlm: LVLM, prompt: Prompt, sample: Sample, max_new_tokens: int) -> Tensor:
@@ -77,9 +73,7 @@ def heat_maps(
     where undefined. The seed is that of the noise, see ``llava_cam``, and of the random map, which
     is another for every question.
     """
-    for source in sources:
-        if source not in SOURCES:
-            raise unknown_name("source of heat maps", " ".join(source), map(" ".join, SOURCES))
+    grid = prompt.grid
     cams = [source for source in sources if source in CAMS]
     maps: dict[Source, Floats] = {}
     if cams:
@@ -87,19 +81,28 @@ def heat_maps(
         found = llava_cams(lvlm, prompt, answer, sites, weights, n_samples, sigma, seed)
         maps |= {source: found[source].maps.double().numpy() for source in cams}
     if ATTENTION in sources:
-        maps[ATTENTION] = attention_maps(attention_flow(lvlm, prompt, answer), prompt)
+        rows = reduce_heads(attention_flow(lvlm, prompt, answer).rows)[:, prompt.spans.image]
+        maps[ATTENTION] = grid.cells(rows.double().numpy())
     if RANDOM in sources:
-        maps[RANDOM] = random_maps(1, prompt.grid, crc32(f"{seed} {prompt.question}".encode()))
+        rng = np.random.default_rng(crc32(f"{seed} {prompt.question}".encode()))
+        maps[RANDOM] = rng.random((1, grid.rows, grid.cols))
     if CENTRE in sources:
-        maps[CENTRE] = centre_map(prompt.grid)[None]
+        maps[CENTRE] = centre_map(grid)[None]
     return maps
+
+
+def centre_map(grid: Grid) -> Floats:
+    """Draw a Gaussian about the middle of the image, where photographs have their subject: (h, w).
+
+    Its standard deviation is a quarter of the image's side.
+    """
+    left, top, right, bottom = grid.box
+    x = ((np.arange(grid.cols) + 0.5) / grid.cols - left) / (right - left)
+    y = ((np.arange(grid.rows) + 0.5) / grid.rows - top) / (bottom - top)
+    squared = (y[:, None] - 0.5) ** 2 + (x - 0.5) ** 2
+    return np.exp(-squared / (2 * 0.25**2))
 
 
 def layer_of(source: Source, index: int) -> int:
     """The layer, in the paper's count, of a source's map number ``index``: 0 if it has none."""
-    return 0 if source in BASELINES or source.site == PROJECTOR else index + 1
-
-
-def pick(maps: Mapping[Source, Floats], place: Place) -> Floats:
-    """Take one map out of many: shape (h, w)."""
-    return maps[place.source][max(place.layer - 1, 0)]
+    return 0 if source in (RANDOM, CENTRE) or source.site == PROJECTOR else index + 1

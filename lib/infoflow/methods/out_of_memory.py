@@ -14,8 +14,6 @@ from infoflow.errors import InfoflowError
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-logger = logging.getLogger(__name__)
-
 _fitting: WeakKeyDictionary[nn.Module, dict[str, int]] = WeakKeyDictionary()
 """How many of each kind of item fitted into memory at once, by model."""
 
@@ -29,8 +27,7 @@ def in_batches(
 ) -> Iterator[Result]:
     """Run batches of items, ``what`` in words, smaller ones once the GPU's memory has run out.
 
-    What has been run is kept. The size that fitted is remembered for the model, so that only the
-    first batch is tried in vain, and the halving is said once as a warning.
+    What has been run is kept, and the size that fitted is remembered for the model.
     """
     fitting = _fitting.setdefault(model, {})
     source = iter(items)
@@ -42,21 +39,17 @@ def in_batches(
             return
         batch = waiting[:n]
         try:
-            result = run(batch)
+            yield run(batch)
+            del waiting[:n]
+            continue
         except torch.OutOfMemoryError as error:
             if len(batch) == 1:
                 raise InfoflowError(
                     f"the GPU's memory ran out with one of the {what} at a time; a smaller type, "
                     "quantised weights or a larger GPU would help."
                 ) from error
-        else:
-            del waiting[:n]
-            yield result
-            continue
         # only now that the error is gone does nothing hold the tensors of the failed batch
         torch.cuda.empty_cache()
-        fitting[what] = len(batch) // 2
-        logger.warning(
-            "the GPU's memory ran out with %d %s at once; going on with %d",
-            *(len(batch), what, fitting[what]),
-        )
+        fitting[what] = n = len(batch) // 2
+        message = "the GPU's memory ran out with %d %s at once; going on with %d"
+        logging.getLogger(__name__).warning(message, len(batch), what, n)

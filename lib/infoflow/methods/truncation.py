@@ -121,42 +121,37 @@ def _branches(
     """Check the arguments of a sweep and make a branch of every cut."""
     n_layers, n_image = lvlm.n_layers, prompt.grid.n_tokens
     keep = require_whole(keep, "keep", 0, n_image)
-    if modifier := modifier_of(lvlm):
-        modifier.require_sweepable(keep if ranking is None else 0)
-    if not (ranking is None or isinstance(ranking, Tensor)):
-        raise InfoflowError(f"a ranking must be a tensor, not {type(ranking).__name__}.")
-    is_fixed = ranking is not None and ranking.shape == (n_image,)
-    first = 1 if keep and not is_fixed else 0
+    shape = tuple(getattr(ranking, "shape", ()))
+    first = 1 if keep and shape != (n_image,) else 0
     with one_line(f"cuts = {cuts!r} are no whole numbers", TypeError):
         given = list(range(first, n_layers + 1) if cuts is None else cuts)
     if not given:
         raise InfoflowError(f"no cut is given; valid: {first} to {n_layers}, or None for all.")
     given = [require_whole(cut, "cut", first, n_layers) for cut in given]
     if ranking is None:
+        if keep and modifier_of(lvlm):
+            raise InfoflowError(
+                f"keep = {keep} cannot be swept under an intervention, which might choose other "
+                "tokens in every branch; valid: keep=0, or Truncate(cut, keep) beside it."
+            )
         return [Branch(cut, keep) for cut in given]
-    by_layer = ranking.detach().expand(n_layers, -1) if is_fixed else ranking.detach()
-    if by_layer.shape != (n_layers, n_image):
+    if shape not in ((n_image,), (n_layers, n_image)):
         raise InfoflowError(
-            f"a ranking of shape {tuple(ranking.shape)} does not fit {n_image} image tokens; "
-            f"valid: ({n_image},) or ({n_layers}, {n_image})."
+            f"a ranking of shape {shape} does not fit {n_image} image tokens; "
+            f"valid: a tensor of shape ({n_image},) or ({n_layers}, {n_image})."
         )
-    branches = []
+    # row -1, of cut 0, is any row: there the ranking is the same in all, or nothing is kept
+    by_layer = torch.as_tensor(ranking).detach().expand(n_layers, -1)
     for cut in given:
-        # row -1, of cut 0, is any row: there the ranking is the same in all, or nothing is kept
-        scores = by_layer[cut - 1]
-        if keep and cut < n_layers and scores.isnan().any():
+        if keep and cut < n_layers and by_layer[cut - 1].isnan().any():
             raise InfoflowError(f"the ranking for cut {cut} holds NaN; valid: numbers alone.")
-        branches.append(Branch(cut, keep, scores))
-    return branches
+    return [Branch(cut, keep, by_layer[cut - 1]) for cut in given]
 
 
 def _by_part(
     lvlm: LVLM, branches: list[Branch], run: Callable[[list[Branch]], tuple[Tensor, ...]]
 ) -> tuple[Tensor, ...]:
-    """Run all cuts at once, ascending, or part by part if a GPU's memory is too small for it.
-
-    Each part repeats the intact pass; floats may then differ in their last bits.
-    """
+    """Run all cuts at once, ascending, or part by part if a GPU's memory is too small for it."""
     by_cut = {branch.cut: branch for branch in sorted(branches, key=lambda branch: branch.cut)}
     with torch.inference_mode():
         parts = list(in_batches(by_cut.values(), run, len(by_cut), lvlm.decoder, "cuts"))
@@ -208,16 +203,14 @@ def _decode(lvlm: LVLM, start: int, first: Tensor, branches: Branches, n_tokens:
     ends = torch.tensor(lvlm.eos_token_ids, device=first.device)
     tokens = torch.full((len(first), n_tokens), lvlm.eos_token_ids[0], device=first.device)
     tokens[:, 0] = first
-    if n_tokens == 1:
-        return tokens
     running, newest = torch.arange(len(first), device=first.device), first
-    decoding = CachedBranches(branches.caches)
-    with attached(lvlm, decoding):
+    with attached(lvlm, CachedBranches(branches.caches)):
         for step in range(1, n_tokens):
             going = ~torch.isin(newest, ends)
             if not going.all():
                 running, newest = running[going], newest[going]
-                decoding.keep(going)
+                for cache in branches.caches:
+                    cache.keep(going)
             if not len(running):
                 break
             hidden = lvlm.decoder(

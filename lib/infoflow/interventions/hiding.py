@@ -1,4 +1,4 @@
-"""Simignore: hide the image tokens least similar to the text (Zhang et al., AAAI 2025)."""
+"""Interventions that hide image tokens: FastV, truncation and Simignore."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -7,14 +7,56 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from infoflow.errors import InfoflowError, require_name
-from infoflow.interventions.base import Effect, Hiding, Intervention
+from infoflow.interventions.base import Effect, Intervention, image_mask
 from infoflow.models.lvlm import LVLM, Prompt
-from infoflow.options import require_whole
+from infoflow.options import require_finite, require_whole
 
-COUNTS = ("rows", "entries")
-METRICS = ("cosine", "euclidean", "manhattan")
-ORDERS = ("most", "least", "ends", "random")
+
+@dataclass(frozen=True)
+class FastV(Intervention):
+    """Let only the most attended image tokens be seen from layer K on (Chen et al., 2024).
+
+    Tokens are ranked by the attention that the last prompt token pays them in layer K - 1, heads
+    averaged. They are masked, not dropped, which is the same to all that remain; positions stay.
+    Tokens are chosen once, on the prompt, and stay hidden while decoding.
+
+    Attributes:
+        k: K, how many leading layers see the whole image; 1 to L - 1.
+        ratio: R, the share of image tokens that are hidden: N tokens keep (1 - R) N, rounded.
+    """
+
+    k: int = 2
+    ratio: float = 0.5
+
+    def begin(self, lvlm: LVLM, prompt: Prompt) -> Effect:
+        require_whole(self.k, "k", 1, lvlm.n_layers - 1)
+        ratio = require_finite(self.ratio, "ratio", 0, 1)
+        return Effect(image_mask(prompt), self.k, round((1 - ratio) * prompt.grid.n_tokens))
+
+
+@dataclass(frozen=True)
+class Truncate(Intervention):
+    """Hide the image from a layer on (paper, Eq. 10-13), while reading and while decoding.
+
+    Attributes:
+        cut: How many leading layers see the whole image, 0 to L; the paper's layer l is cut l - 1.
+        keep: K, how many image tokens stay in sight: those that the last prompt token attends to
+            most in layer ``cut - 1``, heads averaged. They are chosen once, on the prompt.
+        span_mode: ``"exact"`` hides the image tokens; ``"authors"`` the same number of tokens from
+            one further on, as the released code does: it leaves the first image token in sight
+            and hides the first text token after the image. It keeps none.
+    """
+
+    cut: int
+    keep: int = 0
+    span_mode: Literal["exact", "authors"] = "exact"
+
+    def begin(self, lvlm: LVLM, prompt: Prompt) -> Effect:
+        most, shift = {"exact": (prompt.grid.n_tokens, 0), "authors": (0, 1)}[self.span_mode]
+        keep = require_whole(self.keep, f"keep with span_mode={self.span_mode!r}", 0, most)
+        # no layer comes before cut 0 to choose by
+        require_whole(self.cut, "cut", 1 if keep else 0, lvlm.n_layers)
+        return Effect(image_mask(prompt, shift=shift), self.cut, keep)
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,11 +64,12 @@ class Simignore(Intervention):
     """Let only image tokens be seen that are similar to the text, in all layers (Eq. 9-16).
 
     The entries of the similarity matrix, image tokens by text tokens, are sorted; a walk along
-    them collects the image tokens it meets. The paper takes the tokens of the K best entries, which
-    are K or fewer: ``Simignore(K, count="entries")``. The released code walks on until it has met
-    K tokens, and reads the options alone: ``Simignore(452, start=1, text=options)`` for the 7B
-    model, ``Simignore(451, stride=2, text=options)`` for the 13B. Its published gain has FastV at
-    work besides, with 144 tokens: ``FastV(k=5, ratio=0.75)``, 4 for the 13B.
+    them collects the image tokens it meets (Zhang et al., AAAI 2025). The paper takes the tokens
+    of the K best entries, K or fewer: ``Simignore(K, count="entries")``. The released code walks on
+    until it has met K tokens, and reads the options alone: ``Simignore(452, start=1,
+    text=options)`` for the 7B model, ``Simignore(451, stride=2, text=options)`` for the 13B. Its
+    published gain has FastV at work besides, with 144 tokens: ``FastV(k=5, ratio=0.75)``, 4 for the
+    13B.
 
     Attributes:
         keep: K, how many ``count`` to walk for.
@@ -53,23 +96,13 @@ class Simignore(Intervention):
     order: Literal["most", "least", "ends", "random"] = "most"
     seed: int = 0
 
-    def __post_init__(self) -> None:
-        require_whole(self.keep, "keep", 0)
-        require_whole(self.start, "start", 0)
-        require_whole(self.stride, "stride", 1)
-        require_whole(self.seed, "seed", 0)
-        require_name(self.count, "count", COUNTS)
-        require_name(self.metric, "metric", METRICS)
-        require_name(self.order, "order", ORDERS)
-
-    def require_fits(self, lvlm: LVLM) -> None:
-        """Every model has layers to hide tokens in."""
-
     def begin(self, lvlm: LVLM, prompt: Prompt) -> Effect:
-        return Hiding(prompt, ignored=self.ignored(lvlm, prompt))
+        return Effect(image_mask(prompt, self.ignored(lvlm, prompt)))
 
     def ignored(self, lvlm: LVLM, prompt: Prompt) -> Tensor:
         """Say which of a prompt's image tokens are hidden: boolean of shape (N,)."""
+        for name, least in (("keep", 0), ("start", 0), ("stride", 1), ("seed", 0)):
+            require_whole(getattr(self, name), name, least)
         embeds, spans = prompt.inputs_embeds[0], prompt.spans
         image, text = embeds[spans.image], embeds[spans.user]
         if self.text is not None:
@@ -84,13 +117,10 @@ class Simignore(Intervention):
 
     def _choose(self, steps: Tensor) -> Tensor:
         """Choose tokens by the step at which the walk meets each, shape (N,): indices (K,)."""
-        met = steps.isfinite()
         n_kept = self.keep if self.count == "rows" else int((steps < self.keep).sum())
-        if n_kept > int(met.sum()):
-            raise InfoflowError(
-                f"keep = {self.keep}, but a walk from entry {self.start} in steps of {self.stride} "
-                f"meets {int(met.sum())} of {len(steps)} image tokens."
-            )
+        n_met = int(steps.isfinite().sum())
+        what = f"keep, for a walk that meets {n_met} of {len(steps)} image tokens,"
+        require_whole(n_kept, what, 0, n_met)
         if self.order == "random":
             generator = torch.Generator().manual_seed(self.seed)
             return torch.randperm(len(steps), generator=generator)[:n_kept]
