@@ -165,5 +165,5 @@ def test_sink_rows_are_the_densities_of_each_item(lvlm, store):
 
 def test_a_threshold_is_a_number_of_at_least_0(lvlm, store, task):
     for beta in (-0.1, float("nan")):
-        with pytest.raises(InfoflowError, match="beta is|plain JSON"):
+        with pytest.raises(InfoflowError, match=r"beta is|plain JSON"):
             sink_density_by_head(lvlm, task, store, [beta])
