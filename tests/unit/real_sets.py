@@ -163,12 +163,6 @@ def pope_parquet(folder):
     save(folder / "data" / "test-00000-of-00001.parquet", pope_rows(), POPE_FEATURES, group=5)
 
 
-def pope_full_parquet(folder):
-    """The config ``Full``: a file a kind."""
-    for kind in KINDS:
-        save(folder / "Full" / f"{kind}-00000-of-00001.parquet", pope_rows([kind]), POPE_FEATURES)
-
-
 def pope_originals(folder):
     folder.mkdir(parents=True, exist_ok=True)
     for kind in KINDS:

@@ -61,8 +61,6 @@ CHECKSUM = "7dfc27d79057ee0dcdb37144c501c0f1e83e818fef39d730dc859a376a5431a4"
 """What :func:`synonyms_digest` gives for the list: 80 classes with 416 entries, as four public
 copies of it have them. Two entries begin with a stray space, which matters to ``"original"``."""
 
-_MAX_BYTES = 1_000_000  # the list has four thousand
-
 
 def caption_objects(
     caption: str, synonyms: str | Path | Table, rule: str = "original"
@@ -231,12 +229,12 @@ def read_synonyms(path: str | Path) -> list[list[str]]:
         raise InfoflowError(f"{where} is empty; it needs a class a line.")
     class_of: dict[str, int] = {}
     for number, line in enumerate(table):
-        for entry in line:
-            if not entry.strip() or "," in entry or "\N{REPLACEMENT CHARACTER}" in entry:
-                words = "valid: words, parted by a comma and a space"
-                raise InfoflowError(f"{where} has the entry {entry!r}; {words}.")
-            if class_of.setdefault(entry.strip(), number) != number:
-                raise InfoflowError(f"{where} has the entry {entry.strip()!r} in two classes.")
+        for entry in map(str.strip, line):
+            if not entry or "," in entry or class_of.setdefault(entry, number) != number:
+                raise InfoflowError(
+                    f"{where} has the entry {entry!r}; valid: words, parted by a comma and a "
+                    "space, each in one class alone."
+                )
     return table
 
 
@@ -259,25 +257,20 @@ def kept_synonyms() -> Path:
 def published_synonyms() -> Table:
     """Return the published list, by its ``CHECKSUM``: the one that is kept, or fetched anew."""
     path = kept_synonyms()
-    if path.is_file() and synonyms_digest(kept := _parsed(path.read_bytes())) == CHECKSUM:
-        return kept
     failed = (
         f"CHAIR's list of synonyms is not at hand ({_PUBLISHED}; saved as {path}, it is verified; "
         "a list of your own is given by load_task('chair', ..., synonyms=path), or as synonyms.txt "
         "in the folder of the data)"
     )
-    with one_line(failed, InfoflowError):
-        content = fetch(ADDRESS, _MAX_BYTES)
-        table = _parsed(content)
+    with one_line(failed, InfoflowError, OSError):
+        is_kept = path.is_file()
+        content = path.read_bytes() if is_kept else fetch(ADDRESS)
+        table = parse_synonyms(content.decode("utf-8-sig", errors="replace"))
         if (found := synonyms_digest(table)) != CHECKSUM:
             raise InfoflowError(
-                f"what {ADDRESS} holds is not the list of synonyms of CHAIR: its entries have the "
-                f"SHA-256 {found}, not {CHECKSUM}."
+                f"what {path if is_kept else ADDRESS} holds is not that list: its entries have the "
+                f"SHA-256 {found}, not {CHECKSUM}"
             )
-    with one_line(f"it cannot be kept as {path} (INFOFLOW_CACHE names another)", InfoflowError):
-        atomic_write(path, content)
+        if not is_kept:
+            atomic_write(path, content)
     return table
-
-
-def _parsed(content: bytes) -> Table:
-    return parse_synonyms(content.decode("utf-8-sig", errors="replace"))

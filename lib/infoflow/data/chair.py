@@ -10,8 +10,14 @@ from typing import Any, ClassVar
 
 import pandas as pd
 
-from infoflow.data import captions
-from infoflow.data.captions import RULES, Table, caption_objects
+from infoflow.data.captions import (
+    RULES,
+    Table,
+    caption_objects,
+    published_synonyms,
+    read_synonyms,
+    synonyms_digest,
+)
 from infoflow.data.sample import Sample
 from infoflow.data.sets import checks, own
 from infoflow.data.sets.checks import TEXTS, WHOLE, require_known, require_once
@@ -27,9 +33,6 @@ N_IMAGES = 500
 _SYNONYMS = "the list of synonyms"
 _INSTANCES, _CAPTIONS = "instances_val2014.json", "captions_val2014.json"
 _LISTED = re.compile(r"(?:.*/)?(?:COCO_val2014_)?([0-9]{1,12})(?:\.jpg)?")
-_FILE_NAME = re.compile(r"COCO_val2014_([0-9]{12})\.jpg")
-
-
 _COUNTS = ("mentions", "hallucinated", "found", "present")
 
 
@@ -61,19 +64,18 @@ class ChairData(OwnData):
     hub = HubSet("tsunghanwu", "mscoco_chair")
     stored = "test"
     columns: ClassVar = {"question_id": checks.ID, "gt_object": TEXTS}
-    marks = (f"annotations/{_INSTANCES}", _INSTANCES, f"annotations/{_CAPTIONS}", _CAPTIONS)
+    marks = (_INSTANCES, _CAPTIONS)
     originals = f"annotations/{_INSTANCES}, annotations/{_CAPTIONS}, val2014/COCO_val2014_*.jpg"
     max_new_tokens = 512
 
     def __post_init__(self) -> None:
         self.listed = None if self.pictures is None else _read_numbers(self.pictures)
-        beside = self.folder / "synonyms.txt" if self.folder else None
+        synonyms = self.folder / "synonyms.txt" if self.folder else None
         if self.synonyms is not None:
-            self.table: Table = captions.read_synonyms(require_path(self.synonyms, "synonyms="))
-        elif beside and own.is_file(beside):
-            self.table = captions.read_synonyms(beside)
-        else:
-            self.table = captions.published_synonyms()
+            synonyms = require_path(self.synonyms, "synonyms=")
+        elif synonyms and not synonyms.is_file():
+            synonyms = None
+        self.table = read_synonyms(synonyms) if synonyms else published_synonyms()
         self.class_of = {entry.strip(): line[0].strip() for line in self.table for entry in line}
 
     def settings(self) -> dict[str, Any]:
@@ -82,7 +84,7 @@ class ChairData(OwnData):
 
     def label(self) -> str:
         """Digests of the synonyms and of which images were listed, in whatever order."""
-        label = f", synonyms {captions.synonyms_digest(self.table)[:8]}"
+        label = f", synonyms {synonyms_digest(self.table)[:8]}"
         listed = hashlib.sha256(repr(sorted(self.listed or ())).encode()).hexdigest()[:8]
         return label if self.listed is None else f"{label}, pictures {listed}"
 
@@ -90,9 +92,9 @@ class ChairData(OwnData):
         """Make the samples of the chosen images; rows of the hub hold objects gathered already."""
         numbers = [_number(str(row["question_id"]), where) for row in rows]
         require_once(numbers, "the picture", where)
-        by_number = dict(zip(numbers, enumerate(rows), strict=True))
+        by_number = dict(zip(numbers, rows, strict=True))
         chosen = self._chosen(numbers, split, whole=not any("captions" in row for row in rows[:1]))
-        return [self._sample(number, *by_number[number]) for number in chosen]
+        return [self._sample(number, by_number[number]) for number in chosen]
 
     def _chosen(self, numbers: Sequence[int], split: str, whole: bool) -> Sequence[int]:
         """Numbers of a split's images, of a set that is itself a choice or of all of COCO's."""
@@ -113,10 +115,9 @@ class ChairData(OwnData):
             )
         return rest
 
-    def _sample(self, number: int, place: int, row: Row) -> ClosedSample:
-        texts = row.get("captions", ())
-        classes = self.class_of.values()
-        require_known("class", row["gt_object"], f"row {place}", classes, _SYNONYMS)
+    def _sample(self, number: int, row: Row) -> ClosedSample:
+        texts, classes = row.get("captions", ()), self.class_of.values()
+        require_known("class", row["gt_object"], f"picture {number}", classes, _SYNONYMS)
         named = (name for text in texts for name in caption_objects(text, self.table, self.rule))
         objects = tuple(sorted({*row["gt_object"], *named}))
         return ClosedSample(
@@ -130,25 +131,21 @@ class ChairData(OwnData):
 
     def read_originals(self, folder: Path, split: str) -> list[Row]:
         """Read COCO's annotations, with the images in ``val2014``."""
-        content, instances = _annotations(folder, _INSTANCES, "category_id", WHOLE)
-        _, texts = _annotations(folder, _CAPTIONS, "caption", checks.STRING)
-        images = _list(content, "images", "file_name", "picture")
-        for number, name in images.items():
-            if (numbered := _FILE_NAME.fullmatch(name)) and int(numbered[1]) != number:
-                raise InfoflowError(f"{_INSTANCES} gives the picture {number} the file {name}.")
-        for file, found in ((_INSTANCES, instances), (_CAPTIONS, texts)):
-            require_known("picture", found, file, images, f"the list of images in {_INSTANCES}")
-        captioned = [number for number in images if "".join(texts[number]).strip()]
-        require_known("picture", images, _INSTANCES, captioned, _CAPTIONS)
-        categories = _list(content, "categories", "name", "category")
-        require_known("class", categories.values(), _INSTANCES, self.class_of, _SYNONYMS)
+        content, captioned = (read_json(own.find_file(folder, name)) for name in self.marks)
+        images = _texts(content, "images", "file_name")
+        categories = _texts(content, "categories", "name")
+        instances = _by_image(content, "category_id", WHOLE, _INSTANCES, images)
+        captions = _by_image(captioned, "caption", checks.STRING, _CAPTIONS, images)
+        with_text = [number for number in images if "".join(captions[number]).strip()]
         shown = {category for some in instances.values() for category in some}
+        require_known("picture", images, _INSTANCES, with_text, _CAPTIONS)
         require_known("category", shown, _INSTANCES, categories, "its list of categories")
+        require_known("class", categories.values(), _INSTANCES, self.class_of, _SYNONYMS)
         return [
             {
                 "question_id": number,
                 "gt_object": [self.class_of[categories[one]] for one in instances[number]],
-                "captions": texts[number],
+                "captions": captions[number],
                 IMAGE: inside(folder / "val2014", name, "the picture"),
             }
             for number, name in images.items()
@@ -175,31 +172,25 @@ def _number(text: str, where: str) -> int:
     return int(listed[1])
 
 
-def _annotations(
-    folder: Path, name: str, key: str, kind: checks.Kind
-) -> tuple[Any, Mapping[int, list[Any]]]:
-    """Read a file of annotations; and by image what they have under a key."""
-    content = read_json(own.find_file(folder, f"annotations/{name}", name))
-    annotations = checks.require_fields(content, {"annotations": checks.LIST}, name)["annotations"]
-    if not annotations:
-        raise InfoflowError(f"{name} has no annotation.")
-    checks.require_entries(annotations, {"image_id": WHOLE, key: kind}, name, "annotation")
-    numbered = [entry for entry in annotations if "id" in entry]
-    checks.require_entries(numbered, {"id": WHOLE}, name, "annotation")
-    require_once([entry["id"] for entry in numbered], "the annotation", name)
-    by_image: dict[int, list[Any]] = defaultdict(list)
-    for entry in annotations:
-        by_image[entry["image_id"]].append(entry[key])
-    return content, by_image
-
-
-def _list(instances: Any, name: str, text: str, noun: str) -> dict[int, str]:
-    """Read one of COCO's lists, whose entries have an id and a text, each of them once."""
-    entries = checks.require_fields(instances, {name: checks.LIST}, _INSTANCES)[name]
-    checks.require_entries(entries, {"id": WHOLE, text: checks.TEXT}, _INSTANCES, noun)
-    for key in ("id", text):
-        require_once([entry[key] for entry in entries], f"the {noun}", _INSTANCES)
+def _texts(content: Any, name: str, text: str) -> dict[int, str]:
+    """Read one of COCO's lists, whose entries have an id and a text."""
+    entries = checks.require_fields(content, {name: checks.LIST}, _INSTANCES)[name]
+    checks.require_entries(entries, {"id": WHOLE, text: checks.TEXT}, _INSTANCES, f"{name} entry")
+    require_once([entry["id"] for entry in entries], f"an id of {name}", _INSTANCES)
     return {entry["id"]: entry[text] for entry in entries}
+
+
+def _by_image(
+    content: Any, key: str, kind: checks.Kind, file: str, images: Mapping[int, str]
+) -> dict[int, list[Any]]:
+    """Gather by image what a file's annotations have under a key."""
+    entries = checks.require_fields(content, {"annotations": checks.LIST}, file)["annotations"]
+    checks.require_entries(entries, {"image_id": WHOLE, key: kind}, file, "annotation")
+    found: dict[int, list[Any]] = defaultdict(list)
+    for entry in entries:
+        found[entry["image_id"]].append(entry[key])
+    require_known("picture", found, file, images, f"the list of images in {_INSTANCES}")
+    return found
 
 
 @dataclass(frozen=True)

@@ -17,14 +17,7 @@ GREY = (128, 128, 128)
 
 
 def blank_pictures(task: Task) -> Task:
-    """Replace every image by a plain grey one of its size.
-
-    Args:
-        task: The task.
-
-    Returns:
-        The task with the same samples, questions and references; no regions.
-    """
+    """Replace every image of a task by a plain grey one of its size; no regions remain."""
 
     def grey(place: int) -> Image.Image:
         return Image.new("RGB", task.samples[place].image.size, GREY)
@@ -56,8 +49,6 @@ def swap_pictures(task: Task, donor: Task) -> Task:
 
 
 def _exchanged(task: Task, image: Callable[[int], Image.Image], label: str) -> Task:
-    """The task with other images, by place, and without the regions of the old ones."""
-
     def exchanged(place: int) -> Sample:
         return replace(task.samples[place], image=image(place), regions={}, targets=())
 

@@ -5,7 +5,6 @@ from pathlib import Path
 
 from infoflow.data.load import BENCHMARKS, Task, load_task
 from infoflow.data.templates import worded
-from infoflow.errors import InfoflowError, UnknownNameError
 
 
 @dataclass(frozen=True)
@@ -39,20 +38,11 @@ class Items:
             InfoflowError: The source lacks the samples, or they are incomplete or damaged.
         """
         split = "test" if self.source == "shapes" else reported_split(name)
-        return self._load(name, split, limit)
+        return worded(load_task(name, self.source, split, limit), self.model)
 
     def calibration(self, name: str, limit: int | None = None) -> Task:
         """Load the samples to choose on, such as a cliff; see :meth:`test`."""
-        return self._load(name, "calibration", limit)
-
-    def _load(self, name: str, split: str, limit: int | None) -> Task:
-        try:
-            return worded(load_task(name, self.source, split, limit), self.model)
-        except UnknownNameError:
-            raise
-        except InfoflowError as error:
-            without = f" A page runs without {name} if its parameters do not name it."
-            raise InfoflowError(f"{error}{without if self.source != 'shapes' else ''}") from error
+        return worded(load_task(name, self.source, "calibration", limit), self.model)
 
 
 def reported_split(name: str) -> str:

@@ -52,14 +52,13 @@ def load_task(
     Args:
         name: ``"scienceqa"``, ``"pope"``, ``"textvqa"`` or ``"chair"``.
         source: ``"shapes"``, the synthetic world, or ``"shapes-large"``, the same with larger
-            things (:data:`infoflow.data.shapes.world.WORLDS`); ``"hub"``, the benchmark's own data
-            through ``datasets``; or a folder with them, as the hub's parquet files or as the
-            originals, here or in a subfolder with the benchmark's name.
+            things; ``"hub"``, the benchmark's own data through ``datasets``; or a folder with
+            them, as the hub's parquet files or as the originals, here or in a subfolder with the
+            benchmark's name.
         split: ``"test"`` is what is reported and ``"calibration"`` what choices are made on;
             Shapes has also ``"train"``, POPE and CHAIR ``"held-out"``, to report beside
-            ``"calibration"``. What they are of a benchmark's own data is said with its class:
-            :class:`infoflow.data.scienceqa.ScienceQAData`, :class:`infoflow.data.pope.PopeData`,
-            :class:`infoflow.data.textvqa.TextVQAData`, :class:`infoflow.data.chair.ChairData`.
+            ``"calibration"``. What they are of a benchmark's own data is said with its class, such
+            as :class:`infoflow.data.pope.PopeData`.
         limit: Use only the first so many samples; all where ``None`` or more than there are.
         rule: Name of the scoring rule, one of ``Task.rules``; ``None`` takes the first, and for
             captions of Shapes ``"corrected"``.
@@ -93,27 +92,26 @@ def load_task(
     settings: dict[str, Any] = {}
     if max_new_tokens is not None:
         settings["max_new_tokens"] = require_whole(max_new_tokens, "max_new_tokens", least=1)
-    own = source not in tuple(WORLDS)
-    fitting = {"wording", *_kinds(task.data)} if own else set()
+    is_drawn = source in tuple(WORLDS)
+    given = {key: value for key, value in options.items() if value is not None}
+    fitting = set() if is_drawn else {"wording", *_kinds(task.data)}
     fitting -= set() if source == "hub" else ON_HUB
-    options = {key: value for key, value in options.items() if value is not None}
-    for option in options if wording is None else ("wording", *options):
+    for option in given if wording is None else ("wording", *given):
         if option not in fitting:
             valid = ", ".join(sorted(fitting)) or "none"
             raise InfoflowError(
                 f"{option}= does not apply to {name!r} from {str(source)!r}; valid: {valid}."
             )
-    splits = task.data.splits if own else {split: split for split in SPLITS}
+    splits = {split: split for split in SPLITS} if is_drawn else task.data.splits
     if split not in tuple(splits):
-        raise unknown_name(f"split of {name}" if own else "split", split, splits)
-    if not own:
-        settings |= _of_shapes(task, rule)
-        samples = shapes.samples(name, split, limit, str(source))
-        return task(samples, str(source), split, n_whole=shapes.ITEMS_PER_SPLIT, **settings)
+        raise unknown_name(f"split of {name}", split, splits)
+    if is_drawn:
+        settings |= {"n_whole": shapes.ITEMS_PER_SPLIT, **_of_shapes(task, rule)}
+        return task(shapes.samples(name, split, limit, str(source)), str(source), split, **settings)
     if wording is not None:  # before gigabytes are fetched for it
         find_wording(next(iter(WORDINGS)), name, wording)
     folder, rule = None if source == "hub" else _folder(name, source), rule or task.rules[0]
-    data = task.data(folder, rule, **options)
+    data = task.data(folder, rule, **given)
     whole, origin = data.load(splits[split])
     require_images(whole[:limit])
     settings = {"max_new_tokens": data.max_new_tokens, **data.settings(), **settings}
@@ -139,16 +137,10 @@ def _folder(name: str, source: str | Path) -> Path:
         if (folder / name).is_dir():
             return folder / name
         others = [other for other in BENCHMARKS if (folder / other).is_dir()]
-        if folder.is_dir() and not others:
-            return folder
-    if others:
-        raise InfoflowError(
-            f"{folder} holds no folder {name!r}, only {', '.join(others)}; valid: the data of "
-            f"{name} in {folder / name}, or their own folder as the source."
-        )
-    if isinstance(source, str) and folder.name == source and not folder.exists():
-        raise unknown_name("source", source, ("shapes", "hub", "the path of a folder"))
-    raise InfoflowError(f"there is no folder {folder}; valid sources: shapes, hub, a folder.")
+        if others or not folder.is_dir():
+            valid = ("shapes", "hub", f"a folder with the data of {name}, or with one named {name}")
+            raise unknown_name("source", str(source), valid)
+    return folder
 
 
 def _of_shapes(task: type[Task], rule: str | None) -> dict[str, Any]:

@@ -2,16 +2,15 @@
 
 import stat
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from infoflow.data.web import MAX_BYTES, fetch, reason
-from infoflow.errors import InfoflowError
+from infoflow.data.web import MAX_BYTES, fetch
+from infoflow.errors import InfoflowError, one_line
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF")
 """What is read. Pillow knows more formats, some of which run other programs."""
@@ -53,14 +52,14 @@ def read_image(image: Image.Image | str | Path) -> Image.Image:
             image has no pixels, more than ``MAX_PIXELS`` or a side longer than ``MAX_SIDE``.
     """
     if isinstance(image, Image.Image):
-        with _one_line("the picture"):
+        with _reading("the picture"):
             return _as_shown(image)
     if not isinstance(image, str | Path):
         kind = type(image).__name__
         raise InfoflowError(
             f"a picture must be a PIL image or a path, not {kind}; PIL.Image.fromarray makes one."
         )
-    with _one_line(f"the picture {str(image)!r}"):
+    with _reading(f"the picture {str(image)!r}"):
         # opening a pipe could wait forever
         if not stat.S_ISREG(Path(image).stat().st_mode):
             raise InfoflowError("it is a folder, a pipe or a device; valid: a file.")
@@ -69,7 +68,7 @@ def read_image(image: Image.Image | str | Path) -> Image.Image:
 
 def decode_image(content: bytes, what: str) -> Image.Image:
     """Read an image from a file's bytes, as :func:`read_image`; errors begin with what it is."""
-    with _one_line(what):
+    with _reading(what):
         return _opened(BytesIO(content))
 
 
@@ -89,11 +88,20 @@ def open_picture(place: str | Path, max_bytes: int = MAX_BYTES) -> Image.Image:
     return decode_image(fetch(place, max_bytes), f"the picture at {place!r}")
 
 
+def _reading(what: str) -> AbstractContextManager[None]:
+    return one_line(f"{what} cannot be read", Exception)  # decoders raise nearly every kind
+
+
 def _opened(source: str | Path | BytesIO) -> Image.Image:
     with warnings.catch_warnings():
         # of too many pixels, which are an error here, and of tags that nothing is read from
         warnings.simplefilter("ignore")
-        with Image.open(source, formats=FORMATS) as opened:
+        try:
+            opened = Image.open(source, formats=FORMATS)
+        except UnidentifiedImageError as error:
+            known = ", ".join(FORMATS)
+            raise InfoflowError(f"it is damaged or in none of the formats {known}") from error
+        with opened:
             return _as_shown(opened)
 
 
@@ -105,13 +113,14 @@ def _as_shown(image: Image.Image) -> Image.Image:
     # without the tag, so that it is not turned again; a text beside the pixels is not needed either
     turned.info = {name: turned.info[name] for name in ("transparency",) if name in turned.info}
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):
-        _require_full_scale(image)
+        tags = getattr(image, "tag_v2", {})  # Pillow hands grey of TIFF on as it is stored
+        if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO or set(tags.get(_BITS, (16,))) != {16}:
+            raise InfoflowError("its grey is stored with white as 0 or with 12 bits; save it anew")
         turned = _upper_bits(turned)
     elif image.mode in ("I", "F"):
-        kind = "whole" if image.mode == "I" else "real"
         raise InfoflowError(
-            f"its pixels are {kind} numbers of 32 bits, of which nothing says which is white; "
-            "save it with 8 or 16 bits a channel."
+            "its pixels are numbers of 32 bits, of which nothing says which is white; save it with "
+            "8 or 16 bits a channel"
         )
     if not turned.has_transparency_data:
         return turned if turned.mode == "RGB" else turned.convert("RGB")
@@ -121,20 +130,11 @@ def _as_shown(image: Image.Image) -> Image.Image:
 
 
 def _require_size(width: int, height: int) -> None:
-    if not width * height:
-        raise InfoflowError(f"it has no pixels ({width} x {height}).")
-    if width * height > MAX_PIXELS or max(width, height) > MAX_SIDE:
+    if not 0 < width * height <= MAX_PIXELS or max(width, height) > MAX_SIDE:
         raise InfoflowError(
-            f"it has {width} x {height} pixels; valid: at most {MAX_PIXELS / 1e6:.0f} million, and "
-            f"{MAX_SIDE} along a side."
+            f"it has {width} x {height} pixels; valid: from 1 to {MAX_PIXELS / 1e6:.0f} million, "
+            f"and {MAX_SIDE} along a side"
         )
-
-
-def _require_full_scale(image: Image.Image) -> None:
-    """Refuse TIFF files whose grey Pillow hands on as stored: 12 bits, or white as 0."""
-    tags = getattr(image, "tag_v2", {})
-    if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO or set(tags.get(_BITS, (16,))) != {16}:
-        raise InfoflowError("its grey is stored with white as 0 or with 12 bits; save it anew.")
 
 
 def _upper_bits(image: Image.Image) -> Image.Image:
@@ -143,14 +143,3 @@ def _upper_bits(image: Image.Image) -> Image.Image:
     if (transparent := image.info.get("transparency")) is not None:
         grey.putalpha(Image.fromarray(np.where(values == transparent, 0, 255).astype(np.uint8)))
     return grey
-
-
-@contextmanager
-def _one_line(what: str) -> Iterator[None]:
-    """Make one error of ours, which says what it is about, of any that is raised."""
-    try:
-        yield
-    except Exception as error:  # decoders raise nearly every kind, MemoryError among them
-        unknown = f"it is damaged or in none of the formats {', '.join(FORMATS)}"
-        why = unknown if isinstance(error, UnidentifiedImageError) else reason(error)
-        raise InfoflowError(f"{what} cannot be read: {why}.") from error

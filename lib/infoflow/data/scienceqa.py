@@ -12,7 +12,7 @@ from infoflow.data.sample import Sample
 from infoflow.data.sets.checks import OBJECT, TEXT, TEXT_OR_NONE, TEXTS, WHOLE, require_fields
 from infoflow.data.sets.own import ClosedSample, OwnData, find_file
 from infoflow.data.sets.rows import IMAGE, HubSet, Row
-from infoflow.data.task import Task, best_by_group, check_rows, mean_by_kind, require_answer
+from infoflow.data.task import Task, check_rows, mean_by_kind, require_answer
 from infoflow.errors import InfoflowError, require_name
 from infoflow.files import inside, read_json
 from infoflow.options import require_whole
@@ -96,11 +96,9 @@ class ScienceQAData(OwnData):
     def read_originals(self, folder: Path, split: str) -> list[Row]:
         """Read ``problems.json``, in the order of ``pid_splits.json``."""
         part = {"validation": "val"}.get(split, split)
-        problems = read_json(find_file(folder, "problems.json"))
-        splits = read_json(find_file(folder, "pid_splits.json"))
+        problems, splits = (read_json(find_file(folder, name)) for name in self.marks)
         listed = require_fields(splits, {part: TEXTS}, "pid_splits.json")[part]
         require_fields(problems, dict.fromkeys(listed, OBJECT), "problems.json")
-        _require_split(problems, set(listed), part)
         rows = []
         for number in listed:
             problem, kinds = problems[number], {**self.columns, IMAGE: TEXT_OR_NONE}
@@ -120,32 +118,20 @@ class ScienceQAData(OwnData):
         ]
 
 
-def _require_split(problems: dict[str, Any], listed: set[str], part: str) -> None:
-    """Hold the list of a split against the split that each problem names, where it names one."""
-    for number, problem in problems.items():
-        named = problem.get("split") if isinstance(problem, dict) else None
-        if named is not None and (named == part) != (number in listed):
-            raise InfoflowError(
-                f"problem {number} of problems.json is of the split {named!r}, but pid_splits.json "
-                f"{'has' if number in listed else 'does not have'} it in {part!r}."
-            )
-
-
 def _sample(name: str, row: Row) -> ClosedSample:
-    choices, last = tuple(row["choices"]), len(row["choices"]) - 1
-    if not 2 <= len(choices) <= len(LETTERS):
-        raise InfoflowError(f"item {name!r} has {len(choices)} choices; valid: 2 to 5.")
-    if len(set(choices)) < len(choices):
-        raise InfoflowError(f"item {name!r} has the same choice twice: {', '.join(choices)}.")
-    if row["answer"] > last:
-        raise InfoflowError(f"'answer' of item {name!r} is {row['answer']}; valid: 0 to {last}.")
+    n_choices = len(row["choices"])
+    if not 2 <= n_choices <= len(LETTERS) or row["answer"] >= n_choices:
+        raise InfoflowError(
+            f"item {name!r} has {n_choices} choices and the answer {row['answer']}; valid: 2 to 5, "
+            "and the index of one of them."
+        )
     return ClosedSample(
         id=name,
         origin=row[IMAGE],
         question=row["question"],
         answer=LETTERS[row["answer"]],
         kind=row["subject"],
-        choices=choices,
+        choices=tuple(row["choices"]),
         context=row["hint"] or "",
     )
 
@@ -172,11 +158,7 @@ class ScienceQA(Task):
         check_rows(rows, "kind", "score", "unparsed")
         return {**mean_by_kind(rows, "accuracy"), "unparsed": float(rows["unparsed"].sum())}
 
-    def best_constant(self) -> float:
-        """Accuracy of the best letter or the best wording of an option, kind by kind."""
-        return best_by_group((sample.kind, _credits(sample)) for sample in self)
-
-
-def _credits(sample: Sample) -> dict[str, float]:
-    option = sample.choices[LETTERS.index(sample.answer)]
-    return {f"letter {sample.answer}": 1.0, f"option {option}": 1.0}
+    def guesses(self, sample: Sample) -> tuple[str, dict[str, float]]:
+        """Letters and wordings of an option, kind by kind."""
+        option = sample.choices[LETTERS.index(sample.answer)]
+        return sample.kind, {f"letter {sample.answer}": 1.0, f"option {option}": 1.0}

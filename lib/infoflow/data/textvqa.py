@@ -12,9 +12,9 @@ import pandas as pd
 from infoflow.data.sample import Sample
 from infoflow.data.sets import checks
 from infoflow.data.sets.checks import ID, STRINGS, TEXT
-from infoflow.data.sets.own import ClosedSample, OwnData, find_file, is_file
+from infoflow.data.sets.own import ClosedSample, OwnData, find_file
 from infoflow.data.sets.rows import IMAGE, HubSet, Row
-from infoflow.data.task import Task, best_by_group, check_rows, mean_by_kind, require_answer
+from infoflow.data.task import Task, check_rows, mean_by_kind, require_answer
 from infoflow.errors import InfoflowError, one_line
 from infoflow.files import inside, read_json
 
@@ -22,7 +22,6 @@ RULES = ("evalai",)
 _ENOUGH_MATCHES = 3
 _KINDS = {"image_id": TEXT, "question_id": ID, "question": TEXT, "answers": STRINGS}
 _PARTS = {"validation": "val", "train": "train"}
-_WORDS = {"image_id": TEXT, "ocr_tokens": STRINGS}
 
 _PUNCTUATION = ';/[]"{}()=+\\_-><@`,?!'
 _COMMA_IN_NUMBER = re.compile(r"\d,\d")
@@ -152,7 +151,7 @@ class TextVQAData(OwnData):
     splits: ClassVar = {"test": "validation", "calibration": "train"} | {
         name: name for name in _PARTS
     }
-    columns: ClassVar = {**_KINDS, "ocr_tokens": STRINGS, "set_name": TEXT}
+    columns: ClassVar = {**_KINDS, "ocr_tokens": STRINGS}
     marks = ("TextVQA_0.5.1_*.json",)
     originals = (
         "TextVQA_0.5.1_val.json, TextVQA_0.5.1_train.json, train_images/<image_id>.jpg and, for "
@@ -173,55 +172,42 @@ class TextVQAData(OwnData):
         questions, rosetta = (
             f"{name}_{_PARTS[split]}.json" for name in ("TextVQA_0.5.1", "TextVQA_Rosetta_OCR_v0.2")
         )
-        rows = _entries(find_file(folder, questions), "question", _KINDS)
-        words: dict[str, list[str]] = {}
-        if self.ocr and not is_file(folder / rosetta):
-            raise InfoflowError(
-                f"{folder} lacks {rosetta}, which holds the OCR tokens of published prompts; "
-                "without them: load_task('textvqa', ..., ocr=False)."
-            )
-        for row in _entries(folder / rosetta, "entry", _WORDS) if self.ocr else ():
-            image, tokens = row["image_id"], row["ocr_tokens"]
-            if words.setdefault(image, tokens) != tokens:
-                raise InfoflowError(
-                    f"{rosetta} holds other words of picture {image!r} a second time."
-                )
+        rows, words = _entries(folder, questions, _KINDS), {}
         if self.ocr:
-            images = (row["image_id"] for row in rows)
-            checks.require_known("picture", images, questions, words, rosetta)
+            with one_line("OCR tokens are missing; ocr=False leaves them out", InfoflowError):
+                read = _entries(folder, rosetta, {"image_id": TEXT, "ocr_tokens": STRINGS})
+                words = {entry["image_id"]: entry["ocr_tokens"] for entry in read}
+                images = (row["image_id"] for row in rows)
+                checks.require_known("picture", images, questions, words, rosetta)
+        pictures = folder / "train_images"
         for row in rows:
             row["ocr_tokens"] = words.get(row["image_id"])
-            name = f"{row['image_id']}.jpg"
-            row[IMAGE] = inside(folder / "train_images", name, "the picture")
+            row[IMAGE] = inside(pictures, f"{row['image_id']}.jpg", "the picture")
         return rows
 
     def samples(self, rows: Sequence[Row], split: str, where: str) -> list[ClosedSample]:
-        """Make a sample of every row; one that names its set must be of the split."""
-        part = _PARTS[split]
+        """Make a sample of every row."""
         for row in rows:
-            if (named := row.get("set_name", part)) not in (part, split):
-                question = f"question {row['question_id']} of {where}"
-                raise InfoflowError(f"{question} is of the set {named!r}, not {part!r}.")
-        return [self._sample(f"textvqa-{row['question_id']}", row) for row in rows]
-
-    def _sample(self, name: str, row: Row) -> ClosedSample:
-        with one_line(f"item {name!r}", InfoflowError):
-            _require_answers(row["answers"])
-        return ClosedSample(
-            id=name,
-            origin=row[IMAGE],
-            question=row["question"],
-            answer=Counter(row["answers"]).most_common(1)[0][0],
-            kind="reading",
-            answers=tuple(row["answers"]),
-            ocr=tuple(row["ocr_tokens"]) if self.ocr else None,
-        )
+            with one_line(f"question {row['question_id']} of {where}", InfoflowError):
+                _require_answers(row["answers"])
+        return [
+            ClosedSample(
+                id=f"textvqa-{row['question_id']}",
+                origin=row[IMAGE],
+                question=row["question"],
+                answer=Counter(row["answers"]).most_common(1)[0][0],
+                kind="reading",
+                answers=tuple(row["answers"]),
+                ocr=tuple(row["ocr_tokens"]) if self.ocr else None,
+            )
+            for row in rows
+        ]
 
 
-def _entries(path: Path, noun: str, kinds: Mapping[str, checks.Kind]) -> list[Row]:
-    content = checks.require_fields(read_json(path), {"data": checks.LIST}, path.name)
-    rows: list[Row] = content["data"]
-    checks.require_entries(rows, kinds, path.name, noun)
+def _entries(folder: Path, name: str, kinds: Mapping[str, checks.Kind]) -> list[Row]:
+    content = read_json(find_file(folder, name))
+    rows: list[Row] = checks.require_fields(content, {"data": checks.LIST}, name)["data"]
+    checks.require_entries(rows, kinds, name, "entry")
     return rows
 
 
@@ -245,12 +231,9 @@ class TextVQA(Task):
         check_rows(rows, "kind", "score")
         return mean_by_kind(rows, "accuracy")
 
-    def best_constant(self) -> float:
-        """Soft accuracy of the best single answer to everything."""
-        return best_by_group(("", _credits(sample.answers)) for sample in self)
-
-
-def _credits(answers: Sequence[str]) -> dict[str, float]:
-    _require_answers(answers)
-    counts = Counter(normalise_answer(answer) for answer in answers)
-    return {answer: _credit(n_matches, len(answers)) for answer, n_matches in counts.items()}
+    def guesses(self, sample: Sample) -> tuple[str, dict[str, float]]:
+        """The soft accuracy of each answer that somebody gave."""
+        _require_answers(sample.answers)
+        n_answers = len(sample.answers)
+        counts = Counter(normalise_answer(answer) for answer in sample.answers)
+        return "", {text: _credit(n_matches, n_answers) for text, n_matches in counts.items()}

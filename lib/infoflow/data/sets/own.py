@@ -18,9 +18,8 @@ from infoflow.data.sets.rows import (
     ImageSource,
     Row,
     fetch,
-    files_of_split,
     read_parquet,
-    require_size_of_card,
+    shards_of_split,
 )
 from infoflow.errors import InfoflowError, one_line
 from infoflow.files import parse_json
@@ -64,10 +63,9 @@ class OwnData(ABC):
         name: name for name in ("test", "calibration", "held-out")
     }
     stored: ClassVar[str | None] = None  # the one split of the hub, if all are made of it
-    pieces: ClassVar[Sequence[str]] = ()  # files that make up a split if none bears its name
     columns: ClassVar[Mapping[str, Kind]]  # of the hub's set, those needed beside the image
     every_image: ClassVar[bool] = True  # whether every row must have one
-    marks: ClassVar[tuple[str, ...]]  # patterns: one of these files tells the originals
+    marks: ClassVar[tuple[str, ...]]  # one of these files tells the originals
     originals: ClassVar[str]  # in words
     max_new_tokens: ClassVar[int]
 
@@ -95,8 +93,8 @@ class OwnData(ABC):
         if self.folder is None:
             on_hub = {key: vars(self)[key] for key in ON_HUB if vars(self)[key] is not None}
             hub, columns = self.hub._replace(**on_hub), (IMAGE, *self.columns)
-            rows, where, origin = fetch(self.name, hub, self.stored or split, columns)
-            samples = self._of_rows(rows, split, where)
+            rows, origin = fetch(self.name, hub, self.stored or split, columns)
+            samples = self._of_rows(rows, split, origin)
         else:
             samples = self._of_folder(self.folder, split)
             origin = f"folder {_digest(samples)}"
@@ -117,34 +115,25 @@ class OwnData(ABC):
     def _of_folder(self, folder: Path, split: str) -> list[ClosedSample]:
         stored, columns = self.stored or split, (IMAGE, *self.columns)
         with one_line(f"the folder {folder} cannot be read", OSError):
-            originals = [path for mark in self.marks for path in folder.glob(mark)]
-            found = folder.rglob("*.parquet")
+            originals = any(path for name in self.marks for path in folder.rglob(name))
             # names that begin with a dot are what systems put beside a file
-            parquet = sorted(p for p in found if p.is_file() and not p.name.startswith("."))
-        files = files_of_split(parquet, stored, self.pieces)
-        paths = [path for part in files.values() for path in part]
-        if originals and paths:
+            parquet = [p for p in sorted(folder.rglob("*.parquet")) if not p.name.startswith(".")]
+        if originals == bool(parquet):
             raise InfoflowError(
-                f"{folder} holds {self.name} twice: as parquet files, such as {paths[0]}, and as "
-                f"the originals, such as {originals[0]}; give a folder with one of the two."
+                f"{folder} holds {self.name} in {'both' if originals else 'neither'} of the known "
+                f"layouts. Valid: parquet files of the hub's set, such as "
+                f"{stored}-00000-of-00001.parquet, with the columns {', '.join(columns)}; or the "
+                f"originals: {self.originals}. Either may also lie in a folder {self.name!r}."
             )
         if originals:
             return self.samples(self.read_originals(folder, split), split, self.name)
-        if not parquet:
+        if not (paths := shards_of_split(parquet, stored)):
+            names = ", ".join(path.name for path in parquet[:5])
             raise InfoflowError(
-                f"{folder} holds {self.name} in neither of the known layouts. Valid: parquet files "
-                f"of the hub's set, such as {stored}-00000-of-00001.parquet, with the columns "
-                f"{', '.join(columns)}; or the originals: {self.originals}. Either may also lie in "
-                f"a folder {self.name!r} within."
+                f"none of the parquet files in {folder} ({names}) holds the split {stored!r}; the "
+                f"names of its files begin with it, such as {stored}-00000-of-00001.parquet."
             )
-        if not paths:
-            raise InfoflowError(
-                f"none of the parquet files ({', '.join(path.name for path in parquet[:5])}) holds "
-                f"the split {stored!r}; its files begin with {stored}-, or lie in a folder of it."
-            )
-        rows = read_parquet(paths, columns)
-        require_size_of_card(files, len(rows), folder)
-        return self._of_rows(rows, split, f"split {stored!r} in {folder}")
+        return self._of_rows(read_parquet(paths, columns), split, f"split {stored!r} in {folder}")
 
 
 def _digest(samples: Iterable[ClosedSample]) -> str:
@@ -155,11 +144,14 @@ def _digest(samples: Iterable[ClosedSample]) -> str:
 
 def require_images(samples: Sequence[ClosedSample]) -> None:
     """Raise unless the images that are files are there; they are not opened."""
-    missing = [s for s in samples if isinstance(s.origin, Path) and not is_file(s.origin)]
+    files = ((sample, sample.origin) for sample in samples if isinstance(sample.origin, Path))
+    # Path.is_file raises where no file can be, as under too long a name
+    missing = [(sample, path) for sample, path in files if not os.path.isfile(path)]  # noqa: PTH113
     if missing:
+        sample, path = missing[0]
         raise InfoflowError(
-            f"{len(missing)} of {len(samples)} pictures are missing, the first of them "
-            f"{missing[0].origin} of item {missing[0].id!r}."
+            f"{len(missing)} of {len(samples)} pictures are missing, the first of them {path} of "
+            f"item {sample.id!r}."
         )
 
 
@@ -179,25 +171,18 @@ def read_json_lines(path: Path) -> list[Any]:
     """Read a file with a JSON value a line, parted by line feeds; empty lines do not count."""
     with one_line(f"{path} cannot be read", OSError, UnicodeDecodeError):
         # bytes, for read_text would take a carriage return for an end of line, too
-        text = path.read_bytes().decode("utf-8-sig")
+        lines = path.read_bytes().decode("utf-8-sig").split("\n")
     values = []
-    for number, line in enumerate(text.split("\n"), start=1):
+    for number, line in enumerate(lines, start=1):
         with one_line(f"line {number} of {path} is no JSON", ValueError, RecursionError):
             if line.strip(" \t\r"):
                 values.append(parse_json(line))
     return values
 
 
-def is_file(path: Path) -> bool:
-    """Whether a file is there; it is not where no file can be, as under too long a name."""
-    return os.path.isfile(path)  # noqa: PTH113  (which raises there)
-
-
-def find_file(folder: Path, *places: str) -> Path:
-    """Find a file at the one of some places in a folder where it is."""
-    found = [place for place in places if is_file(folder / place)]
-    if not found:
-        raise InfoflowError(f"{folder} lacks {' or '.join(places)}.")
-    if len(found) > 1:
-        raise InfoflowError(f"{folder} holds both {' and '.join(found)}; leave the one meant.")
-    return folder / found[0]
+def find_file(folder: Path, name: str) -> Path:
+    """Find the one file of a name in a folder and those below it."""
+    found = [*folder.rglob(name)]
+    if len(found) != 1:
+        raise InfoflowError(f"{folder} holds {len(found)} files {name}; needed is one.")
+    return found[0]
