@@ -18,28 +18,19 @@ from infoflow.files import atomic_write, cache_folder, read_text
 Table = Sequence[Sequence[str]]
 
 RULES = ("original", "opera", "corrected")
-COCO_RULES = ("original", "opera")
-"""Rules that join only the double words of COCO."""
 
 # Rohrbach et al. (2018), utils/chair.py: words that belong together, and how they count. Its list
 # has "stove top oven" as well, which its look at two words at a time can never find.
-_DOUBLE_WORDS = (
-    *("motor bike", "motor cycle", "air plane", "traffic light", "street light", "traffic signal"),
-    *("stop light", "fire hydrant", "stop sign", "parking meter", "suit case", "sports ball"),
-    *("baseball bat", "baseball glove", "tennis racket", "wine glass", "hot dog", "cell phone"),
-    *("mobile phone", "teddy bear", "hair drier", "potted plant", "bow tie", "laptop computer"),
-    *("home plate", "train track"),
-)
+_DOUBLE_WORDS = """
+motor bike, motor cycle, air plane, traffic light, street light, traffic signal, stop light,
+fire hydrant, stop sign, parking meter, suit case, sports ball, baseball bat, baseball glove,
+tennis racket, wine glass, hot dog, cell phone, mobile phone, teddy bear, hair drier, potted plant,
+bow tie, laptop computer, home plate, train track"""
 _ANIMALS = ["bird", "cat", "dog", "horse", "sheep", "cow", "elephant", "bear", "zebra", "giraffe"]
-_UNLISTED_ANIMALS = ("animal", "cub")
-_YOUNG_AND_OLD = {
-    f"{age} {animal}": animal
-    for age in ("baby", "adult")
-    for animal in (*_ANIMALS, *_UNLISTED_ANIMALS)
-}
+_UNLISTED_ANIMALS = ["animal", "cub"]
 _COCO_DOUBLES = {
-    **{double: double for double in _DOUBLE_WORDS},
-    **_YOUNG_AND_OLD,
+    **{double: double for double in " ".join(_DOUBLE_WORDS.split()).split(", ")},
+    **{f"{age} {name}": name for age in ("baby", "adult") for name in _ANIMALS + _UNLISTED_ANIMALS},
     **{f"passenger {vehicle}": vehicle for vehicle in ("jet", "train")},
     **{"bow tie": "tie", "toilet seat": "toilet", "wine glas": "wine glass"},
 }
@@ -94,9 +85,8 @@ def caption_objects(
         Class of each mention, in order; a class mentioned twice is listed twice.
 
     Raises:
-        InfoflowError: The synonyms cannot be read, the caption is no text or too long, or NLTK's
-            data are missing.
-        UnknownNameError: There is no such rule.
+        InfoflowError: The synonyms cannot be read, the caption is no text or too long, there is no
+            such rule, or NLTK's data are missing.
     """
     require_name(rule, "CHAIR extraction rule", RULES)
     table = read_synonyms(synonyms) if isinstance(synonyms, str | Path) else synonyms
@@ -114,8 +104,7 @@ def caption_objects(
 
 @cache
 def _pattern_singular(word: str) -> str:
-    # imported late: it loads the whole of NLTK, which only the original rule needs
-    from textblob.en.inflect import singularize
+    from textblob.en.inflect import singularize  # loads the whole of NLTK
 
     return str(singularize(word))
 
@@ -153,7 +142,7 @@ def _joined(tokens: list[str]) -> list[str]:
 
 @cache
 def _inflection() -> Any:
-    import inflect  # takes seconds; a caption of none but a table's own entries needs no plurals
+    import inflect  # takes seconds, and only words that a table lacks need it
 
     return inflect.engine()
 
@@ -193,10 +182,8 @@ class _Entries(NamedTuple):
 
 @cache
 def _entries(table: tuple[tuple[str, ...], ...]) -> _Entries:
-    names = [
-        [" ".join(entry.lower().replace("-", " ").split()) for entry in line] for line in table
-    ]
-    classes = {entry: line[0] for line in names for entry in line}
+    tidy = [[" ".join(e.lower().replace("-", " ").split()) for e in line] for line in table]
+    classes = {entry: line[0] for line in tidy for entry in line}
     return _Entries(classes, {tuple(entry.split()[:-1]) for entry in classes})
 
 

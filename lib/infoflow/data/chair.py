@@ -70,23 +70,19 @@ class ChairData(OwnData):
 
     def __post_init__(self) -> None:
         self.listed = None if self.pictures is None else _read_numbers(self.pictures)
-        synonyms = self.folder / "synonyms.txt" if self.folder else None
+        beside = self.folder / "synonyms.txt" if self.folder else None
         if self.synonyms is not None:
-            synonyms = require_path(self.synonyms, "synonyms=")
-        elif synonyms and not synonyms.is_file():
-            synonyms = None
-        self.table = read_synonyms(synonyms) if synonyms else published_synonyms()
+            self.table: Table = read_synonyms(require_path(self.synonyms, "synonyms="))
+        elif beside and beside.is_file():
+            self.table = read_synonyms(beside)
+        else:
+            self.table = published_synonyms()
         self.class_of = {entry.strip(): line[0].strip() for line in self.table for entry in line}
-
-    def settings(self) -> dict[str, Any]:
-        """The table of synonyms."""
-        return {"synonyms": self.table}
-
-    def label(self) -> str:
-        """Digests of the synonyms and of which images were listed, in whatever order."""
-        label = f", synonyms {synonyms_digest(self.table)[:8]}"
-        listed = hashlib.sha256(repr(sorted(self.listed or ())).encode()).hexdigest()[:8]
-        return label if self.listed is None else f"{label}, pictures {listed}"
+        self.settings = {"synonyms": self.table}
+        self.label = f", synonyms {synonyms_digest(self.table)[:8]}"
+        if self.listed is not None:  # in whatever order
+            digest = hashlib.sha256(repr(sorted(self.listed)).encode()).hexdigest()
+            self.label += f", pictures {digest[:8]}"
 
     def samples(self, rows: Sequence[Row], split: str, where: str) -> list[ClosedSample]:
         """Make the samples of the chosen images; rows of the hub hold objects gathered already."""
@@ -107,8 +103,7 @@ class ChairData(OwnData):
         if split != "calibration":
             return test
         taken = set(test)
-        rest = [number for number in drawn if number not in taken][:N_IMAGES]
-        if not rest:
+        if not (rest := [number for number in drawn if number not in taken][:N_IMAGES]):
             raise InfoflowError(
                 f"all {len(drawn)} pictures are for reporting, so none is left to choose on; list "
                 "fewer of them, or give COCO's own files, which have more."
@@ -156,8 +151,7 @@ def _read_numbers(pictures: str | Path) -> list[int]:
     """Read which images to take: a line has COCO's number of one, or its file's name."""
     path = require_path(pictures, "pictures=")
     where = f"the list of pictures {str(path)!r}"
-    numbers = [_number(line, where) for line in read_text(path).split()]
-    if not numbers:
+    if not (numbers := [_number(line, where) for line in read_text(path).split()]):
         raise InfoflowError(f"{where} is empty.")
     require_once(numbers, "the picture", where)
     return numbers
@@ -165,10 +159,8 @@ def _read_numbers(pictures: str | Path) -> list[int]:
 
 def _number(text: str, where: str) -> int:
     if not (listed := _LISTED.fullmatch(text)):
-        raise InfoflowError(
-            f"{text!r} in {where} is no picture of COCO; valid: 42 or "
-            "COCO_val2014_000000000042.jpg."
-        )
+        valid = "42 or COCO_val2014_000000000042.jpg"
+        raise InfoflowError(f"{text!r} in {where} is no picture of COCO; valid: {valid}.")
     return int(listed[1])
 
 

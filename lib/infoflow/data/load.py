@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from infoflow.data import shapes
-from infoflow.data.captions import COCO_RULES
 from infoflow.data.chair import Chair
 from infoflow.data.pope import Pope
 from infoflow.data.sample import Sample
@@ -114,7 +113,7 @@ def load_task(
     data = task.data(folder, rule, **given)
     whole, origin = data.load(splits[split])
     require_images(whole[:limit])
-    settings = {"max_new_tokens": data.max_new_tokens, **data.settings(), **settings}
+    settings = {"max_new_tokens": data.max_new_tokens, **data.settings, **settings}
     settings |= {"bare": True, "wording": wording, "n_whole": len(whole)}
     return task(whole[:limit], origin, splits[split], rule, **settings)
 
@@ -147,7 +146,7 @@ def _of_shapes(task: type[Task], rule: str | None) -> dict[str, Any]:
     """The rule that scores a task of Shapes, and what its captions may name."""
     if task is not Chair:
         return {"rule": rule or task.rules[0]}
-    if rule in COCO_RULES:
+    if rule not in (None, "corrected"):
         raise InfoflowError(
             f"CHAIR's rule {rule!r} joins only the double words of COCO, and every object of "
             "Shapes is a double word; valid: corrected."

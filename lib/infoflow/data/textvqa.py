@@ -162,10 +162,7 @@ class TextVQAData(OwnData):
     def __post_init__(self) -> None:
         if not isinstance(self.ocr, bool):
             raise InfoflowError(f"ocr is {self.ocr!r}; valid: True, False.")
-
-    def label(self) -> str:
-        """Whether the prompt gives OCR tokens."""
-        return f", {'with' if self.ocr else 'without'} OCR tokens"
+        self.label = f", {'with' if self.ocr else 'without'} OCR tokens"
 
     def read_originals(self, folder: Path, split: str) -> list[Row]:
         """Read the questions, and the words that the OCR system Rosetta read."""

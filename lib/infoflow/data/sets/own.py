@@ -5,7 +5,7 @@ import json
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -69,6 +69,9 @@ class OwnData(ABC):
     originals: ClassVar[str]  # in words
     max_new_tokens: ClassVar[int]
 
+    settings: dict[str, Any] = field(init=False, default_factory=dict)  # what the task is given besides
+    label: str = field(init=False, default="")  # what else results depend on, for their key
+
     @abstractmethod
     def read_originals(self, folder: Path, split: str) -> list[Row]:
         """Read the originals of a split into rows as the hub has them."""
@@ -76,14 +79,6 @@ class OwnData(ABC):
     @abstractmethod
     def samples(self, rows: Sequence[Row], split: str, where: str) -> list[ClosedSample]:
         """Make the samples of a split of rows that were checked."""
-
-    def settings(self) -> dict[str, Any]:
-        """What the task is given besides."""
-        return {}
-
-    def label(self) -> str:
-        """What else results depend on, so that it is part of their key."""
-        return ""
 
     def load(self, split: str) -> tuple[list[ClosedSample], str]:
         """Read the samples of a split; and name their source: the hub's commit, or a digest.
@@ -102,7 +97,7 @@ class OwnData(ABC):
         if not samples:
             raise InfoflowError(f"{where} holds no item; a split needs at least one.")
         require_once((sample.id for sample in samples), "the item", where)
-        return samples, origin + self.label()
+        return samples, origin + self.label
 
     def _of_rows(self, rows: Sequence[Row], split: str, where: str) -> list[ClosedSample]:
         require_entries(rows, self.columns, where, "row", first=0)

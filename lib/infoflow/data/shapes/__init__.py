@@ -6,7 +6,6 @@ file. Splits are disjoint because every scene layout belongs to exactly one spli
 """
 
 import zlib
-from collections.abc import Callable
 from functools import lru_cache, partial
 from typing import Any
 
@@ -53,30 +52,21 @@ def _textvqa(split: str, index: int, world: World) -> _Plan:
     return ask.ask_reading, {"n_signs": 2 if kind.startswith("two") else 1, "unseen": unseen}
 
 
-_TASKS: dict[str, Callable[[str, int, World], _Plan]] = {
-    "scienceqa": _scienceqa,
-    "pope": _pope,
-    "textvqa": _textvqa,
-    "chair": lambda *_: (ask.ask_caption, {}),
-}
+def _chair(split: str, index: int, world: World) -> _Plan:
+    return ask.ask_caption, {}
+
+
+_TASKS = {"scienceqa": _scienceqa, "pope": _pope, "textvqa": _textvqa, "chair": _chair}
 
 
 def sample(task: str, split: str, index: int, world: str = "shapes") -> Sample:
-    """Draw one sample.
+    """Draw the sample of a number, from 0; the same arguments give the same one on every machine.
 
-    Args:
-        task: ``"scienceqa"``, ``"pope"``, ``"textvqa"`` or ``"chair"``.
-        split: ``"train"``, ``"calibration"`` or ``"test"``.
-        index: Number of the sample, from 0.
-        world: One of :data:`infoflow.data.shapes.world.WORLDS`.
-
-    Returns:
-        The sample; the same arguments give the same one on every machine.
-
-    Raises:
-        UnknownNameError: There is no such task, split or world.
+    Task, split and world are names: of a benchmark, and of :data:`infoflow.data.shapes.world.SPLITS`
+    and :data:`infoflow.data.shapes.world.WORLDS`.
     """
-    _require_known(task, split, world)
+    for kind, name, valid in (("task", task, _TASKS), ("split", split, SPLITS), ("world", world, WORLDS)):
+        require_name(name, kind, valid)
     rng = np.random.default_rng([zlib.crc32(f"{task}/{split}".encode()), index])
     asker, options = _TASKS[task](split, index, WORLDS[world])
     state = rng.bit_generator.seed_seq.spawn(1)[0]  # type: ignore[attr-defined]
@@ -104,12 +94,5 @@ _kept_sample = lru_cache(maxsize=ITEMS_PER_SPLIT)(sample)
 
 def samples(task: str, split: str, limit: int | None = None, world: str = "shapes") -> LazySamples:
     """The first ``limit`` of the 500 samples of a task and split (see :func:`sample`)."""
-    _require_known(task, split, world)
     length = min(limit or ITEMS_PER_SPLIT, ITEMS_PER_SPLIT)
     return LazySamples(length, lambda place: _kept_sample(task, split, place, world))
-
-
-def _require_known(task: str, split: str, world: str) -> None:
-    known = (("task", task, _TASKS), ("split", split, SPLITS), ("world", world, WORLDS))
-    for kind, name, valid in known:
-        require_name(name, kind, valid)
