@@ -11,7 +11,6 @@ from datasets.utils.logging import disable_progress_bar
 from PIL import Image as Pictures
 
 from infoflow.data import captions
-from infoflow.data.captions import parse_synonyms
 
 disable_progress_bar()
 TEXT, NUMBER = Value("string"), Value("int64")
@@ -324,12 +323,10 @@ def install_hub(monkeypatch):
     return asked
 
 
-def keep_synonyms(monkeypatch, folder):
-    """Let these synonyms be the published list, kept since an earlier fetch."""
-    table = parse_synonyms(SYNONYMS)
-    monkeypatch.setattr(captions, "CHECKSUM", captions.synonyms_digest(table))
-    monkeypatch.setenv("INFOFLOW_CACHE", str(folder))
-    captions.kept_synonyms().write_text(SYNONYMS)
+def publish_synonyms(monkeypatch, folder):
+    """Let these synonyms be the published list."""
+    (folder / "published.txt").write_text(SYNONYMS)
+    monkeypatch.setattr(captions, "PUBLISHED", folder / "published.txt")
 
 
 MAKERS = {

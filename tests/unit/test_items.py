@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from real_sets import COMMIT, MAKERS, install_hub, keep_synonyms
+from real_sets import COMMIT, MAKERS, install_hub, publish_synonyms
 
 from infoflow import load_task
 from infoflow.data import chair as chair_data
@@ -87,7 +87,7 @@ def test_captions_from_cocos_files_are_the_first_drawn_and_chosen_on_the_next(
 
 def test_captions_from_the_hub_are_halves_of_its_set(tmp_path, monkeypatch):
     install_hub(monkeypatch)
-    keep_synonyms(monkeypatch, tmp_path)
+    publish_synonyms(monkeypatch, tmp_path)
     data = Items(MODEL, "hub")
     test, calibration = data.test("chair"), data.calibration("chair")
     assert len(test) == len(calibration) == 2

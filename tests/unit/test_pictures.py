@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from infoflow.data import web
+from infoflow.data import pictures
 from infoflow.data.pictures import MAX_BYTES, decode_image, open_picture, read_image
 from infoflow.data.sets.own import ClosedSample
 from infoflow.errors import InfoflowError
@@ -101,7 +101,7 @@ def test_what_is_no_picture_is_refused_in_one_line(server, name, told):
 
 
 def test_a_server_that_drips_meets_the_deadline(server, monkeypatch):
-    monkeypatch.setattr(web, "DEADLINE", 0.6)
+    monkeypatch.setattr(pictures, "DEADLINE", 0.6)
     begin = time.monotonic()
     with pytest.raises(InfoflowError, match="longer than 1 seconds"):
         open_picture(f"{server}/dripping.png")

@@ -305,6 +305,6 @@ def test_unknown_task_and_split_are_named():
     with pytest.raises(UnknownNameError, match=r"unknown task 'popes'.*pope"):
         sample("popes", "test", 0)
     with pytest.raises(UnknownNameError, match=r"unknown split 'dev'.*calibration"):
-        samples("pope", "dev")
+        sample("pope", "dev", 0)
     with pytest.raises(UnknownNameError, match=r"unknown world 'large'.*shapes-large"):
-        samples("pope", "test", world="large")
+        sample("pope", "test", 0, world="large")

@@ -111,7 +111,7 @@ def test_a_column_that_is_missing_or_of_another_type_is_named(name, rows, featur
     kept = [{key: value for key, value in row.items() if key != lost} for row in rows()]
     real_sets.save(path, kept, part)
     (folder / "synonyms.txt").write_text(real_sets.SYNONYMS)
-    with pytest.raises(InfoflowError, match=rf"row 0 of .* is no object with '{lost}'"):
+    with pytest.raises(InfoflowError, match=rf"row 0 of .* lacks '{lost}'"):
         load_task(name, folder)
     as_text = Features({**features, "image": Value("string")})
     real_sets.save(path, [{**row, "image": "a path"} for row in rows()], as_text)
@@ -129,7 +129,7 @@ def test_damaged_parquet(folder):
 def test_parquet_of_other_splits_or_of_several_configs(folder):
     rows, features = real_sets.pope_rows(), real_sets.POPE_FEATURES
     real_sets.save(folder / "one" / "train-00000-of-00001.parquet", rows, features)
-    with pytest.raises(InfoflowError, match=r"none of the parquet files .*\(train-00000.*'test'"):
+    with pytest.raises(InfoflowError, match="in neither of the known layouts"):
         load_task("pope", folder)
     for place in ("one", "two"):
         real_sets.save(folder / place / "test-00000-of-00001.parquet", rows, features)
@@ -142,7 +142,7 @@ def test_parquet_of_other_splits_or_of_several_configs(folder):
     [
         ({"answer": "maybe"}, "'answer' of row 0 of .* is 'maybe'; valid: no, yes"),
         ({"category": "other"}, "is 'other'; valid: adversarial, popular, random"),
-        ({"image": None}, "1 rows of .* have no picture, the first is row 0"),
+        ({"image": None}, "'image' of row 0 of .* is None; valid: an image"),
     ],
 )
 def test_wrong_rows_are_named(change, message, folder):
@@ -213,9 +213,9 @@ def test_pictures_beyond_the_limit_need_not_be_there(folder):
         (
             "problems.json",
             lambda p: p["13"].pop("choices"),
-            r"problem 13 .* no object with 'choices'",
+            r"row 2 of .* lacks 'choices'",
         ),
-        ("problems.json", lambda p: p.pop("14"), r"problems\.json is no object with '14'"),
+        ("problems.json", lambda p: p.pop("14"), "lack what published ones have: '14'"),
         (
             "problems.json",
             lambda p: p["13"].update(answer=3),
@@ -229,13 +229,13 @@ def test_pictures_beyond_the_limit_need_not_be_there(folder):
         (
             "problems.json",
             lambda p: p["13"].update(choices="xy"),
-            "'choices' of problem 13 .* is 'xy'; valid: a list of texts",
+            "'choices' of row 2 .* is 'xy'; valid: a list of texts",
         ),
-        ("pid_splits.json", lambda s: s.pop("test"), r"pid_splits\.json is no object with 'test'"),
+        ("pid_splits.json", lambda s: s.pop("test"), "lack what published ones have: 'test'"),
         (
             "pid_splits.json",
             lambda s: s.update(test=[13]),
-            r"'test' of pid_splits\.json is \[13\]; valid: a list",
+            "lack what published ones have: 13",
         ),
         (
             "pid_splits.json",
@@ -269,9 +269,7 @@ def test_wrong_questions_of_pope(folder):
     with pytest.raises(InfoflowError, match=r"line 2 of .*coco_pope_popular\.json is no JSON"):
         load_task("pope", folder)
     path.write_text(lines[0].replace('"label"', '"lable"'))
-    with pytest.raises(
-        InfoflowError, match=r"question 1 of coco_pope_popular\.json is no .* with 'label'"
-    ):
+    with pytest.raises(InfoflowError, match="lack what published ones have: 'label'"):
         load_task("pope", folder)
     path.unlink()
     with pytest.raises(InfoflowError, match=r"holds 0 files coco_pope_popular\.json"):
@@ -294,16 +292,18 @@ def test_textvqa_with_too_few_answers(folder):
     real_sets.textvqa_originals(folder)
     path = folder / "TextVQA_0.5.1_val.json"
     edit(path, lambda content: content["data"][1].update(answers=["a", "b"]))
-    with pytest.raises(InfoflowError, match="question 34603 of textvqa: got 2 reference answers"):
+    with pytest.raises(
+        InfoflowError, match=r"question 34603 of .*: reference answers must be a list"
+    ):
         load_task("textvqa", folder)
     edit(path, lambda content: content["data"][1].pop("answers"))
-    with pytest.raises(InfoflowError, match=r"entry 2 of TextVQA.* is no object with 'answers'"):
+    with pytest.raises(InfoflowError, match=r"row 1 of .* lacks 'answers'"):
         load_task("textvqa", folder)
 
 
-def test_chair_with_synonyms_that_are_not_there_says_where_to_get_them(folder):
+def test_chair_with_synonyms_that_are_not_there(folder):
     real_sets.chair_originals(folder)
-    with pytest.raises(InfoflowError, match=r"none\.txt.*LisaAnne/Hallucination"):
+    with pytest.raises(InfoflowError, match=r"none\.txt.*cannot be read"):
         load_task("chair", folder, synonyms=folder / "none.txt")
 
 
@@ -312,7 +312,7 @@ def test_chairs_classes_must_be_those_of_the_synonyms(folder):
         place = folder / layout
         real_sets.MAKERS["chair", layout](place)
         (place / "synonyms.txt").write_text("person\nbus\ndog, hot dog\ntable, dining table\n")
-        with pytest.raises(InfoflowError, match="has the class 'chair', which the list"):
+        with pytest.raises(InfoflowError, match=r"has the class '(chair|toilet)', which the list"):
             load_task("chair", place)
 
 
@@ -447,17 +447,17 @@ def test_lines_are_parted_by_line_feeds_alone(text, encoding, end, folder):
     ("line", "encoding", "message"),
     [
         (LINE % "?", "utf-16", "cannot be read: 'utf-8' codec"),
-        (f"[{LINE % '?'}]", "utf-8", "question 1 of .* is no object with 'question_id', "),
+        (f"[{LINE % '?'}]", "utf-8", "lack what published ones have"),
         ((LINE % "?").replace('"label"', '"text"'), "utf-8", "has the key 'text' twice"),
         ((LINE % "?").replace("1", "NaN", 1), "utf-8", "NaN is no number of JSON"),
         ((LINE % "?").replace("1", "1.0", 1), "utf-8", r"'question_id' of .* is 1\.0"),
         ((LINE % "?").replace("1", "true", 1), "utf-8", "'question_id' of .* is True"),
         ((LINE % "?").replace("1", '" 1"', 1), "utf-8", "'question_id' of .* is ' 1'"),
         ("[" * 100_000, "utf-8", "line 1 of .* is no JSON: maximum recursion"),
-        (LINE % "\\ud800", "utf-8", "'text' of question 1"),
-        (LINE % " ", "utf-8", "'text' of question 1"),
+        (LINE % "\\ud800", "utf-8", "'question' of row 0"),
+        (LINE % " ", "utf-8", "'question' of row 0"),
         ((LINE % "?").replace("p0", "../p0"), "utf-8", r"'\.\./p0\.jpg' is no name within"),
-        ((LINE % "?").replace("yes", "Yes"), "utf-8", "'label' of .* is 'Yes'; valid: no, yes"),
+        ((LINE % "?").replace("yes", "Yes"), "utf-8", "'answer' of .* is 'Yes'; valid: no, yes"),
         (TWO_LINES, "utf-8", "holds the item 'pope-random-1' twice"),
     ],
 )
@@ -474,8 +474,8 @@ def test_lines_that_are_no_questions(line, encoding, message, folder):
     ("content", "message"),
     [
         (b"", "cannot be read as JSON: Expecting value"),
-        (b"[]", r"problems\.json is no object"),
-        (b"null", r"problems\.json is no object"),
+        (b"[]", "originals of scienceqa .* lack what"),
+        (b"null", "originals of scienceqa .* lack what"),
         ('{"11": {}}'.encode("utf-16"), "cannot be read: 'utf-8' codec"),
         (b'{"11": {}, "11": {}}', "has the key '11' twice"),
         (b'{"11": -Infinity}', "-Infinity is no number of JSON"),
@@ -501,9 +501,9 @@ def test_a_byte_order_mark_is_no_damage(folder):
     ("change", "message"),
     [
         ({"image": "../../12/image.png"}, "is no name within"),
-        ({"image": 5}, "'image' of problem 13 .* is 5"),
-        ({"hint": 5}, "'hint' of problem 13 .* is 5; valid: a text, or null for none"),
-        ({"answer": True}, "'answer' of problem 13 .* is True"),
+        ({"image": 5}, "pictures are missing, .*test/13/5 of item 'scienceqa-13'"),
+        ({"hint": 5}, "'hint' of row 2 .* is 5; valid: a text, or null for none"),
+        ({"answer": True}, "'answer' of row 2 .* is True"),
     ],
 )
 def test_wrong_values_of_a_problem(change, message, folder):
@@ -528,10 +528,18 @@ INSTANCES, CAPTIONS = "instances_val2014.json", "captions_val2014.json"
 @pytest.mark.parametrize(
     ("file", "change", "message"),
     [
-        (INSTANCES, lambda c: c["annotations"][0].update(image_id="42"), "'image_id' .* is '42'"),
-        (CAPTIONS, lambda c: c["annotations"][0].update(image_id="42"), "'image_id' .* is '42'"),
-        (INSTANCES, lambda c: c["images"][0].update(id="42"), "'id' of images entry 1 .* is '42'"),
-        (INSTANCES, lambda c: c["images"][0].update(id=True), "'id' of images entry 1 .* is True"),
+        (
+            INSTANCES,
+            lambda c: c["annotations"][0].update(image_id="42"),
+            "has the picture '42', which",
+        ),
+        (
+            CAPTIONS,
+            lambda c: c["annotations"][0].update(image_id="42"),
+            "has the picture '42', which",
+        ),
+        (INSTANCES, lambda c: c["images"][0].update(id="42"), "has the picture 42, which"),
+        (INSTANCES, lambda c: c["images"][0].update(id=True), "has the picture 42, which"),
         (
             INSTANCES,
             lambda c: c["annotations"][0].update(image_id=7),
@@ -548,7 +556,7 @@ INSTANCES, CAPTIONS = "instances_val2014.json", "captions_val2014.json"
             "category 99, which",
         ),
         (INSTANCES, lambda c: c["categories"][0].update(id=1), "holds an id of categories 1 twice"),
-        (INSTANCES, lambda c: c.update(categories=None), "'categories' of .* is None; valid: a l"),
+        (INSTANCES, lambda c: c.update(categories=None), "lack what published ones have"),
         (
             CAPTIONS,
             lambda c: c["annotations"].pop(),
@@ -559,7 +567,11 @@ INSTANCES, CAPTIONS = "instances_val2014.json", "captions_val2014.json"
             lambda c: c["annotations"][-1].update(caption=" "),
             "the picture 133",
         ),
-        (CAPTIONS, lambda c: c["annotations"][0].update(caption=None), "'caption' .* is None"),
+        (
+            CAPTIONS,
+            lambda c: c["annotations"][0].update(caption=None),
+            "lack what published ones have",
+        ),
         (INSTANCES, lambda c: c["images"][0].update(file_name="../x.jpg"), "no name within"),
     ],
 )

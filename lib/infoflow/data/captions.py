@@ -1,7 +1,4 @@
-"""Which objects a caption names: CHAIR's extraction, as published, as OPERA's, and put right.
-
-And the list of synonyms that CHAIR was published with: fetched once, verified, and kept.
-"""
+"""Which objects a caption names: CHAIR's extraction, as published, as OPERA's, and put right."""
 
 import hashlib
 import re
@@ -11,9 +8,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from infoflow.data.task import require_answer
-from infoflow.data.web import fetch
 from infoflow.errors import InfoflowError, one_line, require_name
-from infoflow.files import atomic_write, cache_folder, read_text
+from infoflow.files import read_text
 
 Table = Sequence[Sequence[str]]
 
@@ -43,14 +39,9 @@ _TOKEN = re.compile(r"[a-z0-9]+|[^\sa-z0-9]")
 _QUALIFIERS = ("baby", "adult", "passenger")
 _CARRIERS = ("airplane", "bus", "car", "train", "truck", "boat")
 
-COMMIT = "6e4d33c4bedf6dfcd24c61bf527f40714717be47"
-ADDRESS = f"https://raw.githubusercontent.com/LisaAnne/Hallucination/{COMMIT}/data/synonyms.txt"
-"""Where the authors of CHAIR (Rohrbach et al., 2018) keep the list."""
-_PUBLISHED = "published as data/synonyms.txt of the GitHub repository LisaAnne/Hallucination"
-
-CHECKSUM = "7dfc27d79057ee0dcdb37144c501c0f1e83e818fef39d730dc859a376a5431a4"
-"""What :func:`synonyms_digest` gives for the list: 80 classes with 416 entries, as four public
-copies of it have them. Two entries begin with a stray space, which matters to ``"original"``."""
+PUBLISHED = Path(__file__).with_name("chair_synonyms.txt")
+"""The list of synonyms that CHAIR was published with: 80 classes with 416 entries, of which two
+begin with a stray space, which matters to ``"original"``."""
 
 
 def caption_objects(
@@ -58,12 +49,11 @@ def caption_objects(
 ) -> list[str]:
     """List the objects that a caption mentions.
 
-    ``"original"`` follows the published code of CHAIR (Rohrbach et al., 2018), and is meant for
-    its synonyms of the 80 COCO classes: every token is made singular by Pattern's rules (which
-    TextBlob carries on), a fixed list of double words is joined, and what is in the table counts.
-    So "bus" becomes "bu" and is never counted, "ties" becomes "ty", and double words that are not
-    in the list are not found. Sentences are split after ".", "!" or "?" and a space, where the
-    published code uses a trained splitter.
+    ``"original"`` follows the published code of CHAIR (Rohrbach et al., 2018), meant for COCO's
+    classes: every token is made singular by Pattern's rules (which TextBlob carries on), a fixed
+    list of double words is joined, and what is in the table counts. So "bus" becomes "bu" and is
+    never counted, "ties" becomes "ty", and other double words are not found. Sentences are split
+    after ".", "!" or "?" and a space, where the published code uses a trained splitter.
 
     ``"opera"`` follows the code of OPERA (Huang et al., 2024), which paper 1 and EAH share: as
     ``"original"``, but every token is brought to its WordNet lemma by its part of speech, so that
@@ -77,8 +67,7 @@ def caption_objects(
 
     Args:
         caption: The caption.
-        synonyms: Path of a file (:func:`read_synonyms`), or the table itself: for each class its
-            name and then its synonyms.
+        synonyms: A file (:func:`read_synonyms`), or for each class its name and its synonyms.
         rule: ``"original"``, ``"opera"`` or ``"corrected"``.
 
     Returns:
@@ -119,15 +108,11 @@ def _singulars(caption: str) -> list[str]:
 def _lemmas(caption: str) -> list[str]:
     import nltk
 
-    try:
+    fetched = f"python -m nltk.downloader {' '.join(_NLTK_DATA)} fetches them"
+    with one_line(f"CHAIR's rule 'opera' needs data of NLTK ({fetched})", LookupError):
         lemmatise = nltk.WordNetLemmatizer().lemmatize
         tagged = nltk.pos_tag(nltk.word_tokenize(caption))
         return [lemmatise(word, _PARTS_OF_SPEECH.get(tag[:1], "n")) for word, tag in tagged]
-    except LookupError as error:
-        raise InfoflowError(
-            "CHAIR's rule 'opera' needs data of NLTK that are missing here; "
-            f"python -m nltk.downloader {' '.join(_NLTK_DATA)} fetches them."
-        ) from error
 
 
 def _joined(tokens: list[str]) -> list[str]:
@@ -210,9 +195,9 @@ def read_synonyms(path: str | Path) -> list[list[str]]:
     capitals. An error names an entry that is blank, holds a comma or stands in two classes.
     """
     where = f"the list of synonyms {str(path)!r}"
-    with one_line(f"{where} ({_PUBLISHED})", InfoflowError):
-        table = parse_synonyms(read_text(Path(path)))
-    if not table:
+    with one_line(where, InfoflowError):
+        lines = [line.strip() for line in read_text(Path(path)).splitlines()]
+    if not (table := [line.split(", ") for line in lines if line]):
         raise InfoflowError(f"{where} is empty; it needs a class a line.")
     class_of: dict[str, int] = {}
     for number, line in enumerate(table):
@@ -225,39 +210,7 @@ def read_synonyms(path: str | Path) -> list[list[str]]:
     return table
 
 
-def parse_synonyms(text: str) -> list[list[str]]:
-    """Take the text of a list of synonyms apart; see :func:`read_synonyms`."""
-    return [line.strip().split(", ") for line in text.splitlines() if line.strip()]
-
-
 def synonyms_digest(table: Table) -> str:
     """Digest a table of synonyms, in 64 digits, whatever the lines of its file end with."""
     lines = "\n".join(", ".join(line) for line in table)
     return hashlib.sha256(lines.encode()).hexdigest()
-
-
-def kept_synonyms() -> Path:
-    """Return where the published list is kept once it was fetched; it may also be put there."""
-    return cache_folder() / f"chair-synonyms-{COMMIT[:12]}.txt"
-
-
-def published_synonyms() -> Table:
-    """Return the published list, by its ``CHECKSUM``: the one that is kept, or fetched anew."""
-    path = kept_synonyms()
-    failed = (
-        f"CHAIR's list of synonyms is not at hand ({_PUBLISHED}; saved as {path}, it is verified; "
-        "a list of your own is given by load_task('chair', ..., synonyms=path), or as synonyms.txt "
-        "in the folder of the data)"
-    )
-    with one_line(failed, InfoflowError, OSError):
-        is_kept = path.is_file()
-        content = path.read_bytes() if is_kept else fetch(ADDRESS)
-        table = parse_synonyms(content.decode("utf-8-sig", errors="replace"))
-        if (found := synonyms_digest(table)) != CHECKSUM:
-            raise InfoflowError(
-                f"what {path if is_kept else ADDRESS} holds is not that list: its entries have the "
-                f"SHA-256 {found}, not {CHECKSUM}"
-            )
-        if not is_kept:
-            atomic_write(path, content)
-    return table

@@ -3,34 +3,24 @@
 import hashlib
 import re
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass, field
+from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pandas as pd
 
-from infoflow.data.captions import (
-    RULES,
-    Table,
-    caption_objects,
-    published_synonyms,
-    read_synonyms,
-    synonyms_digest,
-)
+from infoflow.data import captions
+from infoflow.data.captions import RULES, Table, caption_objects
 from infoflow.data.sample import Sample
 from infoflow.data.sets import checks, own
-from infoflow.data.sets.checks import TEXTS, WHOLE, require_known, require_once
 from infoflow.data.sets.own import ClosedSample, OwnData
-from infoflow.data.sets.rows import IMAGE, HubSet, Row
+from infoflow.data.sets.rows import IMAGE, Row
 from infoflow.data.task import Task, check_rows
 from infoflow.errors import InfoflowError
-from infoflow.files import inside, read_json, read_text, require_path
-
-__all__ = ["Chair", "ChairData", "Table", "caption_objects"]
+from infoflow.files import inside, read_text, require_path
 
 N_IMAGES = 500
-_SYNONYMS = "the list of synonyms"
 _INSTANCES, _CAPTIONS = "instances_val2014.json", "captions_val2014.json"
 _LISTED = re.compile(r"(?:.*/)?(?:COCO_val2014_)?([0-9]{1,12})(?:\.jpg)?")
 _COUNTS = ("mentions", "hallucinated", "found", "present")
@@ -43,17 +33,13 @@ class ChairData(OwnData):
     What an image shows is, as published, the union of the classes of its instances and of those
     that its five reference captions name. The captions are read by the same rule as the model's.
 
-    Of COCO's files ``"test"`` is 500 images, drawn with a seed or given as a list;
+    Of COCO's files ``"test"`` is 500 images, drawn with a seed or listed in a file;
     ``"calibration"`` the next 500 drawn. Published choices differ from paper to paper: they
     shuffled the listing of a folder. Of rows ``"test"`` is all images and ``"calibration"`` half of
     them, drawn with the seed; if images are listed, it is others. ``"held-out"`` is what is
     reported beside ``"calibration"``: the other half of rows, else the same as ``"test"``.
-    512 tokens, as OPERA and most later work.
-
-    Attributes:
-        synonyms: A file with the list of synonyms; None for the folder's ``synonyms.txt`` or,
-            without one, the published list.
-        pictures: A file with the images to take in place of the draw; None for the draw.
+    512 tokens, as OPERA and most later work. Without a list of synonyms, the folder's
+    ``synonyms.txt`` is taken, or the published one.
     """
 
     _: KW_ONLY
@@ -61,25 +47,28 @@ class ChairData(OwnData):
     pictures: str | Path | None = None
 
     name = "chair"
-    hub = HubSet("tsunghanwu", "mscoco_chair")
+    hub = "tsunghanwu/mscoco_chair"
     stored = "test"
-    columns: ClassVar = {"question_id": checks.ID, "gt_object": TEXTS}
+    columns: ClassVar = {
+        IMAGE: checks.IMAGE,
+        "question_id": checks.ID,
+        "gt_object": checks.TEXTS,
+    }
     marks = (_INSTANCES, _CAPTIONS)
     originals = f"annotations/{_INSTANCES}, annotations/{_CAPTIONS}, val2014/COCO_val2014_*.jpg"
     max_new_tokens = 512
 
     def __post_init__(self) -> None:
         self.listed = None if self.pictures is None else _read_numbers(self.pictures)
-        beside = self.folder / "synonyms.txt" if self.folder else None
+        table = self.folder / "synonyms.txt" if self.folder else captions.PUBLISHED
         if self.synonyms is not None:
-            self.table: Table = read_synonyms(require_path(self.synonyms, "synonyms="))
-        elif beside and beside.is_file():
-            self.table = read_synonyms(beside)
-        else:
-            self.table = published_synonyms()
+            table = require_path(self.synonyms, "synonyms=")
+        elif not table.is_file():
+            table = captions.PUBLISHED
+        self.table = captions.read_synonyms(table)
         self.class_of = {entry.strip(): line[0].strip() for line in self.table for entry in line}
         self.settings = {"synonyms": self.table}
-        self.label = f", synonyms {synonyms_digest(self.table)[:8]}"
+        self.label = f", synonyms {captions.synonyms_digest(self.table)[:8]}"
         if self.listed is not None:  # in whatever order
             digest = hashlib.sha256(repr(sorted(self.listed)).encode()).hexdigest()
             self.label += f", pictures {digest[:8]}"
@@ -87,7 +76,7 @@ class ChairData(OwnData):
     def samples(self, rows: Sequence[Row], split: str, where: str) -> list[ClosedSample]:
         """Make the samples of the chosen images; rows of the hub hold objects gathered already."""
         numbers = [_number(str(row["question_id"]), where) for row in rows]
-        require_once(numbers, "the picture", where)
+        checks.require_once(numbers, "the picture", where)
         by_number = dict(zip(numbers, rows, strict=True))
         chosen = self._chosen(numbers, split, whole=not any("captions" in row for row in rows[:1]))
         return [self._sample(number, by_number[number]) for number in chosen]
@@ -99,7 +88,7 @@ class ChairData(OwnData):
             half = own.drawn_half(map(str, numbers), split)
             return numbers if split == "test" else [*map(int, half)]
         test = drawn[:N_IMAGES] if self.listed is None else self.listed
-        require_known("picture", test, "the list of pictures", drawn, "the data")
+        checks.require_known("picture", test, "the list of pictures", drawn, "the data")
         if split != "calibration":
             return test
         taken = set(test)
@@ -111,10 +100,10 @@ class ChairData(OwnData):
         return rest
 
     def _sample(self, number: int, row: Row) -> ClosedSample:
-        texts, classes = row.get("captions", ()), self.class_of.values()
-        require_known("class", row["gt_object"], f"picture {number}", classes, _SYNONYMS)
+        texts, shown, where = row.get("captions", ()), row["gt_object"], f"picture {number}"
+        checks.require_known("class", shown, where, self.class_of, "the list of synonyms")
         named = (name for text in texts for name in caption_objects(text, self.table, self.rule))
-        objects = tuple(sorted({*row["gt_object"], *named}))
+        objects = tuple(sorted({*map(self.class_of.__getitem__, shown), *named}))
         return ClosedSample(
             id=f"chair-{number}",
             origin=row[IMAGE],
@@ -126,21 +115,20 @@ class ChairData(OwnData):
 
     def read_originals(self, folder: Path, split: str) -> list[Row]:
         """Read COCO's annotations, with the images in ``val2014``."""
-        content, captioned = (read_json(own.find_file(folder, name)) for name in self.marks)
+        content, captioned = (own.read_original(folder, name) for name in self.marks)
         images = _texts(content, "images", "file_name")
         categories = _texts(content, "categories", "name")
-        instances = _by_image(content, "category_id", WHOLE, _INSTANCES, images)
-        captions = _by_image(captioned, "caption", checks.STRING, _CAPTIONS, images)
-        with_text = [number for number in images if "".join(captions[number]).strip()]
+        instances = _by_image(_INSTANCES, content, "category_id", images)
+        texts = _by_image(_CAPTIONS, captioned, "caption", images)
+        with_text = [number for number in images if "".join(texts[number]).strip()]
         shown = {category for some in instances.values() for category in some}
-        require_known("picture", images, _INSTANCES, with_text, _CAPTIONS)
-        require_known("category", shown, _INSTANCES, categories, "its list of categories")
-        require_known("class", categories.values(), _INSTANCES, self.class_of, _SYNONYMS)
+        checks.require_known("picture", images, _INSTANCES, with_text, _CAPTIONS)
+        checks.require_known("category", shown, _INSTANCES, categories, "its list of categories")
         return [
             {
                 "question_id": number,
-                "gt_object": [self.class_of[categories[one]] for one in instances[number]],
-                "captions": captions[number],
+                "gt_object": [categories[one] for one in instances[number]],
+                "captions": texts[number],
                 IMAGE: inside(folder / "val2014", name, "the picture"),
             }
             for number, name in images.items()
@@ -153,7 +141,7 @@ def _read_numbers(pictures: str | Path) -> list[int]:
     where = f"the list of pictures {str(path)!r}"
     if not (numbers := [_number(line, where) for line in read_text(path).split()]):
         raise InfoflowError(f"{where} is empty.")
-    require_once(numbers, "the picture", where)
+    checks.require_once(numbers, "the picture", where)
     return numbers
 
 
@@ -164,24 +152,18 @@ def _number(text: str, where: str) -> int:
     return int(listed[1])
 
 
-def _texts(content: Any, name: str, text: str) -> dict[int, str]:
+def _texts(content: Any, key: str, name: str) -> dict[int, str]:
     """Read one of COCO's lists, whose entries have an id and a text."""
-    entries = checks.require_fields(content, {name: checks.LIST}, _INSTANCES)[name]
-    checks.require_entries(entries, {"id": WHOLE, text: checks.TEXT}, _INSTANCES, f"{name} entry")
-    require_once([entry["id"] for entry in entries], f"an id of {name}", _INSTANCES)
-    return {entry["id"]: entry[text] for entry in entries}
+    checks.require_once((entry["id"] for entry in content[key]), f"an id of {key}", _INSTANCES)
+    return {entry["id"]: entry[name] for entry in content[key]}
 
 
-def _by_image(
-    content: Any, key: str, kind: checks.Kind, file: str, images: Mapping[int, str]
-) -> dict[int, list[Any]]:
+def _by_image(file: str, content: Any, key: str, images: Any) -> dict[int, list[Any]]:
     """Gather by image what a file's annotations have under a key."""
-    entries = checks.require_fields(content, {"annotations": checks.LIST}, file)["annotations"]
-    checks.require_entries(entries, {"image_id": WHOLE, key: kind}, file, "annotation")
     found: dict[int, list[Any]] = defaultdict(list)
-    for entry in entries:
+    for entry in content["annotations"]:
         found[entry["image_id"]].append(entry[key])
-    require_known("picture", found, file, images, f"the list of images in {_INSTANCES}")
+    checks.require_known("picture", found, file, images, f"the list of images in {_INSTANCES}")
     return found
 
 
@@ -196,13 +178,12 @@ class Chair(Task):
         synonyms: For each class its name and then its synonyms.
     """
 
-    rule: str = RULES[0]
-    max_new_tokens: int = field(default=32, kw_only=True)
     synonyms: Table = ()
 
     name = "chair"
     rules = RULES
     data = ChairData
+    shapes_tokens = 32
 
     def __post_init__(self) -> None:
         super().__post_init__()

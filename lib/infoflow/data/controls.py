@@ -26,18 +26,10 @@ def blank_pictures(task: Task) -> Task:
 
 
 def swap_pictures(task: Task, donor: Task) -> Task:
-    """Give every sample the image of another task's sample of the same number.
+    """Give every sample the image of another task's sample of the same number; no regions remain.
 
-    Args:
-        task: Where questions and references come from.
-        donor: Where images come from, such as the calibration split of the same task; the result
-            of a sample then does not depend on how many samples are measured.
-
-    Returns:
-        The task with the same samples, questions and references; no regions.
-
-    Raises:
-        InfoflowError: The donor has fewer samples, or is the very same split.
+    The donor is such as the calibration split of the same task; the result of a sample then does
+    not depend on how many samples are measured.
     """
     if len(donor) < len(task):
         n = f"{len(task)} items cannot get the pictures of {len(donor)}"

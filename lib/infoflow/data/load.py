@@ -17,7 +17,7 @@ from infoflow.data.shapes.world import SPLITS, WORLDS, object_names
 from infoflow.data.task import Task, blind_guess
 from infoflow.data.templates import WORDINGS, find_wording
 from infoflow.data.textvqa import TextVQA
-from infoflow.errors import InfoflowError, one_line, unknown_name
+from infoflow.errors import InfoflowError, one_line, require_name, unknown_name
 from infoflow.files import require_path
 from infoflow.options import kind_of, require_whole
 
@@ -85,12 +85,11 @@ def load_task(
         raise unknown_name("task", name, BENCHMARKS)
     task = BENCHMARKS[name]
     if rule is not None:
-        task.require_rule(rule)
+        require_name(rule, f"{name} scoring rule", task.rules)
     if limit is not None:
         limit = require_whole(limit, "limit", least=1)
-    settings: dict[str, Any] = {}
     if max_new_tokens is not None:
-        settings["max_new_tokens"] = require_whole(max_new_tokens, "max_new_tokens", least=1)
+        max_new_tokens = require_whole(max_new_tokens, "max_new_tokens", least=1)
     is_drawn = source in tuple(WORLDS)
     given = {key: value for key, value in options.items() if value is not None}
     fitting = set() if is_drawn else {"wording", *_kinds(task.data)}
@@ -105,16 +104,24 @@ def load_task(
     if split not in tuple(splits):
         raise unknown_name(f"split of {name}", split, splits)
     if is_drawn:
-        settings |= {"n_whole": shapes.ITEMS_PER_SPLIT, **_of_shapes(task, rule)}
-        return task(shapes.samples(name, split, limit, str(source)), str(source), split, **settings)
+        drawn = shapes.samples(name, split, limit, str(source))
+        settings = {"n_whole": shapes.ITEMS_PER_SPLIT, "max_new_tokens": max_new_tokens or 0}
+        if task is Chair and rule not in (None, "corrected"):
+            raise InfoflowError(
+                f"CHAIR's rule {rule!r} joins only the double words of COCO, and every object of "
+                "Shapes is a double word; valid: corrected."
+            )
+        if task is Chair:
+            rule, settings["synonyms"] = "corrected", tuple((each,) for each in object_names())
+        return task(drawn, str(source), split, rule or "", **settings)
     if wording is not None:  # before gigabytes are fetched for it
         find_wording(next(iter(WORDINGS)), name, wording)
     folder, rule = None if source == "hub" else _folder(name, source), rule or task.rules[0]
     data = task.data(folder, rule, **given)
     whole, origin = data.load(splits[split])
     require_images(whole[:limit])
-    settings = {"max_new_tokens": data.max_new_tokens, **data.settings, **settings}
-    settings |= {"bare": True, "wording": wording, "n_whole": len(whole)}
+    settings = {"bare": True, "wording": wording, "n_whole": len(whole), **data.settings}
+    settings["max_new_tokens"] = max_new_tokens or data.max_new_tokens
     return task(whole[:limit], origin, splits[split], rule, **settings)
 
 
@@ -140,15 +147,3 @@ def _folder(name: str, source: str | Path) -> Path:
             valid = ("shapes", "hub", f"a folder with the data of {name}, or with one named {name}")
             raise unknown_name("source", str(source), valid)
     return folder
-
-
-def _of_shapes(task: type[Task], rule: str | None) -> dict[str, Any]:
-    """The rule that scores a task of Shapes, and what its captions may name."""
-    if task is not Chair:
-        return {"rule": rule or task.rules[0]}
-    if rule not in (None, "corrected"):
-        raise InfoflowError(
-            f"CHAIR's rule {rule!r} joins only the double words of COCO, and every object of "
-            "Shapes is a double word; valid: corrected."
-        )
-    return {"rule": "corrected", "synonyms": tuple((name,) for name in object_names())}

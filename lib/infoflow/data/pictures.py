@@ -1,15 +1,17 @@
 """The one reader of images: an image, a file, a file's bytes or an address on the web."""
 
 import stat
+import time
 import warnings
 from contextlib import AbstractContextManager
+from http.client import HTTPException
 from io import BytesIO
 from pathlib import Path
+from urllib.request import Request, urlopen
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from infoflow.data.web import MAX_BYTES, fetch
 from infoflow.errors import InfoflowError, one_line
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF")
@@ -20,6 +22,12 @@ MAX_PIXELS = 120_000_000
 
 MAX_SIDE = 32_768
 """How long an image's longer side may be: models that pad to a square see its square."""
+
+MAX_BYTES = 20_000_000
+"""How large a file is fetched at most."""
+
+DEADLINE = 60.0
+"""Within how many seconds a file is fetched."""
 
 _BITS, _PHOTOMETRIC, _WHITE_IS_ZERO = 258, 262, 0  # of TIFF 6.0
 _ORIENTATION = 274
@@ -44,12 +52,8 @@ def read_image(image: Image.Image | str | Path) -> Image.Image:
     - Of an animation or a file of pages it is the first, of an opened image the current one.
     - Colour profiles and gamma are not applied.
 
-    Args:
-        image: An image, which is left as it is, or the path of a file in one of ``FORMATS``.
-
-    Raises:
-        InfoflowError: There is no such file, it is no image, a damaged or a truncated one, or the
-            image has no pixels, more than ``MAX_PIXELS`` or a side longer than ``MAX_SIDE``.
+    An image that is given is left as it is; a file must be in one of ``FORMATS``. What is damaged,
+    truncated, or larger than ``MAX_PIXELS`` or ``MAX_SIDE`` is refused.
     """
     if isinstance(image, Image.Image):
         with _reading("the picture"):
@@ -57,7 +61,7 @@ def read_image(image: Image.Image | str | Path) -> Image.Image:
     if not isinstance(image, str | Path):
         kind = type(image).__name__
         raise InfoflowError(
-            f"a picture must be a PIL image or a path, not {kind}; PIL.Image.fromarray makes one."
+            f"a picture is a PIL image (PIL.Image.fromarray) or a path, not {kind}."
         )
     with _reading(f"the picture {str(image)!r}"):
         # opening a pipe could wait forever
@@ -73,19 +77,34 @@ def decode_image(content: bytes, what: str) -> Image.Image:
 
 
 def open_picture(place: str | Path, max_bytes: int = MAX_BYTES) -> Image.Image:
-    """Read an image, in RGB, from a file or from the web; see :func:`read_image`.
-
-    Args:
-        place: A path, or an address that begins with ``http://`` or ``https://``.
-        max_bytes: How large a file is fetched at most.
-
-    Raises:
-        InfoflowError: As :func:`read_image`, or the address cannot be reached within 60 seconds,
-            names a user, leads elsewhere than to the web, or the file is larger than allowed.
-    """
+    """Read an image as :func:`read_image`, from a path or an address that begins with ``http``."""
     if not isinstance(place, str) or "://" not in place:
         return read_image(place)
-    return decode_image(fetch(place, max_bytes), f"the picture at {place!r}")
+    return decode_image(_fetch(place, max_bytes), f"the picture at {place!r}")
+
+
+def _fetch(address: str, max_bytes: int) -> bytes:
+    """Download an address, but no more than so many bytes of it, and only from the web."""
+    if not address.startswith(("http://", "https://")) or "@" in address.split("/")[2]:
+        shown = address.split("@")[-1]  # before it there may be a password
+        raise InfoflowError(
+            f"nothing is fetched from {shown!r}; valid: a path, or an address that begins with "
+            "http:// or https:// and names no user."
+        )
+    named = {"User-Agent": "infoflow"}  # some servers refuse requests without a name
+    end = time.monotonic() + DEADLINE
+    content = bytearray()
+    failed = f"{address!r} cannot be fetched (without a network, give the path of a file)"
+    with one_line(failed, OSError, HTTPException, ValueError):
+        request = Request(address, headers=named)
+        with urlopen(request, timeout=DEADLINE) as answer:
+            while chunk := answer.read1(1 << 16):
+                content += chunk
+                if len(content) > max_bytes:
+                    raise OSError(f"it is larger than {max_bytes / 1e6:.0f} MB")
+                if time.monotonic() > end:
+                    raise TimeoutError(f"it takes longer than {DEADLINE:.0f} seconds")
+    return bytes(content)
 
 
 def _reading(what: str) -> AbstractContextManager[None]:
@@ -106,7 +125,11 @@ def _opened(source: str | Path | BytesIO) -> Image.Image:
 
 
 def _as_shown(image: Image.Image) -> Image.Image:
-    _require_size(*image.size)
+    if not 0 < image.width * image.height <= MAX_PIXELS or max(image.size) > MAX_SIDE:
+        raise InfoflowError(
+            f"it has {image.width} x {image.height} pixels; valid: from 1 to "
+            f"{MAX_PIXELS / 1e6:.0f} million, and {MAX_SIDE} along a side"
+        )
     image.load()  # Pillow then turns TIFF itself
     turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1))
     turned = image.copy() if turn is None else image.transpose(turn)
@@ -127,14 +150,6 @@ def _as_shown(image: Image.Image) -> Image.Image:
     shown = Image.new("RGBA", turned.size, "white")
     shown.alpha_composite(turned.convert("RGBA"))
     return shown.convert("RGB")
-
-
-def _require_size(width: int, height: int) -> None:
-    if not 0 < width * height <= MAX_PIXELS or max(width, height) > MAX_SIDE:
-        raise InfoflowError(
-            f"it has {width} x {height} pixels; valid: from 1 to {MAX_PIXELS / 1e6:.0f} million, "
-            f"and {MAX_SIDE} along a side"
-        )
 
 
 def _upper_bits(image: Image.Image) -> Image.Image:

@@ -3,7 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path, PurePath
 from typing import Any, ClassVar
@@ -12,49 +12,21 @@ import pandas as pd
 from sklearn.metrics import precision_recall_fscore_support
 
 from infoflow.data.sample import Sample
-from infoflow.data.sets import own
-from infoflow.data.sets.checks import ID, TEXT, one_of, require_entries, require_once
+from infoflow.data.sets import checks, own
 from infoflow.data.sets.own import ClosedSample, OwnData
-from infoflow.data.sets.rows import IMAGE, HubSet, Row
+from infoflow.data.sets.rows import IMAGE, Row
 from infoflow.data.task import Task, check_rows, require_answer
 from infoflow.data.textvqa import VLMEVALKIT_FULL_STOP, strip_punctuation
 from infoflow.errors import InfoflowError, require_name
 from infoflow.files import inside
 
 KINDS = ("random", "popular", "adversarial")
-_ANSWER = one_of("yes", "no")
 # How many questions with yes and with no a kind has in the older files, which OPERA and later
 # projects carry on: 90 of the random kind are lacking.
 _OLDER_RELEASE = {"random": (1500, 1410), "popular": (1500, 1500), "adversarial": (1500, 1500)}
 
 
-def _official(text: str) -> bool:
-    words = text.split(".")[0].replace(",", "").split(" ")
-    return not {"No", "not", "no"} & set(words)
-
-
-def _opera(text: str) -> bool:
-    words = text.replace(".", "").replace(",", "").split(" ")
-    return not any(word in ("No", "not", "no", "NO") or word.endswith("n't") for word in words)
-
-
-def _lmms_eval(text: str) -> bool | None:
-    return {"yes": True, "no": False}.get(text.lower().strip())
-
-
-def _vlmevalkit(text: str) -> bool | None:
-    words = strip_punctuation(text.lower(), VLMEVALKIT_FULL_STOP).split()
-    says_yes, says_no = "yes" in words, "no" in words
-    return None if says_yes == says_no else says_yes
-
-
-_PARSERS = {
-    "official": _official,
-    "opera": _opera,
-    "lmms-eval": _lmms_eval,
-    "vlmevalkit": _vlmevalkit,
-}
-RULES = tuple(_PARSERS)
+RULES = ("official", "opera", "lmms-eval", "vlmevalkit")
 _POOLING = ("lmms-eval", "vlmevalkit")
 
 
@@ -78,11 +50,21 @@ def parse_yes_no(text: str, rule: str = "official") -> bool | None:
         ``True`` for yes, ``False`` for no, ``None`` where the rule finds neither.
 
     Raises:
-        UnknownNameError: There is no such rule.
-        InfoflowError: The answer is no text, or too long.
+        InfoflowError: There is no such rule, or the answer is no text, or too long.
     """
     require_name(rule, "POPE parsing rule", RULES)
-    return _PARSERS[rule](require_answer(text))
+    require_answer(text)
+    if rule == "official":
+        words = text.split(".")[0].replace(",", "").split(" ")
+        return not {"No", "not", "no"} & set(words)
+    if rule == "opera":
+        words = text.replace(".", "").replace(",", "").split(" ")
+        return not any(word in ("No", "not", "no", "NO") or word.endswith("n't") for word in words)
+    if rule == "lmms-eval":
+        return {"yes": True, "no": False}.get(text.lower().strip())
+    words = strip_punctuation(text.lower(), VLMEVALKIT_FULL_STOP).split()
+    says_yes, says_no = "yes" in words, "no" in words
+    return None if says_yes == says_no else says_yes
 
 
 def _is_clear(text: str, prediction: bool | None, rule: str) -> bool:
@@ -104,14 +86,15 @@ class PopeData(OwnData):
     """
 
     name = "pope"
-    hub = HubSet("lmms-lab-encoder", "POPE")
+    hub = "lmms-lab-encoder/POPE"
     stored = "test"
     columns: ClassVar = {
-        "question_id": ID,
-        "question": TEXT,
-        "answer": _ANSWER,
-        "image_source": TEXT,
-        "category": one_of(*KINDS),
+        IMAGE: checks.IMAGE,
+        "question_id": checks.ID,
+        "question": checks.TEXT,
+        "answer": checks.one_of("yes", "no"),
+        "image_source": checks.TEXT,
+        "category": checks.one_of(*KINDS),
     }
     marks = tuple(f"coco_pope_{kind}.json" for kind in KINDS)
     originals = f"{', '.join(marks)}, val2014/COCO_val2014_*.jpg"
@@ -119,12 +102,9 @@ class PopeData(OwnData):
 
     def read_originals(self, folder: Path, split: str) -> list[Row]:
         """Read the three files of questions, with COCO's images in ``val2014``."""
-        kinds = {"question_id": ID, "image": TEXT, "text": TEXT, "label": _ANSWER}
         rows: list[Row] = []
         for kind, name in zip(KINDS, self.marks, strict=True):
-            lines = own.read_json_lines(own.find_file(folder, name))
-            require_entries(lines, kinds, name, "question")
-            for line in lines:
+            for line in own.read_json_lines(own.find_file(folder, name)):
                 image = inside(folder / "val2014", line["image"], "the picture")
                 row = {"question": line["text"], "answer": line["label"], "category": kind}
                 rows.append({**line, **row, "image_source": line["image"], IMAGE: image})
@@ -160,7 +140,7 @@ def _require_whole(rows: Sequence[Row]) -> None:
     Only the older release may lack questions of the random kind.
     """
     asked = (f"{row['question']} ({row['category']}, {_picture(row)})" for row in rows)
-    require_once(asked, "the question", "POPE")
+    checks.require_once(asked, "the question", "POPE")
     per_image = Counter((row["category"], _picture(row)) for row in rows)
     counts = Counter((row["category"], row["answer"]) for row in rows)
     n_each = {kind: (counts[kind, "yes"], counts[kind, "no"]) for kind in KINDS}
@@ -175,7 +155,6 @@ def _require_whole(rows: Sequence[Row]) -> None:
         )
 
 
-@dataclass(frozen=True)
 class Pope(Task):
     """POPE (Li et al., 2023): accuracy, precision, recall and F1 with yes as positive.
 
@@ -183,12 +162,10 @@ class Pope(Task):
     where yes was right.
     """
 
-    rule: str = RULES[0]
-    max_new_tokens: int = field(default=4, kw_only=True)
-
     name = "pope"
     rules = RULES
     data = PopeData
+    shapes_tokens = 4
 
     def read(self, sample: Sample, text: str) -> tuple[str | None, float, dict[str, Any]]:
         """Read ``"yes"``, ``"no"`` or ``None``; see :meth:`Task.details`.

@@ -23,8 +23,8 @@ class Task(ABC):
         samples: The samples.
         source: Where they come from, such as ``"shapes"``.
         split: Which part of the source they are.
-        rule: Name of the scoring rule, one of ``rules``.
-        max_new_tokens: How many tokens an answer needs at most.
+        rule: Name of the scoring rule, one of ``rules``; without one the first.
+        max_new_tokens: How many tokens an answer needs at most; without one, what Shapes needs.
         bare: Whether questions are as in the benchmark's files, to be worded for a family of models
             before they are put to one (:func:`infoflow.data.templates.worded`).
         wording: Name of the prompt templates to word them by
@@ -43,8 +43,8 @@ class Task(ABC):
     samples: Sequence[Sample]
     source: str
     split: str
-    rule: str
-    max_new_tokens: int = field(kw_only=True)
+    rule: str = ""
+    max_new_tokens: int = field(default=0, kw_only=True)
     bare: bool = field(default=False, kw_only=True)
     wording: str | None = field(default=None, kw_only=True)
     n_whole: int | None = field(default=None, kw_only=True)
@@ -52,16 +52,14 @@ class Task(ABC):
     name: ClassVar[str]
     rules: ClassVar[tuple[str, ...]]
     data: ClassVar[type[OwnData]]
+    shapes_tokens: ClassVar[int]
 
     def __post_init__(self) -> None:
-        self.require_rule(self.rule)
+        vars(self)["rule"] = self.rule or self.rules[0]
+        vars(self)["max_new_tokens"] = self.max_new_tokens or self.shapes_tokens
+        require_name(self.rule, f"{self.name} scoring rule", self.rules)
         if not len(self.samples):
             raise InfoflowError(f"task {self.name!r} has no items; it needs at least one.")
-
-    @classmethod
-    def require_rule(cls, rule: str) -> None:
-        """Raise unless the benchmark has this scoring rule."""
-        require_name(rule, f"{cls.name} scoring rule", cls.rules)
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -124,17 +122,11 @@ class Task(ABC):
 
 
 def blind_guess(task: Task) -> float:
-    """Score of the best guess that ignores the image, to compare no-image scores with.
+    """Mean score of the best guess that ignores the image, to compare no-image scores with.
 
     The guess is one constant answer, or one for each kind of question where the wording tells the
     kinds apart. It is chosen on the very samples it is scored on, so no blind model that answers by
     kind alone can be expected to beat it.
-
-    Args:
-        task: The samples; all of them are read.
-
-    Returns:
-        The mean score of the guess, from 0 to 1.
     """
     return task.best_constant()
 

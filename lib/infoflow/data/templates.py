@@ -6,7 +6,6 @@ of every published score. A template words the question; the family's conversati
 """
 
 import hashlib
-from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -20,12 +19,10 @@ from infoflow.data.scienceqa import LETTERS
 from infoflow.data.task import Task
 from infoflow.errors import InfoflowError, require_name, unknown_name
 
-Templates = Mapping[str, Mapping[str, str]]
-
 _PUBLISHED: Any = yaml.safe_load(Path(__file__).with_suffix(".yml").read_text(encoding="utf-8"))
-WORDINGS: Templates = _PUBLISHED["families"]
+WORDINGS: dict[str, dict[str, str]] = _PUBLISHED["families"]
 """The templates by family and benchmark."""
-NAMED_WORDINGS: Templates = _PUBLISHED["papers"]
+NAMED_WORDINGS: dict[str, dict[str, str]] = _PUBLISHED["papers"]
 """Templates of a paper, by name and benchmark, to put to any family in place of its own:
 ``"paper"`` as *From Redundancy to Relevance* asks, ``"simignore"`` as Simignore does. The
 conversation around them stays the family's."""
@@ -33,8 +30,7 @@ conversation around them stays the family's."""
 
 def phrase(template: str, sample: Sample) -> str:
     """Word the question of a sample; its own lines stay as they are."""
-    fields = ("question", "context", "choices", "ocr")
-    given = {name: getattr(sample, name) for name in fields}
+    given = {name: getattr(sample, name) for name in ("question", "context", "choices", "ocr")}
     return _compiled(template).render(letters=LETTERS, **given)
 
 
@@ -44,24 +40,12 @@ def _compiled(template: str) -> jinja2.Template:
 
 
 def worded(task: Task, model: str, wording: str | None = None) -> Task:
-    """Word a task's questions for a model.
+    """Word a task's questions for a model (``lvlm.name``, or its family in :data:`WORDINGS`).
 
     The task then fits every measure: they put ``sample.question`` to the model as it stands. Its
     ``source`` says for which family it is worded, with a digest of the template, and so does the
-    key of every result.
-
-    Args:
-        task: The task.
-        model: Name of the model (``lvlm.name``), or of its family in :data:`WORDINGS`.
-        wording: Name of the templates to take in place of the family's own, one of
-            :data:`NAMED_WORDINGS`; None for the task's.
-
-    Returns:
-        The task with its questions worded; the task itself where they are already.
-
-    Raises:
-        UnknownNameError: No template is known for the model, or there are none of that name.
-        InfoflowError: A wording is named, but the questions are worded already.
+    key of every result. ``wording`` names templates to take in place of the family's own, one of
+    :data:`NAMED_WORDINGS`; None for the task's. A task that is worded already is left as it is.
     """
     named = wording or task.wording
     if not task.bare:

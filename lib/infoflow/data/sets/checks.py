@@ -32,8 +32,8 @@ ID = Kind(
     "a whole number of at least 0, or a text without blanks around it",
     lambda value: WHOLE.holds(value) or (TEXT.holds(value) and value == value.strip()),
 )
-LIST = Kind("a list", lambda value: isinstance(value, list))
-OBJECT = Kind("an object", lambda value: isinstance(value, Mapping))
+IMAGE = Kind("an image", lambda value: value is not None)
+IMAGE_OR_NONE = Kind("an image, or null for none", lambda value: True)
 
 
 def one_of(*texts: str) -> Kind:
@@ -41,25 +41,16 @@ def one_of(*texts: str) -> Kind:
     return Kind(", ".join(sorted(texts)), lambda value: isinstance(value, str) and value in texts)
 
 
-def require_fields(entry: Any, kinds: Mapping[str, Kind], where: str) -> Any:
-    """Return an object that has these fields, each of its kind; others do not matter."""
-    missing = [name for name in kinds if not isinstance(entry, Mapping) or name not in entry]
-    if missing:
-        raise InfoflowError(f"{where} is no object with {', '.join(map(repr, missing[:12]))}.")
-    for name, kind in kinds.items():
-        if not kind.holds(entry[name]):
-            raise InfoflowError(
-                f"{name!r} of {where} is {reprlib.repr(entry[name])}; valid: {kind.valid}."
-            )
-    return entry
-
-
-def require_entries(
-    entries: Sequence[Any], kinds: Mapping[str, Kind], where: str, noun: str, first: int = 1
-) -> None:
-    """Raise unless every entry of a list has these fields."""
-    for number, entry in enumerate(entries, start=first):
-        require_fields(entry, kinds, f"{noun} {number} of {where}")
+def require_entries(rows: Sequence[Any], kinds: Mapping[str, Kind], where: str) -> None:
+    """Raise unless every row has these fields, each of its kind; others do not matter."""
+    for number, row in enumerate(rows):
+        for name, kind in kinds.items():
+            if name not in row:
+                raise InfoflowError(f"row {number} of {where} lacks {name!r}.")
+            if not kind.holds(row[name]):
+                found = reprlib.repr(row[name])
+                place = f"{name!r} of row {number} of {where}"
+                raise InfoflowError(f"{place} is {found}; valid: {kind.valid}.")
 
 
 def require_once(names: Iterable[int | str], what: str, where: str) -> None:

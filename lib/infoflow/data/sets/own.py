@@ -11,10 +11,9 @@ from typing import Any, ClassVar
 
 from infoflow.data.pictures import decode_image, read_image
 from infoflow.data.sample import Sample
-from infoflow.data.sets.checks import Kind, require_entries, require_once
+from infoflow.data.sets import checks
 from infoflow.data.sets.rows import (
     IMAGE,
-    HubSet,
     ImageSource,
     Row,
     fetch,
@@ -22,7 +21,7 @@ from infoflow.data.sets.rows import (
     shards_of_split,
 )
 from infoflow.errors import InfoflowError, one_line
-from infoflow.files import parse_json
+from infoflow.files import parse_json, read_json
 
 ON_HUB = {"organisation", "revision"}
 _DIGESTED = ("id", "question", "answer", "kind", "choices", "answers", "objects", "context", "ocr")
@@ -53,28 +52,29 @@ class OwnData(ABC):
     folder: Path | None  # None for the hub
     rule: str  # CHAIR reads the reference captions by it, too
     _: KW_ONLY
-    organisation: str | None = None  # on the hub, in place of the one in ``hub``
+    organisation: str | None = None  # in place of the one in ``hub``
     revision: str | None = None
 
     name: ClassVar[str]
-    hub: ClassVar[HubSet]
+    hub: ClassVar[str]  # the set there, of its organisation
+    config: ClassVar[str | None] = None
     # the benchmark's own name of each split to choose from
     splits: ClassVar[Mapping[str, str]] = {
         name: name for name in ("test", "calibration", "held-out")
     }
     stored: ClassVar[str | None] = None  # the one split of the hub, if all are made of it
-    columns: ClassVar[Mapping[str, Kind]]  # of the hub's set, those needed beside the image
-    every_image: ClassVar[bool] = True  # whether every row must have one
+    columns: ClassVar[Mapping[str, checks.Kind]]  # of the hub's set, those needed
     marks: ClassVar[tuple[str, ...]]  # one of these files tells the originals
     originals: ClassVar[str]  # in words
     max_new_tokens: ClassVar[int]
 
-    settings: dict[str, Any] = field(init=False, default_factory=dict)  # what the task is given besides
-    label: str = field(init=False, default="")  # what else results depend on, for their key
+    # what the task is given besides, and what else results depend on
+    settings: dict[str, Any] = field(init=False, default_factory=dict)
+    label: str = field(init=False, default="")
 
     @abstractmethod
     def read_originals(self, folder: Path, split: str) -> list[Row]:
-        """Read the originals of a split into rows as the hub has them."""
+        """Read the originals of a split into rows as the hub has them; these are checked later."""
 
     @abstractmethod
     def samples(self, rows: Sequence[Row], split: str, where: str) -> list[ClosedSample]:
@@ -85,56 +85,42 @@ class OwnData(ABC):
 
         It is of questions and references alone: hashing gigabytes of images is too slow.
         """
-        if self.folder is None:
-            on_hub = {key: vars(self)[key] for key in ON_HUB if vars(self)[key] is not None}
-            hub, columns = self.hub._replace(**on_hub), (IMAGE, *self.columns)
-            rows, origin = fetch(self.name, hub, self.stored or split, columns)
-            samples = self._of_rows(rows, split, origin)
-        else:
-            samples = self._of_folder(self.folder, split)
-            origin = f"folder {_digest(samples)}"
         where = f"split {split!r} of {self.name} ({self.folder or 'hub'})"
-        if not samples:
+        if self.folder is None:
+            given, (organisation, name) = self.organisation, self.hub.split("/")
+            hub = f"{organisation if given is None else given}/{name}"
+            stored = self.stored or split
+            rows, origin = fetch(hub, self.config, self.revision, stored, self.columns)
+        else:
+            rows, origin = self._read_folder(self.folder, split), ""
+        checks.require_entries(rows, self.columns, where)
+        if not (samples := self.samples(rows, split, where)):
             raise InfoflowError(f"{where} holds no item; a split needs at least one.")
-        require_once((sample.id for sample in samples), "the item", where)
-        return samples, origin + self.label
+        checks.require_once((sample.id for sample in samples), "the item", where)
+        fields = ({name: getattr(each, name) for name in _DIGESTED} for each in samples)
+        lines = "\n".join(json.dumps(each, sort_keys=True) for each in fields)
+        digest = hashlib.sha256(lines.encode()).hexdigest()[:12]
+        return samples, (origin or f"folder {digest}") + self.label
 
-    def _of_rows(self, rows: Sequence[Row], split: str, where: str) -> list[ClosedSample]:
-        require_entries(rows, self.columns, where, "row", first=0)
-        without = [number for number, row in enumerate(rows) if row[IMAGE] is None]
-        if without and self.every_image:
-            n, first = len(without), without[0]
-            raise InfoflowError(f"{n} rows of {where} have no picture, the first is row {first}.")
-        return self.samples(rows, split, where)
-
-    def _of_folder(self, folder: Path, split: str) -> list[ClosedSample]:
-        stored, columns = self.stored or split, (IMAGE, *self.columns)
+    def _read_folder(self, folder: Path, split: str) -> list[Row]:
+        stored = self.stored or split
         with one_line(f"the folder {folder} cannot be read", OSError):
             originals = any(path for name in self.marks for path in folder.rglob(name))
             # names that begin with a dot are what systems put beside a file
             parquet = [p for p in sorted(folder.rglob("*.parquet")) if not p.name.startswith(".")]
-        if originals == bool(parquet):
+        shards = shards_of_split(parquet, stored)
+        if originals == bool(shards):
             raise InfoflowError(
                 f"{folder} holds {self.name} in {'both' if originals else 'neither'} of the known "
-                f"layouts. Valid: parquet files of the hub's set, such as "
-                f"{stored}-00000-of-00001.parquet, with the columns {', '.join(columns)}; or the "
-                f"originals: {self.originals}. Either may also lie in a folder {self.name!r}."
+                f"layouts. Valid: parquet files of the hub's set, such as {stored}-00000-of-00001"
+                f".parquet, with the columns {', '.join(self.columns)}; or the originals: "
+                f"{self.originals}. Either may also lie in a folder {self.name!r}."
             )
-        if originals:
-            return self.samples(self.read_originals(folder, split), split, self.name)
-        if not (paths := shards_of_split(parquet, stored)):
-            names = ", ".join(path.name for path in parquet[:5])
-            raise InfoflowError(
-                f"none of the parquet files in {folder} ({names}) holds the split {stored!r}; the "
-                f"names of its files begin with it, such as {stored}-00000-of-00001.parquet."
-            )
-        return self._of_rows(read_parquet(paths, columns), split, f"split {stored!r} in {folder}")
-
-
-def _digest(samples: Iterable[ClosedSample]) -> str:
-    parts = ({name: getattr(sample, name) for name in _DIGESTED} for sample in samples)
-    lines = (json.dumps(part, sort_keys=True) for part in parts)
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:12]
+        if shards:
+            return read_parquet(shards, self.columns)
+        failed = f"the originals of {self.name} in {folder} lack what published ones have"
+        with one_line(failed, KeyError, TypeError, AttributeError):
+            return self.read_originals(folder, split)
 
 
 def require_images(samples: Sequence[ClosedSample]) -> None:
@@ -173,6 +159,11 @@ def read_json_lines(path: Path) -> list[Any]:
             if line.strip(" \t\r"):
                 values.append(parse_json(line))
     return values
+
+
+def read_original(folder: Path, name: str) -> Any:
+    """Read the JSON file of a name; see :func:`find_file`."""
+    return read_json(find_file(folder, name))
 
 
 def find_file(folder: Path, name: str) -> Path:

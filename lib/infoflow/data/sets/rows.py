@@ -4,11 +4,11 @@ A row is a dictionary; under ``image`` it holds the image's file, what gives its
 """
 
 import re
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pyarrow as pa
 from pyarrow import compute, parquet
@@ -21,55 +21,41 @@ ImageSource = Path | Callable[[], bytes]
 Row = dict[str, Any]
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-_TIMEOUT = 10.0  # seconds for which the hub may be silent
 _SHARD = re.compile(r"-([0-9]{1,9})-of-([0-9]{1,9})")
 # a KeyError is a column that is missing
 _DAMAGE = (pa.ArrowException, OSError, UnicodeDecodeError, MemoryError, OverflowError, KeyError)
 
 
-class HubSet(NamedTuple):
-    """A data set of the hub; without a revision, the commit that is the newest is looked up."""
-
-    organisation: str
-    name: str
-    config: str | None = None
-    revision: str | None = None
-
-
-def fetch(benchmark: str, hub: HubSet, split: str, columns: Sequence[str]) -> tuple[list[Row], str]:
+def fetch(
+    repository: str, config: str | None, revision: str | None, split: str, columns: Iterable[str]
+) -> tuple[list[Row], str]:
     """Fetch a split through ``datasets``: its rows, and their source.
 
     A full commit as the revision needs no network once ``datasets`` has the split in its cache;
     ``HF_HUB_OFFLINE=1`` spares the half minute of attempts to reach one.
     """
     from datasets import load_dataset
+    from huggingface_hub import HfApi
 
-    repository = f"{hub.organisation}/{hub.name}"
     try:
-        commit = _commit(repository, hub.revision)
-        dataset = load_dataset(repository, hub.config, split=split, revision=commit)
+        # results are recorded under the full commit, not under a branch that moves
+        known = revision and _COMMIT.fullmatch(revision)
+        found = None if known else HfApi().dataset_info(repository, revision=revision, timeout=10.0)
+        commit = found.sha if found else revision
+        dataset = load_dataset(repository, config, split=split, revision=commit)
         table = dataset.with_format("arrow")[:].select(list(columns))
         cells = table.column(IMAGE)
         rows = _rows(table, lambda row: _bytes(cells[row].as_py()), Path(repository))
     except Exception as error:  # the hub's clients raise errors of several HTTP libraries
         raise InfoflowError(
-            f"{benchmark} could not be fetched from the hub ({repository}, revision "
-            f"{hub.revision!r}): {type(error).__name__}: {error}. Valid: another organisation= or "
-            f"revision=, or the data on this machine: load_task({benchmark!r}, source=folder)."
+            f"{repository}, revision {revision!r}, could not be fetched from the hub: "
+            f"{type(error).__name__}: {error}. Valid: another organisation= or revision=, or the "
+            "data on this machine: load_task(..., source=folder)."
         ) from error
     return rows, f"hub {repository}@{commit}"
 
 
-def _commit(repository: str, revision: str | None) -> str:
-    """Look up the full commit: results are recorded under it, not under a branch that moves."""
-    if revision and _COMMIT.fullmatch(revision):
-        return revision
-    from huggingface_hub import HfApi
-
-    return str(HfApi().dataset_info(repository, revision=revision, timeout=_TIMEOUT).sha)
-
-
-def read_parquet(paths: Sequence[Path], columns: Sequence[str]) -> list[Row]:
+def read_parquet(paths: Sequence[Path], columns: Iterable[str]) -> list[Row]:
     """Read the rows of some parquet files, in the order given.
 
     An image is read with its row group, of which the last one read is kept. One whose file was
@@ -77,9 +63,7 @@ def read_parquet(paths: Sequence[Path], columns: Sequence[str]) -> list[Row]:
     """
     rows: list[Row] = []
     for path in paths:
-        with _reading(path):
-            stamp = _stamp(path)
-            file = parquet.ParquetFile(path, page_checksum_verification=True)
+        with _opened(path) as (file, stamp):
             for group in range(file.num_row_groups):
                 # images are read too, so that damage to them shows here; they are not kept
                 table = file.read_row_group(group, columns=list(columns))
@@ -87,27 +71,25 @@ def read_parquet(paths: Sequence[Path], columns: Sequence[str]) -> list[Row]:
     return rows
 
 
-def _reading(path: Path) -> AbstractContextManager[None]:
-    return one_line(f"{path} cannot be read as parquet", *_DAMAGE)
-
-
-def _stamp(path: Path) -> tuple[int, int]:
-    """What tells a file from one that takes its place."""
-    status = path.stat()
-    return status.st_size, status.st_mtime_ns
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[parquet.ParquetFile, tuple[int, int]]]:
+    """A file, and what tells it from one that takes its place."""
+    with one_line(f"{path} cannot be read as parquet", *_DAMAGE):
+        status = path.stat()
+        file = parquet.ParquetFile(path, page_checksum_verification=True)
+        yield file, (status.st_size, status.st_mtime_ns)
 
 
 def _image(path: Path, stamp: tuple[int, int], group: int, row: int) -> bytes:
-    with _reading(path):
-        return _images_of_group(path, stamp, group)[row]
+    return _images_of_group(path, stamp, group)[row]
 
 
 @lru_cache(maxsize=1)
 def _images_of_group(path: Path, stamp: tuple[int, int], group: int) -> list[bytes]:
-    if _stamp(path) != stamp:
-        raise InfoflowError(f"{path} was changed after it was loaded; load it again.")
-    file = parquet.ParquetFile(path, page_checksum_verification=True)
-    return [_bytes(cell) for cell in file.read_row_group(group, [IMAGE]).column(IMAGE).to_pylist()]
+    with _opened(path) as (file, found):
+        if found != stamp:
+            raise InfoflowError(f"{path} was changed after it was loaded; load it again.")
+        return [*map(_bytes, file.read_row_group(group, [IMAGE]).column(IMAGE).to_pylist())]
 
 
 def _bytes(cell: Any) -> bytes:
@@ -119,12 +101,11 @@ def _rows(table: pa.Table, read: Callable[[int], bytes], folder: Path) -> list[R
     cells = table.column(IMAGE)
     has_bytes = compute.struct_field(cells, "bytes").is_valid().to_pylist()
     paths = compute.struct_field(cells, "path").to_pylist()
-    images = [
-        partial(read, row) if has else _file(path, folder)
-        for row, (has, path) in enumerate(zip(has_bytes, paths, strict=True))
-    ]
     others = table.drop_columns([IMAGE]).to_pylist()
-    return [{**row, IMAGE: image} for row, image in zip(others, images, strict=True)]
+    return [
+        {**row, IMAGE: partial(read, place) if has else _file(path, folder)}
+        for place, (row, has, path) in enumerate(zip(others, has_bytes, paths, strict=True))
+    ]
 
 
 def _file(path: str | None, folder: Path) -> Path | None:
@@ -137,15 +118,13 @@ def _file(path: str | None, folder: Path) -> Path | None:
 def shards_of_split(files: Sequence[Path], split: str) -> list[Path]:
     """Find the parquet files of a split by their names, in the order of their numbers."""
     found = [path for path in files if path.stem.split("-")[0] == split]
-    numbered = [(match, path) for path in found if (match := _SHARD.search(path.stem))]
-    if not numbered and len(found) < 2:
+    shards = {path: (int(m[1]), int(m[2])) for path in found if (m := _SHARD.search(path.stem))}
+    if not shards and len(found) < 2:
         return found
-    numbered.sort(key=lambda shard: int(shard[0][1]))
-    numbers = [(int(match[1]), int(match[2])) for match, _ in numbered]
-    if numbers != [(number, len(found)) for number in range(len(found))]:
+    if sorted(shards.values()) != [(number, len(found)) for number in range(len(found))]:
+        names = ", ".join(path.name for path in found[:5])
         raise InfoflowError(
-            f"the parquet files of the split {split!r} "
-            f"({', '.join(path.name for path in found[:5])}) are not one whole series; valid: one "
-            f"file, or all from {split}-00000-of-0000N to the last, each once."
+            f"the parquet files of the split {split!r} ({names}) are not one whole series; valid: "
+            f"one file, or all from {split}-00000-of-0000N to the last, each once."
         )
-    return [path for _, path in numbered]
+    return sorted(shards, key=lambda path: shards[path])

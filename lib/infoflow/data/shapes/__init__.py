@@ -1,8 +1,7 @@
 """Shapes: a synthetic world with ground truth, and four tasks named after real benchmarks.
 
-Every sample is drawn from its split's name, its task's name and its number alone: there is no data
-file. Splits are disjoint because every scene layout belongs to exactly one split
-(:attr:`infoflow.data.shapes.world.Scene.split`).
+A sample is drawn from its split's name, its task's name and its number alone. Splits are disjoint
+because a layout belongs to one of them (:attr:`infoflow.data.shapes.world.Scene.split`).
 """
 
 import zlib
@@ -60,13 +59,14 @@ _TASKS = {"scienceqa": _scienceqa, "pope": _pope, "textvqa": _textvqa, "chair": 
 
 
 def sample(task: str, split: str, index: int, world: str = "shapes") -> Sample:
-    """Draw the sample of a number, from 0; the same arguments give the same one on every machine.
+    """Draw the sample of a number, from 0: the same on every machine.
 
-    Task, split and world are names: of a benchmark, and of :data:`infoflow.data.shapes.world.SPLITS`
-    and :data:`infoflow.data.shapes.world.WORLDS`.
+    Names are those of a benchmark, of :data:`infoflow.data.shapes.world.SPLITS` and of
+    :data:`infoflow.data.shapes.world.WORLDS`.
     """
-    for kind, name, valid in (("task", task, _TASKS), ("split", split, SPLITS), ("world", world, WORLDS)):
-        require_name(name, kind, valid)
+    require_name(task, "task", _TASKS)
+    require_name(split, "split", SPLITS)
+    require_name(world, "world", WORLDS)
     rng = np.random.default_rng([zlib.crc32(f"{task}/{split}".encode()), index])
     asker, options = _TASKS[task](split, index, WORLDS[world])
     state = rng.bit_generator.seed_seq.spawn(1)[0]  # type: ignore[attr-defined]

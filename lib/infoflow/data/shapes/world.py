@@ -1,9 +1,8 @@
 """The synthetic world: which objects exist, which go together, and how a scene is laid out.
 
-A scene is a board of 96 x 96 pixels with coloured shapes and lettered signs; a :class:`World` says
-how large and how many they are, by default two to five shapes and up to two signs.
-Objects are skewed and correlated on purpose: POPE's *popular* and *adversarial* negatives only mean
-something in a world where some objects are common and some are often seen together.
+A scene is a board of 96 x 96 pixels with coloured shapes and lettered signs. Objects are skewed and
+correlated on purpose: POPE's *popular* and *adversarial* negatives only mean something in a world
+where some objects are common and some are often seen together.
 """
 
 import zlib
@@ -216,10 +215,9 @@ def _draw_text(rng: np.random.Generator, unseen: bool) -> str:
         return UNSEEN_WORDS[rng.integers(len(UNSEEN_WORDS))]
     if rng.random() < 0.4:
         return WORDS[rng.integers(len(WORDS))]
-    while True:
-        text = "".join(LETTERS[i] for i in rng.integers(0, len(LETTERS), 3))
-        if text not in UNSEEN_WORDS:
-            return text
+    while (text := "".join(LETTERS[i] for i in rng.integers(0, 26, 3))) in UNSEEN_WORDS:
+        pass
+    return text
 
 
 def _place_signs(rng: np.random.Generator, n: int, unseen: bool, world: World) -> list[Sign] | None:
@@ -271,15 +269,14 @@ def sample_scene(
 ) -> Scene:
     """Draw a scene whose layout hashes into a split; ``unseen`` words are never trained on."""
     while True:
-        signs = _drawn(rng, world.n_signs) if n_signs is None else n_signs
-        n = world.fitting(2 + _drawn(rng, world.n_objects), signs)
-        if (placed := _place_signs(rng, signs, unseen, world)) is None:
-            continue
-        if (objects := _place_objects(rng, n, placed, world)) is None:
-            continue
-        scene = Scene(tuple(sorted(objects, key=lambda o: o.centre[0])), tuple(placed))
-        if scene.split == split:
-            return scene
+        n = _drawn(rng, world.n_signs) if n_signs is None else n_signs
+        n_objects = world.fitting(2 + _drawn(rng, world.n_objects), n)
+        signs = _place_signs(rng, n, unseen, world)
+        objects = None if signs is None else _place_objects(rng, n_objects, signs, world)
+        if signs is not None and objects is not None:
+            scene = Scene(tuple(sorted(objects, key=lambda o: o.centre[0])), tuple(signs))
+            if scene.split == split:
+                return scene
 
 
 def _drawn(rng: np.random.Generator, probabilities: tuple[float, ...]) -> int:
