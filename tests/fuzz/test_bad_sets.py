@@ -96,10 +96,7 @@ JSON_CHANGES = [
         ("chair", INSTANCES, put("annotations", 0, "image_id", v))
         for v in ("42", None, 42.5, True, 999999)
     ),
-    *(
-        ("chair", INSTANCES, put("annotations", 0, "category_id", v))
-        for v in ("2", None, 99, -1)
-    ),
+    *(("chair", INSTANCES, put("annotations", 0, "category_id", v)) for v in ("2", None, 99, -1)),
     *(("chair", INSTANCES, put("categories", 0, "name", v)) for v in (None, 3, "")),
     *(("chair", INSTANCES, put("images", 0, "id", v)) for v in ("42", None, 73, True)),
     *(

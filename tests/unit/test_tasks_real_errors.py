@@ -266,7 +266,7 @@ def test_wrong_questions_of_pope(folder):
     path = folder / "coco_pope_popular.json"
     lines = path.read_text().splitlines()
     path.write_text("\n".join([lines[0], "{", *lines[2:]]))
-    with pytest.raises(InfoflowError, match=r"line 2 of .*coco_pope_popular\.json is no JSON"):
+    with pytest.raises(InfoflowError, match=r"popular\.json cannot be read as JSON lines"):
         load_task("pope", folder)
     path.write_text(lines[0].replace('"label"', '"lable"'))
     with pytest.raises(InfoflowError, match="lack what published ones have: 'label'"):
@@ -446,14 +446,14 @@ def test_lines_are_parted_by_line_feeds_alone(text, encoding, end, folder):
 @pytest.mark.parametrize(
     ("line", "encoding", "message"),
     [
-        (LINE % "?", "utf-16", "cannot be read: 'utf-8' codec"),
+        (LINE % "?", "utf-16", "cannot be read as JSON lines: 'utf-8' codec"),
         (f"[{LINE % '?'}]", "utf-8", "lack what published ones have"),
         ((LINE % "?").replace('"label"', '"text"'), "utf-8", "has the key 'text' twice"),
         ((LINE % "?").replace("1", "NaN", 1), "utf-8", "NaN is no number of JSON"),
         ((LINE % "?").replace("1", "1.0", 1), "utf-8", r"'question_id' of .* is 1\.0"),
         ((LINE % "?").replace("1", "true", 1), "utf-8", "'question_id' of .* is True"),
         ((LINE % "?").replace("1", '" 1"', 1), "utf-8", "'question_id' of .* is ' 1'"),
-        ("[" * 100_000, "utf-8", "line 1 of .* is no JSON: maximum recursion"),
+        ("[" * 100_000, "utf-8", "cannot be read as JSON lines: maximum recursion"),
         (LINE % "\\ud800", "utf-8", "'question' of row 0"),
         (LINE % " ", "utf-8", "'question' of row 0"),
         ((LINE % "?").replace("p0", "../p0"), "utf-8", r"'\.\./p0\.jpg' is no name within"),

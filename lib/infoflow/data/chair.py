@@ -85,8 +85,8 @@ class ChairData(OwnData):
         """Numbers of a split's images, of a set that is itself a choice or of all of COCO's."""
         drawn = [int(name) for name in own.in_drawn_order(map(str, numbers))]
         if whole and self.listed is None:
-            half = own.drawn_half(map(str, numbers), split)
-            return numbers if split == "test" else [*map(int, half)]
+            half = map(int, own.drawn_half(map(str, numbers), split))
+            return numbers if split == "test" else [*half]
         test = drawn[:N_IMAGES] if self.listed is None else self.listed
         checks.require_known("picture", test, "the list of pictures", drawn, "the data")
         if split != "calibration":

@@ -1,7 +1,6 @@
 """Image controls: the same questions about other images, scored by the old answers.
 
-What a measure owes to the image must vanish when the image is exchanged. The tasks made here are
-measured and stored like any other; their ``source`` says what was done to them.
+What a measure owes to the image must vanish when it is exchanged; ``Task.source`` says so.
 """
 
 from collections.abc import Callable

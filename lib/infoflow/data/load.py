@@ -67,11 +67,10 @@ def load_task(
             :data:`infoflow.data.templates.NAMED_WORDINGS`; ``None`` for those of the model's
             family. For the benchmark's own data.
         **options: Of a benchmark's own data. On the hub, ``organisation`` (who keeps the set) and
-            ``revision`` (commit, branch or tag), in place of those in the class. TextVQA: ``ocr``,
-            whether the prompt gives the words that a program read in the image; ``True``, as in the
-            published scores of LLaVA-1.5 and InternVL-Chat. CHAIR: ``synonyms``, a file with the
-            list of synonyms, and ``pictures``, one with the images to take in place of the draw, a
-            name or number of COCO a line.
+            ``revision`` (commit, branch or tag). TextVQA: ``ocr``, whether the prompt gives the
+            words that a program read in the image; ``True``, as in the published scores of
+            LLaVA-1.5 and InternVL-Chat. CHAIR: ``synonyms``, a file with the list of synonyms, and
+            ``pictures``, one with the images to take, a name or number of COCO a line.
 
     Returns:
         The task; images are drawn or opened when their sample is used.

@@ -23,11 +23,8 @@ MAX_PIXELS = 120_000_000
 MAX_SIDE = 32_768
 """How long an image's longer side may be: models that pad to a square see its square."""
 
-MAX_BYTES = 20_000_000
-"""How large a file is fetched at most."""
-
-DEADLINE = 60.0
-"""Within how many seconds a file is fetched."""
+MAX_BYTES = 20_000_000  # how large a file is fetched at most
+DEADLINE = 60.0  # within how many seconds
 
 _BITS, _PHOTOMETRIC, _WHITE_IS_ZERO = 258, 262, 0  # of TIFF 6.0
 _ORIENTATION = 274
@@ -45,12 +42,10 @@ _TURNS = {  # by its value, how an image is turned (EXIF)
 def read_image(image: Image.Image | str | Path) -> Image.Image:
     """Return an image as a viewer shows it, in RGB and wholly read.
 
-    - It is turned as its orientation tag says (EXIF).
-    - What is transparent lies on white.
-    - Of 16-bit grey the upper 8 bits are kept, as Pillow does for 16-bit colour. 32-bit and real
-      numbers are refused: no file says which of them is white.
-    - Of an animation or a file of pages it is the first, of an opened image the current one.
-    - Colour profiles and gamma are not applied.
+    It is turned as its orientation tag says (EXIF), and what is transparent lies on white. The
+    upper 8 bits of 16-bit grey are kept, as Pillow does for 16-bit colour; 32-bit and real numbers
+    are refused: no file says which of them is white. Of an animation or a file of pages it is the
+    first, of an opened image the current one. Colour profiles and gamma are not applied.
 
     An image that is given is left as it is; a file must be in one of ``FORMATS``. What is damaged,
     truncated, or larger than ``MAX_PIXELS`` or ``MAX_SIDE`` is refused.

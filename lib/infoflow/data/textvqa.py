@@ -210,7 +210,5 @@ class TextVQA(Task):
 
     def guesses(self, sample: Sample) -> tuple[str, dict[str, float]]:
         """The soft accuracy of each answer that somebody gave."""
-        _require_answers(sample.answers)
-        n_answers = len(sample.answers)
         counts = Counter(normalise_answer(answer) for answer in sample.answers)
-        return "", {text: _credit(n_matches, n_answers) for text, n_matches in counts.items()}
+        return "", {text: _credit(n, len(sample.answers)) for text, n in counts.items()}

@@ -150,15 +150,10 @@ def drawn_half(names: Iterable[str], split: str) -> list[str]:
 
 def read_json_lines(path: Path) -> list[Any]:
     """Read a file with a JSON value a line, parted by line feeds; empty lines do not count."""
-    with one_line(f"{path} cannot be read", OSError, UnicodeDecodeError):
+    with one_line(f"{path} cannot be read as JSON lines", OSError, ValueError, RecursionError):
         # bytes, for read_text would take a carriage return for an end of line, too
         lines = path.read_bytes().decode("utf-8-sig").split("\n")
-    values = []
-    for number, line in enumerate(lines, start=1):
-        with one_line(f"line {number} of {path} is no JSON", ValueError, RecursionError):
-            if line.strip(" \t\r"):
-                values.append(parse_json(line))
-    return values
+        return [parse_json(line) for line in lines if line.strip(" \t\r")]
 
 
 def read_original(folder: Path, name: str) -> Any:

@@ -59,11 +59,7 @@ _TASKS = {"scienceqa": _scienceqa, "pope": _pope, "textvqa": _textvqa, "chair": 
 
 
 def sample(task: str, split: str, index: int, world: str = "shapes") -> Sample:
-    """Draw the sample of a number, from 0: the same on every machine.
-
-    Names are those of a benchmark, of :data:`infoflow.data.shapes.world.SPLITS` and of
-    :data:`infoflow.data.shapes.world.WORLDS`.
-    """
+    """Draw the sample of a number, from 0, of a split and a world: the same on every machine."""
     require_name(task, "task", _TASKS)
     require_name(split, "split", SPLITS)
     require_name(world, "world", WORLDS)

@@ -13,13 +13,10 @@ from itertools import accumulate
 
 import numpy as np
 
-SIZE = 96
-"""Side of an image in pixels."""
-CELL = 12
-"""Side of a patch in pixels; letters lie on this raster, so that each fills whole patches."""
+SIZE = 96  # side of an image in pixels
+CELL = 12  # side of a patch; letters lie on this raster, so that each fills whole patches
 
-Box = tuple[int, int, int, int]
-"""Left, top, right and bottom in pixels."""
+Box = tuple[int, int, int, int]  # left, top, right and bottom in pixels
 
 SHAPES = ("circle", "square", "triangle", "star", "heart", "moon", "cross", "ring")
 COLOURS = ("red", "green", "blue", "yellow", "purple", "orange")
@@ -50,8 +47,7 @@ WORDS = tuple(word for word in _WORDS.split() if word not in UNSEEN_WORDS)
 _GAP = 2
 
 SPLITS = ("train", "calibration", "test")
-_BUCKETS = 16
-_SPLIT_OF_BUCKET = ("test",) * 2 + ("calibration",) * 2 + ("train",) * (_BUCKETS - 4)
+_SPLIT_OF_BUCKET = ("test",) * 2 + ("calibration",) * 2 + ("train",) * 12
 
 
 @dataclass(frozen=True)
@@ -71,9 +67,6 @@ class World:
     def fitting(self, n_objects: int, n_signs: int) -> int:
         """How many of so many objects a scene with so many signs has room for."""
         return max(2, n_objects - self.crowded * (n_signs == self.most_signs))
-
-    def most_objects(self, n_signs: int) -> int:
-        return self.fitting(1 + len(self.n_objects), n_signs)
 
 
 DEFAULT_WORLD = World()
@@ -142,7 +135,7 @@ class Scene:
     @property
     def split(self) -> str:
         """The one split this layout belongs to; splits are disjoint because layouts are."""
-        return _SPLIT_OF_BUCKET[zlib.crc32(repr(self).encode()) % _BUCKETS]
+        return _SPLIT_OF_BUCKET[zlib.crc32(repr(self).encode()) % len(_SPLIT_OF_BUCKET)]
 
     def count(self, attribute: str) -> int:
         """How many objects have this colour or shape."""
