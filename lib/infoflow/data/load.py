@@ -80,8 +80,7 @@ def load_task(
         InfoflowError: The limit leaves no sample, an argument does not fit the task or its source,
             or data are missing, incomplete or damaged.
     """
-    if name not in list_tasks():
-        raise unknown_name("task", name, BENCHMARKS)
+    require_name(name, "task", list_tasks())
     task = BENCHMARKS[name]
     if rule is not None:
         require_name(rule, f"{name} scoring rule", task.rules)
@@ -100,8 +99,7 @@ def load_task(
                 f"{option}= does not apply to {name!r} from {str(source)!r}; valid: {valid}."
             )
     splits = {split: split for split in SPLITS} if is_drawn else task.data.splits
-    if split not in tuple(splits):
-        raise unknown_name(f"split of {name}", split, splits)
+    require_name(split, f"split of {name}", tuple(splits))
     if is_drawn:
         drawn = shapes.samples(name, split, limit, str(source))
         settings = {"n_whole": shapes.ITEMS_PER_SPLIT, "max_new_tokens": max_new_tokens or 0}
