@@ -86,8 +86,9 @@ def load_task(
         require_name(rule, f"{name} scoring rule", task.rules)
     if limit is not None:
         limit = require_whole(limit, "limit", least=1)
+    settings: dict[str, Any] = {}
     if max_new_tokens is not None:
-        max_new_tokens = require_whole(max_new_tokens, "max_new_tokens", least=1)
+        settings["max_new_tokens"] = require_whole(max_new_tokens, "max_new_tokens", least=1)
     is_drawn = source in tuple(WORLDS)
     given = {key: value for key, value in options.items() if value is not None}
     fitting = set() if is_drawn else {"wording", *_kinds(task.data)}
@@ -102,11 +103,10 @@ def load_task(
     require_name(split, f"split of {name}", tuple(splits))
     if is_drawn:
         drawn = shapes.samples(name, split, limit, str(source))
-        settings = {"n_whole": shapes.ITEMS_PER_SPLIT, "max_new_tokens": max_new_tokens or 0}
+        settings["n_whole"] = shapes.ITEMS_PER_SPLIT
         if task is Chair and rule not in (None, "corrected"):
             raise InfoflowError(
-                f"CHAIR's rule {rule!r} joins only the double words of COCO, and every object of "
-                "Shapes is a double word; valid: corrected."
+                f"CHAIR's rule {rule!r} joins words of COCO alone; valid: corrected."
             )
         if task is Chair:
             rule, settings["synonyms"] = "corrected", tuple((each,) for each in object_names())
@@ -117,8 +117,8 @@ def load_task(
     data = task.data(folder, rule, **given)
     whole, origin = data.load(splits[split])
     require_images(whole[:limit])
-    settings = {"bare": True, "wording": wording, "n_whole": len(whole), **data.settings}
-    settings["max_new_tokens"] = max_new_tokens or data.max_new_tokens
+    settings = {"max_new_tokens": data.max_new_tokens, **data.settings, **settings}
+    settings |= {"bare": True, "wording": wording, "n_whole": len(whole)}
     return task(whole[:limit], origin, splits[split], rule, **settings)
 
 

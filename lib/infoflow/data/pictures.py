@@ -56,7 +56,7 @@ def read_image(image: Image.Image | str | Path) -> Image.Image:
     if not isinstance(image, str | Path):
         kind = type(image).__name__
         raise InfoflowError(
-            f"a picture is a PIL image (PIL.Image.fromarray) or a path, not {kind}."
+            f"a picture is a PIL image or a path, not {kind} (see fromarray of PIL)."
         )
     with _reading(f"the picture {str(image)!r}"):
         # opening a pipe could wait forever

@@ -110,9 +110,9 @@ def _rows(table: pa.Table, read: Callable[[int], bytes], folder: Path) -> list[R
 
 def _file(path: str | None, folder: Path) -> Path | None:
     """The file of an image that a row keeps as a path: absolute, as ``datasets`` writes them."""
-    if path is None or Path(path).is_absolute():
-        return path and Path(path)
-    return inside(folder, path, "the picture")
+    if path is None:
+        return None
+    return Path(path) if Path(path).is_absolute() else inside(folder, path, "the picture")
 
 
 def shards_of_split(files: Sequence[Path], split: str) -> list[Path]:

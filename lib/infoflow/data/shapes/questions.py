@@ -131,7 +131,7 @@ def ask_relation(
     """Ask for the shape of the only object that lies in a direction, one of some, from another."""
     if not ways:
         return None
-    wanted = ways[rng.integers(len(ways))]
+    wanted = ways[int(rng.integers(len(ways)))]
     if not (pairs := alone_beyond(scene, wanted)):
         return None
     thing, anchor = pairs[rng.integers(len(pairs))]

@@ -21,8 +21,9 @@ _RGB = {
 _SIGN_GREY = {"white": (250, 20), "black": (25, 245)}  # board, letters and border
 _OVERSAMPLE = 8
 
+# what is drawn in turn, white or black, by its corners in parts of the side
 _WHOLE = ("ellipse", 255, (0, 0, 1, 1))
-_SHAPES = {  # what is drawn in turn, white or black, by its corners in parts of the side
+_SHAPES: dict[str, list[tuple[str, int, tuple[float, ...]]]] = {
     "circle": [_WHOLE],
     "square": [("rectangle", 255, (0.06, 0.06, 0.94, 0.94))],
     "triangle": [("polygon", 255, (0.5, 0, 1, 0.93, 0, 0.93))],
