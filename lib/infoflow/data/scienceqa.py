@@ -108,10 +108,10 @@ class ScienceQAData(OwnData):
         """Make a sample of every row with an image, named by its number: the hub names none."""
         samples = []
         for place, row in enumerate(rows):
-            name, n_choices = (
-                f"scienceqa-{row.get('number', f'{split}-{place}')}",
-                len(row["choices"]),
-            )
+            if row[IMAGE] is None:
+                continue
+            name = f"scienceqa-{row.get('number', f'{split}-{place}')}"
+            n_choices = len(row["choices"])
             if not 2 <= n_choices <= len(LETTERS) or row["answer"] >= n_choices:
                 raise InfoflowError(
                     f"item {name!r} has {n_choices} choices and the answer {row['answer']}; valid: "
@@ -126,7 +126,7 @@ class ScienceQAData(OwnData):
                 choices=tuple(row["choices"]),
                 context=row["hint"] or "",
             )
-            samples += [sample] if row[IMAGE] else []
+            samples.append(sample)
         return samples
 
 
