@@ -13,7 +13,7 @@ from infoflow.data.shapes.questions import (
     Question,
     alone_beyond,
     ask_relation,
-    between_shapes,
+    between,
     multiple_choice,
 )
 from infoflow.data.shapes.world import COLOURS, SHAPES, Scene
@@ -31,7 +31,7 @@ def ask_any_relation(scene: Scene, rng: np.random.Generator) -> Question | None:
 
 def choose_shape(scene: Scene, rng: np.random.Generator) -> Question | None:
     """Relation as multiple choice; shapes that are not there fill up what the scene lacks."""
-    return between_shapes(scene, rng, ask_any_relation(scene, rng))
+    return between(scene, rng, ask_any_relation(scene, rng), SHAPES)
 
 
 def in_detail(asker: Asker) -> Asker:

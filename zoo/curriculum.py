@@ -85,7 +85,7 @@ def training_scene(rng: np.random.Generator, world: World = DEFAULT_WORLD) -> Sc
     while True:
         alike = 1 + int(rng.choice(len(_LARGEST_GROUP), p=_LARGEST_GROUP))
         signs = int(rng.choice(len(shares), p=shares))
-        if alike <= world.most_objects(signs):
+        if alike <= world.fitting(1 + len(world.n_objects), signs):
             break
     while True:
         scene = sample_scene(rng, "train", n_signs=signs, world=world)

@@ -92,22 +92,18 @@ JSON_CHANGES = [
     *(("textvqa", OCR, put("data", 0, "ocr_tokens", v)) for v in (None, "a b", [None], [1])),
     ("textvqa", OCR, drop("data", 0)),
     ("textvqa", OCR, put("data", 0, "image_id", None)),
-    ("textvqa", OCR, lambda c: c["data"].append({**c["data"][0], "ocr_tokens": ["other"]})),
     *(
         ("chair", INSTANCES, put("annotations", 0, "image_id", v))
         for v in ("42", None, 42.5, True, 999999)
     ),
-    *(
-        ("chair", INSTANCES, put("annotations", 0, "category_id", v))
-        for v in ("2", None, 99, -1, True)
-    ),
+    *(("chair", INSTANCES, put("annotations", 0, "category_id", v)) for v in ("2", None, 99, -1)),
     *(("chair", INSTANCES, put("categories", 0, "name", v)) for v in (None, 3, "")),
     *(("chair", INSTANCES, put("images", 0, "id", v)) for v in ("42", None, 73, True)),
     *(
         ("chair", INSTANCES, put("images", 0, "file_name", v))
         for v in (None, 3, "", "../x.jpg", "/etc/hostname", "none.jpg")
     ),
-    *(("chair", INSTANCES, put(k, v)) for k in ("images", "annotations") for v in (None, {}, "x")),
+    *(("chair", INSTANCES, put(k, v)) for k in ("images", "annotations") for v in (None, "x")),
     ("chair", INSTANCES, double("images")),
     ("chair", INSTANCES, double("categories")),
     *(("chair", CAPTIONS, put("annotations", 0, "image_id", v)) for v in ("42", None, 999999)),

@@ -11,7 +11,6 @@ from datasets.utils.logging import disable_progress_bar
 from PIL import Image as Pictures
 
 from infoflow.data import captions
-from infoflow.data.captions import parse_synonyms
 
 disable_progress_bar()
 TEXT, NUMBER = Value("string"), Value("int64")
@@ -161,12 +160,6 @@ def pope_rows(kinds=("adversarial", "popular", "random")):
 
 def pope_parquet(folder):
     save(folder / "data" / "test-00000-of-00001.parquet", pope_rows(), POPE_FEATURES, group=5)
-
-
-def pope_full_parquet(folder):
-    """The config ``Full``: a file a kind."""
-    for kind in KINDS:
-        save(folder / "Full" / f"{kind}-00000-of-00001.parquet", pope_rows([kind]), POPE_FEATURES)
 
 
 def pope_originals(folder):
@@ -330,12 +323,10 @@ def install_hub(monkeypatch):
     return asked
 
 
-def keep_synonyms(monkeypatch, folder):
-    """Let these synonyms be the published list, kept since an earlier fetch."""
-    table = parse_synonyms(SYNONYMS)
-    monkeypatch.setattr(captions, "CHECKSUM", captions.synonyms_digest(table))
-    monkeypatch.setenv("INFOFLOW_CACHE", str(folder))
-    captions.kept_synonyms().write_text(SYNONYMS)
+def publish_synonyms(monkeypatch, folder):
+    """Let these synonyms be the published list."""
+    (folder / "published.txt").write_text(SYNONYMS)
+    monkeypatch.setattr(captions, "PUBLISHED", folder / "published.txt")
 
 
 MAKERS = {

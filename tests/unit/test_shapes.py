@@ -284,7 +284,7 @@ def test_the_large_world_asks_the_same_of_fewer_and_larger_things():
     for i in range(100):
         scene = sample_scene(np.random.default_rng(i), "test", world=world)
         assert len(scene.signs) <= 1
-        assert 2 <= len(scene.objects) <= world.most_objects(len(scene.signs)) <= 4
+        assert 2 <= len(scene.objects) <= world.fitting(4, len(scene.signs)) <= 4
     drawn = {task: samples(task, "test", 48, "shapes-large") for task in TASKS}
     counts = [item for item in drawn["scienceqa"][:12] if item.kind == "count"]
     assert {right_option(item) for item in counts} == set(questions.NUMBERS)
@@ -305,6 +305,6 @@ def test_unknown_task_and_split_are_named():
     with pytest.raises(UnknownNameError, match=r"unknown task 'popes'.*pope"):
         sample("popes", "test", 0)
     with pytest.raises(UnknownNameError, match=r"unknown split 'dev'.*calibration"):
-        samples("pope", "dev")
+        sample("pope", "dev", 0)
     with pytest.raises(UnknownNameError, match=r"unknown world 'large'.*shapes-large"):
-        samples("pope", "test", world="large")
+        sample("pope", "test", 0, world="large")

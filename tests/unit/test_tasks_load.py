@@ -37,7 +37,7 @@ def test_a_guess_without_the_picture_is_worth_little():
     ("arguments", "message"),
     [
         ({"name": "popes"}, r"unknown task 'popes'. Did you mean 'pope'\?"),
-        ({"name": "pope", "split": "testing"}, "unknown split 'testing'"),
+        ({"name": "pope", "split": "testing"}, "unknown split of pope 'testing'"),
         ({"name": "pope", "source": "shape"}, r"unknown source 'shape'. Did you mean 'shapes'\?"),
         ({"name": "pope", "rule": "llava"}, "unknown pope scoring rule 'llava'"),
     ],

@@ -11,7 +11,7 @@ from infoflow.data.controls import blank_pictures
 from infoflow.data.load import blind_guess, list_tasks, load_task
 from infoflow.data.sets import own
 from infoflow.data.sets.own import in_drawn_order
-from infoflow.data.templates import WORDINGS, find_wording, worded, wording_family
+from infoflow.data.templates import WORDINGS, find_wording, phrase, worded, wording_family
 from infoflow.errors import InfoflowError, UnknownNameError
 from infoflow.evaluate.answers import answers
 from infoflow.evaluate.truncation import metrics_by_cut, truncation_by_cut
@@ -122,13 +122,6 @@ def test_pope_kinds_take_turns_and_halves_share_no_picture(sets):
     assert sorted(places[0] | places[1]) == [0, 1, 2, 3]
 
 
-def test_pope_of_the_full_config_is_the_same(sets, tmp_path):
-    real_sets.pope_full_parquet(tmp_path)
-    task, full = (load_task("pope", folder) for folder in (sets / "pope" / "parquet", tmp_path))
-    assert [s.id for s in task] == [s.id for s in full]
-    assert task.source == full.source
-
-
 def test_textvqa_with_and_without_ocr(sets):
     for layout in ("parquet", "originals"):
         folder = sets / "textvqa" / layout
@@ -219,7 +212,7 @@ def test_halves_of_chairs_rows_hold_each_picture_once_in_any_order_of_the_rows(t
 
 
 def test_listed_pictures_are_part_of_the_source(hub, sets, tmp_path, monkeypatch):
-    real_sets.keep_synonyms(monkeypatch, tmp_path)
+    real_sets.publish_synonyms(monkeypatch, tmp_path)
     listed = {}
     for content in ("74\n42\n", "42\n74\n", "42\n73\n"):
         (tmp_path / "list.txt").write_text(content)
@@ -268,7 +261,7 @@ def test_a_worded_task_asks_what_the_table_says_and_can_be_worded_once(family, s
     asked = worded(task, family)
     assert asked.source.startswith(f"{task.source}, worded for {family} ")
     assert [s.question for s in asked] == [
-        find_wording(family, "scienceqa").phrase(s.question, s.context, s.choices) for s in task
+        phrase(find_wording(family, "scienceqa"), s) for s in task
     ]
     assert all(choice in asked[0].question for choice in ("the cup", "the hat", "A shelf."))
     assert worded(asked, "shikra") is asked
@@ -279,8 +272,7 @@ def test_another_wording_is_another_source(sets, monkeypatch):
     task = load_task("pope", sets / "pope" / "originals", limit=1)
     before = worded(task, "shikra").source
     assert worded(task, "shikra").source == before
-    changed = WORDINGS["shikra"]["pope"]._replace(text="{{ question }} Say yes or no.")
-    monkeypatch.setitem(WORDINGS["shikra"], "pope", changed)
+    monkeypatch.setitem(WORDINGS["shikra"], "pope", "{{ question }} Say yes or no.")
     assert worded(task, "shikra").source != before
 
 
@@ -323,7 +315,7 @@ def hub(monkeypatch):
 
 
 def test_the_hub_gives_what_its_parquet_files_give(hub, sets, tmp_path, monkeypatch):
-    real_sets.keep_synonyms(monkeypatch, tmp_path)
+    real_sets.publish_synonyms(monkeypatch, tmp_path)
     for name in list_tasks():
         task, local = (load_task(name, source) for source in ("hub", sets / name / "parquet"))
         assert [without_pictures(s) for s in task] == [without_pictures(s) for s in local]
@@ -363,7 +355,7 @@ def test_without_the_hub_one_error_says_how_to_give_a_folder(hub, monkeypatch, e
         raise error
 
     monkeypatch.setattr(datasets, "load_dataset", fail)
-    message = r"lmms-lab-encoder/POPE.*: no .*organisation=.*load_task\('pope', source=folder\)"
+    message = r"lmms-lab-encoder/POPE.*: no .*organisation=.*load_task\(.*, source=folder\)"
     with pytest.raises(InfoflowError, match=message) as caught:
         load_task("pope", "hub")
     assert "\n" not in str(caught.value)

@@ -11,7 +11,7 @@ import real_sets
 from datasets import ClassLabel, Dataset, Features, Image, Value
 
 from infoflow.data.load import load_task
-from infoflow.data.sets.rows import HubSet, fetch
+from infoflow.data.sets.rows import fetch
 from infoflow.errors import InfoflowError
 
 PICTURES = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
@@ -57,10 +57,9 @@ TWO = ("test-00000-of-00002", "test-00001-of-00002")
     [
         TWO,
         ("test-00001-of-00002-0123abcd", "test-00000-of-00002-4567cdef"),
-        ("test/0000", "test/0001"),
-        ("test-1", "test-2"),
         (*TWO, "train-00000-of-00004", "._test-00000-of-00002"),
         ("test/test-00000-of-00002", "test/test-00001-of-00002", "test/validation"),
+        ("one/test-00000-of-00002", "two/test-00001-of-00002"),
     ],
 )
 def test_files_that_are_all_there(names, tmp_path):
@@ -69,68 +68,40 @@ def test_files_that_are_all_there(names, tmp_path):
     assert sorted(questions(tmp_path)) == ["Which is 0?", "Which is 1?"]
 
 
-@pytest.mark.parametrize("name", ["test-{}", "test-{}-of-11"])
-def test_rows_are_in_the_order_of_the_files_numbers(name, tmp_path):
+def test_rows_are_in_the_order_of_the_files_numbers(tmp_path):
     for number in range(11):
-        write(tmp_path / f"{name.format(number)}.parquet", [row(number)])
+        write(tmp_path / f"test-{number}-of-11.parquet", [row(number)])
     assert questions(tmp_path) == [f"Which is {number}?" for number in range(11)]
 
 
 @pytest.mark.parametrize(
-    ("names", "message"),
+    "names",
     [
-        (TWO[:1], r"split 'test' \(test-00000-of-00002\.parquet\) lack number 1 of 2"),
-        (TWO[1:], "lack number 0 of 2"),
-        (("test-00000-of-999999999",), "lack number 1, 2, 3, 4, 5 of 999999999"),
-        (("test-00000-of-00001", "test-00000-of-00001 (1)"), "are more than the 1 that their"),
-        (("test-00003-of-00002", *TWO), "are more than the 2 that their"),
-        ((*TWO, "test-00000-of-00001"), "are not of one series"),
-        ((*TWO, "test"), "are not of one series"),
-        (("test-00000-of-00001", "test-IMG-00000-of-00001"), "are not of one series"),
-        (("test/test-00000-of-00002", "test/test-00001-of-00003"), "are not of one series"),
-        (("test/test-00000-of-00001", "test/stray"), r"stray\.parquet, .* not of one series"),
-        (("test/0000", "test/0002"), "lack number 1 of 2"),
-        (("test", "test-old"), r"\(test-old\.parquet, test\.parquet\) are not of one series"),
-        (("test", "test/0000"), "several folders"),
-        (("one/test", "two/test"), "several folders"),
-        (("test/train-00000-of-00001",), "none of the parquet files"),
+        TWO[:1],
+        TWO[1:],
+        ("test-00000-of-999999999",),
+        ("test-00000-of-00001", "test-00000-of-00001 (1)"),
+        ("test-00003-of-00002", *TWO),
+        (*TWO, "test-00000-of-00001"),
+        (*TWO, "test"),
+        ("test-00000-of-00001", "test-IMG-00000-of-00001"),
+        ("test/test-00000-of-00002", "test/test-00001-of-00003"),
+        ("test", "test-old"),
+        ("one/test", "two/test"),
     ],
 )
-def test_files_that_are_not_the_split_their_names_tell_of(names, message, tmp_path):
+def test_files_that_are_no_whole_series(names, tmp_path):
     for number, name in enumerate(names):
         write(tmp_path / f"{name}.parquet", [row(number)])
+    message = rf"split 'test' \(.*{names[0].split('/')[-1]}.*\) are not one whole series"
     with pytest.raises(InfoflowError, match=message):
         load_task("scienceqa", tmp_path)
 
 
-def test_the_cards_number_of_rows_is_held_against_them(tmp_path):
-    write(tmp_path / "IMG" / "test-00000-of-00001.parquet", [row(0), row(1)])
-    card = tmp_path / "README.md"
-    told = (
-        "---\ndataset_info:\n- config_name: {}\n  splits:\n  - name: test\n    num_examples: {}\n"
-    )
-    for config, n_rows, right in (("IMG", 2, 1), ("IMG", 3, 0), ("default", 2, 1), ("other", 1, 0)):
-        card.write_text(f"{told.format(config, n_rows)}---\n")
-        if right:
-            assert len(questions(tmp_path)) == 2
-        else:
-            with pytest.raises(InfoflowError, match=f"hold 2 rows; .*card in .* tells of {n_rows}"):
-                load_task("scienceqa", tmp_path)
-    two = f"{told.format('FULL', 9)}- config_name: IMG\n  splits:\n  - name: test\n"
-    card.write_text(f"{two}    num_examples: 2\n---\n")
-    assert len(questions(tmp_path)) == 2
-    card.write_text("# Notes of my own\n")
-    assert len(questions(tmp_path)) == 2
-    card.write_text("---\ntitle: mine: all of it\n---\n")
-    assert len(questions(tmp_path)) == 2
-    card.write_text("---\ndataset_info: [\n---\n")
-    with pytest.raises(InfoflowError, match=r"card in .* cannot be read") as caught:
-        load_task("scienceqa", tmp_path)
-    assert "\n" not in str(caught.value)
-    card.unlink()
-    told = '{"splits": {"test": {"name": "test", "num_examples": 5}}}'
-    (tmp_path / "IMG" / "dataset_info.json").write_text(told)
-    with pytest.raises(InfoflowError, match=r"hold 2 rows; .* tells of 5"):
+@pytest.mark.parametrize("name", ["test/train-00000-of-00001", "test/0000", "testing"])
+def test_files_of_another_name_are_not_the_split(name, tmp_path):
+    write(tmp_path / f"{name}.parquet", [row(1)])
+    with pytest.raises(InfoflowError, match="in neither of the known layouts"):
         load_task("scienceqa", tmp_path)
 
 
@@ -193,13 +164,11 @@ def test_other_types_of_the_same_values(types, tmp_path):
     assert other[0].image.tobytes() == one[0].image.tobytes()
 
 
-@pytest.mark.parametrize("type_", [pa.binary(), pa.large_binary()])
-def test_pictures_as_bytes_alone(type_, tmp_path):
-    rows = [row(n, image=content) for n, content in enumerate((None, real_sets.picture(1)))]
-    write(tmp_path / "test.parquet", rows, image=type_)
-    task = load_task("scienceqa", tmp_path)
-    assert [sample.question for sample in task] == ["Which is 1?"]
-    assert task[0].image.size == (32, 24)
+@pytest.mark.parametrize("type_", [pa.binary(), pa.string()])
+def test_a_column_of_other_images_is_refused(type_, tmp_path):
+    write(tmp_path / "test.parquet", [row(1, image=None)], image=type_)
+    with pytest.raises(InfoflowError, match=r"test\.parquet cannot be read as parquet"):
+        load_task("scienceqa", tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -212,7 +181,6 @@ def test_pictures_as_bytes_alone(type_, tmp_path):
         ({"choices": None}, {}, "'choices' of row 1 of .* is None; valid: a list of texts"),
         ({"choices": ["a", None]}, {}, "'choices' of row 1"),
         ({"choices": ["a", ""]}, {}, "'choices' of row 1"),
-        ({"choices": ["a", "a"]}, {}, "item 'scienceqa-test-1' has the same choice twice: a, a"),
         ({"answer": None}, {}, "'answer' of row 1 of .* is None; valid: a whole number of at"),
         ({"answer": -1}, {}, "'answer' of row 1 of .* is -1"),
         ({"answer": 1.0}, {"answer": pa.float64()}, r"'answer' of row 0 of .* is 1\.0"),
@@ -259,25 +227,15 @@ def test_nothing_is_made_of_what_is_not_there(name, rows, changed, tmp_path):
 def of_the_hub(monkeypatch, dataset):
     """Rows of a data set as the hub gives them."""
     monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: dataset)
-    return fetch("pope", HubSet("a", "set", revision="0" * 40), "test", dataset.column_names)[0]
+    return fetch("a/set", None, "0" * 40, "test", dataset.column_names)[0]
 
 
-def test_numbers_of_names_are_refused(tmp_path, monkeypatch):
+def test_numbers_of_names_are_refused(tmp_path):
     rows = [{**one, "answer": int(one["answer"] == "yes")} for one in real_sets.pope_rows()]
     features = Features({**real_sets.POPE_FEATURES, "answer": ClassLabel(names=["no", "yes"])})
     real_sets.save(tmp_path / "test.parquet", rows, features)
-    message = r"'answer' of .* holds numbers that stand for names \(ClassLabel\)"
-    with pytest.raises(InfoflowError, match=message):
+    with pytest.raises(InfoflowError, match=r"'answer' of row 0 .* is 1; valid: no, yes"):
         load_task("pope", tmp_path)
-    with pytest.raises(InfoflowError, match=message):
-        of_the_hub(monkeypatch, Dataset.from_list(rows, features=features))
-
-
-def test_a_column_that_is_there_twice(tmp_path):
-    table = pa.Table.from_pylist([row(1)], schema=pa.schema([*SCHEMA.items()]))
-    pq.write_table(table.append_column("answer", table["answer"]), tmp_path / "test.parquet")
-    with pytest.raises(InfoflowError, match=r"has the column\(s\) answer more than once"):
-        load_task("scienceqa", tmp_path)
 
 
 # ---- pictures kept as paths
@@ -306,7 +264,7 @@ def test_pictures_kept_as_paths_are_read_from_there(tmp_path):
 def test_a_relative_path_stays_in_its_folder(place, tmp_path):
     write(tmp_path / "set" / "test.parquet", [row(0, image={"bytes": None, "path": place})])
     real_sets.write_picture(tmp_path / "secret.png", 1)
-    with pytest.raises(InfoflowError, match=r"the picture of row 0 of group 0 of test\.parquet"):
+    with pytest.raises(InfoflowError, match=r"the picture .* is no name within"):
         load_task("scienceqa", tmp_path / "set")
 
 
@@ -323,7 +281,3 @@ def test_rows_of_the_hub_that_keep_paths(tmp_path, monkeypatch):
 
     found = rows(tmp_path / "1.png", None)
     assert [row["image"] for row in found] == [tmp_path / "1.png", None]
-    with pytest.raises(
-        InfoflowError, match=r"row 0 of a/set, .* keeps its picture in the file '1\.png'"
-    ):
-        rows("1.png")

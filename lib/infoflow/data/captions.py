@@ -1,7 +1,4 @@
-"""Which objects a caption names: CHAIR's extraction, as published, as OPERA's, and put right.
-
-And the list of synonyms that CHAIR was published with: fetched once, verified, and kept.
-"""
+"""Which objects a caption names: CHAIR's extraction, as published, as OPERA's, and put right."""
 
 import hashlib
 import re
@@ -11,35 +8,25 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from infoflow.data.task import require_answer
-from infoflow.data.web import fetch
 from infoflow.errors import InfoflowError, one_line, require_name
-from infoflow.files import atomic_write, cache_folder, read_text
+from infoflow.files import read_text
 
 Table = Sequence[Sequence[str]]
 
 RULES = ("original", "opera", "corrected")
-COCO_RULES = ("original", "opera")
-"""Rules that join only the double words of COCO."""
 
 # Rohrbach et al. (2018), utils/chair.py: words that belong together, and how they count. Its list
 # has "stove top oven" as well, which its look at two words at a time can never find.
-_DOUBLE_WORDS = (
-    *("motor bike", "motor cycle", "air plane", "traffic light", "street light", "traffic signal"),
-    *("stop light", "fire hydrant", "stop sign", "parking meter", "suit case", "sports ball"),
-    *("baseball bat", "baseball glove", "tennis racket", "wine glass", "hot dog", "cell phone"),
-    *("mobile phone", "teddy bear", "hair drier", "potted plant", "bow tie", "laptop computer"),
-    *("home plate", "train track"),
-)
+_DOUBLE_WORDS = """
+motor bike, motor cycle, air plane, traffic light, street light, traffic signal, stop light,
+fire hydrant, stop sign, parking meter, suit case, sports ball, baseball bat, baseball glove,
+tennis racket, wine glass, hot dog, cell phone, mobile phone, teddy bear, hair drier, potted plant,
+bow tie, laptop computer, home plate, train track"""
 _ANIMALS = ["bird", "cat", "dog", "horse", "sheep", "cow", "elephant", "bear", "zebra", "giraffe"]
-_UNLISTED_ANIMALS = ("animal", "cub")
-_YOUNG_AND_OLD = {
-    f"{age} {animal}": animal
-    for age in ("baby", "adult")
-    for animal in (*_ANIMALS, *_UNLISTED_ANIMALS)
-}
+_UNLISTED_ANIMALS = ["animal", "cub"]
 _COCO_DOUBLES = {
-    **{double: double for double in _DOUBLE_WORDS},
-    **_YOUNG_AND_OLD,
+    **{double: double for double in " ".join(_DOUBLE_WORDS.split()).split(", ")},
+    **{f"{age} {name}": name for age in ("baby", "adult") for name in _ANIMALS + _UNLISTED_ANIMALS},
     **{f"passenger {vehicle}": vehicle for vehicle in ("jet", "train")},
     **{"bow tie": "tie", "toilet seat": "toilet", "wine glas": "wine glass"},
 }
@@ -52,16 +39,9 @@ _TOKEN = re.compile(r"[a-z0-9]+|[^\sa-z0-9]")
 _QUALIFIERS = ("baby", "adult", "passenger")
 _CARRIERS = ("airplane", "bus", "car", "train", "truck", "boat")
 
-COMMIT = "6e4d33c4bedf6dfcd24c61bf527f40714717be47"
-ADDRESS = f"https://raw.githubusercontent.com/LisaAnne/Hallucination/{COMMIT}/data/synonyms.txt"
-"""Where the authors of CHAIR (Rohrbach et al., 2018) keep the list."""
-_PUBLISHED = "published as data/synonyms.txt of the GitHub repository LisaAnne/Hallucination"
-
-CHECKSUM = "7dfc27d79057ee0dcdb37144c501c0f1e83e818fef39d730dc859a376a5431a4"
-"""What :func:`synonyms_digest` gives for the list: 80 classes with 416 entries, as four public
-copies of it have them. Two entries begin with a stray space, which matters to ``"original"``."""
-
-_MAX_BYTES = 1_000_000  # the list has four thousand
+PUBLISHED = Path(__file__).with_name("chair_synonyms.txt")
+"""The list of synonyms that CHAIR was published with: 80 classes with 416 entries, of which two
+begin with a stray space, which matters to ``"original"``."""
 
 
 def caption_objects(
@@ -69,12 +49,11 @@ def caption_objects(
 ) -> list[str]:
     """List the objects that a caption mentions.
 
-    ``"original"`` follows the published code of CHAIR (Rohrbach et al., 2018), and is meant for
-    its synonyms of the 80 COCO classes: every token is made singular by Pattern's rules (which
-    TextBlob carries on), a fixed list of double words is joined, and what is in the table counts.
-    So "bus" becomes "bu" and is never counted, "ties" becomes "ty", and double words that are not
-    in the list are not found. Sentences are split after ".", "!" or "?" and a space, where the
-    published code uses a trained splitter.
+    ``"original"`` follows the published code of CHAIR (Rohrbach et al., 2018), meant for COCO's
+    classes: every token is made singular by Pattern's rules (which TextBlob carries on), a fixed
+    list of double words is joined, and what is in the table counts. So "bus" becomes "bu" and is
+    never counted, "ties" becomes "ty", and other double words are not found. Sentences are split
+    after ".", "!" or "?" and a space, where the published code uses a trained splitter.
 
     ``"opera"`` follows the code of OPERA (Huang et al., 2024), which paper 1 and EAH share: as
     ``"original"``, but every token is brought to its WordNet lemma by its part of speech, so that
@@ -88,17 +67,15 @@ def caption_objects(
 
     Args:
         caption: The caption.
-        synonyms: Path of a file (:func:`read_synonyms`), or the table itself: for each class its
-            name and then its synonyms.
+        synonyms: A file (:func:`read_synonyms`), or for each class its name and its synonyms.
         rule: ``"original"``, ``"opera"`` or ``"corrected"``.
 
     Returns:
         Class of each mention, in order; a class mentioned twice is listed twice.
 
     Raises:
-        InfoflowError: The synonyms cannot be read, the caption is no text or too long, or NLTK's
-            data are missing.
-        UnknownNameError: There is no such rule.
+        InfoflowError: The synonyms cannot be read, the caption is no text or too long, there is no
+            such rule, or NLTK's data are missing.
     """
     require_name(rule, "CHAIR extraction rule", RULES)
     table = read_synonyms(synonyms) if isinstance(synonyms, str | Path) else synonyms
@@ -116,8 +93,7 @@ def caption_objects(
 
 @cache
 def _pattern_singular(word: str) -> str:
-    # imported late: it loads the whole of NLTK, which only the original rule needs
-    from textblob.en.inflect import singularize
+    from textblob.en.inflect import singularize  # loads the whole of NLTK
 
     return str(singularize(word))
 
@@ -132,15 +108,11 @@ def _singulars(caption: str) -> list[str]:
 def _lemmas(caption: str) -> list[str]:
     import nltk
 
-    try:
+    fetched = f"python -m nltk.downloader {' '.join(_NLTK_DATA)} fetches them"
+    with one_line(f"CHAIR's rule 'opera' needs data of NLTK ({fetched})", LookupError):
         lemmatise = nltk.WordNetLemmatizer().lemmatize
         tagged = nltk.pos_tag(nltk.word_tokenize(caption))
         return [lemmatise(word, _PARTS_OF_SPEECH.get(tag[:1], "n")) for word, tag in tagged]
-    except LookupError as error:
-        raise InfoflowError(
-            "CHAIR's rule 'opera' needs data of NLTK that are missing here; "
-            f"python -m nltk.downloader {' '.join(_NLTK_DATA)} fetches them."
-        ) from error
 
 
 def _joined(tokens: list[str]) -> list[str]:
@@ -155,7 +127,7 @@ def _joined(tokens: list[str]) -> list[str]:
 
 @cache
 def _inflection() -> Any:
-    import inflect  # takes seconds; a caption of none but a table's own entries needs no plurals
+    import inflect  # takes seconds, and only words that a table lacks need it
 
     return inflect.engine()
 
@@ -195,10 +167,8 @@ class _Entries(NamedTuple):
 
 @cache
 def _entries(table: tuple[tuple[str, ...], ...]) -> _Entries:
-    names = [
-        [" ".join(entry.lower().replace("-", " ").split()) for entry in line] for line in table
-    ]
-    classes = {entry: line[0] for line in names for entry in line}
+    tidy = [[" ".join(e.lower().replace("-", " ").split()) for e in line] for line in table]
+    classes = {entry: line[0] for line in tidy for entry in line}
     return _Entries(classes, {tuple(entry.split()[:-1]) for entry in classes})
 
 
@@ -225,59 +195,22 @@ def read_synonyms(path: str | Path) -> list[list[str]]:
     capitals. An error names an entry that is blank, holds a comma or stands in two classes.
     """
     where = f"the list of synonyms {str(path)!r}"
-    with one_line(f"{where} ({_PUBLISHED})", InfoflowError):
-        table = parse_synonyms(read_text(Path(path)))
-    if not table:
+    with one_line(where, InfoflowError):
+        lines = [line.strip() for line in read_text(Path(path)).splitlines()]
+    if not (table := [line.split(", ") for line in lines if line]):
         raise InfoflowError(f"{where} is empty; it needs a class a line.")
     class_of: dict[str, int] = {}
     for number, line in enumerate(table):
-        for entry in line:
-            if not entry.strip() or "," in entry or "\N{REPLACEMENT CHARACTER}" in entry:
-                words = "valid: words, parted by a comma and a space"
-                raise InfoflowError(f"{where} has the entry {entry!r}; {words}.")
-            if class_of.setdefault(entry.strip(), number) != number:
-                raise InfoflowError(f"{where} has the entry {entry.strip()!r} in two classes.")
+        for entry in map(str.strip, line):
+            if not entry or "," in entry or class_of.setdefault(entry, number) != number:
+                raise InfoflowError(
+                    f"{where} has the entry {entry!r}; valid: words, parted by a comma and a "
+                    "space, each in one class alone."
+                )
     return table
-
-
-def parse_synonyms(text: str) -> list[list[str]]:
-    """Take the text of a list of synonyms apart; see :func:`read_synonyms`."""
-    return [line.strip().split(", ") for line in text.splitlines() if line.strip()]
 
 
 def synonyms_digest(table: Table) -> str:
     """Digest a table of synonyms, in 64 digits, whatever the lines of its file end with."""
     lines = "\n".join(", ".join(line) for line in table)
     return hashlib.sha256(lines.encode()).hexdigest()
-
-
-def kept_synonyms() -> Path:
-    """Return where the published list is kept once it was fetched; it may also be put there."""
-    return cache_folder() / f"chair-synonyms-{COMMIT[:12]}.txt"
-
-
-def published_synonyms() -> Table:
-    """Return the published list, by its ``CHECKSUM``: the one that is kept, or fetched anew."""
-    path = kept_synonyms()
-    if path.is_file() and synonyms_digest(kept := _parsed(path.read_bytes())) == CHECKSUM:
-        return kept
-    failed = (
-        f"CHAIR's list of synonyms is not at hand ({_PUBLISHED}; saved as {path}, it is verified; "
-        "a list of your own is given by load_task('chair', ..., synonyms=path), or as synonyms.txt "
-        "in the folder of the data)"
-    )
-    with one_line(failed, InfoflowError):
-        content = fetch(ADDRESS, _MAX_BYTES)
-        table = _parsed(content)
-        if (found := synonyms_digest(table)) != CHECKSUM:
-            raise InfoflowError(
-                f"what {ADDRESS} holds is not the list of synonyms of CHAIR: its entries have the "
-                f"SHA-256 {found}, not {CHECKSUM}."
-            )
-    with one_line(f"it cannot be kept as {path} (INFOFLOW_CACHE names another)", InfoflowError):
-        atomic_write(path, content)
-    return table
-
-
-def _parsed(content: bytes) -> Table:
-    return parse_synonyms(content.decode("utf-8-sig", errors="replace"))

@@ -3,8 +3,8 @@
 import hashlib
 import re
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass, field
+from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,22 +14,15 @@ from infoflow.data import captions
 from infoflow.data.captions import RULES, Table, caption_objects
 from infoflow.data.sample import Sample
 from infoflow.data.sets import checks, own
-from infoflow.data.sets.checks import TEXTS, WHOLE, require_known, require_once
 from infoflow.data.sets.own import ClosedSample, OwnData
-from infoflow.data.sets.rows import IMAGE, HubSet, Row
+from infoflow.data.sets.rows import IMAGE, Row
 from infoflow.data.task import Task, check_rows
 from infoflow.errors import InfoflowError
-from infoflow.files import inside, read_json, read_text, require_path
-
-__all__ = ["Chair", "ChairData", "Table", "caption_objects"]
+from infoflow.files import inside, read_text, require_path
 
 N_IMAGES = 500
-_SYNONYMS = "the list of synonyms"
 _INSTANCES, _CAPTIONS = "instances_val2014.json", "captions_val2014.json"
 _LISTED = re.compile(r"(?:.*/)?(?:COCO_val2014_)?([0-9]{1,12})(?:\.jpg)?")
-_FILE_NAME = re.compile(r"COCO_val2014_([0-9]{12})\.jpg")
-
-
 _COUNTS = ("mentions", "hallucinated", "found", "present")
 
 
@@ -40,17 +33,13 @@ class ChairData(OwnData):
     What an image shows is, as published, the union of the classes of its instances and of those
     that its five reference captions name. The captions are read by the same rule as the model's.
 
-    Of COCO's files ``"test"`` is 500 images, drawn with a seed or given as a list;
+    Of COCO's files ``"test"`` is 500 images, drawn with a seed or listed in a file;
     ``"calibration"`` the next 500 drawn. Published choices differ from paper to paper: they
     shuffled the listing of a folder. Of rows ``"test"`` is all images and ``"calibration"`` half of
     them, drawn with the seed; if images are listed, it is others. ``"held-out"`` is what is
     reported beside ``"calibration"``: the other half of rows, else the same as ``"test"``.
-    512 tokens, as OPERA and most later work.
-
-    Attributes:
-        synonyms: A file with the list of synonyms; None for the folder's ``synonyms.txt`` or,
-            without one, the published list.
-        pictures: A file with the images to take in place of the draw; None for the draw.
+    512 tokens, as OPERA and most later work. Without a list of synonyms, the folder's
+    ``synonyms.txt`` is taken, or the published one.
     """
 
     _: KW_ONLY
@@ -58,67 +47,63 @@ class ChairData(OwnData):
     pictures: str | Path | None = None
 
     name = "chair"
-    hub = HubSet("tsunghanwu", "mscoco_chair")
+    hub = "tsunghanwu/mscoco_chair"
     stored = "test"
-    columns: ClassVar = {"question_id": checks.ID, "gt_object": TEXTS}
-    marks = (f"annotations/{_INSTANCES}", _INSTANCES, f"annotations/{_CAPTIONS}", _CAPTIONS)
+    columns: ClassVar = {
+        IMAGE: checks.IMAGE,
+        "question_id": checks.ID,
+        "gt_object": checks.TEXTS,
+    }
+    marks = (_INSTANCES, _CAPTIONS)
     originals = f"annotations/{_INSTANCES}, annotations/{_CAPTIONS}, val2014/COCO_val2014_*.jpg"
     max_new_tokens = 512
 
     def __post_init__(self) -> None:
         self.listed = None if self.pictures is None else _read_numbers(self.pictures)
-        beside = self.folder / "synonyms.txt" if self.folder else None
+        table = self.folder / "synonyms.txt" if self.folder else captions.PUBLISHED
         if self.synonyms is not None:
-            self.table: Table = captions.read_synonyms(require_path(self.synonyms, "synonyms="))
-        elif beside and own.is_file(beside):
-            self.table = captions.read_synonyms(beside)
-        else:
-            self.table = captions.published_synonyms()
+            table = require_path(self.synonyms, "synonyms=")
+        elif not table.is_file():
+            table = captions.PUBLISHED
+        self.table = captions.read_synonyms(table)
         self.class_of = {entry.strip(): line[0].strip() for line in self.table for entry in line}
-
-    def settings(self) -> dict[str, Any]:
-        """The table of synonyms."""
-        return {"synonyms": self.table}
-
-    def label(self) -> str:
-        """Digests of the synonyms and of which images were listed, in whatever order."""
-        label = f", synonyms {captions.synonyms_digest(self.table)[:8]}"
-        listed = hashlib.sha256(repr(sorted(self.listed or ())).encode()).hexdigest()[:8]
-        return label if self.listed is None else f"{label}, pictures {listed}"
+        self.settings = {"synonyms": self.table}
+        self.label = f", synonyms {captions.synonyms_digest(self.table)[:8]}"
+        if self.listed is not None:  # in whatever order
+            digest = hashlib.sha256(repr(sorted(self.listed)).encode()).hexdigest()
+            self.label += f", pictures {digest[:8]}"
 
     def samples(self, rows: Sequence[Row], split: str, where: str) -> list[ClosedSample]:
         """Make the samples of the chosen images; rows of the hub hold objects gathered already."""
         numbers = [_number(str(row["question_id"]), where) for row in rows]
-        require_once(numbers, "the picture", where)
-        by_number = dict(zip(numbers, enumerate(rows), strict=True))
+        checks.require_once(numbers, "the picture", where)
+        by_number = dict(zip(numbers, rows, strict=True))
         chosen = self._chosen(numbers, split, whole=not any("captions" in row for row in rows[:1]))
-        return [self._sample(number, *by_number[number]) for number in chosen]
+        return [self._sample(number, by_number[number]) for number in chosen]
 
     def _chosen(self, numbers: Sequence[int], split: str, whole: bool) -> Sequence[int]:
         """Numbers of a split's images, of a set that is itself a choice or of all of COCO's."""
         drawn = [int(name) for name in own.in_drawn_order(map(str, numbers))]
         if whole and self.listed is None:
-            half = own.drawn_half(map(str, numbers), split)
-            return numbers if split == "test" else [*map(int, half)]
+            half = map(int, own.drawn_half(map(str, numbers), split))
+            return numbers if split == "test" else [*half]
         test = drawn[:N_IMAGES] if self.listed is None else self.listed
-        require_known("picture", test, "the list of pictures", drawn, "the data")
+        checks.require_known("picture", test, "the list of pictures", drawn, "the data")
         if split != "calibration":
             return test
         taken = set(test)
-        rest = [number for number in drawn if number not in taken][:N_IMAGES]
-        if not rest:
+        if not (rest := [number for number in drawn if number not in taken][:N_IMAGES]):
             raise InfoflowError(
                 f"all {len(drawn)} pictures are for reporting, so none is left to choose on; list "
                 "fewer of them, or give COCO's own files, which have more."
             )
         return rest
 
-    def _sample(self, number: int, place: int, row: Row) -> ClosedSample:
-        texts = row.get("captions", ())
-        classes = self.class_of.values()
-        require_known("class", row["gt_object"], f"row {place}", classes, _SYNONYMS)
+    def _sample(self, number: int, row: Row) -> ClosedSample:
+        texts, shown, where = row.get("captions", ()), row["gt_object"], f"picture {number}"
+        checks.require_known("class", shown, where, self.class_of, "the list of synonyms")
         named = (name for text in texts for name in caption_objects(text, self.table, self.rule))
-        objects = tuple(sorted({*row["gt_object"], *named}))
+        objects = tuple(sorted({*map(self.class_of.__getitem__, shown), *named}))
         return ClosedSample(
             id=f"chair-{number}",
             origin=row[IMAGE],
@@ -130,24 +115,19 @@ class ChairData(OwnData):
 
     def read_originals(self, folder: Path, split: str) -> list[Row]:
         """Read COCO's annotations, with the images in ``val2014``."""
-        content, instances = _annotations(folder, _INSTANCES, "category_id", WHOLE)
-        _, texts = _annotations(folder, _CAPTIONS, "caption", checks.STRING)
-        images = _list(content, "images", "file_name", "picture")
-        for number, name in images.items():
-            if (numbered := _FILE_NAME.fullmatch(name)) and int(numbered[1]) != number:
-                raise InfoflowError(f"{_INSTANCES} gives the picture {number} the file {name}.")
-        for file, found in ((_INSTANCES, instances), (_CAPTIONS, texts)):
-            require_known("picture", found, file, images, f"the list of images in {_INSTANCES}")
-        captioned = [number for number in images if "".join(texts[number]).strip()]
-        require_known("picture", images, _INSTANCES, captioned, _CAPTIONS)
-        categories = _list(content, "categories", "name", "category")
-        require_known("class", categories.values(), _INSTANCES, self.class_of, _SYNONYMS)
+        content, captioned = (own.read_original(folder, name) for name in self.marks)
+        images = _texts(content, "images", "file_name")
+        categories = _texts(content, "categories", "name")
+        instances = _by_image(_INSTANCES, content, "category_id", images)
+        texts = _by_image(_CAPTIONS, captioned, "caption", images)
+        with_text = [number for number in images if "".join(texts[number]).strip()]
         shown = {category for some in instances.values() for category in some}
-        require_known("category", shown, _INSTANCES, categories, "its list of categories")
+        checks.require_known("picture", images, _INSTANCES, with_text, _CAPTIONS)
+        checks.require_known("category", shown, _INSTANCES, categories, "its list of categories")
         return [
             {
                 "question_id": number,
-                "gt_object": [self.class_of[categories[one]] for one in instances[number]],
+                "gt_object": [categories[one] for one in instances[number]],
                 "captions": texts[number],
                 IMAGE: inside(folder / "val2014", name, "the picture"),
             }
@@ -159,47 +139,32 @@ def _read_numbers(pictures: str | Path) -> list[int]:
     """Read which images to take: a line has COCO's number of one, or its file's name."""
     path = require_path(pictures, "pictures=")
     where = f"the list of pictures {str(path)!r}"
-    numbers = [_number(line, where) for line in read_text(path).split()]
-    if not numbers:
+    if not (numbers := [_number(line, where) for line in read_text(path).split()]):
         raise InfoflowError(f"{where} is empty.")
-    require_once(numbers, "the picture", where)
+    checks.require_once(numbers, "the picture", where)
     return numbers
 
 
 def _number(text: str, where: str) -> int:
     if not (listed := _LISTED.fullmatch(text)):
-        raise InfoflowError(
-            f"{text!r} in {where} is no picture of COCO; valid: 42 or "
-            "COCO_val2014_000000000042.jpg."
-        )
+        valid = "42 or COCO_val2014_000000000042.jpg"
+        raise InfoflowError(f"{text!r} in {where} is no picture of COCO; valid: {valid}.")
     return int(listed[1])
 
 
-def _annotations(
-    folder: Path, name: str, key: str, kind: checks.Kind
-) -> tuple[Any, Mapping[int, list[Any]]]:
-    """Read a file of annotations; and by image what they have under a key."""
-    content = read_json(own.find_file(folder, f"annotations/{name}", name))
-    annotations = checks.require_fields(content, {"annotations": checks.LIST}, name)["annotations"]
-    if not annotations:
-        raise InfoflowError(f"{name} has no annotation.")
-    checks.require_entries(annotations, {"image_id": WHOLE, key: kind}, name, "annotation")
-    numbered = [entry for entry in annotations if "id" in entry]
-    checks.require_entries(numbered, {"id": WHOLE}, name, "annotation")
-    require_once([entry["id"] for entry in numbered], "the annotation", name)
-    by_image: dict[int, list[Any]] = defaultdict(list)
-    for entry in annotations:
-        by_image[entry["image_id"]].append(entry[key])
-    return content, by_image
+def _texts(content: Any, key: str, name: str) -> dict[int, str]:
+    """Read one of COCO's lists, whose entries have an id and a text."""
+    checks.require_once((entry["id"] for entry in content[key]), f"an id of {key}", _INSTANCES)
+    return {entry["id"]: entry[name] for entry in content[key]}
 
 
-def _list(instances: Any, name: str, text: str, noun: str) -> dict[int, str]:
-    """Read one of COCO's lists, whose entries have an id and a text, each of them once."""
-    entries = checks.require_fields(instances, {name: checks.LIST}, _INSTANCES)[name]
-    checks.require_entries(entries, {"id": WHOLE, text: checks.TEXT}, _INSTANCES, noun)
-    for key in ("id", text):
-        require_once([entry[key] for entry in entries], f"the {noun}", _INSTANCES)
-    return {entry["id"]: entry[text] for entry in entries}
+def _by_image(file: str, content: Any, key: str, images: Any) -> dict[int, list[Any]]:
+    """Gather by image what a file's annotations have under a key."""
+    found: dict[int, list[Any]] = defaultdict(list)
+    for entry in content["annotations"]:
+        found[entry["image_id"]].append(entry[key])
+    checks.require_known("picture", found, file, images, f"the list of images in {_INSTANCES}")
+    return found
 
 
 @dataclass(frozen=True)
@@ -213,13 +178,12 @@ class Chair(Task):
         synonyms: For each class its name and then its synonyms.
     """
 
-    rule: str = RULES[0]
-    max_new_tokens: int = field(default=32, kw_only=True)
     synonyms: Table = ()
 
     name = "chair"
     rules = RULES
     data = ChairData
+    shapes_tokens = 32
 
     def __post_init__(self) -> None:
         super().__post_init__()

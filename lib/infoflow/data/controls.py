@@ -1,7 +1,6 @@
 """Image controls: the same questions about other images, scored by the old answers.
 
-What a measure owes to the image must vanish when the image is exchanged. The tasks made here are
-measured and stored like any other; their ``source`` says what was done to them.
+What a measure owes to the image must vanish when it is exchanged; ``Task.source`` says so.
 """
 
 from collections.abc import Callable
@@ -17,14 +16,7 @@ GREY = (128, 128, 128)
 
 
 def blank_pictures(task: Task) -> Task:
-    """Replace every image by a plain grey one of its size.
-
-    Args:
-        task: The task.
-
-    Returns:
-        The task with the same samples, questions and references; no regions.
-    """
+    """Replace every image of a task by a plain grey one of its size; no regions remain."""
 
     def grey(place: int) -> Image.Image:
         return Image.new("RGB", task.samples[place].image.size, GREY)
@@ -33,18 +25,10 @@ def blank_pictures(task: Task) -> Task:
 
 
 def swap_pictures(task: Task, donor: Task) -> Task:
-    """Give every sample the image of another task's sample of the same number.
+    """Give every sample the image of another task's sample of the same number; no regions remain.
 
-    Args:
-        task: Where questions and references come from.
-        donor: Where images come from, such as the calibration split of the same task; the result
-            of a sample then does not depend on how many samples are measured.
-
-    Returns:
-        The task with the same samples, questions and references; no regions.
-
-    Raises:
-        InfoflowError: The donor has fewer samples, or is the very same split.
+    The donor is such as the calibration split of the same task; the result of a sample then does
+    not depend on how many samples are measured.
     """
     if len(donor) < len(task):
         n = f"{len(task)} items cannot get the pictures of {len(donor)}"
@@ -56,8 +40,6 @@ def swap_pictures(task: Task, donor: Task) -> Task:
 
 
 def _exchanged(task: Task, image: Callable[[int], Image.Image], label: str) -> Task:
-    """The task with other images, by place, and without the regions of the old ones."""
-
     def exchanged(place: int) -> Sample:
         return replace(task.samples[place], image=image(place), regions={}, targets=())
 

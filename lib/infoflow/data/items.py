@@ -5,7 +5,6 @@ from pathlib import Path
 
 from infoflow.data.load import BENCHMARKS, Task, load_task
 from infoflow.data.templates import worded
-from infoflow.errors import InfoflowError, UnknownNameError
 
 
 @dataclass(frozen=True)
@@ -15,44 +14,21 @@ class Items:
     Of POPE's own data, and of the hub's for CHAIR, the test samples are those of the held-out
     images alone: the other half is what choices are made on, on this page or another.
 
-    Attributes:
-        model: Name of the model (``lvlm.name``).
-        source: ``"shapes"``; ``"hub"``; or a folder, with a subfolder for each benchmark or with
-            the data of one.
+    The model is given by its name (``lvlm.name``), the source as for
+    :func:`infoflow.data.load.load_task`.
     """
 
     model: str
     source: str | Path = "shapes"
 
     def test(self, name: str, limit: int | None = None) -> Task:
-        """Load the samples to report on; none of their images is among the calibration samples.
-
-        Args:
-            name: The benchmark.
-            limit: Use only the first so many samples.
-
-        Returns:
-            The task, worded for the model.
-
-        Raises:
-            UnknownNameError: There is no such benchmark or source, or no wording for the model.
-            InfoflowError: The source lacks the samples, or they are incomplete or damaged.
-        """
+        """Load the first samples to report on; none of their images is among the others."""
         split = "test" if self.source == "shapes" else reported_split(name)
-        return self._load(name, split, limit)
+        return worded(load_task(name, self.source, split, limit), self.model)
 
     def calibration(self, name: str, limit: int | None = None) -> Task:
-        """Load the samples to choose on, such as a cliff; see :meth:`test`."""
-        return self._load(name, "calibration", limit)
-
-    def _load(self, name: str, split: str, limit: int | None) -> Task:
-        try:
-            return worded(load_task(name, self.source, split, limit), self.model)
-        except UnknownNameError:
-            raise
-        except InfoflowError as error:
-            without = f" A page runs without {name} if its parameters do not name it."
-            raise InfoflowError(f"{error}{without if self.source != 'shapes' else ''}") from error
+        """Load the first samples to choose on, such as a cliff."""
+        return worded(load_task(name, self.source, "calibration", limit), self.model)
 
 
 def reported_split(name: str) -> str:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from infoflow.data import shapes
-from infoflow.data.captions import COCO_RULES
 from infoflow.data.chair import Chair
 from infoflow.data.pope import Pope
 from infoflow.data.sample import Sample
@@ -18,7 +17,7 @@ from infoflow.data.shapes.world import SPLITS, WORLDS, object_names
 from infoflow.data.task import Task, blind_guess
 from infoflow.data.templates import WORDINGS, find_wording
 from infoflow.data.textvqa import TextVQA
-from infoflow.errors import InfoflowError, one_line, unknown_name
+from infoflow.errors import InfoflowError, one_line, require_name, unknown_name
 from infoflow.files import require_path
 from infoflow.options import kind_of, require_whole
 
@@ -52,14 +51,13 @@ def load_task(
     Args:
         name: ``"scienceqa"``, ``"pope"``, ``"textvqa"`` or ``"chair"``.
         source: ``"shapes"``, the synthetic world, or ``"shapes-large"``, the same with larger
-            things (:data:`infoflow.data.shapes.world.WORLDS`); ``"hub"``, the benchmark's own data
-            through ``datasets``; or a folder with them, as the hub's parquet files or as the
-            originals, here or in a subfolder with the benchmark's name.
+            things; ``"hub"``, the benchmark's own data through ``datasets``; or a folder with
+            them, as the hub's parquet files or as the originals, here or in a subfolder with the
+            benchmark's name.
         split: ``"test"`` is what is reported and ``"calibration"`` what choices are made on;
             Shapes has also ``"train"``, POPE and CHAIR ``"held-out"``, to report beside
-            ``"calibration"``. What they are of a benchmark's own data is said with its class:
-            :class:`infoflow.data.scienceqa.ScienceQAData`, :class:`infoflow.data.pope.PopeData`,
-            :class:`infoflow.data.textvqa.TextVQAData`, :class:`infoflow.data.chair.ChairData`.
+            ``"calibration"``. What they are of a benchmark's own data is said with its class, such
+            as :class:`infoflow.data.pope.PopeData`.
         limit: Use only the first so many samples; all where ``None`` or more than there are.
         rule: Name of the scoring rule, one of ``Task.rules``; ``None`` takes the first, and for
             captions of Shapes ``"corrected"``.
@@ -69,11 +67,10 @@ def load_task(
             :data:`infoflow.data.templates.NAMED_WORDINGS`; ``None`` for those of the model's
             family. For the benchmark's own data.
         **options: Of a benchmark's own data. On the hub, ``organisation`` (who keeps the set) and
-            ``revision`` (commit, branch or tag), in place of those in the class. TextVQA: ``ocr``,
-            whether the prompt gives the words that a program read in the image; ``True``, as in the
-            published scores of LLaVA-1.5 and InternVL-Chat. CHAIR: ``synonyms``, a file with the
-            list of synonyms, and ``pictures``, one with the images to take in place of the draw, a
-            name or number of COCO a line.
+            ``revision`` (commit, branch or tag). TextVQA: ``ocr``, whether the prompt gives the
+            words that a program read in the image; ``True``, as in the published scores of
+            LLaVA-1.5 and InternVL-Chat. CHAIR: ``synonyms``, a file with the list of synonyms, and
+            ``pictures``, one with the images to take, a name or number of COCO a line.
 
     Returns:
         The task; images are drawn or opened when their sample is used.
@@ -83,40 +80,44 @@ def load_task(
         InfoflowError: The limit leaves no sample, an argument does not fit the task or its source,
             or data are missing, incomplete or damaged.
     """
-    if name not in list_tasks():
-        raise unknown_name("task", name, BENCHMARKS)
+    require_name(name, "task", list_tasks())
     task = BENCHMARKS[name]
     if rule is not None:
-        task.require_rule(rule)
+        require_name(rule, f"{name} scoring rule", task.rules)
     if limit is not None:
         limit = require_whole(limit, "limit", least=1)
     settings: dict[str, Any] = {}
     if max_new_tokens is not None:
         settings["max_new_tokens"] = require_whole(max_new_tokens, "max_new_tokens", least=1)
-    own = source not in tuple(WORLDS)
-    fitting = {"wording", *_kinds(task.data)} if own else set()
+    is_drawn = source in tuple(WORLDS)
+    given = {key: value for key, value in options.items() if value is not None}
+    fitting = set() if is_drawn else {"wording", *_kinds(task.data)}
     fitting -= set() if source == "hub" else ON_HUB
-    options = {key: value for key, value in options.items() if value is not None}
-    for option in options if wording is None else ("wording", *options):
+    for option in given if wording is None else ("wording", *given):
         if option not in fitting:
             valid = ", ".join(sorted(fitting)) or "none"
             raise InfoflowError(
                 f"{option}= does not apply to {name!r} from {str(source)!r}; valid: {valid}."
             )
-    splits = task.data.splits if own else {split: split for split in SPLITS}
-    if split not in tuple(splits):
-        raise unknown_name(f"split of {name}" if own else "split", split, splits)
-    if not own:
-        settings |= _of_shapes(task, rule)
-        samples = shapes.samples(name, split, limit, str(source))
-        return task(samples, str(source), split, n_whole=shapes.ITEMS_PER_SPLIT, **settings)
+    splits = {split: split for split in SPLITS} if is_drawn else task.data.splits
+    require_name(split, f"split of {name}", tuple(splits))
+    if is_drawn:
+        drawn = shapes.samples(name, split, limit, str(source))
+        settings["n_whole"] = shapes.ITEMS_PER_SPLIT
+        if task is Chair and rule not in (None, "corrected"):
+            raise InfoflowError(
+                f"CHAIR's rule {rule!r} joins words of COCO alone; valid: corrected."
+            )
+        if task is Chair:
+            rule, settings["synonyms"] = "corrected", tuple((each,) for each in object_names())
+        return task(drawn, str(source), split, rule or "", **settings)
     if wording is not None:  # before gigabytes are fetched for it
         find_wording(next(iter(WORDINGS)), name, wording)
     folder, rule = None if source == "hub" else _folder(name, source), rule or task.rules[0]
-    data = task.data(folder, rule, **options)
+    data = task.data(folder, rule, **given)
     whole, origin = data.load(splits[split])
     require_images(whole[:limit])
-    settings = {"max_new_tokens": data.max_new_tokens, **data.settings(), **settings}
+    settings = {"max_new_tokens": data.max_new_tokens, **data.settings, **settings}
     settings |= {"bare": True, "wording": wording, "n_whole": len(whole)}
     return task(whole[:limit], origin, splits[split], rule, **settings)
 
@@ -139,25 +140,7 @@ def _folder(name: str, source: str | Path) -> Path:
         if (folder / name).is_dir():
             return folder / name
         others = [other for other in BENCHMARKS if (folder / other).is_dir()]
-        if folder.is_dir() and not others:
-            return folder
-    if others:
-        raise InfoflowError(
-            f"{folder} holds no folder {name!r}, only {', '.join(others)}; valid: the data of "
-            f"{name} in {folder / name}, or their own folder as the source."
-        )
-    if isinstance(source, str) and folder.name == source and not folder.exists():
-        raise unknown_name("source", source, ("shapes", "hub", "the path of a folder"))
-    raise InfoflowError(f"there is no folder {folder}; valid sources: shapes, hub, a folder.")
-
-
-def _of_shapes(task: type[Task], rule: str | None) -> dict[str, Any]:
-    """The rule that scores a task of Shapes, and what its captions may name."""
-    if task is not Chair:
-        return {"rule": rule or task.rules[0]}
-    if rule in COCO_RULES:
-        raise InfoflowError(
-            f"CHAIR's rule {rule!r} joins only the double words of COCO, and every object of "
-            "Shapes is a double word; valid: corrected."
-        )
-    return {"rule": "corrected", "synonyms": tuple((name,) for name in object_names())}
+        if others or not folder.is_dir():
+            valid = ("shapes", "hub", f"a folder with the data of {name}, or with one named {name}")
+            raise unknown_name("source", str(source), valid)
+    return folder

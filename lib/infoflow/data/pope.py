@@ -1,9 +1,10 @@
 """POPE: is this object in the image? Yes or no, read by one of four incompatible rules."""
 
 import re
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from itertools import combinations
+from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path, PurePath
 from typing import Any, ClassVar
 
@@ -11,49 +12,21 @@ import pandas as pd
 from sklearn.metrics import precision_recall_fscore_support
 
 from infoflow.data.sample import Sample
-from infoflow.data.sets import own
-from infoflow.data.sets.checks import ID, TEXT, one_of, require_entries, require_once
+from infoflow.data.sets import checks, own
 from infoflow.data.sets.own import ClosedSample, OwnData
-from infoflow.data.sets.rows import IMAGE, HubSet, Row
-from infoflow.data.task import Task, best_by_group, check_rows, require_answer
+from infoflow.data.sets.rows import IMAGE, Row
+from infoflow.data.task import Task, check_rows, require_answer
 from infoflow.data.textvqa import VLMEVALKIT_FULL_STOP, strip_punctuation
 from infoflow.errors import InfoflowError, require_name
 from infoflow.files import inside
 
 KINDS = ("random", "popular", "adversarial")
-_ANSWER = one_of("yes", "no")
 # How many questions with yes and with no a kind has in the older files, which OPERA and later
 # projects carry on: 90 of the random kind are lacking.
 _OLDER_RELEASE = {"random": (1500, 1410), "popular": (1500, 1500), "adversarial": (1500, 1500)}
 
 
-def _official(text: str) -> bool:
-    words = text.split(".")[0].replace(",", "").split(" ")
-    return not {"No", "not", "no"} & set(words)
-
-
-def _opera(text: str) -> bool:
-    words = text.replace(".", "").replace(",", "").split(" ")
-    return not any(word in ("No", "not", "no", "NO") or word.endswith("n't") for word in words)
-
-
-def _lmms_eval(text: str) -> bool | None:
-    return {"yes": True, "no": False}.get(text.lower().strip())
-
-
-def _vlmevalkit(text: str) -> bool | None:
-    words = strip_punctuation(text.lower(), VLMEVALKIT_FULL_STOP).split()
-    says_yes, says_no = "yes" in words, "no" in words
-    return None if says_yes == says_no else says_yes
-
-
-_PARSERS = {
-    "official": _official,
-    "opera": _opera,
-    "lmms-eval": _lmms_eval,
-    "vlmevalkit": _vlmevalkit,
-}
-RULES = tuple(_PARSERS)
+RULES = ("official", "opera", "lmms-eval", "vlmevalkit")
 _POOLING = ("lmms-eval", "vlmevalkit")
 
 
@@ -77,11 +50,21 @@ def parse_yes_no(text: str, rule: str = "official") -> bool | None:
         ``True`` for yes, ``False`` for no, ``None`` where the rule finds neither.
 
     Raises:
-        UnknownNameError: There is no such rule.
-        InfoflowError: The answer is no text, or too long.
+        InfoflowError: There is no such rule, or the answer is no text, or too long.
     """
     require_name(rule, "POPE parsing rule", RULES)
-    return _PARSERS[rule](require_answer(text))
+    require_answer(text)
+    if rule == "official":
+        words = text.split(".")[0].replace(",", "").split(" ")
+        return not {"No", "not", "no"} & set(words)
+    if rule == "opera":
+        words = text.replace(".", "").replace(",", "").split(" ")
+        return not any(word in ("No", "not", "no", "NO") or word.endswith("n't") for word in words)
+    if rule == "lmms-eval":
+        return {"yes": True, "no": False}.get(text.lower().strip())
+    words = strip_punctuation(text.lower(), VLMEVALKIT_FULL_STOP).split()
+    says_yes, says_no = "yes" in words, "no" in words
+    return None if says_yes == says_no else says_yes
 
 
 def _is_clear(text: str, prediction: bool | None, rule: str) -> bool:
@@ -103,33 +86,25 @@ class PopeData(OwnData):
     """
 
     name = "pope"
-    hub = HubSet("lmms-lab-encoder", "POPE")
+    hub = "lmms-lab-encoder/POPE"
     stored = "test"
-    pieces = KINDS
     columns: ClassVar = {
-        "question_id": ID,
-        "question": TEXT,
-        "answer": _ANSWER,
-        "image_source": TEXT,
-        "category": one_of(*KINDS),
+        IMAGE: checks.IMAGE,
+        "question_id": checks.ID,
+        "question": checks.TEXT,
+        "answer": checks.one_of("yes", "no"),
+        "image_source": checks.TEXT,
+        "category": checks.one_of(*KINDS),
     }
-    marks = ("coco_pope_*.json", "output/coco/coco_pope_*.json", "coco/coco_pope_*.json")
-    originals = (
-        "coco_pope_random.json, coco_pope_popular.json, coco_pope_adversarial.json "
-        "(or in output/coco or coco), val2014/COCO_val2014_*.jpg"
-    )
+    marks = tuple(f"coco_pope_{kind}.json" for kind in KINDS)
+    originals = f"{', '.join(marks)}, val2014/COCO_val2014_*.jpg"
     max_new_tokens = 128
 
     def read_originals(self, folder: Path, split: str) -> list[Row]:
         """Read the three files of questions, with COCO's images in ``val2014``."""
-        kinds = {"question_id": ID, "image": TEXT, "text": TEXT, "label": _ANSWER}
         rows: list[Row] = []
-        for kind in KINDS:
-            name = f"coco_pope_{kind}.json"
-            path = own.find_file(folder, name, f"output/coco/{name}", f"coco/{name}")
-            lines = own.read_json_lines(path)
-            require_entries(lines, kinds, name, "question")
-            for line in lines:
+        for kind, name in zip(KINDS, self.marks, strict=True):
+            for line in own.read_json_lines(own.find_file(folder, name)):
                 image = inside(folder / "val2014", line["image"], "the picture")
                 row = {"question": line["text"], "answer": line["label"], "category": kind}
                 rows.append({**line, **row, "image_source": line["image"], IMAGE: image})
@@ -137,7 +112,11 @@ class PopeData(OwnData):
 
     def samples(self, rows: Sequence[Row], split: str, where: str) -> list[ClosedSample]:
         """Make the samples, the kinds in turn: any first few then hold all three."""
-        samples = [
+        _require_whole(rows)
+        images = {_picture(row) for row in rows}
+        chosen = images if split == "test" else {*own.drawn_half(images, split)}
+        by_kind = [[row for row in rows if row["category"] == kind] for kind in KINDS]
+        return [
             ClosedSample(
                 id=f"pope-{row['category']}-{row['question_id']}",
                 origin=row[IMAGE],
@@ -145,64 +124,37 @@ class PopeData(OwnData):
                 answer=row["answer"],
                 kind=row["category"],
             )
-            for row in rows
+            for turn in zip_longest(*by_kind)
+            for row in turn
+            if row and _picture(row) in chosen
         ]
-        require_once((sample.id for sample in samples), "the item", "POPE")
-        table = pd.DataFrame(list(rows), columns=["question", "answer"])
-        images = [PurePath(row["image_source"]).stem for row in rows]
-        table["image"] = pd.Categorical(images, sorted(set(images)))
-        table["kind"] = pd.Categorical([row["category"] for row in rows], KINDS)
-        if rows:
-            _require_whole(table)
-        chosen = set(images if split == "test" else own.drawn_half(images, split))
-        turn = table.groupby("kind", observed=True).cumcount()
-        in_turn = table.assign(turn=turn).sort_values(["turn", "kind"]).index
-        return [samples[place] for place in in_turn if images[place] in chosen]
 
 
-def _require_whole(table: pd.DataFrame) -> None:
-    """Raise unless these are all questions of POPE, by their own numbers.
+def _picture(row: Row) -> str:
+    return PurePath(row["image_source"]).stem
 
-    Of each kind there are as many about each image, half of them to be answered with yes. Only
-    the older release may lack questions of the random kind. Two kinds that ask the very same are
-    one file that was saved under two names.
+
+def _require_whole(rows: Sequence[Row]) -> None:
+    """Raise unless each kind asks as much about each image, half of it to be answered with yes.
+
+    Only the older release may lack questions of the random kind.
     """
-    parts = zip(table["question"], table["kind"], table["image"], strict=True)
-    texts = (f"{question} ({kind}, {image})" for question, kind, image in parts)
-    require_once(texts, "the question", "POPE")
-    yes, no = (
-        table[table["answer"] == answer].groupby(["kind", "image"], observed=False).size()
-        for answer in ("yes", "no")
-    )
-    n_each = {kind: (int(yes.loc[[kind]].sum()), int(no.loc[[kind]].sum())) for kind in KINDS}
-    older = n_each == _OLDER_RELEASE
-    if not older and len({sum(n) for n in n_each.values()}) > 1:
-        found = ", ".join(f"{kind} {sum(n)}" for kind, n in n_each.items())
+    asked = (f"{row['question']} ({row['category']}, {_picture(row)})" for row in rows)
+    checks.require_once(asked, "the question", "POPE")
+    per_image = Counter((row["category"], _picture(row)) for row in rows)
+    counts = Counter((row["category"], row["answer"]) for row in rows)
+    n_each = {kind: (counts[kind, "yes"], counts[kind, "no"]) for kind in KINDS}
+    yes, no = n_each[KINDS[0]]
+    is_even = len({*n_each.values()}) == 1 and abs(yes - no) <= (yes + no) % 2
+    if not (is_even and len({*per_image.values()}) < 2) and n_each != _OLDER_RELEASE:
+        found = ", ".join(f"{kind} {n[0]} yes and {n[1]} no" for kind, n in n_each.items())
         raise InfoflowError(
-            f"the kinds of POPE are not equal in number ({found}); valid: as many of each, such as "
-            "3000; or of the older release 2910, 1500 of them yes, 3000 and 3000."
+            f"the kinds of POPE are not equal in number, half yes, with as many questions about "
+            f"each image ({found}); valid: as many of each, such as 1500 yes and 1500 no, but for "
+            "1410 no of the random kind in the older release."
         )
-    n = (yes + no).max()
-    right = (yes + no == n) & ((yes - no).abs() <= n % 2)
-    if older:
-        right |= (yes.index.get_level_values("kind") == "random") & (2 * yes == n) & (yes >= no)
-    if len(wrong := right.index[~right]):
-        kind, image = wrong[0]
-        raise InfoflowError(
-            f"the {kind} kind of POPE has {yes[kind, image]} questions with the answer yes and "
-            f"{no[kind, image]} with no about the picture {image}; valid: {n} about each, half of "
-            "them yes."
-        )
-    questions = {
-        kind: set(zip(part["image"], part["question"], strict=True))
-        for kind, part in table.groupby("kind", observed=True)
-    }
-    for one, other in combinations(KINDS, 2):
-        if len(questions[one]) > 1 and questions[one] == questions[other]:
-            raise InfoflowError(f"the {one} and the {other} kind of POPE hold the same questions.")
 
 
-@dataclass(frozen=True)
 class Pope(Task):
     """POPE (Li et al., 2023): accuracy, precision, recall and F1 with yes as positive.
 
@@ -210,12 +162,10 @@ class Pope(Task):
     where yes was right.
     """
 
-    rule: str = RULES[0]
-    max_new_tokens: int = field(default=4, kw_only=True)
-
     name = "pope"
     rules = RULES
     data = PopeData
+    shapes_tokens = 4
 
     def read(self, sample: Sample, text: str) -> tuple[str | None, float, dict[str, Any]]:
         """Read ``"yes"``, ``"no"`` or ``None``; see :meth:`Task.details`.
@@ -248,10 +198,6 @@ class Pope(Task):
             "unparsed": float(rows["unparsed"].sum()),
             **{f"{m}/{kind}": v for kind, split in splits.items() for m, v in split.items()},
         }
-
-    def best_constant(self) -> float:
-        """Accuracy of always yes or always no: the questions do not tell the splits apart."""
-        return best_by_group(("", {sample.answer: 1.0}) for sample in self)
 
 
 def _metrics(rows: pd.DataFrame, rule: str) -> dict[str, float]:

@@ -12,18 +12,15 @@ from PIL import Image
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """An image with one question and its ground truth.
-
-    Two samples are equal only if they are the same object: images and masks have no cheap
-    equality. Compare ``id`` instead.
+    """An image with one question and its ground truth; compare samples by ``id``.
 
     Attributes:
         id: Unique within its task and split, and stable between runs.
         image: The image, RGB.
         question: The full text put to the model; of a task that is ``bare``, the question alone
             (:func:`infoflow.data.templates.worded` makes the one of the other).
-        answer: The reference answer: an option's letter (ScienceQA), ``"yes"`` or ``"no"`` (POPE),
-            the text to be read (TextVQA), a reference caption (CHAIR).
+        answer: The reference: an option's letter (ScienceQA), ``"yes"`` or ``"no"`` (POPE), the
+            text to be read (TextVQA), a caption (CHAIR).
         kind: The group whose scores are reported apart, such as ``"count"`` or ``"adversarial"``.
         choices: The options in order of their letters; empty unless multiple choice.
         answers: All annotators' answers (TextVQA: ten); empty elsewhere.

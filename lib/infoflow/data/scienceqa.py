@@ -2,19 +2,19 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pandas as pd
 
 from infoflow.data.sample import Sample
-from infoflow.data.sets.checks import OBJECT, TEXT, TEXT_OR_NONE, TEXTS, WHOLE, require_fields
-from infoflow.data.sets.own import ClosedSample, OwnData, find_file
-from infoflow.data.sets.rows import IMAGE, HubSet, Row
-from infoflow.data.task import Task, best_by_group, check_rows, mean_by_kind, require_answer
+from infoflow.data.sets import checks, own
+from infoflow.data.sets.own import ClosedSample, OwnData
+from infoflow.data.sets.rows import IMAGE, Row
+from infoflow.data.task import Task, check_rows, mean_by_kind, require_answer
 from infoflow.errors import InfoflowError, require_name
-from infoflow.files import inside, read_json
+from infoflow.files import inside
 from infoflow.options import require_whole
 
 LETTERS = "ABCDE"
@@ -61,8 +61,7 @@ def parse_choice(text: str, n_choices: int, rule: str = "llava") -> int | None:
         Index of the chosen option, or ``None`` where the rule finds none among the options.
 
     Raises:
-        InfoflowError: ``n_choices`` is not 2 to 5, or the answer no text or too long.
-        UnknownNameError: There is no such rule.
+        InfoflowError: ``n_choices`` is not 2 to 5, there is no such rule, or the answer is no text.
     """
     require_name(rule, "ScienceQA parsing rule", RULES)
     require_whole(n_choices, "n_choices", 2, len(LETTERS))
@@ -79,16 +78,17 @@ class ScienceQAData(OwnData):
     """
 
     name = "scienceqa"
-    hub = HubSet("lmms-lab-encoder", "ScienceQA", config="ScienceQA-IMG")
+    hub = "lmms-lab-encoder/ScienceQA"
+    config = "ScienceQA-IMG"
     splits: ClassVar = {"test": "test", "calibration": "validation", "validation": "validation"}
     columns: ClassVar = {
-        "question": TEXT,
-        "choices": TEXTS,
-        "answer": WHOLE,
-        "hint": TEXT_OR_NONE,
-        "subject": TEXT,
+        IMAGE: checks.IMAGE_OR_NONE,
+        "question": checks.TEXT,
+        "choices": checks.TEXTS,
+        "answer": checks.WHOLE,
+        "hint": checks.TEXT_OR_NONE,
+        "subject": checks.TEXT,
     }
-    every_image = False
     marks = ("problems.json", "pid_splits.json")
     originals = "problems.json, pid_splits.json, images/<split>/<number>/image.png"
     max_new_tokens = 16
@@ -96,70 +96,47 @@ class ScienceQAData(OwnData):
     def read_originals(self, folder: Path, split: str) -> list[Row]:
         """Read ``problems.json``, in the order of ``pid_splits.json``."""
         part = {"validation": "val"}.get(split, split)
-        problems = read_json(find_file(folder, "problems.json"))
-        splits = read_json(find_file(folder, "pid_splits.json"))
-        listed = require_fields(splits, {part: TEXTS}, "pid_splits.json")[part]
-        require_fields(problems, dict.fromkeys(listed, OBJECT), "problems.json")
-        _require_split(problems, set(listed), part)
-        rows = []
-        for number in listed:
-            problem, kinds = problems[number], {**self.columns, IMAGE: TEXT_OR_NONE}
-            require_fields(problem, kinds, f"problem {number} of problems.json")
-            if problem[IMAGE]:
-                name = f"{number}/{problem[IMAGE]}"
-                image = inside(folder / "images" / part, name, "the picture")
-                rows.append({**problem, "number": number, IMAGE: image})
+        problems, splits = (own.read_original(folder, name) for name in self.marks)
+        images = folder / "images" / part
+        rows = [{**problems[number], "number": number} for number in splits[part]]
+        for row in rows:
+            name = f"{row['number']}/{row[IMAGE]}"
+            row[IMAGE] = inside(images, name, "the picture") if row[IMAGE] else None
         return rows
 
     def samples(self, rows: Sequence[Row], split: str, where: str) -> list[ClosedSample]:
         """Make a sample of every row with an image, named by its number: the hub names none."""
-        return [
-            _sample(f"scienceqa-{row.get('number', f'{split}-{place}')}", row)
-            for place, row in enumerate(rows)
-            if row[IMAGE] is not None
-        ]
-
-
-def _require_split(problems: dict[str, Any], listed: set[str], part: str) -> None:
-    """Hold the list of a split against the split that each problem names, where it names one."""
-    for number, problem in problems.items():
-        named = problem.get("split") if isinstance(problem, dict) else None
-        if named is not None and (named == part) != (number in listed):
-            raise InfoflowError(
-                f"problem {number} of problems.json is of the split {named!r}, but pid_splits.json "
-                f"{'has' if number in listed else 'does not have'} it in {part!r}."
+        samples = []
+        for place, row in enumerate(rows):
+            if row[IMAGE] is None:
+                continue
+            name = f"scienceqa-{row.get('number', f'{split}-{place}')}"
+            n_choices = len(row["choices"])
+            if not 2 <= n_choices <= len(LETTERS) or row["answer"] >= n_choices:
+                raise InfoflowError(
+                    f"item {name!r} has {n_choices} choices and the answer {row['answer']}; valid: "
+                    "2 to 5, and the index of one of them."
+                )
+            sample = ClosedSample(
+                id=name,
+                origin=row[IMAGE],
+                question=row["question"],
+                answer=LETTERS[row["answer"]],
+                kind=row["subject"],
+                choices=tuple(row["choices"]),
+                context=row["hint"] or "",
             )
+            samples.append(sample)
+        return samples
 
 
-def _sample(name: str, row: Row) -> ClosedSample:
-    choices, last = tuple(row["choices"]), len(row["choices"]) - 1
-    if not 2 <= len(choices) <= len(LETTERS):
-        raise InfoflowError(f"item {name!r} has {len(choices)} choices; valid: 2 to 5.")
-    if len(set(choices)) < len(choices):
-        raise InfoflowError(f"item {name!r} has the same choice twice: {', '.join(choices)}.")
-    if row["answer"] > last:
-        raise InfoflowError(f"'answer' of item {name!r} is {row['answer']}; valid: 0 to {last}.")
-    return ClosedSample(
-        id=name,
-        origin=row[IMAGE],
-        question=row["question"],
-        answer=LETTERS[row["answer"]],
-        kind=row["subject"],
-        choices=choices,
-        context=row["hint"] or "",
-    )
-
-
-@dataclass(frozen=True)
 class ScienceQA(Task):
     """ScienceQA (Lu et al., 2022): the share of right letters; an unread answer is wrong."""
-
-    rule: str = RULES[0]
-    max_new_tokens: int = field(default=4, kw_only=True)
 
     name = "scienceqa"
     rules = RULES
     data = ScienceQAData
+    shapes_tokens = 4
 
     def read(self, sample: Sample, text: str) -> tuple[str | None, float, dict[str, Any]]:
         """Read a letter, or ``None``; see :meth:`Task.details`."""
@@ -172,11 +149,7 @@ class ScienceQA(Task):
         check_rows(rows, "kind", "score", "unparsed")
         return {**mean_by_kind(rows, "accuracy"), "unparsed": float(rows["unparsed"].sum())}
 
-    def best_constant(self) -> float:
-        """Accuracy of the best letter or the best wording of an option, kind by kind."""
-        return best_by_group((sample.kind, _credits(sample)) for sample in self)
-
-
-def _credits(sample: Sample) -> dict[str, float]:
-    option = sample.choices[LETTERS.index(sample.answer)]
-    return {f"letter {sample.answer}": 1.0, f"option {option}": 1.0}
+    def guesses(self, sample: Sample) -> tuple[str, dict[str, float]]:
+        """Letters and wordings of an option, kind by kind."""
+        option = sample.choices[LETTERS.index(sample.answer)]
+        return sample.kind, {f"letter {sample.answer}": 1.0, f"option {option}": 1.0}

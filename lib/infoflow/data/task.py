@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -23,8 +23,8 @@ class Task(ABC):
         samples: The samples.
         source: Where they come from, such as ``"shapes"``.
         split: Which part of the source they are.
-        rule: Name of the scoring rule, one of ``rules``.
-        max_new_tokens: How many tokens an answer needs at most.
+        rule: Name of the scoring rule, one of ``rules``; without one the first.
+        max_new_tokens: How many tokens an answer needs at most; without one, what Shapes needs.
         bare: Whether questions are as in the benchmark's files, to be worded for a family of models
             before they are put to one (:func:`infoflow.data.templates.worded`).
         wording: Name of the prompt templates to word them by
@@ -43,8 +43,8 @@ class Task(ABC):
     samples: Sequence[Sample]
     source: str
     split: str
-    rule: str
-    max_new_tokens: int = field(kw_only=True)
+    rule: str = ""
+    max_new_tokens: int = field(default=0, kw_only=True)
     bare: bool = field(default=False, kw_only=True)
     wording: str | None = field(default=None, kw_only=True)
     n_whole: int | None = field(default=None, kw_only=True)
@@ -52,16 +52,14 @@ class Task(ABC):
     name: ClassVar[str]
     rules: ClassVar[tuple[str, ...]]
     data: ClassVar[type[OwnData]]
+    shapes_tokens: ClassVar[int]
 
     def __post_init__(self) -> None:
-        self.require_rule(self.rule)
+        vars(self)["rule"] = self.rule or self.rules[0]
+        vars(self)["max_new_tokens"] = self.max_new_tokens or self.shapes_tokens
+        require_name(self.rule, f"{self.name} scoring rule", self.rules)
         if not len(self.samples):
             raise InfoflowError(f"task {self.name!r} has no items; it needs at least one.")
-
-    @classmethod
-    def require_rule(cls, rule: str) -> None:
-        """Raise unless the benchmark has this scoring rule."""
-        require_name(rule, f"{cls.name} scoring rule", cls.rules)
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -73,15 +71,7 @@ class Task(ABC):
         return (self.samples[index] for index in range(len(self.samples)))
 
     def score(self, sample: Sample, text: str) -> float:
-        """Score one answer.
-
-        Args:
-            sample: The sample whose question it answers.
-            text: What the model said.
-
-        Returns:
-            The score, from 0 (wrong) to 1 (right).
-        """
+        """Score what a model said to a sample, from 0 (wrong) to 1 (right)."""
         return float(self.details(sample, text)["score"])
 
     def details(self, sample: Sample, text: str) -> dict[str, Any]:
@@ -117,56 +107,45 @@ class Task(ABC):
             InfoflowError: There is no row, or a column is missing.
         """
 
-    @abstractmethod
+    def guesses(self, sample: Sample) -> tuple[str, Mapping[str, float]]:
+        """Which samples share a guess with this one, by group, and what each guess scores on it."""
+        return "", {sample.answer: 1.0}
+
     def best_constant(self) -> float:
         """Mean score of the best answer that is the same for all samples (:func:`blind_guess`)."""
+        totals: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
+        for sample in self:
+            group, scores = self.guesses(sample)
+            for guess, score in scores.items():
+                totals[group][guess] += score
+        return sum(max(guesses.values()) for guesses in totals.values()) / len(self)
 
 
 def blind_guess(task: Task) -> float:
-    """Score of the best guess that ignores the image, to compare no-image scores with.
+    """Mean score of the best guess that ignores the image, to compare no-image scores with.
 
     The guess is one constant answer, or one for each kind of question where the wording tells the
     kinds apart. It is chosen on the very samples it is scored on, so no blind model that answers by
     kind alone can be expected to beat it.
-
-    Args:
-        task: The samples; all of them are read.
-
-    Returns:
-        The mean score of the guess, from 0 to 1.
     """
     return task.best_constant()
-
-
-def best_by_group(credits: Iterable[tuple[str, Mapping[str, float]]]) -> float:
-    """Mean score of each group's best guess, of samples' groups and the scores of guesses."""
-    totals: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
-    by_sample = list(credits)
-    for group, scores in by_sample:
-        for guess, score in scores.items():
-            totals[group][guess] += score
-    return sum(max(guesses.values()) for guesses in totals.values()) / len(by_sample)
 
 
 def mean_by_kind(rows: pd.DataFrame, metric: str) -> dict[str, float]:
     """Mean of the column ``score`` over all rows, and over those of each kind."""
     kinds = rows.groupby("kind")["score"].mean()
-    return {
-        metric: float(rows["score"].mean()),
-        **{f"{metric}/{kind}": float(mean) for kind, mean in kinds.items()},
-    }
+    by_kind = {f"{metric}/{kind}": float(mean) for kind, mean in kinds.items()}
+    return {metric: float(rows["score"].mean()), **by_kind}
 
 
 def check_rows(rows: pd.DataFrame, *columns: str) -> None:
     """Raise unless there are rows, with a value in each of these columns."""
-    if missing := [column for column in columns if column not in rows]:
+    empty = [name for name in columns if name not in rows or rows[name].isna().any()]
+    if rows.empty or empty:
         raise InfoflowError(
-            f"rows lack the column(s) {', '.join(missing)}; needed are {', '.join(columns)}."
+            f"{len(rows)} rows cannot be summarised; needed is at least one, each with a value in "
+            f"the column(s) {', '.join(empty or columns)}."
         )
-    if rows.empty:
-        raise InfoflowError("there are no rows to summarise; at least one is needed.")
-    if empty := [column for column in columns if rows[column].isna().any()]:
-        raise InfoflowError(f"rows have missing values in the column(s) {', '.join(empty)}.")
 
 
 def require_answer(text: Any) -> str:

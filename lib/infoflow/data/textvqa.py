@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -10,19 +10,16 @@ from typing import Any, ClassVar
 import pandas as pd
 
 from infoflow.data.sample import Sample
-from infoflow.data.sets import checks
-from infoflow.data.sets.checks import ID, STRINGS, TEXT
-from infoflow.data.sets.own import ClosedSample, OwnData, find_file, is_file
-from infoflow.data.sets.rows import IMAGE, HubSet, Row
-from infoflow.data.task import Task, best_by_group, check_rows, mean_by_kind, require_answer
+from infoflow.data.sets import checks, own
+from infoflow.data.sets.own import ClosedSample, OwnData
+from infoflow.data.sets.rows import IMAGE, Row
+from infoflow.data.task import Task, check_rows, mean_by_kind, require_answer
 from infoflow.errors import InfoflowError, one_line
-from infoflow.files import inside, read_json
+from infoflow.files import inside
 
 RULES = ("evalai",)
 _ENOUGH_MATCHES = 3
-_KINDS = {"image_id": TEXT, "question_id": ID, "question": TEXT, "answers": STRINGS}
 _PARTS = {"validation": "val", "train": "train"}
-_WORDS = {"image_id": TEXT, "ocr_tokens": STRINGS}
 
 _PUNCTUATION = ';/[]"{}()=+\\_-><@`,?!'
 _COMMA_IN_NUMBER = re.compile(r"\d,\d")
@@ -67,10 +64,8 @@ def _credit(n_matches: int, n_answers: int) -> float:
 
 def _require_answers(answers: Sequence[str]) -> None:
     """Raise unless there are enough answers: of three, even one that all gave could not score 1."""
-    if isinstance(answers, str):
-        raise InfoflowError("the reference answers are one text; they must be a list of texts.")
-    if (n := len(answers)) <= _ENOUGH_MATCHES:
-        raise InfoflowError(f"got {n} reference answers; at least 4 are needed (TextVQA has 10).")
+    if isinstance(answers, str) or len(answers) <= _ENOUGH_MATCHES:
+        raise InfoflowError("reference answers must be a list of texts, at least 4 (TextVQA: 10).")
 
 
 def strip_punctuation(text: str, full_stop: re.Pattern[str]) -> str:
@@ -88,25 +83,16 @@ def strip_punctuation(text: str, full_stop: re.Pattern[str]) -> str:
 
 
 def normalise_answer(text: str) -> str:
-    """Normalise a short answer as EvalAI's TextVQA server does.
+    """Normalise a short answer as EvalAI's TextVQA server does; words are joined by single spaces.
 
     As in the evaluation code of LLaVA (``m4c_evaluator.py``) and lmms-eval, quirks included. Lower
     case; commas and question marks deleted; punctuation removed (:func:`strip_punctuation`; a full
     stop goes unless a digit follows); number words to ten as digits; articles dropped; apostrophes
     of contractions restored.
-
-    Args:
-        text: The answer.
-
-    Returns:
-        The normalised answer, its words joined by single spaces.
-
-    Raises:
-        InfoflowError: It is no text, or longer than 100,000 characters.
     """
     lowered = require_answer(text).lower().replace(",", "").replace("?", "").replace("'s", " 's")
-    one_line = lowered.strip().replace("\n", " ").replace("\t", " ").strip()
-    words = strip_punctuation(one_line, EVALAI_FULL_STOP).split()
+    flat = lowered.strip().replace("\n", " ").replace("\t", " ").strip()
+    words = strip_punctuation(flat, EVALAI_FULL_STOP).split()
     numbered = [_DIGITS.get(word, word) for word in words]
     return " ".join(_RESTORED.get(word, word) for word in numbered if word not in _ARTICLES)
 
@@ -140,19 +126,21 @@ class TextVQAData(OwnData):
 
     Reported is its validation split (5000 samples), as everyone does, for the answers of its test
     split are not public. ``"calibration"`` is its train split. 128 tokens, as LLaVA's script.
-
-    Attributes:
-        ocr: Whether the prompt gives the words that a program read in the image.
     """
 
     ocr: bool = field(default=True, kw_only=True)
 
     name = "textvqa"
-    hub = HubSet("lmms-lab-encoder", "textvqa")
-    splits: ClassVar = {"test": "validation", "calibration": "train"} | {
-        name: name for name in _PARTS
+    hub = "lmms-lab-encoder/textvqa"
+    splits: ClassVar = {"test": "validation", "calibration": "train", **{s: s for s in _PARTS}}
+    columns: ClassVar = {
+        IMAGE: checks.IMAGE,
+        "image_id": checks.TEXT,
+        "question_id": checks.ID,
+        "question": checks.TEXT,
+        "answers": checks.STRINGS,
+        "ocr_tokens": checks.STRINGS,
     }
-    columns: ClassVar = {**_KINDS, "ocr_tokens": STRINGS, "set_name": TEXT}
     marks = ("TextVQA_0.5.1_*.json",)
     originals = (
         "TextVQA_0.5.1_val.json, TextVQA_0.5.1_train.json, train_images/<image_id>.jpg and, for "
@@ -163,78 +151,53 @@ class TextVQAData(OwnData):
     def __post_init__(self) -> None:
         if not isinstance(self.ocr, bool):
             raise InfoflowError(f"ocr is {self.ocr!r}; valid: True, False.")
-
-    def label(self) -> str:
-        """Whether the prompt gives OCR tokens."""
-        return f", {'with' if self.ocr else 'without'} OCR tokens"
+        self.label = f", {'with' if self.ocr else 'without'} OCR tokens"
 
     def read_originals(self, folder: Path, split: str) -> list[Row]:
         """Read the questions, and the words that the OCR system Rosetta read."""
         questions, rosetta = (
             f"{name}_{_PARTS[split]}.json" for name in ("TextVQA_0.5.1", "TextVQA_Rosetta_OCR_v0.2")
         )
-        rows = _entries(find_file(folder, questions), "question", _KINDS)
-        words: dict[str, list[str]] = {}
-        if self.ocr and not is_file(folder / rosetta):
-            raise InfoflowError(
-                f"{folder} lacks {rosetta}, which holds the OCR tokens of published prompts; "
-                "without them: load_task('textvqa', ..., ocr=False)."
-            )
-        for row in _entries(folder / rosetta, "entry", _WORDS) if self.ocr else ():
-            image, tokens = row["image_id"], row["ocr_tokens"]
-            if words.setdefault(image, tokens) != tokens:
-                raise InfoflowError(
-                    f"{rosetta} holds other words of picture {image!r} a second time."
-                )
+        rows: list[Row] = own.read_original(folder, questions)["data"]
+        words = {}
         if self.ocr:
-            images = (row["image_id"] for row in rows)
-            checks.require_known("picture", images, questions, words, rosetta)
+            with one_line("OCR tokens are missing; ocr=False leaves them out", InfoflowError):
+                read = own.read_original(folder, rosetta)["data"]
+                words = {entry["image_id"]: entry["ocr_tokens"] for entry in read}
+                images = (row["image_id"] for row in rows)
+                checks.require_known("picture", images, questions, words, rosetta)
         for row in rows:
-            row["ocr_tokens"] = words.get(row["image_id"])
-            name = f"{row['image_id']}.jpg"
-            row[IMAGE] = inside(folder / "train_images", name, "the picture")
+            row["ocr_tokens"] = words.get(row["image_id"], [])
+            image = f"{row['image_id']}.jpg"
+            row[IMAGE] = inside(folder / "train_images", image, "the picture")
         return rows
 
     def samples(self, rows: Sequence[Row], split: str, where: str) -> list[ClosedSample]:
-        """Make a sample of every row; one that names its set must be of the split."""
-        part = _PARTS[split]
+        """Make a sample of every row."""
         for row in rows:
-            if (named := row.get("set_name", part)) not in (part, split):
-                question = f"question {row['question_id']} of {where}"
-                raise InfoflowError(f"{question} is of the set {named!r}, not {part!r}.")
-        return [self._sample(f"textvqa-{row['question_id']}", row) for row in rows]
-
-    def _sample(self, name: str, row: Row) -> ClosedSample:
-        with one_line(f"item {name!r}", InfoflowError):
-            _require_answers(row["answers"])
-        return ClosedSample(
-            id=name,
-            origin=row[IMAGE],
-            question=row["question"],
-            answer=Counter(row["answers"]).most_common(1)[0][0],
-            kind="reading",
-            answers=tuple(row["answers"]),
-            ocr=tuple(row["ocr_tokens"]) if self.ocr else None,
-        )
+            with one_line(f"question {row['question_id']} of {where}", InfoflowError):
+                _require_answers(row["answers"])
+        return [
+            ClosedSample(
+                id=f"textvqa-{row['question_id']}",
+                origin=row[IMAGE],
+                question=row["question"],
+                answer=Counter(row["answers"]).most_common(1)[0][0],
+                kind="reading",
+                answers=tuple(row["answers"]),
+                ocr=tuple(row["ocr_tokens"]) if self.ocr else None,
+            )
+            for row in rows
+        ]
 
 
-def _entries(path: Path, noun: str, kinds: Mapping[str, checks.Kind]) -> list[Row]:
-    content = checks.require_fields(read_json(path), {"data": checks.LIST}, path.name)
-    rows: list[Row] = content["data"]
-    checks.require_entries(rows, kinds, path.name, noun)
-    return rows
-
-
-@dataclass(frozen=True)
 class TextVQA(Task):
     """TextVQA (Singh et al., 2019): mean soft accuracy."""
-
-    rule: str = RULES[0]
-    max_new_tokens: int = field(default=6, kw_only=True)
 
     name = "textvqa"
     rules = RULES
     data = TextVQAData
+    shapes_tokens = 6
 
     def read(self, sample: Sample, text: str) -> tuple[str | None, float, dict[str, Any]]:
         """Normalise the answer; see :meth:`Task.details`."""
@@ -245,12 +208,7 @@ class TextVQA(Task):
         check_rows(rows, "kind", "score")
         return mean_by_kind(rows, "accuracy")
 
-    def best_constant(self) -> float:
-        """Soft accuracy of the best single answer to everything."""
-        return best_by_group(("", _credits(sample.answers)) for sample in self)
-
-
-def _credits(answers: Sequence[str]) -> dict[str, float]:
-    _require_answers(answers)
-    counts = Counter(normalise_answer(answer) for answer in answers)
-    return {answer: _credit(n_matches, len(answers)) for answer, n_matches in counts.items()}
+    def guesses(self, sample: Sample) -> tuple[str, dict[str, float]]:
+        """The soft accuracy of each answer that somebody gave."""
+        counts = Counter(normalise_answer(answer) for answer in sample.answers)
+        return "", {text: _credit(n, len(sample.answers)) for text, n in counts.items()}

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 from infoflow.errors import InfoflowError
 
-_SHOWN = 12  # of the keys that are needed: a file may need thousands
 _SURROGATE = re.compile("[\ud800-\udfff]")  # half of a pair, which no tokenizer takes
 
 
@@ -33,8 +32,8 @@ ID = Kind(
     "a whole number of at least 0, or a text without blanks around it",
     lambda value: WHOLE.holds(value) or (TEXT.holds(value) and value == value.strip()),
 )
-LIST = Kind("a list", lambda value: isinstance(value, list))
-OBJECT = Kind("an object", lambda value: isinstance(value, Mapping))
+IMAGE = Kind("an image", lambda value: value is not None)
+IMAGE_OR_NONE = Kind("an image, or null for none", lambda value: True)
 
 
 def one_of(*texts: str) -> Kind:
@@ -42,31 +41,16 @@ def one_of(*texts: str) -> Kind:
     return Kind(", ".join(sorted(texts)), lambda value: isinstance(value, str) and value in texts)
 
 
-def require_fields(entry: Any, kinds: Mapping[str, Kind], where: str) -> Any:
-    """Return an object that has these fields, each of its kind; others do not matter."""
-    if not isinstance(entry, Mapping):
-        raise InfoflowError(f"{where} is no object with the keys {_listed(kinds)}.")
-    if missing := [name for name in kinds if name not in entry]:
-        raise InfoflowError(f"{where} lacks {_listed(missing)}; needed are {_listed(kinds)}.")
-    for name, kind in kinds.items():
-        if not kind.holds(entry[name]):
-            raise InfoflowError(
-                f"{name!r} of {where} is {reprlib.repr(entry[name])}; valid: {kind.valid}."
-            )
-    return entry
-
-
-def require_entries(
-    entries: Sequence[Any], kinds: Mapping[str, Kind], where: str, noun: str, first: int = 1
-) -> None:
-    """Raise unless every entry of a list has these fields, and its ids are all of one type."""
-    for number, entry in enumerate(entries, start=first):
-        require_fields(entry, kinds, f"{noun} {number} of {where}")
-    for name, kind in kinds.items():
-        if kind is ID and len({type(entry[name]) for entry in entries}) > 1:
-            raise InfoflowError(
-                f"some {name!r} of {where} are numbers and some are texts; valid: one of the two."
-            )
+def require_entries(rows: Sequence[Any], kinds: Mapping[str, Kind], where: str) -> None:
+    """Raise unless every row has these fields, each of its kind; others do not matter."""
+    for number, row in enumerate(rows):
+        for name, kind in kinds.items():
+            if name not in row:
+                raise InfoflowError(f"row {number} of {where} lacks {name!r}.")
+            if not kind.holds(row[name]):
+                found = reprlib.repr(row[name])
+                place = f"{name!r} of row {number} of {where}"
+                raise InfoflowError(f"{place} is {found}; valid: {kind.valid}.")
 
 
 def require_once(names: Iterable[int | str], what: str, where: str) -> None:
@@ -86,8 +70,3 @@ def require_known(
         raise InfoflowError(
             f"{where} has the {noun} {unknown[0]!r}, which {source} lacks ({len(unknown)} in all)."
         )
-
-
-def _listed(names: Iterable[str]) -> str:
-    shown = [repr(name) for name in names]
-    return ", ".join(shown[:_SHOWN]) + (", ..." if len(shown) > _SHOWN else "")

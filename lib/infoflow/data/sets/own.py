@@ -5,25 +5,23 @@ import json
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
 from infoflow.data.pictures import decode_image, read_image
 from infoflow.data.sample import Sample
-from infoflow.data.sets.checks import Kind, require_entries, require_once
+from infoflow.data.sets import checks
 from infoflow.data.sets.rows import (
     IMAGE,
-    HubSet,
     ImageSource,
     Row,
     fetch,
-    files_of_split,
     read_parquet,
-    require_size_of_card,
+    shards_of_split,
 )
 from infoflow.errors import InfoflowError, one_line
-from infoflow.files import parse_json
+from infoflow.files import parse_json, read_json
 
 ON_HUB = {"organisation", "revision"}
 _DIGESTED = ("id", "question", "answer", "kind", "choices", "answers", "objects", "context", "ocr")
@@ -54,112 +52,87 @@ class OwnData(ABC):
     folder: Path | None  # None for the hub
     rule: str  # CHAIR reads the reference captions by it, too
     _: KW_ONLY
-    organisation: str | None = None  # on the hub, in place of the one in ``hub``
+    organisation: str | None = None  # in place of the one in ``hub``
     revision: str | None = None
 
     name: ClassVar[str]
-    hub: ClassVar[HubSet]
+    hub: ClassVar[str]  # the set there, of its organisation
+    config: ClassVar[str | None] = None
     # the benchmark's own name of each split to choose from
     splits: ClassVar[Mapping[str, str]] = {
         name: name for name in ("test", "calibration", "held-out")
     }
     stored: ClassVar[str | None] = None  # the one split of the hub, if all are made of it
-    pieces: ClassVar[Sequence[str]] = ()  # files that make up a split if none bears its name
-    columns: ClassVar[Mapping[str, Kind]]  # of the hub's set, those needed beside the image
-    every_image: ClassVar[bool] = True  # whether every row must have one
-    marks: ClassVar[tuple[str, ...]]  # patterns: one of these files tells the originals
+    columns: ClassVar[Mapping[str, checks.Kind]]  # of the hub's set, those needed
+    marks: ClassVar[tuple[str, ...]]  # one of these files tells the originals
     originals: ClassVar[str]  # in words
     max_new_tokens: ClassVar[int]
 
+    # what the task is given besides, and what else results depend on
+    settings: dict[str, Any] = field(init=False, default_factory=dict)
+    label: str = field(init=False, default="")
+
     @abstractmethod
     def read_originals(self, folder: Path, split: str) -> list[Row]:
-        """Read the originals of a split into rows as the hub has them."""
+        """Read the originals of a split into rows as the hub has them; these are checked later."""
 
     @abstractmethod
     def samples(self, rows: Sequence[Row], split: str, where: str) -> list[ClosedSample]:
         """Make the samples of a split of rows that were checked."""
-
-    def settings(self) -> dict[str, Any]:
-        """What the task is given besides."""
-        return {}
-
-    def label(self) -> str:
-        """What else results depend on, so that it is part of their key."""
-        return ""
 
     def load(self, split: str) -> tuple[list[ClosedSample], str]:
         """Read the samples of a split; and name their source: the hub's commit, or a digest.
 
         It is of questions and references alone: hashing gigabytes of images is too slow.
         """
-        if self.folder is None:
-            on_hub = {key: vars(self)[key] for key in ON_HUB if vars(self)[key] is not None}
-            hub, columns = self.hub._replace(**on_hub), (IMAGE, *self.columns)
-            rows, where, origin = fetch(self.name, hub, self.stored or split, columns)
-            samples = self._of_rows(rows, split, where)
-        else:
-            samples = self._of_folder(self.folder, split)
-            origin = f"folder {_digest(samples)}"
         where = f"split {split!r} of {self.name} ({self.folder or 'hub'})"
-        if not samples:
+        if self.folder is None:
+            given, (organisation, name) = self.organisation, self.hub.split("/")
+            hub = f"{organisation if given is None else given}/{name}"
+            stored = self.stored or split
+            rows, origin = fetch(hub, self.config, self.revision, stored, self.columns)
+        else:
+            rows, origin = self._read_folder(self.folder, split), ""
+        checks.require_entries(rows, self.columns, where)
+        if not (samples := self.samples(rows, split, where)):
             raise InfoflowError(f"{where} holds no item; a split needs at least one.")
-        require_once((sample.id for sample in samples), "the item", where)
-        return samples, origin + self.label()
+        checks.require_once((sample.id for sample in samples), "the item", where)
+        fields = ({name: getattr(each, name) for name in _DIGESTED} for each in samples)
+        lines = "\n".join(json.dumps(each, sort_keys=True) for each in fields)
+        digest = hashlib.sha256(lines.encode()).hexdigest()[:12]
+        return samples, (origin or f"folder {digest}") + self.label
 
-    def _of_rows(self, rows: Sequence[Row], split: str, where: str) -> list[ClosedSample]:
-        require_entries(rows, self.columns, where, "row", first=0)
-        without = [number for number, row in enumerate(rows) if row[IMAGE] is None]
-        if without and self.every_image:
-            n, first = len(without), without[0]
-            raise InfoflowError(f"{n} rows of {where} have no picture, the first is row {first}.")
-        return self.samples(rows, split, where)
-
-    def _of_folder(self, folder: Path, split: str) -> list[ClosedSample]:
-        stored, columns = self.stored or split, (IMAGE, *self.columns)
+    def _read_folder(self, folder: Path, split: str) -> list[Row]:
+        stored = self.stored or split
         with one_line(f"the folder {folder} cannot be read", OSError):
-            originals = [path for mark in self.marks for path in folder.glob(mark)]
-            found = folder.rglob("*.parquet")
+            originals = any(path for name in self.marks for path in folder.rglob(name))
             # names that begin with a dot are what systems put beside a file
-            parquet = sorted(p for p in found if p.is_file() and not p.name.startswith("."))
-        files = files_of_split(parquet, stored, self.pieces)
-        paths = [path for part in files.values() for path in part]
-        if originals and paths:
+            parquet = [p for p in sorted(folder.rglob("*.parquet")) if not p.name.startswith(".")]
+        shards = shards_of_split(parquet, stored)
+        if originals == bool(shards):
             raise InfoflowError(
-                f"{folder} holds {self.name} twice: as parquet files, such as {paths[0]}, and as "
-                f"the originals, such as {originals[0]}; give a folder with one of the two."
+                f"{folder} holds {self.name} in {'both' if originals else 'neither'} of the known "
+                f"layouts. Valid: parquet files of the hub's set, such as {stored}-00000-of-00001"
+                f".parquet, with the columns {', '.join(self.columns)}; or the originals: "
+                f"{self.originals}. Either may also lie in a folder {self.name!r}."
             )
-        if originals:
-            return self.samples(self.read_originals(folder, split), split, self.name)
-        if not parquet:
-            raise InfoflowError(
-                f"{folder} holds {self.name} in neither of the known layouts. Valid: parquet files "
-                f"of the hub's set, such as {stored}-00000-of-00001.parquet, with the columns "
-                f"{', '.join(columns)}; or the originals: {self.originals}. Either may also lie in "
-                f"a folder {self.name!r} within."
-            )
-        if not paths:
-            raise InfoflowError(
-                f"none of the parquet files ({', '.join(path.name for path in parquet[:5])}) holds "
-                f"the split {stored!r}; its files begin with {stored}-, or lie in a folder of it."
-            )
-        rows = read_parquet(paths, columns)
-        require_size_of_card(files, len(rows), folder)
-        return self._of_rows(rows, split, f"split {stored!r} in {folder}")
-
-
-def _digest(samples: Iterable[ClosedSample]) -> str:
-    parts = ({name: getattr(sample, name) for name in _DIGESTED} for sample in samples)
-    lines = (json.dumps(part, sort_keys=True) for part in parts)
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:12]
+        if shards:
+            return read_parquet(shards, self.columns)
+        failed = f"the originals of {self.name} in {folder} lack what published ones have"
+        with one_line(failed, KeyError, TypeError, AttributeError):
+            return self.read_originals(folder, split)
 
 
 def require_images(samples: Sequence[ClosedSample]) -> None:
     """Raise unless the images that are files are there; they are not opened."""
-    missing = [s for s in samples if isinstance(s.origin, Path) and not is_file(s.origin)]
+    files = ((sample, sample.origin) for sample in samples if isinstance(sample.origin, Path))
+    # Path.is_file raises where no file can be, as under too long a name
+    missing = [(sample, path) for sample, path in files if not os.path.isfile(path)]  # noqa: PTH113
     if missing:
+        sample, path = missing[0]
         raise InfoflowError(
-            f"{len(missing)} of {len(samples)} pictures are missing, the first of them "
-            f"{missing[0].origin} of item {missing[0].id!r}."
+            f"{len(missing)} of {len(samples)} pictures are missing, the first of them {path} of "
+            f"item {sample.id!r}."
         )
 
 
@@ -177,27 +150,20 @@ def drawn_half(names: Iterable[str], split: str) -> list[str]:
 
 def read_json_lines(path: Path) -> list[Any]:
     """Read a file with a JSON value a line, parted by line feeds; empty lines do not count."""
-    with one_line(f"{path} cannot be read", OSError, UnicodeDecodeError):
+    with one_line(f"{path} cannot be read as JSON lines", OSError, ValueError, RecursionError):
         # bytes, for read_text would take a carriage return for an end of line, too
-        text = path.read_bytes().decode("utf-8-sig")
-    values = []
-    for number, line in enumerate(text.split("\n"), start=1):
-        with one_line(f"line {number} of {path} is no JSON", ValueError, RecursionError):
-            if line.strip(" \t\r"):
-                values.append(parse_json(line))
-    return values
+        lines = path.read_bytes().decode("utf-8-sig").split("\n")
+        return [parse_json(line) for line in lines if line.strip(" \t\r")]
 
 
-def is_file(path: Path) -> bool:
-    """Whether a file is there; it is not where no file can be, as under too long a name."""
-    return os.path.isfile(path)  # noqa: PTH113  (which raises there)
+def read_original(folder: Path, name: str) -> Any:
+    """Read the JSON file of a name; see :func:`find_file`."""
+    return read_json(find_file(folder, name))
 
 
-def find_file(folder: Path, *places: str) -> Path:
-    """Find a file at the one of some places in a folder where it is."""
-    found = [place for place in places if is_file(folder / place)]
-    if not found:
-        raise InfoflowError(f"{folder} lacks {' or '.join(places)}.")
-    if len(found) > 1:
-        raise InfoflowError(f"{folder} holds both {' and '.join(found)}; leave the one meant.")
-    return folder / found[0]
+def find_file(folder: Path, name: str) -> Path:
+    """Find the one file of a name in a folder and those below it."""
+    found = [*folder.rglob(name)]
+    if len(found) != 1:
+        raise InfoflowError(f"{folder} holds {len(found)} files {name}; needed is one.")
+    return found[0]

@@ -1,12 +1,10 @@
 """Shapes: a synthetic world with ground truth, and four tasks named after real benchmarks.
 
-Every sample is drawn from its split's name, its task's name and its number alone: there is no data
-file. Splits are disjoint because every scene layout belongs to exactly one split
-(:attr:`infoflow.data.shapes.world.Scene.split`).
+A sample is drawn from its split's name, its task's name and its number alone. Splits are disjoint
+because a layout belongs to one of them (:attr:`infoflow.data.shapes.world.Scene.split`).
 """
 
 import zlib
-from collections.abc import Callable
 from functools import lru_cache, partial
 from typing import Any
 
@@ -53,30 +51,18 @@ def _textvqa(split: str, index: int, world: World) -> _Plan:
     return ask.ask_reading, {"n_signs": 2 if kind.startswith("two") else 1, "unseen": unseen}
 
 
-_TASKS: dict[str, Callable[[str, int, World], _Plan]] = {
-    "scienceqa": _scienceqa,
-    "pope": _pope,
-    "textvqa": _textvqa,
-    "chair": lambda *_: (ask.ask_caption, {}),
-}
+def _chair(split: str, index: int, world: World) -> _Plan:
+    return ask.ask_caption, {}
+
+
+_TASKS = {"scienceqa": _scienceqa, "pope": _pope, "textvqa": _textvqa, "chair": _chair}
 
 
 def sample(task: str, split: str, index: int, world: str = "shapes") -> Sample:
-    """Draw one sample.
-
-    Args:
-        task: ``"scienceqa"``, ``"pope"``, ``"textvqa"`` or ``"chair"``.
-        split: ``"train"``, ``"calibration"`` or ``"test"``.
-        index: Number of the sample, from 0.
-        world: One of :data:`infoflow.data.shapes.world.WORLDS`.
-
-    Returns:
-        The sample; the same arguments give the same one on every machine.
-
-    Raises:
-        UnknownNameError: There is no such task, split or world.
-    """
-    _require_known(task, split, world)
+    """Draw the sample of a number, from 0, of a split and a world: the same on every machine."""
+    require_name(task, "task", _TASKS)
+    require_name(split, "split", SPLITS)
+    require_name(world, "world", WORLDS)
     rng = np.random.default_rng([zlib.crc32(f"{task}/{split}".encode()), index])
     asker, options = _TASKS[task](split, index, WORLDS[world])
     state = rng.bit_generator.seed_seq.spawn(1)[0]  # type: ignore[attr-defined]
@@ -104,12 +90,5 @@ _kept_sample = lru_cache(maxsize=ITEMS_PER_SPLIT)(sample)
 
 def samples(task: str, split: str, limit: int | None = None, world: str = "shapes") -> LazySamples:
     """The first ``limit`` of the 500 samples of a task and split (see :func:`sample`)."""
-    _require_known(task, split, world)
     length = min(limit or ITEMS_PER_SPLIT, ITEMS_PER_SPLIT)
     return LazySamples(length, lambda place: _kept_sample(task, split, place, world))
-
-
-def _require_known(task: str, split: str, world: str) -> None:
-    known = (("task", task, _TASKS), ("split", split, SPLITS), ("world", world, WORLDS))
-    for kind, name, valid in known:
-        require_name(name, kind, valid)

@@ -44,11 +44,6 @@ class Question:
 Asker = Callable[[Scene, np.random.Generator], Question | None]
 
 
-def pick(rng: np.random.Generator, names: Sequence[str]) -> str:
-    """Draw one of some names."""
-    return names[int(rng.integers(len(names)))]
-
-
 def multiple_choice(
     rng: np.random.Generator, question: Question, fillers: Sequence[str]
 ) -> Question:
@@ -83,9 +78,8 @@ def ask_colour(scene: Scene, rng: np.random.Generator) -> Question | None:
 
 
 def choose_colour(scene: Scene, rng: np.random.Generator) -> Question | None:
-    """Colour as multiple choice; colours seen in the scene come first among the wrong options."""
-    seen = {o.colour for o in scene.objects}
-    return _choose(rng, ask_colour(scene, rng), COLOURS, lambda colour: colour in seen)
+    """Colour as multiple choice."""
+    return between(scene, rng, ask_colour(scene, rng), COLOURS)
 
 
 def ask_count(scene: Scene, rng: np.random.Generator, number: int | None = None) -> Question | None:
@@ -93,7 +87,7 @@ def ask_count(scene: Scene, rng: np.random.Generator, number: int | None = None)
     wanted = number or int(rng.integers(1, len(NUMBERS) + 1))
     if not (traits := [t for t in (*COLOURS, *SHAPES) if scene.count(t) == wanted]):
         return None
-    trait = pick(rng, traits)
+    trait = traits[rng.integers(len(traits))]
     noun = f"{trait} objects" if trait in COLOURS else plural(trait)
     targets = tuple(o.name for o in scene.objects if trait in (o.colour, o.shape))
     return Question(f"How many {noun} are there?", NUMBERS[wanted - 1], "count", targets)
@@ -137,7 +131,7 @@ def ask_relation(
     """Ask for the shape of the only object that lies in a direction, one of some, from another."""
     if not ways:
         return None
-    wanted = pick(rng, ways)
+    wanted = ways[int(rng.integers(len(ways)))]
     if not (pairs := alone_beyond(scene, wanted)):
         return None
     thing, anchor = pairs[rng.integers(len(pairs))]
@@ -147,28 +141,18 @@ def ask_relation(
 
 def choose_relation(scene: Scene, rng: np.random.Generator) -> Question | None:
     """Relation as multiple choice between four shapes that are all in the scene."""
-    question = between_shapes(scene, rng, ask_relation(scene, rng))
+    question = between(scene, rng, ask_relation(scene, rng), SHAPES)
     return question if question and all(map(scene.count, question.choices)) else None
 
 
-def between_shapes(
-    scene: Scene, rng: np.random.Generator, question: Question | None
+def between(
+    scene: Scene, rng: np.random.Generator, question: Question | None, names: Sequence[str]
 ) -> Question | None:
-    """A question for a shape as multiple choice; shapes of the scene come first."""
-    return _choose(rng, question, SHAPES, lambda shape: scene.count(shape) > 0)
-
-
-def _choose(
-    rng: np.random.Generator,
-    question: Question | None,
-    names: Sequence[str],
-    shown: Callable[[str], bool],
-) -> Question | None:
-    """Between the answer and three other names, those that are shown first."""
+    """Multiple choice between the answer and three other names; those of the scene come first."""
     if question is None:
         return None
     order = [str(n) for n in rng.permutation([n for n in names if n != question.answer])]
-    return multiple_choice(rng, question, sorted(order, key=lambda n: not shown(n))[:3])
+    return multiple_choice(rng, question, sorted(order, key=lambda n: not scene.count(n))[:3])
 
 
 def negative(scene: Scene, rng: np.random.Generator, kind: str) -> str:

@@ -21,34 +21,32 @@ _RGB = {
 _SIGN_GREY = {"white": (250, 20), "black": (25, 245)}  # board, letters and border
 _OVERSAMPLE = 8
 
+# what is drawn in turn, white or black, by its corners in parts of the side
+_WHOLE = ("ellipse", 255, (0, 0, 1, 1))
+_SHAPES: dict[str, list[tuple[str, int, tuple[float, ...]]]] = {
+    "circle": [_WHOLE],
+    "square": [("rectangle", 255, (0.06, 0.06, 0.94, 0.94))],
+    "triangle": [("polygon", 255, (0.5, 0, 1, 0.93, 0, 0.93))],
+    "heart": [
+        ("ellipse", 255, (0, 0.05, 0.52, 0.55)),
+        ("ellipse", 255, (0.48, 0.05, 1, 0.55)),
+        ("polygon", 255, (0.03, 0.38, 0.97, 0.38, 0.5, 1)),
+    ],
+    "moon": [_WHOLE, ("ellipse", 0, (0.32, -0.05, 1.2, 0.83))],
+    "cross": [("rectangle", 255, (0.34, 0, 0.66, 1)), ("rectangle", 255, (0, 0.34, 1, 0.66))],
+    "ring": [_WHOLE, ("ellipse", 0, (0.26, 0.26, 0.74, 0.74))],
+}
 
-def _draw_shape(draw: ImageDraw.ImageDraw, shape: str, n: float) -> None:
+
+def _draw_shape(draw: ImageDraw.ImageDraw, shape: str, n: int) -> None:
     """Draw ``shape`` white on black into a square of ``n`` pixels."""
-    m = n - 1
-    if shape == "circle":
-        draw.ellipse((0, 0, m, m), fill=255)
-    elif shape == "square":
-        draw.rectangle((0.06 * n, 0.06 * n, 0.94 * n, 0.94 * n), fill=255)
-    elif shape == "triangle":
-        draw.polygon([(n / 2, 0), (m, 0.93 * n), (0, 0.93 * n)], fill=255)
-    elif shape == "star":
+    for outline, fill, parts in _SHAPES.get(shape, ()):
+        getattr(draw, outline)([n - 1 if part == 1 else part * n for part in parts], fill=fill)
+    if shape == "star":
         angle = -np.pi / 2 + np.arange(10) * np.pi / 5
         radius = np.where(np.arange(10) % 2 == 0, 0.5, 0.21) * n
         points = np.stack([n / 2 + radius * np.cos(angle), n / 2 + radius * np.sin(angle)], 1)
-        draw.polygon([(float(x), float(y)) for x, y in points], fill=255)
-    elif shape == "heart":
-        draw.ellipse((0, 0.05 * n, 0.52 * n, 0.55 * n), fill=255)
-        draw.ellipse((0.48 * n, 0.05 * n, m, 0.55 * n), fill=255)
-        draw.polygon([(0.03 * n, 0.38 * n), (0.97 * n, 0.38 * n), (n / 2, m)], fill=255)
-    elif shape == "moon":
-        draw.ellipse((0, 0, m, m), fill=255)
-        draw.ellipse((0.32 * n, -0.05 * n, 1.2 * n, 0.83 * n), fill=0)
-    elif shape == "cross":
-        draw.rectangle((0.34 * n, 0, 0.66 * n, m), fill=255)
-        draw.rectangle((0, 0.34 * n, m, 0.66 * n), fill=255)
-    else:  # ring
-        draw.ellipse((0, 0, m, m), fill=255)
-        draw.ellipse((0.26 * n, 0.26 * n, 0.74 * n, 0.74 * n), fill=0)
+        draw.polygon(points.ravel().tolist(), fill=255)
 
 
 @cache

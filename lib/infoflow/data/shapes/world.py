@@ -1,9 +1,8 @@
 """The synthetic world: which objects exist, which go together, and how a scene is laid out.
 
-A scene is a board of 96 x 96 pixels with coloured shapes and lettered signs; a :class:`World` says
-how large and how many they are, by default two to five shapes and up to two signs.
-Objects are skewed and correlated on purpose: POPE's *popular* and *adversarial* negatives only mean
-something in a world where some objects are common and some are often seen together.
+A scene is a board of 96 x 96 pixels with coloured shapes and lettered signs. Objects are skewed and
+correlated on purpose: POPE's *popular* and *adversarial* negatives only mean something in a world
+where some objects are common and some are often seen together.
 """
 
 import zlib
@@ -14,13 +13,10 @@ from itertools import accumulate
 
 import numpy as np
 
-SIZE = 96
-"""Side of an image in pixels."""
-CELL = 12
-"""Side of a patch in pixels; letters lie on this raster, so that each fills whole patches."""
+SIZE = 96  # side of an image in pixels
+CELL = 12  # side of a patch; letters lie on this raster, so that each fills whole patches
 
-Box = tuple[int, int, int, int]
-"""Left, top, right and bottom in pixels."""
+Box = tuple[int, int, int, int]  # left, top, right and bottom in pixels
 
 SHAPES = ("circle", "square", "triangle", "star", "heart", "moon", "cross", "ring")
 COLOURS = ("red", "green", "blue", "yellow", "purple", "orange")
@@ -51,8 +47,7 @@ WORDS = tuple(word for word in _WORDS.split() if word not in UNSEEN_WORDS)
 _GAP = 2
 
 SPLITS = ("train", "calibration", "test")
-_BUCKETS = 16
-_SPLIT_OF_BUCKET = ("test",) * 2 + ("calibration",) * 2 + ("train",) * (_BUCKETS - 4)
+_SPLIT_OF_BUCKET = ("test",) * 2 + ("calibration",) * 2 + ("train",) * 12
 
 
 @dataclass(frozen=True)
@@ -72,9 +67,6 @@ class World:
     def fitting(self, n_objects: int, n_signs: int) -> int:
         """How many of so many objects a scene with so many signs has room for."""
         return max(2, n_objects - self.crowded * (n_signs == self.most_signs))
-
-    def most_objects(self, n_signs: int) -> int:
-        return self.fitting(1 + len(self.n_objects), n_signs)
 
 
 DEFAULT_WORLD = World()
@@ -143,7 +135,7 @@ class Scene:
     @property
     def split(self) -> str:
         """The one split this layout belongs to; splits are disjoint because layouts are."""
-        return _SPLIT_OF_BUCKET[zlib.crc32(repr(self).encode()) % _BUCKETS]
+        return _SPLIT_OF_BUCKET[zlib.crc32(repr(self).encode()) % len(_SPLIT_OF_BUCKET)]
 
     def count(self, attribute: str) -> int:
         """How many objects have this colour or shape."""
@@ -216,10 +208,9 @@ def _draw_text(rng: np.random.Generator, unseen: bool) -> str:
         return UNSEEN_WORDS[rng.integers(len(UNSEEN_WORDS))]
     if rng.random() < 0.4:
         return WORDS[rng.integers(len(WORDS))]
-    while True:
-        text = "".join(LETTERS[i] for i in rng.integers(0, len(LETTERS), 3))
-        if text not in UNSEEN_WORDS:
-            return text
+    while (text := "".join(LETTERS[i] for i in rng.integers(0, 26, 3))) in UNSEEN_WORDS:
+        pass
+    return text
 
 
 def _place_signs(rng: np.random.Generator, n: int, unseen: bool, world: World) -> list[Sign] | None:
@@ -271,15 +262,14 @@ def sample_scene(
 ) -> Scene:
     """Draw a scene whose layout hashes into a split; ``unseen`` words are never trained on."""
     while True:
-        signs = _drawn(rng, world.n_signs) if n_signs is None else n_signs
-        n = world.fitting(2 + _drawn(rng, world.n_objects), signs)
-        if (placed := _place_signs(rng, signs, unseen, world)) is None:
-            continue
-        if (objects := _place_objects(rng, n, placed, world)) is None:
-            continue
-        scene = Scene(tuple(sorted(objects, key=lambda o: o.centre[0])), tuple(placed))
-        if scene.split == split:
-            return scene
+        n = _drawn(rng, world.n_signs) if n_signs is None else n_signs
+        n_objects = world.fitting(2 + _drawn(rng, world.n_objects), n)
+        signs = _place_signs(rng, n, unseen, world)
+        objects = None if signs is None else _place_objects(rng, n_objects, signs, world)
+        if signs is not None and objects is not None:
+            scene = Scene(tuple(sorted(objects, key=lambda o: o.centre[0])), tuple(signs))
+            if scene.split == split:
+                return scene
 
 
 def _drawn(rng: np.random.Generator, probabilities: tuple[float, ...]) -> int:
