@@ -326,7 +326,7 @@ def install_hub(monkeypatch):
 def publish_synonyms(monkeypatch, folder):
     """Let these synonyms be the published list."""
     (folder / "published.txt").write_text(SYNONYMS)
-    monkeypatch.setattr(captions, "PUBLISHED", folder / "published.txt")
+    monkeypatch.setattr(captions, "published_synonyms", lambda: folder / "published.txt")
 
 
 MAKERS = {

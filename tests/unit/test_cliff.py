@@ -92,7 +92,7 @@ def test_the_cliff_by_margin_is_the_rule_at_each_margin():
 
 
 def planted(n_layers: int, fall: float, n_items: int, rng: np.random.Generator) -> np.ndarray:
-    """Items that are right from a depth of their own on, and one answer in 200 flipped by chance."""
+    """Items that are right from a depth of their own on; one answer in 200 is flipped."""
     right = 0.4 + 0.55 * (1 - np.exp(-np.arange(n_layers + 1) / fall))
     scores = rng.random((n_items, 1)) < right
     return scores ^ (rng.random(scores.shape) < 0.005)
@@ -108,7 +108,7 @@ def test_the_rule_finds_a_planted_cliff_whatever_the_number_of_items(n_layers, f
         ]
         means[n_items] = np.mean([cliff.cut for cliff in found])
         held = np.mean([cliff.interval[0] <= cut <= cliff.interval[1] for cliff in found])
-        assert 0.9 <= held, (n_items, held)
+        assert held >= 0.9, (n_items, held)
         # one layer is the least an interval can hold, so that it holds too much where few suffice
         assert held <= 0.99 or n_layers == 12, (n_items, held)
     assert np.ptp(list(means.values())) < 1, means

@@ -7,9 +7,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from infoflow.data.pictures import fetch
 from infoflow.data.task import require_answer
 from infoflow.errors import InfoflowError, one_line, require_name
-from infoflow.files import read_text
+from infoflow.files import atomic_write, cache_folder, read_text
 
 Table = Sequence[Sequence[str]]
 
@@ -39,9 +40,13 @@ _TOKEN = re.compile(r"[a-z0-9]+|[^\sa-z0-9]")
 _QUALIFIERS = ("baby", "adult", "passenger")
 _CARRIERS = ("airplane", "bus", "car", "train", "truck", "boat")
 
-PUBLISHED = Path(__file__).with_name("chair_synonyms.txt")
-"""The list of synonyms that CHAIR was published with: 80 classes with 416 entries, of which two
-begin with a stray space, which matters to ``"original"``."""
+COMMIT = "6e4d33c4bedf6dfcd24c61bf527f40714717be47"
+ADDRESS = f"https://raw.githubusercontent.com/LisaAnne/Hallucination/{COMMIT}/data/synonyms.txt"
+"""Where the authors of CHAIR (Rohrbach et al., 2018) keep the list: 80 classes with 416 entries, of
+which two begin with a stray space, which matters to ``"original"``."""
+
+CHECKSUM = "b685537b36fe21b791c87151b96a991ceb582edff19f3da204dcc7a7905502f2"
+_MAX_BYTES = 1_000_000  # the list has four thousand
 
 
 def caption_objects(
@@ -186,6 +191,22 @@ def _longest_entries(caption: str, entries: _Entries) -> list[str]:
             words.append(word)
         i += n_words
     return words
+
+
+def published_synonyms() -> Path:
+    """Return the list that CHAIR was published with, fetched once and checked by its SHA-256."""
+    path = cache_folder() / f"chair-synonyms-{COMMIT[:12]}.txt"
+    failed = (
+        f"CHAIR's list of synonyms is not at hand (save {ADDRESS} as {path}; or give your own, by "
+        "load_task('chair', ..., synonyms=path) or as synonyms.txt beside the data)"
+    )
+    with one_line(failed, InfoflowError, OSError):
+        content = path.read_bytes() if path.is_file() else fetch(ADDRESS, _MAX_BYTES)
+        if (found := hashlib.sha256(content).hexdigest()) != CHECKSUM:
+            raise InfoflowError(f"it is another list, of the SHA-256 {found}, not {CHECKSUM}")
+        if not path.is_file():
+            atomic_write(path, content)
+    return path
 
 
 def read_synonyms(path: str | Path) -> list[list[str]]:

@@ -60,11 +60,11 @@ class ChairData(OwnData):
 
     def __post_init__(self) -> None:
         self.listed = None if self.pictures is None else _read_numbers(self.pictures)
-        table = self.folder / "synonyms.txt" if self.folder else captions.PUBLISHED
+        beside = self.folder / "synonyms.txt" if self.folder else None
         if self.synonyms is not None:
             table = require_path(self.synonyms, "synonyms=")
-        elif not table.is_file():
-            table = captions.PUBLISHED
+        else:
+            table = beside if beside and beside.is_file() else captions.published_synonyms()
         self.table = captions.read_synonyms(table)
         self.class_of = {entry.strip(): line[0].strip() for line in self.table for entry in line}
         self.settings = {"synonyms": self.table}

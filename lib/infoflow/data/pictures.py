@@ -75,10 +75,10 @@ def open_picture(place: str | Path, max_bytes: int = MAX_BYTES) -> Image.Image:
     """Read an image as :func:`read_image`, from a path or an address that begins with ``http``."""
     if not isinstance(place, str) or "://" not in place:
         return read_image(place)
-    return decode_image(_fetch(place, max_bytes), f"the picture at {place!r}")
+    return decode_image(fetch(place, max_bytes), f"the picture at {place!r}")
 
 
-def _fetch(address: str, max_bytes: int) -> bytes:
+def fetch(address: str, max_bytes: int) -> bytes:
     """Download an address, but no more than so many bytes of it, and only from the web."""
     if not address.startswith(("http://", "https://")) or "@" in address.split("/")[2]:
         shown = address.split("@")[-1]  # before it there may be a password
