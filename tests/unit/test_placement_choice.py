@@ -83,9 +83,7 @@ def test_a_model_that_does_not_fit_says_what_it_takes_and_what_is_free(
 
 def test_nothing_is_loaded_that_does_not_fit(monkeypatch):
     monkeypatch.setattr(placement, "free_memory", lambda: {"cpu": 1000})
-    with pytest.raises(
-        InfoflowError, match=r"llava-1\.5 does not fit.* 0\.01\d GB in float32"
-    ):
+    with pytest.raises(InfoflowError, match=r"llava-1\.5 does not fit.* 0\.01\d GB in float32"):
         load_lvlm("tiny-llava-1.5", device="cpu")
 
 
