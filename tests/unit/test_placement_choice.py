@@ -113,7 +113,7 @@ def test_a_name_may_say_the_version():
     assert split_revision("a", None) == ("a", None)
     assert split_revision("a", "v2") == ("a", "v2")
     assert split_revision("a@v2", None) == ("a", "v2")
-    with pytest.raises(InfoflowError, match="'a@' names no version"):
+    with pytest.raises(InfoflowError, match="revision ''"):
         split_revision("a@", None)
-    with pytest.raises(InfoflowError, match="'a@v2' names one version of two"):
+    with pytest.raises(InfoflowError, match="name two versions"):
         split_revision("a@v2", "v3")

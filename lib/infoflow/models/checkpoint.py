@@ -29,7 +29,6 @@ WEIGHTS = (
 _BUFFERS = ("rotary_emb.inv_freq", "position_ids", ".attn.bias", ".attn.masked_bias")
 """How tensors end that older conversions stored, and that are computed."""
 _FLOATING = (torch.bfloat16, torch.float16, torch.float32, torch.float64)
-_LONGEST_REASON = 300
 
 
 @dataclass(frozen=True)
@@ -129,11 +128,10 @@ def load_model(
 
 def _refuse_misfits(folder: Path, report: Mapping[str, Any]) -> None:
     """Raise unless a checkpoint's tensors are exactly those of its architecture."""
-    misshapen = [str(key[0]) for key in report["mismatched_keys"]]
     misfits = {
         "missing": report["missing_keys"],
         "unexpected": report["unexpected_keys"],
-        "of another shape": misshapen,
+        "of another shape": [name for name, *_ in report["mismatched_keys"]],
     }
     names = {what: sorted(found) for what, found in misfits.items()}
     if said := [f"{len(found)} {what} ({some(found)})" for what, found in names.items() if found]:
@@ -179,8 +177,7 @@ def in_one_line(beginning: str) -> Iterator[None]:
         # a panic within the tokenizers library is no Exception
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
             raise
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:_LONGEST_REASON]
-        raise InfoflowError(f"{beginning}: {reason}") from error
+        raise InfoflowError(f"{beginning}: {type(error).__name__}: {error}") from error
     finally:
         logging.set_verbosity(verbosity)
         if bar:

@@ -141,10 +141,8 @@ def spread_layers(model: nn.Module, free: Memory, dtype: torch.dtype) -> dict[st
     left[first] -= size * dtype.itemsize
     if left[first] <= 0:
         return None
-    block = type(layers[0]).__name__
-    found = infer_auto_device_map(
-        layers, left, no_split_module_classes=[block], dtype=dtype, clean_result=False
-    )
+    block = [type(layers[0]).__name__]
+    found = infer_auto_device_map(layers, left, block, dtype=dtype, clean_result=False)
     if "disk" in found.values():
         return None
     above = {"", *accumulate(place.split("."), "{}.{}".format)}  # the layers, and what holds them

@@ -49,7 +49,6 @@ _CLIP: Rules = {
     r"vision_model\.(.+)": rf"{_NATIVE_TOWER}\1",
     r"(text_model|text_projection|visual_projection)\..+|logit_scale": "",
 }
-_GROWN = ("model.language_model.embed_tokens.weight", "lm_head.weight")
 
 _IDS = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
 """LLaMA's own ids. Configurations of early conversions name others, with which none was trained."""
@@ -88,7 +87,7 @@ def convert_shikra(folder: Path, parts: Mapping[str, Path]) -> Checkpoint:
     require_value(width, f"hidden_size in {parts['vision']}", config.get("mm_hidden_size", width))
     delta, base = read_renamed(folder, _SHIKRA), read_renamed(parts["base"], _DECODER)
     decoder = {name: tensor for name, tensor in delta.items() if not name.startswith(_CONNECTOR)}
-    if wrong := [name for name, own in decoder.items() if not _fits(name, own, base.get(name))]:
+    if wrong := [name for name, own in decoder.items() if not _fits(own, base.get(name))]:
         raise InfoflowError(
             f"{parts['base']} is not the LLaMA that {folder} is a difference to: {len(wrong)} "
             f"tensors are missing or of another shape ({some(sorted(wrong))})."
@@ -112,11 +111,9 @@ def convert_shikra(folder: Path, parts: Mapping[str, Path]) -> Checkpoint:
     )
 
 
-def _fits(name: str, delta: Tensor, base: Tensor | None) -> bool:
+def _fits(delta: Tensor, base: Tensor | None) -> bool:
     """Whether a base can be added to a difference, whose vocabulary may have grown."""
-    if base is None or delta.shape[1:] != base.shape[1:]:
-        return False
-    return len(delta) == len(base) or (name in _GROWN and len(delta) > len(base))
+    return base is not None and delta.shape[1:] == base.shape[1:] and len(delta) >= len(base)
 
 
 def _added(delta: Tensor, base: Tensor | None) -> Tensor:

@@ -77,8 +77,11 @@ def _fields(message: bytes) -> Iterator[tuple[int, Any]]:
         number, kind = divmod(_varint(stream), 8)
         if kind == 0:
             yield number, _varint(stream)
-        else:
-            yield number, stream.read(_varint(stream) if kind == 2 else {1: 8, 5: 4}[kind])
+            continue
+        value = stream.read(size := _varint(stream) if kind == 2 else {1: 8, 5: 4}[kind])
+        if len(value) < size:
+            raise ValueError("the file ends early")
+        yield number, value
 
 
 def _varint(stream: BytesIO) -> int:

@@ -1,7 +1,7 @@
 """What a family's adapter answers: everything in which architectures differ."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self, cast
 
@@ -54,17 +54,17 @@ class Family(ABC):
 
     architecture: ClassVar[Any]  #: The transformers class of the model.
     processor: ClassVar[Any]  #: The transformers class of the image processor,
-    processor_options: ClassVar[Mapping[str, Any]] = {}  #: and what it sets in any case.
+    processor_options: ClassVar[dict[str, Any]] = {}  #: and what it sets in any case.
     template: ClassVar[str]  #: The prompt around ``{question}`` and ``<image>``.
     connector: ClassVar[str]  #: What lies between vision tower and decoder, in words.
     ends: ClassVar[tuple[str, ...]] = ()  #: Tokens that end an answer; none: as configured.
     tokens: ClassVar[tuple[str, ...]] = ()  #: Other tokens that a tokenizer must have.
     marks: ClassVar[tuple[str, ...]] = (PLACEHOLDER,)  #: What a question must not contain.
     foreign_tokens: ClassVar[tuple[str, ...]] = ()  #: Tokens of other conversations alone.
-    kinds: ClassVar[Mapping[str, str]] = {"text_config": "llama"}  #: Types of parts, if said.
+    kinds: ClassVar[dict[str, str]] = {"text_config": "llama"}  #: Types of parts, if said.
     files: ClassVar[tuple[str, ...]] = ("*.json", "*.safetensors")  #: What is fetched from the hub.
     #: Reads what is published in another layout, from its folder and those of its parts.
-    convert: ClassVar[Callable[[Path, Mapping[str, Path]], Checkpoint] | None] = None
+    convert: ClassVar[Any] = None
     parts: ClassVar[Mapping[str, str]] = {}  #: What that needs beside itself, and hub ids.
     part_folders: tuple[Path, ...] = ()  #: Those that the model was built from, too.
 
@@ -85,10 +85,10 @@ class Family(ABC):
             raise InfoflowError(
                 f"{folder} holds a LoRA adapter; merge it into its model and save the whole."
             )
-        if cls.convert is None or not cls.is_published(folder):
+        if not cls.is_published(folder):
             return read_checkpoint(folder)
         with in_one_line(f"the checkpoint in {folder} cannot be converted"):
-            return cls.convert(folder, parts)
+            return cast(Checkpoint, cls.convert(folder, parts))
 
     @classmethod
     def require_own(cls, checkpoint: Checkpoint) -> None:

@@ -47,7 +47,7 @@ class VicunaFamily(Family):
     connector = "two-layer MLP"
     # the last is of LLaVA's first version, and of Shikra
     foreign_tokens: ClassVar[tuple[str, ...]] = (*_FOREIGN, "<im_start>")
-    kinds: ClassVar[Mapping[str, str]] = Family.kinds | {"vision_config": "clip_vision_model"}
+    kinds: ClassVar[dict[str, str]] = Family.kinds | {"vision_config": "clip_vision_model"}
 
     @classmethod
     def require_own(cls, checkpoint: Checkpoint) -> None:
@@ -110,7 +110,7 @@ class InternVLChat(VicunaFamily):
     Its vocabulary has no token for the image, so the image token's id is the first one past it.
     """
 
-    kinds: ClassVar[Mapping[str, str]] = Family.kinds | {"vision_config": "internvl_vision"}
+    kinds: ClassVar[dict[str, str]] = Family.kinds | {"vision_config": "internvl_vision"}
     convert = staticmethod(convert_internvl)
     files = _PUBLISHED_FILES
 

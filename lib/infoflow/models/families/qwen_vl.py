@@ -5,7 +5,6 @@ to; what it holds comes from there, by the resampler's one attention, of which t
 is taken.
 """
 
-from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from torch import Tensor
@@ -38,7 +37,7 @@ class QwenVL(Family):
     tokens = _IMAGE_TOKENS
     marks = (PLACEHOLDER, *_IMAGE_TOKENS)
     chat_format: ClassVar[str] = "raw"  #: What the published generation settings call it.
-    kinds: ClassVar[Mapping[str, str]] = {}
+    kinds: ClassVar[dict[str, str]] = {}
     convert = staticmethod(convert_qwen_vl)
     files = ("*.json", "pytorch_model*.bin", "qwen.tiktoken")
 
