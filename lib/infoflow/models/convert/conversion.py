@@ -1,7 +1,4 @@
-"""What the conversions of published checkpoints share: tensors renamed by rules, settings checked.
-
-Weights may come as pickled shards, and are read as tensors alone: no code in them can run.
-"""
+"""What conversions of published checkpoints share: tensors renamed by rules, settings checked."""
 
 import re
 from collections.abc import Mapping
