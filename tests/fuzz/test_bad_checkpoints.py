@@ -72,8 +72,6 @@ CONFIG = [
     *(put("vision_feature_select_strategy", v) for v in ("all", None, 3)),
     *(put("projector_hidden_act", v) for v in ("silly", 3)),
     put("quantization_config", {"quant_method": "gptq", "bits": 4}),
-    put("text_config", "quantization_config", {"quant_method": "fp8"}),
-    put("is_encoder_decoder", True),
     put("text_config", "head_dim", 16),
     put("text_config", None),
     put("text_config", []),
@@ -163,7 +161,6 @@ INDICES = (
     {"weight_map": {"a": 3}},
     {"weight_map": {"a": "/etc/hostname"}},
     {"weight_map": {"a": "nowhere.safetensors"}},
-    {"weight_map": {"a": "part.safetensors"}},
 )
 
 
