@@ -109,7 +109,8 @@ def two_gpus(lvlm, *layers):
 @contextmanager
 def spread(lvlm):
     """The same model, two layers each on two pretended GPUs, the others in main memory."""
-    other = never_ending(load_lvlm(lvlm.name, checkpoint=lvlm.folder, device="cpu"))
+    parts = dict(zip(lvlm.family.parts, lvlm.family.part_folders, strict=False))
+    other = never_ending(load_lvlm(lvlm.name, checkpoint=lvlm.folder, device="cpu", **parts))
     found = placement.spread_layers(other.model, two_gpus(lvlm, 2, 2, 9), torch.float32)
     places = {name: NAMES[key] for name, key in found.items()}
     with devices():
