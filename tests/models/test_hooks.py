@@ -128,20 +128,22 @@ def test_a_decoder_with_softcap_is_refused(fresh):
     assert traces(fresh) == before
 
 
-def test_a_decoder_that_sdpa_cannot_run_is_refused_when_it_is_loaded(tmp_path):
+def test_a_decoder_that_sdpa_cannot_run_is_refused_when_it_is_loaded(tmp_path, monkeypatch):
+    monkeypatch.setattr(Llava15, "kinds", {})
     config = Gemma2Config(**SHAPE, num_key_value_heads=2, head_dim=16)  # caps its scores
     checkpoints.save_zoo_layout(checkpoints.random_model(config), tmp_path)
-    with pytest.raises(InfoflowError, match="cannot be loaded: Gemma2Model"):
+    with pytest.raises(InfoflowError, match=r"cannot be loaded: .*Gemma2Model"):
         Llava15.open(tmp_path, Placement(torch.device("cpu")), torch.float32)
 
 
-def test_a_sliding_window_is_refused_only_if_the_prompt_is_longer(tmp_path):
+def test_a_sliding_window_is_refused_only_if_the_prompt_is_longer(tmp_path, monkeypatch):
+    monkeypatch.setattr(Llava15, "kinds", {})  # else no Mistral is asked in Vicuna's words
+
     def load(window):
         config = MistralConfig(**SHAPE, num_key_value_heads=2, sliding_window=window)
         folder = checkpoints.save_zoo_layout(
             checkpoints.random_model(config), tmp_path / str(window)
         )
-        # load_lvlm asks no Mistral in Vicuna's words
         family = Llava15.open(folder, Placement(torch.device("cpu")), torch.float32)
         return never_ending(LVLM("tiny-llava-1.5", family, folder, None))
 

@@ -81,7 +81,8 @@ ALL = ["EAH", "FastV", "Simignore", "truncation to 5"]
 @pytest.fixture(scope="module")
 def exact(lvlm):
     """The fixture's model in float64."""
-    double = never_ending(load_lvlm(lvlm.name, checkpoint=lvlm.folder, device="cpu"))
+    parts = dict(zip(lvlm.family.parts, lvlm.family.part_folders, strict=False))
+    double = never_ending(load_lvlm(lvlm.name, checkpoint=lvlm.folder, device="cpu", **parts))
     double.model.double()
     return double
 

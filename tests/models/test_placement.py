@@ -20,7 +20,7 @@ from infoflow.methods.faithfulness import faithfulness_curve, randomised_weights
 from infoflow.methods.flow import attention_flow, attention_matrix
 from infoflow.methods.gradients import last_layer_gradients
 from infoflow.methods.truncation import truncated_log_probs, truncation_sweep
-from infoflow.models import checkpoint, placement
+from infoflow.models import placement
 from infoflow.models.lvlm import load_lvlm
 
 ANSWER = torch.tensor([7, 9, 11])
@@ -108,7 +108,8 @@ def two_gpus(lvlm, *layers):
 @contextmanager
 def spread(lvlm):
     """The same model, two layers each on two pretended GPUs, the others in main memory."""
-    other = never_ending(load_lvlm(lvlm.name, checkpoint=lvlm.folder, device="cpu"))
+    parts = dict(zip(lvlm.family.parts, lvlm.family.part_folders, strict=False))
+    other = never_ending(load_lvlm(lvlm.name, checkpoint=lvlm.folder, device="cpu", **parts))
     found = placement.spread_layers(other.model, two_gpus(lvlm, 2, 2, 9), torch.float32)
     places = {name: NAMES[key] for name, key in found.items()}
     with devices():
@@ -174,28 +175,6 @@ def test_a_model_that_leaves_no_room_for_a_layer_is_not_spread(whole):
     assert placement.spread_layers(whole.model, two_gpus(whole, 2, 0, 1), torch.float32) is None
     free = {0: shares_of(whole)[0] // 2, 1: 10**12, "cpu": 10**12}
     assert placement.spread_layers(whole.model, free, torch.float32) is None
-
-
-def test_weights_on_disk_are_read_when_they_are_needed(whole, published_checkpoint, monkeypatch):
-    """The way through from_pretrained: old names, another type, layers that stay on the disk."""
-    expected = load_lvlm("llava-1.5-7b", checkpoint=published_checkpoint, device="cpu")
-
-    def to_disk(placement, weights, empty):
-        found = placements(empty, {0: 10**12, "cpu": 0}, weights.dtype)
-        return {name: "disk" if ".layers." in name else "cpu" for name in found}
-
-    placements = placement.spread_layers
-    monkeypatch.setattr(checkpoint, "map_devices", to_disk)
-    actual = load_lvlm("llava-1.5-7b", checkpoint=published_checkpoint, device="cpu")
-    assert {p.device.type for p in actual.layers[0].parameters()} == {"meta"}
-    for one, other in zip(
-        *(
-            sweep(lvlm, lvlm.prompt(picture(), QUESTION), keep=5)
-            for lvlm in (never_ending(actual), never_ending(expected))
-        ),
-        strict=True,
-    ):
-        assert torch.equal(one, other)
 
 
 def gpus(n):

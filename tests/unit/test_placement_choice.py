@@ -1,31 +1,25 @@
 """Where a model goes, decided before it is loaded; and what is said if it fits nowhere."""
 
-from dataclasses import replace
+import re
 from pathlib import Path
 
 import pytest
 import torch
 
 from infoflow.errors import InfoflowError, UnknownNameError
-from infoflow.models import loading, placement
-from infoflow.models.checkpoint import read_tensors, weight_files
+from infoflow.models import placement
 from infoflow.models.loading import split_revision
 from infoflow.models.lvlm import load_lvlm
-from infoflow.models.placement import (
-    Placement,
-    Weights,
-    choose_placement,
-    map_devices,
-    naming_out_of_memory,
-)
+from infoflow.models.placement import Placement, choose_placement, map_devices
 
-ZOO = Path(loading.__file__).parents[1] / "zoo" / "tiny-llava-1.5"
 GB = 10**9
-SEVEN_B = Weights(Path("seven"), 7 * GB, torch.bfloat16)
+with torch.device("meta"):
+    SEVEN_B = torch.nn.Linear(7 * GB, 1, bias=False)
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
 
-WHOLE = None  # the model fits whole; nobody need know what it is made of
+def mapped(asked, dtype=torch.bfloat16):
+    return map_devices(asked, Path("seven"), SEVEN_B, dtype)
 
 
 def have(monkeypatch, **free):
@@ -41,19 +35,6 @@ def test_free_memory_lists_main_memory():
     assert all(isinstance(key, int) for key in free if key != "cpu")
 
 
-def test_numbers_are_counted_before_they_are_read():
-    lvlm = load_lvlm("tiny-llava-1.5", device="cpu")
-    n_numbers = sum(p.numel() for p in lvlm.model.parameters())
-    tensors = read_tensors(weight_files(ZOO))
-    assert sum(tensor.numel() for tensor in tensors.values()) == n_numbers
-
-
-def test_needs_are_weights_and_a_fifth():
-    assert SEVEN_B.needs() == 1.2 * 14 * GB
-    assert SEVEN_B.needs(torch.float32) == 1.2 * 28 * GB
-    assert SEVEN_B.needs("4bit") < SEVEN_B.needs("8bit") < SEVEN_B.needs()
-
-
 @pytest.mark.parametrize(
     ("free", "asked", "expected"),
     [
@@ -67,68 +48,43 @@ def test_needs_are_weights_and_a_fifth():
 def test_a_model_that_fits_goes_whole_to_one_device(monkeypatch, free, asked, expected):
     have(monkeypatch, **free)
     expected = torch.device(expected) if isinstance(expected, str) else expected
-    assert map_devices(asked, SEVEN_B, WHOLE) == {"": expected}
+    assert mapped(asked) == {"": expected}
+
+
+SIZES = (
+    r"20% for activations it takes 33\.6 GB in float32, 16\.8 GB in bfloat16, 16\.8 GB in float16, "
+    r"9\.2 GB in 8bit, 5\.0 GB in 4bit \(the last two by quantise=, on a GPU\); free are "
+)
 
 
 @pytest.mark.parametrize(
     ("free", "asked", "dtype", "said"),
     [
-        (
-            *({"cpu": 20}, Placement(CPU), torch.float32),
-            r"seven takes 33\.6 GB in float32.*20% of its weights for activations.*20\.0 GB free "
-            r"in main memory\. What would fit: dtype='bfloat16' \(16\.8 GB\)\.$",
-        ),
-        (
-            *({"cpu": 9}, Placement(CPU), torch.float32),
-            r"Nothing would on this machine: in bfloat16 it takes 16\.8 GB, .*'4bit' 5\.0 GB",
-        ),
+        ({"cpu": 20}, Placement(CPU), torch.float32, r"in float32.*20\.0 GB on cpu\.$"),
         (
             *({"cpu": 9, "cuda0": 10}, Placement(CUDA), torch.bfloat16),
-            r"10\.0 GB free on cuda:0\. What would fit: quantise='8bit' \(9\.2 GB\); "
-            r"quantise='4bit' \(5\.0 GB\); device='auto'",
-        ),
-        (
-            *({"cpu": 1, "cuda0": 2, "cuda1": 6}, Placement(CUDA), torch.bfloat16),
-            r"quantise='4bit', device='cuda:1'",
+            r"seven does not fit in bfloat16.*9\.0 GB on cpu, 10\.0 GB on cuda:0\.$",
         ),
         (
             *({"cpu": 1, "cuda0": 3}, Placement(CUDA, quantise="4bit"), torch.bfloat16),
-            r"5\.0 GB in 4bit.*Nothing would",
+            "does not fit in 4bit",
         ),
     ],
 )
-def test_a_model_that_does_not_fit_says_what_would(monkeypatch, free, asked, dtype, said):
+def test_a_model_that_does_not_fit_says_what_it_takes_and_what_is_free(
+    monkeypatch, free, asked, dtype, said
+):
     have(monkeypatch, **free)
     with pytest.raises(InfoflowError, match=said) as caught:
-        map_devices(asked, replace(SEVEN_B, dtype=dtype), WHOLE)
+        mapped(asked, dtype)
+    assert re.search(SIZES, str(caught.value))
     assert len(str(caught.value).splitlines()) == 1
 
 
 def test_nothing_is_loaded_that_does_not_fit(monkeypatch):
     monkeypatch.setattr(placement, "free_memory", lambda: {"cpu": 1000})
-    with pytest.raises(InfoflowError, match=r"tiny-llava-1\.5 takes 0\.01\d GB in float32"):
+    with pytest.raises(InfoflowError, match=r"llava-1\.5 does not fit.* 0\.01\d GB in float32"):
         load_lvlm("tiny-llava-1.5", device="cpu")
-
-
-@pytest.mark.parametrize(
-    "raised",
-    [
-        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
-        MemoryError(),
-        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate"),
-    ],
-)
-def test_running_out_of_memory_is_the_same_error(monkeypatch, raised):
-    have(monkeypatch, cpu=20)
-    wide = replace(SEVEN_B, dtype=torch.float32)
-    said = r"memory ran out while loading: .*What would fit: dtype='bfloat16'"
-    with pytest.raises(InfoflowError, match=said), naming_out_of_memory(Placement(CPU), wide):
-        raise raised
-
-
-def test_other_errors_of_torch_stay_what_they_are():
-    with pytest.raises(RuntimeError, match="shapes"), naming_out_of_memory(Placement(CPU), SEVEN_B):
-        raise RuntimeError("shapes differ")
 
 
 def test_auto_is_the_cpu_without_a_gpu_and_may_spread_with_one(monkeypatch):
@@ -143,9 +99,9 @@ def test_auto_is_the_cpu_without_a_gpu_and_may_spread_with_one(monkeypatch):
 
 
 def test_quantisation_asks_for_what_it_needs(monkeypatch):
-    with pytest.raises(UnknownNameError, match=r"unknown quantisation '3bit'.*4bit, 8bit, None"):
+    with pytest.raises(UnknownNameError, match=r"unknown quantisation '3bit'.*4bit, 8bit"):
         choose_placement("cpu", "3bit")
-    with pytest.raises(InfoflowError, match=r"quantise='4bit' needs a GPU.*'cpu'.*bfloat16"):
+    with pytest.raises(InfoflowError, match=r"quantise='4bit' needs a GPU.*cpu"):
         choose_placement("cpu", "4bit")
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setattr(placement, "find_spec", lambda name: None)
@@ -157,7 +113,7 @@ def test_a_name_may_say_the_version():
     assert split_revision("a", None) == ("a", None)
     assert split_revision("a", "v2") == ("a", "v2")
     assert split_revision("a@v2", None) == ("a", "v2")
-    with pytest.raises(InfoflowError, match="'a@' names no version"):
+    with pytest.raises(InfoflowError, match="revision ''"):
         split_revision("a@", None)
-    with pytest.raises(InfoflowError, match="'a@v2' names one version of two"):
+    with pytest.raises(InfoflowError, match="name two versions"):
         split_revision("a@v2", "v3")

@@ -148,8 +148,7 @@ def _interpolation(
 
 def _centres(n: int) -> Floats:
     """The centres of n pixels or cells that fill [0, 1]."""
-    centres: Floats = (np.arange(n) + 0.5) / n
-    return centres
+    return (np.arange(n) + 0.5) / n
 
 
 def _cell_coordinates(on_image: Floats, start: float, stop: float, n_cells: int) -> Floats:

@@ -45,11 +45,8 @@ def split_revision(name: str, revision: str | None) -> tuple[str, str | None]:
     if not isinstance(name, str):
         raise unknown_name("model", name, list_models())
     own, at, within = name.partition("@")
-    if at and (not within or revision is not None):
-        raise InfoflowError(
-            f"{name!r} names {'no version' if not within else 'one version of two'}; "
-            f"valid: {own!r}, '{own}@REVISION', or revision=REVISION beside it."
-        )
+    if at and revision is not None:
+        raise InfoflowError(f"{name!r} and revision={revision!r} name two versions; drop one.")
     found = within if at else revision
     if found is not None:
         if not isinstance(found, str):

@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from infoflow.data.pictures import read_image
-from infoflow.errors import InfoflowError, unknown_name
+from infoflow.errors import InfoflowError, one_line, require_name
 from infoflow.models.checkpoint import weights_digest
 from infoflow.models.families import Family, find_model
 from infoflow.models.grid import require_size
@@ -88,7 +88,7 @@ class LVLM:
         """What identifies the weights: the hub's commit, or the SHA-256 of the local files."""
         # a commit says all only of weights that come from nowhere else
         commit = None if self.family.parts else self.revision
-        found = commit or weights_digest(self.folder)
+        found = commit or weights_digest((self.folder, *self.family.part_folders))
         return f"{found}-{self.quantise}" if self.quantise else found
 
     @cached_property
@@ -136,8 +136,7 @@ class LVLM:
             input_ids: Shape (S,) or (1, S).
             pixel_values: The preprocessed image, shape (1, 3, height, width), or
                 (1, tiles, 3, height, width) for a model that cuts images into tiles.
-            size: The image's width and height, for such a model. Without it they follow from the
-                numbers of tiles and of image token ids, which nearly always say enough.
+            size: The image's width and height, which such a model needs.
 
         Returns:
             Shape (1, S, D).
@@ -317,35 +316,27 @@ def load_lvlm(
             exists.
         InfoflowError: The checkpoint is missing, partial or of another architecture; the hub is
             out of reach; a GPU is given and there is none; or the model does not fit, and then
-            the error says, before anything is loaded, what would.
+            the error says, before anything is loaded, what it takes in which type.
     """
     name, revision = split_revision(name, revision)
     spec = find_model(name)
     for part in parts:
-        if part not in spec.family.parts:
-            raise unknown_name(f"argument for {name}", part, (*_ARGUMENTS, *spec.family.parts))
+        require_name(part, f"argument for {name}", (*_ARGUMENTS, *spec.family.parts))
     placement = choose_placement(device, quantise)
     number = choose_dtype(dtype, placement.device)
     if revision is not None and (checkpoint is not None or spec.hub_id is None):
         raise InfoflowError(
             f"revision={revision!r} names a version on the hub, but {name} is loaded from a folder."
         )
-    found, commit = locate(spec, checkpoint, revision)
-    folder = spec.family.prepare(found, lambda part: locate(spec, parts.get(part), None, part)[0])
-    for each in dict.fromkeys((found, folder)):
-        spec.family.require_own(each)
-    family = spec.family.open(folder, placement, number)
+    folder, commit = locate(spec, checkpoint, revision)
+    needed = spec.family.parts if spec.family.is_published(folder) else ()
+    beside = {part: locate(spec, parts.get(part), None, part)[0] for part in needed}
+    family = spec.family.open(folder, placement, number, **beside)
     require_usable(family, folder)
     return LVLM(name, family, folder, commit, quantise)
 
 
 def _require_text(text: str, what: str) -> None:
-    """Raise unless it is text that can be encoded."""
-    if not isinstance(text, str):
-        raise InfoflowError(f"{what} must be text, not {type(text).__name__}.")
-    try:
+    """Raise unless it is text that can be encoded: no bytes, no half of a character."""
+    with one_line(f"{what} must be text", AttributeError, UnicodeEncodeError):
         text.encode()
-    except UnicodeEncodeError as error:
-        raise InfoflowError(
-            f"{what} holds half of a character, {text[error.start]!a}; valid: Unicode text."
-        ) from error

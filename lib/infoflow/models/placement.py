@@ -6,8 +6,7 @@ head are quantised by bitsandbytes, an optional extra for GPUs: flow, truncation
 interventions work on such a model as on any other, but its weights cannot be drawn anew.
 """
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from itertools import accumulate, chain
@@ -20,16 +19,15 @@ from accelerate.utils import get_max_memory
 from torch import nn
 from transformers import BitsAndBytesConfig
 
-from infoflow.errors import InfoflowError, unknown_name
+from infoflow.errors import InfoflowError, one_line, require_name
 
 MAIN = "cpu"
 ALLOWANCE = 0.2
 """What activations may take, as a share of the weights beside them."""
-BYTES = {"8bit": 1.1, "4bit": 0.6}
-"""What a quantised weight takes on average: embeddings, norms and the head are not quantised."""
-
+BYTES = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0, "8bit": 1.1, "4bit": 0.6}
+"""What a weight takes, if quantised on average: embeddings, norms and the head are not."""
+_QUANTISED = ("8bit", "4bit")
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-_OUT_OF_MEMORY = ("can't allocate memory", "not enough memory")
 
 Memory = Mapping[int | str, int]
 """Free bytes, of GPUs by number and of main memory."""
@@ -45,40 +43,16 @@ class Placement:
 
     device: torch.device
     may_spread: bool = False
-    quantise: str | None = None  # one of BYTES
-
-    @property
-    def key(self) -> int | str:
-        """The device, as free memory is listed."""
-        return MAIN if self.device.type == "cpu" else self.device.index or 0
-
-
-@dataclass(frozen=True)
-class Weights:
-    """What is to be placed: how many numbers of a checkpoint, and the type they are cast to."""
-
-    folder: Path
-    n_numbers: int
-    dtype: torch.dtype
-
-    def needs(self, dtype: torch.dtype | str | None = None) -> int:
-        """Bytes for the weights, in another type if one is given, and the activations."""
-        dtype = dtype or self.dtype
-        each = dtype.itemsize if isinstance(dtype, torch.dtype) else BYTES[dtype]
-        return round(self.n_numbers * each * (1 + ALLOWANCE))
+    quantise: str | None = None
 
 
 def choose_placement(device: str | torch.device, quantise: str | None) -> Placement:
     """Choose where a model is loaded, and how its weights are quantised; see ``load_lvlm``."""
     place = choose_device(device)
     if quantise is not None:
-        if not isinstance(quantise, str) or quantise not in BYTES:
-            raise unknown_name("quantisation", str(quantise), (*BYTES, "None"))
+        require_name(quantise, "quantisation", _QUANTISED)
         if place.type != "cuda":
-            raise InfoflowError(
-                f"quantise={quantise!r} needs a GPU, but the model is to go to {str(place)!r}; "
-                "dtype='bfloat16' halves what float32 takes on any device."
-            )
+            raise InfoflowError(f"quantise={quantise!r} needs a GPU; the model goes to {place}.")
         if find_spec("bitsandbytes") is None:
             raise InfoflowError(
                 f"quantise={quantise!r} needs the package bitsandbytes: "
@@ -91,12 +65,9 @@ def choose_device(device: str | torch.device) -> torch.device:
     """Choose where a model is loaded; ``"auto"`` takes a GPU if there is one."""
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        place = torch.device(device) if isinstance(device, str | torch.device) else None
-    except RuntimeError:
-        place = None
-    if place is None or place.type not in {"cpu", "cuda"}:
-        raise unknown_name("device", str(device), ("auto", "cpu", "cuda", "cuda:0", "cuda:1"))
+    require_name(str(device).partition(":")[0], "device", ("auto", "cpu", "cuda"))
+    with one_line(f"there is no device {str(device)!r}", RuntimeError):
+        place = torch.device(device)
     if place.type == "cuda" and (place.index or 0) >= torch.cuda.device_count():
         raise InfoflowError(
             f"device {str(device)!r} asked for, but this machine has {torch.cuda.device_count()} "
@@ -107,13 +78,12 @@ def choose_device(device: str | torch.device) -> torch.device:
 
 def choose_dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype:
     """Choose the type of weights and activations; see ``load_lvlm``."""
-    name = _name(dtype) if isinstance(dtype, torch.dtype) else str(dtype)
+    name = str(dtype).removeprefix("torch.")
     if name == "auto":
         if device.type == "cpu":
             return torch.float32
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
-    if name not in _DTYPES:
-        raise unknown_name("dtype", name, ("auto", *_DTYPES))
+    require_name(name, "dtype", ("auto", *_DTYPES))
     return _DTYPES[name]
 
 
@@ -134,17 +104,27 @@ def free_memory() -> dict[int | str, int]:
     return {**{key: n for key, n in free.items() if isinstance(key, int)}, MAIN: main}
 
 
-def map_devices(placement: Placement, weights: Weights, empty: nn.Module) -> dict[str, Any]:
-    """Decide which module of a model, still empty, goes where, or say what would fit."""
-    free, needed = free_memory(), weights.needs(placement.quantise)
-    gpus = [key for key in free if key != MAIN]
-    for key in gpus if placement.may_spread else [placement.key]:
-        if needed <= free[key]:
-            return {"": placement.device if key == placement.key else key}
+def map_devices(
+    placement: Placement, folder: Path, empty: nn.Module, dtype: torch.dtype
+) -> dict[str, Any]:
+    """Decide which module of a model, still empty, goes where, if it fits."""
+    free, n_weights = free_memory(), sum(weight.numel() for weight in empty.parameters())
+    needed = {kind: round(n_weights * each * (1 + ALLOWANCE)) for kind, each in BYTES.items()}
+    kind = placement.quantise or str(dtype).removeprefix("torch.")
+    own = MAIN if placement.device.type == "cpu" else placement.device.index or 0
+    for key in [key for key in free if key != MAIN] if placement.may_spread else [own]:
+        if needed[kind] <= free[key]:
+            return {"": placement.device if key == own else key}
     may_spread = placement.may_spread and not placement.quantise
-    if may_spread and (spread := spread_layers(empty, free, weights.dtype)):
+    if may_spread and (spread := spread_layers(empty, free, dtype)):
         return spread
-    raise _does_not_fit(placement, weights, free)
+    sizes = ", ".join(f"{gigabytes(size)} in {name}" for name, size in needed.items())
+    places = {key: MAIN if key == MAIN else f"cuda:{key}" for key in free}
+    has = ", ".join(f"{gigabytes(size)} on {places[key]}" for key, size in free.items())
+    raise InfoflowError(
+        f"the model in {folder} does not fit in {kind}. With {ALLOWANCE:.0%} for activations it "
+        f"takes {sizes} (the last two by quantise=, on a GPU); free are {has}."
+    )
 
 
 def spread_layers(model: nn.Module, free: Memory, dtype: torch.dtype) -> dict[str, Any] | None:
@@ -161,10 +141,8 @@ def spread_layers(model: nn.Module, free: Memory, dtype: torch.dtype) -> dict[st
     left[first] -= size * dtype.itemsize
     if left[first] <= 0:
         return None
-    block = type(layers[0]).__name__
-    found = infer_auto_device_map(
-        layers, left, no_split_module_classes=[block], dtype=dtype, clean_result=False
-    )
+    block = [type(layers[0]).__name__]
+    found = infer_auto_device_map(layers, left, block, dtype=dtype, clean_result=False)
     if "disk" in found.values():
         return None
     above = {"", *accumulate(place.split("."), "{}.{}".format)}  # the layers, and what holds them
@@ -177,59 +155,6 @@ def spread_layers(model: nn.Module, free: Memory, dtype: torch.dtype) -> dict[st
     return rest | {f"{place}.{layer}": key for layer, key in found.items()}
 
 
-@contextmanager
-def naming_out_of_memory(placement: Placement, weights: Weights) -> Iterator[None]:
-    """Turn running out of memory inside into the error of a model that does not fit."""
-    try:
-        yield
-    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-        known = isinstance(error, torch.OutOfMemoryError | MemoryError)
-        if not known and not any(sign in str(error) for sign in _OUT_OF_MEMORY):
-            raise
-        reason = _does_not_fit(placement, weights, free_memory())
-        raise InfoflowError(f"memory ran out while loading: {reason}") from error
-
-
-def _does_not_fit(placement: Placement, weights: Weights, free: Memory) -> InfoflowError:
-    """Say what a model needs that does not fit, what is free, and what would fit."""
-    kind = placement.quantise or weights.dtype
-    places = list(free) if placement.may_spread and not placement.quantise else [placement.key]
-    where = {key: "in main memory" if key == MAIN else f"on cuda:{key}" for key in places}
-    has = ", ".join(f"{_gigabytes(free[key])} free {where[key]}" for key in places)
-    ways = "; ".join(_ways(placement, weights, free))
-    least = [_gigabytes(weights.needs(each)) for each in (torch.bfloat16, "4bit")]
-    nothing = (
-        f"Nothing would on this machine: in bfloat16 it takes {least[0]}, on a GPU with "
-        f"quantise='4bit' {least[1]}."
-    )
-    advice = f"What would fit: {ways}." if ways else nothing
-    return InfoflowError(
-        f"the model in {weights.folder} takes {_gigabytes(weights.needs(kind))} in {_name(kind)}, "
-        f"{ALLOWANCE:.0%} of its weights for activations included; there are {has}. {advice}"
-    )
-
-
-def _ways(placement: Placement, weights: Weights, free: Memory) -> Iterator[str]:
-    """List what would fit in place of what does not."""
-    gpus = {key: n for key, n in free.items() if key != MAIN}
-    best = max(gpus, key=lambda key: gpus[key], default=None)
-    here = sum(free.values()) if placement.may_spread else free[placement.key]
-    narrow = torch.bfloat16
-    if weights.dtype.itemsize > narrow.itemsize and weights.needs(narrow) <= here:
-        yield f"dtype='bfloat16' ({_gigabytes(weights.needs(narrow))})"
-    for kind in BYTES:
-        smaller = placement.quantise is None or BYTES[kind] < BYTES[placement.quantise]
-        if best is not None and smaller and weights.needs(kind) <= gpus[best]:
-            where = "" if best == placement.key else f", device='cuda:{best}'"
-            yield f"quantise={kind!r}{where} ({_gigabytes(weights.needs(kind))})"
-    if gpus and not placement.may_spread and weights.needs() <= sum(free.values()):
-        yield "device='auto', which spreads layers over GPUs and main memory"
-
-
-def _name(dtype: object) -> str:
-    return str(dtype).removeprefix("torch.")
-
-
-def _gigabytes(n_bytes: int) -> str:
+def gigabytes(n_bytes: int) -> str:
     """Two digits at least, so that even tiny models differ."""
     return f"{n_bytes / 1e9:.1f} GB" if n_bytes >= 1e9 else f"{n_bytes / 1e9:.2g} GB"

@@ -49,11 +49,7 @@ class Prompt:
 
 
 def find_spans(input_ids: Tensor, image_token_id: int) -> Spans:
-    """Find the token groups in a prompt's ids, shape (S,).
-
-    Raises:
-        InfoflowError: There is no image token, or the image tokens are not one run.
-    """
+    """Find the token groups in a prompt's ids, shape (S,); the image tokens must be one run."""
     places = (input_ids == image_token_id).nonzero()[:, 0]
     if not len(places):
         raise InfoflowError(f"the prompt holds no image token (id {image_token_id}).")

@@ -1,34 +1,28 @@
-"""What a loaded checkpoint must be for its prompts and answers to be right."""
+"""What a loaded checkpoint must give for its prompts and answers to be right."""
 
-from collections.abc import Mapping
-from math import isclose
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 from infoflow.errors import InfoflowError
-from infoflow.models.checkpoint import in_one_line
-from infoflow.models.config import require_value
+from infoflow.models.checkpoint import in_one_line, require_value
 from infoflow.models.families.base import Family
 from infoflow.options import require_finite, require_whole
 
-_MOST_TILES = 16
 _LEAST_STD = 0.05  # of pixels from 0 to 1; less would blow up what the tower gets
 
 
 def require_usable(family: Family, folder: Path) -> None:
     """Raise unless tokens, images and answers of a checkpoint are what its family expects."""
     _require_tokens(family, folder)
-    if hasattr(family.model.config, "vision_feature_layer"):
-        _require_features(family, folder)
+    config = family.model.config
+    if hasattr(config, "vision_feature_layer"):
+        depth, what = config.vision_config.num_hidden_layers, f"vision_feature_layer in {folder}"
+        require_whole(config.vision_feature_layer, what, -depth - 1, depth)
+        strategy = config.vision_feature_select_strategy
+        require_value(strategy, f"vision_feature_select_strategy in {folder}", "default")
     _require_processor(family, folder)
-    config = family.decoder.config
-    window = getattr(config, "sliding_window", None)
-    if window is not None and window < config.max_position_embeddings:
-        raise InfoflowError(
-            f"the decoder in {folder} attends within a sliding window of {window} tokens, shorter "
-            f"than its context of {config.max_position_embeddings}; it cannot be measured."
-        )
 
 
 def _require_tokens(family: Family, folder: Path) -> None:
@@ -38,7 +32,7 @@ def _require_tokens(family: Family, folder: Path) -> None:
     if None in family.beginning:
         raise InfoflowError(f"the tokenizer in {folder} names no bos_token.")
     tokens = {index: token for token, index in vocabulary.items()}
-    taken = tokens.pop(image, None)
+    taken = tokens.pop(require_whole(image, f"the image token's id in {folder}", 0), None)
     if (highest := max(tokens, default=-1)) > most:
         raise InfoflowError(
             f"the tokenizer in {folder} has ids up to {highest}, the model embeddings up to "
@@ -56,47 +50,22 @@ def _require_tokens(family: Family, folder: Path) -> None:
         require_whole(index, f"the eos_token_id in {folder}", 0, most)
 
 
-def _require_features(family: Family, folder: Path) -> None:
-    """Raise unless a LLaVA takes one layer's patches, and whole tiles."""
-    config = family.model.config
-    depth, layer = config.vision_config.num_hidden_layers, config.vision_feature_layer
-    require_whole(layer, f"vision_feature_layer in {folder}", -depth - 1, depth)
-    strategy = config.vision_feature_select_strategy
-    require_value(strategy, f"vision_feature_select_strategy in {folder}", "default")
-    side = family.pixels_a_side
-    valid = range(side, _MOST_TILES * side + 1, side)
-    whole = [(side, side)]  # of a model without tiles
-    for shape in getattr(config, "image_grid_pinpoints", whole) or [None]:
-        sides = shape if isinstance(shape, list | tuple) else ()
-        if len(sides) != 2 or not all(type(n) is int and n in valid for n in sides):
-            raise InfoflowError(
-                f"image_grid_pinpoints in {folder} hold {shape!r}; valid: pairs of multiples of "
-                f"{side}, the vision tower's side, up to {valid[-1]}."
-            )
-
-
 def _require_processor(family: Family, folder: Path) -> None:
-    """Raise unless images reach the tower in its size, normalised and whole."""
+    """Raise unless images reach the tower whole, in its size, and normalised from 0 to 1."""
     processor, side = family.image_processor, family.pixels_a_side
     what = f"of the image processor in {folder}"
-    for name in ("do_resize", "do_rescale", "do_normalize"):
-        require_value(getattr(processor, name, None), f"{name} {what}", True)
-    flips = getattr(processor, "do_flip_channel_order", None)
-    require_value(flips, f"do_flip_channel_order {what}", False, None)
-    factor = require_finite(processor.rescale_factor, f"rescale_factor {what}")
-    if not isclose(factor, 1 / 255, rel_tol=1e-6):
-        raise InfoflowError(f"rescale_factor {what} is {factor}; valid: 1/255.")
-    for name, least in (("image_mean", 0.0), ("image_std", _LEAST_STD)):
-        values = getattr(processor, name)
-        if not isinstance(values, list | tuple) or len(values) != 3:
-            raise InfoflowError(f"{name} {what} is {values!r}; valid: three numbers.")
-        for value in values:
-            require_finite(value, f"{name} {what}", least, 1.0)
-    for name in ("size", "crop_size"):
-        size = getattr(processor, name, None) or {}
-        for value in (size if isinstance(size, Mapping) else vars(size)).values():
-            if value is not None:
-                require_value(value, f"{name} {what}", side)
     with in_one_line(f"the image processor in {folder} takes no image"):
-        shape = tuple(family.pixel_values(Image.new("RGB", (side + 1, side))).shape)
-    require_value(shape[-3:], f"the shape of an image {what}", (3, side, side))
+        for value in (*processor.image_mean, *processor.image_std):
+            require_finite(value, f"image_mean or image_std {what}", 0.0, 1.0)
+        require_finite(min(processor.image_std), f"image_std {what}", _LEAST_STD)
+        noise = np.random.default_rng(0).integers(0, 256, (side, side, 3), dtype=np.uint8)
+        found = family.pixel_values(Image.fromarray(noise)).flatten(0, -4)
+        wide = family.pixel_values(Image.new("RGB", (side + 1, side)))
+        expected = (noise / 255 - processor.image_mean) / processor.image_std
+    for image in (found, wide):
+        require_value(tuple(image.shape[-3:]), f"the shape of an image {what}", (3, side, side))
+    if not np.allclose(found[0].permute(1, 2, 0), expected, atol=1e-4):
+        raise InfoflowError(
+            f"the image processor in {folder} does not give the tower an image of its size as it "
+            "is, normalised; check do_resize, do_rescale, rescale_factor, do_normalize and sizes."
+        )

@@ -8,18 +8,14 @@ import torch
 from torch import Tensor
 
 from infoflow.errors import InfoflowError
-from infoflow.models.checkpoint import CONFIG, read_json, some
-from infoflow.models.config import require_value
+from infoflow.models.checkpoint import CONFIG, Checkpoint, read_json, require_value, some
 from infoflow.models.convert.conversion import (
     CLIP_STATISTICS,
-    Converted,
     Rules,
     read_renamed,
-    require_fields,
     require_settings,
 )
 from infoflow.models.convert.tokenizers import llama_tokenizer
-from infoflow.options import require_whole
 
 MARKS = ("<im_patch>", "<im_start>", "<im_end>")
 """The tokens Shikra adds to LLaMA's: in the place of each patch, and around them all."""
@@ -53,43 +49,45 @@ _CLIP: Rules = {
     r"vision_model\.(.+)": rf"{_NATIVE_TOWER}\1",
     r"(text_model|text_projection|visual_projection)\..+|logit_scale": "",
 }
-_GROWN = ("model.language_model.embed_tokens.weight", "lm_head.weight")
 
 _IDS = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
 """LLaMA's own ids. Configurations of early conversions name others, with which none was trained."""
 
-_TEXT_NEEDS = ("hidden_size", "num_attention_heads", "num_hidden_layers", "vocab_size")
+_TEXT = ("hidden_size", "num_attention_heads", "num_hidden_layers", "vocab_size")
 _TEXT_MAY_SAY = (
     *("intermediate_size", "num_key_value_heads", "max_position_embeddings", "rms_norm_eps"),
     *("hidden_act", "attention_bias", "rope_theta", "rope_scaling"),
 )
-_TOWER_NEEDS = ("hidden_size", "image_size", "num_attention_heads", "patch_size")
+_HEAD_WIDTH = 128  # of InternViT-6B, which no tensor says
 
 
-def convert_internvl(folder: Path, tokenizer: Path, parts: Mapping[str, Path]) -> Converted:
-    """Convert InternVL-Chat, whose image token's id is the first one past its vocabulary."""
+def convert_internvl(folder: Path, parts: Mapping[str, Path]) -> Checkpoint:
+    """Read InternVL-Chat, whose image token's id is the first one past its vocabulary."""
     config = read_json(folder / CONFIG)
     settings = {"image_aspect_ratio": "pad", "mm_vision_select_feature": "patch"}
     require_settings(config, folder / CONFIG, settings)
     tensors = read_renamed(folder, _INTERNVL)
-    vision = _internvit_config(tensors, folder)
+    vision = _internvit_config(tensors)
     imagenet = {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]}
     processor = {"do_pad": True} | _square(vision["image_size"][0]) | imagenet
     native = _llava_config(config, -4, vision, projector_hidden_act="gelu")
-    return Converted(tensors, native, processor, _IDS, llama_tokenizer(tokenizer))
+    words = llama_tokenizer(folder / "tokenizer.model")
+    return Checkpoint(folder, native, tensors, processor, words, _IDS)
 
 
-def convert_shikra(folder: Path, tokenizer: Path, parts: Mapping[str, Path]) -> Converted:
-    """Convert Shikra: the difference added to its LLaMA, its linear layer, and CLIP's tower."""
+def convert_shikra(folder: Path, parts: Mapping[str, Path]) -> Checkpoint:
+    """Read Shikra: the difference added to its LLaMA, its linear layer, and CLIP's tower.
+
+    The sum takes main memory, 13 GB for 7B, until the model is loaded.
+    """
     config, vision = read_json(folder / CONFIG), read_json(parts["vision"] / CONFIG)
     require_settings(config, folder / CONFIG, {"mm_vision_select_feature": "patch"})
-    vision = dict(vision.get("vision_config", vision)) | {"model_type": "clip_vision_model"}
-    require_fields(vision, _TOWER_NEEDS)
+    vision = vision.get("vision_config", vision) | {"model_type": "clip_vision_model"}
     width = vision["hidden_size"]
     require_value(width, f"hidden_size in {parts['vision']}", config.get("mm_hidden_size", width))
-    delta, addends = read_renamed(folder, _SHIKRA), read_renamed(parts["base"], _DECODER)
+    delta, base = read_renamed(folder, _SHIKRA), read_renamed(parts["base"], _DECODER)
     decoder = {name: tensor for name, tensor in delta.items() if not name.startswith(_CONNECTOR)}
-    if wrong := [name for name, own in decoder.items() if not _fits(name, own, addends.get(name))]:
+    if wrong := [name for name, own in decoder.items() if not _fits(own, base.get(name))]:
         raise InfoflowError(
             f"{parts['base']} is not the LLaMA that {folder} is a difference to: {len(wrong)} "
             f"tensors are missing or of another shape ({some(sorted(wrong))})."
@@ -100,29 +98,30 @@ def convert_shikra(folder: Path, tokenizer: Path, parts: Mapping[str, Path]) -> 
         f"{_CONNECTOR}linear_2.weight": torch.eye(config["hidden_size"]),
         f"{_CONNECTOR}linear_2.bias": torch.zeros(config["hidden_size"]),
     }
-    words = llama_tokenizer(tokenizer, MARKS)
-    return Converted(
-        delta | read_renamed(parts["vision"], _CLIP) | second,
+    words = llama_tokenizer(folder / "tokenizer.model", MARKS)
+    return Checkpoint(
+        folder,
         native | {"image_token_index": words.convert_tokens_to_ids(MARKS[0])},
+        {name: _added(tensor, base.get(name)) for name, tensor in delta.items()}
+        | read_renamed(parts["vision"], _CLIP)
+        | second,
         _square(int(vision["image_size"])) | CLIP_STATISTICS,
-        _IDS,
         words,
-        lambda name, tensor: _added(tensor, addends.get(name)),
+        _IDS,
     )
 
 
-def _fits(name: str, delta: Tensor, base: Tensor | None) -> bool:
+def _fits(delta: Tensor, base: Tensor | None) -> bool:
     """Whether a base can be added to a difference, whose vocabulary may have grown."""
-    if base is None or delta.shape[1:] != base.shape[1:]:
-        return False
-    return len(delta) == len(base) or (name in _GROWN and len(delta) > len(base))
+    return base is not None and delta.shape[1:] == base.shape[1:] and len(delta) >= len(base)
 
 
 def _added(delta: Tensor, base: Tensor | None) -> Tensor:
     """Add a base in the difference's type, as its authors do."""
+    if base is None:
+        return delta
     total = delta.clone()
-    if base is not None:
-        total[: len(base)] += base.to(delta.dtype)
+    total[: len(base)] += base.to(delta.dtype)
     return total
 
 
@@ -130,9 +129,8 @@ def _llava_config(
     published: Mapping[str, Any], layer: int, vision: Mapping[str, Any], **settings: Any
 ) -> dict[str, Any]:
     """Build the configuration of transformers' LLaVA, its image token's id behind all words."""
-    require_fields(published, _TEXT_NEEDS)
-    names = (*_TEXT_NEEDS, *_TEXT_MAY_SAY)
-    text = {name: published[name] for name in names if published.get(name) is not None}
+    said = [name for name in _TEXT_MAY_SAY if published.get(name) is not None]
+    text = {name: published[name] for name in (*_TEXT, *said)}
     return {
         "architectures": ["LlavaForConditionalGeneration"],
         "model_type": "llava",
@@ -144,7 +142,7 @@ def _llava_config(
     } | settings
 
 
-def _internvit_config(tensors: Mapping[str, Tensor], folder: Path) -> dict[str, Any]:
+def _internvit_config(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     """Describe the tower, whose configuration the checkpoint does not hold, by its tensors.
 
     The images' side is that of the positions, which are stored for the side they are used at.
@@ -158,7 +156,7 @@ def _internvit_config(tensors: Mapping[str, Tensor], folder: Path) -> dict[str, 
         "hidden_size": width,
         "intermediate_size": shapes["encoder.layer.0.mlp.fc1.weight"][0],
         "num_hidden_layers": sum(name.endswith(".mlp.fc1.weight") for name in shapes),
-        "num_attention_heads": _n_heads(width, folder),
+        "num_attention_heads": width // _HEAD_WIDTH,
         "image_size": [side, side],
         "patch_size": [patch, patch],
         "attention_bias": False,
@@ -170,27 +168,5 @@ def _internvit_config(tensors: Mapping[str, Tensor], folder: Path) -> dict[str, 
     }
 
 
-def _n_heads(width: int, folder: Path) -> int:
-    """Read how many heads the tower has, which no tensor says; InternViT-6B's are known."""
-    named, tower = read_json(folder / CONFIG).get("mm_vision_tower"), tower_folder(folder)
-    if tower is None and "InternViT-6B" in str(named) and width == 3200:
-        return 25
-    config = read_json(tower / CONFIG) if tower else {}
-    heads = config.get("num_attention_heads")
-    if config.get("hidden_size") != width or not heads or width % heads:
-        raise InfoflowError(
-            f"how many heads the tower of {folder} has is not known: it is {width} wide; put the "
-            f"{CONFIG} of {named!r} into {folder / str(named)}."
-        )
-    return require_whole(heads, f"the heads in {tower}", 1, width)
-
-
 def _square(side: int) -> dict[str, Any]:
     return {"size": {"shortest_edge": side}, "crop_size": {"height": side, "width": side}}
-
-
-def tower_folder(folder: Path) -> Path | None:
-    """Find the vision tower that a checkpoint names, in the working folder or its own."""
-    named = read_json(folder / CONFIG).get("mm_vision_tower")
-    places = (Path(named), folder / named) if isinstance(named, str) else ()
-    return next((place for place in places if (place / CONFIG).is_file()), None)

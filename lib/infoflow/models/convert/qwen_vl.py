@@ -4,21 +4,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from infoflow.models.checkpoint import CONFIG, GENERATION, read_json
-from infoflow.models.config import require_config, require_value
+from infoflow.models.checkpoint import CONFIG, GENERATION, Checkpoint, read_json, require_value
 from infoflow.models.convert.conversion import (
     CLIP_STATISTICS,
-    Converted,
     Rules,
     read_renamed,
-    require_fields,
     require_settings,
 )
 from infoflow.models.convert.tokenizers import IMAGE_START, qwen_tokenizer
-from infoflow.options import require_finite, require_whole
 
 _POOL_HEAD_WIDTH = 128
-_MOST_LAYERS = 1000  # the tensors are not counted yet; no published decoder is as deep
 _FIXED = {"rotary_pct": 1.0, "scale_attn_weights": True, "tie_word_embeddings": False}
 """What the published code can vary, and Qwen2 cannot."""
 _OLD, _NEW = r"transformer\.h\.(\d+)\.", r"model.layers.\1."
@@ -37,28 +32,20 @@ _RULES: Rules = {
     rf"{_OLD}mlp\.c_proj\.weight": rf"{_NEW}mlp.down_proj.weight",
 }
 _TEXT = ("hidden_size", "num_attention_heads", "num_hidden_layers", "vocab_size")
-_TEXT_OTHERWISE = ("seq_length", "layer_norm_epsilon", "intermediate_size", "rotary_emb_base")
 _VISION = ("image_size", "patch_size", "width", "layers", "heads")
-_VISION_OTHERWISE = ("image_start_id", "mlp_ratio", "output_dim")
-"""What is said as by Qwen2 and ``VisionShape``, and what they say in other names or numbers."""
+"""What is said as by Qwen2 and ``VisionShape``."""
 
 
-def convert(folder: Path, tokenizer: Path, parts: Mapping[str, Path]) -> Converted:
-    """Convert Qwen-VL or Qwen-VL-Chat to ``QwenVLForConditionalGeneration``."""
-    config, words = native_config(folder), qwen_tokenizer(tokenizer)
+def convert_qwen_vl(folder: Path, parts: Mapping[str, Path]) -> Checkpoint:
+    """Read Qwen-VL or Qwen-VL-Chat for ``QwenVLForConditionalGeneration``."""
+    config, words = native_config(folder), qwen_tokenizer(folder / "qwen.tiktoken")
     named = read_json(folder / CONFIG)["visual"]["image_start_id"]
-    what = f"the id of {IMAGE_START} in {tokenizer}, which is not this checkpoint's,"
+    what = f"the id of {IMAGE_START} in {folder}"
     require_value(words.convert_tokens_to_ids(IMAGE_START), what, named)
-    side, chat_format = config["vision_config"]["image_size"], read_chat_format(folder)
+    side = config["vision_config"]["image_size"]
     processor = {"size": {"height": side, "width": side}} | CLIP_STATISTICS
-    tensors = read_renamed(folder, _RULES)
-    return Converted(tensors, config, processor, {"chat_format": chat_format}, words)
-
-
-def read_chat_format(folder: Path) -> Any:
-    """Read which conversation the answers are generated for, if that is said."""
-    path = folder / GENERATION
-    return read_json(path).get("chat_format") if path.is_file() else None
+    generation = read_json(folder / GENERATION, needed=False)
+    return Checkpoint(folder, config, read_renamed(folder, _RULES), processor, words, generation)
 
 
 def native_config(folder: Path) -> dict[str, Any]:
@@ -71,14 +58,8 @@ def native_config(folder: Path) -> dict[str, Any]:
     path = folder / CONFIG
     published = read_json(path)
     require_value(published.get("model_type"), f"the model_type in {path}", "qwen")
-    visual = published.get("visual")
-    visual = visual if isinstance(visual, dict) else {}
-    require_fields(published, (*_TEXT, *_TEXT_OTHERWISE))
-    require_fields(visual, (*_VISION, *_VISION_OTHERWISE))
-    require_config(published, path, _MOST_LAYERS)
     require_settings(published, path, _FIXED)
-    out = require_whole(visual["output_dim"], f"visual.output_dim in {path}", 1)
-    ratio = require_finite(visual["mlp_ratio"], f"visual.mlp_ratio in {path}", 0.0)
+    visual, out = published["visual"], published["visual"]["output_dim"]
     return {name: published[name] for name in _TEXT} | {
         "architectures": ["QwenVLForConditionalGeneration"],
         "model_type": "qwen_vl",
@@ -90,7 +71,7 @@ def native_config(folder: Path) -> dict[str, Any]:
         "tie_word_embeddings": False,
         "vision_config": {name: visual[name] for name in _VISION}
         | {
-            "mlp_width": int(visual["width"] * ratio),
+            "mlp_width": int(visual["width"] * visual["mlp_ratio"]),
             "output_width": out,
             "pool_heads": out // _POOL_HEAD_WIDTH,
             "raster": round(visual.get("n_queries", 256) ** 0.5),

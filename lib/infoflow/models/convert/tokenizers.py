@@ -11,7 +11,6 @@ from tokenizers import normalizers
 from transformers import LlamaTokenizer, PreTrainedTokenizerFast
 from transformers.convert_slow_tokenizer import TikTokenConverter, generate_merges
 
-from infoflow.errors import InfoflowError
 from infoflow.models.checkpoint import in_one_line
 
 END_OF_TEXT, MESSAGE_START, MESSAGE_END = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
@@ -33,7 +32,8 @@ SPLIT = (
 
 def qwen_tokenizer(file: Path) -> PreTrainedTokenizerFast:
     """Build Qwen's tokenizer from its ``qwen.tiktoken``."""
-    core = _RankConverter(file, pattern=SPLIT, extra_special_tokens=SPECIAL).converted()
+    with in_one_line(f"the tokenizer {file} cannot be read"):
+        core = _RankConverter(file, pattern=SPLIT, extra_special_tokens=SPECIAL).converted()
     core.normalizer = normalizers.NFC()
     return PreTrainedTokenizerFast(
         tokenizer_object=core,
@@ -43,28 +43,13 @@ def qwen_tokenizer(file: Path) -> PreTrainedTokenizerFast:
     )
 
 
-def read_ranks(file: Path) -> dict[bytes, int]:
-    """Read byte strings and their ranks, which are their ids, from a tiktoken file."""
-    ranks: dict[bytes, int] = {}
-    damaged = f"the vocabulary {file} is damaged"
-    for number, line in enumerate(Path(file).read_bytes().splitlines(), start=1):
-        if not line:
-            continue
-        try:
-            token, rank = line.split()
-            ranks[base64.b64decode(token, validate=True)] = int(rank)
-        except ValueError as error:
-            valid = "a string in base 64, a space and its rank"
-            raise InfoflowError(f"{damaged} in line {number}; valid: {valid}.") from error
-    if sorted(ranks.values()) != list(range(len(ranks))):
-        raise InfoflowError(f"{damaged}: its {len(ranks)} ranks are not 0, 1, 2 and so on.")
-    if missing := [byte for byte in range(256) if bytes([byte]) not in ranks]:
-        raise InfoflowError(f"{damaged}: it lacks {len(missing)} of the 256 single bytes.")
-    return ranks
-
-
 class _RankConverter(TikTokenConverter):  # type: ignore[misc]
-    load_tiktoken_bpe = staticmethod(read_ranks)  # without the package tiktoken
+    @staticmethod
+    def load_tiktoken_bpe(file: Path) -> dict[bytes, int]:
+        """Read byte strings and their ranks, which are their ids; without the package tiktoken."""
+        lines = Path(file).read_bytes().splitlines()
+        pairs = [line.split() for line in lines if line]
+        return {base64.b64decode(token, validate=True): int(rank) for token, rank in pairs}
 
 
 def llama_tokenizer(file: Path, added: Sequence[str] = ()) -> LlamaTokenizer:
@@ -75,9 +60,6 @@ def llama_tokenizer(file: Path, added: Sequence[str] = ()) -> LlamaTokenizer:
         scores = {text: score for text, score, kind in pieces if kind == 1}
         tokenizer = LlamaTokenizer(vocab=vocabulary, merges=generate_merges(vocabulary, scores))
         tokenizer.add_tokens(list(added), special_tokens=True)
-        ids = tokenizer.convert_tokens_to_ids([*vocabulary, *added])
-        if not pieces or ids != list(range(len(pieces) + len(added))):
-            raise ValueError("it holds no vocabulary, or an entry of it twice")
     return tokenizer
 
 
@@ -92,23 +74,17 @@ def _fields(message: bytes) -> Iterator[tuple[int, Any]]:
     """Read a protocol buffer's fields, without its package: numbers, and bytes or numbers."""
     stream = BytesIO(message)
     while stream.tell() < len(message):
-        key = _varint(stream)
-        if key & 7 == 0:
-            yield key >> 3, _varint(stream)
+        number, kind = divmod(_varint(stream), 8)
+        if kind == 0:
+            yield number, _varint(stream)
             continue
-        size = _varint(stream) if key & 7 == 2 else {1: 8, 5: 4}[key & 7]
-        value = stream.read(size)
+        value = stream.read(size := _varint(stream) if kind == 2 else {1: 8, 5: 4}[kind])
         if len(value) < size:
             raise ValueError("the file ends early")
-        yield key >> 3, value
+        yield number, value
 
 
 def _varint(stream: BytesIO) -> int:
     """Read a number of seven bits a byte, the lowest first."""
-    value = 0
-    for shift in range(0, 70, 7):
-        byte = stream.read(1)[0]
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value
-    raise ValueError("a number is too long")
+    byte = stream.read(1)[0]
+    return byte if byte < 0x80 else byte - 0x80 + (_varint(stream) << 7)

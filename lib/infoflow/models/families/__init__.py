@@ -42,11 +42,7 @@ def list_models() -> list[str]:
 
 
 def find_model(name: str) -> ModelSpec:
-    """Return what is known of the model of that name.
-
-    Raises:
-        UnknownNameError: There is no such model.
-    """
+    """Return what is known of the model of that name, or raise an UnknownNameError."""
     require_name(name, "model", _BY_NAME)
     return _BY_NAME[name]
 

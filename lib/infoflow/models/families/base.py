@@ -1,7 +1,7 @@
 """What a family's adapter answers: everything in which architectures differ."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self, cast
 
@@ -13,14 +13,13 @@ from torch import Tensor, nn
 from infoflow.errors import InfoflowError
 from infoflow.models.checkpoint import (
     CONFIG,
-    load_image_processor,
-    load_tokenizer,
-    load_weights,
+    Checkpoint,
+    in_one_line,
+    load_model,
+    read_checkpoint,
     read_json,
+    require_value,
 )
-from infoflow.models.config import require_known_layout, require_value
-from infoflow.models.convert.conversion import Conversion, converted
-from infoflow.models.convert.llava import tower_folder
 from infoflow.models.grid import Grid
 from infoflow.models.placement import Placement
 
@@ -55,17 +54,19 @@ class Family(ABC):
 
     architecture: ClassVar[Any]  #: The transformers class of the model.
     processor: ClassVar[Any]  #: The transformers class of the image processor,
-    processor_options: ClassVar[Mapping[str, Any]] = {}  #: and what it sets in any case.
+    processor_options: ClassVar[dict[str, Any]] = {}  #: and what it sets in any case.
     template: ClassVar[str]  #: The prompt around ``{question}`` and ``<image>``.
     connector: ClassVar[str]  #: What lies between vision tower and decoder, in words.
     ends: ClassVar[tuple[str, ...]] = ()  #: Tokens that end an answer; none: as configured.
     tokens: ClassVar[tuple[str, ...]] = ()  #: Other tokens that a tokenizer must have.
     marks: ClassVar[tuple[str, ...]] = (PLACEHOLDER,)  #: What a question must not contain.
     foreign_tokens: ClassVar[tuple[str, ...]] = ()  #: Tokens of other conversations alone.
-    tower: ClassVar[str | None] = None  #: The type of the vision tower; None for any.
+    kinds: ClassVar[dict[str, str]] = {"text_config": "llama"}  #: Types of parts, if said.
     files: ClassVar[tuple[str, ...]] = ("*.json", "*.safetensors")  #: What is fetched from the hub.
-    conversion: ClassVar[Conversion | None] = None  #: Of what transformers cannot read.
+    #: Reads what is published in another layout, from its folder and those of its parts.
+    convert: ClassVar[Any] = None
     parts: ClassVar[Mapping[str, str]] = {}  #: What that needs beside itself, and hub ids.
+    part_folders: tuple[Path, ...] = ()  #: Those that the model was built from, too.
 
     def __init__(self, model: Any, tokenizer: Any, image_processor: Any) -> None:
         self.model = model
@@ -73,30 +74,49 @@ class Family(ABC):
         self.image_processor = image_processor
 
     @classmethod
-    def prepare(cls, folder: Path, find_part: Callable[[str], Path]) -> Path:
-        """Find the folder to open: itself, or, with its parts found, what it is converted to."""
-        require_known_layout(folder, original_llava=cls.conversion is not None)
-        if cls.conversion is None or "vision_config" in read_json(folder / CONFIG):
-            return folder
-        local = {"vision": tower_folder(folder)}
-        parts = {part: local.get(part) or find_part(part) for part in cls.parts}
-        return converted(cls.conversion, cls.architecture, folder, parts)
+    def is_published(cls, folder: Path) -> bool:
+        """Whether a checkpoint is in the layout that it was published in, not in transformers'."""
+        return cls.convert is not None and "vision_config" not in read_json(folder / CONFIG)
 
     @classmethod
-    def require_own(cls, folder: Path) -> None:
-        """Raise if a checkpoint, published or converted, is said to be of another kind."""
-        parts = {"vision tower": ("vision_config", cls.tower), "decoder": ("text_config", "llama")}
-        for what, (name, kind) in parts.items():
-            part = read_json(folder / CONFIG).get(name)
-            if kind and isinstance(part, dict) and "model_type" in part:
-                require_value(part["model_type"], f"the type of the {what} in {folder}", kind)
+    def read(cls, folder: Path, parts: Mapping[str, Path]) -> Checkpoint:
+        """Read a checkpoint, in the layout of transformers or as it is published."""
+        if (folder / "adapter_config.json").is_file():
+            raise InfoflowError(
+                f"{folder} holds a LoRA adapter; merge it into its model and save the whole."
+            )
+        if not cls.is_published(folder):
+            return read_checkpoint(folder)
+        with in_one_line(f"the checkpoint in {folder} cannot be converted"):
+            return cast(Checkpoint, cls.convert(folder, parts))
 
     @classmethod
-    def open(cls, folder: Path, placement: Placement, dtype: torch.dtype) -> Self:
-        """Load a checkpoint in the layout that transformers reads."""
-        model = load_weights(cls.architecture, folder, placement, dtype)
-        processor = load_image_processor(cls.processor, folder, **cls.processor_options)
-        return cls(model, load_tokenizer(folder, (*cls.ends, *cls.tokens)), processor)
+    def require_own(cls, checkpoint: Checkpoint) -> None:
+        """Raise if a checkpoint says that it is of another kind, or lacks tokens of prompts."""
+        config, path = checkpoint.config, checkpoint.folder / CONFIG
+        own = cls.architecture.config_class.model_type
+        require_value(config.get("model_type"), f"the model_type in {path}", own)
+        for part, kind in cls.kinds.items():
+            content = config.get(part)
+            found = content.get("model_type", kind) if isinstance(content, dict) else kind
+            require_value(found, f"the model_type of the {part} in {path}", kind)
+        vocabulary = checkpoint.tokenizer.get_vocab()
+        if missing := [token for token in (*cls.ends, *cls.tokens) if token not in vocabulary]:
+            raise InfoflowError(
+                f"the tokenizer in {checkpoint.folder} lacks the tokens {', '.join(missing)}."
+            )
+
+    @classmethod
+    def open(cls, folder: Path, placement: Placement, dtype: torch.dtype, **parts: Path) -> Self:
+        """Load a checkpoint, with what it needs beside itself."""
+        checkpoint = cls.read(folder, parts)
+        cls.require_own(checkpoint)
+        with in_one_line(f"the image processor in {folder} cannot be made"):
+            processor = cls.processor(**checkpoint.processor | cls.processor_options)
+        model = load_model(cls.architecture, checkpoint, placement, dtype)
+        family = cls(model, checkpoint.tokenizer, processor)
+        family.part_folders = tuple(parts.values())
+        return family
 
     @property
     def language_model(self) -> Any:

@@ -44,8 +44,7 @@ class InstructBlip(Family):
         model.set_attn_implementation({"qformer_config": "eager"})
 
     @classmethod
-    def open(cls, folder: Path, placement: Placement, dtype: torch.dtype) -> Self:
-        """Load a checkpoint, with the Q-Former's tokenizer."""
+    def open(cls, folder: Path, placement: Placement, dtype: torch.dtype, **parts: Path) -> Self:
         family = super().open(folder, placement, dtype)
         family.qformer_tokenizer = load_tokenizer(folder / QFORMER_TOKENIZER)
         return family

@@ -6,7 +6,6 @@ InternViT-6B (Chen et al., 2024), Shikra one linear layer (Chen et al., 2023).
 
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, ClassVar
 
 from PIL import Image
@@ -16,8 +15,8 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 from transformers.models.llava.image_processing_pil_llava import LlavaImageProcessorPil
 
 from infoflow.errors import InfoflowError
-from infoflow.models.checkpoint import JOINT_PROCESSOR, read_json
-from infoflow.models.convert.conversion import Conversion
+from infoflow.files import read_text
+from infoflow.models.checkpoint import Checkpoint
 from infoflow.models.convert.llava import MARKS, convert_internvl, convert_shikra
 from infoflow.models.families.base import PLACEHOLDER, Family, ImageFeatures, Size
 from infoflow.models.grid import Grid
@@ -30,6 +29,10 @@ VICUNA_V1 = f"{SYSTEM} USER: {PLACEHOLDER}\n{{question}} ASSISTANT:"
 """The ``vicuna_v1`` conversation with one image and one question."""
 _ROLES = (r"USER|\bupper\b", "ASSISTANT:")
 """What a chat template of that conversation writes; published ones write roles in capitals."""
+_TEMPLATE_FILES = (
+    *("chat_template.jinja", "chat_template.json"),
+    *("processor_config.json", "tokenizer_config.json"),
+)
 _FOREIGN = ("<|im_start|>", "<|start_header_id|>", "<start_of_turn>", "[INST]")
 _PUBLISHED_FILES = ("*.json", "pytorch_model*.bin", "tokenizer.model")
 _PIXELS_A_BAND = 1 << 20
@@ -44,18 +47,20 @@ class VicunaFamily(Family):
     connector = "two-layer MLP"
     # the last is of LLaVA's first version, and of Shikra
     foreign_tokens: ClassVar[tuple[str, ...]] = (*_FOREIGN, "<im_start>")
-    tower = "clip_vision_model"
+    kinds: ClassVar[dict[str, str]] = Family.kinds | {"vision_config": "clip_vision_model"}
 
     @classmethod
-    def require_own(cls, folder: Path) -> None:
+    def require_own(cls, checkpoint: Checkpoint) -> None:
         """Raise unless the parts are of its kinds, the LLaMA tuned on Vicuna's conversation."""
-        super().require_own(folder)
-        template = _chat_template(folder)
-        if template and not all(re.search(role, template) for role in _ROLES):
-            raise InfoflowError(
-                f"{folder} was tuned on another conversation: its chat template is "
-                f"{template[:60]!r}...; this family's is Vicuna's (USER: ... ASSISTANT:)."
-            )
+        super().require_own(checkpoint)
+        for name in _TEMPLATE_FILES:
+            path = checkpoint.folder / name
+            text = name + read_text(path) if path.is_file() else ""
+            if "chat_template" in text and not all(re.search(role, text) for role in _ROLES):
+                raise InfoflowError(
+                    f"the chat template in {path} is of another conversation than this family's, "
+                    "which is Vicuna's (USER: ... ASSISTANT:)."
+                )
 
     @property
     def beginning(self) -> list[int]:
@@ -100,18 +105,18 @@ class Llava15(VicunaFamily):
 
 
 class InternVLChat(VicunaFamily):
-    """InternVL-Chat, as ``OpenGVLab/InternVL-Chat-ViT-6B-Vicuna-7B`` or as converted.
+    """InternVL-Chat, as ``OpenGVLab/InternVL-Chat-ViT-6B-Vicuna-7B`` or transformers.
 
     Its vocabulary has no token for the image, so the image token's id is the first one past it.
     """
 
-    tower = "internvl_vision"
-    conversion = Conversion(convert_internvl, "tokenizer.model")
+    kinds: ClassVar[dict[str, str]] = Family.kinds | {"vision_config": "internvl_vision"}
+    convert = staticmethod(convert_internvl)
     files = _PUBLISHED_FILES
 
 
 class Shikra(VicunaFamily):
-    """Shikra, as ``shikras/shikra-7b-delta-v1`` with its LLaMA and CLIP, or as converted.
+    """Shikra, as ``shikras/shikra-7b-delta-v1`` with its LLaMA and CLIP, or transformers.
 
     What is published is the difference of its decoder to LLaMA-7B, and the linear layer; the tower
     is OpenAI's, which was not trained further.
@@ -124,7 +129,7 @@ class Shikra(VicunaFamily):
     padding = (255, 255, 255)
     tokens = MARKS
     foreign_tokens = _FOREIGN
-    conversion = Conversion(convert_shikra, "tokenizer.model")
+    convert = staticmethod(convert_shikra)
     files = _PUBLISHED_FILES
     parts: ClassVar[Mapping[str, str]] = {
         "base": "huggyllama/llama-7b",
@@ -154,13 +159,3 @@ def resized_square(
         band.paste(image, (left, -start))
         rows.paste(band.resize((side, band.height), resample), (0, top + start))
     return rows.resize((side, side), resample)
-
-
-def _chat_template(folder: Path) -> str:
-    """Read a checkpoint's chat template, from where transformers would; empty if it has none."""
-    written = folder / "chat_template.jinja"
-    if written.is_file():
-        return written.read_text(encoding="utf-8", errors="replace")
-    names = ("chat_template.json", JOINT_PROCESSOR, "tokenizer_config.json")
-    settings = [read_json(folder / name) for name in names if (folder / name).is_file()]
-    return next((str(each["chat_template"]) for each in settings if each.get("chat_template")), "")

@@ -8,7 +8,6 @@ without the padding, each row ended by a learned newline (Liu et al., 2024).
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
-import torch
 from torch import Tensor
 from transformers import LlavaNextForConditionalGeneration
 from transformers.image_processing_utils import select_best_resolution
@@ -67,25 +66,12 @@ class LlavaNext(VicunaFamily):
         self, pixel_values: Tensor, input_ids: Tensor, size: Size | None
     ) -> ImageFeatures:
         """Run the tower and the connector on all tiles and join the tiles' tokens."""
-        n_ids = int((input_ids == self.image_token_id).sum())
-        n_tiles = pixel_values.shape[1] - 1 if pixel_values.ndim == 5 else 0
-        tiling = self._find_tiling(n_tiles, n_ids) if size is None else self.tiling(size)
-        self.require_shape(pixel_values, 1 + tiling.tiles[0] * tiling.tiles[1])
-        inner, layer = self.model.model, self.model.config.vision_feature_layer
-        states = inner.vision_tower(pixel_values[0], output_hidden_states=True).hidden_states
-        features = inner.multi_modal_projector(states[layer][:, 1:])
-        return ImageFeatures(torch.cat([features[0], self._joined(features[1:], tiling)]))
-
-    def _joined(self, features: Tensor, tiling: Tiling) -> Tensor:
-        """Lay the tiles' tokens out as one raster, crop the padding, end each row."""
-        (down, across), side = tiling.tiles, self.patches_a_side
-        raster = features.view(down, across, side, side, -1).transpose(1, 2)
-        raster = raster.reshape(down * side, across * side, -1)
-        top = (down * side - tiling.rows) // 2
-        left = (across * side - tiling.cols) // 2
-        raster = raster[top : top + tiling.rows, left : left + tiling.cols]
-        newline = self.model.model.image_newline.to(raster).expand(tiling.rows, 1, -1)
-        return torch.cat([raster, newline], dim=1).flatten(0, 1)
+        if size is None:
+            raise InfoflowError("the image is cut by its size; give size=(width, height), too.")
+        down, across = self.tiling(size).tiles
+        self.require_shape(pixel_values, 1 + down * across)
+        found = self.model.get_image_features(pixel_values, [size[::-1]], return_dict=True)
+        return ImageFeatures(found.pooler_output[0])
 
     def grid(self, size: Size, image: ImageFeatures) -> Grid:
         """Lay the raster of the tiles and that of the whole image over each other."""
@@ -107,21 +93,3 @@ class LlavaNext(VicunaFamily):
         start = (shape - image) // 2 - (shape - frame) // 2
         left, top, right, bottom = (float(x) for x in (*start / frame, *(start + image) / frame))
         return left, top, right, bottom
-
-    def _find_tiling(self, n_tiles: int, n_image: int) -> Tiling:
-        """Find how an image was cut by the numbers of its tiles and of its tokens."""
-        side, found = self.patches_a_side, set[Tiling]()
-        for shape in self.model.config.image_grid_pinpoints:
-            down, across = (n // self.pixels_a_side for n in shape)
-            rows, cols = down * side, across * side
-            if down * across == n_tiles:  # padding takes rows or columns, from both ends alike
-                found |= {Tiling((down, across), kept, cols) for kept in range(rows, -1, -2)}
-                found |= {Tiling((down, across), rows, kept) for kept in range(cols, -1, -2)}
-        fitting = [tiling for tiling in found if tiling.n_tokens == n_image - side**2]
-        if len(fitting) != 1:
-            what = "more than one image shape gives" if fitting else "no image gives"
-            raise InfoflowError(
-                f"{what} {n_tiles} tiles and {n_image} image tokens; give the image's "
-                "size=(width, height), and as many image token ids as it has tokens."
-            )
-        return fitting.pop()

@@ -6,7 +6,7 @@ names of the published code, ``visual.py`` of ``Qwen/Qwen-VL``.
 
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -102,8 +102,7 @@ class _Layer(nn.Module):
     def forward(self, states: Tensor) -> Tensor:
         states = states + self.attn(self.ln_1(states))
         inner = functional.gelu(self.mlp["c_fc"](self.ln_2(states)))
-        output: Tensor = states + self.mlp["c_proj"](inner)
-        return output
+        return cast(Tensor, states + self.mlp["c_proj"](inner))
 
 
 class _Attention(nn.Module):
@@ -118,8 +117,7 @@ class _Attention(nn.Module):
     def forward(self, states: Tensor) -> Tensor:
         by_head = self.in_proj(states).unflatten(-1, (self.heads, 3, -1)).permute(3, 0, 2, 1, 4)
         mixed = functional.scaled_dot_product_attention(*by_head)
-        output: Tensor = self.out_proj(mixed.transpose(1, 2).flatten(2))
-        return output
+        return cast(Tensor, self.out_proj(mixed.transpose(1, 2).flatten(2)))
 
 
 class QwenVLConfig(Qwen2Config):  # type: ignore[misc]

@@ -5,15 +5,13 @@ to; what it holds comes from there, by the resampler's one attention, of which t
 is taken.
 """
 
-from pathlib import Path
 from typing import Any, ClassVar
 
 from torch import Tensor
 from transformers.models.blip.image_processing_pil_blip import BlipImageProcessorPil
 
-from infoflow.models.config import require_value
-from infoflow.models.convert.conversion import Conversion
-from infoflow.models.convert.qwen_vl import convert, read_chat_format
+from infoflow.models.checkpoint import Checkpoint, require_value
+from infoflow.models.convert.qwen_vl import convert_qwen_vl
 from infoflow.models.convert.tokenizers import (
     END_OF_TEXT,
     IMAGE_END,
@@ -25,12 +23,11 @@ from infoflow.models.convert.tokenizers import (
 from infoflow.models.families.base import PLACEHOLDER, Family, ImageFeatures, Size
 from infoflow.models.families.qwen_model import QwenVLForConditionalGeneration
 
-_VOCABULARY = "qwen.tiktoken"
 _IMAGE_TOKENS = (IMAGE_START, IMAGE_END, IMAGE_PAD)
 
 
 class QwenVL(Family):
-    """Qwen-VL, as ``Qwen/Qwen-VL`` or as converted; it continues texts, without a conversation."""
+    """Qwen-VL, as ``Qwen/Qwen-VL`` or in our layout; it continues texts, without a conversation."""
 
     architecture: ClassVar[Any] = QwenVLForConditionalGeneration
     processor: ClassVar[Any] = BlipImageProcessorPil
@@ -40,14 +37,16 @@ class QwenVL(Family):
     tokens = _IMAGE_TOKENS
     marks = (PLACEHOLDER, *_IMAGE_TOKENS)
     chat_format: ClassVar[str] = "raw"  #: What the published generation settings call it.
-    conversion = Conversion(convert, _VOCABULARY)
-    files = ("*.json", "pytorch_model*.bin", _VOCABULARY)
+    kinds: ClassVar[dict[str, str]] = {}
+    convert = staticmethod(convert_qwen_vl)
+    files = ("*.json", "pytorch_model*.bin", "qwen.tiktoken")
 
     @classmethod
-    def require_own(cls, folder: Path) -> None:
+    def require_own(cls, checkpoint: Checkpoint) -> None:
         """Raise if the checkpoint says that it is the other of Qwen-VL and Qwen-VL-Chat."""
-        found = read_chat_format(folder)
-        require_value(found, f"the chat_format of {folder}", cls.chat_format, None)
+        super().require_own(checkpoint)
+        found = checkpoint.generation.get("chat_format")
+        require_value(found, f"the chat_format of {checkpoint.folder}", cls.chat_format, None)
 
     @property
     def vision(self) -> Any:
@@ -69,7 +68,7 @@ class QwenVL(Family):
 
 
 class QwenVLChat(QwenVL):
-    """Qwen-VL-Chat, as ``Qwen/Qwen-VL-Chat`` or as converted; it answers in conversations.
+    """Qwen-VL-Chat, as ``Qwen/Qwen-VL-Chat`` or in our layout; it answers in conversations.
 
     The prompt is one message of ChatML (``qwen_generation_utils.py``), with its image named.
     """
