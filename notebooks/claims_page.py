@@ -17,7 +17,7 @@ from infoflow.claims.findings import (
     HOLDS,
     UNDECIDED,
     Evidence,
-    Found,
+    Finding,
     Rows,
     joined,
 )
@@ -54,9 +54,9 @@ def planted(favourable: bool) -> Evidence:
         last_layer=dict.fromkeys(ORDER, last_layer),
         cam={task: _map_rows(CLIFFS[task], favourable) for task in ORDER},
         localisation=dict.fromkeys(ORDER, sites),
-        intact=_answers(INTACT),
-        masked=_answers(TRUNCATED if favourable else BLIND),
-        broadcast=_answers(TRUNCATED if favourable else BLIND),
+        intact=_answers(INTACT, "scienceqa", "pope", "chair"),
+        masked=_answers(TRUNCATED if favourable else BLIND, "scienceqa"),
+        broadcast=_answers(TRUNCATED if favourable else BLIND, "pope", "chair"),
     )
 
 
@@ -108,10 +108,10 @@ def _map_rows(cliff: int, favourable: bool) -> pd.DataFrame:
     return _rows("layer", _LAYERS, lambda x: {"lit": lit(x), "mass": mass, "mass_chance": 0.1})
 
 
-def _answers(right: float) -> Rows:
+def _answers(right: float, *tasks: str) -> Rows:
     flawed = [1 - score for score in _right(right)]
     rows = pd.DataFrame({"item": _ITEMS, "score": _right(right), "hallucinated": flawed})
-    return dict.fromkeys(("scienceqa", "pope", "chair"), rows)
+    return dict.fromkeys(tasks, rows)
 
 
 class CliffDepth(NamedTuple):
@@ -159,7 +159,7 @@ def _depth(
     return CliffDepth(model, connector, depth, low, high, n_items)
 
 
-def depends_on_connector(depths: Mapping[str, Sequence[CliffDepth]]) -> Found:
+def depends_on_connector(depths: Mapping[str, Sequence[CliffDepth]]) -> Finding:
     """Decide by task whether cliffs differ between kinds of connectors more than within one.
 
     Holds if some two models of different kinds have intervals apart, and no two of one kind have;

@@ -1,6 +1,7 @@
 """Every claim has one rule, tried on planted evidence, and one verdict, as tables show it."""
 
-from dataclasses import replace
+import inspect
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,6 @@ import infoflow
 from infoflow import report
 from infoflow.claims import (
     NOT_RUN,
-    VERDICTS,
     Evidence,
     all_claims,
     findings_beside,
@@ -25,9 +25,9 @@ from infoflow.claims.findings import (
     FEWEST,
     HOLDS,
     PARTLY,
-    RULES,
     UNDECIDED,
     UNDEFINED,
+    VERDICTS,
     combined,
     decided,
 )
@@ -57,8 +57,18 @@ def verdicts(evidence):
 
 
 def test_every_claim_has_its_rule_and_every_rule_its_claim():
-    assert {claim.id for claim in all_claims()} == set(RULES)
+    for module in (measured, printed):
+        of_its = [claim for claim in all_claims() if claim.printed == (module is printed)]
+        own = [name for name, one in vars(module).items() if inspect.isfunction(one)]
+        own = {name for name in own if getattr(module, name).__module__ == module.__name__}
+        names = {claim.id.replace("-", "_") for claim in of_its}
+        assert {name for name in own if not name.startswith("_")} == names
     assert all(claim.rule.endswith(".") for claim in all_claims())
+
+
+def test_a_rule_needs_a_part_of_the_evidence():
+    parts = {part.name for part in fields(Evidence)} - {"model", "n_layers"}
+    assert {claim.needs for claim in all_claims()} <= {"", *parts}
 
 
 def test_claims_say_where_they_stand_and_what_shows_them():
@@ -105,7 +115,7 @@ def test_what_nobody_measured_is_not_run(favourable):
     assert set(verdicts(Evidence("some-model", 32)).values()) == {NOT_RUN}
     only_flow = verdicts(Evidence("some-model", N_LAYERS, flow=favourable.flow))
     run = {name for name, verdict in only_flow.items() if verdict != NOT_RUN}
-    assert run == {name for name, rule in RULES.items() if rule.needs == "flow"}
+    assert run == {claim.id for claim in all_claims() if claim.needs == "flow"}
 
 
 def test_planted_claims_hold(favourable):
@@ -202,22 +212,24 @@ def test_what_reading_alone_finds():
     assert "InternVL-7B baseline" in found["pope-accuracy-f1"].measured
     assert "LLaVA1.5-7B" not in found["pope-accuracy-f1"].measured
     assert "91 lost and 149 gained, p = 0.00022" in found["simignore-gain"].measured
+    stock, glued = found["released-span"].measured.split("; ")
+    assert stock.endswith("stay visible 1, tokens of the text that are hidden 1")
+    assert glued.endswith("stay visible 2, tokens of the text that are hidden 2")
 
 
 def test_what_is_possible_is_not_faulted():
     paper = paper_values()
     possible = [row for row in paper["table1"] if row["model"] != "internvl-7b"]
-    assert RULES["pope-accuracy-f1"].find({**paper, "table1": possible}).verdict == HOLDS
+    assert printed.pope_accuracy_f1({**paper, "table1": possible})[0] == HOLDS
 
 
 def test_percentages_that_chance_does_not_give_hold_in_part():
     paper = paper_values()
     only = [row for row in paper["table1"] if row["model"] in ("llava-1.5-7b", "internvl-7b")]
-    found = RULES["scienceqa-counts"].find({**paper, "table1": only})
-    assert "2 of 4" in found.measured
-    assert found.verdict == FAILS  # p = 0.18
-    own = RULES["scienceqa-counts"].find({**paper, "table1": only[:1]})
-    assert own.verdict == HOLDS
+    verdict, words = printed.scienceqa_counts({**paper, "table1": only})
+    assert "2 of 4" in words
+    assert verdict == FAILS  # p = 0.18
+    assert printed.scienceqa_counts({**paper, "table1": only[:1]})[0] == HOLDS
 
 
 def test_the_papers_model_is_not_run_unless_the_page_runs_it(favourable):

@@ -24,6 +24,17 @@ METRICS = {
 LOWER_IS_BETTER = ("CHAIRs", "CHAIRi")
 PER_ITEM = ("accuracy", "CHAIRs")  # means over items; the others are ratios of sums
 _RESAMPLES = 2000
+_PARTS: dict[str, Callable[[pd.DataFrame], tuple[npt.ArrayLike, npt.ArrayLike]]] = {
+    "accuracy": lambda rows: (rows["score"], 1.0),
+    "f1": lambda rows: (
+        2.0 * ((rows["prediction"] == "yes") & (rows["answer"] == "yes")),
+        (rows["prediction"] == "yes").astype(float) + (rows["answer"] == "yes"),
+    ),
+    "CHAIRs": lambda rows: (rows["hallucinated"] > 0, 1.0),
+    "CHAIRi": lambda rows: (rows["hallucinated"], rows["mentions"]),
+    "recall": lambda rows: (rows["found"], rows["present"]),
+}
+"""What is summed above and below the line of a score, of rows of ``Task.details``."""
 
 
 @dataclass(frozen=True)
@@ -50,48 +61,22 @@ class PairedScore:
         return self.metric in PER_ITEM
 
 
-@dataclass(frozen=True, eq=False)
-class Ratios:
-    """A score as a mean over groups of ratios of sums; parts of shape (N,), a row an item."""
-
-    above: Floats
-    below: Floats
-    groups: npt.NDArray[np.intp]
-
-    def score(self, counts: Floats) -> Floats:
-        """The score when item i is there counts[..., i] times; a ratio of nothing is 0."""
-        ratios = []
-        for group in np.unique(self.groups):
-            inside = self.groups == group
-            above = counts[..., inside] @ self.above[inside]
-            below = counts[..., inside] @ self.below[inside]
-            ratios.append(np.divide(above, below, out=np.zeros_like(above), where=below > 0))
-        return np.asarray(np.mean(ratios, axis=0), dtype=np.float64)
+def by_item(metric: str, rows: pd.DataFrame) -> Floats:
+    """A score of :data:`PER_ITEM` by item."""
+    return np.asarray(_PARTS[metric](rows)[0], dtype=np.float64)
 
 
-def ratios(metric: str, rows: pd.DataFrame) -> Ratios:
-    """Take a benchmark's score apart into sums over items, to score any resample of them.
-
-    The rows, one an item, are those of :meth:`infoflow.data.task.Task.details`.
-    """
-    groups = np.zeros(len(rows), dtype=np.intp)
-    if metric == "f1" and "kind" in rows:
-        groups = rows["kind"].factorize(sort=True)[0]
-    above, below = (np.broadcast_to(part, len(rows)) for part in _PARTS[metric](rows))
-    return Ratios(above.astype(np.float64), below.astype(np.float64), groups)
-
-
-_PARTS: dict[str, Callable[[pd.DataFrame], tuple[npt.ArrayLike, npt.ArrayLike]]] = {
-    "accuracy": lambda rows: (rows["score"], 1.0),
-    "f1": lambda rows: (
-        2.0 * ((rows["prediction"] == "yes") & (rows["answer"] == "yes")),
-        (rows["prediction"] == "yes").astype(float) + (rows["answer"] == "yes"),
-    ),
-    "CHAIRs": lambda rows: (rows["hallucinated"] > 0, 1.0),
-    "CHAIRi": lambda rows: (rows["hallucinated"], rows["mentions"]),
-    "recall": lambda rows: (rows["found"], rows["present"]),
-}
-"""What is summed above and below the line of a ratio."""
+def resampled(metric: str, rows: pd.DataFrame, counts: Floats) -> Floats:
+    """A score when item i is there counts[..., i] times; a ratio of nothing is 0."""
+    parts = np.broadcast_arrays(*_PARTS[metric](rows))
+    above, below = (part.astype(np.float64) for part in parts)
+    groups = rows["kind"] if metric == "f1" else np.zeros(len(rows))  # POPE's: a mean of its splits
+    ratios = []
+    for group in np.unique(groups):
+        inside = np.asarray(groups == group)
+        up, down = counts[..., inside] @ above[inside], counts[..., inside] @ below[inside]
+        ratios.append(np.divide(up, down, out=np.zeros_like(up), where=down > 0))
+    return np.asarray(np.mean(ratios, axis=0), dtype=np.float64)
 
 
 def paired_scores(
@@ -101,32 +86,27 @@ def paired_scores(
 
     The margin is the difference that does not matter, from 0 to 1, chosen before looking.
     """
-    intact = rows[rows["cut"] == rows["cut"].max()].sort_values("item")
-    truncated = rows[rows["cut"] == cut].sort_values("item")
-    if truncated.empty:
-        raise InfoflowError(f"no rows of cut {cut}; there are 0 to {rows['cut'].max()}.")
-    return [
-        _paired(task, metric, cut, ratios(metric, intact), ratios(metric, truncated), margin, seed)
-        for metric in METRICS[task]
-    ]
-
-
-def _paired(
-    task: str, metric: str, cut: int, before: Ratios, after: Ratios, margin: float, seed: int
-) -> PairedScore:
-    once = np.ones(len(before.above))
-    first, then = float(before.score(once)), float(after.score(once))
-    if metric in PER_ITEM:
-        change = equivalence(before.above, after.above, margin, seed)
-        binary = np.isin([before.above, after.above], (0, 1)).all()
-        test = mcnemar(before.above, after.above) if binary else None
-        interval = mean_interval(before.above, seed)
-        return PairedScore(task, metric, cut, first, interval, then, change, test)
-    counts = np.concatenate(list(draws(len(once), _RESAMPLES, seed)))
-    drawn = before.score(counts)
-    low, high = percentiles(after.score(counts) - drawn, 1 - 2 * LEVEL)
-    change = Equivalence(then - first, low, high, len(once), margin)
-    return PairedScore(task, metric, cut, first, percentiles(drawn), then, change, None)
+    last = rows["cut"].max()
+    before, after = (rows[rows["cut"] == at].sort_values("item") for at in (last, cut))
+    if after.empty:
+        raise InfoflowError(f"no rows of cut {cut}; there are 0 to {last}.")
+    once, found = np.ones(len(before)), []
+    for metric in METRICS[task]:
+        intact, truncated = (float(resampled(metric, part, once)) for part in (before, after))
+        test = None
+        if metric in PER_ITEM:
+            first, then = by_item(metric, before), by_item(metric, after)
+            interval = mean_interval(first, seed)
+            change = equivalence(first, then, margin, seed)
+            if np.isin([first, then], (0, 1)).all():
+                test = mcnemar(first, then)
+        else:
+            counts = np.concatenate(list(draws(len(once), _RESAMPLES, seed)))
+            drawn, others = (resampled(metric, part, counts) for part in (before, after))
+            interval, ends = percentiles(drawn), percentiles(others - drawn, 1 - 2 * LEVEL)
+            change = Equivalence(truncated - intact, *ends, len(once), margin)
+        found.append(PairedScore(task, metric, cut, intact, interval, truncated, change, test))
+    return found
 
 
 def scores_of(evidence: Evidence, margin: float, seed: int = 0) -> list[PairedScore]:
@@ -138,13 +118,8 @@ def scores_of(evidence: Evidence, margin: float, seed: int = 0) -> list[PairedSc
     ]
 
 
-def biases_of(evidence: Evidence, seed: int = 0) -> dict[str, SelectionBias | None]:
-    """What the best cut from each task's cliff on owes to the choice, as :func:`bias_of`."""
-    return {task: bias_of(evidence, task, seed) for task in evidence.cuts}
-
-
 def bias_of(evidence: Evidence, task: str, seed: int = 0) -> SelectionBias | None:
-    """The bias of one task; None where its cliff is cut L, or with one item."""
+    """What a task's best cut from its cliff on owes to the choice; None if there is none."""
     scores, first = scores_by_cut(evidence.cuts[task]), evidence.cliffs[task].cut
     possible = first < evidence.n_layers and len(scores) > 1
     return selection_bias(scores, first, seed) if possible else None
