@@ -27,7 +27,6 @@ from infoflow.claims.findings import (
     PARTLY,
     UNDECIDED,
     UNDEFINED,
-    VERDICTS,
     combined,
     decided,
 )
@@ -100,6 +99,12 @@ def test_claims_say_where_they_stand_and_what_shows_them():
 )
 def test_rules_say_the_numbers_they_go_by(words, claims):
     assert all(words in claim.rule for claim in all_claims() if claim.id in claims)
+
+
+def test_every_verdict_has_its_meaning():
+    meanings = paper_values()["verdicts"]
+    assert list(meanings) == [HOLDS, PARTLY, FAILS, UNDECIDED, UNDEFINED, NOT_RUN]
+    assert f"fewer than {FEWEST} decide nothing" in meanings[UNDECIDED]
 
 
 def test_a_page_gets_its_own_claims(favourable):
@@ -247,7 +252,7 @@ def test_a_table_shows_every_claim_with_its_verdicts(favourable):
     found["llava-1.5-7b"] = findings_of(None, Evidence("llava-1.5-7b", 32))
     table = report.finding_table(found, "All")
     assert list(table.data.index) == [f.claim.claim for f in found["some-model"]]
-    assert set(table.data["verdict, some-model"]) <= set(VERDICTS)
+    assert set(table.data["verdict, some-model"]) <= set(paper_values()["verdicts"])
     assert set(table.data["verdict, llava-1.5-7b"]) == {NOT_RUN}
     assert "ours, llava-1.5-7b" not in table.data, "nothing to say of what was not run"
     held = sum(f.verdict == HOLDS for f in found["some-model"])

@@ -6,21 +6,14 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from infoflow.evaluate.truncation import scores_by_cut
 from infoflow.stats.cliff import Cliff
 from infoflow.stats.intervals import Estimate
+from infoflow.stats.selection import SelectionBias, selection_bias
 
 HOLDS, PARTLY, FAILS = "holds", "holds in part", "fails"
 UNDECIDED, UNDEFINED, NOT_RUN = "undecided", "undefined", "not run"
 FEWEST = 20  # items that a verdict which goes by an interval takes at least
-VERDICTS = {
-    HOLDS: "the rule's condition is met, on every task where there are several",
-    PARTLY: "it is met on some tasks or models; on others it is not shown, or its opposite is",
-    FAILS: "the opposite of the condition is shown",
-    UNDECIDED: f"the items are too few to show either; fewer than {FEWEST} decide nothing",
-    UNDEFINED: "the claim, as worded, cannot be put to a test, or its quantity does not exist",
-    NOT_RUN: "nobody has measured here what the rule goes by",
-}
-"""The verdicts and what each means."""
 
 Rows = Mapping[str, pd.DataFrame]
 
@@ -45,6 +38,12 @@ class Evidence:
     intact: Rows = field(default_factory=dict)  # answers, of the model as it is
     masked: Rows = field(default_factory=dict)  # answers under Simignore, with its released share
     broadcast: Rows = field(default_factory=dict)  # answers under EAH, as printed
+
+    def bias(self, task: str, seed: int = 0) -> SelectionBias | None:
+        """What a task's best cut from its cliff on owes to the choice; None if there is none."""
+        scores, first = scores_by_cut(self.cuts[task]), self.cliffs[task].cut
+        possible = first < self.n_layers and len(scores) > 1
+        return selection_bias(scores, first, seed) if possible else None
 
 
 class Finding(NamedTuple):

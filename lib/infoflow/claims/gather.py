@@ -1,7 +1,7 @@
 """All that the claims go by: measured on one model as other pages measure it, or stored before."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -38,9 +38,9 @@ def truncation_evidence(
 ) -> Evidence:
     """Measure the scores at every cut, with the cliffs chosen on calibration items.
 
-    There are as many of these as of test items, or all where there are fewer: what a cliff is
-    chosen on need not be known better than what is reported. ``limit`` is the number of items a
-    task and split, None for all; ``source`` is that of :class:`infoflow.data.items.Items`.
+    Of these there are as many as of test items, or all where there are fewer. ``limit`` is the
+    number of items a task and split, None for all; ``source`` that of
+    :class:`infoflow.data.items.Items`.
     """
     items = Items(lvlm.name, source)
     test = {name: items.test(name, limit) for name in tasks}
@@ -95,11 +95,7 @@ def audit_evidence(
 
 
 def _rows(
-    measure: Callable[..., pd.DataFrame],
-    lvlm: LVLM,
-    tasks: Mapping[str, Task],
-    store: Store,
-    **options: Any,
+    measure: Any, lvlm: LVLM, tasks: Mapping[str, Task], store: Store, **options: Any
 ) -> Rows:
     return {name: measure(lvlm, task, store, **options) for name, task in tasks.items()}
 
@@ -117,10 +113,8 @@ def benchmark_evidence(store: Store, model: str, seed: int = 0) -> Evidence | No
     """Find stored scores by cut of a model on the benchmarks themselves, not on Shapes.
 
     A task counts if both its calibration items and those to report on have been measured, with the
-    same weights, code, wording and settings; of several such pairs the newest counts. Of POPE and
-    CHAIR only the held-out images are reported on, and never beside a cliff that was chosen on
-    some of them, as CHAIR's from the hub and from COCO's files would be. Blind guesses are not
-    stored. None if nothing counts.
+    same weights, code, wording and settings, and have no item in common, as CHAIR's from the hub
+    and from COCO's files would. Of several such pairs the newest counts. None if nothing does.
     """
     metas = (store.root / "truncation_by_cut").glob("*/meta.json")
     runs: dict[tuple[str, str], dict[str, pd.DataFrame]] = {}  # by split, the newest last

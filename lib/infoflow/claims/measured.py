@@ -22,7 +22,6 @@ from infoflow.claims.findings import (
     combined,
     decided,
 )
-from infoflow.claims.scores import METRICS, bias_of, by_item
 from infoflow.evaluate.truncation import scores_by_cut
 from infoflow.stats.cliff import Cliff, cliff_layer
 from infoflow.stats.intervals import Estimate, difference_estimate, mean_estimate
@@ -70,8 +69,6 @@ def flow_flat_middle(evidence: Evidence, task: str) -> OnTask:
 
 def flow_rises_last(evidence: Evidence, task: str) -> OnTask:
     last = evidence.n_layers
-    if last < 2:
-        return TOO_SHALLOW
     shares = (_share(evidence, task, span) for span in ("image", "user"))
     image, user = (difference_estimate(of_span[last] - of_span[last - 1]) for of_span in shares)
     words = f"image {image.value:+.1f}, user {user.value:+.1f} points"
@@ -204,7 +201,7 @@ def cliff_helps(evidence: Evidence, task: str) -> OnTask:
 
 
 def cliff_best_of_all(evidence: Evidence, task: str) -> OnTask:
-    bias = bias_of(evidence, task)
+    bias = evidence.bias(task)
     if bias is None:
         return UNDECIDED, "no cut to choose from"
     shown = bias.gain > bias.chance_high and bias.n_items >= FEWEST
@@ -279,12 +276,13 @@ def simignore_alone(evidence: Evidence, task: str) -> OnTask:
 
 def eah_measured(evidence: Evidence, task: str) -> OnTask:
     change = _against_intact(evidence, evidence.broadcast, task)
-    verdict = _no_loss(change) if task == "pope" else decided(-1 * change)
-    return verdict, f"{METRICS[task][0]} {_points(change)}"
+    if task == "chair":
+        return decided(-1 * change), f"CHAIRs {_points(change)}"
+    return _no_loss(change), f"accuracy {_points(change)}"
 
 
 def _against_intact(evidence: Evidence, arm: Rows, task: str) -> Equivalence:
-    """Answers under an intervention against those of the untouched model, by the first metric."""
-    rows = (of_arm[task].sort_values("item") for of_arm in (evidence.intact, arm))
-    before, after = (by_item(METRICS[task][0], of_arm) for of_arm in rows)
+    """Accuracy, or of captions CHAIRs, under an intervention against the untouched model's."""
+    both = (of_arm[task].sort_values("item") for of_arm in (evidence.intact, arm))
+    before, after = (r["hallucinated"] > 0 if task == "chair" else r["score"] for r in both)
     return equivalence(before, after, MARGIN)

@@ -1,4 +1,4 @@
-"""The scores of Table 1, intact and truncated, with intervals and paired tests."""
+"""What the page on Table 1 computes: scores intact and truncated, intervals, paired tests."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,21 +8,15 @@ import numpy.typing as npt
 import pandas as pd
 
 from infoflow.claims.findings import Evidence
+from infoflow.claims.paper import paper_values
 from infoflow.errors import InfoflowError
-from infoflow.evaluate.truncation import scores_by_cut
 from infoflow.stats.intervals import Floats, draws, mean_interval, percentiles
 from infoflow.stats.paired import LEVEL, Equivalence, McNemar, equivalence, mcnemar
-from infoflow.stats.selection import SelectionBias, selection_bias
 
-METRICS = {
-    "pope": ("accuracy", "f1"),
-    "scienceqa": ("accuracy",),
-    "textvqa": ("accuracy",),
-    "chair": ("CHAIRs", "CHAIRi", "recall"),
-}
-"""By task, what Table 1 prints, and for captions recall, since silence has the best CHAIR."""
+METRICS: dict[str, list[str]] = paper_values()["metrics"]
 LOWER_IS_BETTER = ("CHAIRs", "CHAIRi")
-PER_ITEM = ("accuracy", "CHAIRs")  # means over items; the others are ratios of sums
+# means over items, whose change is tested; a bootstrap of ratios may see too few items change
+PER_ITEM = ("accuracy", "CHAIRs")
 _RESAMPLES = 2000
 _PARTS: dict[str, Callable[[pd.DataFrame], tuple[npt.ArrayLike, npt.ArrayLike]]] = {
     "accuracy": lambda rows: (rows["score"], 1.0),
@@ -54,11 +48,6 @@ class PairedScore:
     def gain(self) -> Equivalence:
         """The change, turned so that more is better."""
         return -1 * self.change if self.metric in LOWER_IS_BETTER else self.change
-
-    @property
-    def tested(self) -> bool:
-        """Whether few unchanged items leave the change's interval wide: not a ratio's bootstrap."""
-        return self.metric in PER_ITEM
 
 
 def by_item(metric: str, rows: pd.DataFrame) -> Floats:
@@ -116,10 +105,3 @@ def scores_of(evidence: Evidence, margin: float, seed: int = 0) -> list[PairedSc
         for task, rows in evidence.cuts.items()
         for score in paired_scores(task, rows, evidence.cliffs[task].cut, margin, seed)
     ]
-
-
-def bias_of(evidence: Evidence, task: str, seed: int = 0) -> SelectionBias | None:
-    """What a task's best cut from its cliff on owes to the choice; None if there is none."""
-    scores, first = scores_by_cut(evidence.cuts[task]), evidence.cliffs[task].cut
-    possible = first < evidence.n_layers and len(scores) > 1
-    return selection_bias(scores, first, seed) if possible else None
