@@ -42,12 +42,12 @@ class Claim:
         """Decide it by its rule."""
         find = getattr(printed if self.printed else measured, self.id.replace("-", "_"))
         if self.printed:
-            return Finding(*find(paper_values()), claim=self)
+            return Finding(*find(paper_values()))._replace(claim=self)
         given: Mapping[str, Any] = getattr(evidence, self.needs)
         if not given:
             return Finding(NOT_RUN, NOT_RUN, claim=self)
         if self.needs == "cliffs":  # which are compared with each other
-            return Finding(*find(evidence), claim=self)
+            return Finding(*find(evidence))._replace(claim=self)
         return joined({task: find(evidence, task) for task in given})._replace(claim=self)
 
 

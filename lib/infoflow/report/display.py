@@ -144,7 +144,7 @@ def finding_table(findings: Mapping[str, Sequence[Any]], title: str) -> Table:
         lines[claim.claim] = line
     counts = "; ".join(f"{name}: {verdict_counts(found)}" for name, found in findings.items())
     data = table(lines, "", "claim").data
-    untold = [of for of in data if of.startswith("ours, ") and set(data[of]) == {NOT_RUN}]
+    untold = [of for of in data if str(of).startswith("ours, ") and set(data[of]) == {NOT_RUN}]
     return Table(data.drop(columns=untold), f"{title}. {counts}", comparison=True)
 
 
