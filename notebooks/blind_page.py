@@ -1,104 +1,76 @@
 """What answers given without the image are worth, and what they rest on.
 
-Pure functions over rows of answers (:meth:`infoflow.data.task.Task.details`), whichever way the
-image was taken away. An answer can be right blind because the model guessed, because it always says
-the same and that is often right, or because the wording gives the answer away.
+An answer can be right blind because the model guessed, because it always says the same and that is
+often right, or because the wording gives the answer away.
 """
 
-from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
-from typing import Any
 
 import pandas as pd
 from PIL import Image
 from scipy.stats import binomtest
 
-from infoflow.data.load import Task, blind_guess
+from infoflow.data.load import blind_guess
 from infoflow.data.scienceqa import LETTERS
-from infoflow.errors import InfoflowError
-from infoflow.stats.intervals import mean_interval
+from infoflow.stats.intervals import mean_estimate
 
 
-def blind_scores(task: Task, rows: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
-    """Score a task's answers given without the image, one a sample, against guessing, by kind.
+def blind_scores(task, rows, seed=0):
+    """Score answers given without the image, one a sample, against guessing, by kind.
 
-    Returns:
-        One row a kind (index), ``"all"`` first: ``items``; the mean ``score`` with its 95 %
-        interval ``low`` to ``high``; ``guess``, the score of the best blind guess for these very
-        samples (:func:`infoflow.data.load.blind_guess`); and ``p_value``: how likely guessing at
-        that rate is to score as well or better (exact binomial test, one-sided; missing where a
-        score is not 0 or 1).
+    One row a kind, `"all"` first: `items`; the mean `score` with its 95 % interval `low` to `high`;
+    `guess`, the score of the best blind guess for these very samples; and `p_value`: how likely
+    guessing at that rate is to score as well or better (exact binomial test, one-sided; missing
+    where a score is not 0 or 1).
     """
-    # guessing needs no images, and they would fill the memory
-    blank = Image.new("RGB", (1, 1))
-    samples = [replace(sample, image=blank, regions={}, targets=()) for sample in task]
-    if sorted(sample.id for sample in samples) != sorted(rows["item"]):
-        raise InfoflowError(
-            f"{len(rows)} answers to {rows['item'].nunique()} items do not fit a task of "
-            f"{len(samples)} items; one answer to each is needed."
-        )
+    bare = {"image": Image.new("RGB", (1, 1)), "regions": {}, "targets": ()}
+    samples = {sample.id: replace(sample, **bare) for sample in task}  # images would fill memory
 
-    def against_guessing(part: pd.DataFrame) -> dict[str, float]:
-        scores, of_part = part["score"].to_numpy(dtype=float), set(part["item"])
-        guess = blind_guess(replace(task, samples=[s for s in samples if s.id in of_part]))
-        low, high = mean_interval(scores, seed)
-        binary = bool(part["score"].isin([0, 1]).all())
-        hits, test = int(scores.sum()), partial(binomtest, alternative="greater")
-        p_value = float(test(hits, len(part), guess).pvalue) if binary else float("nan")
-        return {
-            **{"items": len(part), "score": float(scores.mean()), "low": low, "high": high},
-            **{"guess": guess, "p_value": p_value},
-        }
+    def against_guessing(part):
+        mean, p_value = mean_estimate(part["score"], seed), float("nan")
+        guess = blind_guess(replace(task, samples=[samples[name] for name in part["item"]]))
+        if part["score"].isin([0, 1]).all():
+            p_value = binomtest(int(part["score"].sum()), len(part), guess, "greater").pvalue
+        found = {"items": len(part), "score": mean.value, "low": mean.low, "high": mean.high}
+        return found | {"guess": guess, "p_value": p_value}
 
     return _by_kind(rows, against_guessing)
 
 
-def blind_habits(rows: pd.DataFrame) -> pd.DataFrame:
+def blind_habits(rows):
     """Look for a habit in answers given without the image, one a sample, by kind of sample.
 
-    Returns:
-        One row a kind (index), ``"all"`` first: ``items``; ``distinct``, how many different answers
-        were given; ``favourite``, the answer given most often, and ``favourite_share``; ``modal``,
-        the right answer that is most frequent, and ``modal_share``; ``agreement``, the share of
-        answers given that are ``modal``; and ``right_by_habit``: of the answers that are wholly
-        right, the share that are ``favourite`` (missing where none is right). The first in the
-        alphabet stands for several that are as frequent.
+    One row a kind, `"all"` first: how many `distinct` answers; the `favourite`, given most often,
+    and `favourite_share`; `modal`, the right answer that is most frequent, and `modal_share`;
+    `agreement`, the share of answers that are `modal`; and `right_by_habit`: of those wholly right,
+    the share that are `favourite`. The first in the alphabet stands for several as frequent.
     """
     return _by_kind(rows, _habit)
 
 
-def _habit(rows: pd.DataFrame) -> dict[str, float | str]:
-    said = rows["prediction"].fillna("(unread)").astype(str)
-    true = rows["answer"].astype(str)
+def _habit(rows):
+    said, true = rows["prediction"].fillna("(unread)").astype(str), rows["answer"].astype(str)
     favourite, modal = (str(answers.mode().iloc[0]) for answers in (said, true))  # sorted
     agrees = said.str.casefold() == modal.casefold()  # a reference may be written in capitals
     return {
-        **{"items": len(rows), "distinct": said.nunique()},
-        **{"favourite": favourite, "favourite_share": float((said == favourite).mean())},
-        **{"modal": modal, "modal_share": float((true == modal).mean())},
-        "agreement": float(agrees.mean()),
-        "right_by_habit": float((said[rows["score"] == 1] == favourite).mean()),
+        **{"distinct": said.nunique(), "favourite": favourite, "modal": modal},
+        **{"favourite_share": (said == favourite).mean(), "modal_share": (true == modal).mean()},
+        "agreement": agrees.mean(),
+        "right_by_habit": (said[rows["score"] == 1] == favourite).mean(),
     }
 
 
-def by_wording(task: Task, rows: pd.DataFrame) -> pd.DataFrame:
-    """Name options by their words in place of their letters, in ``prediction`` and ``answer``.
+def by_wording(task, rows):
+    """Name options by their words in place of their letters, in `prediction` and `answer`.
 
     A letter moves from sample to sample; a model with a prior prefers a wording, wherever it is.
     """
-    options = {sample.id: dict(zip(LETTERS, sample.choices, strict=False)) for sample in task}
-    if without := [name for name, choices in options.items() if not choices]:
-        raise InfoflowError(f"item {without[0]} has no options to name.")
-
-    def words(column: str) -> pd.Series:
-        pairs = zip(rows["item"], rows[column], strict=True)
-        return pd.Series([options[item].get(letter) for item, letter in pairs], index=rows.index)
-
-    return rows.assign(prediction=words("prediction"), answer=words("answer"))
+    options = {(s.id, at): c for s in task for at, c in zip(LETTERS, s.choices, strict=False)}
+    pairs = {name: zip(rows["item"], rows[name], strict=True) for name in ("prediction", "answer")}
+    return rows.assign(**{name: [*map(options.get, letters)] for name, letters in pairs.items()})
 
 
-def _by_kind(rows: pd.DataFrame, summary: Callable[[pd.DataFrame], dict[str, Any]]) -> pd.DataFrame:
+def _by_kind(rows, summary):
     """Summarise all rows and, where there are several kinds, those of each."""
     kinds = {str(kind): part for kind, part in rows.groupby("kind")}
     parts = {"all": rows, **(kinds if len(kinds) > 1 else {})}

@@ -1,6 +1,7 @@
 """What the pages on LLaVA-CAM draw of single images: maps side by side, and as a slider."""
 
 from collections.abc import Mapping
+from math import log2
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +14,17 @@ from infoflow.methods.cam import CAM, THRESHOLD, llava_cam, map_entropies, norma
 from infoflow.methods.localisation import localise, target_mask
 from infoflow.models.lvlm import LVLM
 from infoflow.models.prompt import Prompt
+from infoflow.report.slider import paint_heat, to_png
+
+UNDRAWN = {
+    "undefined": "undefined, zero whatever the answer",
+    "all zero": "zero everywhere; no cell speaks for the answer",
+}
+PLACES = (
+    ("upper left", "top", "upper right"),
+    ("left", "middle", "right"),
+    ("lower left", "bottom", "lower right"),
+)
 
 
 def authors_maps(lvlm: LVLM, prompt: Prompt, answer: torch.Tensor | str) -> torch.Tensor:
@@ -99,4 +111,44 @@ def cam_slider(cam: CAM, prompt: Prompt, sample: Sample, answer: str, model: str
         caption += f" Undefined in layer {', '.join(undefined)}."
     if sample.targets:
         caption += " Outline: where the answer can be read from."
-    return report.layer_slider(cam.maps.double().numpy(), numbers, prompt, sample, caption)
+    forms = {"peak": "{:.2g}"}
+    cells = {name: of.map(forms.get(name, "{:.1f}").format) for name, of in numbers.items()}
+    table = pd.DataFrame(cells).replace("nan", "undefined")
+    frames = cam_frames(cam.maps.double().numpy(), numbers, prompt, sample)
+    return report.Slider(frames, "Layer of the map", caption, table, "The numbers of each map")
+
+
+def cam_frames(
+    maps: npt.NDArray[np.floating], numbers: pd.DataFrame, prompt: Prompt, sample: Sample
+) -> list[report.Frame]:
+    """Draw the image, and each map (L, h, w) over it, divided by its own maximum.
+
+    Maps that are undefined (NaN) or zero are not drawn and named so.
+    """
+    outlined = f"Outlined: {', '.join(sample.targets)}." if sample.targets else "No map yet."
+    first = f"The picture, before any map. {outlined}"
+    frames = [report.Frame("picture", first, to_png(report.paint_image(prompt, sample)))]
+    for (layer, line), heat in zip(numbers.iterrows(), maps, strict=True):
+        name, place = f"layer {layer}", f"Layer {layer} (cut {layer - 1})"
+        if nature := report.undrawable(heat):
+            frames.append(report.Frame(name, f"{place}: {UNDRAWN[nature]}.", None, nature))
+            continue
+        words = (
+            f"{place}: highest at the {place_of_peak(heat, prompt)}; peak {line['peak']:.2g}, "
+            f"entropy {line['entropy']:.1f} of {log2(heat.size):.1f} bits, "
+            f"{line['lit %']:.0f} % of cells lit"
+        )
+        if "on target %" in line:
+            words += f", {line['on target %']:.0f} % of the map on the target"
+        frames.append(report.Frame(name, f"{words}.", to_png(paint_heat(heat, prompt, sample))))
+    return frames
+
+
+def place_of_peak(heat: npt.NDArray[np.floating], prompt: Prompt) -> str:
+    """Tell where on the image a map is highest, to a ninth of it: ``"upper left"``."""
+    row, col = np.unravel_index(int(heat.argmax()), heat.shape)
+    left, top, right, bottom = prompt.grid.box
+    across = ((col + 0.5) / prompt.grid.cols - left) / (right - left)
+    down = ((row + 0.5) / prompt.grid.rows - top) / (bottom - top)
+    third_down, third_across = (int(np.clip(3 * share, 0, 2)) for share in (down, across))
+    return PLACES[third_down][third_across]

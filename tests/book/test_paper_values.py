@@ -19,8 +19,7 @@ def paper() -> dict[str, Any]:
 def pairs(row: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, float]]]:
     for task, scores in row["scores"].items():
         for metric, value in scores.items():
-            if metric != "printed_label":
-                yield task, metric, value
+            yield task, metric, value
 
 
 def test_sources_are_in_the_bibliography(paper: dict[str, Any]) -> None:
@@ -47,7 +46,7 @@ def test_truncation_at_the_cliff_never_hurts_in_table1(paper: dict[str, Any]) ->
     for row in paper["table1"]:
         for _, metric, value in pairs(row):
             gain = value["cliff"] - value["baseline"]
-            assert gain <= 0 if metric == "value" else gain >= 0
+            assert gain <= 0 if metric.startswith("CHAIR") else gain >= 0
 
 
 def test_scienceqa_values_are_fractions_of_the_2017_image_questions(paper: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from cam_maps import cam_numbers, cam_slider, map_rows
+from cam_maps import cam_numbers, cam_slider, map_rows, place_of_peak
 from cam_pages import (
     control_plot,
     control_table,
@@ -24,7 +24,7 @@ from infoflow.data.shapes import sample as draw
 from infoflow.methods.cam import CAM
 from infoflow.models.grid import Grid
 from infoflow.models.prompt import Prompt, Spans
-from infoflow.report.slider import paint_heat, painted_size, place_of_peak, to_png
+from infoflow.report.slider import paint_heat, painted_size, to_png
 from infoflow.stats.cliff import cliff_layer
 
 L, MODEL, NAN = 6, "some-model", math.nan

@@ -201,7 +201,7 @@ def test_every_other_page_takes_a_source_and_all_its_items_from_it(name: str) ->
     code = sources_of(name)
     assert ("source" in parameters_of(name)) == (name not in SHAPES_ONLY)
     if name not in SHAPES_ONLY:
-        assert "data = Items(model, source)" in code
+        assert "Items(model, source)" in code
         assert "report.source_words(source, tasks)" in code
         assert "load_task" not in code
         for cell in cells_of(name):

@@ -1,6 +1,7 @@
 """Every claim has one rule, tried on planted evidence, and one verdict, as tables show it."""
 
-from dataclasses import replace
+import inspect
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,6 @@ import infoflow
 from infoflow import report
 from infoflow.claims import (
     NOT_RUN,
-    VERDICTS,
     Evidence,
     all_claims,
     findings_beside,
@@ -25,7 +25,6 @@ from infoflow.claims.findings import (
     FEWEST,
     HOLDS,
     PARTLY,
-    RULES,
     UNDECIDED,
     UNDEFINED,
     combined,
@@ -57,8 +56,18 @@ def verdicts(evidence):
 
 
 def test_every_claim_has_its_rule_and_every_rule_its_claim():
-    assert {claim.id for claim in all_claims()} == set(RULES)
+    for module in (measured, printed):
+        of_its = [claim for claim in all_claims() if claim.printed == (module is printed)]
+        own = [name for name, one in vars(module).items() if inspect.isfunction(one)]
+        own = {name for name in own if getattr(module, name).__module__ == module.__name__}
+        names = {claim.id.replace("-", "_") for claim in of_its}
+        assert {name for name in own if not name.startswith("_")} == names
     assert all(claim.rule.endswith(".") for claim in all_claims())
+
+
+def test_a_rule_needs_a_part_of_the_evidence():
+    parts = {part.name for part in fields(Evidence)} - {"model", "n_layers"}
+    assert {claim.needs for claim in all_claims()} <= {"", *parts}
 
 
 def test_claims_say_where_they_stand_and_what_shows_them():
@@ -92,6 +101,12 @@ def test_rules_say_the_numbers_they_go_by(words, claims):
     assert all(words in claim.rule for claim in all_claims() if claim.id in claims)
 
 
+def test_every_verdict_has_its_meaning():
+    meanings = paper_values()["verdicts"]
+    assert list(meanings) == [HOLDS, PARTLY, FAILS, UNDECIDED, UNDEFINED, NOT_RUN]
+    assert f"fewer than {FEWEST} decide nothing" in meanings[UNDECIDED]
+
+
 def test_a_page_gets_its_own_claims(favourable):
     assert set(by_claim(favourable, "fig1_flow_overview")) == {
         *("depth-shallow-read", "depth-shallow-needed", "depth-deep-unread", "depth-deep-unneeded"),
@@ -105,7 +120,7 @@ def test_what_nobody_measured_is_not_run(favourable):
     assert set(verdicts(Evidence("some-model", 32)).values()) == {NOT_RUN}
     only_flow = verdicts(Evidence("some-model", N_LAYERS, flow=favourable.flow))
     run = {name for name, verdict in only_flow.items() if verdict != NOT_RUN}
-    assert run == {name for name, rule in RULES.items() if rule.needs == "flow"}
+    assert run == {claim.id for claim in all_claims() if claim.needs == "flow"}
 
 
 def test_planted_claims_hold(favourable):
@@ -202,22 +217,24 @@ def test_what_reading_alone_finds():
     assert "InternVL-7B baseline" in found["pope-accuracy-f1"].measured
     assert "LLaVA1.5-7B" not in found["pope-accuracy-f1"].measured
     assert "91 lost and 149 gained, p = 0.00022" in found["simignore-gain"].measured
+    stock, glued = found["released-span"].measured.split("; ")
+    assert stock.endswith("stay visible 1, tokens of the text that are hidden 1")
+    assert glued.endswith("stay visible 2, tokens of the text that are hidden 2")
 
 
 def test_what_is_possible_is_not_faulted():
     paper = paper_values()
     possible = [row for row in paper["table1"] if row["model"] != "internvl-7b"]
-    assert RULES["pope-accuracy-f1"].find({**paper, "table1": possible}).verdict == HOLDS
+    assert printed.pope_accuracy_f1({**paper, "table1": possible})[0] == HOLDS
 
 
 def test_percentages_that_chance_does_not_give_hold_in_part():
     paper = paper_values()
     only = [row for row in paper["table1"] if row["model"] in ("llava-1.5-7b", "internvl-7b")]
-    found = RULES["scienceqa-counts"].find({**paper, "table1": only})
-    assert "2 of 4" in found.measured
-    assert found.verdict == FAILS  # p = 0.18
-    own = RULES["scienceqa-counts"].find({**paper, "table1": only[:1]})
-    assert own.verdict == HOLDS
+    verdict, words = printed.scienceqa_counts({**paper, "table1": only})
+    assert "2 of 4" in words
+    assert verdict == FAILS  # p = 0.18
+    assert printed.scienceqa_counts({**paper, "table1": only[:1]})[0] == HOLDS
 
 
 def test_the_papers_model_is_not_run_unless_the_page_runs_it(favourable):
@@ -235,7 +252,7 @@ def test_a_table_shows_every_claim_with_its_verdicts(favourable):
     found["llava-1.5-7b"] = findings_of(None, Evidence("llava-1.5-7b", 32))
     table = report.finding_table(found, "All")
     assert list(table.data.index) == [f.claim.claim for f in found["some-model"]]
-    assert set(table.data["verdict, some-model"]) <= set(VERDICTS)
+    assert set(table.data["verdict, some-model"]) <= set(paper_values()["verdicts"])
     assert set(table.data["verdict, llava-1.5-7b"]) == {NOT_RUN}
     assert "ours, llava-1.5-7b" not in table.data, "nothing to say of what was not run"
     held = sum(f.verdict == HOLDS for f in found["some-model"])

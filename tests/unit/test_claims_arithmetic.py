@@ -16,8 +16,6 @@ from infoflow.claims.arithmetic import (
     most_changes,
     most_positives,
     released_rows,
-    share_that_fits,
-    span_error,
     span_words,
     standard_error,
 )
@@ -97,13 +95,6 @@ def test_percentages_of_the_paper():
     assert counts_printed_as(65.00, 4241) == []
     for printed in (67.12, 60.50, 45.80, 66.20, 70.11):
         assert counts_printed_as(printed, 2017) == []
-    assert counts_printed_as(47.5, 2017, decimals=1) == [958, 959]
-
-
-def test_as_many_percentages_fit_by_chance_as_said():
-    fitting = sum(bool(counts_printed_as(i / 100, 2017)) for i in range(0, 10001))
-    assert fitting / 10001 == pytest.approx(share_that_fits(2017), abs=1e-3)
-    assert share_that_fits(20000) == 1
 
 
 def test_errors_apart_is_a_difference_over_its_error():
@@ -132,17 +123,8 @@ def test_a_small_gain_is_never_significant():
     assert most_changes(5, 2017) is None  # five gained, none lost: p = 0.06
 
 
-def test_the_released_span_is_off_by_one_or_two():
-    stock = span_error((35, 611), (36, 612))
-    assert (stock.image_left, stock.text_hidden) == (1, 1)
-    glued = span_error((34, 610), (36, 612))
-    assert (glued.image_left, glued.text_hidden) == (2, 2)
-    assert span_error((35, 611), (35, 611)) == span_error((1, 5), (1, 5))
-    assert span_error((0, 4), (10, 12)).image_left == 4
-
-
 def test_spans_are_written_by_first_and_last():
-    assert (span_words((3, 4)), span_words((3, 6))) == ("3", "3 to 5")
+    assert (span_words(range(3, 4)), span_words(range(3, 6))) == ("3", "3 to 5")
 
 
 @quick
@@ -153,16 +135,14 @@ def test_released_rows_follow_the_layout_token_by_token(before, image, after, an
     rows = released_rows(before, image, after, answer)
     assert rows.read[0] == ids.index("answer")
     assert rows.right[0] == expanded.index("answer") - 1
-    assert rows.read[1] - rows.read[0] == rows.right[1] - rows.right[0] == answer
-    inside = [i for i in range(*rows.read) if i < len(expanded) and expanded[i] == "<image>"]
+    assert len(rows.read) == len(rows.right) == answer
+    inside = [i for i in rows.read if i < len(expanded) and expanded[i] == "<image>"]
     assert rows.inside_image == len(inside)
 
 
 @pytest.mark.parametrize(
     "call",
     [
-        lambda: counts_printed_as(101, 10),
-        lambda: counts_printed_as(50, 0),
         lambda: feasible_f1(1.2),
         lambda: feasible_f1(0.5, 0.0),
     ],

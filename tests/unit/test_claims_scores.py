@@ -3,9 +3,9 @@
 import numpy as np
 import pandas as pd
 import pytest
+from table1_page import METRICS, paired_scores, resampled
 
 from infoflow.claims.paper import paper_values, table1_row
-from infoflow.claims.scores import METRICS, paired_scores, ratios
 from infoflow.data.load import load_task
 from infoflow.errors import InfoflowError, UnknownNameError
 from infoflow.stats.selection import selection_bias
@@ -33,7 +33,7 @@ def test_scores_are_the_tasks_own(name):
     task, rows = answered(name, 0)
     summary = task.summary(rows)
     for metric in METRICS[name]:
-        value = ratios(metric, rows).score(np.ones(len(rows)))
+        value = resampled(metric, rows, np.ones(len(rows)))
         assert value == pytest.approx(summary[metric])
 
 
@@ -48,7 +48,7 @@ def test_scores_of_a_resample_are_the_tasks_own_on_repeated_rows(name):
             expected = repeated["score"].mean()  # every item once, not every split
         else:
             expected = summary[metric]
-        assert ratios(metric, rows).score(counts.astype(float)) == pytest.approx(expected)
+        assert resampled(metric, rows, counts.astype(float)) == pytest.approx(expected)
 
 
 def two_cuts(name):

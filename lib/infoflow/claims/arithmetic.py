@@ -8,25 +8,16 @@ from typing import NamedTuple
 from infoflow.errors import InfoflowError
 from infoflow.stats.paired import LEVEL, mcnemar_of_counts
 
-Span = tuple[int, int]  # half open, counted from 0
+_HALF = Fraction("0.005")  # a percentage of two decimals is rounded by so much at most
 
 
-def counts_printed_as(percent: float, n_items: int, decimals: int = 2) -> list[int]:
+def counts_printed_as(percent: float, n_items: int) -> list[int]:
     """Every count k of n items that 100 k / n rounds to a printed percentage, ascending.
 
     A value half-way between two may go either way.
     """
-    if n_items < 1 or not 0 <= percent <= 100:
-        raise InfoflowError(f"{percent} % of {n_items} items is no share of a set of items.")
-    printed, half = Fraction(str(percent)), Fraction(1, 2 * 10**decimals)
-    first = ceil((printed - half) * n_items / 100)
-    last = floor((printed + half) * n_items / 100)
-    return list(range(max(first, 0), min(last, n_items) + 1))
-
-
-def share_that_fits(n_items: int) -> float:
-    """Which part of all percentages of two decimals would fit n items by chance."""
-    return min(1.0, n_items / 10**4)
+    first, last = (n_items * (Fraction(str(percent)) + off) / 100 for off in (-_HALF, _HALF))
+    return list(range(max(ceil(first), 0), min(floor(last), n_items) + 1))
 
 
 def feasible_f1(accuracy: float, positives: float = 0.5) -> tuple[float, float]:
@@ -36,10 +27,7 @@ def feasible_f1(accuracy: float, positives: float = 0.5) -> tuple[float, float]:
     fn) + e): a false negative costs more than a false positive.
     """
     if not (0 <= accuracy <= 1 and 0 < positives < 1):
-        raise InfoflowError(
-            f"accuracy {accuracy} with a share of {positives} positives is out of range; "
-            "valid: 0 to 1, and between 0 and 1."
-        )
+        raise InfoflowError(f"accuracy {accuracy} and {positives} positives are no two shares.")
     errors = 1 - accuracy
 
     def f1(missed: float) -> float:
@@ -92,20 +80,9 @@ def most_changes(net: int, n_items: int) -> int | None:
     return max(takewhile(significant, range(max(net, 1), n_items + 1, 2)), default=None)
 
 
-class SpanError(NamedTuple):
-    image_left: int  # image tokens that a fixed span misses
-    text_hidden: int  # tokens of the text that it takes for the image
-
-
-def span_error(true: Span, used: Span) -> SpanError:
-    """Compare a fixed image span with the true one."""
-    overlap = max(0, min(true[1], used[1]) - max(true[0], used[0]))
-    return SpanError(true[1] - true[0] - overlap, used[1] - used[0] - overlap)
-
-
 class ReadRows(NamedTuple):
-    read: Span  # rows of the logits that are read
-    right: Span  # those that predict the answer
+    read: range  # rows of the logits that are read
+    right: range  # those that predict the answer
     inside_image: int  # how many of those read lie in the image
 
 
@@ -116,13 +93,11 @@ def released_rows(before: int, image: int, after: int, answer: int) -> ReadRows:
     that predicts a token is the one before it; the released code allows for neither. Arguments
     count the tokens before the image, of it, of the user's text after it, and of the answer.
     """
-    start = before + 1 + after
-    first_right = before + image + after - 1
-    inside = max(0, min(start + answer, before + image) - max(start, before))
-    return ReadRows((start, start + answer), (first_right, first_right + answer), inside)
+    starts = before + 1 + after, before + image + after - 1
+    read, right = (range(start, start + answer) for start in starts)
+    return ReadRows(read, right, sum(before <= row < before + image for row in read))
 
 
-def span_words(span: Span) -> str:
+def span_words(span: range) -> str:
     """Write a span as its first and last number."""
-    first, last = span[0], span[1] - 1
-    return str(first) if first == last else f"{first} to {last}"
+    return f"{span[0]} to {span[-1]}" if len(span) > 1 else str(span[0])

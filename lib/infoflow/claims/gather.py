@@ -1,6 +1,7 @@
-"""All that the claims go by, measured on one model: rows that other pages measure as well."""
+"""All that the claims go by: measured on one model as other pages measure it, or stored before."""
 
-from collections.abc import Callable, Mapping, Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,8 @@ import pandas as pd
 
 from infoflow.claims.findings import Evidence, Rows
 from infoflow.claims.paper import paper_values
-from infoflow.data.items import Items
-from infoflow.data.load import Task, blind_guess
+from infoflow.data.items import Items, reported_split
+from infoflow.data.load import BENCHMARKS, Task, blind_guess
 from infoflow.evaluate.answers import ByOptions, answers
 from infoflow.evaluate.cam import cam_by_layer
 from infoflow.evaluate.flow import flow_by_layer
@@ -19,7 +20,8 @@ from infoflow.evaluate.localisation import localisation_by_layer
 from infoflow.evaluate.truncation import scores_by_cut, truncation_by_cut
 from infoflow.interventions import EAH, Simignore
 from infoflow.models.lvlm import LVLM
-from infoflow.results.store import Store
+from infoflow.results.parts import read_rows
+from infoflow.results.store import Store, read_meta
 from infoflow.stats.cliff import Cliff, cliff_layer
 
 # where sites are compared: an answer of one word can be read from one place, a caption cannot
@@ -36,22 +38,17 @@ def truncation_evidence(
 ) -> Evidence:
     """Measure the scores at every cut, with the cliffs chosen on calibration items.
 
-    There are as many of these as of test items, or all where there are fewer: what a cliff is
-    chosen on need not be known better than what is reported. ``limit`` is the number of items a
-    task and split, None for all; ``source`` is that of :class:`infoflow.data.items.Items`.
+    Of these there are as many as of test items, or all where there are fewer. ``limit`` is the
+    number of items a task and split, None for all; ``source`` that of
+    :class:`infoflow.data.items.Items`.
     """
     items = Items(lvlm.name, source)
     test = {name: items.test(name, limit) for name in tasks}
     chosen_on = {name: items.calibration(name, len(task)) for name, task in test.items()}
     cuts, calibration = (_rows(truncation_by_cut, lvlm, part, store) for part in (test, chosen_on))
-    return Evidence(
-        model=lvlm.name,
-        n_layers=lvlm.n_layers,
-        cliffs=cliffs_of(calibration, cuts, seed),
-        cuts=cuts,
-        calibration=calibration,
-        guesses={name: blind_guess(task) for name, task in test.items()},
-    )
+    cliffs = cliffs_of(calibration, cuts, seed)
+    guesses = {name: blind_guess(task) for name, task in test.items()}
+    return Evidence(lvlm.name, lvlm.n_layers, cliffs, cuts, calibration, guesses)
 
 
 def cliffs_of(calibration: Rows, cuts: Rows, seed: int) -> dict[str, Cliff]:
@@ -98,11 +95,7 @@ def audit_evidence(
 
 
 def _rows(
-    measure: Callable[..., pd.DataFrame],
-    lvlm: LVLM,
-    tasks: Mapping[str, Task],
-    store: Store,
-    **options: Any,
+    measure: Any, lvlm: LVLM, tasks: Mapping[str, Task], store: Store, **options: Any
 ) -> Rows:
     return {name: measure(lvlm, task, store, **options) for name, task in tasks.items()}
 
@@ -114,3 +107,35 @@ def _released_mask(lvlm: LVLM, task: Task) -> ByOptions:
     setting = released["settings"][0]
     kept = round(setting["keep"] * (image.stop - image.start) / released["n_image"])
     return ByOptions(Simignore(kept, start=setting["start"], stride=setting["stride"]))
+
+
+def benchmark_evidence(store: Store, model: str, seed: int = 0) -> Evidence | None:
+    """Find stored scores by cut of a model on the benchmarks themselves, not on Shapes.
+
+    A task counts if both its calibration items and those to report on have been measured, with the
+    same weights, code, wording and settings, and have no item in common, as CHAIR's from the hub
+    and from COCO's files would. Of several such pairs the newest counts. None if nothing does.
+    """
+    metas = (store.root / "truncation_by_cut").glob("*/meta.json")
+    runs: dict[tuple[str, str], dict[str, pd.DataFrame]] = {}  # by split, the newest last
+    for meta in sorted(metas, key=lambda path: (path.stat().st_mtime, path)):
+        record, rows = read_meta(meta.parent), read_rows(meta.parent).to_pandas()
+        key, named = record["key"], record.get("provenance", {}).get("model", {}).get("name")
+        if named == model and not key["source"].startswith("shapes") and len(rows):
+            rows.attrs["record"] = record
+            # a pair shares all but the items; of the source, that is the prompt template
+            shared = {**key, "source": key["source"].partition(", ")[2], "split": None}
+            setting = key["task"], json.dumps(shared, sort_keys=True)
+            runs[setting] = {**runs.pop(setting, {}), key["split"]: rows}
+    calibration, cuts = {}, {}
+    for (task, _), by_split in runs.items():
+        own = BENCHMARKS[task].data.splits  # a benchmark's names for them
+        chosen_on, rows = (by_split.get(own[x]) for x in ("calibration", reported_split(task)))
+        if chosen_on is None or rows is None:
+            continue
+        if set(chosen_on["item"]).isdisjoint(rows["item"]):
+            calibration[task], cuts[task] = chosen_on, rows
+    if not cuts:
+        return None
+    n_layers = int(max(rows["cut"].max() for rows in cuts.values()))
+    return Evidence(model, n_layers, cliffs_of(calibration, cuts, seed), cuts, calibration)

@@ -1,4 +1,8 @@
-"""The rules of the claims that are measured on a model; ``paper_values.yml`` has them in words."""
+"""The rules of the claims that are measured on a model; ``paper_values.yml`` has them in words.
+
+Each finds verdict and measurement on one task, or None where it cannot tell; those that compare the
+tasks' cliffs find them once for all tasks.
+"""
 
 from itertools import combinations
 
@@ -13,15 +17,11 @@ from infoflow.claims.findings import (
     UNDECIDED,
     UNDEFINED,
     Evidence,
-    Found,
     OnTask,
     Rows,
     combined,
     decided,
-    rule,
-    rule_by_task,
 )
-from infoflow.claims.scores import METRICS, bias_of, ratios
 from infoflow.evaluate.truncation import scores_by_cut
 from infoflow.stats.cliff import MARGIN, Cliff, cliff_layer
 from infoflow.stats.intervals import Estimate, difference_estimate, mean_estimate
@@ -41,45 +41,35 @@ SPANS = ("system", "image", "user")
 TOO_SHALLOW = (UNDECIDED, "too few layers")
 
 
-def _shares(evidence: Evidence, task: str) -> dict[str, pd.DataFrame]:
-    """Shares in percent by span: one row an item, one column a layer."""
-    rows = evidence.flow[task]
-    return {span: 100 * rows.pivot(index="item", columns="layer", values=span) for span in SPANS}
-
-
-@rule_by_task("flow-sums-to-one", "flow")
-def _sums_to_one(evidence: Evidence, task: str) -> OnTask:
+def flow_sums_to_one(evidence: Evidence, task: str) -> OnTask:
     off = (evidence.flow[task][list(SPANS)].sum(axis=1) - 1).abs().max()
     return HOLDS if off < WHOLE else FAILS, f"off by {off:.4f} at most"
 
 
-@rule_by_task("flow-falls-early", "flow")
-def _falls(evidence: Evidence, task: str) -> OnTask:
-    image = _shares(evidence, task)["image"]
-    late = min(EARLY, evidence.n_layers)
+def _share(evidence: Evidence, task: str, span: str = "image") -> pd.DataFrame:
+    """A span's share in percent: one row an item, one column a layer."""
+    return 100 * evidence.flow[task].pivot(index="item", columns="layer", values=span)
+
+
+def flow_falls_early(evidence: Evidence, task: str) -> OnTask:
+    image, late = _share(evidence, task), min(EARLY, evidence.n_layers)
     verdict = decided(difference_estimate(FAST * image[1] - image[late]))
     return verdict, f"{image[1].mean():.1f} to {image[late].mean():.1f} %"
 
 
-@rule_by_task("flow-flat-middle", "flow")
-def _flat(evidence: Evidence, task: str) -> OnTask:
-    means = _shares(evidence, task)["image"].mean()
+def flow_flat_middle(evidence: Evidence, task: str) -> OnTask:
+    means = _share(evidence, task).mean()
     middle = means.loc[EARLY + 1 : evidence.n_layers - 1]
     if len(middle) < 2:
         return TOO_SHALLOW
-    flat = middle.max() - middle.min() <= FLAT * (means.max() - means.min())
+    flat = np.ptp(middle) <= FLAT * np.ptp(means)
     return HOLDS if flat else FAILS, f"{middle.min():.1f} to {middle.max():.1f} %"
 
 
-@rule_by_task("flow-rises-last", "flow")
-def _rises(evidence: Evidence, task: str) -> OnTask:
-    shares, last = _shares(evidence, task), evidence.n_layers
-    if last < 2:
-        return TOO_SHALLOW
-    image, user = (
-        difference_estimate(shares[span][last] - shares[span][last - 1])
-        for span in ("image", "user")
-    )
+def flow_rises_last(evidence: Evidence, task: str) -> OnTask:
+    last = evidence.n_layers
+    shares = (_share(evidence, task, span) for span in ("image", "user"))
+    image, user = (difference_estimate(of_span[last] - of_span[last - 1]) for of_span in shares)
     words = f"image {image.value:+.1f}, user {user.value:+.1f} points"
     return _all([decided(image), decided(user)]), words
 
@@ -89,44 +79,37 @@ def _all(verdicts: list[str]) -> str:
     return FAILS if FAILS in verdicts else combined(verdicts)
 
 
-@rule_by_task("flow-below-two-percent", "flow")
-def _below_bound(evidence: Evidence, task: str) -> OnTask:
-    image = _shares(evidence, task)["image"]
+def flow_below_two_percent(evidence: Evidence, task: str) -> OnTask:
+    image = _share(evidence, task)
     means = image.mean().loc[4:]
     if means.empty:
         return TOO_SHALLOW
-    layer = means.idxmax()
-    verdict = decided(-1 * mean_estimate(image[layer]), above=-BOUND_PERCENT)
-    return verdict, f"at most {means.max():.1f} % (layer {layer})"
+    verdict = decided(-1 * mean_estimate(image[means.idxmax()]), above=-BOUND_PERCENT)
+    return verdict, f"at most {means.max():.1f} % (layer {means.idxmax()})"
 
 
-@rule_by_task("flow-system-most", "flow")
-def _system_most(evidence: Evidence, task: str) -> OnTask:
-    means = pd.DataFrame({span: of.mean() for span, of in _shares(evidence, task).items()})
+def flow_system_most(evidence: Evidence, task: str) -> OnTask:
+    means = evidence.flow[task].groupby("layer")[list(SPANS)].mean()
     holds = (means.idxmax(axis=1) == "system") & (means.idxmin(axis=1) == "image")
     verdict = HOLDS if holds.all() else PARTLY if holds.mean() >= 0.5 else FAILS
     return verdict, f"in {holds.sum()} of {len(holds)} layers"
 
 
-def _third(evidence: Evidence, task: str, which: int) -> dict[str, Estimate]:
-    """Shares averaged over one third of the layers, in percent."""
-    shares, third = _shares(evidence, task), depths(evidence.n_layers)[which]
-    return {
-        span: mean_estimate(of_span.loc[:, third.first : third.last].mean(axis=1))
-        for span, of_span in shares.items()
-    }
+def _in_third(evidence: Evidence, task: str, which: int, span: str) -> Estimate:
+    """A span's share averaged over one third of the layers, in percent."""
+    third = depths(evidence.n_layers)[which]
+    share = _share(evidence, task, span).loc[:, third.first : third.last]
+    return mean_estimate(share.mean(axis=1))
 
 
-@rule_by_task("depth-shallow-read", "flow")
-def _shallow_read(evidence: Evidence, task: str) -> OnTask:
-    shares = _third(evidence, task, 0)
-    words = ", ".join(f"{name} {share.value:.1f} %" for name, share in shares.items())
+def depth_shallow_read(evidence: Evidence, task: str) -> OnTask:
+    shares = {span: _in_third(evidence, task, 0, span) for span in SPANS}
+    words = ", ".join(f"{span} {share.value:.1f} %" for span, share in shares.items())
     return _all([decided(share, above=BOUND_PERCENT) for share in shares.values()]), words
 
 
-@rule_by_task("depth-deep-unread", "flow")
-def _deep_unread(evidence: Evidence, task: str) -> OnTask:
-    image = _third(evidence, task, -1)["image"]
+def depth_deep_unread(evidence: Evidence, task: str) -> OnTask:
+    image = _in_third(evidence, task, -1, "image")
     return decided(-1 * image, above=-BOUND_PERCENT), f"image {image:.1f} %"
 
 
@@ -144,22 +127,19 @@ def _points(change: Estimate) -> str:
     return f"{100 * change:+.1f} points"
 
 
-@rule_by_task("depth-shallow-needed", "cuts")
-def _shallow_needed(evidence: Evidence, task: str) -> OnTask:
+def depth_shallow_needed(evidence: Evidence, task: str) -> OnTask:
     change = _change(evidence, task, cut=0)
     unharmed = _no_loss(change)
     return {HOLDS: FAILS, FAILS: HOLDS}.get(unharmed, unharmed), _points(change)
 
 
-@rule_by_task("depth-deep-unneeded", "cuts")
-def _deep_unneeded(evidence: Evidence, task: str) -> OnTask:
+def depth_deep_unneeded(evidence: Evidence, task: str) -> OnTask:
     cut = depths(evidence.n_layers)[-1].cut
     change = _change(evidence, task, cut)
     return _no_loss(change), f"cut {cut}: {_points(change)}"
 
 
-@rule_by_task("cam-on-target", "cam")
-def _on_target(evidence: Evidence, task: str) -> OnTask:
+def cam_on_target(evidence: Evidence, task: str) -> OnTask:
     rows = evidence.cam[task]
     upto = rows[rows["layer"] <= evidence.cliffs[task].cut].dropna(subset=["mass"])
     if upto.empty:
@@ -171,8 +151,7 @@ def _on_target(evidence: Evidence, task: str) -> OnTask:
     )
 
 
-@rule_by_task("cam-sparse-deep", "cam")
-def _sparse(evidence: Evidence, task: str) -> OnTask:
+def cam_sparse_deep(evidence: Evidence, task: str) -> OnTask:
     rows, cut = evidence.cam[task].dropna(subset=["lit"]), evidence.cliffs[task].cut
     lit = rows.assign(deep=rows["layer"] > cut).pivot_table("lit", "item", "deep").dropna()
     if lit.shape[1] < 2 or lit.empty:
@@ -183,16 +162,14 @@ def _sparse(evidence: Evidence, task: str) -> OnTask:
     )
 
 
-@rule_by_task("cam-last-layer", "last_layer")
-def _lights_up(evidence: Evidence, task: str) -> OnTask:
+def cam_last_layer(evidence: Evidence, task: str) -> OnTask:
     rows = evidence.last_layer[task]
     largest, n_items = rows.groupby("site")["at_image"].max(), rows["item"].nunique()
     words = f"{largest[SITE]:g} behind the attention, {largest[BESIDE]:.2g} before it"
     return UNDEFINED if largest[SITE] == 0 else FAILS, f"{words} ({n_items} items)"
 
 
-@rule_by_task("cam-site", "localisation")
-def _clearest(evidence: Evidence, task: str) -> OnTask:
+def cam_site(evidence: Evidence, task: str) -> OnTask:
     rows = evidence.localisation[task]
     if rows.empty:
         return None  # no item has a region that its answer could be read from
@@ -206,8 +183,7 @@ def _clearest(evidence: Evidence, task: str) -> OnTask:
     )
 
 
-@rule_by_task("cliff-no-harm", "cuts")
-def _no_harm(evidence: Evidence, task: str) -> OnTask:
+def cliff_no_harm(evidence: Evidence, task: str) -> OnTask:
     cliff = evidence.cliffs[task]
     if not cliff.exists:
         return FAILS, "no cliff: every layer needs the image"
@@ -215,8 +191,7 @@ def _no_harm(evidence: Evidence, task: str) -> OnTask:
     return _no_loss(change), f"cut {cliff.cut} of {evidence.n_layers}: {_points(change)}"
 
 
-@rule_by_task("cliff-helps", "cuts")
-def _helps(evidence: Evidence, task: str) -> OnTask:
+def cliff_helps(evidence: Evidence, task: str) -> OnTask:
     cliff = evidence.cliffs[task]
     if not cliff.exists:
         return FAILS, "no cliff to truncate at"
@@ -224,9 +199,8 @@ def _helps(evidence: Evidence, task: str) -> OnTask:
     return decided(change, below=SMALL_GAIN), _points(change)
 
 
-@rule_by_task("cliff-best-of-all", "cuts")
-def _chance_gain(evidence: Evidence, task: str) -> OnTask:
-    bias = bias_of(evidence, task)
+def cliff_best_of_all(evidence: Evidence, task: str) -> OnTask:
+    bias = evidence.bias(task)
     if bias is None:
         return UNDECIDED, "no cut to choose from"
     shown = bias.gain > bias.chance_high and bias.n_items >= FEWEST
@@ -234,6 +208,21 @@ def _chance_gain(evidence: Evidence, task: str) -> OnTask:
         f"best of {bias.n_cuts} cuts {100 * bias.gain:+.1f}, by chance up to "
         f"{100 * bias.chance_high:+.1f} points"
     )
+
+
+def cliff_moves(evidence: Evidence) -> tuple[str, dict[str, str]]:
+    pairs, words = _in_order(evidence), _cuts_of(evidence)
+    if any(_before(*pair) or _before(*reversed(pair)) for pair in pairs):
+        return HOLDS, words
+    ends = {end for pair in pairs for cliff in pair for end in (cliff.cut, *cliff.interval)}
+    return FAILS if len(ends) == 1 else UNDECIDED, words
+
+
+def cliff_order(evidence: Evidence) -> tuple[str, dict[str, str]]:
+    pairs, words = _in_order(evidence), _cuts_of(evidence)
+    if any(_before(later, earlier) for earlier, later in pairs):
+        return FAILS, words
+    return HOLDS if pairs and all(_before(*pair) for pair in pairs) else UNDECIDED, words
 
 
 def _cuts_of(evidence: Evidence) -> dict[str, str]:
@@ -252,25 +241,7 @@ def _before(one: Cliff, other: Cliff) -> bool:
     return one.interval[1] < other.interval[0]
 
 
-@rule("cliff-moves", "cliffs")
-def _moves(evidence: Evidence) -> Found:
-    pairs, words = _in_order(evidence), _cuts_of(evidence)
-    if any(_before(*pair) or _before(*reversed(pair)) for pair in pairs):
-        return Found(HOLDS, words)
-    ends = {end for pair in pairs for cliff in pair for end in (cliff.cut, *cliff.interval)}
-    return Found(FAILS if len(ends) == 1 else UNDECIDED, words)
-
-
-@rule("cliff-order", "cliffs")
-def _order(evidence: Evidence) -> Found:
-    pairs, words = _in_order(evidence), _cuts_of(evidence)
-    if any(_before(later, earlier) for earlier, later in pairs):
-        return Found(FAILS, words)
-    return Found(HOLDS if pairs and all(_before(*pair) for pair in pairs) else UNDECIDED, words)
-
-
-@rule_by_task("cliff-definition", "cuts")
-def _readings(evidence: Evidence, task: str) -> OnTask:
+def cliff_definition(evidence: Evidence, task: str) -> OnTask:
     scores, cliff = scores_by_cut(evidence.cuts[task]), evidence.cliffs[task]
     found = {
         **({"sparse": _sparse_from(evidence.flow[task])} if task in evidence.flow else {}),
@@ -289,29 +260,28 @@ def _sparse_from(flow: pd.DataFrame) -> int:
     return int(dense[-1]) + 1 if len(dense) else 0
 
 
-@rule_by_task("no-image", "guesses", "scienceqa")
-def _without_image(evidence: Evidence, task: str) -> OnTask:
+def no_image(evidence: Evidence, task: str) -> OnTask:
+    if task != "scienceqa":
+        return None
     blind, guess = mean_estimate(scores_by_cut(evidence.cuts[task])[:, 0]), evidence.guesses[task]
     words = f"{100 * blind:.1f} % at cut 0, {100 * guess:.1f} % by the best blind guess"
     return decided(blind, above=guess), words
 
 
-def _against_intact(evidence: Evidence, arm: Rows, task: str, metric: str) -> Equivalence:
-    """Answers under an intervention against those of the untouched model."""
-    rows = (of_arm[task].sort_values("item") for of_arm in (evidence.intact, arm))
-    before, after = (ratios(metric, of_arm).above for of_arm in rows)
-    return equivalence(before, after, MARGIN)
-
-
-@rule_by_task("simignore-alone", "masked", "scienceqa")
-def _mask_helps(evidence: Evidence, task: str) -> OnTask:
-    change = _against_intact(evidence, evidence.masked, task, "accuracy")
+def simignore_alone(evidence: Evidence, task: str) -> OnTask:
+    change = _against_intact(evidence, evidence.masked, task)
     return decided(change), _points(change)
 
 
-@rule_by_task("eah-measured", "broadcast", "pope", "chair")
-def _broadcast(evidence: Evidence, task: str) -> OnTask:
-    metric = METRICS[task][0]
-    change = _against_intact(evidence, evidence.broadcast, task, metric)
-    verdict = _no_loss(change) if task == "pope" else decided(-1 * change)
-    return verdict, f"{metric} {_points(change)}"
+def eah_measured(evidence: Evidence, task: str) -> OnTask:
+    change = _against_intact(evidence, evidence.broadcast, task)
+    if task == "chair":
+        return decided(-1 * change), f"CHAIRs {_points(change)}"
+    return _no_loss(change), f"accuracy {_points(change)}"
+
+
+def _against_intact(evidence: Evidence, arm: Rows, task: str) -> Equivalence:
+    """Accuracy, or of captions CHAIRs, under an intervention against the untouched model's."""
+    both = (of_arm[task].sort_values("item") for of_arm in (evidence.intact, arm))
+    before, after = (r["hallucinated"] > 0 if task == "chair" else r["score"] for r in both)
+    return equivalence(before, after, MARGIN)

@@ -31,14 +31,8 @@ def is_twin(model: str, published: str) -> bool:
 
 
 def printed_pair(row: Mapping[str, Any], task: str, metric: str) -> Mapping[str, float] | None:
-    """What a row of Table 1 prints for a score, in percent: ``baseline`` and ``cliff``.
-
-    Captions have one value, under the label that is printed: CHAIRs or CHAIRi.
-    """
-    scores = row["scores"].get(task, {})
-    if "value" in scores:
-        return scores["value"] if metric == f"CHAIR{scores['printed_label']}" else None
-    pair: Mapping[str, float] | None = scores.get(metric)
+    """What a row of Table 1 prints for a score, in percent: ``baseline`` and ``cliff``."""
+    pair: Mapping[str, float] | None = row["scores"].get(task, {}).get(metric)
     return pair
 
 

@@ -1,22 +1,12 @@
 """The rules of the claims that printed numbers and released code decide, without any model."""
 
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
 from scipy.stats import binomtest
 
 from infoflow.claims import arithmetic
-from infoflow.claims.findings import (
-    FAILS,
-    HOLDS,
-    PARTLY,
-    UNDECIDED,
-    UNDEFINED,
-    Found,
-    combined,
-    rule,
-)
+from infoflow.claims.findings import FAILS, HOLDS, PARTLY, UNDECIDED, UNDEFINED, combined
 from infoflow.claims.paper import table1_pairs
 from infoflow.stats.paired import LEVEL, mcnemar_of_counts
 
@@ -25,16 +15,16 @@ ROUNDING = 0.00005  # half a unit of a percentage's second decimal, as a share
 APART = 3.0  # standard errors beyond which two numbers cannot be of one quantity
 
 Paper = Mapping[str, Any]
+Found = tuple[str, str]
+"""Verdict, and what was found, in words."""
 
 
-@rule("pope-accuracy-f1")
-def _pope(paper: Paper) -> Found:
-    accuracies = table1_pairs(paper, "pope", "accuracy")
-    f1s = table1_pairs(paper, "pope", "f1")
+def pope_accuracy_f1(paper: Paper) -> Found:
+    accuracies, f1s = (table1_pairs(paper, "pope", metric) for metric in ("accuracy", "f1"))
     pairs = {
-        f"{model} {when}": (accuracies[model][when] / 100, f1s[model][when] / 100)
-        for model in accuracies
-        for when in ("baseline", "cliff")
+        f"{model} {when}": (accuracy / 100, f1s[model][when] / 100)
+        for model, pair in accuracies.items()
+        for when, accuracy in pair.items()
     }
     impossible = {name: pair for name, pair in pairs.items() if _outside(*pair)}
     words = [f"{len(pairs) - len(impossible)} of {len(pairs)} pairs are possible"]
@@ -47,7 +37,7 @@ def _pope(paper: Paper) -> Found:
             f"splits; printed is {100 * f1:.2f}, which needs at most "
             f"{100 * arithmetic.most_positives(accuracy, f1):.0f} % of the right answers to be yes"
         )
-    return Found(PARTLY if impossible else HOLDS, ". ".join(words))
+    return PARTLY if impossible else HOLDS, ". ".join(words)
 
 
 def _outside(accuracy: float, f1: float) -> bool:
@@ -57,8 +47,7 @@ def _outside(accuracy: float, f1: float) -> bool:
     return not low - ROUNDING <= f1 <= high + ROUNDING
 
 
-@rule("scienceqa-counts")
-def _scienceqa(paper: Paper) -> Found:
+def scienceqa_counts(paper: Paper) -> Found:
     n_items = paper["n_items"]["scienceqa"]
     counts = [
         (f"{model} {value:.2f}", arithmetic.counts_printed_as(value, n_items))
@@ -66,22 +55,21 @@ def _scienceqa(paper: Paper) -> Found:
         for value in pair.values()
     ]
     fit = [printed for printed, possible in counts if possible]
-    by_chance = arithmetic.share_that_fits(n_items)
+    by_chance = min(1.0, n_items / 100**2)  # of all percentages of two decimals
     p_value = binomtest(len(fit), len(counts), by_chance, "greater").pvalue
     words = (
         f"{len(fit)} of {len(counts)} printed percentages are k / {n_items} for a whole k "
         f"({', '.join(fit)}); by chance {by_chance * len(counts):.1f} would be (p = {p_value:.2f})"
     )
     if len(fit) == len(counts):
-        return Found(HOLDS, words)
-    return Found(PARTLY if p_value < LEVEL else FAILS, words)
+        return HOLDS, words
+    return PARTLY if p_value < LEVEL else FAILS, words
 
 
-@rule("chair-label")
-def _chair(paper: Paper) -> Found:
+def chair_label(paper: Paper) -> Found:
     model, n_items = "llava-1.5-7b", paper["n_items"]["chair"]
     row = next(row for row in paper["table1"] if row["model"] == model)
-    value = row["scores"]["chair"]["value"]["baseline"]
+    value = row["scores"]["chair"]["CHAIRs"]["baseline"]
     again = {e["metric"]: e["before"] for e in _reruns(paper, "chair") if e["model"] == model}
     apart = arithmetic.errors_apart(value / 100, again["CHAIRs"] / 100, n_items)
     words = (
@@ -89,7 +77,7 @@ def _chair(paper: Paper) -> Found:
         f"{again['CHAIRs']:.2f}, {apart:.0f} standard errors away with {n_items} captions, and "
         f"CHAIRi {again['CHAIRi']:.2f}"
     )
-    return Found(FAILS if apart > APART else UNDECIDED, words)
+    return FAILS if apart > APART else UNDECIDED, words
 
 
 def _reruns(paper: Paper, task: str) -> list[Mapping[str, Any]]:
@@ -97,8 +85,7 @@ def _reruns(paper: Paper, task: str) -> list[Mapping[str, Any]]:
     return [e for e in paper["eah"]["effects"] if e["by"] == "others" and e["task"] == task]
 
 
-@rule("table1-gains")
-def _gains(paper: Paper) -> Found:
+def table1_gains(paper: Paper) -> Found:
     n_items, words, large = paper["n_items"]["scienceqa"], [], []
     for model, pair in table1_pairs(paper, "scienceqa", "accuracy").items():
         gain = pair["cliff"] - pair["baseline"]
@@ -110,33 +97,29 @@ def _gains(paper: Paper) -> Found:
             f"most {changes} of {n_items} answers changed)"
         )
         words.append(f"{model} {gain:+.2f}{paired if changes else ''}")
-    return Found(HOLDS if all(large) else UNDECIDED, "; ".join(words))
+    return HOLDS if all(large) else UNDECIDED, "; ".join(words)
 
 
-@rule("pope-cliff")
-def _pope_cliffs(paper: Paper) -> Found:
+def pope_cliff(paper: Paper) -> Found:
     layers = {c["place"]: c["layer"] for c in paper["cliffs"] if c["task"] == "pope"}
     words = ", ".join(f"layer {layer} in {place}" for place, layer in layers.items())
-    return Found(HOLDS if len(set(layers.values())) == 1 else FAILS, words)
+    return HOLDS if len(set(layers.values())) == 1 else FAILS, words
 
 
-@rule("released-span")
-def _span(paper: Paper) -> Found:
-    spans = paper["released_code"]["image_spans"]
-    errors = {
-        name: arithmetic.span_error(tuple(true), tuple(spans["truncation"]))
-        for name, true in spans["of_the_image"].items()
-    }
-    words = "; ".join(
-        f"{name}: image tokens that stay visible {error.image_left}, tokens of the text that are "
-        f"hidden {error.text_hidden}"
-        for name, error in errors.items()
-    )
-    return Found(FAILS if any(e.image_left for e in errors.values()) else HOLDS, words)
+def released_span(paper: Paper) -> Found:
+    spans, words, holds = paper["released_code"]["image_spans"], [], True
+    used = set(range(*spans["truncation"]))
+    for template, span in spans["of_the_image"].items():
+        true = set(range(*span))
+        holds &= true == used
+        words.append(
+            f"{template}: image tokens that stay visible {len(true - used)}, tokens of the text "
+            f"that are hidden {len(used - true)}"
+        )
+    return HOLDS if holds else FAILS, "; ".join(words)
 
 
-@rule("released-rows")
-def _rows(paper: Paper) -> Found:
+def released_rows(paper: Paper) -> Found:
     layout = paper["released_code"]["prompt"]
     rows = arithmetic.released_rows(**layout)
     read, right = map(arithmetic.span_words, (rows.read, rows.right))
@@ -147,26 +130,22 @@ def _rows(paper: Paper) -> Found:
         "the image it is for every question of up to "
         f"{layout['image'] - 1 - layout['answer']} tokens"
     )
-    return Found(HOLDS if rows.read == rows.right else FAILS, words)
+    return HOLDS if rows.read == rows.right else FAILS, words
 
 
-@rule("simignore-gain")
-def _simignore(paper: Paper) -> Found:
+def simignore_gain(paper: Paper) -> Found:
     words, shown = [], []
     for stored in paper["simignore"]["stored"]:
         test = mcnemar_of_counts(stored["lost"], stored["gained"], stored["n_items"])
-        right = stored["right"]
-        words.append(
-            f"{stored['model']}: {right['baseline']} to {right['simignore']} of "
-            f"{stored['n_items']}, {test.lost} lost and {test.gained} gained, "
-            f"p = {test.p_value:.2g}"
-        )
         shown.append(test.p_value < LEVEL and test.gained > test.lost)
-    return Found(HOLDS if all(shown) else UNDECIDED, "; ".join(words))
+        words.append(
+            f"{stored['model']}: {stored['right']['baseline']} to {stored['right']['simignore']} "
+            f"of {test.n_items}, {test.lost} lost and {test.gained} gained, p = {test.p_value:.2g}"
+        )
+    return HOLDS if all(shown) else UNDECIDED, "; ".join(words)
 
 
-@rule("blind-values")
-def _blind(paper: Paper) -> Found:
+def blind_values(paper: Paper) -> Found:
     first, hidden = paper["no_image"][0]["accuracy"], paper["simignore"]["ignored"][-1]
     n_items = paper["n_items"]["scienceqa"]
     apart = arithmetic.errors_apart(first / 100, hidden["accuracy"] / 100, n_items)
@@ -174,17 +153,24 @@ def _blind(paper: Paper) -> Found:
         f"{first:.2f} % with no image, but {hidden['accuracy']:.2f} % in the sister paper with all "
         f"{hidden['ignored']} image tokens hidden: {apart:.1f} standard errors apart"
     )
-    return Found(UNDECIDED if apart > APART else HOLDS, words)
+    return UNDECIDED if apart > APART else HOLDS, words
 
 
-@rule("eah-settings")
-def _eah_settings(paper: Paper) -> Found:
+def eah_settings(paper: Paper) -> Found:
     settings = paper["eah"]["settings"]
     words = "; ".join(
         f"{s['place']}: layer {s['layer']} counted from 0, beta {s['beta']:g}" for s in settings
     )
     same = len({(s["layer"], s["beta"]) for s in settings}) == 1
-    return Found(HOLDS if same else UNDEFINED, words)
+    return HOLDS if same else UNDEFINED, words
+
+
+def eah_captions(paper: Paper) -> Found:
+    return _others_find(paper, "chair", "CHAIRs", sign=-1)
+
+
+def eah_pope(paper: Paper) -> Found:
+    return _others_find(paper, "pope", "f1", sign=1)
 
 
 def _others_find(paper: Paper, task: str, metric: str, sign: int) -> Found:
@@ -198,8 +184,4 @@ def _others_find(paper: Paper, task: str, metric: str, sign: int) -> Found:
         words.append(
             f"{effect['model']} ({effect['method']}) {before:.2f} to {after:.2f}: {verdicts[-1]}"
         )
-    return Found(combined(verdicts), f"{metric}: {'; '.join(words)}")
-
-
-rule("eah-captions")(partial(_others_find, task="chair", metric="CHAIRs", sign=-1))
-rule("eah-pope")(partial(_others_find, task="pope", metric="f1", sign=1))
+    return combined(verdicts), f"{metric}: {'; '.join(words)}"

@@ -18,15 +18,17 @@ from infoflow.report.display import (
     ProvenanceBox,
     Table,
     Words,
+    finding_table,
+    finding_words,
     literal,
     on_source,
     paper_table,
     source_words,
     table,
+    verdict_counts,
 )
-from infoflow.report.findings import finding_table, finding_words, verdict_counts
 from infoflow.report.provenance import provenance_box
-from infoflow.report.slider import Frame, Slider, layer_slider, paint_image, undrawable
+from infoflow.report.slider import Frame, Slider, paint_image, undrawable
 from infoflow.report.style import (
     COLOURS,
     LINES,
@@ -42,7 +44,6 @@ from infoflow.report.style import (
     layer_name,
     listed,
     listed_tasks,
-    name_layers,
     panels,
     percent,
 )

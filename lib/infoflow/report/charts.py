@@ -24,9 +24,6 @@ from infoflow.report.style import (
     panels,
 )
 
-_CHARACTERS = 42
-"""Of a line of text beside an image."""
-
 
 class Line(NamedTuple):
     """How a line of a chart is drawn: style with marker (``"-o"``) and colour."""
@@ -171,22 +168,19 @@ def sample_sheet(samples: Sequence[Sample], task: str) -> Plot:
         words.axis("off")
         words.text(0, 0.98, sample.kind, va="top", weight="bold", parse_math=False)
         lines = [*sample.question.splitlines(), f"→ {sample.answer}"]
-        text = "\n".join(fill(line, _CHARACTERS) for line in lines)
+        text = "\n".join(fill(line, width=42) for line in lines)
         words.text(0, 0.84, text, va="top", parse_math=False)  # dollars are dollars
     drawn = any(sample.regions for sample in samples)  # which no benchmark of photographs has
+    questions = "; ".join(f"{asked(sample.question)} {sample.answer}" for sample in samples)
+    alt = f"Pictures with question and answer: {questions}"
     if drawn:
         scenes = "; ".join(", ".join(sample.objects) for sample in samples)
         alt = f"Drawn scenes with question and answer. They show: {scenes}."
-    else:
-        questions = "; ".join(f"{asked(sample.question)} {sample.answer}" for sample in samples)
-        alt = f"Pictures with question and answer: {questions}"
     kinds = ", ".join(dict.fromkeys(sample.kind for sample in samples))
+    caption = (
+        f"Items of {TASK_TITLES[task]}{' in Shapes' if drawn else ''} ({kinds}), magnified; after "
+        "the arrow the reference answer."
+    )
     cells = [(sample.id, sample.kind, sample.question, sample.answer) for sample in samples]
     table = pd.DataFrame(cells, columns=["item", "kind", "question", "answer"]).set_index("item")
-    return Plot(
-        made,
-        alt[:400],
-        f"Items of {TASK_TITLES[task]}{' in Shapes' if drawn else ''} ({kinds}), magnified; after "
-        "the arrow the reference answer.",
-        table,
-    )
+    return Plot(made, alt[:400], caption, table)

@@ -6,6 +6,7 @@ is what a re-run of the notebook is compared by.
 
 import re
 from base64 import b64encode
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -14,24 +15,49 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import jinja2
 import matplotlib as mpl
 import pandas as pd
 from matplotlib.figure import Figure
 from PIL import Image
 
 from infoflow.data.items import reported_split
-from infoflow.report.style import HOUSE_STYLE, TASK_TITLES, listed
+from infoflow.report.style import HOUSE_STYLE, TASK_TITLES, listed_tasks
 
 DOTS_PER_INCH = 200
 NOT_RUN = "not run"
 """What stands in a table for a value that nobody measured; never 0, never blank."""
 
-MimeBundle = dict[str, str]
 Lines = Mapping[Any, Mapping[str, Any]] | Sequence[Mapping[str, Any]]
 
 
+def _template(name: str) -> str:
+    lines = Path(__file__).with_name("html").joinpath(name).read_text("utf-8").splitlines()
+    return "".join(map(str.strip, lines))
+
+
+# whatever a template is filled with is text and no markup
+_HTML = jinja2.Environment(
+    loader=jinja2.FunctionLoader(_template), finalize=lambda value: escape(str(value))
+)
+_HTML.filters["base64"] = lambda content: b64encode(content).decode("ascii")
+
+
+class Shown:
+    """What a cell shows: HTML by the template of the class's name, and the same in plain text."""
+
+    @property
+    def plain(self) -> str:
+        """What a re-run must reproduce."""
+        raise NotImplementedError
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        template = _HTML.get_template(f"{type(self).__name__.lower()}.html")
+        return {"text/html": template.render(shown=self), "text/plain": self.plain}
+
+
 @dataclass(frozen=True, eq=False)
-class Plot:
+class Plot(Shown):
     """A figure, what it shows in a sentence or two, what is plotted, and the numbers behind it."""
 
     figure: Figure
@@ -49,55 +75,28 @@ class Plot:
             self.figure.savefig(sink, format="png", facecolor="white", metadata=same, **size)
         return sink.getvalue()
 
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> MimeBundle:
-        width = Image.open(BytesIO(self.png)).width // 2
-        source = b64encode(self.png).decode("ascii")
-        return {
-            "text/html": (
-                f'<figure class="plot"><img alt="{escape(self.alt)}" width="{width}" '
-                f'src="data:image/png;base64,{source}">'
-                f"<figcaption>{escape(self.caption)}</figcaption></figure>"
-            ),
-            "text/plain": f"{self.caption}\n{self.alt}",
-        }
+    @property
+    def width(self) -> int:
+        """Of the image on the page, in pixels of CSS."""
+        return Image.open(BytesIO(self.png)).width // 2
+
+    @property
+    def plain(self) -> str:
+        return f"{self.caption}\n{self.alt}"
 
 
 @dataclass(frozen=True, eq=False)
-class Table:
+class Table(Shown):
     """A table of rounded numbers and words; a comparison marks its columns named ``paper...``."""
 
     data: pd.DataFrame
     caption: str
     comparison: bool = False
 
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> MimeBundle:
-        kind = "table-scroll paper-vs-ours" if self.comparison else "table-scroll"
-        head = "".join(
-            _cell("th", name, "words" if all(isinstance(v, str) for v in values) else "")
-            for name, values in self.data.items()
-        )
-        body = "".join(
-            f"<tr>{_cell('th', label)}{''.join(map(self._value, self.data, values))}</tr>"
-            for label, *values in self.data.itertuples()
-        )
+    @property
+    def plain(self) -> str:
         with pd.option_context("display.max_colwidth", None):
-            plain = self.data.to_string()
-        return {
-            "text/html": (
-                f'<div class="{kind}" role="region" tabindex="0" '
-                f'aria-label="{escape(self.caption)}"><table class="dataframe">'
-                f"<caption>{escape(self.caption)}</caption><thead>"
-                f"<tr>{_cell('th', self.data.index.name or '')}{head}</tr></thead>"
-                f"<tbody>{body}</tbody></table></div>"
-            ),
-            "text/plain": f"{self.caption}\n{plain}",
-        }
-
-    def _value(self, column: Any, value: Any) -> str:
-        if value == NOT_RUN:
-            return _cell("td", value, "not-run")
-        paper = "paper" if self.comparison and str(column).startswith("paper") else ""
-        return _cell("td", value, paper, "words" if isinstance(value, str) else "")
+            return f"{self.caption}\n{self.data.to_string()}"
 
 
 def table(lines: Lines, caption: str, index: str = "task", *, comparison: bool = False) -> Table:
@@ -124,10 +123,48 @@ def on_source(compared: Table, source: str | Path, model: str) -> Table:
     """
     if source == "shapes":
         return compared
-    made = {f"ours, {model} on the benchmark", f"ours, {model} on the benchmarks"}
-    left = [name for name in compared.data if name not in {*made, "ours, on the benchmark"}]
+    not_made = [f"ours, {whose}on the benchmark" for whose in ("", f"{model} ")]
+    left = [name for name in compared.data if name not in {*not_made, f"{not_made[1]}s"}]
     named = {name: str(name).replace(" on Shapes", " on the benchmark") for name in left}
     return replace(compared, data=compared.data[left].rename(columns=named))
+
+
+def finding_table(findings: Mapping[str, Sequence[Any]], title: str) -> Table:
+    """Set claims, and where they stand, beside what was found on each model, and the verdicts.
+
+    Findings (``infoflow.claims.Finding``) are by model, or by where else they come from.
+    """
+    lines = {}
+    for about_one in zip(*findings.values(), strict=True):
+        claim = about_one[0].claim
+        line = {"paper: place": claim.where, "paper: evidence": claim.evidence}
+        for name, finding in zip(findings, about_one, strict=True):
+            line[f"verdict, {name}"] = finding.verdict
+            line[f"ours, {name}"] = finding_words(finding)
+        lines[claim.claim] = line
+    counts = "; ".join(f"{name}: {verdict_counts(found)}" for name, found in findings.items())
+    data = table(lines, "", "claim").data
+    untold = [of for of in data if str(of).startswith("ours, ") and set(data[of]) == {NOT_RUN}]
+    return Table(data.drop(columns=untold), f"{title}. {counts}", comparison=True)
+
+
+def finding_words(finding: Any) -> str:
+    """What was measured for a claim, task by task, with the verdicts where they differ."""
+    if isinstance(finding.measured, str):
+        return finding.measured
+    differ = len(set(finding.by_task.values())) > 1
+    return "; ".join(
+        f"{TASK_TITLES[task]} {f'{finding.by_task[task]}: ' if differ else ''}{words}"
+        for task, words in finding.measured.items()
+    )
+
+
+def verdict_counts(findings: Sequence[Any]) -> str:
+    """How many claims have each verdict, in words."""
+    counts = Counter(finding.verdict for finding in findings)
+    plurals = {"holds": "hold", "holds in part": "hold in part", "fails": "fail"}
+    names = (*plurals, "undecided", "undefined", NOT_RUN)
+    return ", ".join(f"{counts[name]} {plurals.get(name, name)}" for name in names if counts[name])
 
 
 @dataclass(frozen=True)
@@ -136,7 +173,7 @@ class Words:
 
     text: str
 
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> MimeBundle:
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         return {
             "text/markdown": self.text.replace("&", "&amp;").replace("<", "&lt;"),
             "text/plain": re.sub(rf"\\{_MARKUP}", r"\1", self.text),
@@ -151,23 +188,22 @@ def literal(text: str) -> str:
     return re.sub(_MARKUP, r"\\\1", " ".join(text.split()))
 
 
-def source_words(source: str | Path, tasks: list[str]) -> Words | None:
+def source_words(source: str | Path, tasks: Sequence[str]) -> Words | None:
     """Say whose items a page measures and what they do not allow; None for Shapes."""
     if source == "shapes":
         return None
     origin = "from the hub" if source == "hub" else f"from the folder {literal(str(source))}"
-    titles = listed([TASK_TITLES[task] for task in tasks])
-    apart = listed([TASK_TITLES[task] for task in tasks if reported_split(task) == "held-out"])
+    apart = listed_tasks(tasks, lambda task: reported_split(task) == "held-out", none="")
     others = f" Of {apart} the held-out pictures are reported; cliffs are chosen on others."
     return Words(
-        f"This page asks about the benchmarks' own items ({titles}, {origin}), in place of Shapes."
-        f"{others if apart else ''} Whatever is measured against the region that an "
-        "answer can be read from (*on target*) needs Shapes' masks: not run on this source."
+        f"This page asks about the benchmarks' own items ({listed_tasks(tasks)}, {origin}), in "
+        f"place of Shapes.{others if apart else ''} Whatever is measured against the region that "
+        "an answer can be read from (*on target*) needs Shapes' masks: not run on this source."
     )
 
 
 @dataclass(frozen=True)
-class ProvenanceBox:
+class ProvenanceBox(Shown):
     """Where a page's numbers come from, folded away under one line.
 
     Another run of the page must reproduce what is lasting. Circumstances (machine, versions, cost)
@@ -178,22 +214,6 @@ class ProvenanceBox:
     lasting: Mapping[str, str]
     circumstances: Mapping[str, str] = field(default_factory=dict)
 
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> MimeBundle:
-        entries = {**self.lasting, **self.circumstances}
-        listed = "".join(
-            f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in entries.items()
-        )
-        plain = "\n".join(f"{name}: {value}" for name, value in self.lasting.items())
-        return {
-            "text/html": (
-                f'<details class="provenance"><summary>{escape(self.summary)}</summary>'
-                f"<dl>{listed}</dl></details>"
-            ),
-            "text/plain": f"{self.summary}\n{plain}",
-        }
-
-
-def _cell(tag: str, value: Any, *kinds: str) -> str:
-    marks = " ".join(filter(None, kinds))
-    attribute = f' class="{marks}"' if marks else ""
-    return f"<{tag}{attribute}>{escape(str(value))}</{tag}>"
+    @property
+    def plain(self) -> str:
+        return "\n".join([self.summary, *map(": ".join, self.lasting.items())])

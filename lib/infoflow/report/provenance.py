@@ -12,8 +12,7 @@ def provenance_box(store: Any) -> ProvenanceBox:
     """Describe where the rows of a page came from, all read through one store, and its settings."""
     records: Sequence[Record] = store.records
     found = [record["provenance"] for record in records]
-    counts = _counts(records)
-    parts = _several(sorted(filter(None, map(_part, records))))
+    counts, parts = _counts(records), sorted(filter(None, map(_part, records)))
     seconds = sum(record.get("seconds", 0.0) for record in records)
     peak = max(record.get("peak_rss_mb", 0.0) for record in records)
     about = {
@@ -26,7 +25,7 @@ def provenance_box(store: Any) -> ProvenanceBox:
         f"{sum(counts.values())} answers to {len(counts)} sets of items",
         lasting=lasting(found, about),
         circumstances={
-            "part of the set": parts or "no: all items of each",
+            "part of the set": _several(parts) or "no: all items of each",
             **circumstances(found),
             "wall time, peak memory": f"{seconds:.1f} s measuring, {peak:.0f} MB",
         },
@@ -58,26 +57,22 @@ def circumstances(found: Sequence[Record]) -> dict[str, str]:
 
 
 def page_parameters() -> dict[str, Any]:
-    """Return the values that this kernel's notebook has now for the names it declares with a type.
-
-    The kernel's list of cells would not do: nbval runs cells without noting them there. Outside
-    IPython there are none.
-    """
+    """Return what a notebook has now for the names it declares with a type; none elsewhere."""
     from IPython import get_ipython  # slow to import, and at hand where a notebook runs
 
-    shell = get_ipython()
-    names = shell.user_ns if shell else {}
+    # not its list of cells: nbval runs them without noting them there
+    names = getattr(get_ipython(), "user_ns", {})
     return {name: names[name] for name in names.get("__annotations__", {}) if name in names}
 
 
 def _counts(records: Iterable[Record]) -> dict[str, int]:
     """The items by what was measured on which set; by model, too, if there are several."""
-    several = len({record["provenance"]["model"]["name"] for record in records}) > 1
+    models = {record["provenance"]["model"]["name"] for record in records}
     counts: dict[str, int] = {}
     for record in records:
         data, model = record["provenance"]["data"], record["provenance"]["model"]["name"]
-        place = f"{data['task']} {data['split']} ({data['source']})"
-        name = f"{f'{model}: ' if several else ''}{record['key']['measure']} on {place}"
+        measured = f"{record['key']['measure']} on {data['task']} {data['split']}"
+        name = f"{f'{model}: ' if len(models) > 1 else ''}{measured} ({data['source']})"
         counts[name] = max(record["n_items"], counts.get(name, 0))
     return counts
 

@@ -1,6 +1,7 @@
 """The house style: the palette, how layers are counted on an axis, how numbers are written."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
@@ -28,21 +29,10 @@ SCORE_NAMES = {
     **{"textvqa": "soft accuracy", "chair": "F1 of named objects"},
 }
 
+_STYLE_SHEET = Path(__file__).with_name("house.mplstyle")
 HOUSE_STYLE = {
     **sns.axes_style("ticks"),
-    "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans"],  # comes with matplotlib, so it is everywhere
-    "font.size": 10,
-    "axes.titlesize": 11,
-    "axes.titleweight": "bold",
-    "axes.labelsize": 10,
-    "axes.spines.right": False,
-    "axes.linewidth": 0.8,
-    "lines.linewidth": 1.8,
-    "xtick.labelsize": 9,
-    "ytick.labelsize": 9,
-    "legend.frameon": False,
-    "figure.constrained_layout.use": True,
+    **mpl.rc_params_from_file(_STYLE_SHEET, use_default_template=False),
 }
 """Settings for matplotlib, on seaborn's."""
 
@@ -98,16 +88,15 @@ def label_ends(axes: Axes, labels: Iterable[tuple[float, str, str]], x: float) -
 
     Labels are height, text and colour; the panel's vertical limits must be set before.
     """
-    low, high = axes.get_ylim()
-    apart = (high - low) * 0.09
+    apart = 0.09 * np.ptp(axes.get_ylim())
     placed = sorted(labels)
     heights = np.array([height for height, _, _ in placed])
     for _ in range(50):
         lacking = np.clip(apart - np.diff(heights), 0, None) / 2
         heights[:-1] -= lacking
         heights[1:] += lacking
+    beside: dict[str, Any] = {"xytext": (5, 0), "textcoords": "offset points", "va": "center"}
     for height, (_, text, colour) in zip(heights, placed, strict=True):
-        beside: dict[str, Any] = {"xytext": (5, 0), "textcoords": "offset points", "va": "center"}
         axes.annotate(text, (x, height), **beside, color=colour, fontsize=10, annotation_clip=False)
 
 
