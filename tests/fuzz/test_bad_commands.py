@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import bad
+import forked
 import nbformat
 import pytest
 import yaml
@@ -389,9 +390,6 @@ def project(tmp_path_factory):
     ("file", "text"), [(file, text) for file, texts in WORKFLOWS.items() for text in texts]
 )
 def test_workflows_are_refused_before_the_first_job(project, file, text):
-    sys.path.insert(0, str(ROOT / "tests" / "book"))
-    import forked
-
     sound = (project / file).read_text()
     (project / file).write_text(text)
     snakefile = {"experiments.yml": "Snakefile", "evaluations.yml": "evaluation.smk"}[file]

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import QUESTION, picture
 from safetensors.torch import load_file, save_file
+from tiny_models import QUESTION, picture
 from transformers import InstructBlipProcessor, LlavaNextProcessor, LlavaProcessor
 
 import infoflow

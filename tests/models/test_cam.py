@@ -4,7 +4,7 @@ from contextlib import contextmanager
 import pytest
 import torch
 from captum.attr import LayerGradientXActivation
-from conftest import QUESTION, load_random, picture
+from tiny_models import QUESTION, load_random, picture
 
 from benchmarks.cam import layer_gradients
 from infoflow.errors import InfoflowError, UnknownNameError

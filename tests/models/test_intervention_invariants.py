@@ -5,10 +5,10 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from conftest import LLAVA, QUESTION, load_random, picture
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from tiny_models import LLAVA, QUESTION, load_random, picture
 
 from benchmarks import baselines
 from infoflow.errors import InfoflowError

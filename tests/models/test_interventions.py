@@ -5,7 +5,7 @@ from contextlib import ExitStack
 import plain
 import pytest
 import torch
-from conftest import QUESTION, never_ending, picture
+from tiny_models import QUESTION, never_ending, picture
 
 from infoflow.errors import InfoflowError
 from infoflow.hooks.attention import attention_rows

@@ -4,8 +4,8 @@ import shutil
 import huggingface_hub.constants
 import pytest
 import torch
-from conftest import QUESTION, picture
 from safetensors.torch import load_file, save_file
+from tiny_models import QUESTION, picture
 
 from infoflow.errors import InfoflowError, UnknownNameError
 from infoflow.models.lvlm import load_lvlm

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from conftest import QUESTION, picture
+from tiny_models import QUESTION, picture
 
 from benchmarks import baselines
 from infoflow.errors import InfoflowError

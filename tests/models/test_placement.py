@@ -9,8 +9,8 @@ import torch
 from accelerate import dispatch_model
 from accelerate.utils import check_device_map, set_module_tensor_to_device
 from checkpoints import TEXT
-from conftest import QUESTION, load_random, never_ending, picture
 from pretended import devices
+from tiny_models import QUESTION, load_random, never_ending, picture
 from transformers import LlamaConfig
 
 from infoflow.errors import InfoflowError

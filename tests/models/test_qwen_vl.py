@@ -11,8 +11,8 @@ import tiny_qwen_vl
 import tiny_tiktoken
 import torch
 from checkpoints import CLIP_MEAN, CLIP_STD
-from conftest import QUESTION, SIZES, picture
 from PIL import Image
+from tiny_models import QUESTION, SIZES, picture
 from tiny_qwen_vl import HEADS, PATCH, QUERIES, SIDE
 
 from infoflow.errors import InfoflowError

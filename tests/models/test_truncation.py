@@ -1,9 +1,9 @@
 import plain
 import pytest
 import torch
-from conftest import QUESTION, picture
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiny_models import QUESTION, picture
 
 from benchmarks import baselines
 from infoflow.errors import InfoflowError

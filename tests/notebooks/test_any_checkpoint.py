@@ -1,9 +1,9 @@
 """Every page runs for a checkpoint in the published layout, be its answers garbage."""
 
 import re
-import sys
 from pathlib import Path
 
+import checkpoints
 import nbformat
 import pytest
 from cells import FOLDER, run_cells, small
@@ -11,10 +11,6 @@ from cells import FOLDER, run_cells, small
 from infoflow.runner import run_notebook
 from zoo.architectures import find_architecture
 from zoo.train import export
-
-sys.path.insert(0, str(FOLDER.parent / "tests" / "models"))
-
-import checkpoints
 
 MODEL = "llava-1.5-7b"
 ALL_TASKS = {"fig2_attention_flow", "fig5_truncation", "table1"}
