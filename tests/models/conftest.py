@@ -1,3 +1,5 @@
+import functools
+
 import checkpoints
 import pytest
 import torch
@@ -30,28 +32,40 @@ def own_cache(tmp_path_factory):
 
 
 def pytest_generate_tests(metafunc):
-    """Run tests on every family, unless their module says MODELS = LLAVA."""
+    """Run tests on every family, or on their module's MODELS if they lack the mark for it."""
     if "tiny_name" in metafunc.fixturenames:
-        models = getattr(metafunc.module, "MODELS", (*LLAVA, *PUBLISHED))
-        metafunc.parametrize("tiny_name", models, indirect=True, scope="session")
+        models = (*LLAVA, *PUBLISHED)
+        if not metafunc.definition.get_closest_marker("every_family"):
+            models = getattr(metafunc.module, "MODELS", models)
+        metafunc.parametrize("tiny_name", models, indirect=True, scope="module")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def tiny_name(request):
     return request.param
 
 
 @pytest.fixture(scope="session")
-def lvlm(tiny_name, tmp_path_factory):
-    """A tiny random model: of every family, and of LLaVA-1.5 also one with grouped heads."""
-    folder = tmp_path_factory.mktemp(tiny_name)
-    if tiny_name in PUBLISHED:
-        return never_ending(load_lvlm(tiny_name, **PUBLISHED[tiny_name](folder), device="cpu"))
-    groups = {"heads": 4, "grouped": 2}[tiny_name]
-    config = LlamaConfig(**{**checkpoints.TEXT, "num_key_value_heads": groups})
-    return load_random(folder, config)
+def load_tiny(tmp_path_factory):
+    """Load a tiny random model: of every family, and of LLaVA-1.5 also one with grouped heads."""
+
+    @functools.cache  # for all modules of a session
+    def load(name):
+        folder = tmp_path_factory.mktemp(name)
+        if name in PUBLISHED:
+            return never_ending(load_lvlm(name, **PUBLISHED[name](folder), device="cpu"))
+        groups = {"heads": 4, "grouped": 2}[name]
+        config = LlamaConfig(**{**checkpoints.TEXT, "num_key_value_heads": groups})
+        return load_random(folder, config)
+
+    return load
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
+def lvlm(tiny_name, load_tiny):
+    return load_tiny(tiny_name)
+
+
+@pytest.fixture(scope="module")
 def prompt(lvlm):
     return lvlm.prompt(picture(), QUESTION)

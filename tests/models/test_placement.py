@@ -10,7 +10,7 @@ from accelerate import dispatch_model
 from accelerate.utils import check_device_map, set_module_tensor_to_device
 from checkpoints import TEXT
 from pretended import devices
-from tiny_models import QUESTION, load_random, never_ending, picture
+from tiny_models import PUBLISHED, QUESTION, load_random, never_ending, picture
 from transformers import LlamaConfig
 
 from infoflow.errors import InfoflowError
@@ -24,6 +24,8 @@ from infoflow.methods.truncation import truncated_log_probs, truncation_sweep
 from infoflow.models import checkpoint, placement
 from infoflow.models.lvlm import load_lvlm
 
+# LLaVA is spread below, with every measure; the chat model of Qwen-VL has the parts of the other
+MODELS = [name for name in PUBLISHED if name != "qwen-vl-chat-7b"]
 ANSWER = torch.tensor([7, 9, 11])
 NAMES = {0: "cpu:1", 1: "cpu:2", "cpu": "cpu"}
 """Two GPUs and main memory, pretended."""

@@ -43,5 +43,9 @@ PUBLISHED = {
 
 
 LLAVA = ("heads", "grouped")
+CORNERS = ("grouped", "instructblip-7b", "llava-1.6-7b", "qwen-vl-7b")
+"""A key for several queries, prompts that begin with the image, tiles, and a decoder of its own:
+what others have is among these. Shikra and InternVL run LLaVA's decoder on LLaVA's kind of prompt,
+the chat model of Qwen-VL is Qwen-VL asked in other words."""
 SIZES = ((50, 80), (80, 50), (56, 56), (9, 190), (190, 9))
 """Heights and widths of pictures: landscape, portrait, square, and extreme ones."""
