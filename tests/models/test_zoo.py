@@ -20,7 +20,7 @@ from infoflow.models.lvlm import load_lvlm
 from zoo.architectures import find_architecture
 
 ZOO = [name for name in list_models() if find_model(name).hub_id is None]
-N_ITEMS = {"scienceqa": 40, "pope": 100, "textvqa": 40, "chair": 60}
+N_ITEMS = {"scienceqa": 24, "pope": 40, "textvqa": 24, "chair": 24}
 BARS = {
     "pope": {"accuracy": 0.97},
     "scienceqa": {
