@@ -140,7 +140,11 @@ def test_a_header_that_promises_more_than_the_file_is_refused(folder, size):
         (None, {"image_token_index": 50}, "image token's id 50"),
         (None, {"image_token_index": -1}, "image_token_index .* is -1"),
         (None, {"text_config": []}, "cannot be loaded"),
-        (None, {"model_type": ["llava"]}, r"type .* \['llava'\]; valid: 'llava'"),
+        (
+            None,
+            {"model_type": ["llava"]},
+            r"the model_type in \S+config\.json is \['llava'\]; valid: 'llava'",
+        ),
     ],
 )
 def test_a_configuration_that_no_model_has_is_refused(folder, within, values, message):

@@ -95,7 +95,7 @@ def processor_broken(folder):
         (shutil.rmtree, "is not a folder"),
         (config_without, "not a whole checkpoint; missing: config.json"),
         (config_broken, "config.json cannot be read as JSON"),
-        (config_of_another_type, r"type .* is 'llama'; valid: 'llava'"),
+        (config_of_another_type, r"the model_type in \S+config\.json is 'llama'; valid: 'llava'"),
         (weights_missing, "no weights: none of model.safetensors, model.safetensors.index.json"),
         (index_empty, "names no weights"),
         (shard_missing, "missing: model-00002-of-00003.safetensors"),

@@ -147,7 +147,7 @@ def assert_same(whole, in_parts, measure):
 
 
 def test_each_family_can_be_spread(lvlm):
-    # the first: as long as ``in_parts`` lives, all that is run is watched, which takes twice the time
+    # before the others: while ``in_parts`` lives, all that runs is watched, at twice the time
     found = placement.spread_layers(lvlm.model, two_gpus(lvlm, 2, 2, 9), torch.float32)
     check_device_map(lvlm.model, found)  # each weight has its place
     prefix = next(name for name, m in lvlm.model.named_modules() if m is lvlm.decoder.layers)

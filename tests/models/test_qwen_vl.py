@@ -276,7 +276,9 @@ def test_a_damaged_checkpoint_is_one_clear_error(folder, damage, message):
 
 
 def test_another_familys_folder_is_one_clear_error(published_checkpoint):
-    with pytest.raises(InfoflowError, match=r"type .* is 'llava'; valid: 'qwen_vl'"):
+    with pytest.raises(
+        InfoflowError, match=r"model_type in \S+config\.json is 'llava'; valid: 'qwen_vl'"
+    ):
         load_lvlm("qwen-vl-7b", checkpoint=published_checkpoint, device="cpu")
 
 
