@@ -14,6 +14,7 @@ import pytest
 import yaml
 from nbformat.v4 import new_code_cell, new_notebook
 
+import infoflow.evaluate.running  # noqa: F401 - torch is imported here once, not by every fork
 from infoflow import Store, cli
 from infoflow.results.shards import Shard, merge, sign
 
