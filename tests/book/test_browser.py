@@ -46,9 +46,16 @@ class Visit(NamedTuple):
     tab: Page
     problems: list[str]
 
+    def go(self, page: Path) -> None:
+        self.tab.goto("about:blank")  # so that nothing of the page before is taken for this one's
+        self.problems.clear()
+        self.tab.set_viewport_size(PHONE)
+        self.tab.goto(page.as_uri(), wait_until="load")
+        self.tab.evaluate("async () => { await window.MathJax?.startup?.promise; }")
+
 
 @contextmanager
-def opened(browser: Browser, page: Path) -> Iterator[Visit]:
+def new_tab(browser: Browser) -> Iterator[Visit]:
     tab = browser.new_page(viewport=PHONE)
     problems: list[str] = []
     tab.on("console", lambda m: m.type == "error" and problems.append(f"console: {m.text}"))
@@ -58,16 +65,28 @@ def opened(browser: Browser, page: Path) -> Iterator[Visit]:
         "request",
         lambda r: not r.url.startswith(LOCAL) and problems.append(f"other host: {r.url}"),
     )
-    tab.goto(page.as_uri(), wait_until="load")
-    tab.evaluate("async () => { await window.MathJax?.startup?.promise; }")
     yield Visit(tab, problems)
     tab.close()
 
 
+@contextmanager
+def opened(browser: Browser, page: Path) -> Iterator[Visit]:
+    with new_tab(browser) as visit:
+        visit.go(page)
+        yield visit
+
+
 @pytest.fixture(scope="module")
-def visit(browser: Browser, page: Path) -> Iterator[Visit]:
-    with opened(browser, page) as opened_page:
-        yield opened_page
+def one_tab(browser: Browser) -> Iterator[Visit]:
+    """One for all pages of the book: a new one each costs a core a second more a page."""
+    with new_tab(browser) as visit:
+        yield visit
+
+
+@pytest.fixture(scope="module")
+def visit(one_tab: Visit, page: Path) -> Visit:
+    one_tab.go(page)
+    return one_tab
 
 
 def overflow(tab: Page) -> list[str]:

@@ -1,11 +1,5 @@
-import sys
-from pathlib import Path
-
 import pytest
 import torch
-
-for folder in ("unit", "models"):
-    sys.path.insert(0, str(Path(__file__).parents[1] / folder))
 
 torch.set_num_threads(1)
 

@@ -8,11 +8,13 @@ import sys
 from pathlib import Path
 
 import bad
+import forked
 import nbformat
 import pytest
 import yaml
 from nbformat.v4 import new_code_cell, new_notebook
 
+import infoflow.evaluate.running  # noqa: F401 - torch is imported here once, not by every fork
 from infoflow import Store, cli
 from infoflow.results.shards import Shard, merge, sign
 
@@ -261,6 +263,7 @@ def changed(*path_and_value):
 
 
 PAGE = ("notebooks", "fig2_attention_flow")
+# what tests/book/test_build.py and test_evaluation.py do not try
 WORKFLOWS = {
     "experiments.yml": (
         "",
@@ -272,55 +275,34 @@ WORKFLOWS = {
         changed("models", "tiny-llava-1.5"),
         changed("revisions", {"tiny-llava-1.5": "0" * 40}),
         changed("revisions", {"llava-1.5-7b": "main"}),
-        changed("revisions", {"llava-9": "0" * 40}),
-        changed(*PAGE, "parameters", {"limt": 3}),
         changed(*PAGE, "parameters", {"limit": "many"}),
-        changed(*PAGE, "parameters", {"limit": 1.5}),
         changed(*PAGE, "parameters", {"limit": True}),
         changed(*PAGE, "parameters", [3]),
         changed(*PAGE, "hub", {"limt": None}),
-        changed(*PAGE, "seconds", -1),
-        changed(*PAGE, "seconds", float("nan")),
-        changed(*PAGE, "seconds", "20"),
-        changed(*PAGE, "sekonds", 3),
         changed("notebooks", "fig99", {"seconds": 3}),
         changed("notebooks", "../fig2_attention_flow", {"seconds": 3}),
     ),
     "evaluations.yml": tuple(
         text if isinstance(text, str) else yaml.safe_dump({"evaluations": {"one": text}})
         for text in (
-            "",
-            "[]",
             "evaluations: {a: 1}",
-            "evaluations: {}\nevaluations: {}",
             *(
                 {"model": "tiny-llava-1.5", "task": "pope", "measure": "answers", "shards": 2}
                 | each
                 for each in (
-                    {"model": "tiny-lava"},
                     {"model": 3},
-                    {"task": "pop"},
                     {"measure": "answer"},
-                    {"measure": "../../x"},
-                    {"shards": 0},
                     {"shards": 1.5},
                     {"shards": True},
-                    {"shards": 5, "limit": 4},
-                    {"shards": 501},
                     {"limit": 0},
                     {"limit": "4"},
-                    {"rule": "best"},
                     {"split": "best"},
                     {"source": "nowhere"},
-                    {"checkpoint": "nowhere"},
                     {"dtype": "int8"},
-                    {"parameters": {"seed": 1}},
                     {"measure": "cam_by_layer", "parameters": {"sigma": float("nan")}},
                     {"measure": "topk_by_cut", "parameters": {"keeps": ["a"], "cuts": [1]}},
                     {"measure": "topk_by_cut"},
-                    {"task_options": {"max_new_tokens": 1.5}},
                     {"task_options": {"lenght": 3}},
-                    {"gpus": -1},
                 )
             ),
         )
@@ -343,9 +325,6 @@ def project(tmp_path_factory):
     ("file", "text"), [(file, text) for file, texts in WORKFLOWS.items() for text in texts]
 )
 def test_workflows_are_refused_before_the_first_job(project, file, text):
-    sys.path.insert(0, str(ROOT / "tests" / "book"))
-    import forked
-
     sound = (project / file).read_text()
     (project / file).write_text(text)
     snakefile = {"experiments.yml": "Snakefile", "evaluations.yml": "evaluation.smk"}[file]

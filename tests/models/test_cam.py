@@ -5,7 +5,7 @@ import pytest
 import torch
 from cam_maps import authors_maps
 from captum.attr import LayerGradientXActivation
-from conftest import QUESTION, load_random, picture
+from tiny_models import CORNERS, QUESTION, load_random, picture
 
 from benchmarks.cam import layer_gradients
 from infoflow.errors import InfoflowError, UnknownNameError
@@ -20,6 +20,7 @@ from infoflow.methods.cam import (
 from infoflow.methods.flow import attention_flow
 from infoflow.methods.gradients import LAYER_SITES, SITES, gradient_visitor
 
+MODELS = CORNERS
 RELATIVE = 1e-5
 ANSWER = "two red circle"
 LAST = 5
@@ -115,6 +116,7 @@ def test_all_layers_equal_a_backward_pass_for_each(in_double, site):
             assert_same_maps(cams[site, weights].by_token[layer][None], expected[None])
 
 
+@pytest.mark.every_family
 def test_the_projector_is_what_the_decoder_is_given(lvlm, prompt, cams):
     embeds = prompt.inputs_embeds.clone().requires_grad_()
     said = lvlm.decoder.embed_tokens(lvlm.encode_answer(ANSWER)[:-1])[None]
@@ -233,6 +235,7 @@ def test_no_noise_is_the_plain_map(lvlm, prompt, cams):
         assert torch.equal(found.maps.nan_to_num(), cams[POST_NORM, "mean"].maps.nan_to_num())
 
 
+@pytest.mark.every_family
 def test_smoothing_averages_raw_maps_of_noisy_pictures(lvlm, prompt, smooth):
     std = torch.tensor(lvlm.family.image_processor.image_std).view(3, 1, 1)
     generator = torch.Generator().manual_seed(3)
@@ -304,6 +307,7 @@ def test_a_feature_that_is_only_normed_has_no_element_wise_map(lvlm, prompt):
         assert cancelled == (layer == LAST - 1)
 
 
+@pytest.mark.every_family
 def test_undefined_layers_are_reported_and_all_others_are_maps(prompt, cams, smooth):
     n_cells = prompt.grid.rows * prompt.grid.cols
     for (site, weights), cam in [*cams.items(), *smooth.items()]:
@@ -429,6 +433,7 @@ def test_unknown_names_are_refused(lvlm, prompt):
         llava_cam(lvlm, prompt, "yes", weights="max")
 
 
+@pytest.mark.every_family
 def test_pictures_share_what_comes_before_the_image(lvlm, prompt, smooth):
     lengths = []
     handle = lvlm.decoder.register_forward_pre_hook(

@@ -8,7 +8,7 @@ import shutil
 import pytest
 import tiny_internvl
 import torch
-from conftest import QUESTION, picture
+from tiny_models import QUESTION, picture
 
 from infoflow.errors import InfoflowError
 from infoflow.models.lvlm import load_lvlm

@@ -3,10 +3,10 @@ import math
 import numpy as np
 import pytest
 import torch
-from conftest import LLAVA, QUESTION, picture
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from tiny_models import LLAVA, QUESTION, picture
 
 from infoflow.errors import InfoflowError
 from infoflow.interventions import EAH, Truncate, intervene

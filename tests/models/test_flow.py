@@ -4,7 +4,7 @@ from collections import Counter
 import checkpoints
 import pytest
 import torch
-from conftest import QUESTION, load_random, picture
+from tiny_models import QUESTION, load_random, picture
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import LlamaConfig
 

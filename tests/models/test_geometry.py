@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from conftest import PUBLISHED, QUESTION
 from PIL import Image
+from tiny_models import PUBLISHED, QUESTION
 
 from infoflow.models.lvlm import load_lvlm
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 import torch
-from conftest import QUESTION, load_random, picture
+from tiny_models import QUESTION, load_random, picture
 
 from benchmarks import baselines
 from infoflow.interventions import EAH, FastV, Simignore, Truncate, intervene, sink_density

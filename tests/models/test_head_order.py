@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from conftest import QUESTION, load_random, picture
+from tiny_models import QUESTION, load_random, picture
 
 from infoflow.interventions import (
     EAH,

@@ -2,7 +2,7 @@ import checkpoints
 import pytest
 import torch
 from checkpoints import TEXT
-from conftest import LLAVA, QUESTION, load_random, never_ending, picture
+from tiny_models import LLAVA, QUESTION, load_random, never_ending, picture
 from transformers import Gemma2Config, LlamaConfig, MistralConfig
 
 from benchmarks import baselines

@@ -6,9 +6,9 @@ import restated
 import tiny_instructblip
 import torch
 from checkpoints import CLIP_MEAN, CLIP_STD
-from conftest import QUESTION, SIZES, picture
 from PIL import Image
 from tiny_instructblip import BOUNDARY, IMAGE, PATCH, QUERIES, SIDE
+from tiny_models import QUESTION, SIZES, picture
 from transformers import InstructBlipForConditionalGeneration
 
 from infoflow.errors import InfoflowError

@@ -6,8 +6,8 @@ import restated
 import tiny_internvl
 import tiny_sentencepiece
 from checkpoints import TEXT
-from conftest import QUESTION, SIZES, picture
 from PIL import Image
+from tiny_models import QUESTION, SIZES, picture
 
 from infoflow.models.lvlm import load_lvlm
 

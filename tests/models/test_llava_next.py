@@ -6,10 +6,10 @@ import restated
 import tiny_llava_next
 import torch
 from checkpoints import BOS, IMAGE
-from conftest import QUESTION, picture
 from PIL import Image
 from test_geometry import assert_lit, marked, patch_change
 from tiny_llava_next import PATCH, SIDE, TILE
+from tiny_models import QUESTION, picture
 from transformers import LlavaNextForConditionalGeneration
 
 from infoflow.errors import InfoflowError

@@ -4,8 +4,8 @@ import shutil
 import huggingface_hub.constants
 import pytest
 import torch
-from conftest import QUESTION, picture
 from safetensors.torch import load_file, save_file
+from tiny_models import QUESTION, picture
 
 from infoflow.errors import InfoflowError, UnknownNameError
 from infoflow.models.lvlm import load_lvlm
@@ -95,7 +95,7 @@ def processor_broken(folder):
         (shutil.rmtree, "config.json cannot be read: No such file"),
         (config_without, "config.json cannot be read: No such file"),
         (config_broken, "config.json cannot be read as JSON"),
-        (config_of_another_type, r"type .* is 'llama'; valid: 'llava'"),
+        (config_of_another_type, r"the model_type in \S+config\.json is 'llama'; valid: 'llava'"),
         (weights_missing, "no weights: none of model.safetensors, model.safetensors.index.json"),
         (index_empty, "names no weights"),
         (shard_missing, "model-00002-of-00003.safetensors cannot be read as tensors"),

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import torch
 from checkpoints import BOS, EOS, IMAGE, IMAGE_SIZE
-from conftest import PUBLISHED, QUESTION, picture
 from PIL import Image
+from tiny_models import PUBLISHED, QUESTION, picture
 from transformers import LlavaForConditionalGeneration
 
 import infoflow

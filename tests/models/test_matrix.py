@@ -1,7 +1,7 @@
 import pytest
 import torch
-from conftest import QUESTION, picture
 from matrix_page import drift_by_layer, group_blocks, renormalised
+from tiny_models import QUESTION, picture
 
 from benchmarks import baselines
 from infoflow.errors import InfoflowError

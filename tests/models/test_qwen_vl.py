@@ -11,8 +11,8 @@ import tiny_qwen_vl
 import tiny_tiktoken
 import torch
 from checkpoints import CLIP_MEAN, CLIP_STD
-from conftest import QUESTION, SIZES, picture
 from PIL import Image
+from tiny_models import QUESTION, SIZES, picture
 from tiny_qwen_vl import HEADS, PATCH, QUERIES, SIDE
 
 from infoflow.errors import InfoflowError
@@ -286,7 +286,9 @@ def test_a_damaged_checkpoint_is_one_clear_error(folder, damage, message):
 
 
 def test_another_familys_folder_is_one_clear_error(published_checkpoint):
-    with pytest.raises(InfoflowError, match=r"type .* is 'llava'; valid: 'qwen_vl'"):
+    with pytest.raises(
+        InfoflowError, match=r"model_type in \S+config\.json is 'llava'; valid: 'qwen_vl'"
+    ):
         load_lvlm("qwen-vl-7b", checkpoint=published_checkpoint, device="cpu")
 
 

@@ -10,9 +10,9 @@ import tiny_sentencepiece
 import tiny_shikra
 import torch
 from checkpoints import CLIP_MEAN, CLIP_STD
-from conftest import QUESTION, SIZES, picture
 from PIL import Image
 from safetensors.torch import load_file, save_file
+from tiny_models import QUESTION, SIZES, picture
 
 from infoflow.errors import InfoflowError, UnknownNameError
 from infoflow.models.lvlm import load_lvlm

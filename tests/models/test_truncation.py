@@ -1,9 +1,9 @@
 import plain
 import pytest
 import torch
-from conftest import QUESTION, picture
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiny_models import CORNERS, QUESTION, picture
 
 from benchmarks import baselines
 from infoflow.errors import InfoflowError
@@ -13,6 +13,7 @@ from infoflow.methods.cam import llava_cam
 from infoflow.methods.flow import attention_flow
 from infoflow.methods.truncation import truncated_log_probs, truncation_sweep
 
+MODELS = CORNERS
 N_TOKENS = 16
 N_IMAGE = 64
 """Image tokens of a prompt, at least."""
@@ -20,7 +21,7 @@ TOLERANCE = 5e-5
 quick = settings(max_examples=12, deadline=None)  # of every family
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def pair(lvlm, prompt):
     return lvlm, prompt
 
@@ -40,6 +41,7 @@ def masked(lvlm, prompt):
     ]
 
 
+@pytest.mark.every_family
 def test_every_cut_equals_its_masked_forward_passes(lvlm, sweep, masked):
     assert sweep.cuts.tolist() == list(range(lvlm.n_layers + 1))
     logits = torch.stack([logits[0] for _, logits in masked])
@@ -61,6 +63,7 @@ def test_branches_differ_so_that_equality_means_something(sweep):
     assert (sweep.logits[:-1] - sweep.logits[-1]).abs().amax(1).min() > 100 * TOLERANCE
 
 
+@pytest.mark.every_family
 def test_the_whole_model_is_bit_equal_to_the_ordinary_forward_pass(lvlm, prompt, sweep):
     ordinary = lvlm.logits(prompt.inputs_embeds)[0, -1]
     assert torch.equal(sweep.logits[-1], ordinary)
@@ -72,6 +75,7 @@ def test_the_whole_model_answers_as_generate_does(lvlm, prompt, sweep):
     assert torch.equal(sweep.tokens[-1], lvlm.generate(prompt, N_TOKENS))
 
 
+@pytest.mark.every_family
 def test_cut_zero_does_not_depend_on_the_pixels(lvlm, prompt, sweep):
     other = truncation_sweep(lvlm, lvlm.prompt(picture(1), QUESTION), max_new_tokens=N_TOKENS)
     assert torch.equal(sweep.logits[0], other.logits[0])
@@ -93,6 +97,7 @@ def test_margins_are_the_lead_of_the_first_token(sweep):
     assert torch.equal(sweep.tokens[:, 0], sweep.logits.argmax(-1))
 
 
+@pytest.mark.every_family
 @pytest.mark.parametrize("keep", [1, 5])
 def test_kept_tokens_are_those_the_last_token_attends_to_most(lvlm, prompt, keep):
     sweep = truncation_sweep(lvlm, prompt, keep=keep, max_new_tokens=5)

@@ -1,6 +1,7 @@
 """A notebook's cells run in this very process: no kernel, no pictures, only what is compared."""
 
 import ast
+from collections.abc import Iterator
 from contextlib import redirect_stdout
 from io import BytesIO, StringIO
 from pathlib import Path
@@ -38,6 +39,11 @@ def parameters_of(name: str) -> dict[str, Any]:
 
 def run_cells(name: str, **changed: Any) -> list[str]:
     """Run a notebook with some parameters changed; return what it shows, as nbval compares it."""
+    return list(shown_by_cells(name, **changed))
+
+
+def shown_by_cells(name: str, **changed: Any) -> Iterator[str]:
+    """Run a notebook's cells one after the other, each when what it shows is asked for."""
     shown: list[str] = []
     scope: dict[str, Any] = {"__name__": "__main__", "display": lambda x: shown.append(plain(x))}
     scope |= parameters_of(name) | changed
@@ -54,7 +60,8 @@ def run_cells(name: str, **changed: Any) -> list[str]:
             shown.append(said.getvalue())
         if value is not None:
             shown.append(plain(value))
-    return shown
+        yield from shown
+        shown.clear()
 
 
 def run_cell(name: str, cell_id: str, **scope: Any) -> Any:

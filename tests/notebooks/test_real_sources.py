@@ -2,25 +2,20 @@
 
 import json
 import re
-import sys
 from pathlib import Path
 from typing import Any
 
+import checkpoints
 import pytest
 import yaml
 from cells import FOLDER, parameters_of, run_cells, small
+from real_sets import MAKERS
 from transformers import LlamaConfig
 
 import infoflow
 from infoflow.data import chair as chair_data
 from infoflow.errors import InfoflowError
 from infoflow.models.lvlm import LVLM
-
-sys.path.insert(0, str(FOLDER.parent / "tests" / "models"))
-sys.path.insert(0, str(FOLDER.parent / "tests" / "unit"))
-
-import checkpoints
-from real_sets import MAKERS
 
 ROOT = FOLDER.parent
 MODEL = "llava-1.5-7b"

@@ -304,7 +304,7 @@ def test_two_shards_killed_ten_times_give_the_rows_of_a_straight_run(lvlm, tmp_p
         process.start()
         begun = time.monotonic()
         while process.is_alive() and n_parts(number) < goal and time.monotonic() < begun + 120:
-            time.sleep(0.002)
+            time.sleep(0.02)
         time.sleep(chance.random() * 0.1)  # anywhere in an item, or in the writing of a batch
         os.kill(process.pid or 0, signal.SIGKILL)
         process.join()

@@ -1,0 +1,19 @@
+"""How the tests are shared out among the workers of ``make test``."""
+
+from xdist.scheduler import LoadFileScheduling
+
+
+class Shared(LoadFileScheduling):
+    """A file at a time, in the files' own order; the committed notebooks as if they were one.
+
+    They share most of the rows that they measure. Run side by side, one would wait for another to
+    release the rows both want, and by their numbers of tests the longest files would come last.
+    """
+
+    def _split_scope(self, nodeid):
+        file = super()._split_scope(nodeid)
+        return "notebooks" if file.startswith("notebooks/") else file
+
+
+def pytest_xdist_make_scheduler(config, log):
+    return Shared(config, log)
