@@ -64,7 +64,8 @@ def weight_files(folder: Path) -> list[Path]:
     if path.suffix != ".json":
         return [path]
     with in_one_line(f"{path} names no weights"):
-        return [folder / name for name in sorted(set(read_json(path)["weight_map"].values()))]
+        names = sorted(set(read_json(path)["weight_map"].values()))
+        return [files.inside(folder, name, f"{path} names a file outside:") for name in names]
 
 
 def weights_digest(folders: Iterable[Path]) -> str:
@@ -82,9 +83,12 @@ def read_tensors(paths: Iterable[Path]) -> dict[str, Tensor]:
     for path in paths:
         with in_one_line(f"{path} cannot be read as tensors alone"):
             if path.suffix == ".safetensors":
-                found |= load_file(path)
+                content = load_file(path)
             else:
-                found |= torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+                content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        if double := sorted(found.keys() & content.keys()):
+            raise InfoflowError(f"{path} holds {some(double)}, and so does another of the files.")
+        found |= content
     return {name: tensor for name, tensor in found.items() if not name.endswith(_BUFFERS)}
 
 
@@ -101,6 +105,7 @@ def load_model(
         for name, tensor in checkpoint.tensors.items():
             require_value(tensor.dtype, f"the type of {name} in {folder}", *_FLOATING)
         config = architecture.config_class.from_dict(checkpoint.config)
+        _check_numbers(checkpoint)
         with torch.device("meta"):
             empty = architecture(config)
         model, report = architecture.from_pretrained(
@@ -124,6 +129,20 @@ def load_model(
         if getattr(module, "generation_config", None):
             module.generation_config = GenerationConfig(eos_token_id=ids["eos_token_id"])
     return model.eval().requires_grad_(False)
+
+
+def _check_numbers(checkpoint: Checkpoint) -> None:
+    """Refuse numbers that transformers takes and that no model has."""
+    parts = [checkpoint.config, *checkpoint.config.values()]
+    for part in (part for part in parts if isinstance(part, dict)):
+        for name in ("rms_norm_eps", "layer_norm_eps", "rope_theta"):
+            if not part.get(name, 1) > 0:
+                raise InfoflowError(f"{name} in {checkpoint.folder / CONFIG} must be positive.")
+        if (n_layers := part.get("num_hidden_layers", 0)) > len(checkpoint.tensors):
+            raise InfoflowError(  # to make a billion of them would never end
+                f"{checkpoint.folder / CONFIG} asks for {n_layers} layers; the checkpoint has "
+                f"{len(checkpoint.tensors)} tensors."
+            )
 
 
 def _refuse_misfits(folder: Path, report: Mapping[str, Any]) -> None:
@@ -155,7 +174,7 @@ def _require_finite(model: nn.Module, folder: Path) -> None:
 def load_tokenizer(folder: Path) -> Any:
     """Load a tokenizer as transformers saves it."""
     files.read_json(folder / TOKENIZER)  # without one, transformers makes one up
-    with in_one_line(f"the tokenizer in {folder} cannot be read"):
+    with in_one_line(f"the tokenizer in {folder}, or its {CONFIG}, cannot be read"):
         tokenizer = AutoTokenizer.from_pretrained(
             folder, local_files_only=True, trust_remote_code=False
         )
