@@ -43,5 +43,5 @@ def _exchanged(task: Task, image: Callable[[int], Image.Image], label: str) -> T
     def exchanged(place: int) -> Sample:
         return replace(task.samples[place], image=image(place), regions={}, targets=())
 
-    samples = LazySamples(len(task), exchanged)
+    samples = LazySamples(len(task), exchanged, lambda: task.ids)
     return replace(task, samples=samples, source=f"{task.source}, {label}")

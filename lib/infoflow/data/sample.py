@@ -58,6 +58,11 @@ class LazySamples(Sequence[Sample]):
 
     length: int
     make: Callable[[int], Sample]
+    names: Callable[[], Sequence[str]] | None = None  # where ids are known without a sample
+
+    def ids(self) -> Sequence[str]:
+        """The ids of all, for which none is made if they are known."""
+        return self.names() if self.names else [sample.id for sample in self]
 
     def __len__(self) -> int:
         return self.length

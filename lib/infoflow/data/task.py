@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import pandas as pd
 
-from infoflow.data.sample import Sample
+from infoflow.data.sample import LazySamples, Sample
 from infoflow.data.sets.own import OwnData
 from infoflow.errors import InfoflowError, require_name
 
@@ -60,6 +60,12 @@ class Task(ABC):
         require_name(self.rule, f"{self.name} scoring rule", self.rules)
         if not len(self.samples):
             raise InfoflowError(f"task {self.name!r} has no items; it needs at least one.")
+
+    @property
+    def ids(self) -> Sequence[str]:
+        """The samples' ids, in order; of Shapes no sample is drawn for it."""
+        lazy = isinstance(self.samples, LazySamples)
+        return self.samples.ids() if lazy else [sample.id for sample in self.samples]
 
     def __len__(self) -> int:
         return len(self.samples)

@@ -18,6 +18,7 @@ from infoflow.data.shapes.world import SPLITS, WORLDS, Scene, World, sample_scen
 from infoflow.errors import require_name
 
 ITEMS_PER_SPLIT = 500
+_ID = "{}-{}-{:04d}"
 _READING_KINDS = ("one", "one-unseen", "one", "one-unseen", "one", "two", "one", "two-unseen")
 
 _Plan = tuple[ask.Asker, dict[str, Any]]
@@ -71,7 +72,7 @@ def sample(task: str, split: str, index: int, world: str = "shapes") -> Sample:
         scene = sample_scene(rng, split, world=WORLDS[world], **options)
         question = asker(scene, np.random.default_rng(state))
     return Sample(
-        id=f"{task}-{split}-{index:04d}",
+        id=_ID.format(task, split, index),
         image=Image.fromarray(render(scene, rng)),
         question=question.text,
         answer=question.answer,
@@ -91,4 +92,5 @@ _kept_sample = lru_cache(maxsize=ITEMS_PER_SPLIT)(sample)
 def samples(task: str, split: str, limit: int | None = None, world: str = "shapes") -> LazySamples:
     """The first ``limit`` of the 500 samples of a task and split (see :func:`sample`)."""
     length = min(limit or ITEMS_PER_SPLIT, ITEMS_PER_SPLIT)
-    return LazySamples(length, lambda place: _kept_sample(task, split, place, world))
+    ids = [_ID.format(task, split, place) for place in range(length)]
+    return LazySamples(length, lambda place: _kept_sample(task, split, place, world), lambda: ids)

@@ -1,0 +1,53 @@
+"""Ship the rows of the zoo's models: ``python -m zoo.rows RESULTS`` after the pages have run.
+
+``make rows`` does both. Results of other models, or of other data than Shapes, stay where they are.
+"""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import pyarrow.parquet as pq
+import typer
+
+from infoflow.errors import InfoflowError
+from infoflow.models.checkpoint import weights_digest
+from infoflow.results.parts import read_rows
+from infoflow.results.shipped import FOLDER, shipped_file
+from infoflow.results.store import read_meta
+
+_ZOO = FOLDER.parent
+
+
+def ship(results: Path, folder: Path = FOLDER) -> list[Path]:
+    """Write one file for each result of a zoo model on Shapes that a store holds."""
+    models = {weights_digest([path]) for path in _ZOO.glob("tiny-*")}
+    written: dict[Path, Path] = {}
+    for result in sorted(path.parent for path in results.glob("*/*/meta.json")):
+        key = read_meta(result)["key"]
+        if key.get("model") not in models or not str(key["source"]).startswith("shapes"):
+            continue
+        path = shipped_file(key, folder)
+        if path in written:
+            raise InfoflowError(f"{written[path]} and {result} differ in their code; keep one.")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(read_rows(result), path, compression="zstd", compression_level=19)
+        written[path] = result
+    return list(written)
+
+
+def main(
+    results: Annotated[Path, typer.Argument(help="The store that the pages have filled.")],
+) -> None:
+    """Put the rows of the zoo's models into the package."""
+    try:
+        files = ship(results)
+    except InfoflowError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise typer.Exit(2) from error
+    size = sum(path.stat().st_size for path in files) / 1e6
+    typer.echo(f"{len(files)} results, {size:.1f} MB, in {FOLDER}")
+
+
+if __name__ == "__main__":
+    typer.run(main)
