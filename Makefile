@@ -20,7 +20,7 @@ export $(GIVEN)
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help book book-all stale test types tests notebooks evaluation lab zoo seeds benchmarks lock clean
+.PHONY: help book book-all stale test types tests notebooks evaluation lab zoo rows seeds benchmarks lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 18
@@ -76,6 +76,11 @@ lab: $(INSTALLED) ## open the notebooks in JupyterLab
 
 zoo: $(INSTALLED) ## train a zoo model from scratch, or go on where it stopped; MODEL=name SEED=0
 	$(BIN)/python -m zoo.train $${SEED:+--seed="$$SEED"} -- $${MODEL:+"$$MODEL"}
+
+rows: $(INSTALLED) ## measure the zoo anew on all items, an hour, and ship the rows with the package
+	rm -rf _build/rows book/runs
+	INFOFLOW_SHIPPED=no INFOFLOW_RESULTS="$$PWD/_build/rows" $(MAKE) --no-print-directory book-all
+	$(BIN)/python -m zoo.rows _build/rows
 
 seeds: $(INSTALLED) ## measure how far scores and cliffs move with the training's seed; SECOND=folder
 	$(BIN)/python -m zoo.seeds -- "$$SECOND"

@@ -73,6 +73,7 @@ except InfoflowError as error:
 SOURCE = config.get("source", SHAPES if "checkpoint" in config else "hub")
 # what a page may rest on, not what runs it: to run one again on stored rows is cheap
 LIBRARY = [*files_below("lib/infoflow", "*.py"), *files_below("lib/infoflow", "paper_values.yml")]
+LIBRARY += files_below("lib/infoflow/rows", "*.parquet")
 LIBRARY = [path for path in LIBRARY if Path(path).name not in ("cli.py", "runner.py")]
 
 

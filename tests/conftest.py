@@ -1,6 +1,15 @@
 """How the tests are shared out among the workers of ``make test``."""
 
+import pytest
 from xdist.scheduler import LoadFileScheduling
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nothing_shipped():
+    """Tests measure; what comes with the package is looked at in ``test_shipped.py`` alone."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setenv("INFOFLOW_SHIPPED", "no")
+        yield
 
 
 class Shared(LoadFileScheduling):

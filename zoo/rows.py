@@ -14,14 +14,13 @@ from infoflow.errors import InfoflowError
 from infoflow.models.checkpoint import weights_digest
 from infoflow.results.parts import read_rows
 from infoflow.results.shipped import FOLDER, shipped_file
+from infoflow.results.sources import ROOT
 from infoflow.results.store import read_meta
-
-_ZOO = FOLDER.parent
 
 
 def ship(results: Path, folder: Path = FOLDER) -> list[Path]:
     """Write one file for each result of a zoo model on Shapes that a store holds."""
-    models = {weights_digest([path]) for path in _ZOO.glob("tiny-*")}
+    models = {weights_digest([path]) for path in ROOT.glob("zoo/tiny-*")}
     written: dict[Path, Path] = {}
     for result in sorted(path.parent for path in results.glob("*/*/meta.json")):
         key = read_meta(result)["key"]

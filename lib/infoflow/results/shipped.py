@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from infoflow.results.parts import digest, join, make_table
 from infoflow.results.sources import ROOT
 
-FOLDER = ROOT / "zoo" / "rows"
+FOLDER = ROOT / "rows"
 _TOLERANCE = 1e-3  # of logits and shares, which another processor rounds otherwise
 
 
