@@ -7,7 +7,6 @@ import pytest
 from infoflow import Store, load_lvlm
 from infoflow.claims.gather import truncation_evidence
 from infoflow.claims.paper import paper_values
-from infoflow.claims.paper import paper_values
 from infoflow.data.items import Items
 from infoflow.errors import UnknownNameError
 from infoflow.evaluate.costs import (

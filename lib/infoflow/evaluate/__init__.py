@@ -19,6 +19,7 @@ from infoflow.data.load import Task
 from infoflow.data.sample import Sample
 from infoflow.errors import InfoflowError
 from infoflow.models.lvlm import LVLM
+from infoflow.models.threads import own_threads
 from infoflow.results.parts import Row
 from infoflow.results.provenance import provenance
 from infoflow.results.sources import code_digest
@@ -63,7 +64,8 @@ def measure(function: Callable[..., Rows]) -> Measure:
             samples = {name: each[place] for name, each in beside.items()}
             sample = samples.pop("task")
             given = BoundArguments(over_task, call.arguments | samples | {"store": sample})
-            found = function(*given.args, **given.kwargs)
+            with own_threads(call.arguments["lvlm"].model):
+                found = function(*given.args, **given.kwargs)
             if isinstance(found, pd.DataFrame):
                 found = cast("list[Row]", found.to_dict("records"))
             return [row if "kind" in row else {"kind": sample.kind, **row} for row in found]

@@ -12,6 +12,7 @@ from infoflow.hooks.forward import answer_ids, modifier_of
 from infoflow.methods.gradients import OUTPUT, PROJECTOR, SITES, gradient_visitor
 from infoflow.methods.out_of_memory import in_batches
 from infoflow.models.lvlm import LVLM, Prompt
+from infoflow.models.threads import on_own_threads
 from infoflow.options import require_finite, require_whole
 
 MAX_NEW_TOKENS = 32
@@ -67,6 +68,7 @@ class CAM:
         return share.where(self.defined, torch.nan)
 
 
+@on_own_threads
 def llava_cam(
     lvlm: LVLM,
     prompt: Prompt,
@@ -113,6 +115,7 @@ def llava_cam(
     return cams[site, weights]
 
 
+@on_own_threads
 def llava_cams(
     lvlm: LVLM,
     prompt: Prompt,

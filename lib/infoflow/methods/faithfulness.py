@@ -16,6 +16,7 @@ from infoflow.errors import InfoflowError, require_name
 from infoflow.hooks.forward import answer_ids, forward_pass, modifier_of
 from infoflow.methods.out_of_memory import in_batches
 from infoflow.models.lvlm import LVLM, Prompt
+from infoflow.models.threads import on_own_threads
 from infoflow.options import require_whole
 
 _BLUR = 0.1  # of the image's longer side
@@ -80,6 +81,7 @@ def faithfulness_curve(
     return FaithfulnessCurve(fractions, torch.cat(scores).double().numpy())
 
 
+@on_own_threads
 def answer_probabilities(lvlm: LVLM, prompts: list[Prompt], answer: str | Tensor) -> Tensor:
     """Compute the geometric mean of the answer's tokens' probabilities after B prompts: (B,)."""
     ids = answer_ids(lvlm, prompts[0], answer)

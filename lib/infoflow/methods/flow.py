@@ -9,6 +9,7 @@ from infoflow.errors import require_name
 from infoflow.hooks.attention import Attention, attention_rows
 from infoflow.hooks.forward import answer_ids, record
 from infoflow.models.lvlm import LVLM, Prompt
+from infoflow.models.threads import on_own_threads
 from infoflow.options import require_whole
 
 
@@ -28,6 +29,7 @@ class AttentionFlow:
     shares: Tensor
 
 
+@on_own_threads
 def attention_flow(
     lvlm: LVLM, prompt: Prompt, answer: str | Tensor | None = None, head_reduce: str = "mean"
 ) -> AttentionFlow:
@@ -65,6 +67,7 @@ def attention_flow(
     return AttentionFlow(rows, group_shares(reduce_heads(rows, head_reduce), prompt))
 
 
+@on_own_threads
 def attention_matrix(lvlm: LVLM, prompt: Prompt, layer: int) -> Tensor:
     """Read one layer's attention weights on a prompt: head, attending token, attended: (H, S, S).
 

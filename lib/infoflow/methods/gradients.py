@@ -18,6 +18,7 @@ from transformers import DynamicCache
 
 from infoflow.hooks.forward import forward_pass, modifier_of
 from infoflow.models.lvlm import LVLM, Prompt
+from infoflow.models.threads import on_own_threads
 
 PROJECTOR = "projector"
 OUTPUT = "output"
@@ -90,6 +91,7 @@ def gradient_visitor(
     return visit
 
 
+@on_own_threads
 def last_layer_gradients(lvlm: LVLM, prompt: Prompt) -> dict[str, tuple[float, float]]:
     """Differentiate the first answer token's logit by the features of the last layer.
 

@@ -11,6 +11,7 @@ from infoflow.hooks.forward import answer_ids, attached, forward_pass, modifier_
 from infoflow.methods.branches import Branch, Branches, CachedBranches
 from infoflow.methods.out_of_memory import in_batches
 from infoflow.models.lvlm import LVLM, Prompt
+from infoflow.models.threads import on_own_threads
 from infoflow.options import require_whole
 
 
@@ -34,6 +35,7 @@ class TruncationSweep:
     margins: Tensor
 
 
+@on_own_threads
 def truncation_sweep(
     lvlm: LVLM,
     prompt: Prompt,
@@ -79,6 +81,7 @@ def truncation_sweep(
     return TruncationSweep(given, logits, tokens, best[:, 0] - best[:, 1])
 
 
+@on_own_threads
 def truncated_log_probs(
     lvlm: LVLM,
     prompt: Prompt,

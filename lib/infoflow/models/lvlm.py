@@ -20,6 +20,7 @@ from infoflow.models.grid import require_size
 from infoflow.models.loading import locate, split_revision
 from infoflow.models.placement import choose_dtype, choose_placement
 from infoflow.models.prompt import Prompt, Spans, find_spans
+from infoflow.models.threads import on_own_threads
 from infoflow.models.usable import require_usable
 from infoflow.options import require_whole
 
@@ -96,6 +97,7 @@ class LVLM:
         """The ids that end an answer; the first one pads."""
         return self.family.eos_token_ids
 
+    @on_own_threads
     def prompt(self, image: Image.Image | str | Path, question: str) -> Prompt:
         """Encode one image and one question.
 
@@ -125,6 +127,7 @@ class LVLM:
             model_key=self.key,
         )
 
+    @on_own_threads
     def embed(
         self, input_ids: Tensor, pixel_values: Tensor, size: tuple[int, int] | None = None
     ) -> Tensor:
@@ -169,6 +172,7 @@ class LVLM:
             )
         return embeds.masked_scatter(is_image[..., None], features.to(embeds))
 
+    @on_own_threads
     def logits(self, embeds: Tensor | Prompt) -> Tensor:
         """Run the ordinary forward pass on one embedded sequence: (1, S, D) to (1, S, V).
 
@@ -189,6 +193,7 @@ class LVLM:
         hidden = self.decoder(inputs_embeds=embeds, use_cache=False).last_hidden_state
         return cast(Tensor, self.lm_head(hidden))
 
+    @on_own_threads
     def generate(self, prompt: Prompt, max_new_tokens: int) -> Tensor:
         """Decode greedily: the answer's ids, shape (T,), without the token that ended it.
 

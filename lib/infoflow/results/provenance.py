@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from infoflow.models.threads import n_threads
 from infoflow.results.sources import ROOT
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def provenance(
             "device": device.type,
             "device_name": named,
             "cores": os.cpu_count(),
-            "threads": torch.get_num_threads(),
+            "threads": n_threads(lvlm.model),
             "system": platform.system(),
             "python": platform.python_version(),
         },
