@@ -17,8 +17,16 @@ from benchmarks.model import SIZES, random_lvlm
 from benchmarks.sweep import sweep_lines
 from benchmarks.table import describe, machine, print_heading, print_line, write_results
 from benchmarks.teacher_forcing import teacher_forcing_lines
+from benchmarks.threads import thread_lines
 
-PARTS = (sweep_lines, teacher_forcing_lines, flow_lines, cam_lines, intervention_lines)
+PARTS = (
+    sweep_lines,
+    teacher_forcing_lines,
+    flow_lines,
+    cam_lines,
+    intervention_lines,
+    thread_lines,
+)
 
 
 def main() -> None:
