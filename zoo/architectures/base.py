@@ -5,8 +5,10 @@ The recipe itself is one for all: what is asked of which pictures, in which orde
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
+from copy import copy
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +23,7 @@ from zoo.model import (
     PIXEL_STD,
     normalise,
 )
-from zoo.tokenizer import Specials, build_tokenizer, vocabulary
+from zoo.tokenizer import PLACES, Specials, build_tokenizer, vocabulary
 
 STATISTICS = {"image_mean": [PIXEL_MEAN] * 3, "image_std": [PIXEL_STD] * 3}
 
@@ -68,7 +70,7 @@ class Architecture(ABC):
 
     name: ClassVar[str]
     family: ClassVar[type[Family]]
-    specials: ClassVar[Specials] = Specials()
+    specials: Specials = Specials()
     slots: ClassVar[int] = 2
     steered: ClassVar[bool] = False
     n_queries: ClassVar[int] = 0
@@ -79,6 +81,12 @@ class Architecture(ABC):
     def n_words(self) -> int:
         """The size of the vocabulary."""
         return len(vocabulary(self.specials))
+
+    def with_places(self) -> Self:
+        """The same with words for places, which texts about scenes need."""
+        other = copy(self)
+        other.specials = replace(self.specials, marks=(*self.specials.marks, *PLACES))
+        return other
 
     @abstractmethod
     def build(self) -> Any:

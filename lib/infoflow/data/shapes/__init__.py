@@ -76,14 +76,8 @@ def sample(task: str, split: str, index: int, world: str = "shapes") -> Sample:
     Raises:
         UnknownNameError: There is no such task, split or world.
     """
-    _require_known(task, split, world)
-    rng = np.random.default_rng([zlib.crc32(f"{task}/{split}".encode()), index])
-    asker, options = _TASKS[task](split, index, WORLDS[world])
-    state = rng.bit_generator.seed_seq.spawn(1)[0]  # type: ignore[attr-defined]
-    question = None
-    while question is None:  # about the same trait of every new scene
-        scene = sample_scene(rng, split, world=WORLDS[world], **options)
-        question = asker(scene, np.random.default_rng(state))
+    scene, question, rng = _drawn(task, split, index, world)
+    _, options = _TASKS[task](split, index, WORLDS[world])
     return Sample(
         id=f"{task}-{split}-{index:04d}",
         image=Image.fromarray(render(scene, rng)),
@@ -96,6 +90,25 @@ def sample(task: str, split: str, index: int, world: str = "shapes") -> Sample:
         regions=instance_masks(scene),
         targets=question.targets,
     )
+
+
+def scene_of(task: str, split: str, index: int, world: str = "shapes") -> Scene:
+    """What the image of a sample shows (see :func:`sample`)."""
+    return _drawn(task, split, index, world)[0]
+
+
+def _drawn(
+    task: str, split: str, index: int, world: str
+) -> tuple[Scene, ask.Question, np.random.Generator]:
+    """A sample's scene and question, and what its picture is drawn with."""
+    _require_known(task, split, world)
+    rng = np.random.default_rng([zlib.crc32(f"{task}/{split}".encode()), index])
+    asker, options = _TASKS[task](split, index, WORLDS[world])
+    state = rng.bit_generator.seed_seq.spawn(1)[0]  # type: ignore[attr-defined]
+    while True:  # about the same trait of every new scene
+        scene = sample_scene(rng, split, world=WORLDS[world], **options)
+        if question := asker(scene, np.random.default_rng(state)):
+            return scene, question, rng
 
 
 # a page goes over the same samples measure after measure: as many as a split has are kept
