@@ -172,11 +172,11 @@ class PackedBatches(Dataset[PackedBatch]):
         seed: int,
         size: int,
         world: World = DEFAULT_WORLD,
-        curriculum: Curriculum = CURRICULUM,
+        curriculum: Curriculum | None = None,
     ) -> None:
         """Batches of ``size`` pictures of a world."""
         self.architecture, self.seed, self.size, self.world = architecture, seed, size, world
-        self.curriculum = curriculum
+        self.curriculum = curriculum or CURRICULUM
         self._family = architecture.prompts()
         self._start = [] if architecture.steered else up_to_image(self._prompt(""))
 

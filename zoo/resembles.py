@@ -48,6 +48,9 @@ BARS = {"pope": 0.97, "scienceqa": 0.85, "textvqa": 0.8}
 MOST_MADE_UP, LEAST_RECALL = 0.05, 0.9
 
 PROPERTIES = ("R1", "R2", "R3", "R4", "R5", "R6")
+STAGES = ("text", "tower", "bridge", "caption", "language")
+OPTIONS = ("world", "arm", "optimiser", *(f"{stage}_steps" for stage in STAGES), "past_gate")
+"""Of training, beside model and seed, as far as a recipe names them."""
 BESIDE = ("gate", "growth")
 """What training writes beside a model: what text alone taught it, and itself on the way."""
 
@@ -318,13 +321,23 @@ def _load(model: str) -> tuple[LVLM | None, dict[str, Any], dict[str, Any]]:
     return load_lvlm(recipe["name"], checkpoint=folder, device="cpu"), recipe, beside
 
 
+def command(recipe: Mapping[str, Any]) -> str:
+    """Say how a run is repeated, from its recipe."""
+    given = {name: recipe[name] for name in OPTIONS if recipe.get(name)}
+    options = (
+        f"--{name.replace('_', '-')}" + ("" if value is True else f" {value}")
+        for name, value in {"seed": recipe.get("seed"), **given}.items()
+    )
+    return " ".join(["python -m zoo.train", recipe["name"], *options])
+
+
 def _recipe(folder: Path) -> dict[str, Any]:
     recipe = read_json(folder / "recipe.json")
     if not isinstance(recipe, dict) or not isinstance(recipe.get("name"), str):
         raise InfoflowError(
             f"{folder / 'recipe.json'} names no model; valid: what `make zoo` wrote."
         )
-    return recipe
+    return {"command": command(recipe), **recipe}
 
 
 if __name__ == "__main__":

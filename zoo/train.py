@@ -30,6 +30,7 @@ from zoo.fit import OPTIMISERS, Plans, Watch
 from zoo.gate import measure_gate
 from zoo.growth import GROWTH, watch_growth
 from zoo.language import train_captions, train_language
+from zoo.resembles import command
 from zoo.text import train_text
 from zoo.tokenizer import BOS, EOS, IMAGE, PAD
 from zoo.tower import rescale_tower, start_connector, train_tower
@@ -191,17 +192,6 @@ def train(
     }
     export(run.architecture, trained.cpu(), destination, recipe)
     typer.echo(f"{model} (seed {seed}) written to {destination}")
-
-
-def command(recipe: Mapping[str, Any]) -> str:
-    """Say how a run is repeated, from its recipe."""
-    left_out = ("name", "command", "shared_tower")
-    given = {name: value for name, value in recipe.items() if name not in left_out}
-    options = [
-        f"--{name.replace('_', '-')}" + ("" if value is True else f" {value}")
-        for name, value in given.items()
-    ]
-    return " ".join(["python -m zoo.train", recipe["name"], *options])
 
 
 def _write(file: Path, content: object) -> None:
