@@ -55,9 +55,8 @@ def finding(arms: list[Arm]) -> Words:
     for key, title in PROPERTIES.items():
         holding = [arm.name for arm in measured if arm.found[key]["holds"]]
         lines.append(f"- **{key}, {title}**: {report.listed(holding) if holding else 'no arm'}.")
-    counted = f"{len(measured)} of {len(arms)} arms were trained to the end and measured."
     paragraphs = [
-        f"{counted} Of them show",
+        f"{len(measured)} of {len(arms)} arms were trained to the end and measured. Of them show",
         "\n".join(lines),
         f"**Inherited?** {inheritance(arms)}",
         f"**Whatever the projector?** {NOT_RUN}: no arm differs in it.",
@@ -192,7 +191,7 @@ def share_plot(arms: list[Arm], group: str) -> Plot:
     )
     return Plot(
         figure,
-        f"Share of the answer's attention that goes to the {group} tokens, by layer: {words}.",
+        f"Share of the answer's attention on the {group} tokens, by layer: {words}."[:400],
         f"Share of the answer row's attention on the {group} tokens by layer, heads averaged; the "
         "bands are 95 % intervals over items. An arm is a line.",
         table,
@@ -270,11 +269,12 @@ def growth_plot(arms: list[Arm], task: str) -> Plot | Words:
             axes.plot(line.index.get_level_values("step"), line, "-o", label=name)
         axes.set_xlabel("training steps on pictures")
     axes.legend()
-    last = rows.groupby("arm").last()
-    words = "; ".join(f"{n}: cliff at cut {of['cliff (cut)']:.0f}" for n, of in last.iterrows())
+    ends = rows.groupby("arm")["cliff (cut)"].last()
+    words = "; ".join(f"{name}: cliff at cut {cut:.0f}" for name, cut in ends.items())
+    title = TASK_TITLES[task]
     return Plot(
         figure,
-        f"Shares, cliff and score of {TASK_TITLES[task]} over training steps. At the end {words}.",
-        f"{TASK_TITLES[task]} in training, on a few calibration items at every mark.",
+        f"Shares, cliff and score of {title} over training steps. At the end {words}."[:400],
+        f"{title} in training, on a few calibration items at every mark.",
         rows,
     )

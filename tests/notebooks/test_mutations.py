@@ -17,6 +17,7 @@ WRONG = {
         lambda grid, margin: grid.columns.to_series(),
     ),
     "claims": ("infoflow.claims.printed.N_SPLITS", 2),
+    "arms": ("arms_page._points", str),
     "eah": ("infoflow.stats.paired.LEVEL", 0.2),
     "fig1_flow_overview": ("infoflow.stats.paired.LEVEL", 0.2),
     "fig2_attention_flow": ("infoflow.stats.intervals._RESAMPLES", 5),
