@@ -203,9 +203,12 @@ class PackedBatches(Dataset[PackedBatch]):
             self._pack(scene, askers, start, begun, rng)
             for scene, start in zip(scenes, starts, strict=True)
         ]
-        *arrays, asked = zip(*packed, strict=True)
-        stacked = (torch.from_numpy(np.stack(x)) for x in arrays)
-        return PackedBatch(torch.from_numpy(pictures), *stacked, _padded(asked))
+        ids, positions, labels, weights, slots = (
+            torch.from_numpy(np.stack(x)) for x in list(zip(*packed, strict=True))[:5]
+        )
+        asked = _padded([row.asked for row in packed])
+        shown = torch.from_numpy(pictures)
+        return PackedBatch(shown, ids, positions, labels, weights, slots, asked)
 
     def _prompt(self, question: str) -> list[int]:
         return self._family.input_ids(question, (SIZE, SIZE))

@@ -56,6 +56,7 @@ class Run:
     optimiser: str
     steps: Mapping[str, int]
     past_gate: bool
+    nothing_by_hand: bool
     watch_every: int
     shared: Path  # checkpoints of the stages that runs of one model, world and seed have in common
     own: Path
@@ -100,6 +101,9 @@ def train(
     ] = 0,
     past_gate: Annotated[
         bool, typer.Option("--past-gate", help="Go on though the text stage fails its gate.")
+    ] = False,
+    nothing_by_hand: Annotated[
+        bool, typer.Option("--nothing-by-hand", help="Draw all of the decoder at random.")
     ] = False,
     tower_steps: Annotated[int, typer.Option(help="Steps of the vision tower.")] = TOWER_STEPS,
     bridge_steps: Annotated[
@@ -158,12 +162,13 @@ def train(
             optimiser,
             steps,
             past_gate,
+            nothing_by_hand,
             watch_every,
             folder,
             folder / arm,
         )
         destination = target or run.own / "model"
-        recipe = {
+        recipe: dict[str, object] = {
             "name": model,
             "seed": seed,
             **({"world": world} if world != _WORLD else {}),
@@ -172,6 +177,7 @@ def train(
             "shared_tower": str(tower) if tower else None,
             **{f"{stage}_steps": n for stage, n in steps.items() if n},
             **({"past_gate": True} if past_gate else {}),
+            **({"nothing_by_hand": True} if nothing_by_hand else {}),
         }
         recipe["command"] = command(recipe)
         destination.mkdir(parents=True, exist_ok=True)
@@ -221,7 +227,7 @@ def _train(run: Run, destination: Path) -> tuple[Any | None, Plans]:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # batches come from forked processes
     run.own.mkdir(parents=True, exist_ok=True)
     architecture, seed, world, steps = run.architecture, run.seed, WORLDS[run.world], run.steps
-    model = architecture.new_model(seed).to(run.device)
+    model = architecture.new_model(seed, by_hand=not run.nothing_by_hand).to(run.device)
     common = (run.loaders, world)
     if steps["text"]:
         checkpoint = run.own / "text.pt"

@@ -202,6 +202,15 @@ def test_past_the_gate_connector_and_then_all_learn_and_are_watched(short, tmp_p
     assert (recipe["text_steps"], recipe["caption_steps"], recipe["past_gate"]) == (1, 1, True)
 
 
+def test_a_decoder_may_begin_without_anything_set_by_hand():
+    model = LLAVA.new_model(0, by_hand=False)
+    words, ids = model.get_input_embeddings().weight, LLAVA.tokenizer().get_vocab()
+    assert words.std().item() == pytest.approx(0.5, rel=0.05)
+    assert not torch.equal(words[ids["(A)"]], words[ids["A"]])
+    queries = [layer.self_attn.q_proj.weight for layer in LLAVA.adapter(model).decoder.layers]
+    assert all(query.abs().max() < 0.2 for query in queries)
+
+
 def test_the_gate_measures_a_model_in_training(model):
     found = measure_gate(LLAVA, model, "shapes-large", 1)
     assert set(found["scores"]) == {"scienceqa", "pope", "textvqa", "chair"}

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast
 
 from infoflow.models.families import Family
-from zoo.beginning import begin
+from zoo.beginning import begin, draw_words
 from zoo.model import (
     CONTEXT_LENGTH,
     N_PATCHES,
@@ -92,15 +92,20 @@ class Architecture(ABC):
     def build(self) -> Any:
         """Make the model, on transformers' own classes, with weights as these draw them."""
 
-    def new_model(self, seed: int) -> Any:
+    def new_model(self, seed: int, by_hand: bool = True) -> Any:
         """Make a freshly initialised model, in float32 on the CPU.
 
         Args:
             seed: Seed of the initial weights.
+            by_hand: Whether the decoder begins with what :func:`zoo.beginning.begin` gives it.
         """
         torch.manual_seed(seed)
         model = self.build()
-        begin(self.adapter(model).decoder, self.tokenizer().get_vocab())
+        decoder = self.adapter(model).decoder
+        if by_hand:
+            begin(decoder, self.tokenizer().get_vocab())
+        else:
+            draw_words(decoder)
         return model
 
     def adapter(self, model: Any) -> Family:
