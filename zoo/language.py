@@ -81,10 +81,10 @@ def slot_mask(segments: Tensor) -> Tensor:
 class Answerer(nn.Module):
     """A model of any architecture, with the loss of packed questions."""
 
-    def __init__(self, architecture: Architecture, model: Any) -> None:
-        """Freeze the vision tower of ``model``."""
+    def __init__(self, architecture: Architecture, model: Any, float32: bool = False) -> None:
+        """Freeze the vision tower of ``model``; compute in bfloat16, or in float32."""
         super().__init__()
-        self.architecture, self.model = architecture, model
+        self.architecture, self.model, self.float32 = architecture, model, float32
         self._family = architecture.adapter(model)
         architecture.tower(model).requires_grad_(False)
 
@@ -110,7 +110,8 @@ class Answerer(nn.Module):
 
     def loss(self, batch: PackedBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """Cross-entropy of the answers' tokens, and the share of answer tokens right."""
-        with torch.autocast(batch.pictures.device.type, torch.bfloat16):
+        device = batch.pictures.device.type
+        with torch.autocast(device, torch.bfloat16, enabled=not self.float32):
             return answer_loss(batch, self(batch), self._family.lm_head)
 
 
@@ -146,9 +147,10 @@ def train_captions(
     checkpoint: Path,
     loaders: int = 1,
     world: World = DEFAULT_WORLD,
+    float32: bool = False,
 ) -> None:
     """Train what lies between tower and decoder to say what is seen; resumes."""
-    answerer, family = Answerer(architecture, model), architecture.adapter(model)
+    answerer, family = Answerer(architecture, model, float32), architecture.adapter(model)
     batches = PackedBatches(architecture, seed, BATCH, world, SAYING)
     with packed(family.decoder), resting(family.decoder, family.lm_head):
         fit(answerer, answerer.loss, batches, steps, _DECAY, checkpoint, loaders)
@@ -165,6 +167,7 @@ def train_language(
     world: World = DEFAULT_WORLD,
     optimiser: str = "muon",
     watch: Watch | None = None,
+    float32: bool = False,
 ) -> Plans:
     """Train all but the tower in place; resumes from ``checkpoint``.
 
@@ -179,11 +182,12 @@ def train_language(
         world: What the pictures show.
         optimiser: See :func:`zoo.fit.make_optimisers`.
         watch: See :func:`zoo.fit.fit`.
+        float32: Compute in it, which is faster on a CPU without units for bfloat16.
 
     Returns:
         As :func:`zoo.fit.fit`.
     """
-    answerer = Answerer(architecture, model)
+    answerer = Answerer(architecture, model, float32)
     batches = PackedBatches(architecture, seed, BATCH, world)
     with packed(architecture.adapter(model).decoder, compiled):
         return fit(

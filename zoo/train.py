@@ -57,6 +57,7 @@ class Run:
     steps: Mapping[str, int]
     past_gate: bool
     nothing_by_hand: bool
+    float32: bool
     watch_every: int
     shared: Path  # checkpoints of the stages that runs of one model, world and seed have in common
     own: Path
@@ -104,6 +105,9 @@ def train(
     ] = False,
     nothing_by_hand: Annotated[
         bool, typer.Option("--nothing-by-hand", help="Draw all of the decoder at random.")
+    ] = False,
+    float32: Annotated[
+        bool, typer.Option("--float32", help="Not bfloat16: faster on CPUs without units for it.")
     ] = False,
     tower_steps: Annotated[int, typer.Option(help="Steps of the vision tower.")] = TOWER_STEPS,
     bridge_steps: Annotated[
@@ -163,6 +167,7 @@ def train(
             steps,
             past_gate,
             nothing_by_hand,
+            float32,
             watch_every,
             folder,
             folder / arm,
@@ -176,8 +181,10 @@ def train(
             **({"optimiser": optimiser} if optimiser != _OPTIMISER else {}),
             "shared_tower": str(tower) if tower else None,
             **{f"{stage}_steps": n for stage, n in steps.items() if n},
+            **({"watch_every": watch_every} if watch_every else {}),
             **({"past_gate": True} if past_gate else {}),
             **({"nothing_by_hand": True} if nothing_by_hand else {}),
+            **({"float32": True} if float32 else {}),
         }
         recipe["command"] = command(recipe)
         destination.mkdir(parents=True, exist_ok=True)
@@ -246,7 +253,9 @@ def _train(run: Run, destination: Path) -> tuple[Any | None, Plans]:
         train_bridge(architecture, model, seed, steps["bridge"], checkpoint, *common)
     if steps["caption"]:
         checkpoint = run.own / "caption.pt"
-        train_captions(architecture, model, seed, steps["caption"], checkpoint, *common)
+        train_captions(
+            architecture, model, seed, steps["caption"], checkpoint, *common, run.float32
+        )
     plans = train_language(
         architecture,
         model,
@@ -258,6 +267,7 @@ def _train(run: Run, destination: Path) -> tuple[Any | None, Plans]:
         world,
         run.optimiser,
         _watch(run, model, destination / GROWTH),
+        run.float32,
     )
     return model, plans
 
