@@ -173,10 +173,11 @@ class PackedBatches(Dataset[PackedBatch]):
         size: int,
         world: World = DEFAULT_WORLD,
         curriculum: Curriculum | None = None,
+        slots: int | None = None,
     ) -> None:
-        """Batches of ``size`` pictures of a world."""
+        """Batches of ``size`` pictures of a world; slots are the architecture's if not said."""
         self.architecture, self.seed, self.size, self.world = architecture, seed, size, world
-        self.curriculum = curriculum or CURRICULUM
+        self.curriculum, self.slots = curriculum or CURRICULUM, slots or architecture.slots
         self._family = architecture.prompts()
         self._start = [] if architecture.steered else up_to_image(self._prompt(""))
 
@@ -222,7 +223,7 @@ class PackedBatches(Dataset[PackedBatch]):
         rng: np.random.Generator,
     ) -> _Packed:
         """Put the questions, one after the other, each into the first slot that has room."""
-        start, slots = len(first_ids), self.architecture.slots
+        start, slots = len(first_ids), self.slots
         ids = np.full(start + slots * SLOT_LENGTH, EOS)
         ids[:start] = first_ids
         positions = np.zeros_like(ids)

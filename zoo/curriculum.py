@@ -70,7 +70,7 @@ CURRICULUM: Curriculum = ((0, _LOOKING), (500, _CHOOSING), (1000, _COUNTING))
 First all tasks, mostly as open questions, with options to look up; then choices; last mostly
 numbers. Some questions are asked in training only.
 """
-SAYING: Curriculum = ((0, (ask.ask_caption, ask.ask_reading, ask.ask_reading)),)
+SAYING: Curriculum = ((0, (ask.ask_caption, ask.ask_reading)),)
 """What is asked while only the connector learns: what is to be seen, and what stands on signs."""
 
 _LARGEST_GROUP = (0.05, 0.15, 0.35, 0.45)

@@ -151,7 +151,7 @@ def train_captions(
 ) -> None:
     """Train what lies between tower and decoder to say what is seen; resumes."""
     answerer, family = Answerer(architecture, model, float32), architecture.adapter(model)
-    batches = PackedBatches(architecture, seed, BATCH, world, SAYING)
+    batches = PackedBatches(architecture, seed, BATCH, world, SAYING, slots=1)
     with packed(family.decoder), resting(family.decoder, family.lm_head):
         fit(answerer, answerer.loss, batches, steps, _DECAY, checkpoint, loaders)
 
