@@ -115,6 +115,7 @@ def plan(notebook, model):
         "inputs": {
             "notebook": str(path),
             "helpers": helpers_of(path.read_text(encoding="utf-8")),
+            "arms": files_below("book/arms") if notebook == "arms" else [],
             "weights": [file for folder in folders for file in files_below(folder)],
             # what the same page of another model has measured need not be measured again
             "others": [f"book/runs/{other}/{notebook}.ipynb" for other in others],

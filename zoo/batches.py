@@ -27,13 +27,16 @@ from infoflow.data.shapes.world import (
     sample_scene,
 )
 from zoo.architectures import Architecture, Asked
-from zoo.curriculum import CURRICULUM, training_scene
+from zoo.curriculum import CURRICULUM, Curriculum, training_scene
 from zoo.model import N_PATCHES
 from zoo.tokenizer import EOS, IMAGE, PAD
 
 Batch = TypeVar("Batch")
 IGNORE = -100
 """Label of positions that carry no loss."""
+
+END_WEIGHT = 0.2
+"""Weight of the end-of-answer token in the loss; it is easy, and there is one in every answer."""
 
 SLOT_LENGTH = 112
 """Room in a slot, in tokens; a question lies whole in one of them."""
@@ -70,10 +73,11 @@ class PackedBatch:
     Where the question steers what is seen nothing is shared, and each has its own image tokens.
 
     Attributes:
-        pictures: uint8 (B, 96, 96, 3).
+        pictures: uint8 (B, 96, 96, 3); none, (0, 96, 96, 3), where a text describes the scenes.
         input_ids: int64 (B, S), S = start + N * SLOT_LENGTH.
         position_ids: int64 (B, S): each question continues the shared start.
-        labels: int64 (B, S): the next token of an answer, ``IGNORE`` elsewhere.
+        labels: int64 (B, S): the next token of what is learned, ``IGNORE`` elsewhere.
+        weights: float32 (B, S): the labels' weights in the loss.
         slots: int64 (B, N, SLOT_LENGTH): number of the question, -1 where a slot is empty.
         asked: What steers the image tokens.
     """
@@ -82,6 +86,7 @@ class PackedBatch:
     input_ids: torch.Tensor
     position_ids: torch.Tensor
     labels: torch.Tensor
+    weights: torch.Tensor
     slots: torch.Tensor
     asked: Asked
 
@@ -92,6 +97,7 @@ class _Packed(NamedTuple):
     input_ids: np.ndarray
     position_ids: np.ndarray
     labels: np.ndarray
+    weights: np.ndarray
     slots: np.ndarray
     asked: list[list[int]]
 
@@ -157,38 +163,74 @@ class PatchBatches(Dataset[tuple[torch.Tensor, PatchLabels]]):
 class PackedBatches(Dataset[PackedBatch]):
     """Numbered batches of pictures with many questions asked of each."""
 
+    prompt_weight = 0.0
+    """Weight, in the loss, of what is no answer."""
+
     def __init__(
-        self, architecture: Architecture, seed: int, size: int, world: World = DEFAULT_WORLD
+        self,
+        architecture: Architecture,
+        seed: int,
+        size: int,
+        world: World = DEFAULT_WORLD,
+        curriculum: Curriculum | None = None,
+        slots: int | None = None,
     ) -> None:
-        """Batches of ``size`` pictures of a world."""
+        """Batches of ``size`` pictures of a world; slots are the architecture's if not said."""
         self.architecture, self.seed, self.size, self.world = architecture, seed, size, world
+        self.curriculum, self.slots = curriculum or CURRICULUM, slots or architecture.slots
         self._family = architecture.prompts()
-        self._start = [] if architecture.steered else _up_to_image(self._prompt(""))
+        self._start = [] if architecture.steered else up_to_image(self._prompt(""))
 
     def __getitem__(self, number: int) -> PackedBatch:
         """Draw one batch."""
         rng = np.random.default_rng([2, self.seed, number])
         scenes = [training_scene(rng, self.world) for _ in range(self.size)]
         pictures = np.stack([render(scene, rng) for scene in scenes])
-        askers = [askers for first, askers in CURRICULUM if first <= number][-1]
-        packed = [self._pack(scene, askers, rng) for scene in scenes]
-        ids, positions, labels, slots = (
-            torch.from_numpy(np.stack(x)) for x in list(zip(*packed, strict=True))[:4]
+        starts = [self._start] * self.size
+        return self._batch(number, scenes, pictures, starts, len(self._start), rng)
+
+    def _batch(
+        self,
+        number: int,
+        scenes: Sequence[Scene],
+        pictures: np.ndarray,
+        starts: Sequence[list[int]],
+        begun: int,
+        rng: np.random.Generator,
+    ) -> PackedBatch:
+        """Ask the batch's questions behind ``starts``, which replace so many ids of a prompt."""
+        askers = [askers for first, askers in self.curriculum if first <= number][-1]
+        packed = [
+            self._pack(scene, askers, start, begun, rng)
+            for scene, start in zip(scenes, starts, strict=True)
+        ]
+        ids, positions, labels, weights, slots = (
+            torch.from_numpy(np.stack(x)) for x in list(zip(*packed, strict=True))[:5]
         )
         asked = _padded([row.asked for row in packed])
-        return PackedBatch(torch.from_numpy(pictures), ids, positions, labels, slots, asked)
+        shown = torch.from_numpy(pictures)
+        return PackedBatch(shown, ids, positions, labels, weights, slots, asked)
 
     def _prompt(self, question: str) -> list[int]:
         return self._family.input_ids(question, (SIZE, SIZE))
 
-    def _pack(self, scene: Scene, askers: Sequence[ask.Asker], rng: np.random.Generator) -> _Packed:
+    def _pack(
+        self,
+        scene: Scene,
+        askers: Sequence[ask.Asker],
+        first_ids: list[int],
+        begun: int,
+        rng: np.random.Generator,
+    ) -> _Packed:
         """Put the questions, one after the other, each into the first slot that has room."""
-        start, slots = len(self._start), self.architecture.slots
+        start, slots = len(first_ids), self.slots
         ids = np.full(start + slots * SLOT_LENGTH, EOS)
-        ids[:start] = self._start
+        ids[:start] = first_ids
         positions = np.zeros_like(ids)
         positions[:start] = np.arange(start)
-        labels = np.full_like(ids, IGNORE)
+        labels, weights = np.full_like(ids, IGNORE), np.zeros(ids.shape, np.float32)
+        if self.prompt_weight:
+            labels[: start - 1], weights[: start - 1] = first_ids[1:], self.prompt_weight
         numbers = np.full((slots, SLOT_LENGTH), -1)
         used = np.zeros(slots, int)
         asked: dict[int, list[int]] = {}
@@ -196,7 +238,7 @@ class PackedBatches(Dataset[PackedBatch]):
             question = asker(scene, rng)
             if question is None:
                 continue
-            prompt = self._prompt(question.text)[start:]
+            prompt = self._prompt(question.text)[begun:]
             answer = [*self._family.tokenise(question.answer), EOS]
             length = len(prompt) + len(answer) - 1
             free = np.flatnonzero(used + length <= SLOT_LENGTH)
@@ -208,18 +250,22 @@ class PackedBatches(Dataset[PackedBatch]):
             here = start + slot * SLOT_LENGTH + first
             ids[here : here + length] = (prompt + answer)[:length]
             positions[here : here + length] = start + np.arange(length)
-            labels[here + len(prompt) - 1 : here + length] = answer
+            answered = here + len(prompt) - 1
+            labels[answered : here + length] = answer
+            weights[answered : here + length] = [1.0] * (len(answer) - 1) + [END_WEIGHT]
+            if self.prompt_weight:
+                labels[here:answered], weights[here:answered] = prompt[1:], self.prompt_weight
             asked[here] = self.architecture.steering_ids(self._family, question.text)
         in_order = [asked[here] for here in sorted(asked)]
-        return _Packed(ids, positions, labels, numbers, in_order)
+        return _Packed(ids, positions, labels, weights, numbers, in_order)
 
 
-def _up_to_image(prompt: list[int]) -> list[int]:
+def up_to_image(prompt: list[int]) -> list[int]:
     """Cut a prompt behind its image tokens."""
     return prompt[: len(prompt) - prompt[::-1].index(IMAGE)]
 
 
-def _padded(asked: list[list[list[int]]]) -> Asked:
+def _padded(asked: Sequence[list[list[int]]]) -> Asked:
     """Stack the questions' ids, row after row, without those that steer nothing."""
     rows = [(row, ids) for row, questions in enumerate(asked) for ids in questions if ids]
     longest = max((len(ids) for _, ids in rows), default=0)

@@ -31,7 +31,7 @@ def begin(decoder: Any, ids: dict[str, int]) -> None:
         decoder: A freshly drawn decoder.
         ids: Its tokenizer's words.
     """
-    words = decoder.embed_tokens.weight.normal_(0, WORD_SCALE)
+    words = draw_words(decoder)
     for letter in LETTERS:  # an option's mark begins as the letter that answers with it
         words[ids[f"({letter})"]] = words[ids[letter]]
     common = torch.randn(WIDTH)
@@ -43,6 +43,13 @@ def begin(decoder: Any, ids: dict[str, int]) -> None:
     for layer in decoder.layers[_MATCHING]:
         matching = _matching(common, turns)
         _set_head(layer, 1, matching, matching)
+
+
+@torch.no_grad()
+def draw_words(decoder: Any) -> Tensor:
+    """Draw the word vectors well apart, in place, and return them."""
+    words: Tensor = decoder.embed_tokens.weight.normal_(0, WORD_SCALE)
+    return words
 
 
 def _looking_back(common: Tensor, turns: Tensor) -> tuple[Tensor, Tensor]:

@@ -6,8 +6,6 @@ better. The published models do not begin there either: BLIP-2's Q-Former (Li et
 3.2) and Qwen-VL's resampler (Bai et al., 2023, section 3.1) are trained before they are tuned.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +15,7 @@ from torch import Tensor, nn
 from infoflow.data.shapes.world import DEFAULT_WORLD, World
 from zoo.architectures import Architecture, Asked, Look
 from zoo.batches import PatchBatches
-from zoo.fit import fit
+from zoo.fit import fit, resting
 from zoo.model import N_PATCHES, PATCHES_A_SIDE, WIDTH
 from zoo.tower import BATCH, PatchReader
 
@@ -66,19 +64,6 @@ def train_bridge(
     torch.manual_seed(seed)
     reader = TokenReader(architecture, model).to(next(model.parameters()).device)
     family = architecture.adapter(model)
-    with _resting(architecture.tower(model), family.decoder, family.lm_head):
+    with resting(architecture.tower(model), family.decoder, family.lm_head):
         batches = PatchBatches(seed, BATCH, world)
         fit(reader, reader.loss, batches, steps, _DECAY, checkpoint, loaders)
-
-
-@contextmanager
-def _resting(*parts: nn.Module) -> Iterator[None]:
-    """Keep parts of a model as they are for a while."""
-    weights = [p for part in parts for p in part.parameters() if p.requires_grad]
-    for weight in weights:
-        weight.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for weight in weights:
-            weight.requires_grad_(True)

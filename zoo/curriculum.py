@@ -62,12 +62,17 @@ _COUNTING: tuple[ask.Asker, ...] = (
     ask.choose_count,
     ask.ask_reading,
 )
-CURRICULUM = ((0, _LOOKING), (500, _CHOOSING), (1000, _COUNTING))
+Curriculum = tuple[tuple[int, tuple[ask.Asker, ...]], ...]
+
+CURRICULUM: Curriculum = ((0, _LOOKING), (500, _CHOOSING), (1000, _COUNTING))
 """From which batch on what is asked of every picture; what stands first finds room first.
 
 First all tasks, mostly as open questions, with options to look up; then choices; last mostly
 numbers. Some questions are asked in training only.
 """
+SAYING: Curriculum = ((0, (ask.ask_caption, ask.ask_reading)),)
+"""What is asked while only the connector learns: what is to be seen, and what stands on signs."""
+
 _LARGEST_GROUP = (0.05, 0.15, 0.35, 0.45)
 """Share of pictures by the size of the largest group sharing a trait.
 

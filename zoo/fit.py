@@ -2,8 +2,10 @@
 
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import fields, is_dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from infoflow.errors import InfoflowError
 from zoo.batches import Batch, stream
 
 CHECKPOINT_EVERY = 100
-_MATRIX_RATE, _OTHER_RATE = 0.02, 2e-3
+_OTHER_RATE = 2e-3
 _WARM_UP = 80
 """Steps of linear warm-up."""
 
@@ -26,6 +28,17 @@ _EMBEDDINGS = ("embed", "head", "attn_pool.query")
 
 _WHOLE: Mapping[str, float] = {}
 
+_MUON = partial(Muon, momentum=0.95, weight_decay=0.01)
+_ADAMW = partial(AdamW, betas=(0.9, 0.98), weight_decay=0.0)
+OPTIMISERS: Mapping[str, tuple[Callable[..., Optimizer], float]] = {
+    "muon": (_MUON, 0.02),
+    "muon-0.005": (_MUON, 0.005),
+    "muon-decay": (partial(_MUON, weight_decay=0.5), 0.02),
+    "adamw": (partial(_ADAMW, weight_decay=0.1), 2e-3),
+}
+"""What trains the matrices inside the network, and its learning rate."""
+
+Watch = Callable[[int], None]
 Loss = Callable[[Batch], tuple[Tensor, dict[str, Tensor]]]
 _Named = tuple[str, nn.Parameter]
 
@@ -33,13 +46,17 @@ Plans = list[tuple[int, int]]
 """From which step on a run was to be how many steps long, which its learning rate depends on."""
 
 
-def make_optimisers(module: nn.Module, shares: Mapping[str, float] = _WHOLE) -> list[Optimizer]:
+def make_optimisers(
+    module: nn.Module, shares: Mapping[str, float] = _WHOLE, name: str = "muon"
+) -> list[Optimizer]:
     """Muon for the matrices inside the network; AdamW for embeddings, heads, norms and biases.
 
     Args:
         module: Holds the parameters; frozen ones are left out.
         shares: Of the learning rate, for parameters in whose names a word stands; else all of it.
+        name: One of ``OPTIMISERS`` in place of the first.
     """
+    make, rate = OPTIMISERS[name]
     matrices: list[_Named] = []
     others: list[_Named] = []
     for name, parameter in module.named_parameters():
@@ -47,10 +64,8 @@ def make_optimisers(module: nn.Module, shares: Mapping[str, float] = _WHOLE) -> 
             continue
         inner = parameter.ndim == 2 and not any(k in name for k in _EMBEDDINGS)
         (matrices if inner else others).append((name, parameter))
-    return [
-        Muon(_groups(matrices, _MATRIX_RATE, shares), momentum=0.95, weight_decay=0.01),
-        AdamW(_groups(others, _OTHER_RATE, shares), betas=(0.9, 0.98), weight_decay=0.0),
-    ]
+    parts = ((make, matrices, rate), (_ADAMW, others, _OTHER_RATE))
+    return [make(_groups(named, rate, shares)) for make, named, rate in parts if named]
 
 
 def _groups(
@@ -114,6 +129,8 @@ def fit(
     checkpoint: Path,
     loaders: int = 1,
     shares: Mapping[str, float] = _WHOLE,
+    optimiser: str = "muon",
+    watch: Watch | None = None,
 ) -> Plans:
     """Train ``module`` in place, on the device it is on.
 
@@ -126,6 +143,8 @@ def fit(
         checkpoint: File to resume from, written every ``CHECKPOINT_EVERY`` steps and at the end.
         loaders: Processes that prepare batches; how many there are changes no batch.
         shares: See :func:`make_optimisers`.
+        optimiser: Likewise, its name.
+        watch: Called with the steps done whenever a checkpoint was written.
 
     Returns:
         ``[(0, steps)]``, and more where a checkpoint of a shorter plan was gone on from.
@@ -134,14 +153,20 @@ def fit(
         InfoflowError: The checkpoint is of something else, or of more steps.
     """
     device = next(module.parameters()).device
-    optimisers = make_optimisers(module, shares)
-    rates = [[group["lr"] for group in optimiser.param_groups] for optimiser in optimisers]
+    optimisers = make_optimisers(module, shares, optimiser)
+    rates = [[group["lr"] for group in each.param_groups] for each in optimisers]
     first, plans = _resume(checkpoint, module, optimisers) if checkpoint.exists() else (0, [])
     if first > steps:
         raise InfoflowError(f"{checkpoint} has {first} steps behind it; valid: at least so many.")
     if not plans or plans[-1][1] != steps:
         plans.append((first, steps))
-    clipped = [p for group in optimisers[1].param_groups for p in group["params"]]
+    clipped = [
+        parameter
+        for each in optimisers
+        if isinstance(each, AdamW)  # Muon's steps are of one size whatever the gradient's
+        for group in each.param_groups
+        for parameter in group["params"]
+    ]
     bar = tqdm(
         stream(batches, first, steps, loaders),
         desc=checkpoint.stem,
@@ -152,15 +177,15 @@ def fit(
         smoothing=0.05,
     )
     for step, batch in enumerate(bar, start=first):
-        for optimiser, highest in zip(optimisers, rates, strict=True):
-            for group, rate in zip(optimiser.param_groups, highest, strict=True):
+        for each, highest in zip(optimisers, rates, strict=True):
+            for group, rate in zip(each.param_groups, highest, strict=True):
                 group["lr"] = rate * rate_factor(step, steps, decay)
-            optimiser.zero_grad(set_to_none=True)
+            each.zero_grad(set_to_none=True)
         value, figures = loss(on_device(batch, device))
         value.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(clipped, 1.0)
-        for optimiser in optimisers:
-            optimiser.step()
+        for each in optimisers:
+            each.step()
         if step % 20 == 0:
             bar.set_postfix({k: f"{float(v):.3f}" for k, v in figures.items()}, refresh=False)
         if (step + 1) % CHECKPOINT_EVERY == 0 or step + 1 == steps:
@@ -168,9 +193,24 @@ def fit(
                 checkpoint,
                 {
                     "module": module.state_dict(),
-                    "optimisers": [optimiser.state_dict() for optimiser in optimisers],
+                    "optimisers": [each.state_dict() for each in optimisers],
                     "step": step + 1,
                     "plans": plans,
                 },
             )
+            if watch:
+                watch(step + 1)
     return plans
+
+
+@contextmanager
+def resting(*parts: nn.Module) -> Iterator[None]:
+    """Keep parts of a model as they are for a while."""
+    weights = [p for part in parts for p in part.parameters() if p.requires_grad]
+    for weight in weights:
+        weight.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for weight in weights:
+            weight.requires_grad_(True)

@@ -45,6 +45,16 @@ PRIOR = 0.1
 BARS = {"pope": 0.97, "scienceqa": 0.85, "textvqa": 0.8}
 MOST_MADE_UP, LEAST_RECALL = 0.05, 0.9
 
+PROPERTIES = ("R1", "R2", "R3", "R4", "R5", "R6")
+STAGES = ("text", "tower", "bridge", "caption", "language")
+OPTIONS = (
+    *("world", "arm", "optimiser", *(f"{stage}_steps" for stage in STAGES)),
+    *("past_gate", "nothing_by_hand", "float32", "watch_every"),
+)
+"""Of training, beside model and seed, as far as a recipe names them."""
+BESIDE = ("gate", "growth")
+"""What training writes beside a model: what text alone taught it, and itself on the way."""
+
 SECONDS_AN_ITEM = 0.6
 """What an item costs on one core, all measures together; said before it is spent."""
 _DECIMALS = 4
@@ -112,16 +122,16 @@ def summarise(task: Task, rows: Rows) -> dict[str, Any]:
     return {
         "shares": {name: _by_layer(rows.flow, name) for name in ("first", *SPANS)},
         "scores": {
-            "intact": _mean(scores[:, -1]),
-            "blind": _mean(scores[:, 0]),
-            "hidden": _mean(hidden),
-            "fastv": _mean(fastv),
+            "intact": mean_of(scores[:, -1]),
+            "blind": mean_of(scores[:, 0]),
+            "hidden": mean_of(hidden),
+            "fastv": mean_of(fastv),
         },
         "costs": {
             "hidden": _mean_difference(scores[:, -1] - hidden),
             "fastv": _mean_difference(scores[:, -1] - fastv),
         },
-        "best_constant": _rounded(task.best_constant()),
+        "best_constant": rounded(task.best_constant()),
         "cliff": {"cut": cliff.cut, "interval": list(cliff.interval), "n": len(scores)},
         **(
             {
@@ -163,7 +173,7 @@ def verdicts(tasks: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]
     }
     cliffs = {name: task["cliff"]["cut"] for name, task in tasks.items()}
     blind = tasks["scienceqa"]["scores"]["blind"]["mean"]
-    lead = _rounded(blind - tasks["scienceqa"]["best_constant"])
+    lead = rounded(blind - tasks["scienceqa"]["best_constant"])
     seen = {name: tasks[name]["scores"]["intact"]["mean"] for name in BARS}
     made_up, recall = (tasks["chair"][metric]["mean"] for metric in ("CHAIRi", "recall"))
     return {
@@ -201,7 +211,7 @@ def _sink_layers(shares: Mapping[str, Any]) -> int:
 
 def _remaining(image: list[float], layer: int) -> float:
     """The image's share at a layer (from 1), in units of its mean over layers 1 and 2."""
-    return _rounded(image[layer - 1] / np.mean(image[:2]))
+    return rounded(image[layer - 1] / np.mean(image[:2]))
 
 
 def _by_item(rows: pd.DataFrame) -> np.ndarray:
@@ -210,14 +220,14 @@ def _by_item(rows: pd.DataFrame) -> np.ndarray:
 
 
 def _by_layer(rows: pd.DataFrame, name: str) -> dict[str, Any]:
-    layers = [_mean(of_layer[name]) for _, of_layer in rows.groupby("layer")]
+    layers = [mean_of(of_layer[name]) for _, of_layer in rows.groupby("layer")]
     return {
         "n": layers[0]["n"],
         **{key: [layer[key] for layer in layers] for key in ("mean", "low", "high")},
     }
 
 
-def _mean(values: pd.Series | np.ndarray) -> dict[str, Any]:
+def mean_of(values: pd.Series | np.ndarray) -> dict[str, Any]:
     return _estimate(np.mean(values), mean_interval(values), len(values))
 
 
@@ -245,11 +255,11 @@ def _ratio(part: pd.Series, whole: pd.Series) -> dict[str, Any]:
 
 
 def _estimate(value: Any, interval: tuple[float, float], n_items: int) -> dict[str, Any]:
-    low, high = map(_rounded, interval)
-    return {"mean": _rounded(value), "low": low, "high": high, "n": n_items}
+    low, high = map(rounded, interval)
+    return {"mean": rounded(value), "low": low, "high": high, "n": n_items}
 
 
-def _rounded(value: Any) -> float:
+def rounded(value: Any) -> float:
     return round(float(value), _DECIMALS)
 
 
@@ -260,41 +270,66 @@ def main(
     ] = ITEMS_PER_SPLIT,
     target: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("book/arms"),
 ) -> None:
-    """Measure a model in the world it was trained in: about twenty minutes on one core."""
+    """Measure a model in the world it was trained in: about twenty minutes on one core.
+
+    What its training wrote beside the weights goes along; of a run that was stopped at its gate
+    there is nothing else.
+    """
     torch.set_num_threads(1)
     try:
-        lvlm, recipe = _load(model)
-        world, names = recipe.get("world", "shapes"), list_tasks()
-        typer.echo(
-            f"{len(names)} tasks of {world}, {limit} items of each: about "
-            f"{len(names) * limit * SECONDS_AN_ITEM / 60:.0f} minutes on one core, less what the "
-            "store holds."
-        )
-        store, tasks = Store(), {}
-        for name in names:
-            task = load_task(name, world, limit=limit)
-            tasks[name] = summarise(task, measure(lvlm, task, store))
-        found = verdicts(tasks)
+        lvlm, recipe, beside = _load(model)
+        world = recipe.get("world", "shapes")
+        found = _found(lvlm, world, limit) if lvlm else {}
         target.mkdir(parents=True, exist_ok=True)
-        destination = target / f"{lvlm.name}-{world}-seed{recipe.get('seed')}.json"
-        result = {"recipe": recipe, "weights": lvlm.digest, **found, "tasks": tasks}
+        kind = "-".join((recipe["name"], world, *(recipe[k] for k in ("arm",) if k in recipe)))
+        destination = target / f"{kind}-seed{recipe.get('seed')}.json"
+        result = {"recipe": recipe, **beside, **found}
         atomic_write(destination, (json.dumps(result, indent=1) + "\n").encode())
     except InfoflowError as error:
         print(f"error: {error}", file=sys.stderr)
         raise typer.Exit(2) from error
-    for name, verdict in found.items():
-        typer.echo(f"{name} {json.dumps(verdict)}")
+    for name in PROPERTIES if lvlm else ():
+        typer.echo(f"{name} {json.dumps(found[name])}")
     typer.echo(f"{destination} written.")
 
 
-def _load(model: str) -> tuple[LVLM, dict[str, Any]]:
-    """Load a model by name or folder, with the recipe that lies beside its weights."""
+def _found(lvlm: LVLM, world: str, limit: int) -> dict[str, Any]:
+    """The model's digest, its verdicts, and what they rest on by task."""
+    names = list_tasks()
+    typer.echo(
+        f"{len(names)} tasks of {world}, {limit} items of each: about "
+        f"{len(names) * limit * SECONDS_AN_ITEM / 60:.0f} minutes on one core, less what the "
+        "store holds."
+    )
+    store, tasks = Store(), {}
+    for name in names:
+        task = load_task(name, world, limit=limit)
+        tasks[name] = summarise(task, measure(lvlm, task, store))
+    return {"weights": lvlm.digest, **verdicts(tasks), "tasks": tasks}
+
+
+def _load(model: str) -> tuple[LVLM | None, dict[str, Any], dict[str, Any]]:
+    """Load a model by name or folder, with the recipe and all else that lies beside its weights."""
     folder = Path(model)
     if not folder.is_dir():
         lvlm = load_lvlm(model, device="cpu")
-        return lvlm, _recipe(lvlm.folder)
+        return lvlm, _recipe(lvlm.folder), {}
     recipe = _recipe(folder)
-    return load_lvlm(recipe["name"], checkpoint=folder, device="cpu"), recipe
+    files = ((name, folder / f"{name}.json") for name in BESIDE)
+    beside = {name: read_json(file) for name, file in files if file.is_file()}
+    if not (folder / "config.json").is_file():
+        return None, recipe, beside
+    return load_lvlm(recipe["name"], checkpoint=folder, device="cpu"), recipe, beside
+
+
+def command(recipe: Mapping[str, Any]) -> str:
+    """Say how a run is repeated, from its recipe."""
+    given = {name: recipe[name] for name in OPTIONS if recipe.get(name)}
+    options = (
+        f"--{name.replace('_', '-')}" + ("" if value is True else f" {value}")
+        for name, value in {"seed": recipe.get("seed"), **given}.items()
+    )
+    return " ".join(["python -m zoo.train", recipe["name"], *options])
 
 
 def _recipe(folder: Path) -> dict[str, Any]:
@@ -303,7 +338,7 @@ def _recipe(folder: Path) -> dict[str, Any]:
         raise InfoflowError(
             f"{folder / 'recipe.json'} names no model; valid: what `make zoo` wrote."
         )
-    return recipe
+    return {"command": command(recipe), **recipe}
 
 
 if __name__ == "__main__":

@@ -29,6 +29,8 @@ class Specials:
 
 
 _LLAVAS = Specials()
+PLACES = tuple(f"<{i}>" for i in range(24))
+"""Words for columns and rows of a raster of 4 pixels, for models that read texts first."""
 
 _PHRASES = (
     f"Context: {CONTEXT}\nQuestion: Options: (A) (B) (C) (D) Answer with the option's letter.",

@@ -1,7 +1,8 @@
 """Train a model of the zoo from scratch: ``python -m zoo.train MODEL --seed 0``.
 
 The vision tower learns to say what each patch shows; so do queries, where such read the patches.
-Then all but the tower learns to answer. An interrupted run goes on where it stopped, on this
+Then all but the tower learns to answer. Before all that the decoder may learn from texts, and what
+lies between it and the tower from captions. An interrupted run goes on where it stopped, on this
 machine or another.
 """
 
@@ -9,28 +10,57 @@ import json
 import os
 import shutil
 import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
 import torch
 import typer
 from transformers import GenerationConfig
 
-from infoflow.data.shapes.world import SIZE, WORLDS, World
-from infoflow.errors import InfoflowError, unknown_name
+from infoflow.data.shapes.world import SIZE, WORLDS
+from infoflow.errors import InfoflowError, require_name
+from infoflow.files import atomic_write
 from infoflow.models.placement import choose_device
 from zoo.architectures import ARCHITECTURES, Architecture, find_architecture
 from zoo.bridge import train_bridge
-from zoo.fit import Plans
-from zoo.language import train_language
+from zoo.fit import OPTIMISERS, Plans, Watch
+from zoo.gate import measure_gate
+from zoo.growth import GROWTH, watch_growth
+from zoo.language import train_captions, train_language
+from zoo.resembles import command
+from zoo.text import train_text
 from zoo.tokenizer import BOS, EOS, IMAGE, PAD
 from zoo.tower import rescale_tower, start_connector, train_tower
 
 NAME = "tiny-llava-1.5"
-_WORLD = "shapes"
+_WORLD, _OPTIMISER = "shapes", "muon"
+RECIPE, GATE = "recipe.json", "gate.json"
 TOWER_STEPS, BRIDGE_STEPS = 1600, 800
 _MOST_LOADERS = 8
 _HAS_COMPILER = shutil.which(os.environ.get("CXX", "g++")) is not None
+
+
+@dataclass(frozen=True)
+class Run:
+    """What is trained, where, and in how many steps a stage; a stage of none is left out."""
+
+    architecture: Architecture
+    world: str
+    seed: int
+    device: torch.device
+    loaders: int
+    compiled: bool
+    optimiser: str
+    steps: Mapping[str, int]
+    past_gate: bool
+    nothing_by_hand: bool
+    float32: bool
+    watch_every: int
+    shared: Path  # checkpoints of the stages that runs of one model, world and seed have in common
+    own: Path
 
 
 def export(architecture: Architecture, model: Any, folder: Path, recipe: dict[str, object]) -> None:
@@ -47,7 +77,7 @@ def export(architecture: Architecture, model: Any, folder: Path, recipe: dict[st
     GenerationConfig(
         bos_token_id=BOS, eos_token_id=EOS, pad_token_id=PAD, do_sample=False
     ).save_pretrained(folder)
-    (folder / "recipe.json").write_text(json.dumps(recipe, indent=2) + "\n")
+    _write(folder / RECIPE, recipe)
 
 
 def train(
@@ -61,14 +91,39 @@ def train(
         int | None,
         typer.Option(min=1, help="Processes that draw batches: 1 on a CPU, up to 8 on a GPU."),
     ] = None,
-    tower_steps: Annotated[int, typer.Option(help="Steps of the first stage.")] = TOWER_STEPS,
+    arm: Annotated[
+        str, typer.Option(help="What an experiment's run is called, beside those of its kind.")
+    ] = "",
+    optimiser: Annotated[
+        str, typer.Option(help=f"Of the decoder: one of {', '.join(OPTIMISERS)}.")
+    ] = _OPTIMISER,
+    text_steps: Annotated[
+        int, typer.Option(help="Steps in which the decoder learns from texts, before all else.")
+    ] = 0,
+    past_gate: Annotated[
+        bool, typer.Option("--past-gate", help="Go on though the text stage fails its gate.")
+    ] = False,
+    nothing_by_hand: Annotated[
+        bool, typer.Option("--nothing-by-hand", help="Draw all of the decoder at random.")
+    ] = False,
+    float32: Annotated[
+        bool, typer.Option("--float32", help="Not bfloat16: faster on CPUs without units for it.")
+    ] = False,
+    tower_steps: Annotated[int, typer.Option(help="Steps of the vision tower.")] = TOWER_STEPS,
     bridge_steps: Annotated[
-        int, typer.Option(help="Steps of the second, for models whose queries read the patches.")
+        int, typer.Option(help="Steps of the bridge, for models whose queries read the patches.")
     ] = BRIDGE_STEPS,
+    caption_steps: Annotated[
+        int, typer.Option(help="Steps in which the connector alone learns, from captions.")
+    ] = 0,
     language_steps: Annotated[
         int | None,
         typer.Option(min=1, help="Steps of the last; by default as many as the model needs."),
     ] = None,
+    watch_every: Annotated[
+        int,
+        typer.Option(help="Measure a few items after so many steps of the last (0: never)."),
+    ] = 0,
     compiled: Annotated[
         bool,
         typer.Option("--compile/--no-compile", help="Compile the decoder's layers: faster."),
@@ -82,50 +137,78 @@ def train(
         Path | None,
         typer.Option(
             help="Where the model goes; WORK/MODEL/seedN/model by default, in another world "
-            "WORK/MODEL-WORLD/seedN/model."
+            "WORK/MODEL-WORLD/seedN/model, of an arm WORK/.../seedN/ARM/model."
         ),
     ] = None,
 ) -> None:
     """Train a model of the zoo: an hour on one CPU core, or two where the last stage is long."""
     folder = work / (model if world == _WORLD else f"{model}-{world}") / f"seed{seed}"
     try:
-        if world not in WORLDS:
-            raise unknown_name("world", world, WORLDS)
+        for kind, name, valid in (("world", world, WORLDS), ("optimiser", optimiser, OPTIMISERS)):
+            require_name(name, kind, valid)
         architecture, place = find_architecture(model), choose_device(device)
         if tower:
             _share(tower, folder)
-        last = language_steps or architecture.language_steps
-        lengths = (tower_steps, bridge_steps, last)
-        trained, plans = _train(
-            architecture,
-            WORLDS[world],
+        steps = {
+            "text": text_steps,
+            "tower": tower_steps,
+            **({"bridge": bridge_steps} if architecture.n_queries else {}),
+            "caption": caption_steps,
+            "language": language_steps or architecture.language_steps,
+        }
+        run = Run(
+            architecture.with_places() if text_steps else architecture,
+            world,
             seed,
             place,
             _count(loaders, place),
-            lengths,
             compiled,
+            optimiser,
+            steps,
+            past_gate,
+            nothing_by_hand,
+            float32,
+            watch_every,
             folder,
+            folder / arm,
         )
+        destination = target or run.own / "model"
+        recipe: dict[str, object] = {
+            "name": model,
+            "seed": seed,
+            **({"world": world} if world != _WORLD else {}),
+            **({"arm": arm} if arm else {}),
+            **({"optimiser": optimiser} if optimiser != _OPTIMISER else {}),
+            "shared_tower": str(tower) if tower else None,
+            **{f"{stage}_steps": n for stage, n in steps.items() if n},
+            **({"watch_every": watch_every} if watch_every else {}),
+            **({"past_gate": True} if past_gate else {}),
+            **({"nothing_by_hand": True} if nothing_by_hand else {}),
+            **({"float32": True} if float32 else {}),
+        }
+        recipe["command"] = command(recipe)
+        destination.mkdir(parents=True, exist_ok=True)
+        _write(destination / RECIPE, recipe)
+        trained, plans = _train(run, destination)
     except InfoflowError as error:
         print(f"error: {error}", file=sys.stderr)
         raise typer.Exit(2) from error
-    recipe = {
-        "name": model,
-        "seed": seed,
-        **({"world": world} if world != _WORLD else {}),
-        "shared_tower": str(tower) if tower else None,
-        "tower_steps": tower_steps,
-        **({"bridge_steps": bridge_steps} if architecture.n_queries else {}),
-        "language_steps": last,
+    if trained is None:
+        typer.echo(f"Stopped at the gate behind the text stage: {destination / GATE} says why.")
+        return
+    recipe |= {
         **({"language_plans": plans} if len(plans) > 1 else {}),
         **({"shares_of_rate": dict(architecture.shares)} if architecture.shares else {}),
         "device": place.type,
         "image_tokens": architecture.prompts().input_ids("", (SIZE, SIZE)).count(IMAGE),
         "parameters": sum(p.numel() for p in trained.parameters()),
     }
-    destination = target or folder / "model"
-    export(architecture, trained.cpu(), destination, recipe)
+    export(run.architecture, trained.cpu(), destination, recipe)
     typer.echo(f"{model} (seed {seed}) written to {destination}")
+
+
+def _write(file: Path, content: object) -> None:
+    atomic_write(file, (json.dumps(content, indent=2) + "\n").encode())
 
 
 def _share(tower: Path, folder: Path) -> None:
@@ -142,32 +225,66 @@ def _count(loaders: int | None, device: torch.device) -> int:
     return loaders or (1 if device.type == "cpu" else min(spare, _MOST_LOADERS))
 
 
-def _train(
-    architecture: Architecture,
-    world: World,
-    seed: int,
-    device: torch.device,
-    loaders: int,
-    steps: tuple[int, int, int],
-    compiled: bool,
-    folder: Path,
-) -> tuple[Any, Plans]:
-    """Run the stages, or what is left of them; the trained model, and the last one's plans."""
+def _train(run: Run, destination: Path) -> tuple[Any | None, Plans]:
+    """Run the stages, or what is left of them; the trained model, and the last one's plans.
+
+    There is none where the text stage fails its gate.
+    """
     torch.set_num_threads(1)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # batches come from forked processes
-    folder.mkdir(parents=True, exist_ok=True)
-    model = architecture.new_model(seed).to(device)
+    run.own.mkdir(parents=True, exist_ok=True)
+    architecture, seed, world, steps = run.architecture, run.seed, WORLDS[run.world], run.steps
+    model = architecture.new_model(seed, by_hand=not run.nothing_by_hand).to(run.device)
+    common = (run.loaders, world)
+    if steps["text"]:
+        checkpoint = run.own / "text.pt"
+        train_text(architecture, model, seed, steps["text"], checkpoint, *common, run.optimiser)
+        gate = measure_gate(architecture, model, run.world)
+        _write(destination / GATE, gate)
+        typer.echo(json.dumps(gate))
+        if not (gate["passed"]["all"] or run.past_gate):
+            return None, []
     tower = architecture.tower(model)
-    train_tower(architecture, tower, seed, steps[0], folder / "tower.pt", loaders, world)
+    train_tower(architecture, tower, seed, steps["tower"], run.shared / "tower.pt", *common)
     rescale_tower(architecture, tower, seed, world)
     start_connector(architecture, model, seed, world)
-    if architecture.n_queries:
-        train_bridge(architecture, model, seed, steps[1], folder / "bridge.pt", loaders, world)
-    checkpoint = folder / "language.pt"
+    if "bridge" in steps:
+        checkpoint = run.shared / "bridge.pt"
+        train_bridge(architecture, model, seed, steps["bridge"], checkpoint, *common)
+    if steps["caption"]:
+        checkpoint = run.own / "caption.pt"
+        train_captions(
+            architecture, model, seed, steps["caption"], checkpoint, *common, run.float32
+        )
     plans = train_language(
-        architecture, model, seed, steps[2], checkpoint, loaders, compiled, world
+        architecture,
+        model,
+        seed,
+        steps["language"],
+        run.own / "language.pt",
+        run.loaders,
+        run.compiled,
+        world,
+        run.optimiser,
+        _watch(run, model, destination / GROWTH),
+        run.float32,
     )
     return model, plans
+
+
+def _watch(run: Run, model: Any, file: Path) -> Watch | None:
+    """What measures the model in training."""
+
+    def watch(step: int) -> None:
+        if step % run.watch_every:
+            return
+        snapshot = run.architecture.build()
+        snapshot.load_state_dict(model.state_dict())
+        with TemporaryDirectory() as folder:
+            export(run.architecture, snapshot, Path(folder), {"name": run.architecture.name})
+            watch_growth(run.architecture.name, Path(folder), run.world, step, file)
+
+    return watch if run.watch_every else None
 
 
 if __name__ == "__main__":

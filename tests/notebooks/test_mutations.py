@@ -17,6 +17,7 @@ WRONG = {
         lambda grid, margin: grid.columns.to_series(),
     ),
     "claims": ("infoflow.claims.printed.N_SPLITS", 2),
+    "arms": ("arms_page._points", str),
     "eah": ("infoflow.stats.intervals.CONFIDENCE", 0.5),
     "fig1_flow_overview": ("infoflow.stats.intervals.CONFIDENCE", 0.5),
     "fig2_attention_flow": ("infoflow.stats.intervals._RESAMPLES", 5),

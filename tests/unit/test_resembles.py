@@ -145,6 +145,7 @@ def test_a_quarter_of_the_image_tokens_is_hidden_and_half_pruned(lvlm, tmp_path)
 
 def test_a_checkpoint_is_measured_in_its_own_world(lvlm, tmp_path, monkeypatch, capsys):
     (tmp_path / "recipe.json").write_text('{"name": "tiny", "seed": 3, "world": "shapes-large"}')
+    (tmp_path / "config.json").touch()
     asked = []
 
     def given(_, task, __):
@@ -155,7 +156,7 @@ def test_a_checkpoint_is_measured_in_its_own_world(lvlm, tmp_path, monkeypatch, 
     monkeypatch.setattr(resembles, "measure", given)
     resembles.main(str(tmp_path), N_ITEMS, tmp_path / "arms")
     assert asked == ["shapes-large"] * 4
-    written = json.loads((tmp_path / "arms" / f"{lvlm.name}-shapes-large-seed3.json").read_text())
+    written = json.loads((tmp_path / "arms" / "tiny-shapes-large-seed3.json").read_text())
     assert written["recipe"]["world"] == "shapes-large"
     assert written["weights"] == lvlm.digest
     assert written["R4"]["cuts"] == dict.fromkeys(TASKS, 8)

@@ -5,15 +5,17 @@ The recipe itself is one for all: what is asked of which pictures, in which orde
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
+from copy import copy
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast
 
 from infoflow.models.families import Family
-from zoo.beginning import begin
+from zoo.beginning import begin, draw_words
 from zoo.model import (
     CONTEXT_LENGTH,
     N_PATCHES,
@@ -21,7 +23,7 @@ from zoo.model import (
     PIXEL_STD,
     normalise,
 )
-from zoo.tokenizer import Specials, build_tokenizer, vocabulary
+from zoo.tokenizer import PLACES, Specials, build_tokenizer, vocabulary
 
 STATISTICS = {"image_mean": [PIXEL_MEAN] * 3, "image_std": [PIXEL_STD] * 3}
 
@@ -68,7 +70,7 @@ class Architecture(ABC):
 
     name: ClassVar[str]
     family: ClassVar[type[Family]]
-    specials: ClassVar[Specials] = Specials()
+    specials: Specials = Specials()
     slots: ClassVar[int] = 2
     steered: ClassVar[bool] = False
     n_queries: ClassVar[int] = 0
@@ -80,19 +82,30 @@ class Architecture(ABC):
         """The size of the vocabulary."""
         return len(vocabulary(self.specials))
 
+    def with_places(self) -> Self:
+        """The same with words for places, which texts about scenes need."""
+        other = copy(self)
+        other.specials = replace(self.specials, marks=(*self.specials.marks, *PLACES))
+        return other
+
     @abstractmethod
     def build(self) -> Any:
         """Make the model, on transformers' own classes, with weights as these draw them."""
 
-    def new_model(self, seed: int) -> Any:
+    def new_model(self, seed: int, by_hand: bool = True) -> Any:
         """Make a freshly initialised model, in float32 on the CPU.
 
         Args:
             seed: Seed of the initial weights.
+            by_hand: Whether the decoder begins with what :func:`zoo.beginning.begin` gives it.
         """
         torch.manual_seed(seed)
         model = self.build()
-        begin(self.adapter(model).decoder, self.tokenizer().get_vocab())
+        decoder = self.adapter(model).decoder
+        if by_hand:
+            begin(decoder, self.tokenizer().get_vocab())
+        else:
+            draw_words(decoder)
         return model
 
     def adapter(self, model: Any) -> Family:

@@ -72,9 +72,9 @@ class TinyInstructBlip(Architecture):
         return InstructBlipForConditionalGeneration(config)
 
     @torch.no_grad()
-    def new_model(self, seed: int) -> Any:
+    def new_model(self, seed: int, by_hand: bool = True) -> Any:
         """Draw queries and the Q-Former's words too; transformers starts queries at zero."""
-        model = super().new_model(seed)
+        model = super().new_model(seed, by_hand)
         embeddings = model.qformer.embeddings
         draw(model.query_tokens, WORD_SCALE)
         draw(embeddings.word_embeddings.weight, WORD_SCALE)

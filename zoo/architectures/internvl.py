@@ -37,9 +37,9 @@ class TinyInternVL(TinyLlava):
         )
 
     @torch.no_grad()
-    def new_model(self, seed: int) -> Any:
+    def new_model(self, seed: int, by_hand: bool = True) -> Any:
         """Draw class token and positions too, which transformers starts at zero."""
-        model = super().new_model(seed)
+        model = super().new_model(seed, by_hand)
         embeddings = model.model.vision_tower.embeddings
         for weight in (embeddings.cls_token, embeddings.position_embeddings):
             draw(weight, _PLACE_SCALE)

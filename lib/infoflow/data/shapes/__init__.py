@@ -61,16 +61,8 @@ _TASKS = {"scienceqa": _scienceqa, "pope": _pope, "textvqa": _textvqa, "chair": 
 
 def sample(task: str, split: str, index: int, world: str = "shapes") -> Sample:
     """Draw the sample of a number, from 0, of a split and a world: the same on every machine."""
-    require_name(task, "task", _TASKS)
-    require_name(split, "split", SPLITS)
-    require_name(world, "world", WORLDS)
-    rng = np.random.default_rng([zlib.crc32(f"{task}/{split}".encode()), index])
-    asker, options = _TASKS[task](split, index, WORLDS[world])
-    state = rng.bit_generator.seed_seq.spawn(1)[0]  # type: ignore[attr-defined]
-    question = None
-    while question is None:  # about the same trait of every new scene
-        scene = sample_scene(rng, split, world=WORLDS[world], **options)
-        question = asker(scene, np.random.default_rng(state))
+    scene, question, rng = _drawn(task, split, index, world)
+    _, options = _TASKS[task](split, index, WORLDS[world])
     return Sample(
         id=_ID.format(task, split, index),
         image=Image.fromarray(render(scene, rng)),
@@ -83,6 +75,27 @@ def sample(task: str, split: str, index: int, world: str = "shapes") -> Sample:
         regions=instance_masks(scene),
         targets=question.targets,
     )
+
+
+def scene_of(task: str, split: str, index: int, world: str = "shapes") -> Scene:
+    """What the image of a sample shows (see :func:`sample`)."""
+    return _drawn(task, split, index, world)[0]
+
+
+def _drawn(
+    task: str, split: str, index: int, world: str
+) -> tuple[Scene, ask.Question, np.random.Generator]:
+    """A sample's scene and question, and what its picture is drawn with."""
+    require_name(task, "task", _TASKS)
+    require_name(split, "split", SPLITS)
+    require_name(world, "world", WORLDS)
+    rng = np.random.default_rng([zlib.crc32(f"{task}/{split}".encode()), index])
+    asker, options = _TASKS[task](split, index, WORLDS[world])
+    state = rng.bit_generator.seed_seq.spawn(1)[0]  # type: ignore[attr-defined]
+    while True:  # about the same trait of every new scene
+        scene = sample_scene(rng, split, world=WORLDS[world], **options)
+        if question := asker(scene, np.random.default_rng(state)):
+            return scene, question, rng
 
 
 # a page goes over the same samples measure after measure: as many as a split has are kept

@@ -1,0 +1,112 @@
+"""The page on the zoo's arms: what it concludes from what is stored, and what it calls not run."""
+
+import re
+from copy import deepcopy
+
+import pytest
+from arms_page import (
+    Arm,
+    finding,
+    gate_table,
+    growth_plot,
+    inheritance,
+    number_table,
+    read_arms,
+    recipe_table,
+    share_plot,
+    verdict_table,
+)
+from cells import assert_whole, plain
+
+ARMS = read_arms()
+MEASURED = next(arm.found for arm in ARMS if arm.measured)
+STEPS = ((100, 5), (200, 4))
+"""Of training, and the cliff after them."""
+GATE = {
+    "passed": {"right": True, "parked": False, "cliff": True, "all": False},
+    "scores": {"pope": {"mean": 0.95, "low": 0.9, "high": 0.98, "n": 60}},
+    "cliffs": {"pope": 7},
+    "parked": {"share": 0.25, "by_layer": [1] * 12},
+    "shares": {"first": [0.0, 0.41]},
+    "norms": {"first": [8.0, 900.0], "others": [8.0, 12.4]},
+}
+
+
+def arm(kind, pattern=(), passed=True):
+    """A measured arm that shows some properties, behind a gate that it passed or did not."""
+    found = deepcopy(MEASURED)
+    for key in ("R1", "R2"):
+        found[key]["holds"] = key in pattern
+    gate = {**GATE, "passed": {"all": passed}}
+    return Arm(kind, kind, "An arm.", found | ({"gate": gate} if kind == "text" else {}))
+
+
+@pytest.mark.parametrize(
+    ("arms", "said"),
+    [
+        ([arm("baseline")], "Undecided: no arm has passed"),
+        ([arm("text", passed=False), arm("control")], "Undecided: no arm has passed"),
+        ([arm("text", ["R1"])], "Undecided: no control"),
+        ([arm("text", ["R1", "R2"]), arm("control", ["R2"])], "Supported for R1:"),
+        ([arm("text", ["R1"]), arm("text"), arm("control")], "Refuted here"),
+        ([arm("text", ["R1"]), arm("control", ["R1"])], "Not needed"),
+        ([arm("text"), arm("control", ["R1"])], "Refuted here"),
+    ],
+)
+def test_what_is_inherited_is_what_text_brings_in_every_seed_and_no_control_has(arms, said):
+    assert inheritance(arms).startswith(said)
+
+
+def test_the_finding_names_the_arms_that_show_a_property():
+    arms = [arm("text", ["R1"]), arm("control"), Arm("later", "depth", "Deep.", {})]
+    said = plain(finding(arms))
+    assert "2 of 3 arms were trained to the end" in said
+    assert "R1, sink: text." in said.replace("**", "")
+    assert "R2, early fall: no arm." in said.replace("**", "")
+
+
+def test_an_arm_that_was_not_run_or_was_stopped_says_so():
+    stopped = Arm("stopped", "text", "Text.", {"recipe": {"command": "again"}, "gate": GATE})
+    arms = [arm("baseline", ["R2"]), stopped, Arm("later", "text", "Text.", {})]
+    lines = verdict_table(arms).data.T
+    assert lines["stopped"].tolist() == ["stopped at its gate"] * 6
+    assert lines["later"].tolist() == ["not run"] * 6
+    assert lines["baseline"].tolist()[:2] == ["no", "yes"]
+    gates = gate_table(arms).data.T
+    assert gates["later"].tolist() == ["not run"] * 6
+    assert gates["stopped"].tolist() == [
+        *("no", "POPE 95.0 [90.0, 98.0]", "25", "41", "7"),
+        "first token 8 to 900, others 8 to 12",
+    ]
+    assert recipe_table(arms).data["run again by"].tolist()[1:] == ["again", "not run"]
+
+
+def test_numbers_stand_with_intervals_that_hold_them():
+    data = number_table([arm("baseline")]).data
+    assert data.index.is_unique
+    shown = data.loc["baseline: R6: intact, %", "POPE"]
+    score = MEASURED["tasks"]["pope"]["scores"]["intact"]
+    mean, low, high = (f"{100 * score[key]:.1f}" for key in ("mean", "low", "high"))
+    assert shown == f"{mean} [{low}, {high}]"
+    for cell in data.iloc[:2].to_numpy().ravel():
+        value, low, high = map(float, re.findall(r"[\d.]+", cell))
+        assert low <= value <= high
+
+
+def test_shares_are_drawn_of_every_measured_arm():
+    plot = share_plot([arm("baseline"), arm("text"), Arm("later", "text", "Text.", {})], "image")
+    assert_whole(plot)
+    assert plot.table.loc[("pope", 3), ("text", "mean")] == pytest.approx(
+        100 * MEASURED["tasks"]["pope"]["shares"]["image"]["mean"][2]
+    )
+
+
+def test_a_cliff_in_training_is_drawn_where_it_was_watched():
+    assert "not run" in plain(growth_plot([arm("text")], "pope"))
+    task = {"shares": {"image": [0.5, 0.1], "system": [0.2, 0.6]}, "cliff": 3, "score": 0.9}
+    entries = [{"step": n, "tasks": {"pope": task | {"cliff": cut}}} for n, cut in STEPS]
+    watched = Arm("text", "text", "Text.", {"growth": entries})
+    plot = growth_plot([watched], "pope")
+    assert_whole(plot)
+    assert plot.table.loc[("text", 200), "cliff (cut)"] == 4
+    assert plot.table.loc[("text", 100), "image share, mean of layers (%)"] == pytest.approx(30)
