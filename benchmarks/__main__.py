@@ -1,4 +1,4 @@
-"""The fast paths against the usual ways, with what the arithmetic predicts beside: one table.
+"""The fast paths against the naive ones, with what the arithmetic predicts beside: one table.
 
 At the size of LLaVA-1.5-7B it needs a CUDA device; nothing is downloaded.
 """

@@ -74,7 +74,7 @@ def _sink_lines(size: Size, lvlm: LVLM, prompt: Prompt) -> Iterator[Line]:
 
 
 def interventions(prompt: Prompt) -> dict[str, tuple[Intervention, Usual]]:
-    """Set up each method for a prompt with its authors' numbers: ours, and the usual way."""
+    """Set up each method for a prompt with its authors' numbers: ours, and the naive way."""
     image = prompt.spans.image
     keep = round(KEPT * (image.stop - image.start))
     return {
@@ -94,7 +94,7 @@ def _seconds(way: Way, lvlm: LVLM, prompt: Prompt) -> float:
 
 
 def _agreement(lvlm: LVLM, prompt: Prompt, intervention: Intervention, usual: Usual) -> str:
-    """Say how far an answer of ours is from the usual way's."""
+    """Say how far an answer of ours is from the naive one's."""
     tokens, logits = usual(lvlm, prompt)
     with intervene(lvlm, intervention):
         first = lvlm.logits(prompt)[0, -1]

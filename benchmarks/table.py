@@ -21,17 +21,17 @@ _PACKAGES = ("torch", "transformers")
 
 @dataclass(frozen=True)
 class Line:
-    """One comparison of the usual way with ours.
+    """One comparison of the naive way with ours.
 
     Attributes:
         name: What is compared with what.
         unit: ``"s"`` or ``"MB"``.
-        usual: What the usual way takes.
+        usual: What the naive way takes.
         ours: What ours takes.
         predicted: The ratio of the two that the count of tokens predicts; None for no prediction.
         wanted: The ratio that must at least be reached; None if nothing is asked.
         remark: How far the two results are apart, and what was not measured in full.
-        h200: Seconds on an H200 by arithmetic, of the usual way and of ours; None for no such.
+        h200: Seconds on an H200 by arithmetic, of the naive way and of ours; None for no such.
     """
 
     name: str
@@ -45,7 +45,7 @@ class Line:
 
     @property
     def ratio(self) -> float:
-        """How many times more the usual way takes."""
+        """How many times more the naive way takes."""
         return self.usual / self.ours
 
     @property
@@ -56,7 +56,7 @@ class Line:
 
 def print_heading(on_gpu: bool) -> None:
     """Print the names of the columns; on a GPU the arithmetic's, too."""
-    names = "", "usual way", "infoflow", "ratio", "predicted", "wanted", "reached"
+    names = "", "naive way", "infoflow", "ratio", "predicted", "wanted", "reached"
     print(_ROW.format(*names) + (_H200_ROW.format("H200: usual", "infoflow") if on_gpu else ""))
 
 

@@ -196,7 +196,7 @@ def loss_by_depth(cuts: pd.DataFrame, margin: float, seed: int = 0) -> pd.DataFr
         found = equivalence(intact, removed, margin, seed)
         lines[depth.name] = {
             **{"cut": depth.cut, "intact": float(intact.mean()), "removed": float(removed.mean())},
-            **{"difference": found.difference, "low": found.interval[0]},
+            **{"difference": found.value, "low": found.interval[0]},
             **{"high": found.interval[1], "unharmed": found.unharmed},
         }
     return pd.DataFrame.from_dict(lines, orient="index").rename_axis("depth")

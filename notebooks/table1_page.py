@@ -10,7 +10,7 @@ import pandas as pd
 from infoflow.claims.findings import Evidence
 from infoflow.claims.paper import paper_values
 from infoflow.errors import InfoflowError
-from infoflow.stats.intervals import Floats, draws, mean_interval, percentiles
+from infoflow.stats.intervals import Floats, draws, mean_estimate, percentiles
 from infoflow.stats.paired import Equivalence, McNemar, equivalence, mcnemar
 
 METRICS: dict[str, list[str]] = paper_values()["metrics"]
@@ -85,7 +85,7 @@ def paired_scores(
         test = None
         if metric in PER_ITEM:
             first, then = by_item(metric, before), by_item(metric, after)
-            interval = mean_interval(first, seed)
+            interval = mean_estimate(first, seed).interval
             change = equivalence(first, then, margin, seed)
             if np.isin([first, then], (0, 1)).all():
                 test = mcnemar(first, then)

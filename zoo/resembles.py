@@ -28,7 +28,7 @@ from infoflow.interventions import FastV, Simignore
 from infoflow.models.lvlm import LVLM, load_lvlm
 from infoflow.results.store import Store
 from infoflow.stats.cliff import MARGIN, cliff_layer
-from infoflow.stats.intervals import CONFIDENCE, difference_interval, mean_interval
+from infoflow.stats.intervals import CONFIDENCE, difference_estimate, mean_estimate
 
 HIDDEN, SEEDS = 0.25, (0, 1, 2)
 """Share of the image tokens that are hidden from all layers, and the seeds of the draws.
@@ -228,11 +228,11 @@ def _by_layer(rows: pd.DataFrame, name: str) -> dict[str, Any]:
 
 
 def mean_of(values: pd.Series | np.ndarray) -> dict[str, Any]:
-    return _estimate(np.mean(values), mean_interval(values), len(values))
+    return _estimate(np.mean(values), mean_estimate(values).interval, len(values))
 
 
 def _mean_difference(values: np.ndarray) -> dict[str, Any]:
-    return _estimate(np.mean(values), difference_interval(values), len(values))
+    return _estimate(np.mean(values), difference_estimate(values).interval, len(values))
 
 
 def _ratio(part: pd.Series, whole: pd.Series) -> dict[str, Any]:

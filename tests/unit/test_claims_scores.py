@@ -63,13 +63,13 @@ def test_paired_scores_go_from_intact_to_truncated(name):
     scores = paired_scores(name, rows, cut=5, margin=0.05)
     assert [score.metric for score in scores] == list(METRICS[name])
     for score in scores:
-        assert score.change.difference == pytest.approx(score.truncated - score.intact)
+        assert score.change.value == pytest.approx(score.truncated - score.intact)
         assert score.intact_interval[0] <= score.intact <= score.intact_interval[1]
         low, high = score.change.interval
-        assert low <= score.change.difference <= high
+        assert low <= score.change.value <= high
         if score.test:
             net = score.test.gained - score.test.lost
-            assert score.change.difference == pytest.approx(net / len(before))
+            assert score.change.value == pytest.approx(net / len(before))
 
 
 def test_fewer_hallucinations_are_a_gain():
@@ -84,11 +84,11 @@ def test_fewer_hallucinations_are_a_gain():
         }
     )
     by_metric = {s.metric: s for s in paired_scores("chair", rows, cut=1, margin=0.05)}
-    assert by_metric["CHAIRs"].change.difference == -1
-    assert by_metric["CHAIRs"].gain.difference == 1
+    assert by_metric["CHAIRs"].change.value == -1
+    assert by_metric["CHAIRs"].gain.value == 1
     assert by_metric["CHAIRs"].gain.interval[0] > 0
-    assert by_metric["CHAIRi"].gain.difference == pytest.approx(0.5)
-    assert by_metric["recall"].gain.difference == 0
+    assert by_metric["CHAIRi"].gain.value == pytest.approx(0.5)
+    assert by_metric["recall"].gain.value == 0
 
 
 def test_no_such_cut():

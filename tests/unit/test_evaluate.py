@@ -23,7 +23,7 @@ from infoflow.evaluate.truncation import (
 from infoflow.methods.cam import llava_cam
 from infoflow.methods.flow import attention_flow
 from infoflow.results.store import Store
-from infoflow.stats.intervals import difference_interval, mean_interval
+from infoflow.stats.intervals import difference_estimate, mean_estimate
 
 torch.set_num_threads(1)
 
@@ -280,7 +280,7 @@ def test_blank_pictures_are_plain_and_of_the_same_size(task):
 
 
 def test_interval_of_right_and_wrong_is_wilsons():
-    low, high = mean_interval([1.0] * 50)
+    low, high = mean_estimate([1.0] * 50).interval
     z = 1.959964
     assert high == 1
     assert low == pytest.approx(50 / (50 + z**2), abs=1e-6)
@@ -288,16 +288,16 @@ def test_interval_of_right_and_wrong_is_wilsons():
 
 def test_interval_of_other_scores_is_a_seeded_bootstrap():
     scores = np.random.default_rng(0).uniform(size=200)
-    low, high = mean_interval(scores, seed=1)
+    low, high = mean_estimate(scores, seed=1).interval
     half = 1.96 * scores.std() / np.sqrt(200)
     assert low == pytest.approx(scores.mean() - half, abs=0.01)
     assert high == pytest.approx(scores.mean() + half, abs=0.01)
-    assert mean_interval(scores, seed=1) == (low, high)
-    assert mean_interval([0.5, 0.5]) == (0.5, 0.5)
+    assert mean_estimate(scores, seed=1).interval == (low, high)
+    assert mean_estimate([0.5, 0.5]).interval == (0.5, 0.5)
 
 
 def test_unchanged_answers_leave_room_for_a_difference_either_way():
-    low, high = difference_interval([0] * 20)
+    low, high = difference_estimate([0] * 20).interval
     assert low == -high < 0
     half = 1.959963984540054 * (2 / 22 / 22) ** 0.5  # Bonett and Price: one lost, one gained
     assert high == pytest.approx(half)
@@ -305,9 +305,9 @@ def test_unchanged_answers_leave_room_for_a_difference_either_way():
 
 def test_graded_differences_are_resampled_in_any_order():
     differences = np.random.default_rng(0).normal(0.1, 0.2, 40)
-    low, high = difference_interval(differences, seed=3)
+    low, high = difference_estimate(differences, seed=3).interval
     assert low < differences.mean() < high
-    assert difference_interval(differences[::-1], seed=3) == (low, high)
+    assert difference_estimate(differences[::-1], seed=3).interval == (low, high)
 
 
 @pytest.mark.parametrize(
@@ -320,4 +320,4 @@ def test_graded_differences_are_resampled_in_any_order():
 )
 def test_no_interval_without_scores(scores, message):
     with pytest.raises(InfoflowError, match=message):
-        mean_interval(scores)
+        mean_estimate(scores)

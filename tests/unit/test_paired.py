@@ -52,7 +52,7 @@ def test_the_interval_is_bonett_and_prices():
     result = equivalence(*table(5, 11, 60, 24), margin=0.2)
     lost, gained, z = 6 / 102, 12 / 102, 1.959963984540054
     half = z * np.sqrt((lost + gained - (gained - lost) ** 2) / 102)
-    assert result.difference == pytest.approx(0.06)
+    assert result.value == pytest.approx(0.06)
     assert result.interval == pytest.approx((gained - lost - half, gained - lost + half))
 
 

@@ -108,12 +108,11 @@ def _collect(
         **{"task": task.name, "rule": task.rule, "source": task.source, "split": task.split},
         **{"parameters": settings, "code": code},
     }
-    ids = task.ids
     rows: pd.DataFrame = store.collect(
         key,
         range(len(task)),
         rows_of,
-        item_id=ids.__getitem__,
+        item_id=task.ids.__getitem__,
         progress=f"{function.__name__} {task.name} {task.split}",
         provenance=provenance(lvlm, task, settings, code),
     )

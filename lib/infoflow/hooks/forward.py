@@ -119,9 +119,7 @@ def answer_ids(lvlm: LVLM, prompt: Prompt, answer: str | Tensor) -> Tensor:
     lvlm.require_prompt(prompt)
     ids = lvlm.encode_answer(answer) if isinstance(answer, str) else answer
     if isinstance(ids, Tensor) and ids.ndim == 1 and len(ids):
-        ids = ids.to(lvlm.device)
-        ends = torch.isin(ids, torch.tensor(lvlm.eos_token_ids, device=ids.device))
-        ids = ids[~ends.cummax(0).values]
+        ids = lvlm.before_eos(ids.to(lvlm.device))
     lvlm.require_token_ids(ids, f"the answer {answer!r}")
     lvlm.require_context(len(prompt) + len(ids) - 1, "the prompt with its answer")
     return ids

@@ -214,7 +214,7 @@ class LVLM:
                 eos_token_id=list(self.eos_token_ids),
                 pad_token_id=self.eos_token_ids[0],
             )[0]
-        return self._before_eos(ids)
+        return self.before_eos(ids)
 
     def decode(self, ids: Tensor) -> str:
         """Turn answer ids, shape (T,), into text, up to the first token that ends an answer.
@@ -224,7 +224,7 @@ class LVLM:
         """
         if not isinstance(ids, Tensor) or ids.ndim != 1:
             raise InfoflowError("an answer is decoded from a tensor of ids, shape (T,).")
-        ids = self._before_eos(ids)
+        ids = self.before_eos(ids)
         if len(ids):
             self.require_token_ids(ids, "the answer")
         return str(self.tokenizer.decode(ids, skip_special_tokens=True)).strip()
@@ -284,7 +284,8 @@ class LVLM:
         if ids.min() < 0 or ids.max() >= vocabulary:
             raise InfoflowError(f"{what} has ids outside 0..{vocabulary - 1}.")
 
-    def _before_eos(self, ids: Tensor) -> Tensor:
+    def before_eos(self, ids: Tensor) -> Tensor:
+        """Cut off what follows an answer's end, and the token that says so."""
         ends = torch.isin(ids, torch.tensor(self.eos_token_ids, device=ids.device)).nonzero()
         return ids[: int(ends[0])] if len(ends) else ids
 

@@ -1,14 +1,10 @@
-"""How many threads a model runs on.
-
-A small model on a CPU has nothing to share out: on several threads each waits for the slowest, and
-beside another program that keeps a core busy that takes up to a hundred times longer.
-"""
+"""A small model on a CPU runs on one thread: several wait for each other beside a busy program."""
 
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import nn
@@ -16,16 +12,11 @@ from torch import nn
 from infoflow.errors import one_line
 
 _SMALL = 50_000_000  # parameters
-_P = ParamSpec("_P")
-_T = TypeVar("_T")
-_L = TypeVar("_L")
+_F = TypeVar("_F", bound=Callable[..., Any])
 
 
 def n_threads(model: nn.Module) -> int:
-    """One for a small model on a CPU; ``INFOFLOW_THREADS`` names another number, for every model.
-
-    For others it is what PyTorch is set to.
-    """
+    """One for a small model on a CPU, else PyTorch's; ``INFOFLOW_THREADS`` names another."""
     if given := os.environ.get("INFOFLOW_THREADS"):
         with one_line("INFOFLOW_THREADS", ValueError):
             return int(given)
@@ -45,14 +36,12 @@ def own_threads(model: nn.Module) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def on_own_threads(
-    function: Callable[Concatenate[_L, _P], _T],
-) -> Callable[Concatenate[_L, _P], _T]:
+def on_own_threads(function: _F) -> _F:
     """Let a function of an ``LVLM``, its first argument, run as :func:`own_threads` says."""
 
     @wraps(function)
-    def run(lvlm: _L, *args: _P.args, **kwargs: _P.kwargs) -> _T:
-        with own_threads(lvlm.model):  # type: ignore[attr-defined]
+    def run(lvlm: Any, *args: Any, **kwargs: Any) -> Any:
+        with own_threads(lvlm.model):
             return function(lvlm, *args, **kwargs)
 
-    return run
+    return cast(_F, run)

@@ -1,9 +1,8 @@
 """Rows that come with the package: what the zoo's models do on all items of Shapes.
 
-There is one file a result, named by the result's key less the digest of the code: code that is
-changed and gives the same numbers may use them. What is taken from here was checked: one item is
-measured anew, and if its rows differ, so are all (:meth:`infoflow.results.store.Store.collect`).
-``python -m zoo.rows`` makes the files. ``INFOFLOW_SHIPPED=no`` leaves them aside.
+A file is named by a result's key less the digest of the code. The store measures one item anew
+before it takes the others; if its rows differ, it takes none. ``INFOFLOW_SHIPPED=no`` leaves all
+aside; ``make rows`` makes them.
 """
 
 import json

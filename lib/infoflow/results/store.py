@@ -135,9 +135,8 @@ class Store:
         first = next((name for name in there[ITEM].to_pylist() if name in waiting), fitting[0])
         part = parts.make_table({first: measure(waiting[first])})
         if agree(part, select(there, [first])):
-            others = [name for name in fitting if name != first]
-            part = join([part, select(there, others)])
-            self.note(key, shipped=len(others))
+            part = join([part, select(there, [name for name in fitting if name != first])])
+            self.note(key, shipped=len(fitting) - 1)
         else:
             logger.warning("rows of %s that come with the package differ from this code's", first)
         parts.write_part(self.folder(key), part)

@@ -42,10 +42,8 @@ class Cliff:
 
     Attributes:
         cut: The cliff: number of leading layers that must see the image.
-        interval: 95 % percentile interval of the cut, from a bootstrap over the calibration items
-            in which the scores of an item at all cuts stay together. It is conservative where the
-            scores fall within one layer, and with 16 items it holds the cliff in 6 to 8 of 10
-            cases only.
+        interval: 95 % percentile interval of the cut: a bootstrap over the calibration items keeps
+            an item's scores together. With 16 items it holds the cliff in 6 to 8 of 10 cases only.
         n_layers: Number of layers, L.
         margin: How far below the baseline a mean score still counts as unharmed.
         baseline: Mean score of the intact model on the test items.

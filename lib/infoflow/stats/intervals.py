@@ -69,16 +69,6 @@ def difference_estimate(differences: npt.ArrayLike, seed: int = 0) -> Estimate:
     return _estimate(values, _bootstrapped(values, seed))
 
 
-def mean_interval(scores: npt.ArrayLike, seed: int = 0) -> Interval:
-    """The interval of :func:`mean_estimate`."""
-    return mean_estimate(scores, seed).interval
-
-
-def difference_interval(differences: npt.ArrayLike, seed: int = 0) -> Interval:
-    """The interval of :func:`difference_estimate`."""
-    return difference_estimate(differences, seed).interval
-
-
 def finite_scores(scores: npt.ArrayLike, *least: int, name: str = "") -> Floats:
     """Check scores by item, or by item and cut: at least so many of each, all finite numbers."""
     of_name = f"{name} score".strip()

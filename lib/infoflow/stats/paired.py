@@ -33,17 +33,12 @@ class McNemar:
 
 @dataclass(frozen=True)
 class Equivalence(Estimate):
-    """How far one model's mean score is from another's, with its paired 95 % interval."""
+    """How far one model's mean score is above another's, with its paired 95 % interval."""
 
     margin: float  # the difference that does not matter, stated beforehand
 
     def __rmul__(self, factor: float) -> Self:
         return replace(super().__rmul__(factor), margin=abs(factor) * self.margin)
-
-    @property
-    def difference(self) -> float:
-        """Mean score after less mean score before."""
-        return self.value
 
     @property
     def equivalent(self) -> bool:

@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from infoflow.errors import InfoflowError
 from infoflow.options import require_whole
-from infoflow.stats.intervals import Floats, Interval, finite_scores, mean_interval
+from infoflow.stats.intervals import Floats, Interval, finite_scores, mean_estimate
 
 _DRAWS = 2000
 _ROUNDING = 1e-9
@@ -106,5 +106,5 @@ def choose_held_out(calibration: npt.ArrayLike, test: npt.ArrayLike) -> HeldOutC
         raise InfoflowError("no candidate is defined for every item.")
     best = int(np.nanargmax(means))
     index = tuple(int(i) for i in np.unravel_index(best, means.shape))
-    scores = new.reshape(len(new), -1)[:, best]
-    return HeldOutChoice(index, float(means[index]), float(scores.mean()), mean_interval(scores))
+    score = mean_estimate(new.reshape(len(new), -1)[:, best])
+    return HeldOutChoice(index, float(means[index]), score.value, score.interval)
