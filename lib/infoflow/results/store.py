@@ -136,7 +136,7 @@ class Store:
         part = parts.make_table({first: measure(waiting[first])})
         if agree(part, select(there, [first])):
             part = join([part, select(there, [name for name in fitting if name != first])])
-            self.note(key, shipped=len(fitting) - 1)
+            self.note(key, shipped=len(fitting) - 1, **peak_memory())
         else:
             logger.warning("rows of %s that come with the package differ from this code's", first)
         parts.write_part(self.folder(key), part)
