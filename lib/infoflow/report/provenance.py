@@ -26,7 +26,7 @@ def provenance_box(store: Any) -> ProvenanceBox:
         lasting=lasting(found, about),
         circumstances={
             "part of the set": _several(parts) or "no: all items of each",
-            "from the package": f"{sum(r.get('shipped', 0) for r in records)} answers, see make rows",
+            "from the package": f"{sum(r.get('shipped', 0) for r in records)} answers (make rows)",
             **circumstances(found),
             "wall time, peak memory": f"{seconds:.1f} s measuring, {peak:.0f} MB",
         },
