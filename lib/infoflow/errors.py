@@ -26,7 +26,7 @@ def unknown_name(kind: str, name: str, valid: Iterable[str]) -> UnknownNameError
     names = sorted(valid)
     close = get_close_matches(str(name), names, n=1)
     hint = f" Did you mean {close[0]!r}?" if close else ""
-    return UnknownNameError(f"unknown {kind} {name!r}.{hint} Valid: {', '.join(names)}.")
+    return UnknownNameError(f"unknown {kind} {name!r}.{hint} Valid: {', '.join(names) or 'none'}.")
 
 
 def require_name(name: str, kind: str, valid: Collection[str]) -> None:

@@ -91,12 +91,14 @@ class _Loader(yaml.BaseLoader):
 
 def read_checked(name: str, given: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Read ``NAME.yml`` in the working folder, what is given going before it, by its schema."""
-    from jsonschema import Draft202012Validator  # by the workflows alone
+    from jsonschema import Draft202012Validator, validators  # by the workflows alone
 
     content, schema = (read_yaml(Path(f"{part}.yml")) for part in (name, f"{name}.schema"))
     if isinstance(content, dict):
         content |= given or {}
-    for error in Draft202012Validator(schema).iter_errors(content):
+    checker = Draft202012Validator.TYPE_CHECKER.redefine("integer", lambda _, n: type(n) is int)
+    strict = validators.extend(Draft202012Validator, type_checker=checker)  # 2.0 is no whole number
+    for error in strict(schema).iter_errors(content):
         place = "".join(f"{step}: " for step in error.absolute_path)
         raise InfoflowError(f"{name}.yml: {place}{error.message:.500}.")
     return content

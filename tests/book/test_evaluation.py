@@ -45,7 +45,10 @@ def dry_run(project: Path, *options: str) -> subprocess.CompletedProcess[str]:
         ({"shards": 2.0}, "evaluations: one: shards: 2.0 is not of type 'integer'"),
         ({"model": "tiny-lava"}, "evaluations: one: unknown model 'tiny-lava'"),
         ({"measure": "../x"}, "evaluations: one: unknown measure '../x'"),
-        ({"parameters": {"seed": 1}}, "evaluations: one: answers has no parameters of its own"),
+        (
+            {"parameters": {"seed": 1}},
+            "evaluations: one: unknown parameter of answers 'seed'. Valid: none",
+        ),
         ({"task_options": {"max_new_tokens": 1.5}}, "evaluations: one: parameter 'max_new_tokens'"),
         ({"limit": 4, "shards": 5}, "evaluations: one: 4 items cannot be split into 5 shards"),
         ({"shards": 501}, "evaluations: one: 500 items cannot be split into 501 shards"),

@@ -242,7 +242,7 @@ def test_smoothing_averages_raw_maps_of_noisy_pictures(lvlm, prompt, smooth):
     maps = []
     for _ in range(5):
         noise = 0.2 * torch.randn(prompt.pixel_values.shape, generator=generator)
-        embeds = lvlm.embed(prompt.input_ids, prompt.pixel_values + noise / std)
+        embeds = lvlm.embed(prompt.input_ids, prompt.pixel_values + noise / std, prompt.image.size)
         ids = lvlm.encode_answer(ANSWER)
         feature, gradient = layer_gradients(lvlm, embeds, ids, POST_NORM, 2)
         image = prompt.spans.image

@@ -32,10 +32,8 @@ def shipped_file(key: Mapping[str, Any], folder: Path = FOLDER) -> Path:
 
 def shipped_rows(key: Mapping[str, Any]) -> pa.Table:
     """Read the rows of a result that come with the package: none for most results."""
-    path = shipped_file(key)
-    if os.environ.get("INFOFLOW_SHIPPED") == "no" or not path.is_file():
-        return make_table({})
-    return pq.read_table(path)
+    path, aside = shipped_file(key), os.environ.get("INFOFLOW_SHIPPED") == "no"
+    return make_table({}) if aside or not path.is_file() else pq.read_table(path)
 
 
 def agree(one: pa.Table, other: pa.Table) -> bool:
