@@ -35,8 +35,13 @@ OPTIMISERS: Mapping[str, tuple[Callable[..., Optimizer], float]] = {
     "muon-0.005": (_MUON, 0.005),
     "muon-decay": (partial(_MUON, weight_decay=0.5), 0.02),
     "adamw": (partial(_ADAMW, weight_decay=0.1), 2e-3),
+    "adamw-decay": (partial(_ADAMW, weight_decay=0.5), 2e-3),
 }
-"""What trains the matrices inside the network, and its learning rate."""
+"""What trains the matrices inside the network, and its learning rate.
+
+The last one's decay: it furthers a sink on the first token in small language models (Gu et al.,
+2025, "When attention sink emerges in language models", on optimisation).
+"""
 
 Watch = Callable[[int], None]
 Loss = Callable[[Batch], tuple[Tensor, dict[str, Tensor]]]

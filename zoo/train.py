@@ -173,18 +173,21 @@ def train(
             folder / arm,
         )
         destination = target or run.own / "model"
+        chosen = {
+            "world": world if world != _WORLD else "",
+            "arm": arm,
+            "optimiser": optimiser if optimiser != _OPTIMISER else "",
+            **{f"{stage}_steps": n for stage, n in steps.items()},
+            "watch_every": watch_every,
+            "past_gate": past_gate,
+            "nothing_by_hand": nothing_by_hand,
+            "float32": float32,
+        }
         recipe: dict[str, object] = {
             "name": model,
             "seed": seed,
-            **({"world": world} if world != _WORLD else {}),
-            **({"arm": arm} if arm else {}),
-            **({"optimiser": optimiser} if optimiser != _OPTIMISER else {}),
             "shared_tower": str(tower) if tower else None,
-            **{f"{stage}_steps": n for stage, n in steps.items() if n},
-            **({"watch_every": watch_every} if watch_every else {}),
-            **({"past_gate": True} if past_gate else {}),
-            **({"nothing_by_hand": True} if nothing_by_hand else {}),
-            **({"float32": True} if float32 else {}),
+            **{name: value for name, value in chosen.items() if value},
         }
         recipe["command"] = command(recipe)
         destination.mkdir(parents=True, exist_ok=True)

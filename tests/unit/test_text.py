@@ -11,7 +11,7 @@ from infoflow.data.shapes import scene_of
 from infoflow.data.shapes.world import WORLDS, sample_scene
 from infoflow.methods.flow import attention_flow
 from infoflow.models.lvlm import LVLM
-from zoo import gate, language, resembles, text, tower, train
+from zoo import gate, growth, language, resembles, text, tower, train
 from zoo.architectures import find_architecture
 from zoo.batches import IGNORE
 from zoo.gate import _Item, _measured, _summary, measure_gate
@@ -215,3 +215,16 @@ def test_the_gate_measures_a_model_in_training(model):
     found = measure_gate(LLAVA, model, "shapes-large", 1)
     assert set(found["scores"]) == {"scienceqa", "pope", "textvqa", "chair"}
     assert not found["passed"]["all"]
+
+
+def test_a_model_in_training_is_measured_as_a_whole_one_is(tmp_path, monkeypatch):
+    folder, file = tmp_path / "snapshot", tmp_path / "growth.json"
+    train.export(LLAVA, LLAVA.new_model(0), folder, {"name": LLAVA.name})
+    monkeypatch.setattr(growth, "ITEMS", 2)
+    file.write_text(json.dumps([{"step": 100}, {"step": 200}]))
+    growth.watch_growth(LLAVA.name, folder, "shapes-large", 200, file)
+    first, last = json.loads(file.read_text())
+    assert (first, last["step"]) == ({"step": 100}, 200)
+    assert set(last["holds"]) == set(resembles.PROPERTIES)
+    assert len(last["tasks"]["chair"]["shares"]["image"]) == 12
+    assert 0 <= last["tasks"]["pope"]["cliff"] <= 12
