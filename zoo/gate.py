@@ -24,9 +24,9 @@ from infoflow.methods.truncation import truncation_sweep
 from infoflow.models.grid import Grid
 from infoflow.models.lvlm import LVLM
 from infoflow.models.prompt import Prompt, Spans
-from infoflow.stats.cliff import cliff_layer
+from infoflow.stats.cliff import MARGIN, cliff_layer
 from zoo.architectures import Architecture
-from zoo.resembles import DEEPEST_CLIFF, MARGIN, mean_of, rounded
+from zoo.resembles import DEEPEST_CLIFF, mean_of, rounded
 from zoo.text import TextBatches
 
 SPLIT, ITEMS = "calibration", 60

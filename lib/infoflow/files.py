@@ -97,8 +97,8 @@ def read_checked(name: str, given: Mapping[str, Any] | None = None) -> dict[str,
     if isinstance(content, dict):
         content |= given or {}
     checker = Draft202012Validator.TYPE_CHECKER.redefine("integer", lambda _, n: type(n) is int)
-    strict = validators.extend(Draft202012Validator, type_checker=checker)  # 2.0 is no whole number
-    for error in strict(schema).iter_errors(content):
+    strict = validators.extend(Draft202012Validator, type_checker=checker)  # type: ignore[no-untyped-call]
+    for error in strict(schema).iter_errors(content):  # 2.0 is no whole number
         place = "".join(f"{step}: " for step in error.absolute_path)
         raise InfoflowError(f"{name}.yml: {place}{error.message:.500}.")
     return content

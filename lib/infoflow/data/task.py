@@ -64,8 +64,8 @@ class Task(ABC):
     @property
     def ids(self) -> Sequence[str]:
         """The samples' ids, in order; of Shapes no sample is drawn for it."""
-        lazy = isinstance(self.samples, LazySamples)
-        return self.samples.ids() if lazy else [sample.id for sample in self.samples]
+        lazy = self.samples if isinstance(self.samples, LazySamples) else None
+        return lazy.ids() if lazy is not None else [sample.id for sample in self.samples]
 
     def __len__(self) -> int:
         return len(self.samples)
