@@ -88,7 +88,8 @@ def cliff_depths(evidence, connectors, seeds):
             cliffs = {model: (c.n_calibration, c.cut, *c.interval)}
             for seed, of in [*runs["seeds"].items()][1:]:
                 cliff, n_items = of[task]["cliff"], runs["items"]["calibration"]
-                cliffs[f"{model}, seed {seed}"] = (n_items, cliff["cut"], *cliff["interval"])
+                ends = cliff["interval"] or [cliff["cut"]] * 2
+                cliffs[f"{model}, seed {seed}"] = (n_items, cliff["cut"], *ends)
             for name, (n_items, *cuts) in cliffs.items():
                 depths = np.array(cuts) / own.n_layers
                 lines.append((task, name, connectors[model], *depths, n_items))
