@@ -1,0 +1,40 @@
+"""Rows that come with the package are those that this code measures: some items are made anew."""
+
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+
+from infoflow.data.load import load_task
+from infoflow.evaluate.answers import answers
+from infoflow.evaluate.flow import flow_by_layer
+from infoflow.evaluate.truncation import log_probs_by_cut, truncation_by_cut
+from infoflow.models.lvlm import load_lvlm
+from infoflow.results.store import Store
+
+PLACES = (3, 250, 499)  # the first is measured anew whenever rows are taken from the package
+SHIPPED = [
+    (truncation_by_cut, "calibration"),
+    (truncation_by_cut, "test"),
+    (log_probs_by_cut, "calibration"),
+    (log_probs_by_cut, "test"),
+    (flow_by_layer, "test"),
+    (answers, "test"),
+]
+
+
+@pytest.fixture(scope="module")
+def lvlm():
+    return load_lvlm("tiny-llava-1.5", device="cpu")
+
+
+@pytest.mark.parametrize("task", ["scienceqa", "pope", "textvqa", "chair"])
+@pytest.mark.parametrize(("measure", "split"), SHIPPED)
+def test_they_are_what_is_measured_here(measure, split, task, lvlm, tmp_path, monkeypatch):
+    whole = load_task(task, split=split)
+    some = replace(whole, samples=[whole[place] for place in PLACES])
+    measured = measure(lvlm, some, Store(tmp_path / "measured"))
+    monkeypatch.delenv("INFOFLOW_SHIPPED")
+    taken = measure(lvlm, some, Store(tmp_path / "taken"))
+    assert taken.attrs["record"]["shipped"] == len(PLACES) - 1
+    pd.testing.assert_frame_equal(taken, measured, rtol=1e-3, atol=1e-3, check_dtype=False)
