@@ -6,7 +6,6 @@ import pandas as pd
 import pytest
 
 from infoflow.data.load import load_task
-from infoflow.evaluate.answers import answers
 from infoflow.evaluate.flow import flow_by_layer
 from infoflow.evaluate.truncation import log_probs_by_cut, truncation_by_cut
 from infoflow.models.lvlm import load_lvlm
@@ -19,7 +18,6 @@ SHIPPED = [
     (log_probs_by_cut, "calibration"),
     (log_probs_by_cut, "test"),
     (flow_by_layer, "test"),
-    (answers, "test"),
 ]
 
 
