@@ -47,7 +47,7 @@ def dry_run(project: Path, *options: str) -> subprocess.CompletedProcess[str]:
         ({"measure": "../x"}, "evaluations: one: unknown measure '../x'"),
         (
             {"parameters": {"seed": 1}},
-            "one: unknown parameter of answers 'seed'. Valid: none",
+            "evaluations: one: unknown parameter of answers 'seed'. Valid: none",
         ),
         ({"task_options": {"max_new_tokens": 1.5}}, "evaluations: one: parameter 'max_new_tokens'"),
         ({"limit": 4, "shards": 5}, "evaluations: one: 4 items cannot be split into 5 shards"),
