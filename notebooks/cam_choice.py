@@ -1,4 +1,4 @@
-"""The best place for a heat map: chosen on calibration samples, scored on test samples."""
+"""What pages on heat maps share: their names, and the best place, chosen on calibration samples."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -8,11 +8,25 @@ import numpy.typing as npt
 import pandas as pd
 
 from infoflow.errors import InfoflowError
+from infoflow.methods.cam import WEIGHTS
 from infoflow.methods.heatmaps import ATTENTION, CAMS, CENTRE, PAPER, RANDOM, Place, Source
 from infoflow.stats.selection import choose_held_out
 
 Floats = npt.NDArray[np.float64]
 
+SITE_NAMES = {
+    "input_layernorm": "first norm",
+    "self_attn.v_proj": "values",
+    "post_attention_layernorm": "second norm",
+    "output": "output",
+    "projector": "projector",
+    "attention": "attention",
+    "random": "random map",
+    "centre": "centre map",
+    "target": "the region itself",
+}
+"""What pages call the places that maps are read at; the second norm is the paper's site."""
+ALL_TASKS = "all tasks"
 GROUPS = {
     "CAM, any site": CAMS,
     "CAM, paper's site": (PAPER,),
@@ -21,6 +35,25 @@ GROUPS = {
     "random map": (RANDOM,),
 }
 """Among which maps the best is chosen, each group for itself."""
+
+
+def source_name(source: Source) -> str:
+    """Name a source in a page's words."""
+    name = SITE_NAMES[source.site]
+    return f"{name} ({source.weights})" if source.weights in WEIGHTS else name
+
+
+def place_name(place: Place) -> str:
+    """Name a place in a page's words."""
+    return source_name(place.source) + (f", layer {place.layer}" if place.layer else "")
+
+
+def hit_rates(rows: pd.DataFrame) -> pd.DataFrame:
+    """Mean hit rate in percent, a row a source and a column a layer; NaN where undefined."""
+    index = ["site", "weights", "layer"]
+    # a layer that is undefined for one item is for all; its mean must not be that of nothing
+    means = rows.groupby(index, sort=False)["hit"].apply(lambda hits: hits.mean(skipna=False))
+    return 100 * means.unstack("layer").sort_index(axis=1)
 
 
 class ChosenPlace(NamedTuple):

@@ -3,17 +3,14 @@
 import numpy as np
 import pandas as pd
 import pytest
-from cam_choice import choices
-from cam_sites import (
-    ALL_TASKS,
-    choice_table,
+from cam_choice import ALL_TASKS, choices, place_name
+from cam_sites import choice_table, site_grid, site_paper_table
+from which_map_page import (
     faithfulness_plot,
     free_layer_table,
-    place_name,
     rival_curves,
+    rival_table,
     sanity_table,
-    site_grid,
-    site_paper_table,
 )
 
 from infoflow.claims.paper import paper_values
@@ -112,16 +109,24 @@ def test_an_undefined_map_leaves_a_gap_in_its_line(rows):
     )
 
 
-def test_the_choice_table_tells_choice_score_and_difference(chosen):
-    table = choice_table(chosen, seed=0)
+def test_the_choice_table_tells_choice_and_score(chosen):
+    table = choice_table(chosen)
     lines = table.data[table.data["maps"] == "CAM, any site"]
     assert list(lines.index) == ["POPE", "TextVQA", ALL_TASKS]
     assert set(lines["chosen"]) == {"values (element-wise), layer 2"}
     assert lines.loc[ALL_TASKS, "test %"].startswith("90.0 [")
+    assert "all tasks together: CAM, any site 90.0 %; CAM, paper's site 30.0 %" in table.caption
+    assert "40 of all tasks" in table.caption
+
+
+def test_the_rivals_are_compared_with_attention(chosen):
+    table = rival_table(chosen, "llava-1.5-7b", "toy", seed=0)
+    lines = table.data[table.data["maps"] == "CAM, any site"]
     assert lines.loc[ALL_TASKS, "less attention, points"].startswith("+30.0 [+")
     rival = table.data[table.data["maps"] == "attention"]
     assert set(rival["less attention, points"]) == {"the rival"}
-    assert "40 of all tasks" in table.caption
+    assert "best CAM points at the answer's region on 90.0 % of 40 test items" in table.caption
+    assert "paper's site on 30.0 %, attention on 60.0 %" in table.caption
 
 
 def test_free_layers_are_those_whose_removal_costs_nothing(rows):

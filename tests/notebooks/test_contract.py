@@ -14,7 +14,7 @@ ALL = sorted(FOLDER.glob("*.ipynb"))
 RESULTS = [
     path
     for path in ALL
-    if path.stem.startswith(("a2", "claims", "eah", "fig", "simignore", "table1"))
+    if path.stem.startswith(("a2", "claims", "eah", "fig", "simignore", "table1", "which"))
 ]
 SECTIONS = [
     *("Definition", "One image", "The task", "Control", "Paper beside ours"),
@@ -58,6 +58,7 @@ def test_all_notebooks_are_here():
         "shapes_datasheet",
         "simignore",
         "table1",
+        "which_map",
     ]
 
 

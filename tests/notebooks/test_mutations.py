@@ -33,6 +33,7 @@ WRONG = {
     "shapes_datasheet": ("infoflow.data.textvqa._credit", lambda n_matches, n_answers: 0.5),
     "simignore": ("infoflow.stats.intervals.CONFIDENCE", 0.5),
     "table1": ("infoflow.stats.intervals.CONFIDENCE", 0.5),
+    "which_map": ("infoflow.stats.intervals.CONFIDENCE", 0.5),
 }
 """By notebook, what is made wrong, and how."""
 

@@ -63,8 +63,8 @@ def test_paired_scores_go_from_intact_to_truncated(name):
     scores = paired_scores(name, rows, cut=5, margin=0.05)
     assert [score.metric for score in scores] == list(METRICS[name])
     for score in scores:
-        assert score.change.value == pytest.approx(score.truncated - score.intact)
-        assert score.intact_interval[0] <= score.intact <= score.intact_interval[1]
+        assert score.change.value == pytest.approx(score.truncated - score.intact.value)
+        assert score.intact.low <= score.intact.value <= score.intact.high
         low, high = score.change.interval
         assert low <= score.change.value <= high
         if score.test:

@@ -99,7 +99,7 @@ def page_seconds(model: str, task: str, answer_length: int) -> dict[str, float]:
         branches = sum(call(*of_cut) for of_cut in cuts)
         # further tokens: a call of each layer, whether one answer is decoded or those of all cuts
         steps = LAYERS * SECONDS_PER_CALL * (answer_length - 1)
-        return 2 * (a_pass + branches + steps) + (a_pass + steps)
+        return 2 * (a_pass + branches + steps)  # to choose the cliff on, and to report
 
     return {card.name: N_ITEMS[task] * of_item(card) for card in CARDS}
 
@@ -147,7 +147,7 @@ def costs_assumptions() -> str:
     )
     return (
         "Counted: the truncation sweep over the items reported on and over as many to choose the "
-        "cliff on, and the control's answers. Times go from answers of one token to answers as "
+        "cliff on. Times go from answers of one token to answers as "
         f"long as they may be ({lengths}). Items are those of the hub; COCO's own files have twice "
         f"as many for chair. Assumed: bfloat16; {SHARE_OF_PEAK:.0%} of the peaks {peaks}; "
         f"{SECONDS_PER_CALL * 1e3:.1f} ms a layer's call at least; tokens after the image about "
