@@ -215,8 +215,8 @@ def test_seeds_tell_how_far_the_cliff_moves(made):
     assert "POPE cuts 2 and 0; TextVQA cuts 2 and 2" in plot.alt
     assert "the same cut with each seed, in every task" in seed_plot(two_seeds(1, 1)).caption
     assert seed_table(two_seeds(2, 0)).data.loc["POPE"].tolist() == [
-        *("100.0", "2 [0, 2]"),
-        *("100.0", "0 [0, 2]"),
+        *("100.0", "cut 2 [0, 2]"),
+        *("100.0", "cut 0 [0, 2]"),
     ]
 
 
