@@ -104,7 +104,7 @@ def test_the_rule_finds_a_planted_cliff_whatever_the_number_of_items(n_layers, f
     means = {}
     for n_items in (60, 120, 250, 500):
         found = [
-            cliff_layer(planted(n_layers, fall, n_items, rng), n_resamples=300) for _ in range(200)
+            cliff_layer(planted(n_layers, fall, n_items, rng), n_resamples=200) for _ in range(200)
         ]
         means[n_items] = np.mean([cliff.cut for cliff in found])
         held = np.mean([cliff.interval[0] <= cut <= cliff.interval[1] for cliff in found])
