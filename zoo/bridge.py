@@ -6,16 +6,14 @@ better. The published models do not begin there either: BLIP-2's Q-Former (Li et
 3.2) and Qwen-VL's resampler (Bai et al., 2023, section 3.1) are trained before they are tuned.
 """
 
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from infoflow.data.shapes.world import DEFAULT_WORLD, World
 from zoo.architectures import Architecture, Asked, Look
 from zoo.batches import PatchBatches
-from zoo.fit import fit, resting
+from zoo.fit import Stage, fit, resting
 from zoo.model import N_PATCHES, PATCHES_A_SIDE, WIDTH
 from zoo.tower import BATCH, PatchReader
 
@@ -54,16 +52,12 @@ def _unfolded(tokens: Tensor) -> Tensor:
 def train_bridge(
     architecture: Architecture,
     model: Any,
-    seed: int,
-    steps: int,
-    checkpoint: Path,
-    loaders: int = 1,
-    world: World = DEFAULT_WORLD,
+    stage: Stage,
 ) -> None:
-    """Train what lies between tower and decoder, in place; resumes from ``checkpoint``."""
-    torch.manual_seed(seed)
+    """Train what lies between tower and decoder, in place; resumes from its checkpoint."""
+    torch.manual_seed(stage.seed)
     reader = TokenReader(architecture, model).to(next(model.parameters()).device)
     family = architecture.adapter(model)
     with resting(architecture.tower(model), family.decoder, family.lm_head):
-        batches = PatchBatches(seed, BATCH, world)
-        fit(reader, reader.loss, batches, steps, _DECAY, checkpoint, loaders)
+        batches = PatchBatches(stage.seed, BATCH, stage.world)
+        fit(reader, reader.loss, batches, stage.steps, _DECAY, stage.checkpoint, stage.loaders)

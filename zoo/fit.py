@@ -4,7 +4,7 @@ import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from torch.optim import AdamW, Muon, Optimizer
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
+from infoflow.data.shapes.world import DEFAULT_WORLD, World
 from infoflow.errors import InfoflowError
 from zoo.batches import Batch, stream
 
@@ -206,6 +207,17 @@ def fit(
             if watch:
                 watch(step + 1)
     return plans
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What a stage draws its data from, how long it is, and the checkpoint it goes on from."""
+
+    seed: int
+    steps: int
+    checkpoint: Path
+    loaders: int = 1
+    world: World = DEFAULT_WORLD
 
 
 @contextmanager

@@ -6,7 +6,6 @@ for the model to decide.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,11 +13,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import AttentionInterface
 
-from infoflow.data.shapes.world import DEFAULT_WORLD, World
 from zoo.architectures import Architecture
 from zoo.batches import IGNORE, PackedBatch, PackedBatches
 from zoo.curriculum import SAYING
-from zoo.fit import Plans, Watch, fit, resting
+from zoo.fit import Plans, Stage, Watch, fit, resting
 from zoo.tokenizer import IMAGE
 
 BATCH = 16
@@ -78,6 +76,17 @@ def slot_mask(segments: Tensor) -> Tensor:
     return torch.zeros(same.shape, device=same.device).masked_fill(~same.tril(), -1e4)
 
 
+def read(decoder: Any, batch: PackedBatch, embeds: Tensor) -> Tensor:
+    """Hidden states (B, S, D) of packed embeddings, after the decoder's final norm."""
+    hidden: Tensor = decoder(
+        inputs_embeds=embeds,
+        position_ids=batch.position_ids,
+        slot_mask=slot_mask(batch.slots),
+        use_cache=False,
+    ).last_hidden_state
+    return hidden
+
+
 class Answerer(nn.Module):
     """A model of any architecture, with the loss of packed questions."""
 
@@ -94,13 +103,7 @@ class Answerer(nn.Module):
         tokens = self._image_tokens(batch)
         embeds = decoder.embed_tokens(batch.input_ids)
         image = (batch.input_ids == IMAGE)[..., None]
-        hidden: Tensor = decoder(
-            inputs_embeds=embeds.masked_scatter(image, tokens.to(embeds.dtype)),
-            position_ids=batch.position_ids,
-            slot_mask=slot_mask(batch.slots),
-            use_cache=False,
-        ).last_hidden_state
-        return hidden
+        return read(decoder, batch, embeds.masked_scatter(image, tokens.to(embeds.dtype)))
 
     def _image_tokens(self, batch: PackedBatch) -> Tensor:
         """All image tokens of a batch, in the order of their places."""
@@ -135,51 +138,49 @@ def packed(decoder: Any, compiled: bool = False) -> Iterator[None]:
     if compiled:
         for layer in decoder.layers:
             layer.compile()
-    yield
-    decoder.set_attn_implementation("sdpa")
+    try:
+        yield
+    finally:
+        decoder.set_attn_implementation("sdpa")
 
 
 def train_captions(
     architecture: Architecture,
     model: Any,
-    seed: int,
-    steps: int,
-    checkpoint: Path,
-    loaders: int = 1,
-    world: World = DEFAULT_WORLD,
+    stage: Stage,
     float32: bool = False,
 ) -> None:
     """Train what lies between tower and decoder to say what is seen; resumes."""
     answerer, family = Answerer(architecture, model, float32), architecture.adapter(model)
-    batches = PackedBatches(architecture, seed, BATCH, world, SAYING, slots=1)
+    batches = PackedBatches(architecture, stage.seed, BATCH, stage.world, SAYING, slots=1)
     with packed(family.decoder), resting(family.decoder, family.lm_head):
-        fit(answerer, answerer.loss, batches, steps, _DECAY, checkpoint, loaders)
+        fit(
+            answerer,
+            answerer.loss,
+            batches,
+            stage.steps,
+            _DECAY,
+            stage.checkpoint,
+            stage.loaders,
+        )
 
 
 def train_language(
     architecture: Architecture,
     model: Any,
-    seed: int,
-    steps: int,
-    checkpoint: Path,
-    loaders: int = 1,
+    stage: Stage,
     compiled: bool = False,
-    world: World = DEFAULT_WORLD,
     optimiser: str = "muon",
     watch: Watch | None = None,
     float32: bool = False,
 ) -> Plans:
-    """Train all but the tower in place; resumes from ``checkpoint``.
+    """Train all but the tower in place; resumes from its checkpoint.
 
     Args:
         architecture: What the model is.
         model: The model; its vision tower is frozen.
-        seed: Seed of the data.
-        steps: Number of steps.
-        checkpoint: File to resume from.
-        loaders: Processes that prepare batches.
+        stage: Its data, steps and checkpoint.
         compiled: Let torch compile the decoder's layers.
-        world: What the pictures show.
         optimiser: See :func:`zoo.fit.make_optimisers`.
         watch: See :func:`zoo.fit.fit`.
         float32: Compute in it, which is faster on a CPU without units for bfloat16.
@@ -188,16 +189,16 @@ def train_language(
         As :func:`zoo.fit.fit`.
     """
     answerer = Answerer(architecture, model, float32)
-    batches = PackedBatches(architecture, seed, BATCH, world)
+    batches = PackedBatches(architecture, stage.seed, BATCH, stage.world)
     with packed(architecture.adapter(model).decoder, compiled):
         return fit(
             answerer,
             answerer.loss,
             batches,
-            steps,
+            stage.steps,
             _DECAY,
-            checkpoint,
-            loaders,
+            stage.checkpoint,
+            stage.loaders,
             architecture.shares,
             optimiser,
             watch,

@@ -5,7 +5,6 @@ Answers are kept in the result store, so an interrupted run goes on.
 """
 
 import json
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +28,7 @@ from infoflow.models.lvlm import LVLM, load_lvlm
 from infoflow.results.store import Store
 from infoflow.stats.cliff import MARGIN, cliff_layer
 from infoflow.stats.intervals import CONFIDENCE, difference_estimate, mean_estimate
+from zoo.command import ending_in_one_line
 
 HIDDEN, SEEDS = 0.25, (0, 1, 2)
 """Share of the image tokens that are hidden from all layers, and the seeds of the draws.
@@ -276,7 +276,7 @@ def main(
     there is nothing else.
     """
     torch.set_num_threads(1)
-    try:
+    with ending_in_one_line():
         lvlm, recipe, beside = _load(model)
         world = recipe.get("world", "shapes")
         found = _found(lvlm, world, limit) if lvlm else {}
@@ -285,9 +285,6 @@ def main(
         destination = target / f"{kind}-seed{recipe.get('seed')}.json"
         result = {"recipe": recipe, **beside, **found}
         atomic_write(destination, (json.dumps(result, indent=1) + "\n").encode())
-    except InfoflowError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise typer.Exit(2) from error
     for name in PROPERTIES if lvlm else ():
         typer.echo(f"{name} {json.dumps(found[name])}")
     typer.echo(f"{destination} written.")

@@ -6,7 +6,6 @@ weights are not. Answers are kept in the result store, so an interrupted run goe
 """
 
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,6 +22,7 @@ from infoflow.files import atomic_write
 from infoflow.models.lvlm import LVLM, load_lvlm
 from infoflow.results.store import Store
 from infoflow.stats.cliff import cliff_layer
+from zoo.command import ending_in_one_line
 from zoo.train import NAME
 
 TASKS = ("scienceqa", "pope", "textvqa", "chair")
@@ -107,11 +107,8 @@ def main(
         f"{n_items * SECONDS_AN_ITEM / 60:.0f} minutes on one core, less what the store holds."
     )
     destination = target or first / "second_seed.json"
-    try:
+    with ending_in_one_line():
         result = compare_seeds((first, second), Store(), limit)
-    except InfoflowError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise typer.Exit(2) from error
     atomic_write(destination, (json.dumps(result, indent=2) + "\n").encode())
     typer.echo(f"{destination} written.")
 

@@ -4,7 +4,6 @@ A description stands where the image tokens will stand. At first a text begins w
 nothing but the first token is the same in all; the conversation's template comes late.
 """
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,8 +13,8 @@ from infoflow.data.shapes.world import DEFAULT_WORLD, SIZE, Scene, World
 from zoo.architectures import Architecture
 from zoo.batches import PackedBatch, PackedBatches, up_to_image
 from zoo.curriculum import training_scene
-from zoo.fit import fit
-from zoo.language import answer_loss, packed, slot_mask
+from zoo.fit import Stage, fit
+from zoo.language import answer_loss, packed, read
 from zoo.tokenizer import BOS, IMAGE, PLACES
 
 BATCH = 8
@@ -97,31 +96,31 @@ class Reader(nn.Module):
 
         On a CPU without units for bfloat16 that is a fourth faster.
         """
-        hidden = self.decoder(
-            inputs_embeds=self.decoder.embed_tokens(batch.input_ids),
-            position_ids=batch.position_ids,
-            slot_mask=slot_mask(batch.slots),
-            use_cache=False,
-        ).last_hidden_state
-        return answer_loss(batch, hidden, self.head)
+        embeds = self.decoder.embed_tokens(batch.input_ids)
+        return answer_loss(batch, read(self.decoder, batch, embeds), self.head)
 
 
 def train_text(
     architecture: Architecture,
     model: Any,
-    seed: int,
-    steps: int,
-    checkpoint: Path,
-    loaders: int = 1,
-    world: World = DEFAULT_WORLD,
+    stage: Stage,
     optimiser: str = "muon",
 ) -> None:
-    """Train decoder and head in place; resumes from ``checkpoint``.
+    """Train decoder and head in place; resumes from its checkpoint.
 
     The layers are not compiled: every length of text would be compiled anew.
     """
     family = architecture.adapter(model)
     reader = Reader(family.decoder, family.lm_head)
-    batches = TextBatches(architecture, seed, BATCH, steps, world)
+    batches = TextBatches(architecture, stage.seed, BATCH, stage.steps, stage.world)
     with packed(family.decoder):
-        fit(reader, reader.loss, batches, steps, _DECAY, checkpoint, loaders, optimiser=optimiser)
+        fit(
+            reader,
+            reader.loss,
+            batches,
+            stage.steps,
+            _DECAY,
+            stage.checkpoint,
+            stage.loaders,
+            optimiser=optimiser,
+        )

@@ -1,6 +1,5 @@
 """Stage 1 of the recipe: the vision tower learns to say what each patch shows."""
 
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,7 +9,7 @@ from torch import Tensor, nn
 from infoflow.data.shapes.world import COLOURS, DEFAULT_WORLD, LETTERS, SHAPES, SIGNS, World
 from zoo.architectures import Architecture, Look
 from zoo.batches import PatchBatches, PatchLabels
-from zoo.fit import fit
+from zoo.fit import Stage, fit
 from zoo.model import WIDTH
 
 BATCH = 64
@@ -85,17 +84,13 @@ def _share_right(scores: Tensor, labels: Tensor, where: Tensor) -> Tensor:
 def train_tower(
     architecture: Architecture,
     tower: nn.Module,
-    seed: int,
-    steps: int,
-    checkpoint: Path,
-    loaders: int = 1,
-    world: World = DEFAULT_WORLD,
+    stage: Stage,
 ) -> None:
-    """Train the tower in place, where it is; resumes from ``checkpoint``."""
-    torch.manual_seed(seed)
+    """Train the tower in place, where it is; resumes from its checkpoint."""
+    torch.manual_seed(stage.seed)
     reader = PatchReader(architecture, tower).to(next(tower.parameters()).device)
-    batches = PatchBatches(seed, BATCH, world)
-    fit(reader, reader.loss, batches, steps, _DECAY, checkpoint, loaders)
+    batches = PatchBatches(stage.seed, BATCH, stage.world)
+    fit(reader, reader.loss, batches, stage.steps, _DECAY, stage.checkpoint, stage.loaders)
 
 
 def start_connector(

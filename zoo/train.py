@@ -9,7 +9,6 @@ machine or another.
 import json
 import os
 import shutil
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +25,8 @@ from infoflow.files import atomic_write
 from infoflow.models.placement import choose_device
 from zoo.architectures import ARCHITECTURES, Architecture, find_architecture
 from zoo.bridge import train_bridge
-from zoo.fit import OPTIMISERS, Plans, Watch
+from zoo.command import ending_in_one_line
+from zoo.fit import OPTIMISERS, Plans, Stage, Watch
 from zoo.gate import measure_gate
 from zoo.growth import GROWTH, watch_growth
 from zoo.language import train_captions, train_language
@@ -143,7 +143,7 @@ def train(
 ) -> None:
     """Train a model of the zoo: an hour on one CPU core, or two where the last stage is long."""
     folder = work / (model if world == _WORLD else f"{model}-{world}") / f"seed{seed}"
-    try:
+    with ending_in_one_line():
         for kind, name, valid in (("world", world, WORLDS), ("optimiser", optimiser, OPTIMISERS)):
             require_name(name, kind, valid)
         architecture, place = find_architecture(model), choose_device(device)
@@ -193,9 +193,6 @@ def train(
         destination.mkdir(parents=True, exist_ok=True)
         _write(destination / RECIPE, recipe)
         trained, plans = _train(run, destination)
-    except InfoflowError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise typer.Exit(2) from error
     if trained is None:
         typer.echo(f"Stopped at the gate behind the text stage: {destination / GATE} says why.")
         return
@@ -236,38 +233,32 @@ def _train(run: Run, destination: Path) -> tuple[Any | None, Plans]:
     torch.set_num_threads(1)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # batches come from forked processes
     run.own.mkdir(parents=True, exist_ok=True)
-    architecture, seed, world, steps = run.architecture, run.seed, WORLDS[run.world], run.steps
+    architecture, seed, world = run.architecture, run.seed, WORLDS[run.world]
     model = architecture.new_model(seed, by_hand=not run.nothing_by_hand).to(run.device)
-    common = (run.loaders, world)
-    if steps["text"]:
-        checkpoint = run.own / "text.pt"
-        train_text(architecture, model, seed, steps["text"], checkpoint, *common, run.optimiser)
+
+    def stage(name: str, folder: Path) -> Stage:
+        return Stage(seed, run.steps[name], folder / f"{name}.pt", run.loaders, world)
+
+    if run.steps["text"]:
+        train_text(architecture, model, stage("text", run.own), run.optimiser)
         gate = measure_gate(architecture, model, run.world)
         _write(destination / GATE, gate)
         typer.echo(json.dumps(gate))
         if not (gate["passed"]["all"] or run.past_gate):
             return None, []
     tower = architecture.tower(model)
-    train_tower(architecture, tower, seed, steps["tower"], run.shared / "tower.pt", *common)
+    train_tower(architecture, tower, stage("tower", run.shared))
     rescale_tower(architecture, tower, seed, world)
     start_connector(architecture, model, seed, world)
-    if "bridge" in steps:
-        checkpoint = run.shared / "bridge.pt"
-        train_bridge(architecture, model, seed, steps["bridge"], checkpoint, *common)
-    if steps["caption"]:
-        checkpoint = run.own / "caption.pt"
-        train_captions(
-            architecture, model, seed, steps["caption"], checkpoint, *common, run.float32
-        )
+    if "bridge" in run.steps:
+        train_bridge(architecture, model, stage("bridge", run.shared))
+    if run.steps["caption"]:
+        train_captions(architecture, model, stage("caption", run.own), run.float32)
     plans = train_language(
         architecture,
         model,
-        seed,
-        steps["language"],
-        run.own / "language.pt",
-        run.loaders,
+        stage("language", run.own),
         run.compiled,
-        world,
         run.optimiser,
         _watch(run, model, destination / GROWTH),
         run.float32,

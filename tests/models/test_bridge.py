@@ -52,7 +52,7 @@ def test_it_trains_what_lies_between_tower_and_decoder_and_nothing_else(
 ):
     trainable = {name for name, p in model.named_parameters() if p.requires_grad}
     before = weights(model)
-    train_bridge(architecture, model, 0, 2, tmp_path / "bridge.pt")
+    train_bridge(architecture, model, fit.Stage(0, 2, tmp_path / "bridge.pt"))
     changed = {name for name, value in weights(model).items() if not value.equal(before[name])}
     tower = {id(p) for p in architecture.tower(model).parameters()}
     family = architecture.adapter(model)
@@ -77,10 +77,12 @@ def test_it_lowers_the_loss_and_goes_on_where_it_stopped(
         with torch.no_grad():
             return float(reader.loss(batch)[0])
 
-    train_bridge(architecture, model, 0, 1, tmp_path / "bridge.pt")
+    train_bridge(architecture, model, fit.Stage(0, 1, tmp_path / "bridge.pt"))
     first = loss(model)
-    train_bridge(architecture, model, 0, 8, tmp_path / "bridge.pt")
+    train_bridge(architecture, model, fit.Stage(0, 8, tmp_path / "bridge.pt"))
     assert loss(model) < 0.9 * first
     finished = weights(model)
-    train_bridge(architecture, model, 0, 8, tmp_path / "bridge.pt")  # nothing is left to do
+    train_bridge(
+        architecture, model, fit.Stage(0, 8, tmp_path / "bridge.pt")
+    )  # nothing is left to do
     assert all(value.equal(finished[name]) for name, value in weights(model).items())
