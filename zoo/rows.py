@@ -3,7 +3,6 @@
 ``make rows`` does both. Results of other models, or of other data than Shapes, stay where they are.
 """
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -16,9 +15,10 @@ from infoflow.results.parts import read_rows
 from infoflow.results.shipped import FOLDER, shipped_file
 from infoflow.results.sources import ROOT
 from infoflow.results.store import read_meta
+from zoo.command import ending_in_one_line
 
 
-def ship(results: Path, folder: Path = FOLDER) -> list[Path]:
+def ship(results: Path) -> list[Path]:
     """Write one file for each result of a zoo model on Shapes that a store holds."""
     models = {weights_digest([path]) for path in ROOT.glob("zoo/tiny-*")}
     written: dict[Path, Path] = {}
@@ -26,7 +26,7 @@ def ship(results: Path, folder: Path = FOLDER) -> list[Path]:
         key = read_meta(result)["key"]
         if key.get("model") not in models or not str(key["source"]).startswith("shapes"):
             continue
-        path = shipped_file(key, folder)
+        path = shipped_file(key)
         if path in written:
             raise InfoflowError(f"{written[path]} and {result} differ in their code; keep one.")
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -39,11 +39,8 @@ def main(
     results: Annotated[Path, typer.Argument(help="The store that the pages have filled.")],
 ) -> None:
     """Put the rows of the zoo's models into the package."""
-    try:
+    with ending_in_one_line():
         files = ship(results)
-    except InfoflowError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise typer.Exit(2) from error
     size = sum(path.stat().st_size for path in files) / 1e6
     typer.echo(f"{len(files)} results, {size:.1f} MB, in {FOLDER}")
 

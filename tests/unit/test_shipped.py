@@ -5,7 +5,7 @@ import pytest
 
 from infoflow.results import shipped
 from infoflow.results.parts import make_table
-from infoflow.results.shipped import agree, shipped_file
+from infoflow.results.shipped import agree
 from infoflow.results.store import Store
 from zoo.rows import ship
 
@@ -21,10 +21,7 @@ def measured(monkeypatch, tmp_path):
     monkeypatch.setattr("zoo.rows.weights_digest", lambda folders: "m")
     store = Store(tmp_path / "old")
     store.collect(KEY, ITEMS[:3], rows_of, item_id=str)
-    ship(store.root, tmp_path / "package")
-    monkeypatch.setattr(
-        shipped, "shipped_file", lambda key: shipped_file(key, tmp_path / "package")
-    )
+    ship(store.root)
     return []
 
 

@@ -64,8 +64,8 @@ class Task(ABC):
     @property
     def ids(self) -> Sequence[str]:
         """The samples' ids, in order; of Shapes no sample is drawn for it."""
-        lazy = self.samples if isinstance(self.samples, LazySamples) else None
-        return lazy.ids() if lazy is not None else [sample.id for sample in self.samples]
+        samples = self.samples
+        return samples.ids() if isinstance(samples, LazySamples) else [s.id for s in samples]
 
     def __len__(self) -> int:
         return len(self.samples)

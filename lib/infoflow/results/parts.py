@@ -129,6 +129,14 @@ def set_aside(path: Path, why: str) -> None:
         path.replace(path.with_suffix(".damaged"))
 
 
+def canonical(content: Mapping[str, Any]) -> bytes:
+    """Write plain JSON values in the one form that is digested."""
+    failed = "a result's key must be plain JSON values"
+    with one_line(failed, TypeError, ValueError, RecursionError):
+        text = json.dumps(dict(content), sort_keys=True, ensure_ascii=False, allow_nan=False)
+        return text.encode()
+
+
 def digest(content: bytes) -> str:
     """Digest a file's content in 16 hexadecimal digits."""
     return hashlib.sha256(content).hexdigest()[:16]

@@ -5,7 +5,6 @@ before it takes the others; if its rows differ, it takes none. ``INFOFLOW_SHIPPE
 aside; ``make rows`` makes them.
 """
 
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,18 +15,17 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from infoflow.results.parts import digest, join, make_table
+from infoflow.results.parts import canonical, digest, join, make_table
 from infoflow.results.sources import ROOT
 
 FOLDER = ROOT / "rows"
 _TOLERANCE = 1e-3  # of logits and shares, which another processor rounds otherwise
 
 
-def shipped_file(key: Mapping[str, Any], folder: Path = FOLDER) -> Path:
+def shipped_file(key: Mapping[str, Any]) -> Path:
     """Where the rows of a result lie, if they come with the package."""
-    kept = {name: value for name, value in key.items() if name != "code"}
-    named = digest(json.dumps(kept, sort_keys=True).encode())
-    return folder / str(key["measure"]) / f"{named}.parquet"
+    named = digest(canonical({name: value for name, value in key.items() if name != "code"}))
+    return FOLDER / str(key["measure"]) / f"{named}.parquet"
 
 
 def shipped_rows(key: Mapping[str, Any]) -> pa.Table:

@@ -29,7 +29,7 @@ from tqdm import tqdm
 from infoflow.errors import InfoflowError, one_line
 from infoflow.files import atomic_write
 from infoflow.results import parts
-from infoflow.results.parts import ITEM, Row, digest, items_of, join, select
+from infoflow.results.parts import ITEM, Row, canonical, digest, items_of, join, select
 from infoflow.results.provenance import peak_memory
 from infoflow.results.shipped import agree, shipped_rows
 
@@ -105,8 +105,8 @@ class Store:
                 if waiting or not self._known(key):
                     self.note(key, **({"provenance": provenance} if provenance else {}))
                 taken = self._from_package(key, {names[p]: items[p] for p in waiting}, measure)
-                rows = join([rows, taken])
-                waiting = [place for place in waiting if names[place] not in set(items_of(taken))]
+                rows, done = join([rows, taken]), set(items_of(taken))
+                waiting = [place for place in waiting if names[place] not in done]
                 with _bar(progress, len(items), len(items) - len(waiting)) as bar:
                     for start in range(0, len(waiting), batch):
                         began, rows_of = time.perf_counter(), {}
@@ -163,7 +163,7 @@ class Store:
         measure = key.get("measure")
         if not isinstance(measure, str) or not measure.isidentifier():
             raise InfoflowError(f"a result's key needs a measure that is a name; got {dict(key)}.")
-        return self.root / measure / digest(_canonical(key))
+        return self.root / measure / digest(canonical(key))
 
     def meta(self, key: Key) -> dict[str, Any]:
         """Read what is known about a result; damage is an error until it is collected again."""
@@ -175,9 +175,9 @@ class Store:
         news |= {name: max(known.get(name, 0.0), news[name]) for name in _PEAKS if name in news}
         if "seconds" in news:
             news["seconds"] = round(known.get("seconds", 0.0) + news["seconds"], 3)
-        meta = {"key": json.loads(_canonical(key)), **known, **news}
+        meta = {"key": json.loads(canonical(key)), **known, **news}
         if meta != known:
-            signed = {**meta, "digest": digest(_canonical(meta))}
+            signed = {**meta, "digest": digest(canonical(meta))}
             text = json.dumps(signed, indent=2, ensure_ascii=False) + "\n"
             atomic_write(self.folder(key) / META, text.encode())
 
@@ -197,9 +197,9 @@ def read_meta(folder: Path) -> dict[str, Any]:
         return {}
     try:
         meta = dict(json.loads(content))
-        if meta.pop("digest") != digest(_canonical(meta)):
+        if meta.pop("digest") != digest(canonical(meta)):
             raise ValueError("it is not what was written")
-        place = (meta["key"]["measure"], digest(_canonical(meta["key"])))
+        place = (meta["key"]["measure"], digest(canonical(meta["key"])))
         if place != folder.resolve().parts[-2:]:
             raise ValueError(f"it is of another folder than its key's, {'/'.join(place)}")
     except (ValueError, KeyError, TypeError, RecursionError) as error:
@@ -228,13 +228,6 @@ def _default_root() -> Path:
     here = Path.cwd()
     project = (folder for folder in (here, *here.parents) if (folder / "experiments.yml").exists())
     return next(project, here) / "results"
-
-
-def _canonical(content: Mapping[str, Any]) -> bytes:
-    failed = "a result's key must be plain JSON values"
-    with one_line(failed, TypeError, ValueError, RecursionError):
-        text = json.dumps(dict(content), sort_keys=True, ensure_ascii=False, allow_nan=False)
-        return text.encode()
 
 
 def _bar(progress: str | None, total: int, initial: int) -> "tqdm[Any]":
