@@ -1,17 +1,17 @@
 """Sphinx extension: the build fails where two pages print one quantity differently.
 
-Pages that speak of a claim show what was measured for it, task by task, with its numbers of items.
-The same claim on the same model and task must read the same on all of them.
+Pages that speak of a claim show what was measured for it, task by task, with its numbers of items;
+a page's table of numbers has its scores and cliffs. The same claim, or quantity, on the same model
+and task must read the same on all of them.
 """
 
-import json
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from bs4 import BeautifulSoup
+from evidence import table_rows
 from sphinx.application import Sphinx
 from sphinx.util import logging
 
@@ -23,19 +23,13 @@ Statement = tuple[str, str, str, str]
 
 
 def statements(notebook: Path) -> Iterator[Statement]:
-    """Read off an executed notebook what its tables of findings say."""
-    for cell in json.loads(notebook.read_text(encoding="utf-8"))["cells"]:
-        for output in cell.get("outputs", []):
-            html = "".join(output.get("data", {}).get("text/html", ""))
-            for table in BeautifulSoup(html, "html.parser").find_all("table"):
-                heads, *rows = (
-                    [entry.get_text(" ", strip=True) for entry in row.find_all(["th", "td"])]
-                    for row in table.find_all("tr")
-                )
-                for row in rows if heads[:1] == ["claim"] else []:
-                    for head, words in zip(heads, row, strict=True):
-                        if head.startswith("ours, "):
-                            yield from ((row[0], head, *part) for part in _by_task(words))
+    """Read off an executed notebook what its tables of findings and of numbers say."""
+    for row in table_rows(notebook, "claim"):
+        for head, words in row.items():
+            if head.startswith("ours, "):
+                yield from ((row["claim"], head, *part) for part in _by_task(words))
+    for row in table_rows(notebook, "quantity"):
+        yield row["quantity"], "ours", row["task"], f"{row['value']} ({row['items']} items)"
 
 
 def _by_task(words: str) -> Iterator[tuple[str, str]]:

@@ -144,7 +144,7 @@ def test_the_sheet_holds_every_frame_once_in_words_and_pictures(slider):
     assert [b64decode(text) for text in pictures] == [f.png for f in slider.frames if f.png]
     assert all(len(alt) >= 20 for alt in re.findall(r'alt="([^"]*)"', html))
     assert html.count("<figcaption>") == L + 2
-    assert html.count('<td class="words">undefined</td>') == 6  # the table, for all readers
+    assert html.count(">undefined</td>") == 6  # the table, for all readers
     assert "<script" not in html  # what moves it is the book's; the page holds no code
     assert "http" not in html
     assert "undefined" in bundle["text/plain"]

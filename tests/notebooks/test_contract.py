@@ -77,6 +77,16 @@ def test_result_pages_open_with_one_claim_of_the_paper(path):
 
 
 @pytest.mark.parametrize("path", named(RESULTS))
+def test_result_pages_say_first_what_was_found(path):
+    cells = read(path).cells
+    first = next(i for i, cell in enumerate(cells) if cell.source.startswith("## "))
+    finding, figure = (cell for cell in cells[first - 2 : first])
+    assert "finding" in finding.metadata.tags
+    assert finding.outputs[-1].data["text/plain"].startswith("**Found.**")
+    assert "<figure" in figure.outputs[-1].data["text/html"]
+
+
+@pytest.mark.parametrize("path", named(RESULTS))
 def test_definition_goes_from_equation_to_shapes_to_code(path):
     text = "\n".join(prose(path))
     definition = text.split("## Definition")[1].split("## One image")[0]

@@ -125,9 +125,9 @@ def test_what_nobody_ran_says_so():
     line = {"paper, llava-1.5-7b": "words", "ours, llava-1.5-7b on the benchmarks": report.NOT_RUN}
     table = report.paper_table({"POPE": line, "CHAIR": line}, "caption", "shapes", MODEL)
     html = table._repr_mimebundle_()["text/html"]
-    assert html.count('<td class="not-run">not run</td>') == 2
+    assert html.count('class="not-run"') == 2
     assert "paper-vs-ours" in html
-    assert '<td class="paper words">' in html
+    assert '<td class="paper words"' in html
 
 
 def test_published_values_stand_as_printed():

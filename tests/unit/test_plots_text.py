@@ -87,7 +87,7 @@ NAMES = [
 ]
 OURS = {
     "figure", "img", "figcaption", "div", "table", "caption", "thead", "tbody", "tr", "th",
-    "td", "details", "summary", "dl", "dt", "dd", "p", "ul", "li", "strong", "em",
+    "td", "details", "summary", "dl", "dt", "dd", "p", "ul", "li", "strong", "em", "pre",
 }
 # fmt: on
 

@@ -23,6 +23,8 @@ from PIL import Image
 
 from infoflow.data.items import reported_split
 from infoflow.report.style import HOUSE_STYLE, TASK_TITLES, listed_tasks
+from infoflow.stats.cliff import Cliff
+from infoflow.stats.intervals import Estimate
 
 DOTS_PER_INCH = 200
 NOT_RUN = "not run"
@@ -137,15 +139,35 @@ def finding_table(findings: Mapping[str, Sequence[Any]], title: str) -> Table:
     lines = {}
     for about_one in zip(*findings.values(), strict=True):
         claim = about_one[0].claim
-        line = {"paper: place": claim.where, "paper: evidence": claim.evidence}
+        line = {}
         for name, finding in zip(findings, about_one, strict=True):
             line[f"verdict, {name}"] = finding.verdict
             line[f"ours, {name}"] = finding_words(finding)
+        line |= {"paper: evidence": claim.evidence, "paper: place": claim.where}
         lines[claim.claim] = line
     counts = "; ".join(f"{name}: {verdict_counts(found)}" for name, found in findings.items())
     data = table(lines, "", "claim").data
     untold = [of for of in data if str(of).startswith("ours, ") and set(data[of]) == {NOT_RUN}]
     return Table(data.drop(columns=untold), f"{title}. {counts}", comparison=True)
+
+
+def numbers(model: str, found: Mapping[str, Mapping[str, Estimate | Cliff]]) -> Table:
+    """Gather a page's numbers by what they are and by task, for prose that cites them.
+
+    Scores are written in percent. The build of the book compares what pages say of one quantity.
+    """
+    lines = [
+        {"quantity": quantity, "task": TASK_TITLES[task], **_number(it)}
+        for quantity, by_task in found.items()
+        for task, it in by_task.items()
+    ]
+    return table(lines, f"The numbers of this page, {model}, with 95 % intervals", "quantity")
+
+
+def _number(it: Estimate | Cliff) -> dict[str, Any]:
+    if isinstance(it, Cliff):
+        return {"value": str(it), "items": it.n_calibration}
+    return {"value": f"{100 * it:.1f} %", "items": it.n_items}
 
 
 def finding_words(finding: Any) -> str:
@@ -164,7 +186,8 @@ def verdict_counts(findings: Sequence[Any]) -> str:
     counts = Counter(finding.verdict for finding in findings)
     plurals = {"holds": "hold", "holds in part": "hold in part", "fails": "fail"}
     names = (*plurals, "undecided", "undefined", NOT_RUN)
-    return ", ".join(f"{counts[name]} {plurals.get(name, name)}" for name in names if counts[name])
+    many = {name: plurals.get(name, name) if counts[name] > 1 else name for name in names}
+    return ", ".join(f"{counts[name]} {many[name]}" for name in names if counts[name])
 
 
 @dataclass(frozen=True)
@@ -186,6 +209,15 @@ _MARKUP = r"([\\`*_\[\]$|~{}!])"
 def literal(text: str) -> str:
     """Escape text for a line of :class:`Words`: it is no markup and no formula."""
     return re.sub(_MARKUP, r"\\\1", " ".join(text.split()))
+
+
+def found(findings: Sequence[Any], lead: str = "") -> Words:
+    """Say what a page found of the papers' claims, before all else."""
+    lines = [
+        f"- {literal(f.claim.claim)} **{f.verdict.capitalize()}**: {literal(finding_words(f))}."
+        for f in findings
+    ]
+    return Words("\n".join([f"**Found.** {lead}", "", *lines]))
 
 
 def source_words(source: str | Path, tasks: Sequence[str]) -> Words | None:

@@ -1,0 +1,127 @@
+"""Sphinx extension: prose cites what pages found, and never says it itself.
+
+In a Markdown page, of the model that ``evidence_model`` in the configuration names:
+
+- ``{number}`cliff, POPE``` becomes the value in the table of numbers of some page;
+- ``{verdict}`cliff-no-harm``` becomes a claim's verdict, ``{measured}`cliff-no-harm``` what was
+  measured for it (``, POPE`` behind it: on that task alone);
+- ``{published}`no_image.0.accuracy``` becomes a value of ``paper_values.yml``;
+- ``{plot} fig5_truncation 1`` becomes the first figure of a page, with its caption and a link.
+
+What no page of this copy has is "not run".
+"""
+
+import json
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from bs4 import BeautifulSoup, Tag
+from docutils import nodes
+from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxDirective, SphinxRole
+
+from infoflow.claims import all_claims
+from infoflow.claims.paper import paper_values
+from infoflow.report import NOT_RUN, TASK_TITLES
+
+RUNS = "book/runs"
+Row = dict[str, str]
+
+
+@cache
+def outputs(notebook: Path) -> list[Tag]:
+    """Read what an executed notebook shows as HTML."""
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    shown = [output.get("data", {}) for cell in cells for output in cell.get("outputs", [])]
+    return [BeautifulSoup("".join(data.get("text/html", "")), "html.parser") for data in shown]
+
+
+def table_rows(notebook: Path, first_head: str) -> Iterator[Row]:
+    """Read the rows of all tables of a notebook whose first column has this head."""
+    for output in outputs(notebook):
+        for table in output.find_all("table"):
+            heads, *rows = (
+                [entry.get_text(" ", strip=True) for entry in row.find_all(["th", "td"])]
+                for row in table.find_all("tr")
+            )
+            if heads[:1] == [first_head]:
+                yield from (dict(zip(heads, row, strict=True)) for row in rows)
+
+
+@cache
+def _facts(folder: Path, model: str) -> dict[str, str]:
+    """All that the pages of a model say, by what prose calls it."""
+    facts = {}
+    sentences = {claim.claim: claim.id for claim in all_claims()}
+    for notebook in sorted(folder.glob("*.ipynb")):
+        for row in table_rows(notebook, "quantity"):
+            facts[f"number {row['quantity']}, {row['task']}"] = row["value"]
+            facts[f"items {row['quantity']}, {row['task']}"] = row["items"]
+        for row in table_rows(notebook, "claim"):
+            claim, words = sentences.get(row["claim"]), row.get(f"ours, {model}")
+            if claim and words:
+                facts[f"verdict {claim}"] = row[f"verdict, {model}"]
+                facts[f"measured {claim}"] = words
+                for part in words.split("; "):
+                    for title in TASK_TITLES.values():
+                        if part.startswith(f"{title} "):
+                            facts[f"measured {claim}, {title}"] = part.removeprefix(f"{title} ")
+    return facts
+
+
+class Fact(SphinxRole):
+    """A role whose name says what kind of fact its text asks for."""
+
+    def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
+        """Put the words of a page in."""
+        model = self.config.evidence_model
+        facts = _facts(Path(self.env.srcdir) / RUNS / model, model)
+        self.env.note_dependency(f"{RUNS}/{model}/claims.ipynb")
+        known = facts.get(f"{self.name} {self.text}", NOT_RUN)
+        kind = known.replace(" ", "-") if self.name == "verdict" else self.name
+        return [nodes.inline(known, known, classes=[self.name, kind])], []
+
+
+class Published(SphinxRole):
+    """A value that a paper prints, by its place in ``paper_values.yml``."""
+
+    def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
+        """Look the value up."""
+        value: Any = paper_values()
+        for key in self.text.split("."):
+            value = value[int(key) if key.isdigit() else key]
+        return [nodes.inline(str(value), str(value), classes=["published"])], []
+
+
+class PlotOf(SphinxDirective):
+    """A figure of another page; arguments: the page, and which of its figures."""
+
+    required_arguments = 2
+
+    def run(self) -> list[nodes.Node]:
+        """Copy the figure, as that page shows it."""
+        page, number = self.arguments[0], int(self.arguments[1])
+        model = self.config.evidence_model
+        notebook = Path(self.env.srcdir) / RUNS / model / f"{page}.ipynb"
+        if not notebook.is_file():
+            return self.parse_text_to_nodes(
+                f"*Figure of the page `{page}`: {NOT_RUN} in this copy.*"
+            )
+        found = [plot for shown in outputs(notebook) for plot in shown.select("figure.plot")]
+        if not 1 <= number <= len(found):
+            raise self.error(f"{page} has {len(found)} figures, none is number {number}.")
+        link = f"[The page behind this figure](/{RUNS}/{model}/{page}.ipynb)"
+        raw = nodes.raw("", str(found[number - 1]), format="html")
+        return [raw, *self.parse_text_to_nodes(link)]
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Register the extension with Sphinx."""
+    app.add_config_value("evidence_model", "", "env", str)
+    for name in ("number", "items", "verdict", "measured"):
+        app.add_role(name, Fact())
+    app.add_role("published", Published())
+    app.add_directive("plot", PlotOf)
+    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

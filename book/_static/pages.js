@@ -1,0 +1,57 @@
+// What a page offers beside reading: claims by verdict, and numbers as files. Without this script
+// all claims are shown, and numbers stand on the page.
+"use strict";
+
+function addVerdictFilter(tables) {
+  const rows = tables.flatMap((table) => [...table.querySelectorAll("tbody tr")]);
+  if (rows.length < 10) return; // a short list needs none
+  const verdictOf = (row) => row.querySelector(".verdict, .not-run").textContent;
+  const counts = new Map();
+  rows.forEach((row) => counts.set(verdictOf(row), (counts.get(verdictOf(row)) || 0) + 1));
+
+  const bar = document.createElement("div");
+  bar.className = "verdict-filter";
+  bar.setAttribute("role", "group");
+  bar.setAttribute("aria-label", "Show claims by verdict");
+  function addButton(name, count, verdict) {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.textContent = `${name} (${count})`;
+    button.setAttribute("aria-pressed", verdict === null);
+    button.addEventListener("click", () => {
+      bar.querySelectorAll("button").forEach((b) => b.setAttribute("aria-pressed", b === button));
+      rows.forEach((row) => (row.hidden = verdict !== null && verdictOf(row) !== verdict));
+    });
+    bar.append(button);
+  }
+  addButton("all", rows.length, null);
+  counts.forEach((count, verdict) => addButton(verdict, count, verdict));
+  tables[0].before(bar);
+}
+
+function addDownload(place, text, name) {
+  const link = document.createElement("a");
+  link.className = "csv";
+  link.textContent = "CSV";
+  link.download = name;
+  link.href = URL.createObjectURL(new Blob([text], { type: "text/csv" }));
+  link.setAttribute("aria-label", `Download ${name}`);
+  place.append(" ", link);
+}
+
+function asCsv(table) {
+  const cell = (entry) => `"${entry.textContent.trim().replaceAll('"', '""')}"`;
+  return [...table.rows].map((row) => [...row.cells].map(cell).join(",")).join("\n");
+}
+
+document.addEventListener("DOMContentLoaded", () => {
+  const page = location.pathname.split("/").pop().replace(".html", "");
+  const findings = [...document.querySelectorAll(".table-scroll.findings")];
+  if (findings.length) addVerdictFilter(findings);
+  document.querySelectorAll("details.rows").forEach((rows, i) => {
+    addDownload(rows, rows.querySelector("pre").textContent, `${page}-figure-${i + 1}.csv`);
+  });
+  document.querySelectorAll(".table-scroll table").forEach((table, i) => {
+    if (table.caption) addDownload(table.caption, asCsv(table), `${page}-table-${i + 1}.csv`);
+  });
+});
