@@ -6,6 +6,7 @@ In a Markdown page, of the model that ``evidence_model`` in the configuration na
 - ``{verdict}`cliff-no-harm``` becomes a claim's verdict, ``{measured}`cliff-no-harm``` what was
   measured for it (``, POPE`` behind it: on that task alone);
 - ``{published}`no_image.0.accuracy``` becomes a value of ``paper_values.yml``;
+- ``{page}`fig5_truncation``` becomes a link to a page, by its title;
 - ``{plot} fig5_truncation 1`` becomes the first figure of a page, with its caption and a link.
 
 What no page of this copy has is "not run".
@@ -19,6 +20,7 @@ from typing import Any
 
 from bs4 import BeautifulSoup, Tag
 from docutils import nodes
+from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective, SphinxRole
 
@@ -95,6 +97,31 @@ class Published(SphinxRole):
         return [nodes.inline(str(value), str(value), classes=["published"])], []
 
 
+class Page(SphinxRole):
+    """A link to the page of a notebook: its model's, or the one about no model."""
+
+    def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
+        """Link to it, if this copy has it."""
+        for model in (self.config.evidence_model, "shapes"):
+            notebook = Path(self.env.srcdir) / RUNS / model / f"{self.text}.ipynb"
+            if notebook.is_file():
+                first = "".join(
+                    json.loads(notebook.read_text(encoding="utf-8"))["cells"][0]["source"]
+                )
+                title = first.splitlines()[0].removeprefix("# ")
+                link = addnodes.pending_xref(
+                    "",
+                    nodes.inline(title, title),
+                    refdomain="std",
+                    reftype="doc",
+                    reftarget=f"/{RUNS}/{model}/{self.text}",
+                    refexplicit=True,
+                    refwarn=True,
+                )
+                return [link], []
+        return [nodes.literal(self.text, self.text), nodes.Text(f" ({NOT_RUN} in this copy)")], []
+
+
 class PlotOf(SphinxDirective):
     """A figure of another page; arguments: the page, and which of its figures."""
 
@@ -112,9 +139,8 @@ class PlotOf(SphinxDirective):
         found = [plot for shown in outputs(notebook) for plot in shown.select("figure.plot")]
         if not 1 <= number <= len(found):
             raise self.error(f"{page} has {len(found)} figures, none is number {number}.")
-        link = f"[The page behind this figure](/{RUNS}/{model}/{page}.ipynb)"
         raw = nodes.raw("", str(found[number - 1]), format="html")
-        return [raw, *self.parse_text_to_nodes(link)]
+        return [raw, *self.parse_text_to_nodes(f"The page behind this figure: {{page}}`{page}`")]
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
@@ -123,5 +149,6 @@ def setup(app: Sphinx) -> dict[str, Any]:
     for name in ("number", "items", "verdict", "measured"):
         app.add_role(name, Fact())
     app.add_role("published", Published())
+    app.add_role("page", Page())
     app.add_directive("plot", PlotOf)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
