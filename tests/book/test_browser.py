@@ -6,12 +6,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+import nbformat
 import pandas as pd
 import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Locator, Page, ViewportSize, sync_playwright
 
-from infoflow.report import Frame, Slider
+from infoflow.claims import Finding, all_claims
+from infoflow.claims.findings import FAILS, HOLDS
+from infoflow.report import Frame, Slider, finding_table
 from infoflow.report.slider import to_png
 
 CHROMIUM = next(
@@ -130,7 +133,8 @@ def test_every_contact_sheet_has_its_slider(visit: Visit) -> None:
     assert sheets.locator("input[type=range]").count() == sheets.count()
 
 
-STATIC = Path(__file__).resolve().parents[2] / "book" / "_static"
+ROOT = Path(__file__).resolve().parents[2]
+STATIC, NOTEBOOKS = ROOT / "book" / "_static", ROOT / "notebooks"
 
 
 @pytest.fixture(scope="module")
@@ -224,3 +228,63 @@ def test_without_a_script_the_contact_sheet_is_all_there(
     assert len({box["y"] for box in boxes if box}) == 1  # side by side
     assert sheet.locator(".absent").inner_text() == "undefined"
     context.close()
+
+
+def page_of(folder: Path, html: str, script: str) -> Path:
+    page = folder / "page.html"
+    page.write_text(
+        "<!doctype html><html><head><meta charset='utf-8'>"
+        f"<link rel='stylesheet' href='{(STATIC / 'infoflow.css').as_uri()}'>"
+        f"<script src='{(STATIC / script).as_uri()}'></script>"
+        f"</head><body><main class='bd-content'>{html}</main></body></html>",
+        "utf-8",
+    )
+    return page
+
+
+def test_claims_are_shown_by_verdict_and_numbers_downloaded(
+    browser: Browser, tmp_path: Path
+) -> None:
+    findings = [
+        Finding(HOLDS if i % 3 else FAILS, f"{i} %", claim=claim)
+        for i, claim in enumerate(all_claims()[:12])
+    ]
+    table = finding_table({"tiny": findings}, "Claims")._repr_mimebundle_()["text/html"]
+    with opened(browser, page_of(tmp_path, table, "pages.js")) as visit:
+        rows = visit.tab.locator(".findings tbody tr")
+        assert rows.count() == 12
+        visit.tab.get_by_role("button", name="fails (4)").press("Enter")
+        assert [row.is_visible() for row in rows.all()] == [f.verdict == FAILS for f in findings]
+        with visit.tab.expect_download() as download:
+            visit.tab.get_by_role("link", name="Download page-table-1.csv").click()
+        text = download.value.path().read_text()
+        assert len(text.splitlines()) == 13
+        assert visit.problems == []
+
+
+def test_the_explorer_goes_by_keyboard_and_each_state_has_its_address(
+    browser: Browser, tmp_path: Path
+) -> None:
+    notebook = nbformat.read(NOTEBOOKS / "explorer.ipynb", as_version=4)
+    (html,) = (
+        output.data["text/html"]
+        for cell in notebook.cells
+        for output in cell.get("outputs", [])
+        if 'class="explorer"' in output.get("data", {}).get("text/html", "")
+    )
+    page = page_of(tmp_path, html, "explorer.js")
+    with opened(browser, page) as visit:
+        tab = visit.tab
+        tab.get_by_role("slider", name="Cut").press("Home")
+        assert " at cut 0: " in tab.locator(".explorer .answer").inner_text()
+        tab.get_by_role("slider", name="Layer").press("ArrowRight")
+        tab.locator(".explorer .cells span").first.focus()
+        tab.keyboard.press("ArrowDown")
+        assert "row 2, column 1" in tab.locator(".explorer .told").inner_text()
+        state, shares = tab.url, tab.locator(".explorer .shares").inner_text()
+        assert {"cut=0", "layer=2"} <= set(state.split("#")[1].split("&"))
+        assert overflow(tab) == []
+        tab.goto("about:blank")
+        tab.goto(state)
+        assert tab.locator(".explorer .shares").inner_text() == shares
+        assert visit.problems == []

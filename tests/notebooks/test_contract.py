@@ -44,6 +44,7 @@ def test_all_notebooks_are_here():
         "arms",
         "claims",
         "eah",
+        "explorer",
         "fig1_flow_overview",
         "fig2_attention_flow",
         "fig3_cam_reasoning",

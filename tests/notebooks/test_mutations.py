@@ -19,6 +19,7 @@ WRONG = {
     "claims": ("infoflow.claims.printed.N_SPLITS", 2),
     "arms": ("arms_page._points", str),
     "eah": ("infoflow.stats.intervals.CONFIDENCE", 0.5),
+    "explorer": ("explorer_page.group_shares", lambda rows, prompt: rows[:, :3]),
     "fig1_flow_overview": ("infoflow.stats.intervals.CONFIDENCE", 0.5),
     "fig2_attention_flow": ("infoflow.stats.intervals._RESAMPLES", 5),
     "fig3_cam_reasoning": ("infoflow.methods.cam.THRESHOLD", 0.1),

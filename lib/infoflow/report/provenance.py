@@ -33,6 +33,12 @@ def provenance_box(store: Any) -> ProvenanceBox:
     )
 
 
+def box_without_store(found: Record, summary: str, about: Mapping[str, str]) -> ProvenanceBox:
+    """Describe where numbers came from that a page measured without storing them."""
+    settings = {"parameters": listed_values(page_parameters())}
+    return ProvenanceBox(summary, lasting([found], {**about, **settings}), circumstances([found]))
+
+
 def lasting(found: Sequence[Record], about: Mapping[str, str]) -> dict[str, str]:
     """List what another run must reproduce: the models, and what was asked of them."""
     models = [one["model"] for one in found]
