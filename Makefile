@@ -20,7 +20,7 @@ export $(GIVEN)
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help book book-all stale test types tests notebooks evaluation lab zoo rows seeds benchmarks lock clean
+.PHONY: help book book-all pdf stale test types tests notebooks evaluation lab zoo rows seeds benchmarks lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 18
@@ -39,6 +39,11 @@ book: $(INSTALLED) ## run the stale notebooks and render the book; MODELS="a b" 
 
 book-all: $(INSTALLED) ## the book for all models of the zoo, the first of them with the others beside it
 	@export MODELS="$(ZOO)"; $(BUILD)
+
+pdf: book ## the whole book as one file to print, by Chromium: _build/infoflow.pdf
+	$(BIN)/jupyter-book build . --builder singlehtml --quiet
+	chromium --headless --no-sandbox --disable-gpu --no-pdf-header-footer \
+		--print-to-pdf=_build/infoflow.pdf "file://$$PWD/_build/singlehtml/book/intro.html"
 
 stale: $(INSTALLED) ## say what `make book` would run, and why
 	@$(SNAKEMAKE) --dry-run --quiet progress host

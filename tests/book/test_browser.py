@@ -9,6 +9,7 @@ from typing import NamedTuple
 import nbformat
 import pandas as pd
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
 from playwright.sync_api import Browser, Locator, Page, ViewportSize, sync_playwright
 
@@ -109,6 +110,17 @@ def overflow(tab: Page) -> list[str]:
 
 def test_page_opens_without_a_problem(visit: Visit) -> None:
     assert visit.problems == []
+
+
+AUDITED = {"intro", "needed", "standing", "glossary", "reading", "fig5_truncation", "claims"}
+"""Names of pages, among them all kinds of thing that pages are made of."""
+
+
+def test_what_we_wrote_is_accessible(visit: Visit, page: Path) -> None:
+    if page.stem not in AUDITED:
+        return
+    found = Axe().run(visit.tab, context=".bd-article").response["violations"]
+    assert [(each["id"], each["nodes"][0]["html"]) for each in found] == []
 
 
 def test_every_image_is_drawn(visit: Visit) -> None:
