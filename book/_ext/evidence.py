@@ -7,6 +7,7 @@ In a Markdown page, of the model that ``evidence_model`` in the configuration na
   measured for it (``, POPE`` behind it: on that task alone);
 - ``{published}`no_image.0.accuracy``` becomes a value of ``paper_values.yml``;
 - ``{page}`fig5_truncation``` becomes a link to a page, by its title;
+- ``{found} fig5_truncation`` quotes what a page says first;
 - ``{plot} fig5_truncation 1`` becomes the first figure of a page, with its caption and a link.
 
 What no page of this copy has is "not run".
@@ -122,6 +123,26 @@ class Page(SphinxRole):
         return [nodes.literal(self.text, self.text), nodes.Text(f" ({NOT_RUN} in this copy)")], []
 
 
+class Found(SphinxDirective):
+    """What a page says first; argument: the page."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        """Quote the page's finding, as its cell writes it."""
+        page, model = self.arguments[0], self.config.evidence_model
+        notebook = Path(self.env.srcdir) / RUNS / model / f"{page}.ipynb"
+        if not notebook.is_file():
+            return self.parse_text_to_nodes(f"*The page `{page}`: {NOT_RUN} in this copy.*")
+        for cell in json.loads(notebook.read_text(encoding="utf-8"))["cells"]:
+            if "finding" in cell["metadata"].get("tags", []):
+                text = "".join(cell["outputs"][-1]["data"]["text/markdown"])
+                quote = nodes.block_quote(classes=["finding"])
+                quote += self.parse_text_to_nodes(f"{text}\n\nFrom {{page}}`{page}`")
+                return [quote]
+        raise self.error(f"{page} has no finding.")
+
+
 class PlotOf(SphinxDirective):
     """A figure of another page; arguments: the page, and which of its figures."""
 
@@ -151,4 +172,5 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_role("published", Published())
     app.add_role("page", Page())
     app.add_directive("plot", PlotOf)
+    app.add_directive("found", Found)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
