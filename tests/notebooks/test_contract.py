@@ -14,7 +14,7 @@ ALL = sorted(FOLDER.glob("*.ipynb"))
 RESULTS = [
     path
     for path in ALL
-    if path.stem.startswith(("a2", "claims", "eah", "fig", "simignore", "table1", "which"))
+    if path.stem.startswith(("a2", "claims", "eah", "fig", "simignore", "table1", "which", "words"))
 ]
 SECTIONS = [
     *("Definition", "One image", "The task", "Control", "Paper beside ours"),
@@ -59,6 +59,7 @@ def test_all_notebooks_are_here():
         "simignore",
         "table1",
         "which_map",
+        "words",
     ]
 
 

@@ -34,6 +34,7 @@ WRONG = {
     "simignore": ("infoflow.stats.intervals.CONFIDENCE", 0.5),
     "table1": ("infoflow.stats.intervals.CONFIDENCE", 0.5),
     "which_map": ("infoflow.stats.intervals.CONFIDENCE", 0.5),
+    "words": ("words_page.MARGIN", 2.0),
 }
 """By notebook, what is made wrong, and how."""
 

@@ -14,15 +14,17 @@ from infoflow.data.items import Items, reported_split
 from infoflow.data.load import BENCHMARKS, Task, blind_guess
 from infoflow.evaluate.answers import ByOptions, answers
 from infoflow.evaluate.cam import cam_by_layer
-from infoflow.evaluate.flow import flow_by_layer
+from infoflow.evaluate.flow import flow_by_layer, similarity_by_layer
 from infoflow.evaluate.last_layer import last_layer_gradients
 from infoflow.evaluate.localisation import localisation_by_layer
-from infoflow.evaluate.truncation import scores_by_cut, truncation_by_cut
+from infoflow.evaluate.truncation import frozen_by_cut, scores_by_cut, truncation_by_cut
+from infoflow.evaluate.words import words_by_cut
 from infoflow.interventions import EAH, Simignore
 from infoflow.models.lvlm import LVLM
 from infoflow.results.parts import read_rows
 from infoflow.results.store import Store, read_meta
 from infoflow.stats.cliff import Cliff, cliff_layer
+from infoflow.stats.layers import depths
 
 # where sites are compared: an answer of one word can be read from one place, a caption cannot
 SITE_TASKS = ("scienceqa", "pope", "textvqa")
@@ -71,8 +73,8 @@ def audit_evidence(
 ) -> Evidence:
     """Measure all that the claims are decided by: :func:`truncation_evidence` and the rest.
 
-    What needs gradients takes the first ``cam_limit`` items only, and ``site_samples`` noisy images
-    an item where the sites of gradient maps are compared.
+    Gradients, words and frozen states are of the first ``cam_limit`` items only, and of
+    ``site_samples`` noisy images an item where the sites of gradient maps are compared.
     """
     items = Items(lvlm.name, source)
     test = {name: items.test(name, limit) for name in tasks}
@@ -82,6 +84,7 @@ def audit_evidence(
     sunk = {name: test[name] for name in test if name in ("pope", "chair")}
     printed = paper_values()["eah"]["settings"][0]
     eah = EAH(layers=(min(printed["layer"], lvlm.n_layers - 1),), beta=printed["beta"])
+    captions, shallow = {n: few[n] for n in few if n == "chair"}, depths(lvlm.n_layers)[0].last
     return replace(
         truncation_evidence(lvlm, tasks, limit, store, seed, source),
         flow=_rows(flow_by_layer, lvlm, test, store),
@@ -91,6 +94,9 @@ def audit_evidence(
         intact=_rows(answers, lvlm, masked | sunk, store),
         masked={n: answers(lvlm, t, store, _released_mask(lvlm, t)) for n, t in masked.items()},
         broadcast={n: answers(lvlm, task, store, eah) for n, task in sunk.items()},
+        similarity=_rows(similarity_by_layer, lvlm, few, store),
+        words=_rows(words_by_cut, lvlm, captions, store, said_at=shallow),
+        frozen=_rows(frozen_by_cut, lvlm, few, store),
     )
 
 
