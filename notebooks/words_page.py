@@ -7,7 +7,7 @@ import pandas as pd
 from infoflow import report
 from infoflow.data.shapes.world import COLOURS as COLOUR_WORDS
 from infoflow.evaluate.truncation import log_probs_per_token
-from infoflow.report import COLOURS, TASK_TITLES
+from infoflow.report import COLOURS
 from infoflow.stats.cliff import MARGIN, cliff_layer
 from infoflow.stats.intervals import difference_estimate, mean_estimate
 
@@ -254,25 +254,25 @@ def false_counts(rows):
     return counts.rename(columns=named).assign(**{"false %": share.map("{:.1f}".format)})
 
 
-def found_words(own, early, said_at, frozen, model):
-    """Say what the page found, in sentences."""
+def found_words(own, early, said_at, findings):
+    """Say what the page found: of words, in sentences, and of each claim, by its verdict."""
     n_layers = int(own["cut"].max())
-    objects = mentions(early).groupby("true")
-    gone = {truth: by_cut(part).mean() for truth, part in objects}
-    worth = by_cut(own[kind_of(own) != "others"])
-    sentences = [f"What {model} says of a picture, word by word."]
-    if len(worth):
-        gain = (worth[n_layers] - worth[0]).mean()
-        sentences.append(f"The image is worth {gain:.1f} nats to a word of an object's name.")
+    named = by_cut(own[kind_of(own) != "others"])
+    sentences = []
+    if len(named):
+        worth = (named[n_layers] - named[0]).mean()
+        sentences.append(f"The image is worth {worth:.1f} nats to a word of an object's name.")
+    gone = {truth: by_cut(part).mean() for truth, part in mentions(early).groupby("true")}
     if set(gone) == {True, False}:
-        fall = {t: line[n_layers] - line[said_at] for t, line in gone.items()}
+        change = {truth: line[n_layers] - line[said_at] for truth, line in gone.items()}
         sentences.append(
             f"Of objects said while only the first {said_at} layers saw the image, the layers "
-            f"behind change the log-probability of false ones by {fall[False]:+.1f} nats, of true "
-            f"ones by {fall[True]:+.1f}."
+            f"behind change the log-probability of false ones by {change[False]:+.1f} nats, of "
+            f"true ones by {change[True]:+.1f}."
         )
-    lost = {task: log_probs_per_token(rows)[:, [0, -1]] for task, rows in frozen.items()}
-    cost = {TASK_TITLES[task]: (s[:, 1] - s[:, 0]).mean() for task, s in lost.items()}
-    words = ", ".join(f"{name} {value:.2f}" for name, value in cost.items())
-    sentences.append(f"Image tokens that no layer changes cost, in nats a token: {words}.")
-    return report.Words(" ".join(sentences))
+    lines = [
+        f"- {report.literal(f.claim.claim)} **{f.verdict.capitalize()}**: "
+        f"{report.literal(report.finding_words(f))}."
+        for f in findings
+    ]
+    return report.Words("\n".join([f"**Found.** {' '.join(sentences)}", "", *lines]))

@@ -297,8 +297,8 @@ def similar_tokens_read(evidence: Evidence, task: str) -> OnTask:
 
 def sinks_dense_shallow(evidence: Evidence, task: str) -> OnTask:
     dense = 100 * evidence.words[task].pivot_table("dense", "item", "cut")
-    thirds = (dense.loc[:, d.cut : d.last - 1].mean(axis=1) for d in depths(evidence.n_layers))
-    shallow, *_, deep = thirds
+    by_third = (dense.loc[:, d.cut : d.last - 1].mean(axis=1) for d in depths(evidence.n_layers))
+    shallow, *_, deep = by_third
     words = f"sinks are {shallow.mean():.1f} % of shallow, {deep.mean():.1f} % of deep image tokens"
     return decided(difference_estimate(shallow - deep)), words
 
@@ -308,28 +308,22 @@ def sinks_hallucination(evidence: Evidence, task: str) -> OnTask:
     objects = words[(words["object"] != "") & (words["cut"] < seen)]
     sunk = 100 * objects.pivot_table("sunk", "item", "true").dropna()
     if sunk.empty or sunk.shape[1] < 2:
-        return UNDECIDED, "no caption names objects of both kinds"
+        return None  # no caption names objects of both kinds
     more = difference_estimate(sunk[False] - sunk[True])
     return decided(more), f"{more:+.1f} points more of the look at the image ({len(sunk)} captions)"
 
 
 def tokens_several(evidence: Evidence, task: str) -> OnTask:
-    own, single = (
-        evidence.cliffs[task],
-        [evidence.cliffs[n] for n in ONE_TOKEN if n in evidence.cliffs],
-    )
+    own, cliffs = evidence.cliffs[task], evidence.cliffs
+    single = [cliffs[name] for name in ONE_TOKEN if name in cliffs]
     if task in ONE_TOKEN or not single:
         return None
-    sooner, later = (
-        any(_before(own, one) for one in single),
-        all(_before(one, own) for one in single),
-    )
-    verdict = FAILS if sooner else HOLDS if later else UNDECIDED
-    few = any(cliff.n_calibration < FEWEST for cliff in (own, *single))
-    return (
-        UNDECIDED if few else verdict,
-        f"{own}, one-token answers {' and '.join(map(str, single))}",
-    )
+    words = f"{own}, one-token answers {' and '.join(map(str, single))}"
+    if min(cliff.n_calibration for cliff in (own, *single)) < FEWEST:
+        return UNDECIDED, words
+    if any(_before(own, one) for one in single):
+        return FAILS, words
+    return HOLDS if all(_before(one, own) for one in single) else UNDECIDED, words
 
 
 def states_interchangeable(evidence: Evidence, task: str) -> OnTask:

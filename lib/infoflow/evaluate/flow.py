@@ -9,6 +9,7 @@ from infoflow.evaluate import LVLM, Sample, Task, measure
 from infoflow.interventions.hiding import similarity
 from infoflow.methods.cam import llava_cam
 from infoflow.methods.flow import attention_flow, group_shares, reduce_heads
+from infoflow.methods.heatmaps import explained_answer
 from infoflow.methods.localisation import rank_correlation
 
 SPANS = ("system", "image", "user")  # groups of prompt tokens, as in ``AttentionFlow.shares``
@@ -57,10 +58,11 @@ def similarity_by_layer(lvlm: LVLM, task: Task, sample: Sample) -> pd.DataFrame:
     embeds, spans = prompt.inputs_embeds[0].detach().cpu(), prompt.spans
     similar = similarity(embeds[spans.image], embeds[spans.user], "cosine").amax(1)
     attention = attention_flow(lvlm, prompt).rows.mean(1)[:, spans.image]
-    cam = llava_cam(lvlm, prompt, lvlm.generate(prompt, 1), n_samples=1, sigma=0.0).by_token
+    answer = explained_answer(lvlm, prompt, sample, max_new_tokens=1)
+    cam = llava_cam(lvlm, prompt, answer, n_samples=1, sigma=0.0).by_token
     maps = {"attention": attention, "gradient": cam}
-    alike = {name: rank_correlation(of, [similar] * len(of)) for name, of in maps.items()}
-    return pd.DataFrame({"layer": range(1, lvlm.n_layers + 1), **alike})
+    columns = {name: rank_correlation(of, [similar] * lvlm.n_layers) for name, of in maps.items()}
+    return pd.DataFrame({"layer": range(1, lvlm.n_layers + 1), **columns})
 
 
 def _columns(names: Sequence[str], values: Tensor) -> dict[str, list[float]]:

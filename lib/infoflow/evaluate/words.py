@@ -29,23 +29,21 @@ def words_by_cut(lvlm: LVLM, task: Task, sample: Sample, said_at: int) -> list[R
         sink gets more from later tokens than even attention would give it; heads are averaged.
     """
     require_name(task.name, "task of captions", ("chair",))
-    prompt = lvlm.prompt(sample.image, sample.question)
+    prompt, rows = lvlm.prompt(sample.image, sample.question), []
     said = truncation_sweep(lvlm, prompt, cuts=[said_at], max_new_tokens=task.max_new_tokens)
     if not len(ids := lvlm.before_eos(said.tokens[0]).to(lvlm.device)):
         return []
-    log_probs = truncated_token_log_probs(lvlm, prompt, ids).double().tolist()
-    sinks, rows = _sinks(lvlm, prompt, ids).double().tolist(), []
+    by_token, by_layer = truncated_token_log_probs(lvlm, prompt, ids), _sinks(lvlm, prompt, ids)
+    log_probs, sinks = by_token.double().tolist(), by_layer.double().tolist()
     read = (task.details(sample, lvlm.decode(ids[:n])) for n in range(len(ids) + 1))
     for n, (before, now) in enumerate(pairwise(read)):
         names = now["mentions"] > before["mentions"]
-        said_word = {
-            **{"token": n, "text": lvlm.decode(ids[n : n + 1])},
-            "object": now["prediction"].rpartition(", ")[2] if names else "",
-            "true": names and now["hallucinated"] == before["hallucinated"],
-        }
+        true = names and now["hallucinated"] == before["hallucinated"]
+        word = {"token": n, "text": lvlm.decode(ids[n : n + 1]), "true": true}
+        word["object"] = now["prediction"].rpartition(", ")[2] if names else ""
         for cut, of_cut in enumerate(log_probs):
-            columns = dict(zip(("dense", "sunk"), sinks[cut][n], strict=True))
-            rows.append({**said_word, "cut": cut, "log_prob": of_cut[n], **columns})
+            dense, sunk = sinks[cut][n]
+            rows.append({**word, "cut": cut, "log_prob": of_cut[n], "dense": dense, "sunk": sunk})
     return rows
 
 
@@ -60,5 +58,5 @@ def _sinks(lvlm: LVLM, prompt: Prompt, ids: Tensor) -> Tensor:
         sunk = (looks * sinks[:, None]).sum((0, 2)) / looks.sum((0, 2))
         return torch.stack([sinks.to(sunk).mean().expand_as(sunk), sunk], dim=-1)
 
-    found = record(lvlm, prompt, of_layer, ids)
-    return torch.cat([found, torch.full_like(found[:1], torch.nan)])
+    no_layer = torch.full((1, len(ids), 2), torch.nan)
+    return torch.cat([record(lvlm, prompt, of_layer, ids), no_layer])

@@ -125,7 +125,7 @@ def truncated_token_log_probs(
     cuts: Iterable[int] | None = None,
     ranking: Tensor | None = None,
 ) -> Tensor:
-    """Compute the terms of ``truncated_log_probs``, token by token; arguments and errors are its.
+    """Compute the terms of ``truncated_log_probs``, token by token; its arguments and errors.
 
     Returns:
         Float32 of shape (C, T), in nats, in the order of the cuts and of the answer's tokens.
