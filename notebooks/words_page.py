@@ -1,4 +1,4 @@
-"""What the page on words draws: a caption's words by cut, sinks, similarity, frozen states."""
+"""What the page on words draws: a caption's words by cut, true and false ones, and sinks."""
 
 import math
 
@@ -6,7 +6,6 @@ import pandas as pd
 
 from infoflow import report
 from infoflow.data.shapes.world import COLOURS as COLOUR_WORDS
-from infoflow.evaluate.truncation import log_probs_per_token
 from infoflow.report import COLOURS
 from infoflow.stats.cliff import MARGIN, cliff_layer
 from infoflow.stats.intervals import difference_estimate, mean_estimate
@@ -144,7 +143,7 @@ def sink_plot(early, said_at, model):
         truth: draw(right, 100 * by_cut(part, "sunk"), *TRUTHS[truth])
         for truth, part in objects.groupby("true")
     }
-    labels = ("image tokens that are sinks (%)", "look at the image that goes to sinks (%)")
+    labels = ("image tokens that are sinks (%)", "look that goes to sinks (%)")
     for axes, label in zip((left, right), labels, strict=True):
         report.count_layers(axes, n_layers, n_layers - 1, below="layer, from 0 (= cut)")
         axes.set(ylabel=label, ylim=(0, 103))
@@ -178,74 +177,6 @@ def shuffled_gap(early, said_at, seed):
     return difference_estimate(100 * (sunk[False] - sunk[True]), seed) if both else None
 
 
-def similarity_plot(rows, model):
-    """Plot by layer the rank correlation of similarity with attention and with the gradient."""
-    figure, panels = report.panels(rows)
-    means = {}
-    for task, axes in panels.items():
-        for name, colour, style in (("attention", "image", "-o"), ("gradient", "user", "--s")):
-            table = rows[task].pivot(index="item", columns="layer", values=name)
-            table.columns -= 1
-            means[task, name] = draw(
-                axes, table.dropna(axis=1, how="all"), style, COLOURS[colour], name
-            )
-        axes.axhline(0, color=COLOURS["baseline"], lw=1)
-        axes.set_ylim(-0.75, 0.75)
-        n_layers = int(rows[task]["layer"].max())
-        report.count_layers(axes, n_layers, n_layers - 1, below="layer, from 0 (= cut)")
-    figure.supylabel("rank correlation with similarity to the text", fontsize=10)
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncol=2)
-    words = report.by_task(
-        rows,
-        lambda task: ", ".join(f"{n} {m.mean():+.2f}" for (t, n), m in means.items() if t == task),
-    )
-    return report.Plot(
-        figure,
-        f"Rank correlations by layer. Means over layers: {words}.",
-        "Are image tokens that are similar to the question read more? Mean over layers of the rank "
-        f"correlation with similarity: {words}. {model}, {report.counted(rows)}; bands: 95 % "
-        "intervals over items.",
-        pd.DataFrame(means),
-    )
-
-
-def frozen_plot(frozen, hidden, model, n_layers):
-    """Plot the reference answer's log-probability: image tokens frozen, against hidden."""
-    lowest = 0.0
-    figure, panels = report.panels(frozen)
-    ways = (("frozen", frozen, "-o", "image"), ("hidden", hidden, "--s", "cliff"))
-    means = {}
-    for task, axes in panels.items():
-        for name, rows, style, colour in ways:
-            scores = pd.DataFrame(log_probs_per_token(rows[task]))
-            means[task, name] = draw(axes, scores, style, COLOURS[colour], name)
-            lowest = min(lowest, means[task, name].min())
-        report.count_layers(axes, n_layers, n_layers, below="cut")
-        axes.set_ylim(1.1 * lowest, 0.3)
-    figure.supylabel("log-probability of the reference, nats a token", fontsize=10)
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncol=2)
-
-    def lost(task):
-        of = {name: means[task, name] for name, *_ in ways}
-        return ", ".join(f"{name} {line[n_layers] - line[0]:.2f}" for name, line in of.items())
-
-    words = report.by_task(frozen, lost)
-    return report.Plot(
-        figure,
-        f"Log-probability by cut, frozen and hidden. Lost at cut 0: {words} nats a token.",
-        "What the answer loses, in nats a token, if no layer ever changes the image tokens "
-        f"(frozen at cut 0), against no layer seeing them (hidden at cut 0): {words}. {model}, "
-        f"{report.counted(frozen)}; bands: 95 % intervals over items.",
-        pd.DataFrame(means).rename_axis("cut"),
-    )
-
-
-def largest_gap(frozen, hidden):
-    """How far log-probabilities with nothing frozen are from the intact ones, at most."""
-    ends = ([log_probs_per_token(of[task])[:, -1] for of in (frozen, hidden)] for task in frozen)
-    return max(abs(one - other).max() for one, other in ends)
-
-
 def false_counts(rows):
     """Count mentions, and those that are false, in captions said under every cut."""
     counts = rows.groupby("cut")[["mentions", "hallucinated"]].sum()
@@ -254,8 +185,8 @@ def false_counts(rows):
     return counts.rename(columns=named).assign(**{"false %": share.map("{:.1f}".format)})
 
 
-def found_words(own, early, said_at, findings):
-    """Say what the page found: of words, in sentences, and of each claim, by its verdict."""
+def word_lead(own, early, said_at):
+    """Say in a sentence or two what the image is worth to words, and to true and false objects."""
     n_layers = int(own["cut"].max())
     named = by_cut(own[kind_of(own) != "others"])
     sentences = []
@@ -270,9 +201,14 @@ def found_words(own, early, said_at, findings):
             f"behind change the log-probability of false ones by {change[False]:+.1f} nats, of "
             f"true ones by {change[True]:+.1f}."
         )
+    return " ".join(sentences)
+
+
+def found_words(lead, findings):
+    """Say what the page found: the lead, and of each claim what was measured and its verdict."""
     lines = [
         f"- {report.literal(f.claim.claim)} **{f.verdict.capitalize()}**: "
         f"{report.literal(report.finding_words(f))}."
         for f in findings
     ]
-    return report.Words("\n".join([f"**Found.** {' '.join(sentences)}", "", *lines]))
+    return report.Words("\n".join([f"**Found.** {lead}", "", *lines]))

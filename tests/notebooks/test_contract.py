@@ -14,7 +14,9 @@ ALL = sorted(FOLDER.glob("*.ipynb"))
 RESULTS = [
     path
     for path in ALL
-    if path.stem.startswith(("a2", "claims", "eah", "fig", "simignore", "table1", "which", "words"))
+    if path.stem.startswith(
+        ("a2", "claims", "eah", "fig", "frozen", "simignore", "table1", "which", "words")
+    )
 ]
 SECTIONS = [
     *("Definition", "One image", "The task", "Control", "Paper beside ours"),
@@ -53,6 +55,7 @@ def test_all_notebooks_are_here():
         "fig7_cam_sites",
         "fig8_cam_more",
         "fig9_without_picture",
+        "frozen",
         "model_card",
         "own_picture",
         "shapes_datasheet",

@@ -299,7 +299,7 @@ def sinks_dense_shallow(evidence: Evidence, task: str) -> OnTask:
     dense = 100 * evidence.words[task].pivot_table("dense", "item", "cut")
     by_third = (dense.loc[:, d.cut : d.last - 1].mean(axis=1) for d in depths(evidence.n_layers))
     shallow, *_, deep = by_third
-    words = f"sinks are {shallow.mean():.1f} % of shallow, {deep.mean():.1f} % of deep image tokens"
+    words = f"{shallow.mean():.1f} % of image tokens in shallow layers, {deep.mean():.1f} % in deep"
     return decided(difference_estimate(shallow - deep)), words
 
 
