@@ -23,7 +23,9 @@ def ranked_maps(lvlm, prompt, sample, layers):
     alike = {n: spearmanr(of, similar).statistic for n, of in maps.items() if n != "similarity"}
     words = ", ".join(f"{name} {value:+.2f}" for name, value in alike.items())
     return report.Plot(
-        report.map_sheet(ranks, prompt, sample, "rank among the image tokens", vmin=0, vmax=1),
+        report.map_sheet(
+            ranks, prompt, sample, "rank among the image tokens (1: first)", vmin=0, vmax=1
+        ),
         f"The image, and its tokens ranked. Correlation with similarity: {words}.",
         f"Image tokens of {sample.id} ranked by similarity to the question and by the attention of "
         f"the answer (paper's count of layers): {lvlm.name}. Rank correlation with similarity: "

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pandas as pd
 
 from infoflow import report
@@ -169,9 +170,8 @@ def shuffled_gap(early, said_at, seed):
     """Take the gap between false and true objects with the labels shuffled within captions."""
     objects = early[(early["object"] != "") & (early["cut"] < said_at)]
     by_word = objects.groupby(["item", "token"]).agg({"sunk": "mean", "true": "first"})
-    shuffled = by_word.groupby("item")["true"].transform(
-        lambda truth: truth.sample(frac=1, random_state=seed).to_numpy()
-    )
+    rng = np.random.default_rng(seed)
+    shuffled = by_word.groupby("item")["true"].transform(lambda truth: rng.permutation(truth))
     sunk = by_word.assign(true=shuffled).pivot_table("sunk", "item", "true").dropna()
     both = sunk.shape[1] == 2 and len(sunk)
     return difference_estimate(100 * (sunk[False] - sunk[True]), seed) if both else None
