@@ -63,6 +63,7 @@ def test_objects_are_those_that_the_task_reads_and_judges(zoo, captions, words):
         named = own[own["object"] != ""]
         assert ", ".join(named["object"]) == details["prediction"]
         assert int((~named["true"]).sum()) == details["hallucinated"]
+        assert list(named["true"]) == [name in sample.objects for name in named["object"]]
         assert all(one.split()[-1] == text for one, text in named[["object", "text"]].to_numpy())
         assert not own[own["object"] == ""]["true"].any()
         seen += [*named["true"]]

@@ -29,12 +29,13 @@ def words_by_cut(lvlm: LVLM, task: Task, sample: Sample, said_at: int) -> list[R
         sink gets more from later tokens than even attention would give it; heads are averaged.
     """
     require_name(task.name, "task of captions", ("chair",))
-    prompt, rows = lvlm.prompt(sample.image, sample.question), []
+    prompt = lvlm.prompt(sample.image, sample.question)
     said = truncation_sweep(lvlm, prompt, cuts=[said_at], max_new_tokens=task.max_new_tokens)
     if not len(ids := lvlm.before_eos(said.tokens[0]).to(lvlm.device)):
         return []
     by_token, by_layer = truncated_token_log_probs(lvlm, prompt, ids), _sinks(lvlm, prompt, ids)
     log_probs, sinks = by_token.double().tolist(), by_layer.double().tolist()
+    rows: list[Row] = []
     read = (task.details(sample, lvlm.decode(ids[:n])) for n in range(len(ids) + 1))
     for n, (before, now) in enumerate(pairwise(read)):
         names = now["mentions"] > before["mentions"]
