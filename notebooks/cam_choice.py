@@ -1,6 +1,7 @@
 """What pages on heat maps share: their names, and the best place, chosen on calibration samples."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -10,7 +11,7 @@ import pandas as pd
 from infoflow.errors import InfoflowError
 from infoflow.methods.cam import WEIGHTS
 from infoflow.methods.heatmaps import ATTENTION, CAMS, CENTRE, PAPER, RANDOM, Place, Source
-from infoflow.stats.selection import choose_held_out
+from infoflow.stats.intervals import Interval, mean_estimate
 
 Floats = npt.NDArray[np.float64]
 
@@ -35,6 +36,40 @@ GROUPS = {
     "random map": (RANDOM,),
 }
 """Among which maps the best is chosen, each group for itself."""
+
+
+@dataclass(frozen=True)
+class HeldOutChoice:
+    """The best candidate of one split, scored on another: one index for each axis of candidates.
+
+    Mean scores are those on the items it was chosen by, and on the others, with a 95 % interval.
+    """
+
+    index: tuple[int, ...]
+    calibration: float
+    test: float
+    interval: Interval
+
+
+def choose_held_out(calibration: npt.ArrayLike, test: npt.ArrayLike) -> HeldOutChoice:
+    """Choose the best candidate (a layer, a site, a variant) on one split, score it on another.
+
+    Scores are those of N and of M other items, shapes (N, ...) and (M, ...): candidates last. One
+    that is undefined for some item of either split is not chosen.
+    """
+    known, new = np.asarray(calibration, dtype=float), np.asarray(test, dtype=float)
+    if known.shape[1:] != new.shape[1:] or known.ndim < 2 or not (len(known) and len(new)):
+        raise InfoflowError(
+            f"scores of shapes {known.shape} and {new.shape} are not those of the same candidates "
+            "on two splits; valid: (N, *candidates) and (M, *candidates)."
+        )
+    means = np.where(np.isnan(new).any(0), np.nan, known.mean(0))
+    if np.isnan(means).all():
+        raise InfoflowError("no candidate is defined for every item.")
+    best = int(np.nanargmax(means))
+    index = tuple(int(i) for i in np.unravel_index(best, means.shape))
+    score = mean_estimate(new.reshape(len(new), -1)[:, best])
+    return HeldOutChoice(index, float(means[index]), score.value, score.interval)
 
 
 def source_name(source: Source) -> str:

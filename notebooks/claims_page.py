@@ -41,7 +41,32 @@ def planted(favourable):
         intact=dict.fromkeys(ORDER, intact),
         masked={"scienceqa": arm},
         broadcast={"pope": arm, "chair": arm},
+        **_analysed(favourable),
     )
+
+
+def _analysed(favourable):
+    """Evidence of the analysis claims: similarity, sinks of a caption's words, frozen states."""
+    sign, cuts = (1 if favourable else -1), np.arange(N_LAYERS)
+    similarity = _rows("layer", [1], attention=0.3 * sign, gradient=0.2 * sign)
+    words = [
+        _rows(
+            "cut",
+            cuts,
+            dense=0.5 - 0.03 * sign * cuts,
+            object="o",
+            true=t,
+            sunk=0.5 - 0.1 * t * sign,
+        )
+        for t in (True, False)
+    ]
+    lost = np.where((np.arange(N_LAYERS + 1) < N_LAYERS) & (not favourable), -1.0, 0.0)
+    frozen = _rows("cut", np.arange(N_LAYERS + 1), log_prob=lost, n_tokens=1)
+    return {
+        "similarity": dict.fromkeys(ORDER, similarity),
+        "words": {"chair": pd.concat(words)},
+        "frozen": dict.fromkeys(ORDER, frozen),
+    }
 
 
 def _by(cliff, favourable):

@@ -4,8 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from infoflow.claims.paper import paper_values
-from infoflow.errors import InfoflowError
+from infoflow.claims.paper import is_twin, paper_values
+from infoflow.errors import InfoflowError, require_name
 from infoflow.stats.intervals import Estimate, draws, mean_estimate, percentiles
 from infoflow.stats.paired import Equivalence, McNemar, equivalence, mcnemar
 
@@ -25,6 +25,15 @@ _PARTS = {
     "recall": lambda rows: (rows["found"], rows["present"]),
 }
 """What is summed above and below the line of a score, of rows of ``Task.details``."""
+
+
+def table1_row(paper, name, model):
+    """A row of Table 1 by its model, or without a name that of our model's twin, or the first."""
+    rows = {row["model"]: row for row in paper["table1"]}
+    if name is None:
+        return next((row for own, row in rows.items() if is_twin(model, own)), paper["table1"][0])
+    require_name(name, "model of Table 1", rows)
+    return rows[name]
 
 
 class PairedScore(NamedTuple):

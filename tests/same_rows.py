@@ -25,6 +25,8 @@ MEASURES = {
     "sink_density_by_head": ("betas=[0.002, 0.02]",),
     "truncation_by_cut": (),
     "log_probs_by_cut": (),
+    "frozen_by_cut": (),
+    "similarity_by_layer": (),
     "topk_by_cut": ("keeps=[1, 4]", "cuts=[2, 8, 12]"),
     "cam_by_layer": ("n_samples=4",),
     "localisation_by_layer": ("n_samples=4",),

@@ -3,7 +3,12 @@ from .errors import InfoflowError, UnknownNameError
 from .interventions import EAH, FastV, Simignore, Truncate, intervene
 from .methods.cam import CAM, llava_cam
 from .methods.flow import AttentionFlow, attention_flow
-from .methods.truncation import TruncationSweep, truncated_log_probs, truncation_sweep
+from .methods.truncation import (
+    TruncationSweep,
+    truncated_log_probs,
+    truncated_token_log_probs,
+    truncation_sweep,
+)
 from .models.families import list_models
 from .models.lvlm import LVLM, Prompt, load_lvlm
 from .results.store import Store
@@ -33,5 +38,6 @@ __all__ = [
     "load_lvlm",
     "load_task",
     "truncated_log_probs",
+    "truncated_token_log_probs",
     "truncation_sweep",
 ]

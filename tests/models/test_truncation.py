@@ -11,7 +11,11 @@ from infoflow.hooks.forward import forward_pass
 from infoflow.interventions import Simignore, Truncate, intervene
 from infoflow.methods.cam import llava_cam
 from infoflow.methods.flow import attention_flow
-from infoflow.methods.truncation import truncated_log_probs, truncation_sweep
+from infoflow.methods.truncation import (
+    truncated_log_probs,
+    truncated_token_log_probs,
+    truncation_sweep,
+)
 
 MODELS = CORNERS
 N_TOKENS = 16
@@ -81,6 +85,21 @@ def test_cut_zero_does_not_depend_on_the_pixels(lvlm, prompt, sweep):
     assert torch.equal(sweep.logits[0], other.logits[0])
     assert torch.equal(sweep.tokens[0], other.tokens[0])
     assert not torch.allclose(sweep.logits[1], other.logits[1], atol=0.01)
+
+
+@pytest.mark.every_family
+def test_an_answers_tokens_are_those_of_masked_forward_passes(lvlm, prompt):
+    ids, image = torch.tensor([5, 3, 5, 7]), baselines.image_positions(prompt)
+    cuts = [0, 2, lvlm.n_layers]
+    by_token = truncated_token_log_probs(lvlm, prompt, ids, cuts=cuts)
+    naive = [
+        [baselines.masked_log_prob(lvlm, prompt, cut, image, ids[: n + 1]) for n in range(len(ids))]
+        for cut in cuts
+    ]
+    so_far = torch.tensor(naive, dtype=torch.float32)
+    torch.testing.assert_close(by_token.cumsum(-1), so_far, rtol=0, atol=TOLERANCE)
+    sums = truncated_log_probs(lvlm, prompt, ids, cuts=cuts)
+    assert torch.equal(sums, torch.stack([of_cut.sum() for of_cut in by_token]))
 
 
 @pytest.mark.parametrize("cuts", [[0], [3], [0, 2, 5], [1, 6], [6], [4, 0, 6, 4]])

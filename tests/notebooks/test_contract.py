@@ -14,7 +14,9 @@ ALL = sorted(FOLDER.glob("*.ipynb"))
 RESULTS = [
     path
     for path in ALL
-    if path.stem.startswith(("a2", "claims", "eah", "fig", "simignore", "table1", "which"))
+    if path.stem.startswith(
+        ("a2", "claims", "eah", "fig", "frozen", "simignore", "table1", "which", "words")
+    )
 ]
 SECTIONS = [
     *("Definition", "One image", "The task", "Control", "Paper beside ours"),
@@ -54,12 +56,14 @@ def test_all_notebooks_are_here():
         "fig7_cam_sites",
         "fig8_cam_more",
         "fig9_without_picture",
+        "frozen",
         "model_card",
         "own_picture",
         "shapes_datasheet",
         "simignore",
         "table1",
         "which_map",
+        "words",
     ]
 
 

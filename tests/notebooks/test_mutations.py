@@ -29,12 +29,14 @@ WRONG = {
     "fig7_cam_sites": ("infoflow.stats.intervals.CONFIDENCE", 0.5),
     "fig8_cam_more": ("infoflow.stats.cliff._ROUNDING", 2.0),
     "fig9_without_picture": ("infoflow.stats.intervals.CONFIDENCE", 0.5),
+    "frozen": ("infoflow.claims.findings.FEWEST", 1),
     "model_card": ("infoflow.stats.intervals.CONFIDENCE", 0.5),
     "own_picture": ("infoflow.methods.cam.THRESHOLD", 0.1),
     "shapes_datasheet": ("infoflow.data.textvqa._credit", lambda n_matches, n_answers: 0.5),
     "simignore": ("infoflow.stats.intervals.CONFIDENCE", 0.5),
     "table1": ("infoflow.stats.intervals.CONFIDENCE", 0.5),
     "which_map": ("infoflow.stats.intervals.CONFIDENCE", 0.5),
+    "words": ("words_page.MARGIN", 2.0),
 }
 """By notebook, what is made wrong, and how."""
 

@@ -94,6 +94,7 @@ def test_claims_say_where_they_stand_and_what_shows_them():
             ["depth-shallow-needed", "depth-deep-unneeded", "cliff-no-harm", "eah-measured"],
         ),
         (f"below {100 * measured.SMALL_GAIN:g} point.", ["cliff-helps"]),
+        (f"a loss of {measured.MARGIN:g} nats a token", ["states-interchangeable"]),
         (f"{printed.APART:g} standard errors", ["chair-label", "blind-values"]),
     ],
 )
@@ -125,12 +126,15 @@ def test_what_nobody_measured_is_not_run(favourable):
 
 def test_planted_claims_hold(favourable):
     found = verdicts(favourable)
-    assert found == {name: UNDEFINED if name in ALWAYS_UNDEFINED else HOLDS for name in found}
+    # two papers exclude each other: TextVQA's words have several tokens, and its cliff is early
+    expected = {name: UNDEFINED if name in ALWAYS_UNDEFINED else HOLDS for name in found}
+    assert found == expected | {"tokens-several": PARTLY}
     assert {task: c.cut for task, c in favourable.cliffs.items()} == CLIFFS
 
 
 def test_no_claim_holds_where_its_opposite_is_planted(opposite):
-    undecidable = {"cam-sparse-deep", "cliff-best-of-all", "cliff-order"}  # without any cliff
+    # without any cliff
+    undecidable = {"cam-sparse-deep", "cliff-best-of-all", "cliff-order", "tokens-several"}
     undefined = {"cliff-definition"}
     for name, verdict in verdicts(opposite).items():
         expected = UNDECIDED if name in undecidable else UNDEFINED if name in undefined else FAILS
@@ -142,6 +146,7 @@ def test_few_items_decide_nothing_by_their_interval(favourable):
         return {t: f[f["item"] <= "item-018"] for t, f in rows.items()}
 
     several = ("cuts", "flow", "cam", "intact", "masked", "broadcast")
+    several += ("similarity", "words", "frozen")
     small = {name: first(getattr(favourable, name)) for name in several}
     cliffs = {t: replace(c, n_calibration=FEWEST - 1) for t, c in favourable.cliffs.items()}
     found = by_claim(replace(favourable, **small, cliffs=cliffs))
@@ -257,5 +262,6 @@ def test_a_table_shows_every_claim_with_its_verdicts(favourable):
     assert "ours, llava-1.5-7b" not in table.data, "nothing to say of what was not run"
     held = sum(f.verdict == HOLDS for f in found["some-model"])
     assert table.caption == (
-        f"All. some-model: {held} hold, 1 undefined; llava-1.5-7b: {held + 1} not run"
+        f"All. some-model: {held} hold, 1 hold in part, 1 undefined; "
+        f"llava-1.5-7b: {held + 2} not run"
     )

@@ -3,9 +3,9 @@
 import numpy as np
 import pandas as pd
 import pytest
-from table1_page import METRICS, paired_scores, resampled
+from table1_page import METRICS, paired_scores, resampled, table1_row
 
-from infoflow.claims.paper import paper_values, table1_row
+from infoflow.claims.paper import paper_values
 from infoflow.data.load import load_task
 from infoflow.errors import InfoflowError, UnknownNameError
 from infoflow.stats.selection import selection_bias

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
+from cam_choice import choose_held_out
 
 from infoflow.errors import InfoflowError
-from infoflow.stats.selection import choose_held_out
 
 
 def test_the_choice_is_made_on_one_split_and_reported_on_the_other():

@@ -2,10 +2,10 @@
 
 import pytest
 from claims_page import CLIFFS, planted
+from stored_runs import benchmark_evidence
 
 from infoflow.claims import NOT_RUN, findings_of
 from infoflow.claims.findings import HOLDS
-from infoflow.claims.gather import benchmark_evidence
 from infoflow.results.store import Store
 
 MODEL, N_ITEMS = "llava-1.5-7b", 40

@@ -38,6 +38,9 @@ class Evidence:
     intact: Rows = field(default_factory=dict)  # answers, of the model as it is
     masked: Rows = field(default_factory=dict)  # answers under Simignore, with its released share
     broadcast: Rows = field(default_factory=dict)  # answers under EAH, as printed
+    similarity: Rows = field(default_factory=dict)  # similarity_by_layer
+    words: Rows = field(default_factory=dict)  # words_by_cut, said with the first third of layers
+    frozen: Rows = field(default_factory=dict)  # frozen_by_cut
 
     def bias(self, task: str, seed: int = 0) -> SelectionBias | None:
         """What a task's best cut from its cliff on owes to the choice; None if there is none."""

@@ -1,28 +1,26 @@
-"""All that the claims go by: measured on one model as other pages measure it, or stored before."""
+"""All that the claims go by, measured on one model as other pages measure it."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from infoflow.claims.findings import Evidence, Rows
 from infoflow.claims.paper import paper_values
-from infoflow.data.items import Items, reported_split
-from infoflow.data.load import BENCHMARKS, Task, blind_guess
+from infoflow.data.items import Items
+from infoflow.data.load import Task, blind_guess
 from infoflow.evaluate.answers import ByOptions, answers
 from infoflow.evaluate.cam import cam_by_layer
-from infoflow.evaluate.flow import flow_by_layer
+from infoflow.evaluate.flow import flow_by_layer, similarity_by_layer
 from infoflow.evaluate.last_layer import last_layer_gradients
 from infoflow.evaluate.localisation import localisation_by_layer
-from infoflow.evaluate.truncation import scores_by_cut, truncation_by_cut
+from infoflow.evaluate.truncation import frozen_by_cut, scores_by_cut, truncation_by_cut
+from infoflow.evaluate.words import words_by_cut
 from infoflow.interventions import EAH, Simignore
 from infoflow.models.lvlm import LVLM
-from infoflow.results.parts import read_rows
-from infoflow.results.store import Store, read_meta
+from infoflow.results.store import Store
 from infoflow.stats.cliff import Cliff, cliff_layer
+from infoflow.stats.layers import depths
 
 # where sites are compared: an answer of one word can be read from one place, a caption cannot
 SITE_TASKS = ("scienceqa", "pope", "textvqa")
@@ -71,8 +69,8 @@ def audit_evidence(
 ) -> Evidence:
     """Measure all that the claims are decided by: :func:`truncation_evidence` and the rest.
 
-    What needs gradients takes the first ``cam_limit`` items only, and ``site_samples`` noisy images
-    an item where the sites of gradient maps are compared.
+    Gradients, words and frozen states are of the first ``cam_limit`` items only, and sites of maps
+    are compared on ``site_samples`` noisy images an item.
     """
     items = Items(lvlm.name, source)
     test = {name: items.test(name, limit) for name in tasks}
@@ -82,6 +80,7 @@ def audit_evidence(
     sunk = {name: test[name] for name in test if name in ("pope", "chair")}
     printed = paper_values()["eah"]["settings"][0]
     eah = EAH(layers=(min(printed["layer"], lvlm.n_layers - 1),), beta=printed["beta"])
+    shallow = depths(lvlm.n_layers)[0].last
     return replace(
         truncation_evidence(lvlm, tasks, limit, store, seed, source),
         flow=_rows(flow_by_layer, lvlm, test, store),
@@ -91,6 +90,9 @@ def audit_evidence(
         intact=_rows(answers, lvlm, masked | sunk, store),
         masked={n: answers(lvlm, t, store, _released_mask(lvlm, t)) for n, t in masked.items()},
         broadcast={n: answers(lvlm, task, store, eah) for n, task in sunk.items()},
+        similarity=_rows(similarity_by_layer, lvlm, few, store),
+        words={n: words_by_cut(lvlm, t, store, shallow) for n, t in few.items() if n == "chair"},
+        frozen=_rows(frozen_by_cut, lvlm, few, store),
     )
 
 
@@ -107,35 +109,3 @@ def _released_mask(lvlm: LVLM, task: Task) -> ByOptions:
     setting = released["settings"][0]
     kept = round(setting["keep"] * (image.stop - image.start) / released["n_image"])
     return ByOptions(Simignore(kept, start=setting["start"], stride=setting["stride"]))
-
-
-def benchmark_evidence(store: Store, model: str, seed: int = 0) -> Evidence | None:
-    """Find stored scores by cut of a model on the benchmarks themselves, not on Shapes.
-
-    A task counts if both its calibration items and those to report on have been measured, with the
-    same weights, code, wording and settings, and have no item in common, as CHAIR's from the hub
-    and from COCO's files would. Of several such pairs the newest counts. None if nothing does.
-    """
-    metas = (store.root / "truncation_by_cut").glob("*/meta.json")
-    runs: dict[tuple[str, str], dict[str, pd.DataFrame]] = {}  # by split, the newest last
-    for meta in sorted(metas, key=lambda path: (path.stat().st_mtime, path)):
-        record, rows = read_meta(meta.parent), read_rows(meta.parent).to_pandas()
-        key, named = record["key"], record.get("provenance", {}).get("model", {}).get("name")
-        if named == model and not key["source"].startswith("shapes") and len(rows):
-            rows.attrs["record"] = record
-            # a pair shares all but the items; of the source, that is the prompt template
-            shared = {**key, "source": key["source"].partition(", ")[2], "split": None}
-            setting = key["task"], json.dumps(shared, sort_keys=True)
-            runs[setting] = {**runs.pop(setting, {}), key["split"]: rows}
-    calibration, cuts = {}, {}
-    for (task, _), by_split in runs.items():
-        own = BENCHMARKS[task].data.splits  # a benchmark's names for them
-        chosen_on, rows = (by_split.get(own[x]) for x in ("calibration", reported_split(task)))
-        if chosen_on is None or rows is None:
-            continue
-        if set(chosen_on["item"]).isdisjoint(rows["item"]):
-            calibration[task], cuts[task] = chosen_on, rows
-    if not cuts:
-        return None
-    n_layers = int(max(rows["cut"].max() for rows in cuts.values()))
-    return Evidence(model, n_layers, cliffs_of(calibration, cuts, seed), cuts, calibration)

@@ -22,7 +22,7 @@ from infoflow.claims.findings import (
     combined,
     decided,
 )
-from infoflow.evaluate.truncation import scores_by_cut
+from infoflow.evaluate.truncation import log_probs_per_token, scores_by_cut
 from infoflow.stats.cliff import MARGIN, Cliff, cliff_layer
 from infoflow.stats.intervals import Estimate, difference_estimate, mean_estimate
 from infoflow.stats.layers import depths
@@ -35,6 +35,7 @@ BOUND_PERCENT = 2.0  # the paper's bound: less attention than this is as good as
 WHOLE = 1e-4  # how far three shares may be from a whole by rounding
 SMALL_GAIN = 0.01  # a gain below this counts as none
 ORDER = ("scienceqa", "textvqa", "pope", "chair")  # from the earliest cliff to the latest
+ONE_TOKEN = ("scienceqa", "pope")  # a letter, or yes or no; words read and captions have several
 # where the paper reads the features, the place before it, and how it weights them
 SITE, BESIDE, WEIGHTS = "post_attention_layernorm", "input_layernorm", "mean"
 SPANS = ("system", "image", "user")
@@ -285,3 +286,47 @@ def _against_intact(evidence: Evidence, arm: Rows, task: str) -> Equivalence:
     both = (of_arm[task].sort_values("item") for of_arm in (evidence.intact, arm))
     before, after = (r["hallucinated"] > 0 if task == "chair" else r["score"] for r in both)
     return equivalence(before, after, MARGIN)
+
+
+def similar_tokens_read(evidence: Evidence, task: str) -> OnTask:
+    by_item = evidence.similarity[task].groupby("item")[["attention", "gradient"]].mean()
+    attention, gradient = (mean_estimate(by_item[name].dropna()) for name in by_item)
+    words = f"rank correlation {attention:+.2f} with attention, {gradient:+.2f} with the gradient"
+    return _all([decided(attention), decided(gradient)]), words
+
+
+def sinks_dense_shallow(evidence: Evidence, task: str) -> OnTask:
+    dense = 100 * evidence.words[task].pivot_table("dense", "item", "cut")
+    by_third = (dense.loc[:, d.cut : d.last - 1].mean(axis=1) for d in depths(evidence.n_layers))
+    shallow, *_, deep = by_third
+    words = f"{shallow.mean():.1f} % of image tokens in shallow layers, {deep.mean():.1f} % in deep"
+    return decided(difference_estimate(shallow - deep)), words
+
+
+def sinks_hallucination(evidence: Evidence, task: str) -> OnTask:
+    words, seen = evidence.words[task], depths(evidence.n_layers)[0].last
+    objects = words[(words["object"] != "") & (words["cut"] < seen)]
+    sunk = 100 * objects.pivot_table("sunk", "item", "true").dropna()
+    if sunk.empty or sunk.shape[1] < 2:
+        return None  # no caption names objects of both kinds
+    more = difference_estimate(sunk[False] - sunk[True])
+    return decided(more), f"{more:+.1f} points more of the look at the image ({len(sunk)} captions)"
+
+
+def tokens_several(evidence: Evidence, task: str) -> OnTask:
+    own, cliffs = evidence.cliffs[task], evidence.cliffs
+    single = [cliffs[name] for name in ONE_TOKEN if name in cliffs]
+    if task in ONE_TOKEN or not single:
+        return None
+    words = f"{own}, one-token answers {' and '.join(map(str, single))}"
+    if min(cliff.n_calibration for cliff in (own, *single)) < FEWEST:
+        return UNDECIDED, words
+    if any(_before(own, one) for one in single):
+        return FAILS, words
+    return HOLDS if all(_before(one, own) for one in single) else UNDECIDED, words
+
+
+def states_interchangeable(evidence: Evidence, task: str) -> OnTask:
+    scores = log_probs_per_token(evidence.frozen[task])
+    change = equivalence(scores[:, -1], scores[:, depths(evidence.n_layers)[0].last], MARGIN)
+    return _no_loss(change), f"{change:+.3f} nats a token"

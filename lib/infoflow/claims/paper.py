@@ -5,7 +5,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from infoflow.errors import require_name
 from infoflow.files import read_yaml
 
 
@@ -14,15 +13,6 @@ def paper_values() -> dict[str, Any]:
     """Read the published values, each with its source, and the claims; not to be changed."""
     content: dict[str, Any] = read_yaml(Path(__file__).with_name("paper_values.yml"))
     return content
-
-
-def table1_row(paper: Mapping[str, Any], name: str | None, model: str) -> dict[str, Any]:
-    """A row of Table 1 by its model, or without a name that of our model's twin, or the first."""
-    rows: dict[str, dict[str, Any]] = {row["model"]: row for row in paper["table1"]}
-    if name is None:
-        return next((row for own, row in rows.items() if is_twin(model, own)), paper["table1"][0])
-    require_name(name, "model of Table 1", rows)
-    return rows[name]
 
 
 def is_twin(model: str, published: str) -> bool:

@@ -6,7 +6,11 @@ import pandas as pd
 from torch import Tensor
 
 from infoflow.evaluate import LVLM, Sample, Task, measure
+from infoflow.interventions.hiding import similarity
+from infoflow.methods.cam import llava_cam
 from infoflow.methods.flow import attention_flow, group_shares, reduce_heads
+from infoflow.methods.heatmaps import explained_answer
+from infoflow.methods.localisation import rank_correlation
 
 SPANS = ("system", "image", "user")  # groups of prompt tokens, as in ``AttentionFlow.shares``
 
@@ -39,6 +43,26 @@ def flow_by_layer(lvlm: LVLM, task: Task, sample: Sample) -> pd.DataFrame:
             **_columns([f"head_{number}" for number in range(heads.shape[1])], heads),
         }
     )
+
+
+@measure
+def similarity_by_layer(lvlm: LVLM, task: Task, sample: Sample) -> pd.DataFrame:
+    """Correlate how similar image tokens are to the question with what the answer reads of them.
+
+    Returns:
+        Columns ``kind``, ``layer`` (1 to L), and Spearman's correlation over image tokens of their
+        largest cosine to a token behind the image (as of Simignore) with the first answer token's
+        ``attention``, heads averaged, and with its ``gradient`` map (LLaVA-CAM, without noise).
+    """
+    prompt = lvlm.prompt(sample.image, sample.question)
+    embeds, spans = prompt.inputs_embeds[0].detach().cpu(), prompt.spans
+    similar = similarity(embeds[spans.image], embeds[spans.user], "cosine").amax(1)
+    attention = attention_flow(lvlm, prompt).rows.mean(1)[:, spans.image]
+    answer = explained_answer(lvlm, prompt, sample, max_new_tokens=1)
+    cam = llava_cam(lvlm, prompt, answer, n_samples=1, sigma=0.0).by_token
+    maps = {"attention": attention, "gradient": cam}
+    columns = {name: rank_correlation(of, [similar] * lvlm.n_layers) for name, of in maps.items()}
+    return pd.DataFrame({"layer": range(1, lvlm.n_layers + 1), **columns})
 
 
 def _columns(names: Sequence[str], values: Tensor) -> dict[str, list[float]]:

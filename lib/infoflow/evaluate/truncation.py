@@ -1,14 +1,18 @@
 """Truncation over a task."""
 
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import torch
+from torch import Tensor, nn
 
 from infoflow.errors import InfoflowError
 from infoflow.evaluate import LVLM, Row, Sample, Task, measure
-from infoflow.hooks.forward import answer_ids
+from infoflow.hooks.forward import Observer, answer_ids, forward_pass
 from infoflow.methods.truncation import truncated_log_probs, truncation_sweep
 
 Floats = npt.NDArray[np.float64]
@@ -62,6 +66,31 @@ def log_probs_by_cut(lvlm: LVLM, task: Task, sample: Sample) -> list[Row]:
         {"cut": cut, "log_prob": log_prob, "n_tokens": len(ids)}
         for cut, log_prob in enumerate(log_probs)
     ]
+
+
+@measure
+def frozen_by_cut(lvlm: LVLM, task: Task, sample: Sample) -> list[Row]:
+    """Measure the same where no layer behind the cut changes the image tokens, though it sees them.
+
+    Each makes its keys and values itself, of that one state (after Ghosh et al., 2026).
+
+    Returns:
+        Columns of :func:`log_probs_by_cut`; at cut 0 the state is what the decoder is given.
+    """
+    prompt = lvlm.prompt(sample.image, sample.question)
+    ids, image = answer_ids(lvlm, prompt, sample.answer), prompt.spans.image
+
+    class Freezing(Observer):
+        def after_layer(
+            self, layer: int, module: nn.Module, args: Any, kwargs: dict[str, Any], output: Tensor
+        ) -> None:
+            output[: layer + 1, image] = args[0][: layer + 1, image]  # sequence c has cut c
+
+    several = replace(prompt, inputs_embeds=prompt.inputs_embeds.repeat(lvlm.n_layers + 1, 1, 1))
+    with torch.inference_mode(), forward_pass(lvlm, several, ids, Freezing()) as states:
+        log_probs = lvlm.lm_head(states[:, -len(ids) :]).float().log_softmax(-1)
+    sums = log_probs[:, range(len(ids)), ids].double().sum(-1).tolist()
+    return [{"cut": n, "log_prob": total, "n_tokens": len(ids)} for n, total in enumerate(sums)]
 
 
 def scores_by_cut(rows: pd.DataFrame) -> Floats:

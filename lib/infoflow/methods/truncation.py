@@ -112,10 +112,28 @@ def truncated_log_probs(
         InfoflowError: As for ``truncation_sweep``; or the answer is empty, or holds ids outside the
             vocabulary.
     """
+    by_token = truncated_token_log_probs(lvlm, prompt, answer, keep, cuts, ranking)
+    return torch.stack([of_cut.sum() for of_cut in by_token])
+
+
+@on_own_threads
+def truncated_token_log_probs(
+    lvlm: LVLM,
+    prompt: Prompt,
+    answer: str | Tensor,
+    keep: int = 0,
+    cuts: Iterable[int] | None = None,
+    ranking: Tensor | None = None,
+) -> Tensor:
+    """Compute the terms of ``truncated_log_probs``, token by token; its arguments and errors.
+
+    Returns:
+        Float32 of shape (C, T), in nats, in the order of the cuts and of the answer's tokens.
+    """
     ids = answer_ids(lvlm, prompt, answer)
     branches = _branches(lvlm, prompt, keep, cuts, ranking)
-    (sums,) = _by_part(lvlm, branches, lambda part: _sums(lvlm, prompt, part, ids))
-    return sums
+    (log_probs,) = _by_part(lvlm, branches, lambda part: _log_probs(lvlm, prompt, part, ids))
+    return log_probs
 
 
 def _branches(
@@ -175,15 +193,15 @@ def _answers(
     return logits.float().cpu(), tokens.cpu()
 
 
-def _sums(lvlm: LVLM, prompt: Prompt, branches: list[Branch], ids: Tensor) -> tuple[Tensor]:
-    """Log-probability of an answer that is read in, cut by cut: (C,)."""
+def _log_probs(lvlm: LVLM, prompt: Prompt, branches: list[Branch], ids: Tensor) -> tuple[Tensor]:
+    """Log-probabilities of an answer that is read in, cut by cut: (C, T)."""
     intact, run = _run(lvlm, prompt, branches, ids, room=0)
     states = lvlm.norm(run.hidden[:, -len(ids) :])
     if branches[-1].cut == lvlm.n_layers:
         states = torch.cat([states, intact[:, -len(ids) :]])
     # one cut at a time: logits of all of them at once would be large
     log_probs = (lvlm.lm_head(rows).float().log_softmax(-1) for rows in states)
-    return (torch.stack([of_cut.gather(-1, ids[:, None]).sum() for of_cut in log_probs]).cpu(),)
+    return (torch.stack([of_cut.gather(-1, ids[:, None])[:, 0] for of_cut in log_probs]).cpu(),)
 
 
 def _run(

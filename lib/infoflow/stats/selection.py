@@ -1,13 +1,12 @@
-"""The best of many candidates: what choosing gains by chance, and a choice free of that gain."""
+"""The best of many candidates: what choosing gains by chance."""
 
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from infoflow.errors import InfoflowError
 from infoflow.options import require_whole
-from infoflow.stats.intervals import Floats, Interval, finite_scores, mean_estimate
+from infoflow.stats.intervals import Floats, finite_scores
 
 _DRAWS = 2000
 _ROUNDING = 1e-9
@@ -74,37 +73,3 @@ def _halves(changes: Floats, rng: np.random.Generator) -> tuple[Floats, Floats]:
     best = np.argmax(of_half >= of_half.max(axis=1, keepdims=True) - _ROUNDING, axis=1)
     draws = np.arange(_DRAWS)
     return of_half[draws, best], of_other[draws, best]
-
-
-@dataclass(frozen=True)
-class HeldOutChoice:
-    """The best candidate of one split, scored on another: one index for each axis of candidates.
-
-    Mean scores are those on the items it was chosen by, and on the others, with a 95 % interval.
-    """
-
-    index: tuple[int, ...]
-    calibration: float
-    test: float
-    interval: Interval
-
-
-def choose_held_out(calibration: npt.ArrayLike, test: npt.ArrayLike) -> HeldOutChoice:
-    """Choose the best candidate (a layer, a site, a variant) on one split, score it on another.
-
-    Scores are those of N and of M other items, shapes (N, ...) and (M, ...): candidates last. One
-    that is undefined for some item of either split is not chosen.
-    """
-    known, new = np.asarray(calibration, dtype=float), np.asarray(test, dtype=float)
-    if known.shape[1:] != new.shape[1:] or known.ndim < 2 or not (len(known) and len(new)):
-        raise InfoflowError(
-            f"scores of shapes {known.shape} and {new.shape} are not those of the same candidates "
-            "on two splits; valid: (N, *candidates) and (M, *candidates)."
-        )
-    means = np.where(np.isnan(new).any(0), np.nan, known.mean(0))
-    if np.isnan(means).all():
-        raise InfoflowError("no candidate is defined for every item.")
-    best = int(np.nanargmax(means))
-    index = tuple(int(i) for i in np.unravel_index(best, means.shape))
-    score = mean_estimate(new.reshape(len(new), -1)[:, best])
-    return HeldOutChoice(index, float(means[index]), score.value, score.interval)

@@ -1,0 +1,63 @@
+"""Which words of a caption hang on the image, and which are true, over a task."""
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from infoflow.errors import require_name
+from infoflow.evaluate import LVLM, Row, Sample, Task, measure
+from infoflow.hooks.attention import Attention, attention_rows
+from infoflow.hooks.forward import record
+from infoflow.interventions.eah import column_means, even_strengths
+from infoflow.methods.truncation import truncated_token_log_probs, truncation_sweep
+from infoflow.models.prompt import Prompt
+
+
+@measure
+def words_by_cut(lvlm: LVLM, task: Task, sample: Sample, said_at: int) -> list[Row]:
+    """Read the model's caption in under every truncation, token by token; for CHAIR alone.
+
+    Settings:
+        said_at: The cut under which the caption is decoded; below L it says more that is false.
+
+    Returns:
+        Columns ``token`` (from 0), ``text``, ``object`` (whose mention the token completes, by the
+        task's rule, or ``""``), ``true`` (the image has it), ``cut``, ``log_prob`` (in nats) and,
+        of layer ``cut + 1`` (NaN at cut L), ``dense``, the share of image tokens that are sinks,
+        and ``sunk``, which share of what the row before the token pays the image goes to them. A
+        sink gets more from later tokens than even attention would give it; heads are averaged.
+    """
+    require_name(task.name, "task of captions", ("chair",))
+    prompt = lvlm.prompt(sample.image, sample.question)
+    said = truncation_sweep(lvlm, prompt, cuts=[said_at], max_new_tokens=task.max_new_tokens)
+    if not len(ids := lvlm.before_eos(said.tokens[0]).to(lvlm.device)):
+        return []
+    by_token, by_layer = truncated_token_log_probs(lvlm, prompt, ids), _sinks(lvlm, prompt, ids)
+    log_probs, sinks = by_token.double().tolist(), by_layer.double().tolist()
+    rows: list[Row] = []
+    read = (task.details(sample, lvlm.decode(ids[:n])) for n in range(len(ids) + 1))
+    for n, (before, now) in enumerate(pairwise(read)):
+        names = now["mentions"] > before["mentions"]
+        true = names and now["hallucinated"] == before["hallucinated"]
+        word = {"token": n, "text": lvlm.decode(ids[n : n + 1]), "true": true}
+        word["object"] = now["prediction"].rpartition(", ")[2] if names else ""
+        for cut, of_cut in enumerate(log_probs):
+            dense, sunk = sinks[cut][n]
+            rows.append({**word, "cut": cut, "log_prob": of_cut[n], "dense": dense, "sunk": sunk})
+    return rows
+
+
+def _sinks(lvlm: LVLM, prompt: Prompt, ids: Tensor) -> Tensor:
+    """How dense sinks are, and what they get of each token's look at the image: (L + 1, T, 2)."""
+    image, even = prompt.spans.image, even_strengths(prompt.spans)
+
+    def of_layer(layer: int, call: Attention) -> Tensor:
+        weights, n = attention_rows(call), len(prompt)
+        sinks = column_means(weights[:, :n, :n], image, "exact") > even.to(weights)  # (H, N)
+        looks = weights[:, -len(ids) :, image]
+        sunk = (looks * sinks[:, None]).sum((0, 2)) / looks.sum((0, 2))
+        return torch.stack([sinks.to(sunk).mean().expand_as(sunk), sunk], dim=-1)
+
+    no_layer = torch.full((1, len(ids), 2), torch.nan)
+    return torch.cat([record(lvlm, prompt, of_layer, ids), no_layer])
