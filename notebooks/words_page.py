@@ -202,13 +202,3 @@ def word_lead(own, early, said_at):
             f"true ones by {change[True]:+.1f}."
         )
     return " ".join(sentences)
-
-
-def found_words(lead, findings):
-    """Say what the page found: the lead, and of each claim what was measured and its verdict."""
-    lines = [
-        f"- {report.literal(f.claim.claim)} **{f.verdict.capitalize()}**: "
-        f"{report.literal(report.finding_words(f))}."
-        for f in findings
-    ]
-    return report.Words("\n".join([f"**Found.** {lead}", "", *lines]))
