@@ -43,11 +43,11 @@ PANEL = 8
 START = "pope"
 TASKS = (START, "textvqa", "scienceqa")
 """From each of them the page has one scene; it opens with the first."""
-ASKERS = {
-    "scienceqa": (ask.choose_colour, ask.choose_relation, ask.choose_count),
-    "open": (ask.ask_colour, ask.ask_count, ask.ask_relation, ask.ask_reading, ask.ask_caption),
-    "pope": (ask.ask_presence(True, "random"), ask.ask_presence(False, "popular")),
-}
+ASKERS = (
+    *(ask.ask_presence(True, "random"), ask.ask_presence(False, "popular")),
+    *(ask.ask_colour, ask.ask_count, ask.ask_relation, ask.ask_reading, ask.ask_caption),
+    *(ask.choose_colour, ask.choose_count, ask.choose_relation),
+)
 
 
 def export(model: str, folder: Path) -> None:
@@ -65,13 +65,14 @@ def export(model: str, folder: Path) -> None:
     world = WORLDS[name]
     folder.mkdir(parents=True, exist_ok=True)
     header, data = weights(lvlm)
-    scenes = {task: first_telling(lvlm, task, name) for task in TASKS}
+    chosen = {task: first_telling(lvlm, task, name) for task in TASKS}
+    scenes = {task: recorded(task, index, name) for task, index in chosen.items()}
     for file in [*HERE.glob("*.js"), *HERE.glob("*.css")]:
         shutil.copy(file, folder)
     write_script(folder / "weights.js", "INFOFLOW_WEIGHTS", header, data)
     rules, sprites = draw_world(world)
     write_script(folder / "world.js", "INFOFLOW_WORLD", {**rules, "scenes": scenes}, sprites)
-    atomic_write(folder / "still.html", still(lvlm, name).encode())
+    atomic_write(folder / "still.html", still(lvlm, chosen[START], name).encode())
 
 
 def write_script(path: Path, name: str, header: dict[str, Any], data: bytes) -> None:
@@ -281,7 +282,7 @@ class Recorder:
 
 
 def recorded(task: str, index: int, world: str) -> dict[str, Any]:
-    """An item of the test split with all that its picture is drawn from, noise included."""
+    """Give an item of the test split with all that its picture is drawn from, noise included."""
     scene, question, rng = shapes._drawn(task, "test", index, world)
     recorder = Recorder(rng)
     render(scene, recorder)
@@ -298,7 +299,7 @@ def recorded(task: str, index: int, world: str) -> dict[str, Any]:
         for sign in scene.signs
     ]
     return {
-        "id": shapes.sample(task, "test", index, world).id,
+        "id": shapes._ID.format(task, "test", index),
         "question": question.text,
         "questions": other_questions(scene, question),
         "ground": {"grey": grey, "tints": list(tints), "shade": shade},
@@ -309,32 +310,29 @@ def recorded(task: str, index: int, world: str) -> dict[str, Any]:
 
 
 def other_questions(scene: Scene, own: ask.Question) -> list[str]:
-    """Questions that the world asks about a scene, its own first."""
-    found = [own]
-    for asker in [asker for askers in ASKERS.values() for asker in askers]:
-        found.append(asker(scene, np.random.default_rng(0)) or own)
-    return list(dict.fromkeys(question.text for question in found))
+    """Ask what the world asks about a scene, its own question first."""
+    found = [own, *(asker(scene, np.random.default_rng(0)) for asker in ASKERS)]
+    return list(dict.fromkeys(question.text for question in found if question))
 
 
-def first_telling(lvlm: LVLM, task: str, world: str) -> dict[str, Any]:
-    """The first item that is answered right with the picture and wrong without it."""
+def first_telling(lvlm: LVLM, task: str, world: str) -> int:
+    """Find the first item that is answered right with the picture and wrong without it."""
     for index in range(shapes.ITEMS_PER_SPLIT):
         sample = shapes.sample(task, "test", index, world)
         prompt = lvlm.prompt(sample.image, sample.question)
         cuts = truncation_sweep(lvlm, prompt, cuts=[0, lvlm.n_layers], max_new_tokens=8)
         blind, intact = (lvlm.decode(tokens) for tokens in cuts.tokens)
         if intact == sample.answer != blind:
-            return recorded(task, index, world)
+            return index
     raise InfoflowError(f"{lvlm.name} answers no item of {task} by the picture.")
 
 
 # --- without scripts ------------------------------------------------------------------------------
 
 
-def still(lvlm: LVLM, world: str) -> str:
-    """The scene that the page opens with, and Python's answers at every cut, as a figure."""
-    found = first_telling(lvlm, START, world)
-    sample = shapes.sample(START, "test", int(found["id"].rsplit("-", 1)[1]), world)
+def still(lvlm: LVLM, index: int, world: str) -> str:
+    """Show the scene that the page opens with, and Python's answers at every cut, as a figure."""
+    sample = shapes.sample(START, "test", index, world)
     sweep = truncation_sweep(lvlm, lvlm.prompt(sample.image, sample.question), max_new_tokens=8)
     right = sweep.logits.softmax(-1)[:, lvlm.encode_answer(sample.answer)[0]]
     rows = "".join(
@@ -353,7 +351,7 @@ def still(lvlm: LVLM, world: str) -> str:
 <thead><tr><th scope="col">layers that see the picture</th><th scope="col">answer</th>
 <th scope="col">probability of “{answer}”</th></tr></thead><tbody>{rows}</tbody></table></div></div>
 <figcaption>{question} What <code>{lvlm.name}</code> answers when only its first layers see the
-picture, of all {lvlm.n_layers}; right is “{answer}”. Item <code>{found["id"]}</code>, computed by
+picture, of all {lvlm.n_layers}; right is “{answer}”. Item <code>{sample.id}</code>, computed by
 the library when this book was built; weights <code>{lvlm.digest[:12]}</code>.</figcaption></figure>
 """
 

@@ -256,7 +256,9 @@
       is.head.disabled = isCam;
       const empty = isCam && !found.maps ? "There is no answer to make a map of." : isCam && !map
         ? "Undefined: behind the last layer’s attention no word reads the image any more." : "The map is empty: from here on nothing of the picture is read.";
-      is.legend.textContent = kind === "none" ? "" : peak ? `${isCam ? "What the answer hangs on" : "Where the last word looks"} in layer ${layer + 1}: the darker, the more; the darkest patch has ${isCam ? "the map’s peak" : `${(100 * peak).toFixed(1)} % of its attention`}.` : empty;
+      const says = isCam ? `What the answer hangs on in layer ${layer + 1}: the darker a patch, the more.`
+        : `Where the last word looks in layer ${layer + 1}: the darkest patch has ${(100 * peak).toFixed(1)} % of its attention.`;
+      is.legend.textContent = kind === "none" ? "" : peak ? says : empty;
     }
 
     open(first);
