@@ -72,7 +72,8 @@ def export(model: str, folder: Path) -> None:
     write_script(folder / "weights.js", "INFOFLOW_WEIGHTS", header, data)
     rules, sprites = draw_world(world)
     write_script(folder / "world.js", "INFOFLOW_WORLD", {**rules, "scenes": scenes}, sprites)
-    atomic_write(folder / "still.html", still(lvlm, chosen[START], name).encode())
+    size = f"{round((folder / 'weights.js').stat().st_size / 1e6)} MB"
+    atomic_write(folder / "still.html", still(lvlm, chosen[START], name, size).encode())
 
 
 def write_script(path: Path, name: str, header: dict[str, Any], data: bytes) -> None:
@@ -330,7 +331,7 @@ def first_telling(lvlm: LVLM, task: str, world: str) -> int:
 # --- without scripts ------------------------------------------------------------------------------
 
 
-def still(lvlm: LVLM, index: int, world: str) -> str:
+def still(lvlm: LVLM, index: int, world: str, size: str) -> str:
     """Show the scene that the page opens with, and Python's answers at every cut, as a figure."""
     sample = shapes.sample(START, "test", index, world)
     sweep = truncation_sweep(lvlm, lvlm.prompt(sample.image, sample.question), max_new_tokens=8)
@@ -345,7 +346,7 @@ def still(lvlm: LVLM, index: int, world: str) -> str:
     large.save(picture, "PNG")
     source = f"data:image/png;base64,{base64.b64encode(picture.getvalue()).decode()}"
     question, answer = html.escape(sample.question), html.escape(sample.answer)
-    return f"""<figure class="live" data-start="{START}">
+    return f"""<figure class="live" data-start="{START}" data-size="{size}">
 <div class="live-still"><img src="{source}" alt="A scene with {", ".join(sample.objects)}.">
 <div class="table-scroll" tabindex="0" role="region" aria-label="Answers at every cut"><table>
 <thead><tr><th scope="col">layers that see the picture</th><th scope="col">answer</th>

@@ -7,10 +7,10 @@
   const HERE = new URL(".", document.currentScript.src).href;
   const SCRIPTS = ["weights.js", "world.js", "kernel.js", "tokens.js", "engine.js", "render.js", "scene.js"];
   const EDGES = {
-    "picture": "the picture, from every later word",
+    "picture": "the picture, from every later token",
     "image-question": "image → question",
-    "image-last": "image → last word",
-    "question-last": "question → last word",
+    "image-last": "image → last token",
+    "question-last": "question → last token",
   };
   // what the suggestions of the page set, in their order; all else is as at the beginning
   const TRIES = [
@@ -41,16 +41,16 @@
         <input type="range" min="0" step="1" autocomplete="off" data-is="place" aria-label="Where the cut begins">
         <p data-is="told"></p></fieldset>
       <p class="live-answer" aria-live="polite">Answer: <output data-is="answer"></output></p>
-      <table class="live-bars" data-is="words"><caption>First word of the answer: the five most probable</caption></table>
+      <table class="live-bars" data-is="words"><caption>First token of the answer: the five most probable</caption></table>
       <fieldset><legend>Look inside</legend>
-        <label>Map on the picture <select data-is="map"><option value="attention">attention of the last word</option><option value="cam">LLaVA-CAM</option><option value="none">none</option></select></label>
+        <label>Map on the picture <select data-is="map"><option value="attention">attention of the last token</option><option value="cam">LLaVA-CAM</option><option value="none">none</option></select></label>
         <label>Layer <select data-is="layer"></select></label>
         <label>Head <select data-is="head"></select></label></fieldset>
     </div>
     <div class="live-tables">
-      <div><table data-is="sweep"><caption>The same question under every cut; press one to see it</caption>
-        <thead><tr><th scope="col">cut in layers</th><th scope="col">answer</th><th scope="col">probability of the uncut answer</th></tr></thead><tbody></tbody></table></div>
-      <div><table data-is="shares"><caption>Attention of the last word, by layer: <b class="system">system text</b>, <b class="image">image</b>, <b class="user">question</b></caption><tbody></tbody></table></div>
+      <div><table data-is="sweep"><caption>The same question under every cut (press one to see it); probability: of the first token of the uncut answer</caption>
+        <thead><tr><th scope="col">cut in layers</th><th scope="col">answer</th><th scope="col">probability</th></tr></thead><tbody></tbody></table></div>
+      <div><table data-is="shares"><caption>Attention of the last token, by layer: <b class="system">system text</b>, <b class="image">image</b>, <b class="user">question</b></caption><tbody></tbody></table></div>
     </div>
     <p class="live-note" data-is="cost"></p>`;
 
@@ -71,7 +71,7 @@
     made.append(first, ...cells.map((cell) => { const td = document.createElement("td"); td.append(...[cell].flat()); return td; }));
     return made;
   };
-  const bar = (share, group = "") => Object.assign(document.createElement("i"), { className: group, style: `width: ${100 * share}%` });
+  const bar = (share, group = "") => Object.assign(document.createElement("i"), { className: group, style: `--share: ${share}` });
 
   /** What the worker does: it takes in what has changed, sweeps the cuts if need be, reads one. */
   function work() {
@@ -255,9 +255,9 @@
       [...cells.children].forEach((cell, i) => { cell.style.opacity = peak ? (0.8 * map[i]) / peak : 0; });
       is.head.disabled = isCam;
       const empty = isCam && !found.maps ? "There is no answer to make a map of." : isCam && !map
-        ? "Undefined: behind the last layer’s attention no word reads the image any more." : "The map is empty: from here on nothing of the picture is read.";
+        ? "Undefined: behind the last layer’s attention no token reads the image any more." : "The map is empty: from here on nothing of the picture is read.";
       const says = isCam ? `What the answer hangs on in layer ${layer + 1}: the darker a patch, the more.`
-        : `Where the last word looks in layer ${layer + 1}: the darkest patch has ${(100 * peak).toFixed(1)} % of its attention.`;
+        : `Where the last token looks in layer ${layer + 1}: the darkest patch has ${(100 * peak).toFixed(1)} % of its attention.`;
       is.legend.textContent = kind === "none" ? "" : peak ? says : empty;
     }
 
@@ -272,7 +272,7 @@
 
   /** Put the buttons in place: one that loads the model, and one at each suggestion. */
   function prepare(figure) {
-    const button = Object.assign(document.createElement("button"), { type: "button", className: "live-start", textContent: "Load the model (9 MB) and try it" });
+    const button = Object.assign(document.createElement("button"), { type: "button", className: "live-start", textContent: `Load the model (${figure.dataset.size}) and try it` });
     const told = Object.assign(document.createElement("p"), { className: "live-note" });
     let loading = null;
     told.setAttribute("role", "status");

@@ -327,7 +327,7 @@ def test_it_is_used_by_keyboard_alone(visit: test_browser.Visit, lvlm: LVLM) -> 
         {"first": 0, "stop": 3},
     )
     told = tab.locator("[data-is=place]").get_attribute("aria-valuetext") or ""
-    assert told.startswith("Hidden in layers 1 to 3 of 12: image → last word. Answer: ")
+    assert told.startswith("Hidden in layers 1 to 3 of 12: image → last token. Answer: ")
     assert visit.problems == []
 
 
