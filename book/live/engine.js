@@ -10,7 +10,9 @@
 async function infoflowEngine({ header, bytes }, plain = false) {
   const { decoder, tower, connector, ends, newTokens } = header;
   const { width: D, heads: H, layers: L, mlp: MLP, vocabulary: V } = decoder;
-  const d = D / H, SCALE = 1 / Math.sqrt(d), PANEL = 8;
+  const d = D / H,
+    SCALE = 1 / Math.sqrt(d),
+    PANEL = 8;
   const QUESTION = 64; // room for the text behind the picture, in tokens
   const full = (n) => Math.ceil(n / PANEL) * PANEL;
 
@@ -18,37 +20,88 @@ async function infoflowEngine({ header, bytes }, plain = false) {
   const [before, after] = header.template.split(header.placeholder);
   const prefix = [...header.beginning, ...tokens.encode(before)];
   const patches = tower.grid ** 2;
-  const P = prefix.length, U = P + patches; // the first image token, the first of the text behind it
-  const MAX = full(U + QUESTION + newTokens), CUTS = L + 1, ROWS = CUTS * QUESTION;
+  const P = prefix.length,
+    U = P + patches; // the first image token, the first of the text behind it
+  const MAX = full(U + QUESTION + newTokens),
+    CUTS = L + 1,
+    ROWS = CUTS * QUESTION;
   let S = U; // tokens of the prompt
   let isIntact = false; // whether the layers hold the prompt as the uncut model reads it
 
   // --- places in memory ------------------------------------------------------------------------
   let used = 16;
-  const room = (n) => { const at = used; used += (n + 15) & ~15; return at; };
+  const room = (n) => {
+    const at = used;
+    used += (n + 15) & ~15;
+    return at;
+  };
   const weightsAt = room(bytes.length / 2 + 16 * PANEL);
-  const W = Object.fromEntries(Object.entries(header.tensors).map(([name, at]) => [name, weightsAt + at]));
+  const W = Object.fromEntries(
+    Object.entries(header.tensors).map(([name, at]) => [name, weightsAt + at]),
+  );
   const layers = Array.from({ length: L }, (_, l) => ({
-    w: (name) => W[`layer${l}.${name}`],
+    w: Object.fromEntries(
+      ["qkv", "o", "gateUp", "down", "norm1", "norm2"].map((name) => [
+        name,
+        W[`layer${l}.${name}`],
+      ]),
+    ),
     // of the prompt and its answer, a row a position: the layer's input, what its norms and its
     // attention's projections give, attention weights (H, MAX, MAX), keys as columns (H, d, MAX)
-    x: room(MAX * D), normed1: room(MAX * D), qkv: room(MAX * 3 * D), p: room(H * MAX * MAX), keys: room(D * MAX),
-    mid: room(MAX * D), normed2: room(MAX * D), gateUp: room(MAX * 2 * MLP),
+    x: room(MAX * D),
+    normed1: room(MAX * D),
+    qkv: room(MAX * 3 * D),
+    p: room(H * MAX * MAX),
+    keys: room(D * MAX),
+    mid: room(MAX * D),
+    normed2: room(MAX * D),
+    gateUp: room(MAX * 2 * MLP),
     // queries, keys and values of branches, and of the tokens that they generate
-    branch: room(ROWS * 3 * D), generated: room(CUTS * newTokens * 3 * D),
+    branch: room(ROWS * 3 * D),
+    generated: room(CUTS * newTokens * 3 * D),
     // the weights the other way round, for the backward pass
     back: { qkv: room(3 * D * D), o: room(D * D), gateUp: room(2 * MLP * D), down: room(MLP * D) },
   }));
   const last = room(MAX * D); // output of the last layer
   const most = Math.max(ROWS, MAX);
-  const temporary = { x: room(most * D), normed: room(most * D), heads: room(most * D), qkv: room(CUTS * 3 * D),
-    gateUp: room(most * 2 * MLP), act: room(most * MLP), p: room(most * (MAX + newTokens + PANEL)), keys: room(D * full(QUESTION)) };
-  const logitsAt = room(CUTS * full(V)), headRows = room(CUTS * D);
-  const gradient = { x: room(MAX * D), normed: room(MAX * D), heads: room(MAX * D), gateUp: room(MAX * 2 * MLP),
-    act: room(MAX * MLP), qkv: room(MAX * 3 * D), p: room(MAX * MAX), values: room(D * MAX) };
-  const seen = patches + 1, TD = tower.width, TM = tower.mlp, td = TD / tower.heads, pixelsIn = 3 * tower.patch ** 2;
-  const eye = { pixels: room(patches * pixelsIn), x: room(seen * TD), normed: room(seen * TD), qkv: room(full(seen) * 3 * TD),
-    keys: room(td * full(seen)), p: room(seen * full(seen)), heads: room(seen * TD), mlp: room(seen * TM), out: room(patches * D) };
+  const temporary = {
+    x: room(most * D),
+    normed: room(most * D),
+    heads: room(most * D),
+    qkv: room(CUTS * 3 * D),
+    gateUp: room(most * 2 * MLP),
+    act: room(most * MLP),
+    p: room(most * (MAX + newTokens + PANEL)),
+    keys: room(D * full(QUESTION)),
+  };
+  const logitsAt = room(CUTS * full(V)),
+    headRows = room(CUTS * D);
+  const gradient = {
+    x: room(MAX * D),
+    normed: room(MAX * D),
+    heads: room(MAX * D),
+    gateUp: room(MAX * 2 * MLP),
+    act: room(MAX * MLP),
+    qkv: room(MAX * 3 * D),
+    p: room(MAX * MAX),
+    values: room(D * MAX),
+  };
+  const seen = patches + 1,
+    TD = tower.width,
+    TM = tower.mlp,
+    td = TD / tower.heads,
+    pixelsIn = 3 * tower.patch ** 2;
+  const eye = {
+    pixels: room(patches * pixelsIn),
+    x: room(seen * TD),
+    normed: room(seen * TD),
+    qkv: room(full(seen) * 3 * TD),
+    keys: room(td * full(seen)),
+    p: room(seen * full(seen)),
+    heads: room(seen * TD),
+    mlp: room(seen * TM),
+    out: room(patches * D),
+  };
 
   const { F, product } = await prepare();
   unpack();
@@ -56,16 +109,33 @@ async function infoflowEngine({ header, bytes }, plain = false) {
   const { cos, sin } = rotation();
   embed(prefix, 0);
   decode(0, P);
-  return { look, ask, sweep, read, tokens, layers: L, heads: H, image: [P, U], get length() { return S; },
-    get embeddings() { return F.slice(layers[0].x, layers[0].x + S * D); } };
+  return {
+    look,
+    ask,
+    sweep,
+    read,
+    tokens,
+    layers: L,
+    heads: H,
+    image: [P, U],
+    get length() {
+      return S;
+    },
+    get embeddings() {
+      return F.slice(layers[0].x, layers[0].x + S * D);
+    },
+  };
 
   async function prepare() {
     const pages = Math.ceil((used * 4) / 65536);
-    if (!plain) try {
-      const memory = new WebAssembly.Memory({ initial: pages, maximum: pages });
-      const { instance } = await WebAssembly.instantiate(infoflowKernel(), { env: { memory } });
-      return { F: new Float32Array(memory.buffer), product: instance.exports.product };
-    } catch { /* no WebAssembly, or none with vectors */ }
+    if (!plain)
+      try {
+        const memory = new WebAssembly.Memory({ initial: pages, maximum: pages });
+        const { instance } = await WebAssembly.instantiate(infoflowKernel(), { env: { memory } });
+        return { F: new Float32Array(memory.buffer), product: instance.exports.product };
+      } catch {
+        /* no WebAssembly, or none with vectors */
+      }
     const floats = new Float32Array(pages * 16384);
     return { F: floats, product: infoflowPlainProduct(floats) };
   }
@@ -73,23 +143,35 @@ async function infoflowEngine({ header, bytes }, plain = false) {
   function unpack() {
     const half = new Uint16Array(bytes.buffer, bytes.byteOffset, bytes.length / 2);
     const wide = Float32Array.from({ length: 65536 }, (_, h) => {
-      const exponent = (h >> 10) & 31, fraction = h & 1023, sign = h >> 15 ? -1 : 1;
+      const exponent = (h >> 10) & 31,
+        fraction = h & 1023,
+        sign = h >> 15 ? -1 : 1;
       return sign * (exponent ? 2 ** (exponent - 15) * (1 + fraction / 1024) : fraction * 2 ** -24);
     });
     for (let i = 0; i < half.length; i++) F[weightsAt + i] = wide[half[i]];
   }
   function turnWeights({ w, back }) {
-    for (const [name, inputs, outputs] of [["qkv", D, 3 * D], ["o", D, D], ["gateUp", D, 2 * MLP], ["down", MLP, D]])
-      for (let i = 0; i < inputs; i++) for (let j = 0; j < outputs; j++)
-        F[back[name] + (i >> 3) * outputs * PANEL + j * PANEL + (i & 7)] = F[w(name) + (j >> 3) * inputs * PANEL + i * PANEL + (j & 7)];
+    for (const [name, inputs, outputs] of [
+      ["qkv", D, 3 * D],
+      ["o", D, D],
+      ["gateUp", D, 2 * MLP],
+      ["down", MLP, D],
+    ])
+      for (let i = 0; i < inputs; i++)
+        for (let j = 0; j < outputs; j++)
+          F[back[name] + (i >> 3) * outputs * PANEL + j * PANEL + (i & 7)] =
+            F[w[name] + (j >> 3) * inputs * PANEL + i * PANEL + (j & 7)];
   }
   function rotation() {
-    const half = d / 2, cos = new Float32Array(MAX * half), sin = new Float32Array(MAX * half);
-    for (let position = 0; position < MAX; position++) for (let i = 0; i < half; i++) {
-      const angle = position * Math.fround(1 / decoder.theta ** (i / half));
-      cos[position * half + i] = Math.cos(angle);
-      sin[position * half + i] = Math.sin(angle);
-    }
+    const half = d / 2,
+      cos = new Float32Array(MAX * half),
+      sin = new Float32Array(MAX * half);
+    for (let position = 0; position < MAX; position++)
+      for (let i = 0; i < half; i++) {
+        const angle = position * Math.fround(1 / decoder.theta ** (i / half));
+        cos[position * half + i] = Math.cos(angle);
+        sin[position * half + i] = Math.sin(angle);
+      }
     return { cos, sin };
   }
 
@@ -100,13 +182,29 @@ async function infoflowEngine({ header, bytes }, plain = false) {
    */
   function linear(x, weight, y, rows, inputs, outputs, add = 0) {
     for (let from = 0; from < inputs; from += 64, add = 1)
-      product(x + from, inputs, 1, weight + from * PANEL, PANEL, PANEL * inputs, y, outputs, rows, Math.min(64, inputs - from), full(outputs), add);
+      product(
+        x + from,
+        inputs,
+        1,
+        weight + from * PANEL,
+        PANEL,
+        PANEL * inputs,
+        y,
+        outputs,
+        rows,
+        Math.min(64, inputs - from),
+        full(outputs),
+        add,
+      );
   }
   function addBias(x, bias, rows, width) {
-    for (let r = 0; r < rows; r++, x += width) for (let i = 0; i < width; i++) F[x + i] += F[bias + i];
+    for (let r = 0; r < rows; r++, x += width)
+      for (let i = 0; i < width; i++) F[x + i] += F[bias + i];
   }
   function embed(ids, position) {
-    ids.forEach((id, i) => F.copyWithin(layers[0].x + (position + i) * D, W.words + id * D, W.words + (id + 1) * D));
+    ids.forEach((id, i) =>
+      F.copyWithin(layers[0].x + (position + i) * D, W.words + id * D, W.words + (id + 1) * D),
+    );
   }
   function rmsScale(x) {
     let sum = 0;
@@ -121,20 +219,30 @@ async function infoflowEngine({ header, bytes }, plain = false) {
   }
   /** Turn a row's queries and keys to their position; the other way round with sign -1. */
   function rotate(row, position, sign = 1) {
-    const half = d / 2, angles = position * half;
-    for (let h = 0; h < 2 * H; h++) for (let i = 0; i < half; i++) {
-      const at = row + h * d + i, c = cos[angles + i], s = sign * sin[angles + i], u = F[at], v = F[at + half];
-      F[at] = u * c - v * s;
-      F[at + half] = v * c + u * s;
-    }
+    const half = d / 2,
+      angles = position * half;
+    for (let h = 0; h < 2 * H; h++)
+      for (let i = 0; i < half; i++) {
+        const at = row + h * d + i,
+          c = cos[angles + i],
+          s = sign * sin[angles + i],
+          u = F[at],
+          v = F[at + half];
+        F[at] = u * c - v * s;
+        F[at + half] = v * c + u * s;
+      }
   }
   /** Softmax over the spans [from, to, from, to, ...] of a row of scores; all else becomes 0. */
   function softmax(row, spans, width, scale = SCALE) {
-    let top = -Infinity, sum = 0, done = row;
+    let top = -Infinity,
+      sum = 0,
+      done = row;
     for (let s = 0; s < spans.length; s += 2)
-      for (let i = row + spans[s], end = row + spans[s + 1]; i < end; i++) if (F[i] > top) top = F[i];
+      for (let i = row + spans[s], end = row + spans[s + 1]; i < end; i++)
+        if (F[i] > top) top = F[i];
     for (let s = 0; s < spans.length; s += 2) {
-      const from = row + spans[s], end = row + spans[s + 1];
+      const from = row + spans[s],
+        end = row + spans[s + 1];
       if (from > done) F.fill(0, done, from);
       for (let i = from; i < end; i++) sum += F[i] = Math.exp((F[i] - top) * scale);
       done = end;
@@ -144,17 +252,29 @@ async function infoflowEngine({ header, bytes }, plain = false) {
   }
   /** Rows (n, width) to columns (width, stride), beside those that are there. */
   function toColumns(rows, rowStride, columns, stride, n, first, width = D) {
-    for (let r = 0; r < n; r++) for (let i = 0; i < width; i++) F[columns + i * stride + first + r] = F[rows + r * rowStride + i];
+    for (let r = 0; r < n; r++)
+      for (let i = 0; i < width; i++)
+        F[columns + i * stride + first + r] = F[rows + r * rowStride + i];
   }
   /** What follows attention: its output projection and the MLP, both added to x (rows, D). */
-  function finish({ w }, heads, x, y, rows, mid = x, normed = temporary.normed, gateUp = temporary.gateUp) {
-    linear(heads, w("o"), mid, rows, D, D, 1);
-    rmsNorm(mid, w("norm2"), normed, rows);
-    linear(normed, w("gateUp"), gateUp, rows, D, 2 * MLP);
-    for (let r = 0; r < rows; r++) for (let i = 0, g = gateUp + r * 2 * MLP; i < MLP; i++)
-      F[temporary.act + r * MLP + i] = F[g + i] / (1 + Math.exp(-F[g + i])) * F[g + MLP + i];
+  function finish(
+    { w },
+    heads,
+    x,
+    y,
+    rows,
+    mid = x,
+    normed = temporary.normed,
+    gateUp = temporary.gateUp,
+  ) {
+    linear(heads, w.o, mid, rows, D, D, 1);
+    rmsNorm(mid, w.norm2, normed, rows);
+    linear(normed, w.gateUp, gateUp, rows, D, 2 * MLP);
+    for (let r = 0, g = gateUp, to = temporary.act; r < rows; r++, g += 2 * MLP, to += MLP)
+      for (let i = 0; i < MLP; i++)
+        F[to + i] = (F[g + i] / (1 + Math.exp(-F[g + i]))) * F[g + MLP + i];
     if (y !== mid) F.copyWithin(y, mid, mid + rows * D);
-    linear(temporary.act, w("down"), y, rows, MLP, D, 1);
+    linear(temporary.act, w.down, y, rows, MLP, D, 1);
   }
   /** Logits (n, V) of rows of the last layer's output. */
   function head(rows) {
@@ -166,12 +286,16 @@ async function infoflowEngine({ header, bytes }, plain = false) {
   // --- the picture -----------------------------------------------------------------------------
   /** Take in a picture: bytes (side, side, 3). */
   function look(pixels) {
-    const { grid, patch } = tower, side = grid * patch;
-    for (let y = 0; y < side; y++) for (let x = 0; x < side; x++) for (let c = 0; c < 3; c++) {
-      const cell = Math.floor(y / patch) * grid + Math.floor(x / patch);
-      const value = Math.fround(pixels[(y * side + x) * 3 + c] * tower.rescale);
-      F[eye.pixels + cell * pixelsIn + (c * patch + (y % patch)) * patch + (x % patch)] = (value - tower.mean[c]) / tower.std[c];
-    }
+    const { grid, patch } = tower,
+      side = grid * patch;
+    for (let y = 0; y < side; y++)
+      for (let x = 0; x < side; x++)
+        for (let c = 0; c < 3; c++) {
+          const cell = Math.floor(y / patch) * grid + Math.floor(x / patch);
+          const value = Math.fround(pixels[(y * side + x) * 3 + c] * tower.rescale);
+          F[eye.pixels + cell * pixelsIn + (c * patch + (y % patch)) * patch + (x % patch)] =
+            (value - tower.mean[c]) / tower.std[c];
+        }
     F.copyWithin(eye.x, W["tower.class"], W["tower.class"] + TD);
     linear(eye.pixels, W["tower.patches"], eye.x + TD, patches, pixelsIn, TD);
     for (let i = 0; i < seen * TD; i++) F[eye.x + i] += F[W["tower.places"] + i];
@@ -182,49 +306,86 @@ async function infoflowEngine({ header, bytes }, plain = false) {
     isIntact = false;
   }
   function towerLayer(name) {
-    const { x, normed, qkv, keys, p, heads, mlp } = eye, affine = (from, part, to, inputs, outputs, add = 0) => {
-      linear(from, W[name + part], to, seen, inputs, outputs, add);
-      addBias(to, W[`${name}${part}.bias`], seen, outputs);
-    };
+    const { x, normed, qkv, keys, p, heads, mlp } = eye,
+      affine = (from, part, to, inputs, outputs, add = 0) => {
+        linear(from, W[name + part], to, seen, inputs, outputs, add);
+        addBias(to, W[`${name}${part}.bias`], seen, outputs);
+      };
     layerNorm(x, name + "norm1", normed);
     affine(normed, "qkv", qkv, TD, 3 * TD);
     for (let h = 0; h < tower.heads; h++) {
       toColumns(qkv + TD + h * td, 3 * TD, keys, full(seen), seen, 0, td);
-      product(qkv + h * td, 3 * TD, 1, keys, full(seen), PANEL, p, full(seen), seen, td, full(seen), 0);
-      for (let r = 0; r < seen; r++) softmax(p + r * full(seen), [0, seen], full(seen), 1 / Math.sqrt(td));
-      product(p, full(seen), 1, qkv + 2 * TD + h * td, 3 * TD, PANEL, heads + h * td, TD, seen, seen, td, 0);
+      product(
+        qkv + h * td,
+        3 * TD,
+        1,
+        keys,
+        full(seen),
+        PANEL,
+        p,
+        full(seen),
+        seen,
+        td,
+        full(seen),
+        0,
+      );
+      for (let r = 0; r < seen; r++)
+        softmax(p + r * full(seen), [0, seen], full(seen), 1 / Math.sqrt(td));
+      product(
+        p,
+        full(seen),
+        1,
+        qkv + 2 * TD + h * td,
+        3 * TD,
+        PANEL,
+        heads + h * td,
+        TD,
+        seen,
+        seen,
+        td,
+        0,
+      );
     }
     affine(heads, "o", x, TD, TD, 1);
     layerNorm(x, name + "norm2", normed);
     affine(normed, "mlp1", mlp, TD, TM);
-    for (let i = mlp; i < mlp + seen * TM; i++) F[i] /= 1 + Math.exp(-1.702 * F[i]); // the quick GELU
+    // the quick GELU
+    for (let i = mlp; i < mlp + seen * TM; i++) F[i] /= 1 + Math.exp(-1.702 * F[i]);
     affine(mlp, "mlp2", x, TM, TD, 1);
   }
   function layerNorm(from, name, to) {
+    const weight = W[name],
+      bias = W[`${name}.bias`];
     for (let r = 0; r < seen; r++) {
-      const x = from + r * TD, y = to + r * TD;
-      let mean = 0, variance = 0;
+      const x = from + r * TD,
+        y = to + r * TD;
+      let mean = 0,
+        variance = 0;
       for (let i = 0; i < TD; i++) mean += F[x + i] / TD;
       for (let i = 0; i < TD; i++) variance += (F[x + i] - mean) ** 2 / TD;
       const scale = 1 / Math.sqrt(variance + tower.epsilon);
-      for (let i = 0; i < TD; i++) F[y + i] = (F[x + i] - mean) * scale * F[W[name] + i] + F[W[`${name}.bias`] + i];
+      for (let i = 0; i < TD; i++)
+        F[y + i] = (F[x + i] - mean) * scale * F[weight + i] + F[bias + i];
     }
   }
   /** The connector: patches of the tower to image tokens, in their places before the question. */
   function connect() {
-    let from = eye.x + TD, inputs = TD; // without the class token
+    let from = eye.x + TD,
+      inputs = TD; // without the class token
     for (let i = 1; i <= connector; i++) {
       const to = i < connector ? eye.out : layers[0].x + P * D;
       linear(from, W[`connector${i}`], to, patches, inputs, D);
       addBias(to, W[`connector${i}.bias`], patches, D);
-      if (i < connector) for (let j = to; j < to + patches * D; j++) F[j] *= 0.5 * (1 + erf(F[j] / Math.SQRT2));
+      if (i < connector)
+        for (let j = to; j < to + patches * D; j++) F[j] *= 0.5 * (1 + erf(F[j] / Math.SQRT2));
       [from, inputs] = [to, D];
     }
   }
   function erf(x) {
     const z = Math.abs(x);
     if (z > 5) return Math.sign(x);
-    let term = z, sum = z;
+    let term = z,
+      sum = z;
     for (let n = 1; term > 1e-12 * sum; n++) sum += term *= (2 * z * z) / (2 * n + 1);
     return Math.sign(x) * (2 / Math.sqrt(Math.PI)) * Math.exp(-z * z) * sum;
   }
@@ -239,16 +400,20 @@ async function infoflowEngine({ header, bytes }, plain = false) {
     if (edge === "picture" || edge === (isLast ? "image-last" : "image-question")) return [P, U];
     return isLast && edge === "question-last" ? [U, S - 1] : [0, 0];
   }
-  function isCut({ first, stop }, l) { return first <= l && l < stop; }
+  function isCut({ first, stop }, l) {
+    return first <= l && l < stop;
+  }
 
   /** Run rows [from, to) after those before them, with an edge cut in a block of layers. */
   function decode(from, to, edge = "", block = { first: L, stop: L }) {
-    const n = to - from, { heads } = temporary;
+    const n = to - from,
+      { heads } = temporary;
     layers.forEach((layer, l) => {
       const { w, x, normed1, qkv, p, keys, mid, normed2, gateUp } = layer;
-      const next = l + 1 < L ? layers[l + 1].x : last, at = qkv + from * 3 * D;
-      rmsNorm(x + from * D, w("norm1"), normed1 + from * D, n);
-      linear(normed1 + from * D, w("qkv"), at, n, D, 3 * D);
+      const next = l + 1 < L ? layers[l + 1].x : last,
+        at = qkv + from * 3 * D;
+      rmsNorm(x + from * D, w.norm1, normed1 + from * D, n);
+      linear(normed1 + from * D, w.qkv, at, n, D, 3 * D);
       for (let r = from; r < to; r++) rotate(qkv + r * 3 * D, r);
       toColumns(at + D, 3 * D, keys, MAX, n, from);
       for (let h = 0; h < H; h++) {
@@ -261,13 +426,23 @@ async function infoflowEngine({ header, bytes }, plain = false) {
         product(rows, MAX, 1, qkv + 2 * D + h * d, 3 * D, PANEL, heads + h * d, D, n, to, d, 0);
       }
       F.copyWithin(mid + from * D, x + from * D, x + to * D);
-      finish(layer, heads, x, next + from * D, n, mid + from * D, normed2 + from * D, gateUp + from * 2 * MLP);
+      finish(
+        layer,
+        heads,
+        x,
+        next + from * D,
+        n,
+        mid + from * D,
+        normed2 + from * D,
+        gateUp + from * 2 * MLP,
+      );
     });
   }
   /** Take in a question; returns the number of tokens of the prompt. */
   function ask(question) {
     const ids = tokens.encode(after.replace("{question}", () => question));
-    if (ids.length > QUESTION) throw Error(`The question has ${ids.length} tokens; this page has room for ${QUESTION}.`);
+    if (ids.length > QUESTION)
+      throw Error(`The question has ${ids.length} tokens; this page has room for ${QUESTION}.`);
     S = U + ids.length;
     embed(ids, U);
     isIntact = false;
@@ -283,25 +458,55 @@ async function infoflowEngine({ header, bytes }, plain = false) {
   function sweep(edge, blocks) {
     if (!isIntact) decode(U, S);
     isIntact = true;
-    const start = edge.endsWith("-last") ? S - 1 : U, n = S - start;
-    const shared = full(start), own = full(n), width = shared + own;
+    const start = edge.endsWith("-last") ? S - 1 : U,
+      n = S - start;
+    const shared = full(start),
+      own = full(n),
+      width = shared + own;
     const { x, normed, heads, p, keys } = temporary;
     let begun = 0;
     layers.forEach((layer, l) => {
       const { w, qkv, branch } = layer;
-      for (; blocks[begun]?.first === l; begun++) F.copyWithin(x + begun * n * D, layer.x + start * D, layer.x + S * D);
+      for (; blocks[begun]?.first === l; begun++)
+        F.copyWithin(x + begun * n * D, layer.x + start * D, layer.x + S * D);
       const rows = begun * n;
       if (!rows) return;
-      rmsNorm(x, w("norm1"), normed, rows);
-      linear(normed, w("qkv"), branch, rows, D, 3 * D);
+      rmsNorm(x, w.norm1, normed, rows);
+      linear(normed, w.qkv, branch, rows, D, 3 * D);
       for (let r = 0; r < rows; r++) rotate(branch + r * 3 * D, start + (r % n));
       for (let h = 0; h < H; h++) {
         const values = 2 * D + h * d;
-        product(branch + h * d, 3 * D, 1, layer.keys + h * d * MAX, MAX, PANEL, p, width, rows, d, shared, 0);
+        product(
+          branch + h * d,
+          3 * D,
+          1,
+          layer.keys + h * d * MAX,
+          MAX,
+          PANEL,
+          p,
+          width,
+          rows,
+          d,
+          shared,
+          0,
+        );
         for (let i = 0; i < begun; i++) {
           const of = branch + i * n * 3 * D;
           toColumns(of + D + h * d, 3 * D, keys, own, n, 0, d);
-          product(of + h * d, 3 * D, 1, keys, own, PANEL, p + i * n * width + shared, width, n, d, own, 0);
+          product(
+            of + h * d,
+            3 * D,
+            1,
+            keys,
+            own,
+            PANEL,
+            p + i * n * width + shared,
+            width,
+            n,
+            d,
+            own,
+            0,
+          );
           for (let r = 0; r < n; r++) {
             const [a, b] = isCut(blocks[i], l) ? hidden(edge, r === n - 1) : [0, 0];
             softmax(p + (i * n + r) * width, [0, a, b, start, shared, shared + r + 1], width);
@@ -309,19 +514,37 @@ async function infoflowEngine({ header, bytes }, plain = false) {
         }
         product(p, width, 1, qkv + values, 3 * D, PANEL, heads + h * d, D, rows, start, d, 0);
         for (let i = 0; i < begun; i++)
-          product(p + i * n * width + shared, width, 1, branch + i * n * 3 * D + values, 3 * D, PANEL, heads + i * n * D + h * d, D, n, n, d, 1);
+          product(
+            p + i * n * width + shared,
+            width,
+            1,
+            branch + i * n * 3 * D + values,
+            3 * D,
+            PANEL,
+            heads + i * n * D + h * d,
+            D,
+            n,
+            n,
+            d,
+            1,
+          );
       }
       finish(layer, heads, x, x, rows);
     });
-    const ended = blocks.map((_, i) => (i < begun ? x + ((i + 1) * n - 1) * D : last + (S - 1) * D));
+    const ended = blocks.map((_, i) =>
+      i < begun ? x + ((i + 1) * n - 1) * D : last + (S - 1) * D,
+    );
     const logits = head(ended);
     return { logits, answers: generate(edge, blocks, logits, start) };
   }
-  function best(row) { return row.reduce((top, value, id) => (value > row[top] ? id : top), 0); }
+  function best(row) {
+    return row.reduce((top, value, id) => (value > row[top] ? id : top), 0);
+  }
 
-  /** Greedy answers of all branches, a token of each at a time, without the token that ends them. */
+  /** Greedy answers of all branches, a token of each at a time, without the end token. */
   function generate(edge, blocks, first, start) {
-    const said = first.map((row) => [best(row)]), ended = (i) => ends.includes(said[i].at(-1));
+    const said = first.map((row) => [best(row)]),
+      ended = (i) => ends.includes(said[i].at(-1));
     for (let step = 1; step < newTokens; step++) {
       const going = said.map((_, i) => i).filter((i) => !ended(i));
       if (!going.length) break;
@@ -330,30 +553,56 @@ async function infoflowEngine({ header, bytes }, plain = false) {
         F.copyWithin(temporary.x + r * D, word, word + D);
       });
       layers.forEach((layer, l) => generateLayer(layer, l, edge, blocks, going, step, start));
-      head(going.map((_, r) => temporary.x + r * D)).forEach((row, r) => said[going[r]].push(best(row)));
+      head(going.map((_, r) => temporary.x + r * D)).forEach((row, r) =>
+        said[going[r]].push(best(row)),
+      );
     }
     return said.map((ids, i) => (ended(i) ? ids.slice(0, -1) : ids));
   }
   function generateLayer(layer, l, edge, blocks, going, step, start) {
-    const { x, normed, heads, qkv: rows, p } = temporary, { w, qkv, keys, branch, generated } = layer;
-    const width = MAX + newTokens, n = S - start, stride = 3 * D;
-    rmsNorm(x, w("norm1"), normed, going.length);
-    linear(normed, w("qkv"), rows, going.length, D, stride);
+    const { x, normed, heads, qkv: rows, p } = temporary,
+      { w, qkv, keys, branch, generated } = layer;
+    const width = MAX + newTokens,
+      n = S - start,
+      stride = 3 * D;
+    rmsNorm(x, w.norm1, normed, going.length);
+    linear(normed, w.qkv, rows, going.length, D, stride);
     going.forEach((i, r) => {
       rotate(rows + r * stride, S + step - 1);
-      F.copyWithin(generated + (i * newTokens + step - 1) * stride, rows + r * stride, rows + (r + 1) * stride);
+      F.copyWithin(
+        generated + (i * newTokens + step - 1) * stride,
+        rows + r * stride,
+        rows + (r + 1) * stride,
+      );
     });
     for (let h = 0; h < H; h++) {
       const value = 2 * D + h * d;
-      product(rows + h * d, stride, 1, keys + h * d * MAX, MAX, PANEL, p, width, going.length, d, full(S), 0);
+      product(
+        rows + h * d,
+        stride,
+        1,
+        keys + h * d * MAX,
+        MAX,
+        PANEL,
+        p,
+        width,
+        going.length,
+        d,
+        full(S),
+        0,
+      );
       going.forEach((i, r) => {
-        const row = p + r * width, query = rows + r * stride + h * d, newer = generated + i * newTokens * stride;
-        const own = branch + i * n * stride, hasBegun = blocks[i].first <= l;
+        const row = p + r * width,
+          query = rows + r * stride + h * d,
+          newer = generated + i * newTokens * stride;
+        const own = branch + i * n * stride,
+          hasBegun = blocks[i].first <= l;
         if (hasBegun) dots(query, own + D + h * d, n, row + start);
         dots(query, newer + D + h * d, step, row + S);
         const [a, b] = isCut(blocks[i], l) ? hidden(edge, true) : [0, 0];
         softmax(row, [0, a, b, S + step], S + step);
-        const output = heads + r * D + h * d, values = (hasBegun ? own : qkv + start * stride) + value;
+        const output = heads + r * D + h * d,
+          values = (hasBegun ? own : qkv + start * stride) + value;
         product(row + start, width, 1, values, stride, PANEL, output, D, 1, n, d, 0);
         product(row + S, width, 1, newer + value, stride, PANEL, output, D, 1, step, d, 1);
       });
@@ -382,27 +631,31 @@ async function infoflowEngine({ header, bytes }, plain = false) {
     decode(U, end, edge, block);
     isIntact = block.first >= block.stop;
     const [logits] = head([last + (S - 1) * D]);
-    const rows = layers.map(({ p }) => Array.from({ length: H }, (_, h) => {
-      const row = p + (h * MAX + S - 1) * MAX;
-      return F.slice(row, row + S);
-    }));
+    const rows = layers.map(({ p }) =>
+      Array.from({ length: H }, (_, h) => {
+        const row = p + (h * MAX + S - 1) * MAX;
+        return F.slice(row, row + S);
+      }),
+    );
     return { logits, rows, maps: answer.length ? maps(answer, end) : null };
   }
   /** The answer's logits, summed, differentiated by the image's features in every layer. */
   function maps(answer, end) {
-    const rows = end - P, found = []; // only rows from the picture on carry gradients
+    const rows = end - P,
+      found = []; // only rows from the picture on carry gradients
     const { x } = gradient;
     F.fill(0, x, x + rows * D);
     answer.forEach((id, t) => {
-      for (let i = 0; i < D; i++) F[gradient.normed + i] = F[W.head + (id >> 3) * D * PANEL + i * PANEL + (id & 7)];
+      for (let i = 0; i < D; i++)
+        F[gradient.normed + i] = F[W.head + (id >> 3) * D * PANEL + i * PANEL + (id & 7)];
       rmsBackward(last + (S - 1 + t) * D, W.norm, gradient.normed, x + (S - 1 + t - P) * D, 1);
     });
     for (let l = L - 1; l >= 0; l--) {
       mlpBackward(layers[l], rows);
       if (l < L - 1) found[l] = weighted(layers[l].normed2 + P * D, gradient.normed);
-      rmsBackward(layers[l].mid + P * D, layers[l].w("norm2"), gradient.normed, x, rows);
+      rmsBackward(layers[l].mid + P * D, layers[l].w.norm2, gradient.normed, x, rows);
       attentionBackward(layers[l], rows, end);
-      rmsBackward(layers[l].x + P * D, layers[l].w("norm1"), gradient.normed, x, rows);
+      rmsBackward(layers[l].x + P * D, layers[l].w.norm1, gradient.normed, x, rows);
     }
     return found;
   }
@@ -410,31 +663,55 @@ async function infoflowEngine({ header, bytes }, plain = false) {
   function mlpBackward({ back, gateUp }, rows) {
     const { x, normed, act } = gradient;
     linear(x, back.down, act, rows, D, MLP);
-    for (let r = 0; r < rows; r++) for (let i = 0; i < MLP; i++) {
-      const at = gateUp + (P + r) * 2 * MLP + i, g = F[at], u = F[at + MLP], s = 1 / (1 + Math.exp(-g));
-      const to = gradient.gateUp + r * 2 * MLP + i, dy = F[act + r * MLP + i];
-      F[to] = dy * u * s * (1 + g * (1 - s));
-      F[to + MLP] = dy * g * s;
-    }
+    for (
+      let r = 0, from = gateUp + P * 2 * MLP, to = gradient.gateUp;
+      r < rows;
+      r++, from += 2 * MLP, to += 2 * MLP
+    )
+      for (let i = 0; i < MLP; i++) {
+        const g = F[from + i],
+          u = F[from + MLP + i],
+          s = 1 / (1 + Math.exp(-g)),
+          dy = F[act + r * MLP + i];
+        F[to + i] = dy * u * s * (1 + g * (1 - s));
+        F[to + MLP + i] = dy * g * s;
+      }
     linear(gradient.gateUp, back.gateUp, normed, rows, 2 * MLP, D);
   }
-  /** The same for attention. Hidden keys need no mask: their weights are 0, so their gradient is. */
+  /** The same for attention. Hidden keys need no mask: with weights of 0, their gradient is 0. */
   function attentionBackward({ back, qkv, p }, rows, end) {
-    const { x, normed, heads, values } = gradient, stride = 3 * D;
+    const { x, normed, heads, values } = gradient,
+      stride = 3 * D;
     linear(x, back.o, heads, rows, D, D);
     toColumns(qkv + 2 * D, stride, values, MAX, end, 0);
     for (let h = 0; h < H; h++) {
-      const weights = p + (h * MAX + P) * MAX, dOut = heads + h * d, to = gradient.qkv + h * d;
+      const weights = p + (h * MAX + P) * MAX,
+        dOut = heads + h * d,
+        to = gradient.qkv + h * d;
       product(dOut, D, 1, values + h * d * MAX, MAX, PANEL, gradient.p, MAX, rows, d, full(end), 0);
       product(weights + P, 1, MAX, dOut, D, PANEL, to + 2 * D, stride, rows, rows, d, 0);
       for (let r = 0; r < rows; r++) {
-        const row = weights + r * MAX, dRow = gradient.p + r * MAX;
+        const row = weights + r * MAX,
+          dRow = gradient.p + r * MAX;
         let sum = 0;
         for (let j = 0; j < end; j++) sum += F[row + j] * F[dRow + j];
         for (let j = 0; j < end; j++) F[dRow + j] = F[row + j] * (F[dRow + j] - sum) * SCALE;
       }
       product(gradient.p, MAX, 1, qkv + D + h * d, stride, PANEL, to, stride, rows, end, d, 0);
-      product(gradient.p + P, 1, MAX, qkv + P * stride + h * d, stride, PANEL, to + D, stride, rows, rows, d, 0);
+      product(
+        gradient.p + P,
+        1,
+        MAX,
+        qkv + P * stride + h * d,
+        stride,
+        PANEL,
+        to + D,
+        stride,
+        rows,
+        rows,
+        d,
+        0,
+      );
     }
     for (let r = 0; r < rows; r++) rotate(gradient.qkv + r * stride, P + r, -1);
     linear(gradient.qkv, back.qkv, normed, rows, stride, D);
@@ -451,8 +728,10 @@ async function infoflowEngine({ header, bytes }, plain = false) {
   }
   /** Grad-CAM's sum over channels, each weighted by its mean gradient over the image tokens. */
   function weighted(feature, dFeature) {
-    const mean = new Float64Array(D), map = new Float32Array(patches);
-    for (let r = 0; r < patches; r++) for (let i = 0; i < D; i++) mean[i] += F[dFeature + r * D + i] / patches;
+    const mean = new Float64Array(D),
+      map = new Float32Array(patches);
+    for (let r = 0; r < patches; r++)
+      for (let i = 0; i < D; i++) mean[i] += F[dFeature + r * D + i] / patches;
     for (let r = 0; r < patches; r++) {
       let sum = 0;
       for (let i = 0; i < D; i++) sum += F[feature + r * D + i] * mean[i];

@@ -1,4 +1,4 @@
-// A matrix product in WebAssembly, assembled here from its instructions, and the same in JavaScript.
+// A matrix product in WebAssembly, assembled here from instructions, and the same in JavaScript.
 //
 // product(a, am, ak, b, bk, bp, c, cm, m, k, n, add): c[m, n] (+)= sum over k of a[m, k] b[k, n],
 // float32. All places and strides count floats. b is read in panels of 8 columns that lie bp apart,

@@ -5,9 +5,18 @@
 
 {
   const HERE = new URL(".", document.currentScript.src).href;
-  const SCRIPTS = ["weights.js", "world.js", "kernel.js", "tokens.js", "engine.js", "render.js", "scene.js"];
+  const SCRIPTS = [
+    "weights.js",
+    "world.js",
+    "kernel.js",
+    "tokens.js",
+    "engine.js",
+    "render.js",
+    "scene.js",
+    "panel.js",
+  ];
   const EDGES = {
-    "picture": "the picture, from every later token",
+    picture: "the picture, from every later token",
     "image-question": "image → question",
     "image-last": "image → last token",
     "question-last": "question → last token",
@@ -18,71 +27,57 @@
     { task: "textvqa", edge: "image-last", place: 0 },
     { task: "scienceqa", map: "cam", layer: 0 },
   ];
-  const PANEL = `
-    <div class="live-scene">
-      <div class="live-board"><canvas role="img"></canvas><div class="live-map" aria-hidden="true"></div><div class="handles"></div></div>
-      <p class="live-note" data-is="legend"></p>
-      <fieldset data-is="thing"><legend data-is="thing-name"></legend>
-        <label>Colour <select data-is="colour"></select></label>
-        <label data-for="shape">Shape <select data-is="shape"></select></label>
-        <label data-for="shape">Size <select data-is="size"></select></label>
-        <label data-for="sign">Letters <input data-is="text" maxlength="3" size="4" autocomplete="off" spellcheck="false"></label>
-        <button type="button" data-is="remove">Remove</button></fieldset>
-      <p><button type="button" data-is="add-shape">Add a shape</button> <button type="button" data-is="add-sign">Add a sign</button></p>
-      <p class="live-note" role="status" data-is="strange"></p>
-    </div>
-    <div class="live-model">
-      <label>Question <textarea rows="2" data-is="question" spellcheck="false" autocomplete="off"></textarea></label>
-      <label>Or one of these <select data-is="questions"></select></label>
-      <p class="live-note" role="status" data-is="unknown"></p>
-      <fieldset><legend>Cut an edge</legend>
-        <label>What is hidden <select data-is="edge"></select></label>
-        <label>In which layers <select data-is="span"></select></label>
-        <input type="range" min="0" step="1" autocomplete="off" data-is="place" aria-label="Where the cut begins">
-        <p data-is="told"></p></fieldset>
-      <p class="live-answer" aria-live="polite">Answer: <output data-is="answer"></output></p>
-      <table class="live-bars" data-is="words"><caption>First token of the answer: the five most probable</caption></table>
-      <fieldset><legend>Look inside</legend>
-        <label>Map on the picture <select data-is="map"><option value="attention">attention of the last token</option><option value="cam">LLaVA-CAM</option><option value="none">none</option></select></label>
-        <label>Layer <select data-is="layer"></select></label>
-        <label>Head <select data-is="head"></select></label></fieldset>
-    </div>
-    <div class="live-tables">
-      <div><table data-is="sweep"><caption>The same question under every cut (press one to see it); probability: of the first token of the uncut answer</caption>
-        <thead><tr><th scope="col">cut in layers</th><th scope="col">answer</th><th scope="col">probability</th></tr></thead><tbody></tbody></table></div>
-      <div><table data-is="shares"><caption>Attention of the last token, by layer: <b class="system">system text</b>, <b class="image">image</b>, <b class="user">question</b></caption><tbody></tbody></table></div>
-    </div>
-    <p class="live-note" data-is="cost"></p>`;
 
-  const load = (name) => new Promise((done, failed) => {
-    const failure = () => failed(Error(`${name} could not be loaded.`));
-    document.head.append(Object.assign(document.createElement("script"), { src: HERE + name, onload: done, onerror: failure }));
-  });
+  const load = (name) =>
+    new Promise((done, failed) => {
+      const failure = () => failed(Error(`${name} could not be loaded.`));
+      document.head.append(
+        Object.assign(document.createElement("script"), {
+          src: HERE + name,
+          onload: done,
+          onerror: failure,
+        }),
+      );
+    });
   const softmax = (row) => {
-    const top = Math.max(...row), powers = Array.from(row, (value) => Math.exp(value - top));
+    const top = Math.max(...row),
+      powers = Array.from(row, (value) => Math.exp(value - top));
     const sum = powers.reduce((a, b) => a + b);
     return powers.map((power) => power / sum);
   };
-  const options = (select, entries) => select.replaceChildren(...entries.map(([value, text]) => new Option(text, value)));
+  const options = (select, entries) =>
+    select.replaceChildren(...entries.map(([value, text]) => new Option(text, value)));
   /** A table row: a heading, then cells of text or elements. */
   const row = (heading, ...cells) => {
-    const made = document.createElement("tr"), first = Object.assign(document.createElement("th"), { scope: "row" });
+    const made = document.createElement("tr"),
+      first = Object.assign(document.createElement("th"), { scope: "row" });
     first.append(heading);
-    made.append(first, ...cells.map((cell) => { const td = document.createElement("td"); td.append(...[cell].flat()); return td; }));
+    made.append(
+      first,
+      ...cells.map((cell) => {
+        const td = document.createElement("td");
+        td.append(...[cell].flat());
+        return td;
+      }),
+    );
     return made;
   };
-  const bar = (share, group = "") => Object.assign(document.createElement("i"), { className: group, style: `--share: ${share}` });
+  const bar = (share, group = "") =>
+    Object.assign(document.createElement("i"), { className: group, style: `--share: ${share}` });
 
   /** What the worker does: it takes in what has changed, sweeps the cuts if need be, reads one. */
   function work() {
-    let engine, swept, before = "";
+    let engine,
+      swept,
+      before = "";
     globalThis.onmessage = async ({ data }) => {
       try {
         if (data.weights) {
           engine = await infoflowEngine(data.weights);
           return postMessage({ ready: true });
         }
-        const started = performance.now(), { job, pixels, question, edge, blocks, place } = data;
+        const started = performance.now(),
+          { job, pixels, question, edge, blocks, place } = data;
         if (pixels) engine.look(pixels);
         const now = JSON.stringify([question, edge, blocks]);
         if (pixels || now !== before) {
@@ -93,96 +88,186 @@
         }
         const state = engine.read(edge, blocks[place], swept.answers[place]);
         const answers = swept.answers.map((ids) => engine.tokens.decode(ids));
-        postMessage({ ...state, job, edge, blocks, place, answers, swept: swept.logits, image: engine.image, ms: performance.now() - started });
-      } catch (error) { postMessage({ error: error.message }); }
+        postMessage({
+          ...state,
+          job,
+          edge,
+          blocks,
+          place,
+          answers,
+          swept: swept.logits,
+          image: engine.image,
+          ms: performance.now() - started,
+        });
+      } catch (error) {
+        postMessage({ error: error.message });
+      }
     };
   }
 
   async function start(figure, first = {}) {
     await Promise.all(SCRIPTS.map(load));
-    const { header } = INFOFLOW_WEIGHTS, world = INFOFLOW_WORLD.header, render = infoflowRenderer(INFOFLOW_WORLD);
-    const { layers, heads, vocabulary } = header.decoder, tokens = infoflowTokens(header.tokens);
-    const panel = Object.assign(document.createElement("div"), { className: "live-panel", innerHTML: PANEL });
-    const is = Object.fromEntries([...panel.querySelectorAll("[data-is]")].map((element) => [element.dataset.is, element]));
-    const canvas = panel.querySelector("canvas"), cells = panel.querySelector(".live-map");
-    const source = [infoflowKernel, infoflowPlainProduct, infoflowTokens, infoflowEngine].join("\n");
-    const worker = new Worker(URL.createObjectURL(new Blob([`"use strict";\n${source}\n(${work})();`], { type: "text/javascript" })));
-    let noise, pixels, found = null, isBusy = true, isWaiting = false, hasNewPicture = true, job = 0;
+    const { header } = INFOFLOW_WEIGHTS,
+      world = INFOFLOW_WORLD.header,
+      render = infoflowRenderer(INFOFLOW_WORLD);
+    const { layers, heads, vocabulary } = header.decoder,
+      tokens = infoflowTokens(header.tokens);
+    const panel = Object.assign(document.createElement("div"), {
+      className: "live-panel",
+      innerHTML: infoflowPanel,
+    });
+    const is = Object.fromEntries(
+      [...panel.querySelectorAll("[data-is]")].map((element) => [element.dataset.is, element]),
+    );
+    const canvas = panel.querySelector("canvas"),
+      cells = panel.querySelector(".live-map");
+    const source = [infoflowKernel, infoflowPlainProduct, infoflowTokens, infoflowEngine].join(
+      "\n",
+    );
+    const worker = new Worker(
+      URL.createObjectURL(
+        new Blob([`"use strict";\n${source}\n(${work})();`], { type: "text/javascript" }),
+      ),
+    );
+    let noise,
+      pixels,
+      found = null,
+      isBusy = true,
+      isWaiting = false,
+      hasNewPicture = true,
+      job = 0;
 
-    for (const [group, colour] of Object.entries(world.palette)) panel.style.setProperty(`--${group}`, colour);
+    for (const [group, colour] of Object.entries(world.palette))
+      panel.style.setProperty(`--${group}`, colour);
     canvas.width = canvas.height = world.side;
     cells.style.setProperty("--grid", header.tower.grid);
-    cells.append(...Array.from({ length: header.tower.grid ** 2 }, () => document.createElement("i")));
-    const same = (names) => names.map((name) => [name, name]), numbers = (n) => Array.from({ length: n }, (_, i) => [i, i + 1]);
-    const reach = Math.max(1, Math.round(((9 / 32) * layers - 1) / 2)); // as many on each side as 9 of 32 layers have
+    cells.append(
+      ...Array.from({ length: header.tower.grid ** 2 }, () => document.createElement("i")),
+    );
+    const same = (names) => names.map((name) => [name, name]),
+      numbers = (n) => Array.from({ length: n }, (_, i) => [i, i + 1]);
+    // the knockout's window, as wide as 9 of 32 layers: so many on each side
+    const reach = Math.max(1, Math.round(((9 / 32) * layers - 1) / 2));
     options(is.edge, Object.entries(EDGES));
-    options(is.span, [["rest", "all from there on"], ["window", `${2 * reach + 1} layers around it (knockout)`]]);
+    options(is.span, [
+      ["rest", "all from there on"],
+      ["window", `${2 * reach + 1} layers around it (knockout)`],
+    ]);
     options(is.shape, same(world.shapes));
     options(is.size, same(world.sizes));
     options(is.layer, numbers(layers));
     options(is.head, [["mean", "mean of all"], ...numbers(heads)]);
     is.place.max = layers;
 
-    // --- scene and question ------------------------------------------------------------------------
-    const board = infoflowScene(panel.querySelector(".live-board"), world, () => {
-      const shown = new ImageData(world.side, world.side), strange = board.strange();
-      pixels = render(board.scene, noise);
-      for (let i = 0; i < pixels.length; i++) shown.data[i + Math.floor(i / 3)] = pixels[i];
-      for (let i = 3; i < shown.data.length; i += 4) shown.data[i] = 255;
-      canvas.getContext("2d").putImageData(shown, 0, 0);
-      canvas.setAttribute("aria-label", `The scene: ${board.things().map(board.nameOf).join(", ") || "an empty board"}`);
-      is.strange.textContent = strange.length ? `Unlike any scene of the training: ${strange.join("; ")}.` : "";
-      hasNewPicture = true;
-      request();
-    }, (thing) => {
-      is.thing.hidden = !thing;
-      is["thing-name"].textContent = thing ? board.nameOf(thing) : "";
-      if (!thing) return;
-      options(is.colour, same(Object.keys(thing.shape ? world.colours : world.sign.greys)));
-      for (const name of ["colour", "shape", "size", "text"]) if (name in thing) is[name].value = thing[name];
-      for (const label of is.thing.querySelectorAll("[data-for]")) label.hidden = (label.dataset.for === "shape") !== "shape" in thing;
-    });
-    for (const name of ["colour", "shape", "size"]) is[name].addEventListener("input", () => {
-      board.change({ [name]: name === "size" ? Number(is.size.value) : is[name].value });
-    });
+    // --- scene and question ----------------------------------------------------------------
+    const board = infoflowScene(
+      panel.querySelector(".live-board"),
+      world,
+      () => {
+        const shown = new ImageData(world.side, world.side),
+          strange = board.strange();
+        pixels = render(board.scene, noise);
+        for (let i = 0; i < pixels.length; i++) shown.data[i + Math.floor(i / 3)] = pixels[i];
+        for (let i = 3; i < shown.data.length; i += 4) shown.data[i] = 255;
+        canvas.getContext("2d").putImageData(shown, 0, 0);
+        canvas.setAttribute(
+          "aria-label",
+          `The scene: ${board.things().map(board.nameOf).join(", ") || "an empty board"}`,
+        );
+        is.strange.textContent = strange.length
+          ? `Unlike any scene of the training: ${strange.join("; ")}.`
+          : "";
+        hasNewPicture = true;
+        request();
+      },
+      (thing) => {
+        is.thing.hidden = !thing;
+        is["thing-name"].textContent = thing ? board.nameOf(thing) : "";
+        if (!thing) return;
+        options(is.colour, same(Object.keys(thing.shape ? world.colours : world.sign.greys)));
+        for (const name of ["colour", "shape", "size", "text"])
+          if (name in thing) is[name].value = thing[name];
+        for (const label of is.thing.querySelectorAll("[data-for]"))
+          label.hidden = (label.dataset.for === "shape") !== "shape" in thing;
+      },
+    );
+    for (const name of ["colour", "shape", "size"])
+      is[name].addEventListener("input", () => {
+        board.change({ [name]: name === "size" ? Number(is.size.value) : is[name].value });
+      });
     is.text.addEventListener("input", () => {
-      const text = is.text.value.toUpperCase(), isWord = text.length === 3 && [...text].every((letter) => letter in world.sprites);
+      const text = is.text.value.toUpperCase(),
+        isWord = text.length === 3 && [...text].every((letter) => letter in world.sprites);
       is.text.setCustomValidity(isWord ? "" : "A sign has three letters, A to Z.");
-      if (isWord) board.change({ text }); else is.text.reportValidity();
+      if (isWord) board.change({ text });
+      else is.text.reportValidity();
     });
     is.remove.addEventListener("click", board.remove);
-    is["add-shape"].addEventListener("click", () => board.addShape(Object.keys(world.colours)[0], world.shapes[0]));
-    is["add-sign"].addEventListener("click", () => board.addSign(Object.keys(world.sign.greys)[0], "CAT"));
+    is["add-shape"].addEventListener("click", () =>
+      board.addShape(Object.keys(world.colours)[0], world.shapes[0]),
+    );
+    is["add-sign"].addEventListener("click", () =>
+      board.addSign(Object.keys(world.sign.greys)[0], "CAT"),
+    );
     is.question.addEventListener("input", request);
-    is.questions.addEventListener("input", () => { is.question.value = is.questions.value; request(); });
+    is.questions.addEventListener("input", () => {
+      is.question.value = is.questions.value;
+      request();
+    });
 
     /** Begin with a task's scene and its question, and set the controls. */
-    function open({ task = figure.dataset.start, edge = "picture", place = layers, map = "attention", layer = 1 } = {}) {
+    function open({
+      task = figure.dataset.start,
+      edge = "picture",
+      place = layers,
+      map = "attention",
+      layer = 1,
+    } = {}) {
       const given = world.scenes[task];
-      noise = new Float32Array(Uint8Array.from(atob(given.noise), (byte) => byte.charCodeAt(0)).buffer);
+      noise = new Float32Array(
+        Uint8Array.from(atob(given.noise), (byte) => byte.charCodeAt(0)).buffer,
+      );
       Object.assign(is.edge, { value: edge });
-      [is.span.value, is.place.value, is.map.value, is.layer.value, is.head.value] = ["rest", place, map, layer, "mean"];
+      [is.span.value, is.place.value, is.map.value, is.layer.value, is.head.value] = [
+        "rest",
+        place,
+        map,
+        layer,
+        "mean",
+      ];
       options(is.questions, same(given.questions));
       is.question.value = given.question;
       board.open(given);
     }
 
-    // --- asking the worker -----------------------------------------------------------------------
+    // --- asking the worker -----------------------------------------------------------------
     /** The layers cut at each place of the slider; at its end none is. */
     function blocks() {
-      return Array.from({ length: layers + 1 }, (_, at) => (is.span.value === "rest" || at === layers
-        ? { first: at, stop: layers } : { first: Math.max(at - reach, 0), stop: Math.min(at + reach + 1, layers) }));
+      return Array.from({ length: layers + 1 }, (_, at) =>
+        is.span.value === "rest" || at === layers
+          ? { first: at, stop: layers }
+          : { first: Math.max(at - reach, 0), stop: Math.min(at + reach + 1, layers) },
+      );
     }
     function request() {
       const strange = tokens.strange(is.question.value);
-      is.unknown.textContent = strange.length ? `Not in the model’s vocabulary: ${strange.join(", ")}` : "";
+      is.unknown.textContent = strange.length
+        ? `Not in the model’s vocabulary: ${strange.join(", ")}`
+        : "";
       isWaiting = true;
       if (!isBusy) send();
     }
     function send() {
       [isBusy, isWaiting] = [true, false];
       figure.dataset.job = ++job;
-      worker.postMessage({ job, pixels: hasNewPicture ? pixels : null, question: is.question.value, edge: is.edge.value, blocks: blocks(), place: Number(is.place.value) });
+      worker.postMessage({
+        job,
+        pixels: hasNewPicture ? pixels : null,
+        question: is.question.value,
+        edge: is.edge.value,
+        blocks: blocks(),
+        place: Number(is.place.value),
+      });
       hasNewPicture = false;
     }
     worker.onmessage = ({ data }) => {
@@ -194,76 +279,135 @@
         found = data;
         show();
       }
-      if (isWaiting) send(); else if (job) figure.dataset.idle = job;
+      if (isWaiting) send();
+      else if (job) figure.dataset.idle = job;
     };
     for (const name of ["edge", "span", "place"]) is[name].addEventListener("input", request);
     for (const name of ["map", "layer", "head"]) is[name].addEventListener("input", show);
 
-    // --- showing -----------------------------------------------------------------------------------
-    const inWords = ({ first, stop }) => (first >= stop ? "none" : stop - first === 1 ? `${stop}` : `${first + 1} to ${stop}`);
+    // --- showing ---------------------------------------------------------------------------
+    const inWords = ({ first, stop }) =>
+      first >= stop ? "none" : stop - first === 1 ? `${stop}` : `${first + 1} to ${stop}`;
     /** Attention of the prompt's last token in a layer, of the chosen head or the mean of all. */
     function attention(layer) {
-      const rows = found.rows[layer], of = is.head.value === "mean" ? rows : [rows[Number(is.head.value)]];
+      const rows = found.rows[layer],
+        of = is.head.value === "mean" ? rows : [rows[Number(is.head.value)]];
       return Array.from(rows[0], (_, i) => of.reduce((sum, each) => sum + each[i], 0) / of.length);
     }
     function shares(layer) {
-      const sum = (values) => values.reduce((a, b) => a + b, 0), values = attention(layer), [from, to] = found.image;
+      const sum = (values) => values.reduce((a, b) => a + b, 0),
+        values = attention(layer),
+        [from, to] = found.image;
       return [sum(values.slice(0, from)), sum(values.slice(from, to)), sum(values.slice(to))];
     }
     function show() {
       if (!found) return;
-      const { place, edge } = found, answer = found.answers[place] || "(nothing)", cut = inWords(found.blocks[place]);
-      is.told.textContent = cut === "none" ? "Nothing is hidden: the model as it is." : `Hidden in layer${cut.includes("to") ? "s" : ""} ${cut} of ${layers}: ${EDGES[edge]}.`;
+      const { place, edge } = found,
+        answer = found.answers[place] || "(nothing)",
+        cut = inWords(found.blocks[place]);
+      is.told.textContent =
+        cut === "none"
+          ? "Nothing is hidden: the model as it is."
+          : `Hidden in layer${cut.includes("to") ? "s" : ""} ${cut} of ${layers}: ${EDGES[edge]}.`;
       is.place.setAttribute("aria-valuetext", `${is.told.textContent} Answer: ${answer}`);
       is.answer.value = answer;
       showWords();
       showSweep(place);
       showShares();
       showMap();
-      is.cost.textContent = `${header.name}, ${header.parameters.toLocaleString("en")} parameters, weights ${header.digest.slice(0, 12)}, in your browser: ${Math.round(found.ms)} ms for the last change.`;
+      is.cost.textContent =
+        `${header.name}, ${header.parameters.toLocaleString("en")} parameters, ` +
+        `weights ${header.digest.slice(0, 12)}, in your browser: ` +
+        `${Math.round(found.ms)} ms for the last change.`;
     }
     function showWords() {
-      const ranked = softmax(found.logits).map((share, id) => [share, id]).sort((a, b) => b[0] - a[0]).slice(0, 5);
-      is.words.replaceChildren(is.words.caption, ...ranked.map(([share, id]) => row(header.tokens.vocabulary[id], [bar(share), share.toFixed(3)])));
+      const ranked = softmax(found.logits)
+        .map((share, id) => [share, id])
+        .sort((a, b) => b[0] - a[0])
+        .slice(0, 5);
+      is.words.replaceChildren(
+        is.words.caption,
+        ...ranked.map(([share, id]) =>
+          row(header.tokens.vocabulary[id], [bar(share), share.toFixed(3)]),
+        ),
+      );
     }
     function showSweep(place) {
-      const uncut = found.swept.at(-1), word = uncut.indexOf(Math.max(...uncut)), body = is.sweep.tBodies[0];
+      const uncut = found.swept.at(-1),
+        word = uncut.indexOf(Math.max(...uncut)),
+        body = is.sweep.tBodies[0];
       const focused = [...body.rows].findIndex((each) => each.contains(document.activeElement));
-      body.replaceChildren(...found.blocks.map((block, at) => {
-        const press = Object.assign(document.createElement("button"), { type: "button", textContent: inWords(block) });
-        press.setAttribute("aria-pressed", at === place);
-        press.addEventListener("click", () => { is.place.value = at; request(); });
-        const share = softmax(found.swept[at])[word];
-        return row(press, found.answers[at] || "(nothing)", [bar(share), share.toFixed(3)]);
-      }));
+      body.replaceChildren(
+        ...found.blocks.map((block, at) => {
+          const press = Object.assign(document.createElement("button"), {
+            type: "button",
+            textContent: inWords(block),
+          });
+          press.setAttribute("aria-pressed", at === place);
+          press.addEventListener("click", () => {
+            is.place.value = at;
+            request();
+          });
+          const share = softmax(found.swept[at])[word];
+          return row(press, found.answers[at] || "(nothing)", [bar(share), share.toFixed(3)]);
+        }),
+      );
       if (focused >= 0) body.rows[focused].querySelector("button").focus();
     }
     function showShares() {
       const percent = (share) => `${Math.round(100 * share)} %`;
-      is.shares.tBodies[0].replaceChildren(...found.rows.map((_, layer) => {
-        const parts = shares(layer), strip = Object.assign(document.createElement("span"), { className: "live-strip" });
-        strip.append(...["system", "image", "user"].map((group, i) => bar(parts[i], group)));
-        const made = row(`${layer + 1}`, strip, parts.map(percent).join(" · "));
-        made.classList.toggle("shown", layer === Number(is.layer.value));
-        return made;
-      }));
+      is.shares.tBodies[0].replaceChildren(
+        ...found.rows.map((_, layer) => {
+          const parts = shares(layer),
+            strip = Object.assign(document.createElement("span"), { className: "live-strip" });
+          strip.append(...["system", "image", "user"].map((group, i) => bar(parts[i], group)));
+          const made = row(`${layer + 1}`, strip, parts.map(percent).join(" · "));
+          made.classList.toggle("shown", layer === Number(is.layer.value));
+          return made;
+        }),
+      );
     }
     function showMap() {
-      const kind = is.map.value, layer = Number(is.layer.value), isCam = kind === "cam";
-      const map = kind === "none" ? null : isCam ? found.maps?.[layer] : attention(layer).slice(...found.image);
+      const kind = is.map.value,
+        layer = Number(is.layer.value),
+        isCam = kind === "cam";
+      const map =
+        kind === "none"
+          ? null
+          : isCam
+            ? found.maps?.[layer]
+            : attention(layer).slice(...found.image);
       const peak = map ? Math.max(...map) : 0;
-      [...cells.children].forEach((cell, i) => { cell.style.opacity = peak ? (0.8 * map[i]) / peak : 0; });
+      [...cells.children].forEach((cell, i) => {
+        cell.style.opacity = peak ? (0.8 * map[i]) / peak : 0;
+      });
       is.head.disabled = isCam;
-      const empty = isCam && !found.maps ? "There is no answer to make a map of." : isCam && !map
-        ? "Undefined: behind the last layer’s attention no token reads the image any more." : "The map is empty: from here on nothing of the picture is read.";
-      const says = isCam ? `What the answer hangs on in layer ${layer + 1}: the darker a patch, the more.`
-        : `Where the last token looks in layer ${layer + 1}: the darkest patch has ${(100 * peak).toFixed(1)} % of its attention.`;
+      const empty =
+        isCam && !found.maps
+          ? "There is no answer to make a map of."
+          : isCam && !map
+            ? "Undefined: behind the last layer’s attention no token reads the image any more."
+            : "The map is empty: from here on nothing of the picture is read.";
+      const says = isCam
+        ? `What the answer hangs on in layer ${layer + 1}: the darker a patch, the more.`
+        : `Where the last token looks in layer ${layer + 1}: ` +
+          `the darkest patch has ${(100 * peak).toFixed(1)} % of its attention.`;
       is.legend.textContent = kind === "none" ? "" : peak ? says : empty;
     }
 
     open(first);
     figure.querySelector(".live-still, .live-panel")?.replaceWith(panel);
-    figure.live = { open, get found() { return found; }, get pixels() { return pixels; }, attention, shares };
+    figure.live = {
+      open,
+      get found() {
+        return found;
+      },
+      get pixels() {
+        return pixels;
+      },
+      attention,
+      shares,
+    };
     const bytes = Uint8Array.from(atob(INFOFLOW_WEIGHTS.base64), (byte) => byte.charCodeAt(0));
     INFOFLOW_WEIGHTS.base64 = ""; // megabytes that are not needed twice
     worker.postMessage({ weights: { header, bytes } }, [bytes.buffer]);
@@ -272,25 +416,45 @@
 
   /** Put the buttons in place: one that loads the model, and one at each suggestion. */
   function prepare(figure) {
-    const button = Object.assign(document.createElement("button"), { type: "button", className: "live-start", textContent: `Load the model (${figure.dataset.size}) and try it` });
+    const button = Object.assign(document.createElement("button"), {
+      type: "button",
+      className: "live-start",
+      textContent: `Load the model (${figure.dataset.size}) and try it`,
+    });
     const told = Object.assign(document.createElement("p"), { className: "live-note" });
     let loading = null;
     told.setAttribute("role", "status");
     const begin = (first) => {
       if (figure.live) figure.live.open(first);
-      else loading ??= (button.disabled = true, told.textContent = "Loading the model …", start(figure, first)
-        .then(() => { button.remove(); told.textContent = ""; figure.querySelector("figcaption").hidden = true; })
-        .catch((error) => { [loading, button.disabled, told.textContent] = [null, false, error.message]; }));
+      else
+        loading ??=
+          ((button.disabled = true),
+          (told.textContent = "Loading the model …"),
+          start(figure, first)
+            .then(() => {
+              button.remove();
+              told.textContent = "";
+              figure.querySelector("figcaption").hidden = true;
+            })
+            .catch((error) => {
+              [loading, button.disabled, told.textContent] = [null, false, error.message];
+            }));
       figure.scrollIntoView({ block: "start" });
     };
     button.addEventListener("click", () => begin({}));
     document.querySelectorAll("#try-this-first li").forEach((item, i) => {
-      const press = Object.assign(document.createElement("button"), { type: "button", className: "live-try", textContent: "Try this" });
+      const press = Object.assign(document.createElement("button"), {
+        type: "button",
+        className: "live-try",
+        textContent: "Try this",
+      });
       press.setAttribute("aria-label", `Try this: ${item.querySelector("strong").textContent}`);
       press.addEventListener("click", () => begin(TRIES[i]));
       item.append(" ", press);
     });
     figure.prepend(button, told);
   }
-  document.addEventListener("DOMContentLoaded", () => document.querySelectorAll("figure.live").forEach(prepare));
+  document.addEventListener("DOMContentLoaded", () =>
+    document.querySelectorAll("figure.live").forEach(prepare),
+  );
 }

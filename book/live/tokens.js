@@ -5,7 +5,10 @@
 function infoflowTokens({ vocabulary, pattern, closing, special, unknown }) {
   const ids = new Map(vocabulary.map((word, id) => [word, id]));
   const token = new RegExp(pattern, "gu");
-  const replaced = closing.map(([find, by, isPattern]) => [isPattern ? new RegExp(find, "gu") : find, by]);
+  const replaced = closing.map(([find, by, isPattern]) => [
+    isPattern ? new RegExp(find, "gu") : find,
+    by,
+  ]);
   const pieces = (text) => text.match(token) ?? [];
 
   return {
@@ -17,7 +20,9 @@ function infoflowTokens({ vocabulary, pattern, closing, special, unknown }) {
     },
     decode(tokens) {
       const words = tokens.map((id) => vocabulary[id]).filter((word) => !special.includes(word));
-      return replaced.reduce((text, [find, by]) => text.replaceAll(find, by), words.join(" ")).trim();
+      return replaced
+        .reduce((text, [find, by]) => text.replaceAll(find, by), words.join(" "))
+        .trim();
     },
     /** Words of a text that the model has never seen. */
     strange: (text) => [...new Set(pieces(text).filter((word) => !ids.has(word)))],
