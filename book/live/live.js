@@ -23,9 +23,9 @@
   };
   // what the suggestions of the page set, in their order; all else is as at the beginning
   const TRIES = [
-    { task: "pope", edge: "picture", place: 0 },
-    { task: "textvqa", edge: "image-last", place: 0 },
-    { task: "scienceqa", map: "cam", layer: 0 },
+    { task: "pope", edge: "picture", place: 0, focus: "place" },
+    { task: "textvqa", edge: "image-last", place: 0, focus: "edge" },
+    { task: "scienceqa", map: "cam", layer: 0, focus: "layer" },
   ];
 
   const load = (name) =>
@@ -222,22 +222,18 @@
       place = layers,
       map = "attention",
       layer = 1,
+      focus = "question",
     } = {}) {
       const given = world.scenes[task];
       noise = new Float32Array(
         Uint8Array.from(atob(given.noise), (byte) => byte.charCodeAt(0)).buffer,
       );
-      Object.assign(is.edge, { value: edge });
-      [is.span.value, is.place.value, is.map.value, is.layer.value, is.head.value] = [
-        "rest",
-        place,
-        map,
-        layer,
-        "mean",
-      ];
-      options(is.questions, same(given.questions));
-      is.question.value = given.question;
+      const { question, questions } = given;
+      const values = { edge, span: "rest", place, map, layer, head: "mean", question };
+      options(is.questions, same(questions));
+      for (const [name, value] of Object.entries(values)) is[name].value = value;
       board.open(given);
+      is[focus].focus({ preventScroll: true });
     }
 
     // --- asking the worker -----------------------------------------------------------------
@@ -395,8 +391,8 @@
       is.legend.textContent = kind === "none" ? "" : peak ? says : empty;
     }
 
+    figure.querySelector(".live-still").replaceWith(panel);
     open(first);
-    figure.querySelector(".live-still, .live-panel")?.replaceWith(panel);
     figure.live = {
       open,
       get found() {
@@ -411,7 +407,6 @@
     const bytes = Uint8Array.from(atob(INFOFLOW_WEIGHTS.base64), (byte) => byte.charCodeAt(0));
     INFOFLOW_WEIGHTS.base64 = ""; // megabytes that are not needed twice
     worker.postMessage({ weights: { header, bytes } }, [bytes.buffer]);
-    is.question.focus({ preventScroll: true });
   }
 
   /** Put the buttons in place: one that loads the model, and one at each suggestion. */
@@ -422,24 +417,22 @@
       textContent: `Load the model (${figure.dataset.size}) and try it`,
     });
     const told = Object.assign(document.createElement("p"), { className: "live-note" });
-    let loading = null;
     told.setAttribute("role", "status");
-    const begin = (first) => {
-      if (figure.live) figure.live.open(first);
-      else
-        loading ??=
-          ((button.disabled = true),
-          (told.textContent = "Loading the model …"),
-          start(figure, first)
-            .then(() => {
-              button.remove();
-              told.textContent = "";
-              figure.querySelector("figcaption").hidden = true;
-            })
-            .catch((error) => {
-              [loading, button.disabled, told.textContent] = [null, false, error.message];
-            }));
+    const begin = async (first) => {
       figure.scrollIntoView({ block: "start" });
+      if (figure.live) return figure.live.open(first);
+      if (button.disabled) return; // it is loading
+      button.disabled = true;
+      told.textContent = "Loading the model …";
+      try {
+        await start(figure, first);
+        button.remove();
+        told.textContent = "";
+        figure.querySelector("figcaption").hidden = true; // it speaks of the still
+      } catch (error) {
+        button.disabled = false;
+        told.textContent = error.message;
+      }
     };
     button.addEventListener("click", () => begin({}));
     document.querySelectorAll("#try-this-first li").forEach((item, i) => {

@@ -18,16 +18,19 @@ from masked import EDGES, cut_edge
 from mdit_py_plugins.deflist import deflist_plugin
 from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
+from transformers import LlavaConfig, LlavaForConditionalGeneration
 
 from infoflow import LVLM, Prompt, attention_flow, llava_cam, load_lvlm, truncation_sweep
 from infoflow.data import shapes
+from infoflow.data.sample import Sample
+from infoflow.data.shapes.world import WORLDS
 from infoflow.errors import InfoflowError
 from infoflow.methods.cam import MAX_NEW_TOKENS
 
 BOOK = Path(__file__).resolve().parents[2] / "book"
 sys.path.insert(0, str(BOOK / "live"))
 
-from export import export, recorded, require_runnable  # noqa: E402
+from export import draw_world, export, recorded, require_runnable, weights  # noqa: E402
 
 MODEL = "tiny-llava-1.5"
 WORLD = "shapes"
@@ -41,11 +44,12 @@ ITEMS = [
 ]
 WITH_MAPS = 4  # of every so many items
 COMPUTE = """
-async ([items, plain]) => {
+async ([items, plain, other]) => {
   const bytes = (text) => Uint8Array.from(atob(text), (byte) => byte.charCodeAt(0));
   const render = infoflowRenderer(INFOFLOW_WORLD), lists = (rows) => rows.map((row) => [...row]);
-  const { base64 } = INFOFLOW_WEIGHTS, header = { ...INFOFLOW_WEIGHTS.header, newTokens: NEW };
-  const engine = await infoflowEngine({ header, bytes: bytes(base64) }, plain), L = engine.layers;
+  const weights = other ?? INFOFLOW_WEIGHTS, header = { ...weights.header, newTokens: NEW };
+  const engine = await infoflowEngine({ header, bytes: bytes(weights.base64) }, plain);
+  const L = engine.layers;
   const cuts = Array.from({ length: L + 1 }, (_, first) => ({ first, stop: L }));
   return items.map(({ scene, edge, first, stop, withMaps }) => {
     const pixels = render(scene, new Float32Array(bytes(scene.noise).buffer));
@@ -160,24 +164,83 @@ def questioned(lvlm: LVLM) -> list[dict[str, Any]]:
 def test_fifty_scenes_all_cuts_and_every_edge(engine: Page, lvlm: LVLM) -> None:
     items = questioned(lvlm)
     assert {item["edge"] for item in items if item["withMaps"]} == set(EDGES)
-    for (task, index), item, page in zip(
-        ITEMS, items, engine.evaluate(COMPUTE, [items, False]), strict=True
-    ):
+    pages = engine.evaluate(COMPUTE, [items, False, None])
+    for (task, index), item, page in zip(ITEMS, items, pages, strict=True):
         sample = shapes.sample(task, "test", index)
         assert base64.b64decode(page["pixels"]) == np.asarray(sample.image).tobytes(), sample.id
-        prompt = lvlm.prompt(sample.image, sample.question)
-        check_sweep(page, lvlm, prompt, NEW)
-        edge = (item["edge"], item["first"], item["stop"])
-        with cut_edge(lvlm, *edge):
-            logits = lvlm.logits(prompt)[0, -1]
-            near(page["cutLogits"], logits, LOGITS)
-            if item["withMaps"]:
-                answer = lvlm.generate(prompt, NEW)
-                assert page["cutSaid"] == lvlm.decode(answer), (sample.id, edge)
-                near(page["readLogits"], logits, LOGITS)
-                check_inside(page["rows"], page["maps"], lvlm, prompt, answer)
+        check_item(page, item, lvlm, sample)
+
+
+def check_item(page: dict[str, Any], item: dict[str, Any], lvlm: LVLM, sample: Sample) -> None:
+    """Hold all cuts of an item, and its edge, to the library's numbers."""
+    prompt = lvlm.prompt(sample.image, sample.question)
+    check_sweep(page, lvlm, prompt, NEW)
+    with cut_edge(lvlm, item["edge"], item["first"], item["stop"]):
+        logits = lvlm.logits(prompt)[0, -1]
+        near(page["cutLogits"], logits, LOGITS)
         if item["withMaps"]:
+            answer = lvlm.generate(prompt, NEW)
+            assert page["cutSaid"] == lvlm.decode(answer), (sample.id, item["edge"])
+            near(page["readLogits"], logits, LOGITS)
+            check_inside(page["rows"], page["maps"], lvlm, prompt, answer)
             near(page["intact"], torch.tensor(page["logits"][-1]), LOGITS)
+
+
+def test_a_model_of_other_sizes(engine: Page, tmp_path: Path) -> None:
+    """No size is the page's own: all are read from the model."""
+    lvlm = random_model(tmp_path / "other")
+    header, data = weights(lvlm)
+    given = {"header": header, "base64": base64.b64encode(data).decode()}
+    items = [item for item in questioned(lvlm) if item["withMaps"]][:4]
+    pages = engine.evaluate(COMPUTE, [items, False, given])
+    for item, page in zip(items, pages, strict=True):
+        task, _, index = item["scene"]["id"].split("-")
+        check_item(page, item, lvlm, shapes.sample(task, "test", int(index)))
+
+
+def random_model(folder: Path) -> LVLM:
+    """A LLaVA-1.5 of the zoo's vocabulary, otherwise other in every size, with random weights."""
+    zoo = load_lvlm(MODEL, device="cpu").folder
+    shutil.copytree(zoo, folder, ignore=shutil.ignore_patterns("*.safetensors"))
+    config = LlavaConfig.from_pretrained(zoo)
+    config.image_seq_length = 36
+    for name, value in {
+        "hidden_size": 48,
+        "intermediate_size": 80,
+        "num_attention_heads": 3,
+    }.items():
+        setattr(config.text_config, name, value)
+    config.text_config.num_key_value_heads, config.text_config.head_dim = 3, 16
+    config.text_config.num_hidden_layers, config.text_config.rms_norm_eps = 4, 1e-6
+    config.text_config.rope_parameters["rope_theta"] = 500.0
+    for name, value in {
+        "hidden_size": 32,
+        "intermediate_size": 40,
+        "num_attention_heads": 4,
+    }.items():
+        setattr(config.vision_config, name, value)
+    config.vision_config.patch_size, config.vision_config.num_hidden_layers = 16, 4
+    torch.manual_seed(0)
+    model = LlavaForConditionalGeneration(config).half().eval()
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.2) if parameter.ndim > 1 else None
+    model.save_pretrained(folder)
+    return load_lvlm(MODEL, checkpoint=folder, device="cpu", dtype="float32")
+
+
+def test_a_scene_of_the_other_world_is_drawn_alike(engine: Page) -> None:
+    name = "shapes-large"
+    rules, sprites = draw_world(WORLDS[name])
+    world = {"header": rules, "base64": base64.b64encode(sprites).decode()}
+    page = """([world, scenes]) => scenes.map((scene) => {
+        const noise = Uint8Array.from(atob(scene.noise), (byte) => byte.charCodeAt(0));
+        const pixels = infoflowRenderer(world)(scene, new Float32Array(noise.buffer));
+        return btoa(String.fromCharCode(...pixels));
+    })"""
+    drawn = engine.evaluate(page, [world, [recorded("textvqa", i, name) for i in range(3)]])
+    for index, pixels in enumerate(drawn):
+        sample = shapes.sample("textvqa", "test", index, name)
+        assert base64.b64decode(pixels) == np.asarray(sample.image).tobytes()
 
 
 def near(found: Any, expected: torch.Tensor, tolerance: float) -> None:
@@ -213,8 +276,8 @@ def check_maps(maps: Any, lvlm: LVLM, prompt: Prompt, answer: torch.Tensor) -> N
 
 def test_without_webassembly_the_numbers_are_the_same(engine: Page, lvlm: LVLM) -> None:
     (item,) = questioned(lvlm)[:1]
-    (fast,) = engine.evaluate(COMPUTE, [[item], False])
-    (plain,) = engine.evaluate(COMPUTE, [[item], True])
+    (fast,) = engine.evaluate(COMPUTE, [[item], False, None])
+    (plain,) = engine.evaluate(COMPUTE, [[item], True, None])
     assert plain["said"] == fast["said"][-1:]  # so slow that one cut must do
     near(plain["logits"], torch.tensor(fast["logits"][-1:]), LOGITS)
     near(plain["rows"], torch.tensor(fast["rows"]), 10 * SHARES)
@@ -312,7 +375,7 @@ def test_it_is_used_by_keyboard_alone(visit: test_browser.Visit, lvlm: LVLM) -> 
 
     tab_to(tab, "question")
     press(tab, "Control+a")
-    tab.keyboard.type("What does the white sign say?")
+    tab.keyboard.insert_text("What does the white sign say?")
     settled(tab)
     tab_to(tab, "edge")
     press(tab, "ArrowDown", "ArrowDown")
@@ -380,6 +443,7 @@ def test_suggestions_and_odd_input(visit: test_browser.Visit) -> None:
     for suggestion in tab.locator(".live-try").all():
         suggestion.click()
         settled(tab)
+        assert focused(tab) in ("place", "edge", "layer")  # what it speaks of
         scenes.append(tab.evaluate(PAGE)["pixels"])
     assert len(set(scenes)) == 3
     note = tab.locator("[data-is=unknown]")
