@@ -337,7 +337,7 @@ def still(lvlm: LVLM, index: int, world: str, size: str) -> str:
     sweep = truncation_sweep(lvlm, lvlm.prompt(sample.image, sample.question), max_new_tokens=8)
     right = sweep.logits.softmax(-1)[:, lvlm.encode_answer(sample.answer)[0]]
     rows = "".join(
-        f"<tr><th scope='row'>{cut}</th><td>{html.escape(lvlm.decode(tokens))}</td>"
+        f"<tr><th scope='row'>{cut}</th><td class='words'>{html.escape(lvlm.decode(tokens))}</td>"
         f"<td>{probability:.2f}</td></tr>"
         for cut, tokens, probability in zip(sweep.cuts, sweep.tokens, right, strict=True)
     )
@@ -349,7 +349,7 @@ def still(lvlm: LVLM, index: int, world: str, size: str) -> str:
     return f"""<figure class="live" data-start="{START}" data-size="{size}">
 <div class="live-still"><img src="{source}" alt="A scene with {", ".join(sample.objects)}.">
 <div class="table-scroll" tabindex="0" role="region" aria-label="Answers at every cut"><table>
-<thead><tr><th scope="col">layers that see the picture</th><th scope="col">answer</th>
+<thead><tr><th scope="col">layers that see the picture</th><th scope="col" class="words">answer</th>
 <th scope="col">probability of “{answer}”</th></tr></thead><tbody>{rows}</tbody></table></div></div>
 <figcaption>{question} What <code>{lvlm.name}</code> answers when only its first layers see the
 picture, of all {lvlm.n_layers}; right is “{answer}”. Item <code>{sample.id}</code>, computed by

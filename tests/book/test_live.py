@@ -489,6 +489,12 @@ def test_without_scripts_there_is_a_still(browser: Browser, site: Path, lvlm: LV
     assert sample.question in tab.locator("figcaption").inner_text()
     assert lvlm.digest[:12] in tab.locator("figcaption").inner_text()
     assert tab.locator("figure.live button").count() == 0
+    picture, table = (tab.locator(f"figure.live {tag}").bounding_box() for tag in ("img", "table"))
+    assert picture is not None
+    assert picture["width"] == pytest.approx(picture["height"])
+    assert table is not None
+    assert picture["width"] / 2 < table["width"] < test_browser.PHONE["width"]
+    assert test_browser.overflow(tab) == []
     context.close()
 
 
