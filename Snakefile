@@ -142,6 +142,11 @@ def pages(wildcards):
     return [*sorted(prose), *library, *files_below("benchmarks/results"), *texts]
 
 
+# the live page: its model, and what its folder is made of (a project without the page has none)
+LIVE_MODEL = "tiny-llava-1.5"
+LIVE = ["_build/static/live/still.html"] if os.path.isdir("book/live") else []
+
+
 wildcard_constraints:
     # a run that is not part of this build is rendered as it lies there
     run="|".join(map(re.escape, RUNS)),
@@ -179,6 +184,7 @@ rule book:
     input:
         runs=expand("book/runs/{run}.ipynb", run=RUNS),
         pages=pages,
+        live=LIVE,
         packages="requirements.lock",
     output:
         "_build/html/index.html",
@@ -204,3 +210,16 @@ rule notebook:
         "OMP_NUM_THREADS={threads} {PYTHON} -m infoflow.cli run {input.notebook} {output}"
         " {params.arguments} --title {wildcards.run}"
         " --error-page _build/failed/{wildcards.run}.html > /dev/null"
+
+
+rule live:
+    input:
+        files_below("book/live"),
+        files_below(f"lib/infoflow/zoo/{LIVE_MODEL}"),
+        library=LIBRARY,
+        packages="requirements.lock",
+    output:
+        "_build/static/live/still.html",
+    threads: 1
+    shell:
+        "OMP_NUM_THREADS={threads} {PYTHON} book/live/export.py {LIVE_MODEL} _build/static/live"
