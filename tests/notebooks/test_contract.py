@@ -53,6 +53,7 @@ def test_all_notebooks_are_here():
         "fig7_cam_sites",
         "fig8_cam_more",
         "fig9_without_picture",
+        "image_tokens",
         "model_card",
         "own_picture",
         "shapes_datasheet",

@@ -42,23 +42,21 @@ def patching_by_depth(lvlm: LVLM, task: Task, twin: Sample, sample: Sample) -> l
     """Put states of a picture into the run of its twin: which rows bring the answer along?
 
     Settings:
-        twin: The task of the twins; samples whose twin has the same answer have no rows.
+        twin: The task of the twins; there are no rows where both answers begin with one token.
 
     Returns:
-        Columns ``group`` (see ``row_groups``), ``depth`` (layers passed, 0 to L), ``recovery``,
-        ``right`` (both answers begin right) and ``apart`` (of the two pictures' embeddings: their
-        distance over their length, the group's mean).
+        Columns ``group`` (of :func:`row_groups`), ``depth`` (layers passed, 0 to L), ``recovery``,
+        ``right`` (both answers begin right) and ``apart`` (the distance of the two pictures'
+        embeddings, over their length: the group's mean).
     """
-    if twin.answer == sample.answer:
+    answers = sample.answer, twin.answer
+    first, second = (lvlm.encode_answer(answer)[:1] for answer in answers)
+    if torch.equal(first, second):
         return []
     clean, other = (lvlm.prompt(each.image, each.question) for each in (sample, twin))
-    differ = (np.asarray(sample.image) != np.asarray(twin.image)).any(-1)
-    groups = row_groups(clean, differ)
-    answers = sample.answer, twin.answer
-    right = all(
-        torch.equal(lvlm.generate(prompt, 1), lvlm.encode_answer(answer)[:1])
-        for prompt, answer in zip((clean, other), answers, strict=True)
-    )
+    said = lvlm.generate(clean, 1), lvlm.generate(other, 1)
+    right = torch.equal(said[0], first) and torch.equal(said[1], second)
+    groups = row_groups(clean, (np.asarray(sample.image) != np.asarray(twin.image)).any(-1))
     recovery = activation_patching(lvlm, clean, other, answers, torch.stack([*groups.values()]))
     ours, theirs = clean.inputs_embeds[0], other.inputs_embeds[0]
     apart = (ours - theirs).norm(dim=-1) / ours.norm(dim=-1)
@@ -73,16 +71,17 @@ def patching_by_depth(lvlm: LVLM, task: Task, twin: Sample, sample: Sample) -> l
 def row_groups(prompt: Prompt, region: Mask) -> dict[str, Tensor]:
     """Divide a prompt's rows, boolean (S,): image tokens on a region, others, question, last row.
 
-    A token is on it if more than half of what it gives goes to cells that touch the region.
+    A token is on it if over a quarter of it goes to cells that touch the region. Empty groups are
+    left out.
     """
     cells, spread = (coverage(region, prompt.grid) > 0).ravel(), prompt.grid.spread
-    is_on = cells if spread is None else spread.T @ cells > spread.sum(axis=0) / 2
+    is_on = cells if spread is None else spread.T @ cells > spread.sum(axis=0) / 4
     names, image = ("object", "background", "question", "last"), prompt.spans.image
     rows = torch.zeros(len(names), len(prompt), dtype=torch.bool)
     rows[0, image] = torch.from_numpy(is_on)
     rows[1, image] = ~rows[0, image]
     rows[2, image.stop : -1] = rows[3, -1] = True
-    return dict(zip(names, rows, strict=True))
+    return {name: of for name, of in zip(names, rows, strict=True) if of.any()}
 
 
 def _auc(maps: Floats, regions: Sequence[Mask]) -> Floats:
