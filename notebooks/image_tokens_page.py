@@ -86,9 +86,15 @@ def finding(table, cliffs, scores, model):
         )
     said = "; ".join(lens_words(scores, trait) for trait in ("colour", "shape"))
     return report.Words(
-        f"**Who needs them.** {carried}\n\n**What they say.** How often a patch of a thing says "
-        f"the thing's word more than another patch does, where half is chance: {said}."
+        f"**Found.** *Who needs them.* {carried}\n\n*What they say.* How often a patch of a thing "
+        f"says the thing's word more than another patch does, where half is chance: {said}."
     )
+
+
+def half_gone(table, task):
+    """Behind how many layers an image group, the thing's if it has tokens, brings less than half."""
+    groups = table.loc[task]["mean"].unstack("group")
+    return int((groups.get("object", groups["background"]) >= 0.5).sum())
 
 
 def at_cut(table, task, cut):
@@ -117,9 +123,9 @@ def pair_sheet(pairs):
         for axes, sample in ((grid[column], own), (grid[len(pairs) + column], twin)):
             axes.imshow(sample.image, interpolation="nearest")
             axes.axis("off")
-            title = f"→ {shorten(sample.answer, 18, placeholder=' …')}"
+            above = f"{TASK_TITLES[task]}\n" if sample is own else ""
+            title = f"{above}→ {shorten(sample.answer, 18, placeholder=' …')}"
             axes.set_title(title, fontsize=9, weight="normal", parse_math=False)
-        grid[column].set_title(f"{TASK_TITLES[task]}\n{grid[column].get_title()}", fontsize=9)
         cells.append((TASK_TITLES[task], report.asked(own.question), own.answer, twin.answer))
     words = "; ".join(f"{task}: {question} {a} / {b}" for task, question, a, b in cells)
     columns = ["task", "question", "answer", "answer to the twin"]
@@ -150,13 +156,15 @@ def recovery_plot(table, cliffs, model):
     counts = report.by_task(panels, lambda task: str(table.loc[task]["pairs"].max()))
     words = report.by_task(panels, lambda task: carrier_words(table, task))
     others = percent(table["mean"].xs("background", level="group").max())
+    halves = report.by_task(panels, lambda task: f"{half_gone(table, task)} layers")
     return report.Plot(
         figure,
         f"Recovery by layers passed. Most of it is brought by: {words}."[:400],
         f"How much of the answer a group of rows brings along when its states are put into the "
         f"twin's run ({model}; pairs answered right twice: {counts}; bands: 95 % intervals over "
         "pairs). States that have passed d layers enter the paper's layer d + 1. Red: the cliff of "
-        f"truncation. Most is brought by: {words}. The other image tokens bring {others} at most.",
+        f"truncation. The thing's tokens bring less than half behind {halves}. The other image "
+        f"tokens bring {others} at most.",
         (100 * table["mean"]).unstack("depth"),
     )
 

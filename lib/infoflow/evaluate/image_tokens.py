@@ -1,6 +1,4 @@
-"""What image tokens say, and who needs them: the logit lens and activation patching over a task."""
-
-from collections.abc import Sequence
+"""What image tokens say, and who needs them: logit lens and activation patching over a task."""
 
 import numpy as np
 import torch
@@ -8,7 +6,7 @@ from torch import Tensor
 
 from infoflow.evaluate import LVLM, Row, Sample, Task, measure
 from infoflow.methods.lens import logit_lens
-from infoflow.methods.localisation import Floats, Mask, coverage
+from infoflow.methods.localisation import Floats, Mask, coverage, tokens_on
 from infoflow.methods.patching import activation_patching
 from infoflow.models.prompt import Prompt
 
@@ -19,21 +17,20 @@ def lens_by_depth(lvlm: LVLM, task: Task, sample: Sample) -> list[Row]:
 
     Returns:
         Columns ``word``, ``depth`` (layers passed, 0 to L), ``auc`` (how often a cell that touches
-        things of that name says it more than one that does not) and ``elsewhere`` (the same of the
-        scene's other things, NaN without any).
+        things of that name says it more than one that does not) and ``elsewhere``, the same of
+        cells that touch other things alone; NaN where there are none.
     """
     prompt = lvlm.prompt(sample.image, sample.question)
-    cells = {n: coverage(sample.regions[n], prompt.grid) > 0 for n in sample.objects}
-    words = sorted({word for name in cells for word in name.split()})
+    touched = {n: coverage(sample.regions[n], prompt.grid) > 0 for n in sample.objects}
+    anything = np.logical_or.reduce([*touched.values()])
+    words = sorted({word for name in touched for word in name.split()})
+    maps = prompt.grid.cells(logit_lens(lvlm, prompt, words).permute(2, 0, 1))
     rows: list[Row] = []
-    for word, log_probs in zip(words, logit_lens(lvlm, prompt, words).unbind(-1), strict=True):
-        maps = prompt.grid.cells(log_probs)
-        own, others = (
-            _auc(maps, [of for name, of in cells.items() if (word in name.split()) == named])
-            for named in (True, False)
-        )
-        for depth, scores in enumerate(zip(own, others, strict=True)):
-            rows.append({"word": word, "depth": depth, "auc": scores[0], "elsewhere": scores[1]})
+    for word, of_word in zip(words, maps, strict=True):
+        own = np.logical_or.reduce([on for name, on in touched.items() if word in name.split()])
+        scores = zip(_auc(of_word, own), _auc(of_word, anything & ~own), strict=True)
+        for depth, (auc, elsewhere) in enumerate(scores):
+            rows.append({"word": word, "depth": depth, "auc": auc, "elsewhere": elsewhere})
     return rows
 
 
@@ -45,49 +42,41 @@ def patching_by_depth(lvlm: LVLM, task: Task, twin: Sample, sample: Sample) -> l
         twin: The task of the twins; there are no rows where both answers begin with one token.
 
     Returns:
-        Columns ``group`` (of :func:`row_groups`), ``depth`` (layers passed, 0 to L), ``recovery``,
-        ``right`` (both answers begin right) and ``apart`` (the distance of the two pictures'
-        embeddings, over their length: the group's mean).
+        Columns ``group`` (of :func:`row_groups`), ``depth`` (layers passed, 0 to L), ``recovery``
+        and ``right`` (both answers begin right).
     """
     answers = sample.answer, twin.answer
     first, second = (lvlm.encode_answer(answer)[:1] for answer in answers)
     if torch.equal(first, second):
         return []
     clean, other = (lvlm.prompt(each.image, each.question) for each in (sample, twin))
-    said = lvlm.generate(clean, 1), lvlm.generate(other, 1)
-    right = torch.equal(said[0], first) and torch.equal(said[1], second)
+    said = torch.cat([lvlm.generate(clean, 1), lvlm.generate(other, 1)])
+    right = torch.equal(said, torch.cat([first, second]))
     groups = row_groups(clean, (np.asarray(sample.image) != np.asarray(twin.image)).any(-1))
-    recovery = activation_patching(lvlm, clean, other, answers, torch.stack([*groups.values()]))
-    ours, theirs = clean.inputs_embeds[0], other.inputs_embeds[0]
-    apart = (ours - theirs).norm(dim=-1) / ours.norm(dim=-1)
+    found = activation_patching(lvlm, clean, other, answers, torch.stack([*groups.values()]))
     return [
-        {"group": name, "depth": depth, "recovery": share, "right": right, "apart": distance}
-        for (name, rows), of_group in zip(groups.items(), recovery.tolist(), strict=True)
-        for distance in [float(apart[rows].mean())]
-        for depth, share in enumerate(of_group)
+        {"group": group, "depth": depth, "recovery": recovery, "right": right}
+        for group, of_group in zip(groups, found.tolist(), strict=True)
+        for depth, recovery in enumerate(of_group)
     ]
 
 
 def row_groups(prompt: Prompt, region: Mask) -> dict[str, Tensor]:
-    """Divide a prompt's rows, boolean (S,): image tokens on a region, others, question, last row.
+    """Divide a prompt's rows, boolean (S,): image tokens on a region or not, question, last row.
 
-    A token is on it if over a quarter of it goes to cells that touch the region. Empty groups are
-    left out.
+    A group without a row is left out.
     """
-    cells, spread = (coverage(region, prompt.grid) > 0).ravel(), prompt.grid.spread
-    is_on = cells if spread is None else spread.T @ cells > spread.sum(axis=0) / 4
-    names, image = ("object", "background", "question", "last"), prompt.spans.image
-    rows = torch.zeros(len(names), len(prompt), dtype=torch.bool)
-    rows[0, image] = torch.from_numpy(is_on)
+    image, rows = prompt.spans.image, torch.zeros(4, len(prompt), dtype=torch.bool)
+    rows[0, image] = torch.from_numpy(tokens_on(region, prompt.grid))
     rows[1, image] = ~rows[0, image]
     rows[2, image.stop : -1] = rows[3, -1] = True
-    return {name: of for name, of in zip(names, rows, strict=True) if of.any()}
+    named = zip(("object", "background", "question", "last"), rows, strict=True)
+    return {name: of for name, of in named if of.any()}
 
 
-def _auc(maps: Floats, regions: Sequence[Mask]) -> Floats:
-    """How often a cell of some regions is above another cell: maps (L + 1, h, w) to (L + 1,)."""
-    if not regions:
+def _auc(maps: Floats, inside: Mask) -> Floats:
+    """How often a cell inside is above one outside: maps (L + 1, h, w) to (L + 1,)."""
+    if not inside.any():
         return np.full(len(maps), np.nan)
-    inside = np.logical_or.reduce(regions)
     lead = maps[:, inside, None] - maps[:, None, ~inside]
     return np.asarray((1 + np.sign(lead).mean(axis=(1, 2))) / 2)
