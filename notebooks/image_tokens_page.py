@@ -92,7 +92,7 @@ def finding(table, cliffs, scores, model):
 
 
 def half_gone(table, task):
-    """Behind how many layers an image group, the thing's if it has tokens, brings less than half."""
+    """Behind how many layers the thing's tokens (or the image's) bring less than half."""
     groups = table.loc[task]["mean"].unstack("group")
     return int((groups.get("object", groups["background"]) >= 0.5).sum())
 
