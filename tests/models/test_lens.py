@@ -2,12 +2,13 @@
 
 import pytest
 import torch
-from tiny_models import QUESTION, picture
+from tiny_models import CORNERS, QUESTION, picture
 
 from infoflow.errors import InfoflowError
 from infoflow.interventions import Truncate, intervene
 from infoflow.methods.lens import logit_lens
 
+MODELS = CORNERS
 WORDS = ("red", "circle", "yes")
 
 
@@ -22,6 +23,7 @@ def plain_lens(lvlm, prompt, words):
     return logits.log_softmax(-1)[..., ids]
 
 
+@pytest.mark.every_family
 def test_it_equals_the_head_on_the_hidden_states_of_transformers(lvlm, prompt):
     found = logit_lens(lvlm, prompt, WORDS)
     expected = plain_lens(lvlm, prompt, WORDS)

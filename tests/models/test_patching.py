@@ -4,13 +4,14 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tiny_models import QUESTION, picture
+from tiny_models import CORNERS, QUESTION, picture
 
 from infoflow.errors import InfoflowError
 from infoflow.hooks.forward import forward_pass
 from infoflow.interventions import Truncate, intervene
 from infoflow.methods.patching import Stream, activation_patching
 
+MODELS = CORNERS
 ANSWERS = ("two", "red")
 
 
@@ -75,6 +76,7 @@ def test_it_equals_whole_passes_in_which_a_hook_replaces_the_states(lvlm, prompt
     assert found[2].tolist()[-1] == 1  # behind the last layer only the last row is read
 
 
+@pytest.mark.every_family
 def test_every_changed_row_gives_the_clean_run_and_no_other_row_changes_anything(
     lvlm, prompt, other
 ):

@@ -65,9 +65,9 @@ _TASKS = {"scienceqa": _scienceqa, "pope": _pope, "textvqa": _textvqa, "chair": 
 def sample(
     task: str, split: str, index: int, world: str = "shapes", change: Change | None = None
 ) -> Sample:
-    """Draw the sample of a number, from 0, of a split and a world: the same on every machine.
+    """Draw the sample of a number, from 0, of a split and a world, changed first if so asked.
 
-    A change is made of its scene and question before anything is drawn: other pixels stay.
+    It is the same on every machine, and where nothing was changed pixels are the same.
     """
     scene, question, rng = _drawn(task, split, index, world)
     if change is not None:
