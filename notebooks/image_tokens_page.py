@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from itertools import groupby
-from textwrap import shorten
 
 import numpy as np
 import pandas as pd
@@ -42,19 +41,14 @@ def recoveries(rows, seed):
     return pd.concat(found, names=["task", "group", "depth"]) if found else pd.DataFrame()
 
 
-def carriers(table, task):
-    """Which group recovers most at each depth, as (group, first depth, last depth)."""
-    means = table.loc[task]["mean"].unstack("group")
-    runs = groupby(enumerate(means.idxmax(axis=1)), key=lambda entry: entry[1])
-    places = [(group, [depth for depth, _ in run]) for group, run in runs]
-    return [(group, depths[0], depths[-1]) for group, depths in places]
-
-
 def carrier_words(table, task):
-    """Say it: "the thing's image tokens (0 to 3 layers), then the last row (4 to 12 layers)"."""
-    runs = [(LINES[group][0], [*range(a, b + 1)]) for group, a, b in carriers(table, task)]
-    parts = [(name, f"{d[0]} to {d[-1]}" if d[1:] else str(d[0])) for name, d in runs]
-    return ", then ".join(f"{name} ({depths} layers)" for name, depths in parts)
+    """Say which group recovers most at which depths: "the last row (4 to 12 layers)"."""
+    most = table.loc[task]["mean"].unstack("group").idxmax(axis=1)
+    parts = []
+    for group, run in groupby(most.items(), key=lambda entry: entry[1]):
+        depths = [str(depth) for depth, _ in run]
+        parts.append(f"{LINES[group][0]} ({' to '.join(depths[:: len(depths) - 1 or 1])} layers)")
+    return ", then ".join(parts)
 
 
 def lens_scores(rows, seed):
@@ -91,12 +85,6 @@ def finding(table, cliffs, scores, model):
     )
 
 
-def half_gone(table, task):
-    """Behind how many layers the thing's tokens (or the image's) bring less than half."""
-    groups = table.loc[task]["mean"].unstack("group")
-    return int((groups.get("object", groups["background"]) >= 0.5).sum())
-
-
 def at_cut(table, task, cut):
     """What a thing's image tokens still bring along at a cut, in percent."""
     if (task, "object", cut) not in table.index:
@@ -112,28 +100,6 @@ def lens_words(scores, trait):
     return (
         f"its {trait} in {first} of cases before the first layer and {last} behind the last, and "
         f"at {more} of {len(of)} depths clearly more than patches of other things say it"
-    )
-
-
-def pair_sheet(pairs):
-    """Show a picture and its twin for each task, with both answers."""
-    figure, grid = report.figure(2, len(pairs), 3.9)
-    cells = []
-    for column, (task, (own, twin)) in enumerate(pairs.items()):
-        for axes, sample in ((grid[column], own), (grid[len(pairs) + column], twin)):
-            axes.imshow(sample.image, interpolation="nearest")
-            axes.axis("off")
-            above = f"{TASK_TITLES[task]}\n" if sample is own else ""
-            title = f"{above}→ {shorten(sample.answer, 18, placeholder=' …')}"
-            axes.set_title(title, fontsize=9, weight="normal", parse_math=False)
-        cells.append((TASK_TITLES[task], report.asked(own.question), own.answer, twin.answer))
-    words = "; ".join(f"{task}: {question} {a} / {b}" for task, question, a, b in cells)
-    columns = ["task", "question", "answer", "answer to the twin"]
-    return report.Plot(
-        figure,
-        f"Pairs of drawn scenes that differ in one thing. {words}"[:400],
-        f"A picture (above) and its twin (below) for each task, magnified. {words}.",
-        pd.DataFrame(cells, columns=columns).set_index("task"),
     )
 
 
@@ -156,15 +122,13 @@ def recovery_plot(table, cliffs, model):
     counts = report.by_task(panels, lambda task: str(table.loc[task]["pairs"].max()))
     words = report.by_task(panels, lambda task: carrier_words(table, task))
     others = percent(table["mean"].xs("background", level="group").max())
-    halves = report.by_task(panels, lambda task: f"{half_gone(table, task)} layers")
     return report.Plot(
         figure,
         f"Recovery by layers passed. Most of it is brought by: {words}."[:400],
         f"How much of the answer a group of rows brings along when its states are put into the "
         f"twin's run ({model}; pairs answered right twice: {counts}; bands: 95 % intervals over "
         "pairs). States that have passed d layers enter the paper's layer d + 1. Red: the cliff of "
-        f"truncation. The thing's tokens bring less than half behind {halves}. The other image "
-        f"tokens bring {others} at most.",
+        f"truncation. Other image tokens than the thing's bring {others} at most.",
         (100 * table["mean"]).unstack("depth"),
     )
 
@@ -182,10 +146,13 @@ def exactness_table(lvlm, pairs):
             lvlm, clean, other, answers, torch.stack([changed, ~changed])
         )
         apart = (clean.inputs_embeds - other.inputs_embeds)[0].norm(dim=-1)
+        none = "the thing has no token"
         line = {
             "rows that change": f"{int(changed.sum())} of {n}",
             "all of them patched, less 1": f"{(everything - 1).abs().max():.1g}",
             "all others patched": f"{nothing.abs().max():.1g}",
+            "background made equal, patched": none,
+            "difference that lies in the background": none,
         }
         if "object" in parts:
             same = torch.where(
