@@ -3,6 +3,8 @@ from .errors import InfoflowError, UnknownNameError
 from .interventions import EAH, FastV, Simignore, Truncate, intervene
 from .methods.cam import CAM, llava_cam
 from .methods.flow import AttentionFlow, attention_flow
+from .methods.lens import logit_lens
+from .methods.patching import activation_patching
 from .methods.truncation import (
     TruncationSweep,
     truncated_log_probs,
@@ -30,6 +32,7 @@ __all__ = [
     "Truncate",
     "TruncationSweep",
     "UnknownNameError",
+    "activation_patching",
     "attention_flow",
     "cliff_layer",
     "intervene",
@@ -37,6 +40,7 @@ __all__ = [
     "llava_cam",
     "load_lvlm",
     "load_task",
+    "logit_lens",
     "truncated_log_probs",
     "truncated_token_log_probs",
     "truncation_sweep",

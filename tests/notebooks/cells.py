@@ -19,6 +19,7 @@ SMALL = {
         "limit": 2,
         "cam_limit": 1,
         "cliff_limit": 2,
+        "lens_limit": 2,
         "n_samples": 1,
         "site_samples": 1,
         "n_perturbed": 1,

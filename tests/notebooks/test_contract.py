@@ -57,6 +57,7 @@ def test_all_notebooks_are_here():
         "fig8_cam_more",
         "fig9_without_picture",
         "frozen",
+        "image_tokens",
         "model_card",
         "own_picture",
         "shapes_datasheet",

@@ -30,6 +30,7 @@ WRONG = {
     "fig8_cam_more": ("infoflow.stats.cliff._ROUNDING", 2.0),
     "fig9_without_picture": ("infoflow.stats.intervals.CONFIDENCE", 0.5),
     "frozen": ("infoflow.claims.findings.FEWEST", 1),
+    "image_tokens": ("infoflow.methods.localisation._TOUCHES", 2.0),
     "model_card": ("infoflow.stats.intervals.CONFIDENCE", 0.5),
     "own_picture": ("infoflow.methods.cam.THRESHOLD", 0.1),
     "shapes_datasheet": ("infoflow.data.textvqa._credit", lambda n_matches, n_answers: 0.5),

@@ -5,6 +5,7 @@ because a layout belongs to one of them (:attr:`infoflow.data.shapes.world.Scene
 """
 
 import zlib
+from collections.abc import Callable
 from functools import lru_cache, partial
 from typing import Any
 
@@ -23,6 +24,8 @@ _READING_KINDS = ("one", "one-unseen", "one", "one-unseen", "one", "two", "one",
 
 _Plan = tuple[ask.Asker, dict[str, Any]]
 """What asks the question, and what kind of scene is drawn for it."""
+
+Change = Callable[[Scene, ask.Question], tuple[Scene, ask.Question]]
 
 
 def _scienceqa(split: str, index: int, world: World) -> _Plan:
@@ -59,9 +62,16 @@ def _chair(split: str, index: int, world: World) -> _Plan:
 _TASKS = {"scienceqa": _scienceqa, "pope": _pope, "textvqa": _textvqa, "chair": _chair}
 
 
-def sample(task: str, split: str, index: int, world: str = "shapes") -> Sample:
-    """Draw the sample of a number, from 0, of a split and a world: the same on every machine."""
+def sample(
+    task: str, split: str, index: int, world: str = "shapes", change: Change | None = None
+) -> Sample:
+    """Draw the sample of a number, from 0, of a split and a world, changed first if so asked.
+
+    It is the same on every machine, and where nothing was changed pixels are the same.
+    """
     scene, question, rng = _drawn(task, split, index, world)
+    if change is not None:
+        scene, question = change(scene, question)
     _, options = _TASKS[task](split, index, WORLDS[world])
     return Sample(
         id=_ID.format(task, split, index),

@@ -1,0 +1,82 @@
+"""Activation patching: which states bring a run's answer along when put into another run."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from infoflow.errors import InfoflowError
+from infoflow.hooks.forward import Observer, answer_ids, forward_pass, modifier_of
+from infoflow.models.lvlm import LVLM, Prompt
+from infoflow.models.threads import on_own_threads
+
+
+class Stream(Observer):
+    """Keeps states, (1, S, D) behind 0 layers to L, and what layers take beside them."""
+
+    def __init__(self) -> None:
+        self.states: list[Tensor] = []
+        self.arguments: list[dict[str, Any]] = []
+
+    def after_layer(
+        self, layer: int, module: nn.Module, args: Any, kwargs: dict[str, Any], output: Tensor
+    ) -> None:
+        self.states[layer:] = args[0], output
+        self.arguments.append(kwargs)
+
+
+@on_own_threads
+def activation_patching(
+    lvlm: LVLM, clean: Prompt, other: Prompt, answers: tuple[str, str], groups: Tensor
+) -> Tensor:
+    """Put the clean run's states of a group of rows into the other run, behind 0 layers to L.
+
+    recovery = (m_patched - m_other) / (m_clean - m_other), m the logit of the clean prompt's answer
+    less that of the other's, by their first tokens (Basu et al., arXiv 2406.04236; NOTICE, arXiv
+    2406.16320). A patched run goes on from the other's states, bit by bit as a whole pass.
+
+    Args:
+        lvlm: The model.
+        clean: An image and a question.
+        other: Another image and the same question.
+        answers: What is answered to the clean prompt, and to the other.
+        groups: Rows that are patched together: boolean of shape (G, S).
+
+    Returns:
+        Float64 of shape (G, L + 1): 0 is as the other run, 1 as the clean one; not finite if m is
+        the same in both.
+
+    Raises:
+        InfoflowError: The questions differ, the answers begin alike, groups have another shape, an
+            intervention is at work, or the model cannot be observed.
+    """
+    first, second = (answer_ids(lvlm, clean, answer)[0] for answer in answers)
+    if first == second or not torch.equal(clean.input_ids, other.input_ids):
+        asked = f"{clean.question!r} and {other.question!r}, answered {answers}"
+        raise InfoflowError(f"{asked}; valid: one question, answers that begin otherwise.")
+    if groups.dtype != torch.bool or groups.shape[1:] != clean.input_ids.shape:
+        found = f"{groups.dtype}, {tuple(groups.shape)}"
+        raise InfoflowError(f"groups of rows are {found}; valid: boolean, (G, {len(clean)}).")
+    if modifier_of(lvlm):
+        raise InfoflowError("an intervention is at work; patching takes the model as it is.")
+
+    def lead(hidden: Tensor) -> float:
+        # the head over all rows, as in an ordinary pass: one row alone rounds differently
+        logits = lvlm.lm_head(hidden)[0, -1].float()
+        return float(logits[first] - logits[second])
+
+    def patched_lead(depth: int, rows: Tensor) -> float:
+        own = theirs.states[depth]
+        states = torch.where(rows.to(own.device)[:, None], ours.states[depth].to(own.device), own)
+        for layer, arguments in zip(lvlm.layers[depth:], theirs.arguments[depth:], strict=True):
+            states = layer.forward(states, **arguments)  # not layer(...), which is watched
+        return lead(lvlm.norm(states))
+
+    ours, theirs = Stream(), Stream()
+    with torch.inference_mode():
+        with forward_pass(lvlm, clean, observer=ours) as hidden:
+            m_clean = lead(hidden)
+        with forward_pass(lvlm, other, observer=theirs) as hidden:
+            m_other = lead(hidden)
+            m = [[patched_lead(d, rows) for d in range(lvlm.n_layers + 1)] for rows in groups]
+    return (torch.tensor(m, dtype=torch.float64) - m_other) / (m_clean - m_other)
