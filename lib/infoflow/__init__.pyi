@@ -3,6 +3,7 @@ from .errors import InfoflowError, UnknownNameError
 from .interventions import EAH, FastV, Simignore, Truncate, intervene
 from .methods.cam import CAM, llava_cam
 from .methods.flow import AttentionFlow, attention_flow
+from .methods.knockout import AttentionKnockout, attention_knockout
 from .methods.truncation import TruncationSweep, truncated_log_probs, truncation_sweep
 from .models.families import list_models
 from .models.lvlm import LVLM, Prompt, load_lvlm
@@ -14,6 +15,7 @@ __all__ = [
     "EAH",
     "LVLM",
     "AttentionFlow",
+    "AttentionKnockout",
     "Cliff",
     "FastV",
     "InfoflowError",
@@ -26,6 +28,7 @@ __all__ = [
     "TruncationSweep",
     "UnknownNameError",
     "attention_flow",
+    "attention_knockout",
     "cliff_layer",
     "intervene",
     "list_models",

@@ -89,6 +89,14 @@ def coverage(mask: npt.ArrayLike, grid: Grid) -> Floats:
     return over_rows @ region @ over_cols.T
 
 
+def tokens_on(mask: npt.ArrayLike, grid: Grid) -> Mask:
+    """Mark the image tokens that are seen mostly in cells that touch a region (H, W): (N,)."""
+    touched = (coverage(mask, grid) > _TOUCHES).astype(float)
+    return np.array(
+        [mass_inside(cells, touched) > 0.5 for cells in grid.cells(np.eye(grid.n_tokens))]
+    )
+
+
 def pointing_hit(heat: Floats, touched: Mask) -> float:
     """Play the pointing game: is the map's highest token on target (Zhang et al., 2018)?
 
