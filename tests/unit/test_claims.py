@@ -141,7 +141,7 @@ def test_few_items_decide_nothing_by_their_interval(favourable):
     def first(rows):
         return {t: f[f["item"] <= "item-018"] for t, f in rows.items()}
 
-    several = ("cuts", "flow", "cam", "intact", "masked", "broadcast")
+    several = ("cuts", "flow", "knockout", "cam", "intact", "masked", "broadcast")
     small = {name: first(getattr(favourable, name)) for name in several}
     cliffs = {t: replace(c, n_calibration=FEWEST - 1) for t, c in favourable.cliffs.items()}
     found = by_claim(replace(favourable, **small, cliffs=cliffs))
@@ -152,6 +152,12 @@ def test_few_items_decide_nothing_by_their_interval(favourable):
     for name, finding in found.items():
         if name not in without_interval:
             assert finding.verdict == UNDECIDED, name
+
+
+def test_roads_of_no_right_answer_are_not_compared(favourable):
+    wrong = {t: rows.assign(score=0.0) for t, rows in favourable.knockout.items()}
+    found = by_claim(replace(favourable, knockout=wrong), "by_which_road")
+    assert {finding.verdict for finding in found.values()} == {UNDECIDED}
 
 
 def test_tasks_that_disagree_hold_in_part(favourable, opposite):
