@@ -18,6 +18,8 @@ SMALL = {
     **{
         "limit": 2,
         "cam_limit": 1,
+        "cliff_limit": 2,
+        "n_control": 1,
         "n_samples": 1,
         "site_samples": 1,
         "n_perturbed": 1,

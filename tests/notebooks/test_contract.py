@@ -14,7 +14,9 @@ ALL = sorted(FOLDER.glob("*.ipynb"))
 RESULTS = [
     path
     for path in ALL
-    if path.stem.startswith(("a2", "claims", "eah", "fig", "simignore", "table1", "which"))
+    if path.stem.startswith(
+        ("a2", "by_which", "claims", "eah", "fig", "simignore", "table1", "which")
+    )
 ]
 SECTIONS = [
     *("Definition", "One image", "The task", "Control", "Paper beside ours"),
@@ -42,6 +44,7 @@ def test_all_notebooks_are_here():
     assert [path.stem for path in ALL] == [
         "a2_topk",
         "arms",
+        "by_which_road",
         "claims",
         "eah",
         "fig1_flow_overview",

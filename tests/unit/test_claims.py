@@ -154,12 +154,6 @@ def test_few_items_decide_nothing_by_their_interval(favourable):
             assert finding.verdict == UNDECIDED, name
 
 
-def test_roads_of_no_right_answer_are_not_compared(favourable):
-    wrong = {t: rows.assign(score=0.0) for t, rows in favourable.knockout.items()}
-    found = by_claim(replace(favourable, knockout=wrong), "by_which_road")
-    assert {finding.verdict for finding in found.values()} == {UNDECIDED}
-
-
 def test_tasks_that_disagree_hold_in_part(favourable, opposite):
     flow = {"scienceqa": favourable.flow["scienceqa"], "pope": opposite.flow["pope"]}
     found = by_claim(replace(favourable, flow=flow))["flow-falls-early"]

@@ -56,11 +56,8 @@ def test_items_without_a_region_have_neither_object_nor_background(task, rows):
     assert (both["object to last"] + both["background to last"] == both["image to last"]).all()
 
 
-def test_changes_are_of_right_answers_alone(task, rows):
-    first = task[0].id
-    wrong = rows.assign(score=(rows["item"] != first).astype(float))
-    changes = changes_by_layer(wrong, "image to last")
-    assert changes.shape == (len(task) - 1, rows["layer"].max())
-    kept = of_edge(rows, task[1], "image to last")["nats"]
-    assert np.array_equal(changes[0], kept)
-    assert len(changes_by_layer(rows.assign(score=0.0), "image to last")) == 0
+def test_changes_are_arranged_by_item_and_layer(task, rows):
+    changes = changes_by_layer(rows, "image to last", "percent")
+    assert changes.shape == (len(task), rows["layer"].max())
+    for sample, of_item in zip(task, changes, strict=True):
+        assert of_edge(rows, sample, "image to last")["percent"].tolist() == of_item.tolist()

@@ -14,7 +14,7 @@ from infoflow.evaluate.running import MEASURES
 ROOT = Path(infoflow.__file__).parents[2]
 
 PAGES = """
-    a2_topk arms claims eah fig1_flow_overview fig2_attention_flow fig3_cam_reasoning
+    a2_topk arms by_which_road claims eah fig1_flow_overview fig2_attention_flow fig3_cam_reasoning
     fig4_cam_presence fig5_truncation fig6_truncation_matrix fig7_cam_sites fig8_cam_more
     fig9_without_picture model_card own_picture shapes_datasheet simignore table1
     which_map
@@ -22,8 +22,8 @@ PAGES = """
 COMMANDS = "answer costs evaluate merge models refresh run"
 NAMES = """
     CAM EAH LVLM AttentionFlow Cliff FastV InfoflowError Prompt Sample Simignore Store Task Truncate
-    TruncationSweep UnknownNameError attention_flow cliff_layer intervene list_models llava_cam
-    load_lvlm load_task truncated_log_probs truncation_sweep
+    TruncationSweep UnknownNameError attention_flow attention_knockout cliff_layer intervene
+    list_models llava_cam load_lvlm load_task truncated_log_probs truncation_sweep
 """
 MODELS = """
     tiny-instructblip tiny-internvl tiny-llava-1.5 tiny-llava-1.6 tiny-qwen-vl tiny-shikra
@@ -31,7 +31,7 @@ MODELS = """
 """
 MEASURE_NAMES = """
     answers text_answers flow_by_layer sink_density_by_head truncation_by_cut log_probs_by_cut
-    topk_by_cut cam_by_layer localisation_by_layer last_layer_gradients
+    topk_by_cut knockout_by_layer cam_by_layer localisation_by_layer last_layer_gradients
 """
 OPTIONS = "max_new_tokens wording organisation revision ocr synonyms pictures"
 RULES = {  # the first is the default

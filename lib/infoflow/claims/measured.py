@@ -123,17 +123,15 @@ def road_deep_text(evidence: Evidence, task: str) -> OnTask:
 
 
 def _more_lost(evidence: Evidence, task: str, *roads: tuple[str, int]) -> OnTask:
-    """Whether blocking one edge in a third of the layers loses more than another elsewhere."""
+    """Whether blocking an edge in one third of the layers loses more than another elsewhere."""
     losses, words = [], []
     for edge, which in roads:
         third = depths(evidence.n_layers)[which]
         changes = changes_by_layer(evidence.knockout[task], edge)[:, third.first - 1 : third.last]
-        if not len(changes):
-            return None  # no item is answered rightly
         losses.append(-changes.mean(1))
-        words.append(f"{edge} {losses[-1].mean():.2f} in {third.name} layers")
+        words.append(f"{losses[-1].mean():z.2f} by {edge} in {third.name} layers")
     more = difference_estimate(losses[0] - losses[1])
-    return decided(more), f"nats lost a token: {', '.join(words)} ({more.n_items} items)"
+    return decided(more), f"nats a token lost, {', '.join(words)} ({more.n_items} items)"
 
 
 def _change(evidence: Evidence, task: str, cut: int) -> Equivalence:

@@ -32,12 +32,13 @@ def knockout_by_layer(
     Returns:
         Columns ``edge`` (as ``"image to last"``), ``n_sources`` (tokens), ``layer`` (the window's
         middle in the paper's count, 1 to L), ``percent`` (change of the first answer token's
-        probability), ``nats`` (change of the log-probability a token), ``n_tokens`` of the answer,
-        and those of :meth:`infoflow.data.task.Task.details`, ``score`` among them.
+        probability), ``nats`` (change of the log-probability, mean over the answer's tokens), and
+        ``text`` and ``score`` of the answer.
     """
     prompt = lvlm.prompt(sample.image, sample.question)
     answer = explained_answer(lvlm, prompt, sample, task.max_new_tokens)
     details = task.details(sample, lvlm.decode(answer))
+    said = {name: details[name] for name in ("text", "score")}
     groups = token_groups(prompt)
     if sample.targets:
         image, on = groups["image"], torch.zeros_like(groups["image"])
@@ -52,8 +53,7 @@ def knockout_by_layer(
         about = {"edge": f"{source} to {target}", "n_sources": int(groups[source].sum())}
         both = zip(100 * changes[:, 0].expm1(), changes.mean(-1), strict=True)
         rows += [
-            {**about, "layer": layer, "percent": float(percent), "nats": float(nats)}
-            | {"n_tokens": len(answer), **details}
+            {**about, "layer": layer, "percent": float(percent), "nats": float(nats), **said}
             for layer, (percent, nats) in enumerate(both, start=1)
         ]
     return rows
@@ -62,6 +62,6 @@ def knockout_by_layer(
 def changes_by_layer(
     rows: pd.DataFrame, edge: str, column: str = "nats"
 ) -> npt.NDArray[np.float64]:
-    """Changes by one edge in rows of :func:`knockout_by_layer`, of right answers alone: (N, L)."""
-    right = rows[(rows["edge"] == edge) & (rows["score"] == 1)]
-    return right.pivot(index="item", columns="layer", values=column).to_numpy(np.float64)
+    """Arrange changes by one edge, of rows of :func:`knockout_by_layer`: shape (N, L)."""
+    table = rows[rows["edge"] == edge].pivot(index="item", columns="layer", values=column)
+    return table.to_numpy(np.float64)

@@ -102,10 +102,9 @@ def scaled_window(n_layers: int) -> int:
 
 
 def token_groups(prompt: Prompt) -> dict[str, Tensor]:
-    """Mark the tokens of groups by name, boolean (S,): the spans, and of the last one two parts.
+    """Mark groups by name, boolean (S,): the spans, the ``"last"`` token, and ``"question"``.
 
-    ``"last"`` is the last token of ``"user"``, from which the answer is predicted, ``"question"``
-    the others.
+    That is the rest of the ``"user"`` span, whose last token predicts the answer.
     """
     places = torch.arange(len(prompt), device=prompt.inputs_embeds.device)
     spans = prompt.spans._asdict().items()
@@ -123,7 +122,7 @@ def _marked(prompt: Prompt, group: Group, n_answer: int) -> Tensor:
     else:
         marked = torch.zeros_like(named["last"])
         with one_line(
-            f"{group!r:.40} marks no tokens", IndexError, RuntimeError, TypeError, ValueError
+            f"{group!r:.40} marks no token", IndexError, RuntimeError, TypeError, ValueError
         ):
             marked[torch.as_tensor(group)] = True
     if not marked.any():
@@ -162,8 +161,10 @@ class _Knockouts(Branches):
         return own.expand(sum(window.start == layer for window in self._windows), -1)
 
     def attend_in_branches(self, layer: int, call: Attention) -> Tensor:
-        intact = self._intact.key[0], self._intact.value[0]
-        key, value = (part[:, : self._n_prefix] for part in intact)
+        prefix = (
+            self._intact.key[0, :, : self._n_prefix],
+            self._intact.value[0, :, : self._n_prefix],
+        )
         in_window = [int(layer in window) for window in self._windows[: len(call.query)]]
         bias = self._bias[in_window].to(call.key.device)[:, None]
-        return cascade_attention(call, (key, value), (call.key, call.value), bias)
+        return cascade_attention(call, prefix, (call.key, call.value), bias)
