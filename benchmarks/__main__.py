@@ -13,6 +13,7 @@ from transformers.utils import logging
 from benchmarks.cam import cam_lines
 from benchmarks.flow import flow_lines
 from benchmarks.interventions import intervention_lines
+from benchmarks.knockout import knockout_lines
 from benchmarks.model import SIZES, random_lvlm
 from benchmarks.sweep import sweep_lines
 from benchmarks.table import describe, machine, print_heading, print_line, write_results
@@ -22,6 +23,7 @@ from benchmarks.threads import thread_lines
 PARTS = (
     sweep_lines,
     teacher_forcing_lines,
+    knockout_lines,
     flow_lines,
     cam_lines,
     intervention_lines,

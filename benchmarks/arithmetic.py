@@ -82,6 +82,15 @@ class Ways:
         branches = Work(Calls(1, n * own, n * pairs) for n in range(fewest, most))
         return self.one_pass() + branches + self._steps(n_tokens, n_branches=most)
 
+    def knockout(self, n_own: int, window: int) -> Work:
+        """An edge blocked around every layer, beside one pass: the last rows of each window again.
+
+        They are computed from the window's first layer on.
+        """
+        half, pairs = window // 2, n_own * self.spans.user.stop
+        begun = (min(layer + half + 1, self.layers) for layer in range(self.layers))
+        return Work(Calls(1, n * n_own, n * pairs) for n in begun)
+
     def gradients(self, n_images: int, recomputed: bool = False) -> Work:
         """Forward and backward passes of noisy images; a backward pass costs one forward."""
         return self.one_pass().times(n_images * (3 if recomputed else 2))

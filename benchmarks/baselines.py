@@ -55,6 +55,19 @@ def masked_log_prob(lvlm: LVLM, prompt: Prompt, cut: int, dropped: Tensor, ids: 
     return log_probs.gather(-1, ids[:, None]).sum()
 
 
+def blocked_logits(lvlm: LVLM, prompt: Prompt, rows: slice, layer: int, window: int) -> Tensor:
+    """Run a full forward pass that hides the image from some rows around a layer: (V,)."""
+    causal, blocked = _masks(len(prompt), image_positions(prompt)[:0])
+    blocked[..., rows, prompt.spans.image] = False
+
+    def mask(index: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Arguments:
+        within = abs(index - layer) <= window // 2
+        return args, kwargs | {"attention_mask": blocked if within else causal}
+
+    with edited(lvlm, mask):
+        return last_logits(lvlm, prompt.inputs_embeds)
+
+
 def masked_without_cache(
     lvlm: LVLM, prompt: Prompt, cut: int, dropped: Tensor, n_tokens: int
 ) -> tuple[Tensor, Tensor]:

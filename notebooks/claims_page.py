@@ -36,6 +36,7 @@ def planted(favourable):
         guesses=dict.fromkeys(ORDER, BLIND - 0.2 if favourable else INTACT + 0.2),
         flow=layers,
         cam=layers,
+        knockout=dict.fromkeys(ORDER, _roads(favourable)),
         last_layer=dict.fromkeys(ORDER, sites),
         localisation=dict.fromkeys(ORDER, sites),
         intact=dict.fromkeys(ORDER, intact),
@@ -84,6 +85,15 @@ def _by(cliff, favourable):
     shares = {"image": image, "user": user, "system": system, "uniform_image": even}
     maps = {"lit": lit, "mass": mass, "mass_chance": 0.1}
     return _scored("cut", means), _rows("layer", layers, **shares, **maps)
+
+
+def _roads(favourable):
+    """Changes by blocked edge: shallow layers read the image and deep ones the question, or not."""
+    layers = np.arange(1, N_LAYERS + 1)
+    shallow, deep = (layers <= 4) == favourable, (layers > 8) == favourable
+    changes = {"image to user": shallow, "question to last": deep, "image to last": ~deep}
+    edges = (_rows("layer", layers, edge=e, nats=-1.0 * lost) for e, lost in changes.items())
+    return pd.concat(edges).assign(score=1.0)
 
 
 def _rows(place, places, **columns):

@@ -3,6 +3,7 @@ from .errors import InfoflowError, UnknownNameError
 from .interventions import EAH, FastV, Simignore, Truncate, intervene
 from .methods.cam import CAM, llava_cam
 from .methods.flow import AttentionFlow, attention_flow
+from .methods.knockout import AttentionKnockout, attention_knockout
 from .methods.lens import logit_lens
 from .methods.patching import activation_patching
 from .methods.truncation import (
@@ -21,6 +22,7 @@ __all__ = [
     "EAH",
     "LVLM",
     "AttentionFlow",
+    "AttentionKnockout",
     "Cliff",
     "FastV",
     "InfoflowError",
@@ -34,6 +36,7 @@ __all__ = [
     "UnknownNameError",
     "activation_patching",
     "attention_flow",
+    "attention_knockout",
     "cliff_layer",
     "intervene",
     "list_models",

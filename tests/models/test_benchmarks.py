@@ -17,6 +17,7 @@ from benchmarks.model import SIZES, Size, random_lvlm, random_model
 from benchmarks.table import Line, print_line
 from benchmarks.teacher_forcing import with_answer
 from infoflow.interventions import intervene, sink_density
+from infoflow.methods.knockout import attention_knockout
 from infoflow.methods.truncation import truncated_log_probs, truncation_sweep
 from infoflow.models.prompt import Spans
 
@@ -99,6 +100,16 @@ def test_tokens_of_an_answer_read_in_are_those_counted(toy, n_tokens):
     )
 
 
+@pytest.mark.parametrize(("target", "window"), [("last", 1), ("question", 3)])
+def test_tokens_of_a_knockout_are_those_counted(toy, target, window):
+    lvlm, prompt = toy
+    ways, user = Ways(lvlm.n_layers, prompt.spans), prompt.spans.user
+    n_own = 1 if target == "last" else user.stop - user.start
+    work = ways.one_pass() + ways.knockout(n_own, window)
+    blocked = partial(attention_knockout, lvlm, prompt, torch.tensor([1]), "image", target, window)
+    assert work.tokens == counted_tokens(lvlm, blocked)
+
+
 @pytest.mark.parametrize("name", ["FastV", "Simignore", "EAH"])
 def test_tokens_under_an_intervention_are_those_of_an_answer_both_ways(toy, name):
     lvlm, prompt = toy
@@ -168,11 +179,11 @@ def test_one_run_prints_every_line_and_writes_it(monkeypatch, tmp_path, capsys):
     printed = capsys.readouterr().out
     results = json.loads(target.read_text())
     names = [line["name"] for line in results["lines"]]
-    assert len(names) == len(set(names)) == 18
+    assert len(names) == len(set(names)) == 22
     for name in names:
         assert name in printed
     asked = {line["name"].split(",")[0] for line in results["lines"] if line["wanted"]}
-    assert asked == {"sweep", "CAM of all layers", "CAM checkpointed"}
+    assert asked == {"sweep", "one pass", "CAM of all layers", "CAM checkpointed"}
     remarks = [line["remark"] for line in results["lines"]]
     answered = [remark for remark in remarks if remark.startswith("tokens equal")]
     assert len(answered) == 7
@@ -181,6 +192,9 @@ def test_one_run_prints_every_line_and_writes_it(monkeypatch, tmp_path, capsys):
         same, total = said.removeprefix("tokens equal: ").split(" of ")
         assert same == total
         assert float(within) < 5e-5
+    blocked = [remark for remark in remarks if remark.startswith("first logits within")]
+    assert len(blocked) == 2
+    assert all(float(remark.split()[3]) < 5e-5 for remark in blocked)
     (forced,) = (remark for remark in remarks if remark.startswith("log-probabilities"))
     assert float(forced.split(" within ")[1]) < 5e-5
     assert "densities within 0e+00" in remarks

@@ -20,6 +20,7 @@ SMALL = {
         "cam_limit": 1,
         "cliff_limit": 2,
         "lens_limit": 2,
+        "n_control": 1,
         "n_samples": 1,
         "site_samples": 1,
         "n_perturbed": 1,

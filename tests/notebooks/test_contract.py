@@ -15,7 +15,9 @@ RESULTS = [
     path
     for path in ALL
     if path.stem.startswith(
-        ("a2", "claims", "eah", "fig", "frozen", "simignore", "table1", "which", "words")
+        ("a2", "claims", "eah", "fig", "frozen", "simignore", "table1", "which", "words")(
+            "a2", "by_which", "claims", "eah", "fig", "simignore", "table1", "which"
+        )
     )
 ]
 SECTIONS = [
@@ -44,6 +46,7 @@ def test_all_notebooks_are_here():
     assert [path.stem for path in ALL] == [
         "a2_topk",
         "arms",
+        "by_which_road",
         "claims",
         "eah",
         "explorer",

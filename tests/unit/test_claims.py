@@ -145,7 +145,7 @@ def test_few_items_decide_nothing_by_their_interval(favourable):
     def first(rows):
         return {t: f[f["item"] <= "item-018"] for t, f in rows.items()}
 
-    several = ("cuts", "flow", "cam", "intact", "masked", "broadcast")
+    several = ("cuts", "flow", "knockout", "cam", "intact", "masked", "broadcast")
     several += ("similarity", "words", "frozen")
     small = {name: first(getattr(favourable, name)) for name in several}
     cliffs = {t: replace(c, n_calibration=FEWEST - 1) for t, c in favourable.cliffs.items()}

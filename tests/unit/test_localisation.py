@@ -16,8 +16,9 @@ from infoflow.methods.localisation import (
     pointing_hit,
     rank_correlation,
     target_mask,
+    tokens_on,
 )
-from infoflow.models.grid import Grid
+from infoflow.models.grid import Grid, Raster, stack
 
 HEATS = arrays(np.float64, (4, 5), elements=st.floats(0, 1e6))
 MASKS = arrays(np.bool_, (4, 5)).filter(lambda mask: mask.any())
@@ -191,3 +192,23 @@ def test_rank_correlation_sees_order_alone():
     found = rank_correlation(maps, blank)
     assert np.isnan(found[:2]).all()
     assert found[2] == pytest.approx(1)
+
+
+def test_tokens_on_a_region_are_those_whose_cell_touches_it():
+    mask = np.zeros((40, 50), dtype=bool)
+    mask[11, 21:29] = True  # a line within one row of cells and one column
+    on = tokens_on(mask, Grid(4, 5)).reshape(4, 5)
+    assert np.argwhere(on).tolist() == [[1, 2]]
+    mask[11, 21:31] = True
+    assert np.argwhere(tokens_on(mask, Grid(4, 5)).reshape(4, 5)).tolist() == [[1, 2], [1, 3]]
+
+
+def test_where_cells_mix_tokens_those_are_on_it_that_are_mostly_seen_there():
+    fine, coarse = Grid(4, 4), Grid(2, 2)
+    mixed = stack([Raster(fine, np.arange(16)), Raster(coarse, np.arange(16, 20))], 20)
+    mask = np.zeros((8, 8), dtype=bool)
+    mask[:4, :4] = True
+    on = tokens_on(mask, mixed)
+    assert on[:16].reshape(4, 4)[:2, :2].all()
+    assert on[:16].sum() == 4
+    assert on[16:].tolist() == [True, False, False, False]

@@ -14,17 +14,17 @@ from infoflow.evaluate.running import MEASURES
 ROOT = Path(infoflow.__file__).parents[2]
 
 PAGES = """
-    a2_topk arms claims eah explorer fig1_flow_overview fig2_attention_flow fig3_cam_reasoning
-    fig4_cam_presence fig5_truncation fig6_truncation_matrix fig7_cam_sites fig8_cam_more
-    fig9_without_picture frozen image_tokens model_card own_picture shapes_datasheet simignore
-    table1 which_map words
+    a2_topk arms by_which_road claims eah explorer fig1_flow_overview fig2_attention_flow
+    fig3_cam_reasoning fig4_cam_presence fig5_truncation fig6_truncation_matrix fig7_cam_sites
+    fig8_cam_more fig9_without_picture frozen image_tokens model_card own_picture shapes_datasheet
+    simignore table1 which_map words
 """
 COMMANDS = "answer costs evaluate merge models refresh run"
 NAMES = """
     AttentionFlow CAM Cliff EAH FastV InfoflowError LVLM Prompt Sample Simignore Store Task
-    Truncate TruncationSweep UnknownNameError activation_patching attention_flow cliff_layer
-    intervene list_models llava_cam load_lvlm load_task logit_lens truncated_log_probs
-    truncated_token_log_probs truncation_sweep
+    Truncate TruncationSweep UnknownNameError activation_patching attention_flow
+    attention_knockout cliff_layer intervene list_models llava_cam load_lvlm load_task logit_lens
+    truncated_log_probs truncated_token_log_probs truncation_sweep
 """
 MODELS = """
     tiny-instructblip tiny-internvl tiny-llava-1.5 tiny-llava-1.6 tiny-qwen-vl tiny-shikra
@@ -33,7 +33,7 @@ MODELS = """
 MEASURE_NAMES = """
     answers text_answers flow_by_layer sink_density_by_head truncation_by_cut log_probs_by_cut
     topk_by_cut cam_by_layer localisation_by_layer last_layer_gradients words_by_cut frozen_by_cut
-    similarity_by_layer lens_by_depth
+    similarity_by_layer lens_by_depth knockout_by_layer
 """
 OPTIONS = "max_new_tokens wording organisation revision ocr synonyms pictures"
 RULES = {  # the first is the default

@@ -32,6 +32,7 @@ class Evidence:
     calibration: Rows = field(default_factory=dict)  # the same of calibration items
     guesses: Mapping[str, float] = field(default_factory=dict)  # the best blind ones
     flow: Rows = field(default_factory=dict)  # flow_by_layer
+    knockout: Rows = field(default_factory=dict)  # knockout_by_layer
     last_layer: Rows = field(default_factory=dict)  # last_layer_gradients
     cam: Rows = field(default_factory=dict)  # cam_by_layer; they need cliffs
     localisation: Rows = field(default_factory=dict)  # localisation_by_layer

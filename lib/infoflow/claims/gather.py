@@ -12,6 +12,7 @@ from infoflow.data.load import Task, blind_guess
 from infoflow.evaluate.answers import ByOptions, answers
 from infoflow.evaluate.cam import cam_by_layer
 from infoflow.evaluate.flow import flow_by_layer, similarity_by_layer
+from infoflow.evaluate.knockout import knockout_by_layer
 from infoflow.evaluate.last_layer import last_layer_gradients
 from infoflow.evaluate.localisation import localisation_by_layer
 from infoflow.evaluate.truncation import frozen_by_cut, scores_by_cut, truncation_by_cut
@@ -69,8 +70,8 @@ def audit_evidence(
 ) -> Evidence:
     """Measure all that the claims are decided by: :func:`truncation_evidence` and the rest.
 
-    Gradients, words and frozen states are of the first ``cam_limit`` items only, and sites of maps
-    are compared on ``site_samples`` noisy images an item.
+    What needs gradients, follows words, freezes or blocks takes the first ``cam_limit`` items only,
+    and ``site_samples`` noisy images an item where the sites of gradient maps are compared.
     """
     items = Items(lvlm.name, source)
     test = {name: items.test(name, limit) for name in tasks}
@@ -84,6 +85,7 @@ def audit_evidence(
     return replace(
         truncation_evidence(lvlm, tasks, limit, store, seed, source),
         flow=_rows(flow_by_layer, lvlm, test, store),
+        knockout=_rows(knockout_by_layer, lvlm, few, store),
         last_layer=_rows(last_layer_gradients, lvlm, test, store),
         cam=_rows(cam_by_layer, lvlm, few, store),
         localisation=_rows(localisation_by_layer, lvlm, regions, store, n_samples=site_samples),

@@ -22,6 +22,7 @@ from infoflow.claims.findings import (
     combined,
     decided,
 )
+from infoflow.evaluate.knockout import changes_by_layer
 from infoflow.evaluate.truncation import log_probs_per_token, scores_by_cut
 from infoflow.stats.cliff import MARGIN, Cliff, cliff_layer
 from infoflow.stats.intervals import Estimate, difference_estimate, mean_estimate
@@ -112,6 +113,26 @@ def depth_shallow_read(evidence: Evidence, task: str) -> OnTask:
 def depth_deep_unread(evidence: Evidence, task: str) -> OnTask:
     image = _in_third(evidence, task, -1, "image")
     return decided(-1 * image, above=-BOUND_PERCENT), f"image {image:.1f} %"
+
+
+def road_shallow_read(evidence: Evidence, task: str) -> OnTask:
+    return _more_lost(evidence, task, ("image to user", 0), ("image to user", -1))
+
+
+def road_deep_text(evidence: Evidence, task: str) -> OnTask:
+    return _more_lost(evidence, task, ("question to last", -1), ("image to last", -1))
+
+
+def _more_lost(evidence: Evidence, task: str, *roads: tuple[str, int]) -> OnTask:
+    """Whether blocking an edge in one third of the layers loses more than another elsewhere."""
+    losses, words = [], []
+    for edge, which in roads:
+        third = depths(evidence.n_layers)[which]
+        changes = changes_by_layer(evidence.knockout[task], edge)[:, third.first - 1 : third.last]
+        losses.append(-changes.mean(1))
+        words.append(f"{losses[-1].mean():z.2f} by {edge} in {third.name} layers")
+    more = difference_estimate(losses[0] - losses[1])
+    return decided(more), f"nats a token lost, {', '.join(words)} ({more.n_items} items)"
 
 
 def _change(evidence: Evidence, task: str, cut: int) -> Equivalence:

@@ -1,8 +1,8 @@
-"""Truncated branches: the prompt without its image from a layer on, run beside the intact one.
+"""Branches: the prompt as it would be read if something were changed, run beside the intact one.
 
-A branch is cheap because it recomputes only what removing the image changes: tokens before the
-image never see it, so their keys are the intact prompt's; a branch starts as a copy of the intact
-hidden states; and all branches go through a layer as one batch.
+A branch is cheap because it recomputes only what the change reaches: tokens before the first that
+changes see nothing of it, so their keys are the intact prompt's; a branch starts as a copy of the
+intact hidden states; and all branches go through a layer as one batch.
 """
 
 from dataclasses import dataclass
@@ -27,13 +27,57 @@ class Branch(NamedTuple):
 
 
 class Branches(Observer):
-    """Runs, beside the intact prompt, one branch for each cut.
+    """Runs branches beside the intact prompt, each on U positions of its own from some layer on.
+
+    From there on every layer is called a second time, on all branches begun so far: ``hidden``,
+    (b, U, D), in the order in which they began. Tokens stay at their original positions.
+    """
+
+    def __init__(self, prompt: Prompt, n_own: int) -> None:
+        embeds = prompt.inputs_embeds
+        self._n_own, self._in_branches = n_own, False
+        self._positions = torch.empty(0, n_own, dtype=torch.long, device=embeds.device)
+        self.hidden = embeds.new_empty(0, n_own, embeds.shape[-1])
+
+    def beginning(self, layer: int) -> Tensor:
+        """Return the positions of the branches that begin before a layer: shape (n, U)."""
+        raise NotImplementedError
+
+    def attend_in_branches(self, layer: int, call: Attention) -> Tensor:
+        """Answer a layer's attention call, as all branches make it: shape (b, U, H, d)."""
+        raise NotImplementedError
+
+    def attend(self, layer: int, call: Attention) -> Tensor:
+        # a layer's second call is that of the branches
+        return (self.attend_in_branches if self._in_branches else super().attend)(layer, call)
+
+    def see(self, layer: int, call: Attention) -> None:
+        self._intact = call
+
+    def after_layer(
+        self, layer: int, module: nn.Module, args: Any, kwargs: dict[str, Any], output: Tensor
+    ) -> None:
+        if len(begun := self.beginning(layer)):
+            self._positions = torch.cat([self._positions, begun])
+            # layers may lie on several devices; positions stay where the prompt is
+            states = args[0][0, begun.to(args[0].device)]
+            self.hidden = torch.cat([self.hidden.to(states.device), states])
+        if len(self.hidden):
+            ids = kwargs["position_ids"][0][self._positions]
+            rotary = tuple(part[0][self._positions] for part in kwargs["position_embeddings"])
+            own = kwargs | {"position_ids": ids, "position_embeddings": rotary}
+            self._in_branches = True
+            # not module(...): that would call this hook again
+            self.hidden = module.forward(self.hidden, **own)
+            self._in_branches = False
+
+
+class Truncations(Branches):
+    """One branch for each cut.
 
     The branch of cut ``c`` starts before layer ``c`` with the U positions it keeps: all text after
-    the P tokens of the prefix and, of the image, the K tokens that rank highest. Tokens stay at
-    their original positions. From layer ``c`` on every layer is called a second time, on all
-    branches begun so far: ``hidden``, (b, U, D), in order of their cuts. If there is room for
-    tokens to decode, ``caches`` holds one cache a layer.
+    the P tokens of the prefix and, of the image, the K tokens that rank highest. If there is room
+    for tokens to decode, ``caches`` holds one cache a layer.
     """
 
     def __init__(
@@ -46,59 +90,33 @@ class Branches(Observer):
         self._n_branches, self._n_prefix, self._room = len(branches), n_prefix, room
         text = [*range(n_prefix, image.start), *range(image.stop, len(prompt) + n_answer)]
         self._text = torch.tensor(text, device=embeds.device)
-        self._n_own = self._keep + len(text)
+        super().__init__(prompt, self._keep + len(text))
         visible = torch.ones(self._n_own, n_prefix + self._n_own, dtype=torch.bool)
         self._mask = visible.tril(n_prefix).to(embeds.device)[None, None]
-        self._positions = self._text.new_empty(0, self._n_own)
-        self._in_branches = False
-        self.hidden = embeds.new_empty(0, self._n_own, embeds.shape[-1])
         self.caches: list[BranchCache] = []
 
-    def attend(self, layer: int, call: Attention) -> Tensor:
-        # a layer's second call is that of the branches
-        return self._attend_truncated(call) if self._in_branches else super().attend(layer, call)
+    def beginning(self, layer: int) -> Tensor:
+        ranking = self._rankings.get(layer)
+        if ranking is None:
+            return self._text[None][: int(layer in self._rankings)]
+        best = ranking.topk(self._keep).indices.to(self._text.device) + self._image.start
+        return torch.cat([best, self._text]).sort().values[None]
 
     def see(self, layer: int, call: Attention) -> None:
-        self._intact = call
+        super().see(layer, call)
         self._own = call.key[:0, :, : self._n_own], call.value[:0, :, : self._n_own]
 
     def after_layer(
         self, layer: int, module: nn.Module, args: Any, kwargs: dict[str, Any], output: Tensor
     ) -> None:
-        if layer in self._rankings:
-            self._begin(args[0], self._rankings[layer])
-        if len(self.hidden):
-            self._in_branches = True
-            # not module(...): that would call this hook again
-            self.hidden = module.forward(self.hidden, **self._at_positions(kwargs))
-            self._in_branches = False
+        super().after_layer(layer, module, args, kwargs, output)
         if self._room:
             self.caches.append(self._cache())
         if self._keep and layer + 1 in self._rankings and self._rankings[layer + 1] is None:
             rows = attention_rows(self._intact, self._n_answer + 1)  # from the last prompt token on
             self._rankings[layer + 1] = rows[:, 0].mean(0)[self._image]
 
-    def _begin(self, hidden: Tensor, ranking: Tensor | None) -> None:
-        """Start a branch from a layer's intact input (1, S, D)."""
-        positions = self._text
-        if ranking is not None:
-            best = ranking.topk(self._keep).indices.to(positions.device) + self._image.start
-            positions = torch.cat([best, positions]).sort().values
-        self._positions = torch.cat([self._positions, positions[None]])
-        # layers may lie on several devices; positions stay where the prompt is
-        begun = hidden[:, positions.to(hidden.device)]
-        self.hidden = torch.cat([self.hidden.to(begun.device), begun])
-
-    def _at_positions(self, kwargs: dict[str, Any]) -> dict[str, Any]:
-        """Turn the intact prompt's layer arguments into those of the branches."""
-        at = self._positions
-        cosine, sine = kwargs["position_embeddings"]
-        return kwargs | {
-            "position_ids": kwargs["position_ids"][0][at],
-            "position_embeddings": (cosine[0][at], sine[0][at]),
-        }
-
-    def _attend_truncated(self, call: Attention) -> Tensor:
+    def attend_in_branches(self, layer: int, call: Attention) -> Tensor:
         self._own = call.key, call.value
         key, value = (
             torch.cat([intact[:, :, : self._n_prefix].expand(len(own), -1, -1, -1), own], dim=2)
@@ -151,7 +169,7 @@ class BranchCache:
         self.own[..., self.length, :] = torch.stack([call.key, call.value])[..., 0, :]
         self.length += 1
         bias = self.bias[..., : self.shared[0].shape[1] + self.length]
-        return _cascade_attention(call, self.shared, self.own[..., : self.length, :], bias)
+        return cascade_attention(call, self.shared, self.own[..., : self.length, :], bias)
 
     def keep(self, branches: Tensor) -> None:
         """Drop all branches but those that a mask, or places, choose."""
@@ -169,21 +187,21 @@ class CachedBranches(Observer):
         return self._caches[layer].attend(call)
 
 
-def _cascade_attention(call: Attention, shared: KeyValue, own: Tensor, bias: Tensor) -> Tensor:
-    """Attend from one query a branch (B, H, 1, d) to shared and to own keys: (B, 1, H, d).
+def cascade_attention(
+    call: Attention, shared: KeyValue, own: Tensor | KeyValue, bias: Tensor
+) -> Tensor:
+    """Attend from each branch's queries (B, H, Q, d) to shared and to own keys: (B, Q, H, d).
 
     One softmax runs over both, so the result is that of attention to the joined keys; the shared
     ones (G, S, d) are read once for all branches and never copied. A bias is added to the scores.
     """
     (shared_key, shared_value), (own_key, own_value) = shared, own
-    n, heads, _, width = call.query.shape
-    groups, n_shared, _ = shared_key.shape
-    query = call.query.reshape(n, groups, heads // groups, width)
-    folded = query.transpose(0, 1).reshape(groups, -1, width)
-    to_shared = (folded @ shared_key.mT).view(groups, n, -1, n_shared).transpose(0, 1)
-    scores = torch.cat([to_shared, query @ own_key.mT], dim=-1)
-    weights = (scores.float() * call.scaling + bias).softmax(-1).to(query.dtype)
-    folded = weights[..., :n_shared].transpose(0, 1).reshape(groups, -1, n_shared)
-    from_shared = (folded @ shared_value).view(groups, n, -1, shared_value.shape[-1])
-    output = from_shared.transpose(0, 1) + weights[..., n_shared:] @ own_value
-    return output.reshape(n, 1, heads, -1)
+    n_shared, queries = shared_key.shape[1], call.query.shape[:-1]
+    grouped = call.query.reshape(len(own_key), len(shared_key), -1, call.query.shape[-1])
+    to_shared = torch.einsum("bgqd,gkd->bgqk", grouped, shared_key)
+    scores = torch.cat([to_shared, grouped @ own_key.mT], dim=-1)
+    scores = scores.view(*queries, -1).float() * call.scaling + bias
+    weights = scores.softmax(-1).to(grouped.dtype).view(*grouped.shape[:-1], -1)
+    from_shared = torch.einsum("bgqk,gkd->bgqd", weights[..., :n_shared], shared_value)
+    output = from_shared + weights[..., n_shared:] @ own_value
+    return output.reshape(*queries, -1).transpose(1, 2)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from infoflow.errors import InfoflowError, one_line
 from infoflow.hooks.forward import answer_ids, attached, forward_pass, modifier_of
-from infoflow.methods.branches import Branch, Branches, CachedBranches
+from infoflow.methods.branches import Branch, CachedBranches, Truncations
 from infoflow.methods.out_of_memory import in_batches
 from infoflow.models.lvlm import LVLM, Prompt
 from infoflow.models.threads import on_own_threads
@@ -206,17 +206,17 @@ def _log_probs(lvlm: LVLM, prompt: Prompt, branches: list[Branch], ids: Tensor) 
 
 def _run(
     lvlm: LVLM, prompt: Prompt, branches: list[Branch], ids: Tensor | None, room: int
-) -> tuple[Tensor, Branches]:
+) -> tuple[Tensor, Truncations]:
     """Run the intact model, to normed hidden states (1, S, D), and the branches beside it."""
     # tokens before the image never see it, but an intervention may change them by it
     n_prefix = 0 if modifier_of(lvlm) else prompt.spans.image.start
     n_answer = 0 if ids is None else len(ids) - 1
-    observer = Branches(branches, prompt, n_answer, n_prefix, room)
+    observer = Truncations(branches, prompt, n_answer, n_prefix, room)
     with forward_pass(lvlm, prompt, ids, observer) as intact:
         return intact, observer
 
 
-def _decode(lvlm: LVLM, start: int, first: Tensor, branches: Branches, n_tokens: int) -> Tensor:
+def _decode(lvlm: LVLM, start: int, first: Tensor, branches: Truncations, n_tokens: int) -> Tensor:
     """Go on greedily from each branch's first token, shape (C,), to answers of shape (C, T).
 
     Branches that have ended leave the batch.

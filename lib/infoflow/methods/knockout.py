@@ -1,0 +1,170 @@
+"""Attention knockout: by which road does information reach the answer (arXiv 2411.18620)?
+
+Truncation hides the image from all that comes after it; here a single edge is blocked.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from infoflow.errors import InfoflowError, one_line, require_name
+from infoflow.hooks.attention import Attention
+from infoflow.hooks.forward import answer_ids, forward_pass, modifier_of
+from infoflow.methods.branches import Branches, cascade_attention
+from infoflow.methods.out_of_memory import in_batches
+from infoflow.models.lvlm import LVLM, Prompt
+from infoflow.models.threads import on_own_threads
+from infoflow.options import require_whole
+
+Group = str | Tensor | Sequence[int]
+
+
+@dataclass(frozen=True, eq=False)
+class AttentionKnockout:
+    """How probable the T tokens of an answer are with an edge blocked around each of L layers.
+
+    Attributes:
+        log_probs: Float32 of shape (L, T), in nats.
+        intact: Float32 of shape (T,): the same with no edge blocked.
+        logits: Float32 of shape (L, V): of the first answer token.
+        tokens: Shape (L, T): the most probable token in each place of the answer.
+    """
+
+    log_probs: Tensor
+    intact: Tensor
+    logits: Tensor
+    tokens: Tensor
+
+
+@on_own_threads
+def attention_knockout(
+    lvlm: LVLM,
+    prompt: Prompt,
+    answer: str | Tensor,
+    sources: Group,
+    targets: Group,
+    window: int | None = None,
+) -> AttentionKnockout:
+    """Read an answer in with an edge of the prompt blocked around every layer, in one pass.
+
+    An edge is blocked in a window of layers: there no target token attends to a source; one that
+    would see nothing sees itself. Equal to a full masked forward pass for each of the L windows,
+    but only rows from the first target on are computed again, each window's from its first layer
+    on. Their attention weights in one layer are held for all windows at once.
+
+    A group is a name of :func:`token_groups`, or prompt tokens by a boolean mask (S,) or positions.
+    ``"last"`` is each row that predicts a token of the answer: the last of the prompt, then those
+    of the answer itself, so that the edge stays blocked as while decoding. They belong to
+    ``"user"``, too; masks and positions are of the prompt alone.
+
+    Args:
+        lvlm: The model.
+        prompt: The image and question.
+        answer: The answer, as text or as ids of shape (T,); a token that ends it is no part of it.
+        sources: The group that is not seen.
+        targets: The group that does not see it.
+        window: How many layers, the layer itself and as many on both sides, as far as there are
+            such: an odd number. None for the source's share of them, :func:`scaled_window`.
+
+    Raises:
+        InfoflowError: A group is unknown or empty, no target comes after a source, or the window is
+            not odd; the answer is empty, holds ids outside the vocabulary, or does not fit the
+            context; or the model cannot be observed, or an intervention is at work on it.
+    """
+    ids = answer_ids(lvlm, prompt, answer)
+    if modifier_of(lvlm):
+        raise InfoflowError("an intervention is at work; edges are blocked in the ordinary model.")
+    window = scaled_window(lvlm.n_layers) if window is None else require_whole(window, "window", 1)
+    if window % 2 == 0:
+        raise InfoflowError(f"window is {window}; valid: an odd number, to lie around a layer.")
+    source, target = (_marked(prompt, group, len(ids) - 1) for group in (sources, targets))
+    edge = (target[:, None] & source).tril()
+    if not edge.any():
+        raise InfoflowError(f"no target ({targets!r:.40}) comes after a source ({sources!r:.40}).")
+    layers, half = range(lvlm.n_layers), window // 2
+    windows = [layers[max(0, layer - half) : layer + half + 1] for layer in layers]
+    with torch.inference_mode():
+        parts = in_batches(
+            *(windows, lambda some: _read(lvlm, prompt, ids, edge, some), lvlm.n_layers),
+            *(lvlm.decoder, "layers to block an edge around"),
+        )
+        intacts, *of_windows = zip(*parts, strict=True)
+    log_probs, logits, tokens = map(torch.cat, of_windows)
+    return AttentionKnockout(log_probs, intacts[0].clone(), logits, tokens)
+
+
+def scaled_window(n_layers: int) -> int:
+    """The odd number nearest to 9 layers of 32, as in the source: 3 of 12."""
+    return 2 * round((n_layers * 9 / 32 - 1) / 2) + 1
+
+
+def token_groups(prompt: Prompt) -> dict[str, Tensor]:
+    """Mark groups by name, boolean (S,): the spans, the ``"last"`` token, and ``"question"``.
+
+    That is the rest of the ``"user"`` span, whose last token predicts the answer.
+    """
+    places = torch.arange(len(prompt), device=prompt.inputs_embeds.device)
+    spans = prompt.spans._asdict().items()
+    named = {name: (places >= span.start) & (places < span.stop) for name, span in spans}
+    last = places == len(prompt) - 1
+    return {**named, "question": named["user"] & ~last, "last": last}
+
+
+def _marked(prompt: Prompt, group: Group, n_answer: int) -> Tensor:
+    """Mark the rows of a group in the prompt and the answer's tokens that are read in."""
+    named = token_groups(prompt)
+    if isinstance(group, str):
+        require_name(group, "token group", named)
+        marked = named[group]
+    else:
+        marked = torch.zeros_like(named["last"])
+        with one_line(
+            f"{group!r:.40} marks no token", IndexError, RuntimeError, TypeError, ValueError
+        ):
+            marked[torch.as_tensor(group)] = True
+    if not marked.any():
+        raise InfoflowError(f"the group {group!r:.40} has no token in this prompt.")
+    return pad(marked, (0, n_answer), value=isinstance(group, str) and bool(marked[-1]))
+
+
+def _read(
+    lvlm: LVLM, prompt: Prompt, ids: Tensor, edge: Tensor, windows: list[range]
+) -> tuple[Tensor, ...]:
+    """Intact log-probabilities (T,); by window these, first logits and most probable tokens."""
+    branches, found = _Knockouts(windows, edge, prompt), []
+    with forward_pass(lvlm, prompt, ids, branches) as intact:
+        states = [intact[0, -len(ids) :], *lvlm.norm(branches.hidden[:, -len(ids) :])]
+    for rows in states:  # one window at a time: logits of all of them at once would be large
+        logits = lvlm.lm_head(rows).float()
+        log_probs = logits.log_softmax(-1).gather(-1, ids[:, None])[:, 0]
+        found.append((log_probs, logits[0], logits.argmax(-1)))
+    log_probs, firsts, tokens = (torch.stack(part).cpu() for part in zip(*found, strict=True))
+    return log_probs[0], log_probs[1:], firsts[1:], tokens[1:]
+
+
+class _Knockouts(Branches):
+    """A branch for each window of layers in which an edge, rows by columns, is blocked."""
+
+    def __init__(self, windows: list[range], edge: Tensor, prompt: Prompt) -> None:
+        self._windows, self._n_prefix = windows, int(edge.any(1).nonzero()[0])
+        super().__init__(prompt, len(edge) - self._n_prefix)
+        later = torch.ones_like(edge).triu(1)
+        hidden = torch.stack([later, later | edge])[:, self._n_prefix :]  # outside a window, in it
+        hidden.diagonal(self._n_prefix, 1, 2).logical_and_(~hidden.all(-1))
+        self._bias = torch.zeros_like(hidden, dtype=torch.float32).masked_fill(hidden, -torch.inf)
+
+    def beginning(self, layer: int) -> Tensor:
+        own = torch.arange(self._n_own, device=self._bias.device) + self._n_prefix
+        return own.expand(sum(window.start == layer for window in self._windows), -1)
+
+    def attend_in_branches(self, layer: int, call: Attention) -> Tensor:
+        prefix = (
+            self._intact.key[0, :, : self._n_prefix],
+            self._intact.value[0, :, : self._n_prefix],
+        )
+        in_window = [int(layer in window) for window in self._windows[: len(call.query)]]
+        bias = self._bias[in_window].to(call.key.device)[:, None]
+        return cascade_attention(call, prefix, (call.key, call.value), bias)
