@@ -262,6 +262,6 @@ def test_a_table_shows_every_claim_with_its_verdicts(favourable):
     assert "ours, llava-1.5-7b" not in table.data, "nothing to say of what was not run"
     held = sum(f.verdict == HOLDS for f in found["some-model"])
     assert table.caption == (
-        f"All. some-model: {held} hold, 1 hold in part, 1 undefined; "
+        f"All. some-model: {held} hold, 1 holds in part, 1 undefined; "
         f"llava-1.5-7b: {held + 2} not run"
     )
