@@ -93,8 +93,9 @@ class Branches(Observer):
         """Turn the intact prompt's layer arguments into those of the branches."""
         at = self._positions
         cosine, sine = kwargs["position_embeddings"]
+        places = kwargs["position_ids"]  # None where only the rotation knows of several axes
         return kwargs | {
-            "position_ids": kwargs["position_ids"][0][at],
+            "position_ids": None if places is None else places.squeeze(-2)[..., at],
             "position_embeddings": (cosine[0][at], sine[0][at]),
         }
 
@@ -108,14 +109,18 @@ class Branches(Observer):
 
     def _visible(self) -> Tensor:
         """Say which keys the branches' queries may see: (1 or b, 1, U, P + U)."""
-        hidden = self._intact.hidden
-        mask = self._mask.to(self._intact.key.device)
-        if hidden is None:
+        own, hidden = self._intact.mask, self._intact.hidden
+        causal = mask = self._mask.to(self._intact.key.device)
+        if own is None and hidden is None:
             return mask
         positions = self._positions.to(mask.device)
-        prefix = hidden[: self._n_prefix].expand(len(positions), -1)
-        hidden = torch.cat([prefix, hidden[positions]], dim=1)
-        return mask & ~hidden[:, None, None] | mask.triu(self._n_prefix)
+        prefix = torch.arange(self._n_prefix, device=mask.device).expand(len(positions), -1)
+        keys = torch.cat([prefix, positions], dim=1)
+        if own is not None:
+            mask = own[positions[:, :, None], keys[:, None]][:, None]
+        if hidden is not None:
+            mask = mask & ~hidden[keys][:, None, None] | causal.triu(self._n_prefix)
+        return mask
 
     def _cache(self) -> "BranchCache":
         """Keep a layer's keys and values; branches not begun see those of the whole prompt."""

@@ -7,7 +7,7 @@ from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, Offl
 
 from infoflow.errors import InfoflowError, unknown_name
 from infoflow.files import inside, require_path
-from infoflow.models.families import ModelSpec, list_models
+from infoflow.models.families import AutoFamily, ModelSpec, find_model, list_models
 
 _ZOO = Path(__file__).parents[1] / "zoo"
 _PART_FILES = ("*.json", "*.safetensors", "tokenizer.model")
@@ -23,6 +23,8 @@ def locate(
     """
     if given is not None:
         return require_path(given, what), None
+    if spec.family is AutoFamily and Path(spec.name).is_dir():
+        return Path(spec.name), None
     is_part = what in spec.family.parts
     hub_id = spec.family.parts[what] if is_part else spec.hub_id
     if hub_id is None:
@@ -38,6 +40,12 @@ def locate(
             f"load_lvlm({spec.name!r}, {what}=folder)."
         ) from error
     return folder, folder.name
+
+
+def locate_config(name: str) -> Path | str:
+    """Say where a named model's configuration is: in the zoo, or on the hub."""
+    spec = find_model(name)
+    return spec.hub_id or _ZOO / spec.name
 
 
 def split_revision(name: str, revision: str | None) -> tuple[str, str | None]:

@@ -8,6 +8,7 @@ without the padding, each row ended by a learned newline (Liu et al., 2024).
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
+import torch
 from torch import Tensor
 from transformers import LlavaNextForConditionalGeneration
 from transformers.image_processing_utils import select_best_resolution
@@ -48,6 +49,9 @@ class LlavaNext(VicunaFamily):
 
     def n_image_tokens(self, size: Size) -> int:
         return self.patches_a_side**2 + self.tiling(size).n_tokens
+
+    def inputs(self, ids: list[int], size: Size) -> dict[str, Tensor]:
+        return {"image_sizes": torch.tensor([size[::-1]])}
 
     def tiling(self, size: Size) -> Tiling:
         """Say how an image of that size is cut."""

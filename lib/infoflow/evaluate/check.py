@@ -1,0 +1,232 @@
+"""The doctor: what can be measured of a model, and what stands in the way.
+
+Each line holds what the library does against the plain way to do the same: one masked pass of the
+ordinary model a cut, one backward pass a layer, the model's own way to decode.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from infoflow.errors import InfoflowError
+from infoflow.hooks.attention import Attention, attention_rows, ordinary_attention
+from infoflow.hooks.forward import attending, record, require_whole_model
+from infoflow.interventions import FastV, Truncate, intervene
+from infoflow.methods.cam import activation_map, llava_cam
+from infoflow.methods.flow import attention_flow
+from infoflow.methods.truncation import truncation_sweep
+from infoflow.models.families import list_models
+from infoflow.models.families.auto import read_config
+from infoflow.models.loading import locate_config
+from infoflow.models.lvlm import LVLM, Prompt
+from infoflow.models.miniature import miniature
+
+TOLERANCE = 1e-5
+"""Of logits, shares and maps, relative to the largest, in float32."""
+N_TOKENS = 6
+"""How many tokens are decoded."""
+
+
+class Capability(NamedTuple):
+    """Something that can be measured of a model, or cannot."""
+
+    name: str
+    works: bool
+    word: str  #: How it was checked, or what stands in the way.
+
+
+def check_model(model: LVLM | str | Path | Any, prompt: Prompt | None = None) -> list[Capability]:
+    """Say what can be measured of a model: a line a capability.
+
+    Args:
+        model: A name, a folder, a ``config.json`` or a configuration of transformers, of which a
+            tiny random model is built: no weights are read. Or a loaded model, itself checked; that
+            takes a pass a layer and two a cut, so it is meant for small ones.
+        prompt: A prompt of the loaded model.
+
+    Returns:
+        The capabilities. Where the first does not work, the whole model against the observed pass,
+        nothing else was tried.
+
+    Raises:
+        InfoflowError: There is no such configuration.
+    """
+    try:
+        if not isinstance(model, LVLM):
+            config = _config(model) if isinstance(model, str | Path) else model
+            model, prompt = miniature(config)
+        if prompt is None:
+            raise InfoflowError("a loaded model is checked on one of its prompts; give prompt=.")
+        require_whole_model(model, prompt)
+    except InfoflowError as error:
+        return [Capability("forward pass", False, " ".join(str(error).split()))]
+    found = [Capability("forward pass", True, _carried(prompt))]
+    for name, check in _CHECKS.items():
+        try:
+            difference = check(model, prompt)
+            works = difference <= TOLERANCE
+            word = f"equal to {check.__doc__}" if works else f"differs by {difference:.1g}"
+        except InfoflowError as error:
+            works, word = False, str(error)
+        found.append(Capability(name, works, word))
+    return found
+
+
+def check_text(model: str | Path) -> str:
+    """The same for a terminal: a line a capability."""
+    return "\n".join(
+        f"{'works  ' if each.works else 'refused'}  {each.name}: {each.word}"
+        for each in check_model(model)
+    )
+
+
+def _config(model: str | Path) -> Any:
+    if str(model) in list_models() and not Path(model).exists():
+        return read_config(locate_config(str(model)))
+    return read_config(model)
+
+
+def _carried(prompt: Prompt) -> str:
+    """What a prompt of the model carries beside embeddings."""
+    rows = 0 if prompt.position_ids is None else prompt.position_ids.ndim == 3
+    carried = [
+        f"positions on {len(prompt.position_ids)} axes" if rows else "",  # type: ignore[arg-type]
+        "a mask by which tokens see later ones" if prompt.mask is not None else "",
+        f"features added in {len(prompt.deepstack)} layers" if prompt.deepstack else "",
+    ]
+    said = ", ".join(filter(None, carried)) or "no more than embeddings"
+    return f"logits are those of the whole model; a prompt carries {said}"
+
+
+def _flow(lvlm: LVLM, prompt: Prompt) -> float:
+    """the attention that the model's own kernel gives"""
+
+    def output(layer: int, call: Attention) -> Tensor:
+        """The last row's output by the weights read off, less the kernel's."""
+        weights = attention_rows(call, 1)[:, 0]
+        values = call.value[0].repeat_interleave(len(weights) // call.value.shape[1], dim=0)
+        mixed = torch.einsum("hk,hkd->hd", weights, values)
+        return mixed - ordinary_attention(call)[0, -1]
+
+    shares = attention_flow(lvlm, prompt).shares.sum(-1)
+    return float(max(record(lvlm, prompt, output).abs().max(), (shares - 1).abs().max()))
+
+
+def _sweep(lvlm: LVLM, prompt: Prompt) -> float:
+    """a masked pass of the whole sequence for each cut and each token decoded"""
+    swept = truncation_sweep(lvlm, prompt, max_new_tokens=N_TOKENS)
+    return max(
+        _apart(lvlm, prompt, swept.logits[cut], swept.tokens[cut], cut)
+        for cut in range(lvlm.n_layers + 1)
+    )
+
+
+def _interventions(lvlm: LVLM, prompt: Prompt) -> float:
+    """a masked pass of the whole sequence for each token decoded"""
+    apart, cut = 0.0, lvlm.n_layers // 2
+    for hiding, n_kept in ((Truncate(cut), 0), (FastV(cut, 0.5), prompt.grid.n_tokens // 2)):
+        row = attention_flow(lvlm, prompt).rows[cut - 1].mean(0)[prompt.spans.image]
+        kept = row.topk(n_kept).indices + prompt.spans.image.start
+        with intervene(lvlm, hiding):
+            first = lvlm.logits(prompt)[0, -1]
+            with lvlm.reading(prompt):
+                tokens = lvlm.family.generate(prompt, N_TOKENS, [-1])
+        apart = max(apart, _apart(lvlm, prompt, first, tokens, cut, kept))
+    return apart
+
+
+def _decoding(lvlm: LVLM, prompt: Prompt) -> float:
+    """the model's own way to decode, from ids and pixels"""
+    ids = prompt.input_ids[None]
+    with torch.no_grad():
+        theirs = lvlm.model.generate(
+            input_ids=ids,
+            attention_mask=torch.ones_like(ids),
+            pixel_values=prompt.pixel_values,
+            **prompt.inputs,
+            **{"do_sample": False, "max_new_tokens": N_TOKENS, "min_new_tokens": N_TOKENS},
+        )[0, -N_TOKENS:]
+    ours = lvlm.family.generate(prompt, N_TOKENS, [-1])
+    return 0.0 if torch.equal(theirs, ours) else 1.0
+
+
+def _cam(lvlm: LVLM, prompt: Prompt) -> float:
+    """a pass and a backward pass of the whole model for each layer"""
+    answer = torch.tensor([7, 9, 11], device=lvlm.device)
+    site, image = "post_attention_layernorm", prompt.spans.image
+    cam = llava_cam(lvlm, prompt, answer, site, sigma=0.0)
+    apart = 0.0
+    for layer in range(lvlm.n_layers - 1):
+        features: list[Tensor] = []
+
+        def keep(module: nn.Module, args: Any, output: Tensor, kept: Any = features) -> Tensor:
+            kept.append(output.detach().requires_grad_())
+            return kept[0]  # type: ignore[no-any-return]
+
+        hook = lvlm.layers[layer].get_submodule(site).register_forward_hook(keep)
+        with torch.enable_grad():
+            logits = _read_in(lvlm, prompt, answer)[len(prompt) - 1 :]
+            (gradient,) = torch.autograd.grad(logits.gather(-1, answer[:, None]).sum(), features)
+        hook.remove()
+        heat = activation_map(features[0][0, image], gradient[0, image], "mean")
+        apart = max(apart, float((cam.by_token[layer] - heat).abs().max() / heat.abs().max()))
+    return apart
+
+
+_CHECKS: dict[str, Callable[[LVLM, Prompt], float]] = {
+    "attention flow": _flow,
+    "truncation sweep": _sweep,
+    "LLaVA-CAM": _cam,
+    "FastV, Truncate": _interventions,
+    "answers": _decoding,
+}
+
+
+def _apart(
+    lvlm: LVLM, prompt: Prompt, first: Tensor, tokens: Tensor, cut: int, kept: Tensor | None = None
+) -> float:
+    """How far a truncated answer is from masked passes: in its first logits, or in a token.
+
+    Where two tokens are as likely but for rounding, either may be decoded.
+    """
+    with masked(lvlm, prompt, cut, kept):
+        logits = _read_in(lvlm, prompt, tokens)[len(prompt) - 1 :]
+    n = len(lvlm.before_eos(tokens)) + 1  # what follows an end is no answer
+    chosen = logits.gather(-1, tokens[:, None].to(logits.device))[:n, 0]
+    lead = (logits[:n].amax(-1) - chosen).max()
+    return float(max((logits[0] - first).abs().max(), lead) / logits.abs().max())
+
+
+def _read_in(lvlm: LVLM, prompt: Prompt, answer: Tensor) -> Tensor:
+    """Read an answer in, in one pass of the ordinary decoder: logits (S + T - 1, V)."""
+    said = lvlm.decoder.embed_tokens(answer[:-1].to(lvlm.device))[None]
+    embeds = torch.cat([prompt.inputs_embeds, said], dim=1)
+    given = prompt.decoder_arguments(0, embeds.shape[1])
+    with attending(lvlm, "sdpa"):
+        states = lvlm.decoder(inputs_embeds=embeds, use_cache=False, **given).last_hidden_state
+    return lvlm.lm_head(states)[0]  # type: ignore[no-any-return]
+
+
+@contextmanager
+def masked(lvlm: LVLM, prompt: Prompt, cut: int, kept: Tensor | None = None) -> Iterator[None]:
+    """Hide the image from layer ``cut`` on, but for the positions kept, in the ordinary decoder."""
+
+    def hide(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> Any:
+        n, mask = args[0].shape[1], kwargs["attention_mask"]
+        causal = torch.ones(n, n, dtype=torch.bool, device=args[0].device).tril()
+        hiding = causal.clone() if mask is None else mask[0, 0].clone()
+        hidden = torch.zeros(n, dtype=torch.bool, device=hiding.device)
+        hidden[prompt.spans.image] = True
+        hidden[[] if kept is None else kept] = False
+        hiding[:, hidden] = False
+        hiding.fill_diagonal_(True)
+        return args, kwargs | {"attention_mask": hiding[None, None]}
+
+    with ExitStack() as hooks:
+        for layer in lvlm.layers[cut:]:
+            hooks.callback(layer.register_forward_pre_hook(hide, with_kwargs=True).remove)
+        yield
