@@ -19,11 +19,11 @@ PAGES = """
     fig9_without_picture model_card own_picture shapes_datasheet simignore table1
     which_map
 """
-COMMANDS = "answer costs evaluate merge models refresh run"
+COMMANDS = "answer check costs evaluate merge models refresh run"
 NAMES = """
     CAM EAH LVLM AttentionFlow Cliff FastV InfoflowError Prompt Sample Simignore Store Task Truncate
-    TruncationSweep UnknownNameError attention_flow cliff_layer intervene list_models llava_cam
-    load_lvlm load_task truncated_log_probs truncation_sweep
+    TruncationSweep UnknownNameError attention_flow check_model cliff_layer intervene list_models
+    llava_cam load_lvlm load_task truncated_log_probs truncation_sweep
 """
 MODELS = """
     tiny-instructblip tiny-internvl tiny-llava-1.5 tiny-llava-1.6 tiny-qwen-vl tiny-shikra

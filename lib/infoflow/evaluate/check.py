@@ -4,7 +4,7 @@ Each line holds what the library does against the plain way to do the same: one 
 ordinary model a cut, one backward pass a layer, the model's own way to decode.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +19,7 @@ from infoflow.interventions import FastV, Truncate, intervene
 from infoflow.methods.cam import activation_map, llava_cam
 from infoflow.methods.flow import attention_flow
 from infoflow.methods.truncation import truncation_sweep
+from infoflow.models.checkpoint import in_one_line
 from infoflow.models.families import list_models
 from infoflow.models.families.auto import read_config
 from infoflow.models.loading import locate_config
@@ -55,23 +56,24 @@ def check_model(model: LVLM | str | Path | Any, prompt: Prompt | None = None) ->
     Raises:
         InfoflowError: There is no such configuration.
     """
+    if isinstance(model, LVLM) and prompt is None:
+        raise InfoflowError("a loaded model is checked on one of its prompts; give prompt=.")
+    given = _config(model) if isinstance(model, str | Path) else model
     try:
-        if not isinstance(model, LVLM):
-            config = _config(model) if isinstance(model, str | Path) else model
-            model, prompt = miniature(config)
-        if prompt is None:
-            raise InfoflowError("a loaded model is checked on one of its prompts; give prompt=.")
-        require_whole_model(model, prompt)
+        with in_one_line("it fails"):
+            lvlm, prompt = (given, prompt) if isinstance(given, LVLM) else miniature(given)
+            require_whole_model(lvlm, prompt)
     except InfoflowError as error:
         return [Capability("forward pass", False, " ".join(str(error).split()))]
     found = [Capability("forward pass", True, _carried(prompt))]
-    for name, check in _CHECKS.items():
+    for name, (check, twin) in _CHECKS.items():
         try:
-            difference = check(model, prompt)
+            with in_one_line("it fails"):
+                difference = check(lvlm, prompt)
             works = difference <= TOLERANCE
-            word = f"equal to {check.__doc__}" if works else f"differs by {difference:.1g}"
+            word = f"equal to {twin}" if works else f"differs by {difference:.1g}"
         except InfoflowError as error:
-            works, word = False, str(error)
+            works, word = False, " ".join(str(error).split())
         found.append(Capability(name, works, word))
     return found
 
@@ -103,7 +105,6 @@ def _carried(prompt: Prompt) -> str:
 
 
 def _flow(lvlm: LVLM, prompt: Prompt) -> float:
-    """the attention that the model's own kernel gives"""
 
     def output(layer: int, call: Attention) -> Tensor:
         """The last row's output by the weights read off, less the kernel's."""
@@ -113,21 +114,19 @@ def _flow(lvlm: LVLM, prompt: Prompt) -> float:
         return mixed - ordinary_attention(call)[0, -1]
 
     shares = attention_flow(lvlm, prompt).shares.sum(-1)
-    return float(max(record(lvlm, prompt, output).abs().max(), (shares - 1).abs().max()))
+    return _largest([record(lvlm, prompt, output).abs().max(), (shares - 1).abs().max()])
 
 
 def _sweep(lvlm: LVLM, prompt: Prompt) -> float:
-    """a masked pass of the whole sequence for each cut and each token decoded"""
     swept = truncation_sweep(lvlm, prompt, max_new_tokens=N_TOKENS)
-    return max(
+    return _largest(
         _apart(lvlm, prompt, swept.logits[cut], swept.tokens[cut], cut)
         for cut in range(lvlm.n_layers + 1)
     )
 
 
 def _interventions(lvlm: LVLM, prompt: Prompt) -> float:
-    """a masked pass of the whole sequence for each token decoded"""
-    apart, cut = 0.0, lvlm.n_layers // 2
+    apart, cut = [], lvlm.n_layers // 2
     for hiding, n_kept in ((Truncate(cut), 0), (FastV(cut, 0.5), prompt.grid.n_tokens // 2)):
         row = attention_flow(lvlm, prompt).rows[cut - 1].mean(0)[prompt.spans.image]
         kept = row.topk(n_kept).indices + prompt.spans.image.start
@@ -135,19 +134,17 @@ def _interventions(lvlm: LVLM, prompt: Prompt) -> float:
             first = lvlm.logits(prompt)[0, -1]
             with lvlm.reading(prompt):
                 tokens = lvlm.family.generate(prompt, N_TOKENS, [-1])
-        apart = max(apart, _apart(lvlm, prompt, first, tokens, cut, kept))
-    return apart
+        apart.append(_apart(lvlm, prompt, first, tokens, cut, kept))
+    return _largest(apart)
 
 
 def _decoding(lvlm: LVLM, prompt: Prompt) -> float:
-    """the model's own way to decode, from ids and pixels"""
     ids = prompt.input_ids[None]
     with torch.no_grad():
         theirs = lvlm.model.generate(
             input_ids=ids,
-            attention_mask=torch.ones_like(ids),
             pixel_values=prompt.pixel_values,
-            **prompt.inputs,
+            **({"attention_mask": torch.ones_like(ids)} | dict(prompt.inputs)),
             **{"do_sample": False, "max_new_tokens": N_TOKENS, "min_new_tokens": N_TOKENS},
         )[0, -N_TOKENS:]
     ours = lvlm.family.generate(prompt, N_TOKENS, [-1])
@@ -155,11 +152,15 @@ def _decoding(lvlm: LVLM, prompt: Prompt) -> float:
 
 
 def _cam(lvlm: LVLM, prompt: Prompt) -> float:
-    """a pass and a backward pass of the whole model for each layer"""
-    answer = torch.tensor([7, 9, 11], device=lvlm.device)
     site, image = "post_attention_layernorm", prompt.spans.image
-    cam = llava_cam(lvlm, prompt, answer, site, sigma=0.0)
-    apart = 0.0
+    for first in range(
+        4, 60, 3
+    ):  # until one has maps: they are empty if all tokens speak against it
+        answer = torch.arange(first, first + 3, device=lvlm.device)
+        cam = llava_cam(lvlm, prompt, answer, site, sigma=0.0)
+        if (cam.peaks[:-1] > 0).all():
+            break
+    apart = []
     for layer in range(lvlm.n_layers - 1):
         features: list[Tensor] = []
 
@@ -172,18 +173,26 @@ def _cam(lvlm: LVLM, prompt: Prompt) -> float:
             logits = _read_in(lvlm, prompt, answer)[len(prompt) - 1 :]
             (gradient,) = torch.autograd.grad(logits.gather(-1, answer[:, None]).sum(), features)
         hook.remove()
-        heat = activation_map(features[0][0, image], gradient[0, image], "mean")
-        apart = max(apart, float((cam.by_token[layer] - heat).abs().max() / heat.abs().max()))
-    return apart
+        feature = features[0][0, image].detach()
+        heat = activation_map(feature, gradient[0, image], "mean")
+        summed = activation_map(feature.abs(), gradient[0, image].abs(), "mean")
+        apart.append(float((cam.by_token[layer] - heat).abs().max() / summed.max()))
+    return _largest(apart)
 
 
-_CHECKS: dict[str, Callable[[LVLM, Prompt], float]] = {
-    "attention flow": _flow,
-    "truncation sweep": _sweep,
-    "LLaVA-CAM": _cam,
-    "FastV, Truncate": _interventions,
-    "answers": _decoding,
+_CHECKS: dict[str, tuple[Callable[[LVLM, Prompt], float], str]] = {
+    "attention flow": (_flow, "what the model's own kernel attends to"),
+    "truncation sweep": (_sweep, "a masked pass for each cut and token"),
+    "LLaVA-CAM": (_cam, "a pass and a backward pass for each layer"),
+    "FastV, Truncate": (_interventions, "a masked pass for each token"),
+    "answers": (_decoding, "the model's own way to decode, from ids and pixels"),
 }
+"""What is held against what, and how far they are apart."""
+
+
+def _largest(differences: Iterable[float]) -> float:
+    """The largest, or NaN if one of them is: Python's own would let that pass."""
+    return float(torch.tensor(list(differences)).max())
 
 
 def _apart(
@@ -198,7 +207,7 @@ def _apart(
     n = len(lvlm.before_eos(tokens)) + 1  # what follows an end is no answer
     chosen = logits.gather(-1, tokens[:, None].to(logits.device))[:n, 0]
     lead = (logits[:n].amax(-1) - chosen).max()
-    return float(max((logits[0] - first).abs().max(), lead) / logits.abs().max())
+    return _largest([(logits[0] - first).abs().max(), lead]) / float(logits.abs().max())
 
 
 def _read_in(lvlm: LVLM, prompt: Prompt, answer: Tensor) -> Tensor:

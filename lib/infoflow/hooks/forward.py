@@ -7,7 +7,7 @@ it, from ids and pixels to logits, is held against the pass that is observed.
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary

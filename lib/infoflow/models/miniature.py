@@ -35,6 +35,7 @@ _SIZES: dict[str, Any] = {
     **dict.fromkeys(("num_experts_per_tok", "num_key_value_heads"), 2),
     "vocab_size": _VOCABULARY,
     "mm_tokens_per_image": (_PATCHES // 2) ** 2,
+    "mrope_section": [2, 3, 3],
     "deepstack_visual_indexes": [0, 1, 2],
     "fullatt_block_indexes": [1, 3],
     "max_window_layers": 4,
@@ -91,9 +92,9 @@ def tiny_model(config: Any, seed: int = 0) -> Any:
             if weight.ndim > 1:
                 weight.normal_(std=weight[0].numel() ** -0.5)
     for module in model.modules():
-        if hasattr(module, "mrope_section"):  # how many of the rotations turn by each of three axes
-            third, left = divmod(len(module.inv_freq), 3)
-            module.mrope_section = [third + left, third, third]
+        section = getattr(module, "mrope_section", None)  # the rotations that turn by each axis
+        if section and sum(section) != (n := len(module.inv_freq)):
+            module.mrope_section = [n - 2 * (n // 3), n // 3, n // 3]
     return model.requires_grad_(False)
 
 

@@ -147,7 +147,7 @@ def _raster(tiles: Sequence[Tile | None], tokens: npt.NDArray[np.intp]) -> Raste
     wide, tall = (edges[:, 2] - edges[:, 0]).mean(), (edges[:, 3] - edges[:, 1]).mean()
     across = ((edges[:, 0] - x) / wide).round().astype(int)
     down = ((edges[:, 1] - y) / tall).round().astype(int)
-    n_down, n_across = down.max() + 1, across.max() + 1
+    n_down, n_across = int(down.max()) + 1, int(across.max()) + 1
     _, rows, cols = tokens.shape
     joined = np.full((n_down, rows, n_across, cols), -1)
     joined[down, :, across] = tokens
