@@ -145,7 +145,9 @@ def evaluate(
 
 @app.command()
 def costs(
-    models: Annotated[list[str], typer.Argument(help="Names of 7B models, as in llava-1.5-7b.")],
+    models: Annotated[
+        list[str], typer.Argument(help="Names, as in llava-1.5-7b or org/name, or folders.")
+    ],
 ) -> None:
     """Say what Table 1 should take on whole benchmarks, on one card of 80 GB."""
     from infoflow.evaluate.costs import costs_text

@@ -15,7 +15,7 @@ from transformers.models.smolvlm import processing_smolvlm
 
 from infoflow import check_model, llava_cam, load_lvlm, truncation_sweep
 from infoflow.errors import InfoflowError
-from infoflow.evaluate import check
+from infoflow.evaluate import check, costs
 from infoflow.hooks import forward
 from infoflow.models.miniature import miniature
 
@@ -155,7 +155,7 @@ def test_weights_are_not_needed(tmp_path):
     lines = check.check_text(tmp_path).splitlines()
     assert len(lines) == 6
     assert all(line.startswith("works") for line in lines)
-    with pytest.raises(InfoflowError, match="cannot be read"):
+    with pytest.raises(InfoflowError, match="could not be fetched"):
         check.check_text(tmp_path / "nothing.json")
 
 
@@ -191,3 +191,16 @@ def test_noise_is_that_of_one_image(tmp_path):
     first, second = noise.view(len(pixels), 3, 2, -1).unbind(2)
     assert torch.equal(first, second)
     assert abs(float(noise.std()) - 0.1 / 0.5) < 0.01
+
+
+@pytest.mark.parametrize("kind", ["qwen2.5-vl", "internvl3"])
+def test_costs_are_told_from_configuration_and_processor(kind, tmp_path):
+    folder = tiny_auto.save(kind, tmp_path)
+    lvlm, shape = load_lvlm(str(folder), device="cpu"), costs.shape_of(str(folder))
+    prompt = lvlm.prompt(Image.new("RGB", costs.PICTURE), QUESTION)
+    assert shape.image_tokens == int((prompt.input_ids == lvlm.family.image_token_id).sum())
+    counted = sum(weight.numel() for weight in lvlm.model.parameters())
+    assert shape.parameters == pytest.approx(counted, rel=0.01)
+    assert (shape.layers, shape.keys) == (4, 2 * 2 * 16)
+    (tmp_path / "model.safetensors").unlink()
+    assert str(folder) in costs.costs_text([str(folder)])

@@ -20,9 +20,8 @@ from infoflow.methods.cam import activation_map, llava_cam
 from infoflow.methods.flow import attention_flow
 from infoflow.methods.truncation import truncation_sweep
 from infoflow.models.checkpoint import in_one_line
-from infoflow.models.families import list_models
 from infoflow.models.families.auto import read_config
-from infoflow.models.loading import locate_config
+from infoflow.models.loading import locate_settings
 from infoflow.models.lvlm import LVLM, Prompt
 from infoflow.models.miniature import miniature
 
@@ -87,9 +86,7 @@ def check_text(model: str | Path) -> str:
 
 
 def _config(model: str | Path) -> Any:
-    if str(model) in list_models() and not Path(model).exists():
-        return read_config(locate_config(str(model)))
-    return read_config(model)
+    return read_config(model if Path(model).exists() else locate_settings(str(model)))
 
 
 def _carried(prompt: Prompt) -> str:

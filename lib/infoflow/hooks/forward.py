@@ -172,6 +172,22 @@ def modifier_of(lvlm: LVLM) -> Modifier | None:
     return _hooks_of(lvlm).modifier
 
 
+class _MaskObserver(Observer):
+    """Sees that no layer has a mask but the prompt's: methods go by that one."""
+
+    def __init__(self, prompt: Prompt) -> None:
+        n = len(prompt)
+        causal = torch.ones(n, n, dtype=torch.bool, device=prompt.input_ids.device).tril()
+        self._mask = causal if prompt.mask is None else prompt.mask
+
+    def see(self, layer: int, call: Attention) -> None:
+        if call.mask is not None and not torch.equal(call.mask, self._mask.to(call.mask.device)):
+            raise InfoflowError(
+                f"the decoder's attention uses attention_mask in layer {layer} in a way of its own, "
+                "so it cannot be observed."
+            )
+
+
 @torch.no_grad()
 def require_whole_model(lvlm: LVLM, prompt: Prompt) -> None:
     """Check, once a model, that an observed pass gives the logits of the whole, untouched model.
@@ -191,7 +207,7 @@ def require_whole_model(lvlm: LVLM, prompt: Prompt) -> None:
         own = lvlm.with_pixels(prompt, prompt.pixel_values)
         # a method may have changed the embeddings
         given = prompt if torch.equal(own.inputs_embeds, prompt.inputs_embeds) else own
-        with attached(lvlm, Observer()):
+        with attached(lvlm, _MaskObserver(given)):
             observed = lvlm.lm_head(
                 lvlm.decoder(
                     inputs_embeds=given.inputs_embeds,

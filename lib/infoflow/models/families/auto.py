@@ -48,6 +48,7 @@ class AutoFamily(Family):
     """A model of ``AutoModelForImageTextToText``; see the module's text."""
 
     connector = "of its own kind"
+    files = ("*.json", "*.jinja", "*.txt", "*.model", "*.safetensors")
     beside = "the positions and masks of their tokens"
 
     def __init__(self, model: Any, tokenizer: Any, reader: Any) -> None:
