@@ -11,7 +11,7 @@ from docutils import nodes
 from sphinx.application import Sphinx
 
 RUNS = PurePosixPath("book/runs")
-ABOUT_NO_MODEL = {"arms", "shapes_datasheet"}
+ABOUT_NO_MODEL = {"any_model", "arms", "shapes_datasheet"}
 BEFORE_TITLES_ARE_COLLECTED = 400  # Sphinx's own collectors listen at the default, 500
 
 

@@ -2,6 +2,8 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,8 +19,12 @@ from infoflow import check_model, llava_cam, load_lvlm, truncation_sweep
 from infoflow.errors import InfoflowError
 from infoflow.evaluate import check, costs
 from infoflow.hooks import forward
+from infoflow.models.families.auto import AutoFamily
+from infoflow.models.lvlm import LVLM
 from infoflow.models.miniature import miniature
+from infoflow.models.placement import Placement
 
+PAGES = Path(__file__).resolve().parents[2] / "notebooks"
 SIZES = ((50, 80), (80, 50), (60, 60))
 
 
@@ -163,7 +169,18 @@ def test_without_a_chat_template_nothing_is_guessed(tmp_path):
     tiny_auto.save("internvl3", tmp_path)
     (tmp_path / "chat_template.jinja").unlink()
     with pytest.raises(InfoflowError, match="no chat template"):
-        load_lvlm(str(tmp_path))
+        load_lvlm(str(tmp_path), device="cpu").prompt(picture(), QUESTION)
+    # the page's example says in a subclass what is missing
+    page = json.loads((PAGES / "any_model.ipynb").read_text("utf-8"))
+    (cell,) = (c for c in page["cells"] if "class WithoutConversation" in "".join(c["source"]))
+    named = {"AutoFamily": AutoFamily, "report": SimpleNamespace(Words=str)}
+    exec("".join(cell["source"]), named)
+    place = Placement(torch.device("cpu"))
+    family = named["WithoutConversation"].open(tmp_path, place, torch.float32)
+    lvlm = LVLM("mine", family, tmp_path, None)
+    prompt = lvlm.prompt(picture(), QUESTION)
+    assert prompt.spans.image.start == 1  # the mark before it, and no word
+    assert all(each.works for each in check_model(never_ending(lvlm), prompt))
 
 
 def test_windows_shorter_than_a_prompt_are_refused(tmp_path):

@@ -41,6 +41,7 @@ def named(paths):
 def test_all_notebooks_are_here():
     assert [path.stem for path in ALL] == [
         "a2_topk",
+        "any_model",
         "arms",
         "claims",
         "eah",

@@ -14,7 +14,7 @@ from infoflow.evaluate.running import MEASURES
 ROOT = Path(infoflow.__file__).parents[2]
 
 PAGES = """
-    a2_topk arms claims eah fig1_flow_overview fig2_attention_flow fig3_cam_reasoning
+    a2_topk any_model arms claims eah fig1_flow_overview fig2_attention_flow fig3_cam_reasoning
     fig4_cam_presence fig5_truncation fig6_truncation_matrix fig7_cam_sites fig8_cam_more
     fig9_without_picture model_card own_picture shapes_datasheet simignore table1
     which_map

@@ -39,7 +39,9 @@ class Capability(NamedTuple):
     word: str  #: How it was checked, or what stands in the way.
 
 
-def check_model(model: LVLM | str | Path | Any, prompt: Prompt | None = None) -> list[Capability]:
+def check_model(
+    model: LVLM | str | Path | Any, prompt: Prompt | None = None, seed: int = 0
+) -> list[Capability]:
     """Say what can be measured of a model: a line a capability.
 
     Args:
@@ -47,6 +49,7 @@ def check_model(model: LVLM | str | Path | Any, prompt: Prompt | None = None) ->
             tiny random model is built: no weights are read. Or a loaded model, itself checked; that
             takes a pass a layer and two a cut, so it is meant for small ones.
         prompt: A prompt of the loaded model.
+        seed: Of the tiny model's weights.
 
     Returns:
         The capabilities. Where the first does not work, the whole model against the observed pass,
@@ -60,7 +63,7 @@ def check_model(model: LVLM | str | Path | Any, prompt: Prompt | None = None) ->
     given = _config(model) if isinstance(model, str | Path) else model
     try:
         with in_one_line("it fails"):
-            lvlm, prompt = (given, prompt) if isinstance(given, LVLM) else miniature(given)
+            lvlm, prompt = (given, prompt) if isinstance(given, LVLM) else miniature(given, seed)
             require_whole_model(lvlm, prompt)
     except InfoflowError as error:
         return [Capability("forward pass", False, " ".join(str(error).split()))]

@@ -70,11 +70,6 @@ class AutoFamily(Family):
         architecture = architecture_of(config)
         checkpoint = cls.read(folder, parts)
         reader = load_processor(folder, config.model_type, checkpoint.tokenizer)
-        if not (_template(reader) or config.model_type in _UNTALKATIVE):
-            raise InfoflowError(
-                f"the processor in {folder} has no chat template, so how the model is asked is not "
-                "known; save one beside it as chat_template.jinja."
-            )
         model = load_model(architecture, checkpoint, placement, dtype)
         return cls(model, checkpoint.tokenizer, reader)
 
@@ -113,7 +108,7 @@ class AutoFamily(Family):
                 f"the question contains the image placeholder {found[0]!r}: {question!r}. "
                 "Leave it out; the image's place in the prompt is fixed."
             )
-        text = self._worded(question)
+        text = self.worded(question)
         batch = self._processed(image, text)
         ids: list[int] = batch.pop("input_ids")[0].tolist()
         pixels = batch.pop("pixel_values")
@@ -132,9 +127,16 @@ class AutoFamily(Family):
         spans = Spans(slice(0, start), slice(start, stop), slice(stop, len(ids)))
         return Reading(ids, pixels, inputs, spans, grid)
 
-    def _worded(self, question: str) -> str:
-        if (template := _template(self.reader)) is None:
+    def worded(self, question: str) -> str:
+        """Put a question into the processor's own conversation, with one image before it."""
+        template = self.reader.chat_template or self.tokenizer.chat_template
+        if template is None and self.model.config.model_type in _UNTALKATIVE:
             return f"{self.reader.image_token}{question}"
+        if template is None:
+            raise InfoflowError(
+                "the processor has no chat template, so how the model is asked is not known; save "
+                "one in its folder as chat_template.jinja."
+            )
         content = [{"type": "image"}, {"type": "text", "text": question}]
         message = {"role": "user", "content": content}
         text = self.tokenizer.apply_chat_template(
@@ -269,11 +271,6 @@ def load_processor(folder: Path, model_type: str, tokenizer: Any) -> Any:
             "video_processor": BaseVideoProcessor(),
         }
         return kind.from_args_and_dict([parts[name] for name in kind.get_attributes()], settings)
-
-
-def _template(reader: Any) -> str | None:
-    found = reader.chat_template or reader.tokenizer.chat_template
-    return cast("str | None", found)
 
 
 def _own_mask(mask: Any) -> Tensor | None:
