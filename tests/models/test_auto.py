@@ -218,6 +218,6 @@ def test_costs_are_told_from_configuration_and_processor(kind, tmp_path):
     assert shape.image_tokens == int((prompt.input_ids == lvlm.family.image_token_id).sum())
     counted = sum(weight.numel() for weight in lvlm.model.parameters())
     assert shape.parameters == pytest.approx(counted, rel=0.01)
-    assert (shape.layers, shape.keys) == (4, 2 * 2 * 16)
+    assert (shape.layers, shape.keys) == (6, 2 * 2 * 16)
     (tmp_path / "model.safetensors").unlink()
     assert str(folder) in costs.costs_text([str(folder)])

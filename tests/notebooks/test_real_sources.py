@@ -22,7 +22,7 @@ MODEL = "llava-1.5-7b"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 BENCHMARKS = ("scienceqa", "pope", "textvqa", "chair")
 SHAPES_ONLY = {
-    *("arms", "fig7_cam_sites", "model_card"),
+    *("any_model", "arms", "fig7_cam_sites", "model_card"),
     *("own_picture", "shapes_datasheet", "which_map"),
 }
 ALL = sorted(path.stem for path in FOLDER.glob("*.ipynb"))

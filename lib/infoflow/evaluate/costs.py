@@ -43,7 +43,7 @@ OF_LAYER = 4 * WIDTH**2 + 3 * WIDTH * INNER  # weights
 
 
 class Shape(NamedTuple):
-    """What differs among models: what is around their decoder, and the decoder if not LLaMA-7B's."""
+    """What differs among models: what is around the decoder, and it if it is not LLaMA-7B's."""
 
     vocabulary: int
     image_tokens: int

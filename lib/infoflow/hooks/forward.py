@@ -183,8 +183,8 @@ class _MaskObserver(Observer):
     def see(self, layer: int, call: Attention) -> None:
         if call.mask is not None and not torch.equal(call.mask, self._mask.to(call.mask.device)):
             raise InfoflowError(
-                f"the decoder's attention uses attention_mask in layer {layer} in a way of its own, "
-                "so it cannot be observed."
+                f"the decoder's attention uses attention_mask in layer {layer} in a way of its "
+                "own, so it cannot be observed."
             )
 
 

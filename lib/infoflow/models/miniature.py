@@ -28,7 +28,8 @@ _SIZES: dict[str, Any] = {
     **dict.fromkeys(("hidden_size", "embed_dim", "out_hidden_size", "projection_dim"), 64),
     **dict.fromkeys(("intermediate_size", "ffn_dim", "projector_intermediate_dim"), 96),
     **dict.fromkeys(("moe_intermediate_size", "shared_expert_intermediate_size"), 32),
-    **dict.fromkeys(("num_hidden_layers", "depth", "num_layers"), 4),
+    **dict.fromkeys(("num_hidden_layers", "num_layers", "max_window_layers"), 6),
+    "depth": 4,
     **dict.fromkeys(("num_attention_heads", "num_heads"), 4),
     **dict.fromkeys(("head_dim", "query_pre_attn_scalar"), 16),
     **dict.fromkeys(("num_experts", "num_local_experts", "n_routed_experts"), 4),
@@ -38,7 +39,6 @@ _SIZES: dict[str, Any] = {
     "mrope_section": [2, 3, 3],
     "deepstack_visual_indexes": [0, 1, 2],
     "fullatt_block_indexes": [1, 3],
-    "max_window_layers": 4,
 }
 """What settings shrink to; all others stay."""
 
@@ -59,7 +59,7 @@ def _shrunk(settings: Mapping[str, Any]) -> dict[str, Any]:
             found[name] = next(ids)
         elif name in ("layer_types", "mlp_layer_types") and value:
             kinds = list(dict.fromkeys(value))
-            found[name] = [kinds[i % len(kinds)] for i in range(max(4, len(kinds)))]
+            found[name] = [kinds[i % len(kinds)] for i in range(max(6, len(kinds)))]
         else:
             found[name] = _SIZES[name] if name in _SIZES and value is not None else value
     if patch := settings.get("patch_size"):

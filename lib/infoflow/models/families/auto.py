@@ -252,7 +252,7 @@ def require_followed(config: Any) -> None:
     if config.is_encoder_decoder:
         reasons.insert(0, "is an encoder and a decoder")
     if reasons:
-        raise InfoflowError(f"{config.model_type} cannot be observed: it {reasons[0]}.")
+        raise InfoflowError(f"{text['model_type']} cannot be observed: it {reasons[0]}.")
 
 
 def load_processor(folder: Path, model_type: str, tokenizer: Any) -> Any:
