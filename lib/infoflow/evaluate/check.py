@@ -1,7 +1,6 @@
 """The doctor: what can be measured of a model, and what stands in the way.
 
-Each line holds what the library does against the plain way to do the same: one masked pass of the
-ordinary model a cut, one backward pass a layer, the model's own way to decode.
+What the library does is held against the plain way to do the same.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -26,7 +25,7 @@ from infoflow.models.lvlm import LVLM, Prompt
 from infoflow.models.miniature import miniature
 
 TOLERANCE = 1e-5
-"""Of logits, shares and maps, relative to the largest, in float32."""
+"""Of logits, weights and maps, relative to the largest, in float32."""
 N_TOKENS = 6
 """How many tokens are decoded."""
 
@@ -36,7 +35,7 @@ class Capability(NamedTuple):
 
     name: str
     works: bool
-    word: str  #: How it was checked, or what stands in the way.
+    word: str  #: What it was held against, or what stands in the way.
 
 
 def check_model(
@@ -60,43 +59,42 @@ def check_model(
     """
     if isinstance(model, LVLM) and prompt is None:
         raise InfoflowError("a loaded model is checked on one of its prompts; give prompt=.")
-    given = _config(model) if isinstance(model, str | Path) else model
+    if isinstance(model, str | Path):
+        model = read_config(model if Path(model).exists() else locate_settings(str(model)))
+    found = []
     try:
         with in_one_line("it fails"):
-            lvlm, prompt = (given, prompt) if isinstance(given, LVLM) else miniature(given, seed)
+            lvlm, prompt = (model, prompt) if isinstance(model, LVLM) else miniature(model, seed)
             require_whole_model(lvlm, prompt)
+        found.append(Capability("forward pass", True, _carried(prompt)))
+        for name, (check, twin) in _CHECKS.items():
+            found.append(_checked(name, lambda c=check: c(lvlm, prompt), twin))
     except InfoflowError as error:
-        return [Capability("forward pass", False, " ".join(str(error).split()))]
-    found = [Capability("forward pass", True, _carried(prompt))]
-    for name, (check, twin) in _CHECKS.items():
-        try:
-            with in_one_line("it fails"):
-                difference = check(lvlm, prompt)
-            works = difference <= TOLERANCE
-            word = f"equal to {twin}" if works else f"differs by {difference:.1g}"
-        except InfoflowError as error:
-            works, word = False, " ".join(str(error).split())
-        found.append(Capability(name, works, word))
+        found.append(Capability("forward pass", False, " ".join(str(error).split())))
     return found
 
 
 def check_text(model: str | Path) -> str:
-    """The same for a terminal: a line a capability."""
-    return "\n".join(
-        f"{'works  ' if each.works else 'refused'}  {each.name}: {each.word}"
-        for each in check_model(model)
-    )
+    """The same for a terminal."""
+    lines = ((("refused", "works")[each.works], each) for each in check_model(model))
+    return "\n".join(f"{word:7}  {each.name}: {each.word}" for word, each in lines)
 
 
-def _config(model: str | Path) -> Any:
-    return read_config(model if Path(model).exists() else locate_settings(str(model)))
+def _checked(name: str, difference: Callable[[], float], twin: str) -> Capability:
+    try:
+        with in_one_line("it fails"):
+            apart = difference()
+    except InfoflowError as error:
+        return Capability(name, False, " ".join(str(error).split()))
+    works = apart <= TOLERANCE
+    return Capability(name, works, f"equal to {twin}" if works else f"differs by {apart:.1g}")
 
 
 def _carried(prompt: Prompt) -> str:
     """What a prompt of the model carries beside embeddings."""
-    rows = 0 if prompt.position_ids is None else prompt.position_ids.ndim == 3
+    axes = 0 if prompt.position_ids is None else len(prompt.position_ids)
     carried = [
-        f"positions on {len(prompt.position_ids)} axes" if rows else "",  # type: ignore[arg-type]
+        f"positions on {axes} axes" if axes > 1 else "",
         "a mask by which tokens see later ones" if prompt.mask is not None else "",
         f"features added in {len(prompt.deepstack)} layers" if prompt.deepstack else "",
     ]
@@ -105,78 +103,71 @@ def _carried(prompt: Prompt) -> str:
 
 
 def _flow(lvlm: LVLM, prompt: Prompt) -> float:
-
-    def output(layer: int, call: Attention) -> Tensor:
+    def difference(layer: int, call: Attention) -> Tensor:
         """The last row's output by the weights read off, less the kernel's."""
         weights = attention_rows(call, 1)[:, 0]
         values = call.value[0].repeat_interleave(len(weights) // call.value.shape[1], dim=0)
-        mixed = torch.einsum("hk,hkd->hd", weights, values)
-        return mixed - ordinary_attention(call)[0, -1]
+        return torch.einsum("hk,hkd->hd", weights, values) - ordinary_attention(call)[0, -1]
 
-    shares = attention_flow(lvlm, prompt).shares.sum(-1)
-    return _largest([record(lvlm, prompt, output).abs().max(), (shares - 1).abs().max()])
+    return float(record(lvlm, prompt, difference).abs().max())
 
 
 def _sweep(lvlm: LVLM, prompt: Prompt) -> float:
     swept = truncation_sweep(lvlm, prompt, max_new_tokens=N_TOKENS)
-    return _largest(
-        _apart(lvlm, prompt, swept.logits[cut], swept.tokens[cut], cut)
-        for cut in range(lvlm.n_layers + 1)
-    )
+    cuts = zip(swept.cuts.tolist(), swept.logits, swept.tokens, strict=True)
+    return _largest(_apart(lvlm, prompt, first, tokens, cut) for cut, first, tokens in cuts)
 
 
 def _interventions(lvlm: LVLM, prompt: Prompt) -> float:
-    apart, cut = [], lvlm.n_layers // 2
-    for hiding, n_kept in ((Truncate(cut), 0), (FastV(cut, 0.5), prompt.grid.n_tokens // 2)):
-        row = attention_flow(lvlm, prompt).rows[cut - 1].mean(0)[prompt.spans.image]
-        kept = row.topk(n_kept).indices + prompt.spans.image.start
+    apart, cut, image = [], lvlm.n_layers // 2, prompt.spans.image
+    row = attention_flow(lvlm, prompt).rows[cut - 1].mean(0)[image]
+    for hiding, n_kept in ((Truncate(cut), 0), (FastV(cut, 0.5), round(len(row) / 2))):
         with intervene(lvlm, hiding):
             first = lvlm.logits(prompt)[0, -1]
             with lvlm.reading(prompt):
                 tokens = lvlm.family.generate(prompt, N_TOKENS, [-1])
+        kept = row.topk(n_kept).indices + image.start
         apart.append(_apart(lvlm, prompt, first, tokens, cut, kept))
     return _largest(apart)
 
 
 def _decoding(lvlm: LVLM, prompt: Prompt) -> float:
     ids = prompt.input_ids[None]
+    given = {"attention_mask": torch.ones_like(ids), **prompt.inputs}
+    lengths = {"max_new_tokens": N_TOKENS, "min_new_tokens": N_TOKENS, "do_sample": False}
     with torch.no_grad():
         theirs = lvlm.model.generate(
-            input_ids=ids,
-            pixel_values=prompt.pixel_values,
-            **({"attention_mask": torch.ones_like(ids)} | dict(prompt.inputs)),
-            **{"do_sample": False, "max_new_tokens": N_TOKENS, "min_new_tokens": N_TOKENS},
-        )[0, -N_TOKENS:]
+            input_ids=ids, pixel_values=prompt.pixel_values, **given, **lengths
+        )
     ours = lvlm.family.generate(prompt, N_TOKENS, [-1])
-    return 0.0 if torch.equal(theirs, ours) else 1.0
+    return float((theirs[0, -N_TOKENS:] != ours).any())
 
 
 def _cam(lvlm: LVLM, prompt: Prompt) -> float:
-    site, image = "post_attention_layernorm", prompt.spans.image
+    site, image, apart = "post_attention_layernorm", prompt.spans.image, []
     for first in range(
         4, 60, 3
-    ):  # until one has maps: they are empty if all tokens speak against it
+    ):  # until one has maps: none is left of tokens that all speak against
         answer = torch.arange(first, first + 3, device=lvlm.device)
         cam = llava_cam(lvlm, prompt, answer, site, sigma=0.0)
         if (cam.peaks[:-1] > 0).all():
             break
-    apart = []
-    for layer in range(lvlm.n_layers - 1):
+    for layer, by_token in zip(lvlm.layers[:-1], cam.by_token, strict=False):
         features: list[Tensor] = []
 
         def keep(module: nn.Module, args: Any, output: Tensor, kept: Any = features) -> Tensor:
             kept.append(output.detach().requires_grad_())
             return kept[0]  # type: ignore[no-any-return]
 
-        hook = lvlm.layers[layer].get_submodule(site).register_forward_hook(keep)
+        hook = layer.get_submodule(site).register_forward_hook(keep)
         with torch.enable_grad():
-            logits = _read_in(lvlm, prompt, answer)[len(prompt) - 1 :]
+            logits = _read_in(lvlm, prompt, answer)
             (gradient,) = torch.autograd.grad(logits.gather(-1, answer[:, None]).sum(), features)
         hook.remove()
-        feature = features[0][0, image].detach()
-        heat = activation_map(feature, gradient[0, image], "mean")
-        summed = activation_map(feature.abs(), gradient[0, image].abs(), "mean")
-        apart.append(float((cam.by_token[layer] - heat).abs().max() / summed.max()))
+        feature, gradient = features[0][0, image].detach(), gradient[0, image]
+        heat = activation_map(feature, gradient, "mean")
+        summed = activation_map(feature.abs(), gradient.abs(), "mean")
+        apart.append((by_token - heat).abs().max() / summed.max())
     return _largest(apart)
 
 
@@ -187,12 +178,12 @@ _CHECKS: dict[str, tuple[Callable[[LVLM, Prompt], float], str]] = {
     "FastV, Truncate": (_interventions, "a masked pass for each token"),
     "answers": (_decoding, "the model's own way to decode, from ids and pixels"),
 }
-"""What is held against what, and how far they are apart."""
+"""How far something is from its plain twin, and what that is."""
 
 
-def _largest(differences: Iterable[float]) -> float:
+def _largest(differences: Iterable[float | Tensor]) -> float:
     """The largest, or NaN if one of them is: Python's own would let that pass."""
-    return float(torch.tensor(list(differences)).max())
+    return float(torch.tensor([float(each) for each in differences]).max())
 
 
 def _apart(
@@ -203,7 +194,7 @@ def _apart(
     Where two tokens are as likely but for rounding, either may be decoded.
     """
     with masked(lvlm, prompt, cut, kept):
-        logits = _read_in(lvlm, prompt, tokens)[len(prompt) - 1 :]
+        logits = _read_in(lvlm, prompt, tokens)
     n = len(lvlm.before_eos(tokens)) + 1  # what follows an end is no answer
     chosen = logits.gather(-1, tokens[:, None].to(logits.device))[:n, 0]
     lead = (logits[:n].amax(-1) - chosen).max()
@@ -211,13 +202,13 @@ def _apart(
 
 
 def _read_in(lvlm: LVLM, prompt: Prompt, answer: Tensor) -> Tensor:
-    """Read an answer in, in one pass of the ordinary decoder: logits (S + T - 1, V)."""
+    """Read an answer in, in one pass of the ordinary decoder: the logits of its tokens, (T, V)."""
     said = lvlm.decoder.embed_tokens(answer[:-1].to(lvlm.device))[None]
     embeds = torch.cat([prompt.inputs_embeds, said], dim=1)
     given = prompt.decoder_arguments(0, embeds.shape[1])
     with attending(lvlm, "sdpa"):
         states = lvlm.decoder(inputs_embeds=embeds, use_cache=False, **given).last_hidden_state
-    return lvlm.lm_head(states)[0]  # type: ignore[no-any-return]
+    return lvlm.lm_head(states)[0, len(prompt) - 1 :]  # type: ignore[no-any-return]
 
 
 @contextmanager
@@ -226,14 +217,12 @@ def masked(lvlm: LVLM, prompt: Prompt, cut: int, kept: Tensor | None = None) -> 
 
     def hide(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> Any:
         n, mask = args[0].shape[1], kwargs["attention_mask"]
-        causal = torch.ones(n, n, dtype=torch.bool, device=args[0].device).tril()
-        hiding = causal.clone() if mask is None else mask[0, 0].clone()
-        hidden = torch.zeros(n, dtype=torch.bool, device=hiding.device)
+        hidden = torch.zeros(n, dtype=torch.bool, device=args[0].device)
         hidden[prompt.spans.image] = True
         hidden[[] if kept is None else kept] = False
-        hiding[:, hidden] = False
-        hiding.fill_diagonal_(True)
-        return args, kwargs | {"attention_mask": hiding[None, None]}
+        seen = torch.ones(n, n, dtype=torch.bool, device=hidden.device).tril()
+        seen = (seen if mask is None else mask[0, 0]) & ~hidden
+        return args, kwargs | {"attention_mask": seen.fill_diagonal_(True)[None, None]}
 
     with ExitStack() as hooks:
         for layer in lvlm.layers[cut:]:
