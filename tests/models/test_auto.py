@@ -179,7 +179,7 @@ def test_without_a_chat_template_nothing_is_guessed(tmp_path):
     family = named["WithoutConversation"].open(tmp_path, place, torch.float32)
     lvlm = LVLM("mine", family, tmp_path, None)
     prompt = lvlm.prompt(picture(), QUESTION)
-    assert prompt.spans.image.start == 1  # the mark before it, and no word
+    assert prompt.spans.image.start == 1  # after the processor's mark, and no word
     assert all(each.works for each in check_model(never_ending(lvlm), prompt))
 
 

@@ -5,8 +5,9 @@ What the library does is held against the plain way to do the same.
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -64,11 +65,11 @@ def check_model(
     found = []
     try:
         with in_one_line("it fails"):
-            lvlm, prompt = (model, prompt) if isinstance(model, LVLM) else miniature(model, seed)
-            require_whole_model(lvlm, prompt)
-        found.append(Capability("forward pass", True, _carried(prompt)))
+            lvlm, asked = miniature(model, seed) if prompt is None else (model, prompt)
+            require_whole_model(lvlm, asked)
+        found.append(Capability("forward pass", True, _carried(asked)))
         for name, (check, twin) in _CHECKS.items():
-            found.append(_checked(name, lambda c=check: c(lvlm, prompt), twin))
+            found.append(_checked(name, partial(check, lvlm, asked), twin))
     except InfoflowError as error:
         found.append(Capability("forward pass", False, " ".join(str(error).split())))
     return found
@@ -157,7 +158,7 @@ def _cam(lvlm: LVLM, prompt: Prompt) -> float:
 
         def keep(module: nn.Module, args: Any, output: Tensor, kept: Any = features) -> Tensor:
             kept.append(output.detach().requires_grad_())
-            return kept[0]  # type: ignore[no-any-return]
+            return kept[0]
 
         hook = layer.get_submodule(site).register_forward_hook(keep)
         with torch.enable_grad():
@@ -208,7 +209,7 @@ def _read_in(lvlm: LVLM, prompt: Prompt, answer: Tensor) -> Tensor:
     given = prompt.decoder_arguments(0, embeds.shape[1])
     with attending(lvlm, "sdpa"):
         states = lvlm.decoder(inputs_embeds=embeds, use_cache=False, **given).last_hidden_state
-    return lvlm.lm_head(states)[0, len(prompt) - 1 :]  # type: ignore[no-any-return]
+    return cast(Tensor, lvlm.lm_head(states)[0, len(prompt) - 1 :])
 
 
 @contextmanager

@@ -230,7 +230,7 @@ def require_whole_model(lvlm: LVLM, prompt: Prompt) -> None:
 
 
 def _hooks_of(lvlm: LVLM) -> _Hooks:
-    attentions = [getattr(layer, "self_attn", None) for layer in lvlm.layers]
+    attentions: list[Any] = [getattr(layer, "self_attn", None) for layer in lvlm.layers]
     if without := [i for i, each in enumerate(attentions) if each is None]:
         raise InfoflowError(
             f"{lvlm.name} cannot be observed: {len(without)} of its {lvlm.n_layers} layers have no "

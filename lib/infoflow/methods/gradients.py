@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from transformers import DynamicCache
 
-from infoflow.errors import InfoflowError
+from infoflow.errors import one_line
 from infoflow.hooks.forward import forward_pass, modifier_of, require_whole_model
 from infoflow.models.lvlm import LVLM, Prompt
 from infoflow.models.threads import on_own_threads
@@ -42,19 +42,6 @@ def reaches_answer(lvlm: LVLM, site: str, layer: int) -> bool:
     return site not in ("post_attention_layernorm", OUTPUT) or layer < lvlm.n_layers - 1
 
 
-def require_sites(lvlm: LVLM, sites: Sequence[str]) -> None:
-    """Raise unless all layers of a decoder have the sites: not all have parts of these names."""
-    for site in sites:
-        if site in LAYER_SITES and site != OUTPUT:
-            try:
-                for layer in lvlm.layers:
-                    layer.get_submodule(site)
-            except AttributeError as error:
-                raise InfoflowError(
-                    f"the layers of {lvlm.name} have no {site}; valid sites: {OUTPUT!r} of a layer."
-                ) from error
-
-
 def gradient_visitor(
     lvlm: LVLM, prompt: Prompt, ids: Tensor, sites: Sequence[str], checkpointed: bool
 ) -> Callable[..., None]:
@@ -67,7 +54,11 @@ def gradient_visitor(
     the first. Not for use in inference mode.
     """
     require_whole_model(lvlm, prompt)
-    require_sites(lvlm, sites)
+    for site in set(sites) & {*LAYER_SITES} - {
+        OUTPUT
+    }:  # not all decoders have parts of these names
+        with one_line(f"no site {site!r} in the layers of {lvlm.name}", AttributeError):
+            lvlm.layers[0].get_submodule(site)
     image = prompt.spans.image
     in_layers = [
         (site, i)

@@ -55,22 +55,20 @@ class AutoFamily(Family):
         require_followed(model.config)
         super().__init__(model, tokenizer, reader.image_processor)
         self.reader = reader
-        if lacking := [
-            n for n in ("layers", "norm", "embed_tokens") if not hasattr(self.decoder, n)
-        ]:
-            raise InfoflowError(
-                f"the decoder of a {model.config.model_type}, a {type(self.decoder).__name__}, has "
-                f"no {' and no '.join(lacking)}, so its layers cannot be found."
-            )
+        self._grids: dict[Any, Grid] = {}  # by what they depend on: to ask the processor takes time
+        for part in ("layers", "norm", "embed_tokens"):
+            if not hasattr(self.decoder, part):
+                raise InfoflowError(
+                    f"the decoder of a {model.config.model_type}, a {type(self.decoder).__name__}, "
+                    f"has no {part}, so it cannot be followed layer by layer."
+                )
 
     @classmethod
     def open(cls, folder: Path, placement: Placement, dtype: torch.dtype, **parts: Path) -> Self:
         """Load a checkpoint and its processor, without code from anywhere but transformers."""
-        config = read_config(folder)
-        architecture = architecture_of(config)
-        checkpoint = cls.read(folder, parts)
+        config, checkpoint = read_config(folder), cls.read(folder, parts)
         reader = load_processor(folder, config.model_type, checkpoint.tokenizer)
-        model = load_model(architecture, checkpoint, placement, dtype)
+        model = load_model(architecture_of(config), checkpoint, placement, dtype)
         return cls(model, checkpoint.tokenizer, reader)
 
     @property
@@ -80,18 +78,10 @@ class AutoFamily(Family):
     @property
     def context_length(self) -> int:
         """As many tokens as have positions, and no more than all layers see (sliding windows)."""
-        config = self.decoder.config
+        config, longest = self.decoder.config, super().context_length
         kinds = getattr(config, "layer_types", None) or ["sliding_attention"]
-        window = getattr(config, "sliding_window", None)
-        return min(
-            super().context_length,
-            window if window and "sliding_attention" in kinds else 2**31,
-        )
-
-    def n_image_tokens(self, size: Size) -> int:
-        """As many as the processor puts into a prompt."""
-        spans = self.encode(Image.new("RGB", size), "").spans
-        return spans.image.stop - spans.image.start if spans else 0
+        window = getattr(config, "sliding_window", None) or longest
+        return min(longest, window) if "sliding_attention" in kinds else longest
 
     def encode(self, image: Image.Image, question: str) -> Reading:
         """Let the processor word and encode the prompt; the image's span is first to last token.
@@ -102,30 +92,31 @@ class AutoFamily(Family):
         Raises:
             InfoflowError: The question holds the placeholder of an image.
         """
-        image_token = self.tokenizer.convert_ids_to_tokens(self.image_token_id)
-        if found := [m for m in (image_token, self.reader.image_token) if m and m in question]:
-            raise InfoflowError(
-                f"the question contains the image placeholder {found[0]!r}: {question!r}. "
-                "Leave it out; the image's place in the prompt is fixed."
-            )
+        token = self.tokenizer.convert_ids_to_tokens(self.image_token_id)
+        for mark in (token, getattr(self.reader, "image_token", token)):
+            if mark in question:
+                raise InfoflowError(
+                    f"the question contains the image placeholder {mark!r}: {question!r}. "
+                    "Leave it out; the image's place in the prompt is fixed."
+                )
         text = self.worded(question)
         batch = self._processed(image, text)
         ids: list[int] = batch.pop("input_ids")[0].tolist()
         pixels = batch.pop("pixel_values")
-        taken = signature(type(self.model).forward).parameters
+        taken = set(signature(type(self.model).forward).parameters) - {"labels"}
         inputs = {k: v for k, v in batch.items() if isinstance(v, Tensor) and k in taken}
-        inputs.pop("labels", None)
         places = [i for i, index in enumerate(ids) if index == self.image_token_id]
         if not places:
-            raise InfoflowError(f"the processor puts no image token ({image_token}) into a prompt.")
+            raise InfoflowError(f"the processor puts no image token ({token}) into a prompt.")
         start, stop = places[0], places[-1] + 1
-        grid = image_grid(
-            lambda picture: self._processed(picture, text)["pixel_values"],
-            *(self.model, image.size, pixels, inputs),
-            [place - start for place in places],
-        )
+        key = image.size, tuple(place - start for place in places)
+        if key not in self._grids:
+            self._grids[key] = image_grid(
+                lambda shown: self._processed(shown, text)["pixel_values"],
+                *(self.model, image.size, pixels, inputs, key[1]),
+            )
         spans = Spans(slice(0, start), slice(start, stop), slice(stop, len(ids)))
-        return Reading(ids, pixels, inputs, spans, grid)
+        return Reading(ids, pixels, inputs, spans, self._grids[key])
 
     def worded(self, question: str) -> str:
         """Put a question into the processor's own conversation, with one image before it."""
@@ -146,16 +137,9 @@ class AutoFamily(Family):
 
     def _processed(self, image: Image.Image, text: str) -> dict[str, Any]:
         bos = self.tokenizer.bos_token
-        has_bos = bool(bos) and text.startswith(bos)
+        whole = {"add_special_tokens": False} if bos and text.startswith(bos) else {}
         with in_one_line("the processor takes no such image or question"):
-            return dict(
-                self.reader(
-                    images=[image],
-                    text=[text],
-                    return_tensors="pt",
-                    **({"add_special_tokens": False} if has_bos else {}),
-                )
-            )
+            return dict(self.reader(images=[image], text=[text], return_tensors="pt", **whole))
 
     def decoder_inputs(
         self, input_ids: Tensor, pixel_values: Tensor, size: Size | None, inputs: Mapping[str, Any]
@@ -193,7 +177,8 @@ class AutoFamily(Family):
     def generate(self, prompt: Prompt, max_new_tokens: int, ends: list[int]) -> Tensor:
         """Decode token by token with a cache, at the positions that follow the prompt's."""
         cache = DynamicCache(config=self.decoder.config)
-        embeds, start, found = prompt.inputs_embeds, 0, []
+        embeds, start = prompt.inputs_embeds, 0
+        found: list[Tensor] = []
         with torch.no_grad():
             while len(found) < max_new_tokens and not (found and int(found[-1]) in ends):
                 given = prompt.decoder_arguments(start, start + embeds.shape[1])
@@ -204,15 +189,6 @@ class AutoFamily(Family):
                 found.append(self.lm_head(states[0, -1:]).argmax(-1))
                 embeds = self.decoder.embed_tokens(found[-1])[None]
         return torch.cat(found)
-
-    def encode_image(
-        self, pixel_values: Tensor, input_ids: Tensor, size: Size | None
-    ) -> ImageFeatures:
-        return self.decoder_inputs(input_ids, pixel_values, size, {}).image
-
-    def grid(self, size: Size, image: ImageFeatures) -> Grid:
-        """A token a cell, in one row: where they lie, only ``encode`` knows."""
-        return Grid(1, len(image.features), unplaced="it was not given to its processor")
 
     def pixel_noise(self, pixels: Tensor, sigma: float, generator: torch.Generator) -> Tensor:
         """Draw noise; where a row is a patch, given twice as of a video, the same for both."""

@@ -1,6 +1,5 @@
 """What a family's adapter answers: everything in which architectures differ."""
 
-from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self, cast
@@ -59,7 +58,7 @@ class DecoderInputs(NamedTuple):
     deepstack: tuple[Tensor, ...] = ()
 
 
-class Family(ABC):
+class Family:
     """A loaded model of one architecture: the only place that knows in what architectures differ.
 
     A new architecture is a subclass: it names its classes and its prompt, encodes images, and is
@@ -270,9 +269,9 @@ class Family(ABC):
         """The ids of the image tokens, and of those that always stand beside them."""
         return [self.image_token_id] * self.n_image_tokens(size)
 
-    @abstractmethod
     def n_image_tokens(self, size: Size) -> int:
         """N, the number of image tokens of an image of that size."""
+        raise NotImplementedError
 
     def pixel_values(self, image: Image.Image) -> Tensor:
         """Preprocess an RGB image: shape (1, 3, height, width), or one more for tiles."""
@@ -283,7 +282,6 @@ class Family(ABC):
         std = torch.tensor(self.image_processor.image_std)[:, None, None]
         return sigma / std * torch.randn(pixels.shape, generator=generator)
 
-    @abstractmethod
     def encode_image(
         self, pixel_values: Tensor, input_ids: Tensor, size: Size | None
     ) -> ImageFeatures:
@@ -298,6 +296,7 @@ class Family(ABC):
             InfoflowError: The pixels do not have the shape that the vision tower takes, or the
                 size is needed and was not given.
         """
+        raise NotImplementedError
 
     def grid(self, size: Size, image: ImageFeatures) -> Grid:
         """Say where the image tokens lie on an image of that size.
