@@ -243,7 +243,9 @@ def load_processor(folder: Path, model_type: str, tokenizer: Any) -> Any:
         settings, _ = kind.get_processor_dict(folder)
         parts = {
             "tokenizer": tokenizer,
-            "image_processor": AutoImageProcessor.from_pretrained(folder, backend="pil"),
+            "image_processor": AutoImageProcessor.from_pretrained(
+                folder, backend="pil", trust_remote_code=False
+            ),
             "video_processor": BaseVideoProcessor(),
         }
         return kind.from_args_and_dict([parts[name] for name in kind.get_attributes()], settings)
