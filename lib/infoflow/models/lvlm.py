@@ -304,8 +304,10 @@ def load_lvlm(
     """Load a model by name.
 
     Args:
-        name: One of ``list_models()``, or ``name@revision``: wherever a model is named, its version
-            can be, so that a notebook's ``model`` parameter pins it, too.
+        name: One of ``list_models()``, or any image-text model of transformers: ``org/name`` on the
+            hub, or a folder's path (``infoflow check`` says what can be measured of it). With
+            ``name@revision``, wherever a model is named, its version can be, so that a notebook's
+            ``model`` parameter pins it, too.
         checkpoint: A local folder with the model's checkpoint, in place of the hub or the zoo.
         revision: A commit, branch or tag of the hub's repository; None for its newest.
         device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``. ``"auto"`` is the first GPU that

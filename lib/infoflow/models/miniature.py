@@ -103,9 +103,6 @@ class _Miniature(AutoFamily):
 
     eos_token_ids = (2 * _VOCABULARY,)  # no answer ends
 
-    def encode(self, image: Image.Image, question: str) -> Any:
-        raise InfoflowError("a miniature takes no question; its prompt is random.")
-
 
 def miniature(config: Any, seed: int = 0) -> tuple[LVLM, Prompt]:
     """Build a tiny random model of a configuration and a random prompt for it.
