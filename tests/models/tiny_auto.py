@@ -12,7 +12,6 @@ from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
 from transformers import AutoConfig, PreTrainedTokenizerFast
 from transformers.models.gemma3.image_processing_pil_gemma3 import Gemma3ImageProcessorPil
 from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import GotOcr2ImageProcessorPil
-from transformers.models.idefics3.image_processing_pil_idefics3 import Idefics3ImageProcessorPil
 from transformers.models.llava_onevision.image_processing_pil_llava_onevision import (
     LlavaOnevisionImageProcessorPil,
 )
@@ -49,10 +48,9 @@ def qwen(patch):
     return make
 
 
-def idefics(kind):
-    return lambda side: kind(
-        size={"longest_edge": 2 * side}, max_image_size={"longest_edge": side}, **STATISTICS
-    )
+def smolvlm(side):
+    sizes = {"size": {"longest_edge": 2 * side}, "max_image_size": {"longest_edge": side}}
+    return SmolVLMImageProcessorPil(**sizes, **STATISTICS)
 
 
 def onevision(side):
@@ -70,8 +68,8 @@ def siglip(side):
 
 MROPE = {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [16, 24, 24]}
 VISION = "<|vision_start|> <|image_pad|> <|vision_end|>"
-IDEFICS_MARKS = ["<fake_token_around_image>", "<global-img>", "<end_of_utterance>"]
-IDEFICS_MARKS += [f"<row_{i}_col_{j}>" for i in (1, 2, 3) for j in (1, 2, 3)]
+SMOLVLM_MARKS = ["<fake_token_around_image>", "<global-img>", "<end_of_utterance>"]
+SMOLVLM_MARKS += [f"<row_{i}_col_{j}>" for i in (1, 2, 3) for j in (1, 2, 3)]
 # by name: model type, image processor, image token, further tokens, what a template writes for an
 # image, settings of the processor, and of the configuration
 KINDS = {
@@ -86,10 +84,8 @@ KINDS = {
                  ["<|video_pad|>", "<|vision_start|>", "<|vision_end|>"], VISION, {}, {}),
     "llava-onevision": ("llava_onevision", onevision, "<image>", ["<video>"], None,
                         {"num_image_tokens": 16, "vision_feature_select_strategy": "full"}, {}),
-    "smolvlm2": ("smolvlm", idefics(SmolVLMImageProcessorPil), "<image>",
-                 ["<video>", *IDEFICS_MARKS], None, {"image_seq_len": 4}, {}),
-    "idefics3": ("idefics3", idefics(Idefics3ImageProcessorPil), "<image>", IDEFICS_MARKS, None,
-                 {"image_seq_len": 4}, {}),
+    "smolvlm2": ("smolvlm", smolvlm, "<image>",
+                 ["<video>", *SMOLVLM_MARKS], None, {"image_seq_len": 4}, {}),
     "gemma3": ("gemma3", lambda side: Gemma3ImageProcessorPil(size=square(side), **STATISTICS),
                "<image_soft_token>", ["<start_of_image>", "<end_of_image>"], "<start_of_image>",
                {"image_seq_length": 4}, {}),

@@ -68,14 +68,9 @@ def _of_unpadded_tiles(config: Any, size: tuple[int, int], places: Places) -> li
     Padding is taken off in whole rows and columns of tokens, so edges are right to half a cell.
     LLaVA-OneVision shrinks the raster if it is larger than so many tiles.
     """
-    (width, height), tile = size, config.vision_config.image_size
+    tile = config.vision_config.image_size
     side = tile // config.vision_config.patch_size
-    shape = select_best_resolution((height, width), config.image_grid_pinpoints)
-    rows, cols = (int(n) // tile * side for n in shape)
-    if width / height > cols / rows:
-        rows -= (rows - int(round(height * (cols / width), 7))) // 2 * 2
-    else:
-        cols -= (cols - int(round(width * (rows / height), 7))) // 2 * 2
+    _, rows, cols = unpadded(size, config.image_grid_pinpoints, tile, side)
     most = str(getattr(config, "vision_aspect_ratio", "")).removeprefix("anyres_max_")
     if most.isdigit() and (ratio := sqrt(rows * cols / (int(most) * side**2))) > 1.1:
         rows, cols = int(rows // ratio), int(cols // ratio)
@@ -84,6 +79,26 @@ def _of_unpadded_tiles(config: Any, size: tuple[int, int], places: Places) -> li
         return []
     fine = rest.reshape(rows, cols + 1)[:, :-1].ravel()
     return [Raster(Grid(rows, cols), fine), Raster(Grid(side, side), base)]
+
+
+def unpadded(
+    size: tuple[int, int], shapes: Sequence[Sequence[int]], tile: int, side: int
+) -> tuple[tuple[int, int], int, int]:
+    """How LLaVA cuts an image into tiles of ``side`` x ``side`` tokens.
+
+    Returns:
+        Tiles down and across, and how many rows and columns of tokens are kept of them all.
+    """
+    width, height = size
+    shape = select_best_resolution((height, width), shapes)
+    down, across = (int(n) // tile for n in shape)
+    rows, cols = down * side, across * side
+    # the original's rounding; the image's pixels are placed by another one, see LlavaNext
+    if width / height > cols / rows:
+        rows -= (rows - int(round(height * (cols / width), 7))) // 2 * 2
+    else:
+        cols -= (cols - int(round(width * (rows / height), 7))) // 2 * 2
+    return (down, across), rows, cols
 
 
 def _of_tiles(
