@@ -1,5 +1,6 @@
 from .data.load import Sample, Task, load_task
 from .errors import InfoflowError, UnknownNameError
+from .evaluate.check import check_model
 from .interventions import EAH, FastV, Simignore, Truncate, intervene
 from .methods.cam import CAM, llava_cam
 from .methods.flow import AttentionFlow, attention_flow
@@ -37,6 +38,7 @@ __all__ = [
     "activation_patching",
     "attention_flow",
     "attention_knockout",
+    "check_model",
     "cliff_layer",
     "intervene",
     "list_models",

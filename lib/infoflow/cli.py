@@ -11,7 +11,9 @@ from infoflow.errors import InfoflowError
 
 _UsageError: Any = typer.BadParameter.__base__  # of all wrong arguments; typer exports this one
 
-Model = Annotated[str, typer.Argument(help="A name that `infoflow models` lists.")]
+Model = Annotated[
+    str, typer.Argument(help="A name that `infoflow models` lists, a hub's org/name, or a folder.")
+]
 Notebook = Annotated[Path, typer.Argument(help="A notebook with a parameters cell.")]
 Checkpoint = Annotated[
     Path | None, typer.Option(help="Folder with the model's weights, instead of the hub's.")
@@ -42,6 +44,16 @@ def models() -> None:
 
     for name in list_models():
         typer.echo(name)
+
+
+@app.command()
+def check(
+    model: Annotated[str, typer.Argument(help="A name, a folder, or a config.json.")],
+) -> None:
+    """Say what can be measured of a model, on a tiny random one: its weights are not read."""
+    from infoflow.evaluate.check import check_text
+
+    typer.echo(check_text(model))
 
 
 @app.command()
@@ -133,7 +145,9 @@ def evaluate(
 
 @app.command()
 def costs(
-    models: Annotated[list[str], typer.Argument(help="Names of 7B models, as in llava-1.5-7b.")],
+    models: Annotated[
+        list[str], typer.Argument(help="Names, as in llava-1.5-7b or org/name, or folders.")
+    ],
 ) -> None:
     """Say what Table 1 should take on whole benchmarks, on one card of 80 GB."""
     from infoflow.evaluate.costs import costs_text

@@ -45,6 +45,7 @@ def named(paths):
 def test_all_notebooks_are_here():
     assert [path.stem for path in ALL] == [
         "a2_topk",
+        "any_model",
         "arms",
         "by_which_road",
         "claims",

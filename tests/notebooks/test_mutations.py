@@ -17,6 +17,7 @@ WRONG = {
         lambda grid, margin: grid.columns.to_series(),
     ),
     "by_which_road": ("infoflow.stats.intervals.CONFIDENCE", 0.5),
+    "any_model": ("infoflow.evaluate.check.TOLERANCE", 0.0),
     "claims": ("infoflow.claims.printed.N_SPLITS", 2),
     "arms": ("arms_page._points", str),
     "eah": ("infoflow.stats.intervals.CONFIDENCE", 0.5),

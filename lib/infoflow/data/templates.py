@@ -22,6 +22,8 @@ from infoflow.errors import InfoflowError, require_name, unknown_name
 _PUBLISHED: Any = yaml.safe_load(Path(__file__).with_suffix(".yml").read_text(encoding="utf-8"))
 WORDINGS: dict[str, dict[str, str]] = _PUBLISHED["families"]
 """The templates by family and benchmark."""
+ANY = "llava"
+"""Whose words other models are asked in: the short form that lmms-eval puts to most of them."""
 NAMED_WORDINGS: dict[str, dict[str, str]] = _PUBLISHED["papers"]
 """Templates of a paper, by name and benchmark, to put to any family in place of its own:
 ``"paper"`` as *From Redundancy to Relevance* asks, ``"simignore"`` as Simignore does. The
@@ -74,6 +76,8 @@ def wording_family(model: str) -> str:
     for family in WORDINGS:
         if family in str(model):
             return family
+    if "/" in str(model):  # of any architecture, on the hub or in a folder
+        return ANY
     raise unknown_name("family in the model's name", model, WORDINGS)
 
 

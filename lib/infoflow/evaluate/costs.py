@@ -1,12 +1,18 @@
 """What Table 1 should take on whole benchmarks, on one GPU: arithmetic; nothing is run."""
 
 from collections.abc import Sequence
+from functools import cache
 from typing import NamedTuple
 
 import pandas as pd
+import torch
+from PIL import Image
 
 from infoflow.data.load import BENCHMARKS
 from infoflow.errors import require_name
+from infoflow.models.checkpoint import load_tokenizer
+from infoflow.models.families.auto import AutoFamily, architecture_of, load_processor, read_config
+from infoflow.models.loading import locate_settings
 
 BYTES_PER_NUMBER = 2  # weights and activations are counted in bfloat16
 
@@ -32,23 +38,28 @@ SHARE_OF_PEAK = 0.5
 SECONDS_PER_CALL = 0.8e-3  # of a layer at least, however little it computes: 25 ms a pass of 32
 N_SYSTEM = 35  # tokens before the image, as in LLaVA-1.5's prompt
 
-LAYERS, WIDTH, INNER = 32, 4096, 11008  # of LLaMA-7B, whose shape all published decoders have
+LAYERS, WIDTH, INNER = 32, 4096, 11008  # of LLaMA-7B, whose shape the paper's decoders have
 OF_LAYER = 4 * WIDTH**2 + 3 * WIDTH * INNER  # weights
 
 
 class Shape(NamedTuple):
-    """What differs among models around such a decoder."""
+    """What differs among models: what is around the decoder, and it if it is not LLaMA-7B's."""
 
     vocabulary: int
     image_tokens: int
     tower: int  # weights of the vision tower's layers
     tower_tokens: int  # over all tiles
     connector: int  # weights between tower and decoder
+    layers: int = LAYERS
+    width: int = WIDTH
+    inner: int = INNER
+    of_layer: int = OF_LAYER
+    keys: int = 2 * WIDTH  # numbers a token that a layer keeps: its key and value
 
     @property
     def parameters(self) -> int:
         """All weights but norms, biases and positions: embeddings and head are two matrices."""
-        decoder = LAYERS * OF_LAYER + 2 * self.vocabulary * WIDTH
+        decoder = self.layers * self.of_layer + 2 * self.vocabulary * self.width
         return decoder + self.tower + self.connector
 
 
@@ -74,6 +85,48 @@ PUBLISHED = {
 """By name, from the published configurations; InstructBLIP's connector is its Q-Former."""
 
 
+PICTURE = (640, 480)
+"""An image as COCO has them: how many tokens it takes is a matter of its size."""
+
+
+@cache
+def shape_of(model: str) -> Shape:
+    """The shape of a published model or, by its configuration and processor, of any other.
+
+    Of a mixture of experts all weights are counted, though a token meets few of them.
+    """
+    if model in PUBLISHED or "/" not in model:
+        require_name(model, "published model", PUBLISHED)
+        return PUBLISHED[model]
+    folder = locate_settings(model)
+    config, tokenizer = read_config(folder), load_tokenizer(folder)
+    with torch.device("meta"):
+        empty = architecture_of(config)(config)
+    family = AutoFamily(empty, tokenizer, load_processor(folder, config.model_type, tokenizer))
+    read, text = family.encode(Image.new("RGB", PICTURE), ""), family.decoder.config
+    n_layers, decoder = len(family.decoder.layers), _count(family.decoder.layers)
+    heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
+    head = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+    patch = getattr(config.vision_config, "patch_size", 14)
+    area = patch[0] * patch[1] if isinstance(patch, list | tuple) else patch**2
+    return Shape(
+        vocabulary=text.vocab_size,
+        image_tokens=read.input_ids.count(family.image_token_id),
+        tower=_count(empty) - _count(family.decoder) - _count(family.lm_head),
+        tower_tokens=read.pixel_values.numel() // (3 * area),
+        connector=0,
+        layers=n_layers,
+        width=text.hidden_size,
+        inner=getattr(text, "intermediate_size", 4 * text.hidden_size),
+        of_layer=decoder // n_layers,
+        keys=2 * heads * head,
+    )
+
+
+def _count(module: torch.nn.Module) -> int:
+    return sum(weight.numel() for weight in module.parameters())
+
+
 N_ITEMS = {"scienceqa": 2017, "pope": 4500, "textvqa": 5000, "chair": 250}
 """Items reported on, of the hub; of POPE and CHAIR half, as the cliff is chosen on the others."""
 N_USER = {"scienceqa": 120, "pope": 25, "textvqa": 70, "chair": 15}
@@ -84,21 +137,24 @@ HEADS = ("model", "benchmark", "items", *(card.name for card in CARDS), "memory"
 
 def page_seconds(model: str, task: str, answer_length: int) -> dict[str, float]:
     """By card, what Table 1's page takes for a whole benchmark (see :func:`costs_assumptions`)."""
-    shape, n_user = PUBLISHED[model], N_USER[task]
+    shape, n_user = shape_of(model), N_USER[task]
     n_prompt = N_SYSTEM + shape.image_tokens + n_user
 
     def of_item(card: Card) -> float:
         def call(tokens: int, pairs: int) -> float:
-            busy = card.seconds(OF_LAYER, WIDTH, tokens, pairs)
+            busy = card.seconds(shape.of_layer, shape.width, tokens, pairs)
             return max(busy / SHARE_OF_PEAK, SECONDS_PER_CALL)
 
         tower = 2 * shape.tower * shape.tower_tokens / card.operations_per_second
-        a_pass = LAYERS * call(n_prompt, n_prompt * (n_prompt + 1) // 2) + tower / SHARE_OF_PEAK
+        a_pass = (
+            shape.layers * call(n_prompt, n_prompt * (n_prompt + 1) // 2) + tower / SHARE_OF_PEAK
+        )
         # layer after layer one branch more, in which only the tokens after the image are run again
-        cuts = [(n * n_user, n * n_user * (N_SYSTEM + n_user)) for n in range(1, LAYERS + 1)]
+        begun = range(1, shape.layers + 1)
+        cuts = [(n * n_user, n * n_user * (N_SYSTEM + n_user)) for n in begun]
         branches = sum(call(*of_cut) for of_cut in cuts)
         # further tokens: a call of each layer, whether one answer is decoded or those of all cuts
-        steps = LAYERS * SECONDS_PER_CALL * (answer_length - 1)
+        steps = shape.layers * SECONDS_PER_CALL * (answer_length - 1)
         return 2 * (a_pass + branches + steps)  # to choose the cliff on, and to report
 
     return {card.name: N_ITEMS[task] * of_item(card) for card in CARDS}
@@ -106,10 +162,10 @@ def page_seconds(model: str, task: str, answer_length: int) -> dict[str, float]:
 
 def page_bytes(model: str, task: str, answer_length: int) -> int:
     """Weights, and what the sweep holds at most: keys and values, and a layer's widest place."""
-    shape, n_user = PUBLISHED[model], N_USER[task]
-    n_prompt, n_cuts = N_SYSTEM + shape.image_tokens + n_user, LAYERS + 1
-    keys = (n_prompt + n_cuts * (n_user + answer_length - 1)) * 2 * WIDTH * LAYERS
-    in_a_layer = max(n_prompt, n_cuts * n_user) * (2 * WIDTH + 3 * INNER)
+    shape, n_user = shape_of(model), N_USER[task]
+    n_prompt, n_cuts = N_SYSTEM + shape.image_tokens + n_user, shape.layers + 1
+    keys = (n_prompt + n_cuts * (n_user + answer_length - 1)) * shape.keys * shape.layers
+    in_a_layer = max(n_prompt, n_cuts * n_user) * (2 * shape.width + 3 * shape.inner)
     widest = max(in_a_layer, n_prompt * shape.vocabulary)
     return BYTES_PER_NUMBER * (shape.parameters + keys + widest)
 
@@ -118,7 +174,6 @@ def costs_table(models: Sequence[str]) -> list[tuple[str, ...]]:
     """The costs of all benchmarks in words: a line a model and benchmark, a cell for each head."""
     lines = []
     for model in models:
-        require_name(model, "published model", PUBLISHED)
         for task, n_items in N_ITEMS.items():
             longest = BENCHMARKS[task].data.max_new_tokens
             least, most = (page_seconds(model, task, length) for length in (1, longest))

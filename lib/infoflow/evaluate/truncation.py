@@ -79,6 +79,10 @@ def frozen_by_cut(lvlm: LVLM, task: Task, sample: Sample) -> list[Row]:
     """
     prompt = lvlm.prompt(sample.image, sample.question)
     ids, image = answer_ids(lvlm, prompt, sample.answer), prompt.spans.image
+    if prompt.deepstack:
+        raise InfoflowError(
+            f"{lvlm.name} adds to image tokens between layers (DeepStack), so none can be frozen."
+        )
 
     class Freezing(Observer):
         def after_layer(

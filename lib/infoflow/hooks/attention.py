@@ -20,16 +20,17 @@ class Attention(NamedTuple):
     scaling: float  # of the scores
     hidden: Tensor | None = None  # boolean (K,)
     weights: Tensor | None = None  # (H, Q, K)
+    mask: Tensor | None = None  # boolean (Q, K): what queries see; None: all up to themselves
 
 
 def ordinary_attention(call: Attention, mask: Tensor | None = None) -> Tensor:
-    """Attend as transformers' SDPA path does, causally or by a mask (1, 1, Q, K): (B, Q, H, d)."""
-    module, query, key, value, scaling, hidden, weights = call
+    """Attend as transformers' SDPA path does, by the call's own mask or another: (B, Q, H, d)."""
+    module, query, key, value, scaling, hidden, weights, own_mask = call
     if weights is not None:
         heads, n_queries, n_keys = weights.shape
         folded = weights.to(value.dtype).reshape(value.shape[1], -1, n_keys)
         return (folded @ value[0]).view(heads, n_queries, -1).transpose(0, 1)[None]
-    if mask is None and hidden is not None:
+    if mask is None and not (hidden is None and own_mask is None):
         mask = _visible(call, query.shape[2])[None, None]
     return sdpa_attention_forward(module, query, key, value, mask, scaling=scaling)[0]
 
@@ -38,7 +39,7 @@ def attention_rows(call: Attention, n_rows: int | None = None) -> Tensor:
     """Compute the attention weights of a single sequence's last R queries, or of all: (H, R, K).
 
     They are float32, or the model's type if that is wider; each row sums to one and is zero for
-    later keys.
+    keys that its query does not see, which most models' are later ones.
     """
     n_rows = call.query.shape[2] if n_rows is None else n_rows
     if call.weights is not None:
@@ -48,7 +49,7 @@ def attention_rows(call: Attention, n_rows: int | None = None) -> Tensor:
     heads, (groups, n_keys, width) = query.shape[0], key.shape
     scores = query.reshape(groups, -1, width) @ key.mT * call.scaling
     scores = scores.view(heads, n_rows, n_keys)
-    if n_rows > 1 or call.hidden is not None:
+    if n_rows > 1 or call.hidden is not None or call.mask is not None:
         scores = scores.masked_fill(~_visible(call, n_rows), -torch.inf)
     return scores.softmax(-1)
 
@@ -58,4 +59,5 @@ def _visible(call: Attention, n_rows: int) -> Tensor:
     n_keys = call.key.shape[2]
     ones = torch.ones(n_rows, n_keys, dtype=torch.bool, device=call.key.device)
     before = ones.tril(n_keys - n_rows)
-    return before if call.hidden is None else before & ~call.hidden | before.triu(n_keys - n_rows)
+    seen = before if call.mask is None else call.mask[-n_rows:]
+    return seen if call.hidden is None else seen & ~call.hidden | before.triu(n_keys - n_rows)

@@ -1,7 +1,8 @@
 """The door into a forward pass: a prompt, an answer read in after it, an observer, a cache.
 
 A pass takes the model's own path, bit by bit, unless a ``Modifier`` is at work; an ``Observer``
-sees the attention calls as a modifier leaves them.
+sees the attention calls as a modifier leaves them. Before the first pass of a model the whole of
+it, from ids and pixels to logits, is held against the pass that is observed.
 """
 
 from collections.abc import Callable, Iterator
@@ -13,16 +14,17 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
-from transformers import AttentionInterface, Cache
+from transformers import AttentionInterface, AttentionMaskInterface, Cache
+from transformers.masking_utils import sdpa_mask
 
 from infoflow.errors import InfoflowError
 from infoflow.hooks.attention import Attention, ordinary_attention
 from infoflow.models.lvlm import LVLM, Prompt
 
 IMPLEMENTATION = "infoflow"
-"""The attention function's registered name. No mask builder has it, so no mask is built."""
+"""The registered name of the attention function, and of its masks, which are those of SDPA."""
 
-_UNFOLLOWED = ("attention_mask", "softcap", "s_aux", "position_bias")
+_UNFOLLOWED = ("softcap", "s_aux", "position_bias")
 """Options of attention that change its weights in ways that observers do not follow."""
 
 
@@ -59,7 +61,7 @@ class Modifier(Protocol):
 class _Hooks:
     observer: Observer | None = None
     modifier: Modifier | None = None
-    is_faithful: bool = False
+    is_checked: bool = False
 
 
 _hooks: WeakKeyDictionary[nn.Module, _Hooks] = WeakKeyDictionary()
@@ -81,16 +83,17 @@ def forward_pass(
     what is in the cache. What interventions choose lasts as long as the context.
     """
     lvlm.require_prompt(prompt)
+    require_whole_model(lvlm, prompt)
     embeds = prompt.inputs_embeds
-    if observer is not None:
-        require_faithful(lvlm, embeds)
     if answer is not None:
         read_in = lvlm.decoder.embed_tokens(answer[:-1]).expand(len(embeds), -1, -1)
         embeds = torch.cat([embeds, read_in], dim=1)
+    start = 0 if cache is None else cache.get_seq_length()
+    given = prompt.decoder_arguments(start, start + embeds.shape[1])
     watching = nullcontext() if observer is None else attached(lvlm, observer)
     with lvlm.reading(prompt), watching:
         yield lvlm.decoder(
-            inputs_embeds=embeds, past_key_values=cache, use_cache=cache is not None
+            inputs_embeds=embeds, past_key_values=cache, use_cache=cache is not None, **given
         ).last_hidden_state
 
 
@@ -169,30 +172,71 @@ def modifier_of(lvlm: LVLM) -> Modifier | None:
     return _hooks_of(lvlm).modifier
 
 
-@torch.no_grad()
-def require_faithful(lvlm: LVLM, embeds: Tensor) -> None:
-    """Check, once a model and on any embeddings, that an observed pass is the ordinary one.
+class _MaskObserver(Observer):
+    """Sees that no layer has a mask but the prompt's: methods go by that one."""
 
-    What the observer would miss is, for example, a mask that lets image tokens see ahead.
+    def __init__(self, prompt: Prompt) -> None:
+        n = len(prompt)
+        causal = torch.ones(n, n, dtype=torch.bool, device=prompt.input_ids.device).tril()
+        self._mask = causal if prompt.mask is None else prompt.mask
+
+    def see(self, layer: int, call: Attention) -> None:
+        if call.mask is not None and not torch.equal(call.mask, self._mask.to(call.mask.device)):
+            raise InfoflowError(
+                f"the decoder's attention uses attention_mask in layer {layer} in a way of its "
+                "own, so it cannot be observed."
+            )
+
+
+@torch.no_grad()
+def require_whole_model(lvlm: LVLM, prompt: Prompt) -> None:
+    """Check, once a model, that an observed pass gives the logits of the whole, untouched model.
+
+    Ids and pixels go through the model's own forward pass; what the prompt carries of them goes
+    through the decoder, observed. To compare the decoder with itself would not show what a prompt
+    lacks: positions on several axes, image tokens that see ahead, features added inside.
+
+    Raises:
+        InfoflowError: The logits of some position differ, or the decoder cannot be observed.
     """
     hooks = _hooks_of(lvlm)
-    if hooks.is_faithful:
+    if hooks.is_checked:
         return
-    with attached(lvlm, Observer()):
-        observed = lvlm.decoder(inputs_embeds=embeds, use_cache=False).last_hidden_state
-    with attending(lvlm, "sdpa"):
-        ordinary = lvlm.decoder(inputs_embeds=embeds, use_cache=False).last_hidden_state
+    modifier, hooks.modifier = hooks.modifier, None
+    try:
+        own = lvlm.with_pixels(prompt, prompt.pixel_values)
+        # a method may have changed the embeddings
+        given = prompt if torch.equal(own.inputs_embeds, prompt.inputs_embeds) else own
+        with attached(lvlm, _MaskObserver(given)):
+            observed = lvlm.lm_head(
+                lvlm.decoder(
+                    inputs_embeds=given.inputs_embeds,
+                    use_cache=False,
+                    **given.decoder_arguments(0, len(given)),
+                ).last_hidden_state
+            )
+        with attending(lvlm, "sdpa"):
+            whole = lvlm.family.whole_logits(prompt)
+    finally:
+        hooks.modifier = modifier
     # the same kernels on the same shapes: equal on a CPU; a GPU may be allowed the last bits
-    allowed = 8 * torch.finfo(embeds.dtype).eps * ordinary.abs().max()
-    if not (observed - ordinary).abs().max() <= allowed:
+    difference = float((observed - whole).abs().max())
+    if not difference <= 4 * torch.finfo(whole.dtype).eps * float(whole.abs().max()):
         raise InfoflowError(
-            f"the decoder of {lvlm.name} cannot be observed: with hooks its output changes."
+            f"{lvlm.name} cannot be measured: with hooks its output changes. Its logits differ by "
+            f"{difference:.1g} from those of the whole model, given the same ids and pixels."
         )
-    hooks.is_faithful = True
+    hooks.is_checked = True
 
 
 def _hooks_of(lvlm: LVLM) -> _Hooks:
-    attentions = [layer.get_submodule("self_attn") for layer in lvlm.layers]
+    attentions: list[Any] = [getattr(layer, "self_attn", None) for layer in lvlm.layers]
+    if without := [i for i, each in enumerate(attentions) if each is None]:
+        raise InfoflowError(
+            f"{lvlm.name} cannot be observed: {len(without)} of its {lvlm.n_layers} layers have no "
+            f"self-attention (the first is a {type(lvlm.layers[without[0]]).__name__} whose tokens "
+            "are mixed in another way)."
+        )
     if attentions[0] not in _hooks:
         _hooks.update(dict.fromkeys(attentions, _Hooks()))
     return _hooks[attentions[0]]
@@ -202,17 +246,22 @@ def _attend(
     module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Any, **options: Any
 ) -> tuple[Tensor, None]:
     """Hand an attention call to the decoder's observer; transformers' attention interface."""
-    options["attention_mask"], n_keys = mask, key.shape[2]
+    n_keys = key.shape[2]
     unfollowed = [f"uses {name}" for name in _UNFOLLOWED if options.get(name) is not None]
-    if not getattr(module, "is_causal", True):
+    if mask is not None:  # one for all sequences and heads: they differ in their images alone
+        if mask.dtype != torch.bool or mask.shape[1] != 1:
+            unfollowed.append("uses a mask that is not boolean, or differs between heads")
+        mask = mask[0, 0]
+    if mask is None and query.shape[2] > 1 and not getattr(module, "is_causal", True):
         unfollowed.append("is not causal")
     if (window := options.get("sliding_window") or n_keys) < n_keys:
         unfollowed.append(f"has a sliding window of {window} tokens, less than the {n_keys} given")
     if unfollowed:
         raise InfoflowError(f"the decoder's attention {unfollowed[0]}, so it cannot be observed.")
-    call = Attention(module, query, key, value, options["scaling"])
+    call = Attention(module, query, key, value, options["scaling"], mask=mask)
     observer = _hooks[module].observer or Observer()
     return observer.attend(int(module.layer_idx), call), None  # type: ignore[arg-type]
 
 
 AttentionInterface.register(IMPLEMENTATION, _attend)
+AttentionMaskInterface.register(IMPLEMENTATION, sdpa_mask)

@@ -12,7 +12,7 @@ from torch.nn.functional import pad
 
 from infoflow.errors import InfoflowError, require_name
 from infoflow.hooks.attention import Attention, attention_rows
-from infoflow.hooks.forward import modified, modifier_of, require_faithful
+from infoflow.hooks.forward import modified, modifier_of, require_whole_model
 from infoflow.models.lvlm import LVLM, Prompt
 
 
@@ -79,8 +79,8 @@ def intervene(lvlm: LVLM, *interventions: Intervention) -> Iterator[None]:
         *interventions: ``FastV``, ``Simignore``, ``EAH`` or ``Truncate``, settings included.
 
     Raises:
-        InfoflowError: On entering: this is no intervention, or the model cannot be observed.
-            Inside, with the first prompt: a setting is out of range for the model or the prompt;
+        InfoflowError: On entering: this is no intervention. Inside, with the first prompt: the
+            model cannot be observed; a setting is out of range for the model or the prompt;
             embeddings come without their prompt; or several sequences are run at once.
     """
     if not all(isinstance(each, Intervention) for each in interventions):
@@ -91,9 +91,6 @@ def intervene(lvlm: LVLM, *interventions: Intervention) -> Iterator[None]:
     if not interventions:
         yield
         return
-    with torch.no_grad():
-        some = lvlm.decoder.embed_tokens(torch.arange(32, device=lvlm.device))
-    require_faithful(lvlm, some[None])
     before = getattr(modifier_of(lvlm), "interventions", ())
     with modified(lvlm, _Interventions(lvlm, (*before, *interventions))):
         yield
@@ -113,6 +110,7 @@ class _Interventions:
         n_sequences, self._n_prompt, _ = prompt.inputs_embeds.shape
         if n_sequences != 1:
             raise InfoflowError(f"interventions take one sequence at a time, not {n_sequences}.")
+        require_whole_model(self.lvlm, prompt)
         with torch.no_grad():
             self._effects = [each.begin(self.lvlm, prompt) for each in self.interventions]
         try:
@@ -154,4 +152,5 @@ class _Interventions:
             value=call.value[:, :, :n],
             hidden=None if call.hidden is None else call.hidden[:n],
             weights=None if call.weights is None else call.weights[:, :n, :n],
+            mask=None if call.mask is None else call.mask[:n, :n],
         )

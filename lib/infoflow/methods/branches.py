@@ -63,7 +63,8 @@ class Branches(Observer):
             states = args[0][0, begun.to(args[0].device)]
             self.hidden = torch.cat([self.hidden.to(states.device), states])
         if len(self.hidden):
-            ids = kwargs["position_ids"][0][self._positions]
+            places = kwargs["position_ids"]  # None where only the rotation knows of several axes
+            ids = None if places is None else places.squeeze(-2)[..., self._positions]
             rotary = tuple(part[0][self._positions] for part in kwargs["position_embeddings"])
             own = kwargs | {"position_ids": ids, "position_embeddings": rotary}
             self._in_branches = True
@@ -126,14 +127,18 @@ class Truncations(Branches):
 
     def _visible(self) -> Tensor:
         """Say which keys the branches' queries may see: (1 or b, 1, U, P + U)."""
-        hidden = self._intact.hidden
-        mask = self._mask.to(self._intact.key.device)
-        if hidden is None:
+        own, hidden = self._intact.mask, self._intact.hidden
+        causal = mask = self._mask.to(self._intact.key.device)
+        if own is None and hidden is None:
             return mask
         positions = self._positions.to(mask.device)
-        prefix = hidden[: self._n_prefix].expand(len(positions), -1)
-        hidden = torch.cat([prefix, hidden[positions]], dim=1)
-        return mask & ~hidden[:, None, None] | mask.triu(self._n_prefix)
+        prefix = torch.arange(self._n_prefix, device=mask.device).expand(len(positions), -1)
+        keys = torch.cat([prefix, positions], dim=1)
+        if own is not None:
+            mask = own[positions[:, :, None], keys[:, None]][:, None]
+        if hidden is not None:
+            mask = mask & ~hidden[keys][:, None, None] | causal.triu(self._n_prefix)
+        return mask
 
     def _cache(self) -> "BranchCache":
         """Keep a layer's keys and values; branches not begun see those of the whole prompt."""

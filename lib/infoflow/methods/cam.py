@@ -151,7 +151,7 @@ def llava_cams(
         undefined = torch.full((lvlm.n_layers, prompt.grid.n_tokens), torch.nan, device=lvlm.device)
         undefined = undefined.double()  # so that the order and grouping of the sum leave no trace
 
-        def sums(batch: list[Tensor]) -> dict[tuple[str, str], Tensor]:
+        def sums(batch: list[Prompt]) -> dict[tuple[str, str], Tensor]:
             maps = {key: undefined[: 1 if key[0] == PROJECTOR else None].clone() for key in keys}
 
             def add(site: str, layer: int, feature: Tensor, gradient: Tensor) -> None:
@@ -160,7 +160,9 @@ def llava_cams(
                         found = activation_map(feature, gradient, weighting)
                         maps[site, weighting][layer] = found.to(undefined).sum(0)
 
-            visit(torch.cat(batch), add)
+            inside = zip(*(noisy.deepstack for noisy in batch), strict=True)
+            embeds = torch.cat([noisy.inputs_embeds for noisy in batch])
+            visit(embeds, add, tuple(map(torch.cat, inside)))
             return maps
 
         n_images = n_samples if sigma else 1
@@ -177,16 +179,16 @@ def llava_cams(
 
 def _noisy_images(
     lvlm: LVLM, prompt: Prompt, n_samples: int, sigma: float, seed: int
-) -> Iterator[Tensor]:
-    """Embed the prompt with noise on its image, n times: shapes (1, S, D)."""
+) -> Iterator[Prompt]:
+    """Encode the prompt with noise on its image, n times."""
     # drawn on the CPU, one image at a time, so that neither device nor batch size changes the noise
     generator = torch.Generator().manual_seed(seed)
-    scale, pixels = sigma / lvlm.family.pixel_std, prompt.pixel_values
+    pixels = prompt.pixel_values
     for _ in range(n_samples):
-        noise = scale * torch.randn(pixels.shape, generator=generator)
+        noise = lvlm.family.pixel_noise(pixels, sigma, generator)
         with torch.no_grad():
-            embeds = lvlm.embed(prompt.input_ids, pixels + noise.to(pixels), prompt.image.size)
-        yield embeds
+            noisy = lvlm.with_pixels(prompt, pixels + noise.to(pixels))
+        yield noisy
 
 
 def _is_only_normed(lvlm: LVLM, site: str, layer: int) -> bool:

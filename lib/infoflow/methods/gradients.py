@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from transformers import DynamicCache
 
-from infoflow.hooks.forward import forward_pass, modifier_of
+from infoflow.errors import one_line
+from infoflow.hooks.forward import forward_pass, modifier_of, require_whole_model
 from infoflow.models.lvlm import LVLM, Prompt
 from infoflow.models.threads import on_own_threads
 
@@ -43,14 +44,21 @@ def reaches_answer(lvlm: LVLM, site: str, layer: int) -> bool:
 
 def gradient_visitor(
     lvlm: LVLM, prompt: Prompt, ids: Tensor, sites: Sequence[str], checkpointed: bool
-) -> Callable[[Tensor, Consumer], None]:
+) -> Callable[..., None]:
     """Prepare to hand every feature of the image tokens, with its gradient, to a consumer.
 
     The gradient is that of the sum of the answer's logits (paper, Eq. 1-2), each read where its
     token is predicted. What is returned visits embeddings (B, S, D) that differ from the prompt's
-    in their images alone. It calls the consumer once for each layer and site that reaches the
-    answer, from the last layer to the first. Not for use in inference mode.
+    in their images alone, with what is added inside for those images (``Prompt.deepstack``). It
+    calls the consumer once for each layer and site that reaches the answer, from the last layer to
+    the first. Not for use in inference mode.
     """
+    require_whole_model(lvlm, prompt)
+    for site in set(sites) & {*LAYER_SITES} - {
+        OUTPUT
+    }:  # not all decoders have parts of these names
+        with one_line(f"no site {site!r} in the layers of {lvlm.name}", AttributeError):
+            lvlm.layers[0].get_submodule(site)
     image = prompt.spans.image
     in_layers = [
         (site, i)
@@ -59,15 +67,16 @@ def gradient_visitor(
         if site != PROJECTOR and reaches_answer(lvlm, site, i)
     ]
     # what recomputes layers, or changes them, must be given the whole prompt
-    n_shared = 0 if checkpointed or modifier_of(lvlm) else image.start
+    n_shared = 0 if checkpointed or modifier_of(lvlm) else prompt.n_before
     place = slice(image.start - n_shared, image.stop - n_shared)
     shared = DynamicCache(config=lvlm.decoder.config) if n_shared else None
     if shared is not None:
         before = prompt.inputs_embeds[:, :n_shared]
         with torch.no_grad():
-            lvlm.decoder(inputs_embeds=before, past_key_values=shared, use_cache=True)
+            given = prompt.decoder_arguments(0, n_shared)
+            lvlm.decoder(inputs_embeds=before, past_key_values=shared, use_cache=True, **given)
 
-    def visit(embeds: Tensor, consumer: Consumer) -> None:
+    def visit(embeds: Tensor, consumer: Consumer, inside: tuple[Tensor, ...] = ()) -> None:
         def watch(site: Site, feature: Tensor) -> None:
             at_image = feature.detach()[:, place]
             feature.register_hook(  # type: ignore[no-untyped-call]
@@ -78,7 +87,8 @@ def gradient_visitor(
         if cache is not None:
             cache.batch_repeat_interleave(len(embeds))
         leaf = embeds[:, n_shared:].detach().requires_grad_()
-        visited = replace(prompt, inputs_embeds=leaf)
+        added = inside or tuple(x.expand(len(leaf), -1, -1) for x in prompt.deepstack)
+        visited = replace(prompt, inputs_embeds=leaf, deepstack=added)
         recomputing = _checkpointing(lvlm) if checkpointed else nullcontext()
         with torch.enable_grad(), recomputing, _watched(lvlm, in_layers, watch):
             if PROJECTOR in sites:

@@ -81,14 +81,20 @@ def attention_knockout(
     if window % 2 == 0:
         raise InfoflowError(f"window is {window}; valid: an odd number, to lie around a layer.")
     source, target = (_marked(prompt, group, len(ids) - 1) for group in (sources, targets))
-    edge = (target[:, None] & source).tril()
+    visible = _visible(prompt, len(ids) - 1)
+    edge = target[:, None] & source & visible
     if not edge.any():
         raise InfoflowError(f"no target ({targets!r:.40}) comes after a source ({sources!r:.40}).")
+    if prompt.deepstack and edge[: prompt.spans.image.stop].any():
+        raise InfoflowError(
+            f"targets ({targets!r:.40}) reach into the image, to whose tokens {lvlm.name} adds "
+            "between layers (DeepStack); valid: targets after the image."
+        )
     layers, half = range(lvlm.n_layers), window // 2
     windows = [layers[max(0, layer - half) : layer + half + 1] for layer in layers]
     with torch.inference_mode():
         parts = in_batches(
-            *(windows, lambda some: _read(lvlm, prompt, ids, edge, some), lvlm.n_layers),
+            *(windows, lambda some: _read(lvlm, prompt, ids, edge, visible, some), lvlm.n_layers),
             *(lvlm.decoder, "layers to block an edge around"),
         )
         intacts, *of_windows = zip(*parts, strict=True)
@@ -130,11 +136,20 @@ def _marked(prompt: Prompt, group: Group, n_answer: int) -> Tensor:
     return pad(marked, (0, n_answer), value=isinstance(group, str) and bool(marked[-1]))
 
 
+def _visible(prompt: Prompt, n_answer: int) -> Tensor:
+    """Which tokens (columns) each token (row) of the prompt and the answer may see."""
+    n = len(prompt)
+    visible = prompt.input_ids.new_ones(n + n_answer, n + n_answer, dtype=torch.bool).tril()
+    if prompt.mask is not None:
+        visible[:n, :n] = prompt.mask
+    return visible
+
+
 def _read(
-    lvlm: LVLM, prompt: Prompt, ids: Tensor, edge: Tensor, windows: list[range]
+    lvlm: LVLM, prompt: Prompt, ids: Tensor, edge: Tensor, visible: Tensor, windows: list[range]
 ) -> tuple[Tensor, ...]:
     """Intact log-probabilities (T,); by window these, first logits and most probable tokens."""
-    branches, found = _Knockouts(windows, edge, prompt), []
+    branches, found = _Knockouts(windows, edge, visible, prompt), []
     with forward_pass(lvlm, prompt, ids, branches) as intact:
         states = [intact[0, -len(ids) :], *lvlm.norm(branches.hidden[:, -len(ids) :])]
     for rows in states:  # one window at a time: logits of all of them at once would be large
@@ -148,11 +163,12 @@ def _read(
 class _Knockouts(Branches):
     """A branch for each window of layers in which an edge, rows by columns, is blocked."""
 
-    def __init__(self, windows: list[range], edge: Tensor, prompt: Prompt) -> None:
-        self._windows, self._n_prefix = windows, int(edge.any(1).nonzero()[0])
+    def __init__(self, windows: list[range], edge: Tensor, visible: Tensor, prompt: Prompt) -> None:
+        first = int(edge.any(1).nonzero()[0])
+        # rows before the first target change, too, where the mask lets them look ahead
+        self._windows, self._n_prefix = windows, 0 if visible[:first, first:].any() else first
         super().__init__(prompt, len(edge) - self._n_prefix)
-        later = torch.ones_like(edge).triu(1)
-        hidden = torch.stack([later, later | edge])[:, self._n_prefix :]  # outside a window, in it
+        hidden = torch.stack([~visible, ~visible | edge])[:, self._n_prefix :]  # outside, inside
         hidden.diagonal(self._n_prefix, 1, 2).logical_and_(~hidden.all(-1))
         self._bias = torch.zeros_like(hidden, dtype=torch.float32).masked_fill(hidden, -torch.inf)
 

@@ -57,6 +57,10 @@ def activation_patching(
     if groups.dtype != torch.bool or groups.shape[1:] != clean.input_ids.shape:
         found = f"{groups.dtype}, {tuple(groups.shape)}"
         raise InfoflowError(f"groups of rows are {found}; valid: boolean, (G, {len(clean)}).")
+    if other.deepstack:
+        raise InfoflowError(
+            f"{lvlm.name} adds to image tokens between layers (DeepStack); a patched run would not."
+        )
     if modifier_of(lvlm):
         raise InfoflowError("an intervention is at work; patching takes the model as it is.")
 

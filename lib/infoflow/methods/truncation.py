@@ -142,6 +142,11 @@ def _branches(
     """Check the arguments of a sweep and make a branch of every cut."""
     n_layers, n_image = lvlm.n_layers, prompt.grid.n_tokens
     keep = require_whole(keep, "keep", 0, n_image)
+    if keep and prompt.deepstack:
+        raise InfoflowError(
+            f"keep = {keep} cannot be swept in {lvlm.name}, which adds to image tokens between "
+            "layers (DeepStack); valid: keep=0, or the intervention Truncate(cut, keep)."
+        )
     shape = tuple(getattr(ranking, "shape", ()))
     first = 1 if keep and shape != (n_image,) else 0
     with one_line(f"cuts = {cuts!r} are no whole numbers", TypeError):
@@ -189,7 +194,7 @@ def _answers(
     if branches[-1].cut == lvlm.n_layers:
         # the head over all positions, as in the ordinary pass: one row alone rounds differently
         logits = torch.cat([logits, lvlm.lm_head(intact)[:, -1]])
-    tokens = _decode(lvlm, len(prompt), logits.argmax(-1), run, n_tokens)
+    tokens = _decode(lvlm, prompt, logits.argmax(-1), run, n_tokens)
     return logits.float().cpu(), tokens.cpu()
 
 
@@ -209,14 +214,16 @@ def _run(
 ) -> tuple[Tensor, Truncations]:
     """Run the intact model, to normed hidden states (1, S, D), and the branches beside it."""
     # tokens before the image never see it, but an intervention may change them by it
-    n_prefix = 0 if modifier_of(lvlm) else prompt.spans.image.start
+    n_prefix = 0 if modifier_of(lvlm) else prompt.n_before
     n_answer = 0 if ids is None else len(ids) - 1
     observer = Truncations(branches, prompt, n_answer, n_prefix, room)
     with forward_pass(lvlm, prompt, ids, observer) as intact:
         return intact, observer
 
 
-def _decode(lvlm: LVLM, start: int, first: Tensor, branches: Truncations, n_tokens: int) -> Tensor:
+def _decode(
+    lvlm: LVLM, prompt: Prompt, first: Tensor, branches: Truncations, n_tokens: int
+) -> Tensor:
     """Go on greedily from each branch's first token, shape (C,), to answers of shape (C, T).
 
     Branches that have ended leave the batch.
@@ -236,7 +243,7 @@ def _decode(lvlm: LVLM, start: int, first: Tensor, branches: Truncations, n_toke
                 break
             hidden = lvlm.decoder(
                 inputs_embeds=lvlm.decoder.embed_tokens(newest)[:, None],
-                position_ids=torch.tensor([[start + step - 1]], device=first.device),
+                position_ids=prompt.positions(len(prompt) + step - 1, len(prompt) + step),
                 use_cache=False,
             ).last_hidden_state
             newest = lvlm.lm_head(hidden[:, 0]).argmax(-1)

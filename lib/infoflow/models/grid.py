@@ -32,12 +32,15 @@ class Grid:
             square covers a band of the frame; a squashed one covers all of it, (0, 0, 1, 1).
         spread: What each cell takes of each token: a sparse matrix of shape (rows * cols, N), not
             negative. None if token ``i`` is cell ``i``.
+        unplaced: Why it is not known where the tokens lie on the image, if so: then they are cells
+            of one row, and no map of the image can be made.
     """
 
     rows: int
     cols: int
     box: Box = (0.0, 0.0, 1.0, 1.0)
     spread: Any = field(default=None, compare=False, repr=False)
+    unplaced: str = ""
 
     @property
     def n_tokens(self) -> int:
@@ -73,8 +76,14 @@ class Grid:
             The map over the image, shape (height, width).
 
         Raises:
-            InfoflowError: ``values`` has another shape, or ``size`` is not two positive numbers.
+            InfoflowError: ``values`` has another shape, ``size`` is not two positive numbers, or it
+                is not known where the tokens lie.
         """
+        if self.unplaced:
+            raise InfoflowError(
+                f"where the image tokens lie on the image is not known: {self.unplaced}. Valid: "
+                "one value a token, as in CAM.by_token and AttentionFlow.rows."
+            )
         array = np.asarray(values, dtype=np.float32)
         if array.shape == (self.n_tokens,):
             array = self.cells(array)

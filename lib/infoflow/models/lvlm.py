@@ -2,10 +2,10 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 from uuid import uuid4
 
 import torch
@@ -68,7 +68,7 @@ class LVLM:
         self.norm: nn.Module = self.decoder.norm
         self.n_layers = len(self.layers)
         self.n_heads = int(self.decoder.config.num_attention_heads)
-        self.context_length = int(self.decoder.config.max_position_embeddings)
+        self.context_length = self.family.context_length
         self.reading: Callable[[Prompt], AbstractContextManager[object]] = nullcontext
 
     def __repr__(self) -> str:
@@ -112,20 +112,34 @@ class LVLM:
         """
         _require_text(question, "a question")
         rgb = read_image(image)
-        input_ids = torch.tensor(self.family.input_ids(question, rgb.size), device=self.device)
+        read = self.family.encode(rgb, question)
+        input_ids = torch.tensor(read.input_ids, device=self.device)
         self.require_context(len(input_ids), "the prompt")
-        pixel_values = self.family.pixel_values(rgb).to(self.device, self.dtype)
-        found = self.family.encode_image(pixel_values, input_ids, rgb.size)
+        pixel_values = read.pixel_values.to(self.device, self.dtype)
+        inputs = {name: value.to(self.device) for name, value in read.inputs.items()}
+        found = self.family.decoder_inputs(input_ids, pixel_values, rgb.size, inputs)
         return Prompt(
             input_ids=input_ids,
-            inputs_embeds=self._insert(input_ids, found.features),
+            inputs_embeds=found.inputs_embeds,
             pixel_values=pixel_values,
-            spans=find_spans(input_ids, self.family.image_token_id),
-            grid=self.family.grid(rgb.size, found),
+            spans=read.spans or find_spans(input_ids, self.family.image_token_id),
+            grid=read.grid or self.family.grid(rgb.size, found.image),
             image=rgb,
             question=question,
             model_key=self.key,
+            position_ids=found.position_ids,
+            mask=found.mask,
+            deepstack=found.deepstack,
+            inputs=inputs,
         )
+
+    @on_own_threads
+    def with_pixels(self, prompt: Prompt, pixel_values: Tensor) -> Prompt:
+        """Encode a prompt anew with other pixels of its image, of the same shape."""
+        found = self.family.decoder_inputs(
+            prompt.input_ids, pixel_values, prompt.image.size, prompt.inputs
+        )
+        return replace(prompt, inputs_embeds=found.inputs_embeds, deepstack=found.deepstack)
 
     @on_own_threads
     def embed(
@@ -158,19 +172,7 @@ class LVLM:
             raise InfoflowError("pixel values must be finite numbers of a floating type.")
         size = None if size is None else require_size(size)
         ids, pixel_values = ids.to(self.device), pixel_values.to(self.device, self.dtype)
-        return self._insert(ids, self.family.encode_image(pixel_values, ids, size).features)
-
-    def _insert(self, ids: Tensor, features: Tensor) -> Tensor:
-        """Embed ids (S,) with the image features (N, D) in their places: (1, S, D)."""
-        is_image = (ids == self.family.image_token_id)[None]
-        # the image token's id need not be in the vocabulary
-        embeds: Tensor = self.decoder.embed_tokens(ids[None].masked_fill(is_image, 0))
-        if (n_ids := int(is_image.sum())) != len(features):
-            raise InfoflowError(
-                f"{n_ids} image token ids for {len(features)} image features; "
-                f"the id {self.family.image_token_id} must stand once for each."
-            )
-        return embeds.masked_scatter(is_image[..., None], features.to(embeds))
+        return self.family.decoder_inputs(ids, pixel_values, size, {}).inputs_embeds
 
     @on_own_threads
     def logits(self, embeds: Tensor | Prompt) -> Tensor:
@@ -184,13 +186,21 @@ class LVLM:
         """
         if isinstance(embeds, Prompt):
             self.require_prompt(embeds)
+            given = embeds.decoder_arguments(0, embeds.inputs_embeds.shape[1])
             with self.reading(embeds):
-                return self.logits(embeds.inputs_embeds)
+                return self._logits(embeds.inputs_embeds, given)
+        if self.family.beside:
+            raise InfoflowError(
+                f"embeddings alone lack {self.family.beside}; valid for {self.name}: a prompt."
+            )
+        return self._logits(embeds, {})
+
+    def _logits(self, embeds: Tensor, given: dict[str, Any]) -> Tensor:
         self.require_embeddings(embeds, "the sequence")
         self.require_context(embeds.shape[1], "the sequence")
         if not embeds.isfinite().all():
             raise InfoflowError("the sequence has embeddings that are not finite.")
-        hidden = self.decoder(inputs_embeds=embeds, use_cache=False).last_hidden_state
+        hidden = self.decoder(inputs_embeds=embeds, use_cache=False, **given).last_hidden_state
         return cast(Tensor, self.lm_head(hidden))
 
     @on_own_threads
@@ -205,15 +215,7 @@ class LVLM:
         max_new_tokens = require_whole(max_new_tokens, "max_new_tokens", 1)
         self.require_context(len(prompt) + max_new_tokens - 1, "the prompt with its answer")
         with self.reading(prompt):
-            ids = self.family.language_model.generate(
-                inputs_embeds=prompt.inputs_embeds,
-                attention_mask=torch.ones_like(prompt.input_ids)[None],
-                do_sample=False,
-                num_beams=1,
-                max_new_tokens=max_new_tokens,
-                eos_token_id=list(self.eos_token_ids),
-                pad_token_id=self.eos_token_ids[0],
-            )[0]
+            ids = self.family.generate(prompt, max_new_tokens, list(self.eos_token_ids))
         return self.before_eos(ids)
 
     def decode(self, ids: Tensor) -> str:
@@ -302,8 +304,10 @@ def load_lvlm(
     """Load a model by name.
 
     Args:
-        name: One of ``list_models()``, or ``name@revision``: wherever a model is named, its version
-            can be, so that a notebook's ``model`` parameter pins it, too.
+        name: One of ``list_models()``, or any image-text model of transformers: ``org/name`` on the
+            hub, or a folder's path (``infoflow check`` says what can be measured of it). With
+            ``name@revision``, wherever a model is named, its version can be, so that a notebook's
+            ``model`` parameter pins it, too.
         checkpoint: A local folder with the model's checkpoint, in place of the hub or the zoo.
         revision: A commit, branch or tag of the hub's repository; None for its newest.
         device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``. ``"auto"`` is the first GPU that

@@ -7,6 +7,7 @@ from PIL import Image
 
 from infoflow.errors import InfoflowError
 from infoflow.models.checkpoint import in_one_line, require_value
+from infoflow.models.families.auto import AutoFamily
 from infoflow.models.families.base import Family
 from infoflow.options import require_finite, require_whole
 
@@ -16,6 +17,8 @@ _LEAST_STD = 0.05  # of pixels from 0 to 1; less would blow up what the tower ge
 def require_usable(family: Family, folder: Path) -> None:
     """Raise unless tokens, images and answers of a checkpoint are what its family expects."""
     _require_tokens(family, folder)
+    if isinstance(family, AutoFamily):
+        return  # prompts and pixels are its own processor's
     config = family.model.config
     if hasattr(config, "vision_feature_layer"):
         depth, what = config.vision_config.num_hidden_layers, f"vision_feature_layer in {folder}"

@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 from infoflow.errors import require_name
+from infoflow.models.families.auto import AutoFamily
 from infoflow.models.families.base import Family
 from infoflow.models.families.instructblip import InstructBlip
 from infoflow.models.families.llava import InternVLChat, Llava15, Shikra
@@ -42,9 +43,14 @@ def list_models() -> list[str]:
 
 
 def find_model(name: str) -> ModelSpec:
-    """Return what is known of the model of that name, or raise an UnknownNameError."""
+    """Return what is known of the model of that name, or raise an UnknownNameError.
+
+    A name with a slash is a repository on the hub, or a folder: of any architecture.
+    """
+    if isinstance(name, str) and "/" in name:
+        return ModelSpec(name, AutoFamily, name)
     require_name(name, "model", _BY_NAME)
     return _BY_NAME[name]
 
 
-__all__ = ["Family", "Llava15", "ModelSpec", "find_model", "list_models"]
+__all__ = ["AutoFamily", "Family", "Llava15", "ModelSpec", "find_model", "list_models"]

@@ -1,6 +1,5 @@
 """What a family's adapter answers: everything in which architectures differ."""
 
-from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self, cast
@@ -22,6 +21,7 @@ from infoflow.models.checkpoint import (
 )
 from infoflow.models.grid import Grid
 from infoflow.models.placement import Placement
+from infoflow.models.prompt import Prompt, Spans
 
 PLACEHOLDER = "<image>"
 """Stands for the image tokens in a template; the texts on its two sides are tokenised apart."""
@@ -38,7 +38,27 @@ class ImageFeatures(NamedTuple):
     attention: Tensor | None = None
 
 
-class Family(ABC):
+class Reading(NamedTuple):
+    """An image and a question as a processor gives them."""
+
+    input_ids: list[int]
+    pixel_values: Tensor
+    inputs: Mapping[str, Tensor] = {}  #: What the model takes beside them, by name.
+    spans: Spans | None = None  #: None to find them by the image tokens, which are one run,
+    grid: Grid | None = None  #: and None for a grid that follows from the features.
+
+
+class DecoderInputs(NamedTuple):
+    """What a model gives its decoder of ids and pixels; see ``Prompt`` for all but the image."""
+
+    inputs_embeds: Tensor
+    image: ImageFeatures
+    position_ids: Tensor | None = None
+    mask: Tensor | None = None
+    deepstack: tuple[Tensor, ...] = ()
+
+
+class Family:
     """A loaded model of one architecture: the only place that knows in what architectures differ.
 
     A new architecture is a subclass: it names its classes and its prompt, encodes images, and is
@@ -67,6 +87,7 @@ class Family(ABC):
     convert: ClassVar[Any] = None
     parts: ClassVar[Mapping[str, str]] = {}  #: What that needs beside itself, and hub ids.
     part_folders: tuple[Path, ...] = ()  #: Those that the model was built from, too.
+    beside: ClassVar[str] = ""  #: What its decoder may need beside embeddings, in words.
 
     def __init__(self, model: Any, tokenizer: Any, image_processor: Any) -> None:
         self.model = model
@@ -164,9 +185,73 @@ class Family(ABC):
         return tuple(ids) if isinstance(ids, list | tuple) else (ids,)
 
     @property
+    def context_length(self) -> int:
+        """The longest sequence that the decoder takes, in tokens."""
+        return int(self.decoder.config.max_position_embeddings)
+
+    @property
     def beginning(self) -> list[int]:
         """The ids that begin a prompt: here none."""
         return []
+
+    def encode(self, image: Image.Image, question: str) -> Reading:
+        """Encode an image and a question for the model, which is not run yet."""
+        ids = self.input_ids(question, image.size)
+        return Reading(ids, self.pixel_values(image), self.inputs(ids, image.size))
+
+    def inputs(self, ids: list[int], size: Size) -> dict[str, Tensor]:
+        """What the untouched model takes beside ids and pixels, by name: here nothing."""
+        return {}
+
+    def decoder_inputs(
+        self, input_ids: Tensor, pixel_values: Tensor, size: Size | None, inputs: Mapping[str, Any]
+    ) -> DecoderInputs:
+        """Embed ids (S,) and put the image features in their places; ``inputs`` as from ``encode``.
+
+        Raises:
+            InfoflowError: As for ``encode_image``, or the ids of image tokens are not as many.
+        """
+        found = self.encode_image(pixel_values, input_ids, size)
+        is_image = (input_ids == self.image_token_id)[None]
+        # the image token's id need not be in the vocabulary
+        embeds: Tensor = self.decoder.embed_tokens(input_ids[None].masked_fill(is_image, 0))
+        if (n_ids := int(is_image.sum())) != len(found.features):
+            raise InfoflowError(
+                f"{n_ids} image token ids for {len(found.features)} image features; "
+                f"the id {self.image_token_id} must stand once for each."
+            )
+        embeds = embeds.masked_scatter(is_image[..., None], found.features.to(embeds))
+        return DecoderInputs(embeds, found)
+
+    def embedded_logits(self, prompt: Prompt) -> Tensor:
+        """Run ids and pixels through model and tower where no class takes both: (1, S, V)."""
+        found = self.decoder_inputs(
+            prompt.input_ids, prompt.pixel_values, prompt.image.size, prompt.inputs
+        )
+        return cast(Tensor, self.model(inputs_embeds=found.inputs_embeds, use_cache=False).logits)
+
+    def whole_logits(self, prompt: Prompt) -> Tensor:
+        """Run ids and pixels through the untouched model: logits of all positions, (1, S, V)."""
+        output = self.model(
+            input_ids=prompt.input_ids[None],
+            pixel_values=prompt.pixel_values,
+            use_cache=False,
+            **prompt.inputs,
+        )
+        return cast(Tensor, output.logits)
+
+    def generate(self, prompt: Prompt, max_new_tokens: int, ends: list[int]) -> Tensor:
+        """Decode greedily up to one of the tokens that end an answer: ids of shape (T,)."""
+        ids: Tensor = self.language_model.generate(
+            inputs_embeds=prompt.inputs_embeds,
+            attention_mask=torch.ones_like(prompt.input_ids)[None],
+            do_sample=False,
+            num_beams=1,
+            max_new_tokens=max_new_tokens,
+            eos_token_id=ends,
+            pad_token_id=ends[0],
+        )
+        return ids[0]
 
     def input_ids(self, question: str, size: Size) -> list[int]:
         """Encode the whole prompt around a question, one image token id an image token."""
@@ -184,20 +269,19 @@ class Family(ABC):
         """The ids of the image tokens, and of those that always stand beside them."""
         return [self.image_token_id] * self.n_image_tokens(size)
 
-    @abstractmethod
     def n_image_tokens(self, size: Size) -> int:
         """N, the number of image tokens of an image of that size."""
+        raise NotImplementedError
 
     def pixel_values(self, image: Image.Image) -> Tensor:
         """Preprocess an RGB image: shape (1, 3, height, width), or one more for tiles."""
         return cast(Tensor, self.image_processor(image, return_tensors="pt").pixel_values)
 
-    @property
-    def pixel_std(self) -> Tensor:
-        """What pixels of [0, 1] are divided by when they are normalised: shape (3, 1, 1)."""
-        return torch.tensor(self.image_processor.image_std)[:, None, None]
+    def pixel_noise(self, pixels: Tensor, sigma: float, generator: torch.Generator) -> Tensor:
+        """Draw noise for pixel values (..., 3, height, width); sigma is in units of [0, 1]."""
+        std = torch.tensor(self.image_processor.image_std)[:, None, None]
+        return sigma / std * torch.randn(pixels.shape, generator=generator)
 
-    @abstractmethod
     def encode_image(
         self, pixel_values: Tensor, input_ids: Tensor, size: Size | None
     ) -> ImageFeatures:
@@ -212,6 +296,7 @@ class Family(ABC):
             InfoflowError: The pixels do not have the shape that the vision tower takes, or the
                 size is needed and was not given.
         """
+        raise NotImplementedError
 
     def grid(self, size: Size, image: ImageFeatures) -> Grid:
         """Say where the image tokens lie on an image of that size.

@@ -56,6 +56,9 @@ class InstructBlip(Family):
     def n_image_tokens(self, size: Size) -> int:
         return int(self.model.config.num_query_tokens)
 
+    def inputs(self, ids: list[int], size: Size) -> dict[str, Tensor]:
+        return {"qformer_input_ids": self._qformer_ids(torch.tensor(ids))}
+
     def image_ids(self, size: Size) -> list[int]:
         return [*super().image_ids(size), *self.eos_token_ids]
 

@@ -20,6 +20,7 @@ from infoflow.models.checkpoint import Checkpoint
 from infoflow.models.convert.llava import MARKS, convert_internvl, convert_shikra
 from infoflow.models.families.base import PLACEHOLDER, Family, ImageFeatures, Size
 from infoflow.models.grid import Grid
+from infoflow.models.prompt import Prompt
 
 SYSTEM = (
     "A chat between a curious user and an artificial intelligence assistant. "
@@ -113,6 +114,9 @@ class InternVLChat(VicunaFamily):
     kinds: ClassVar[dict[str, str]] = Family.kinds | {"vision_config": "internvl_vision"}
     convert = staticmethod(convert_internvl)
     files = _PUBLISHED_FILES
+
+    def whole_logits(self, prompt: Prompt) -> Tensor:
+        return self.embedded_logits(prompt)  # transformers' class embeds the id past the vocabulary
 
 
 class Shikra(VicunaFamily):

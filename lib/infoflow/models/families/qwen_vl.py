@@ -22,6 +22,7 @@ from infoflow.models.convert.tokenizers import (
 )
 from infoflow.models.families.base import PLACEHOLDER, Family, ImageFeatures, Size
 from infoflow.models.families.qwen_model import QwenVLForConditionalGeneration
+from infoflow.models.prompt import Prompt
 
 _IMAGE_TOKENS = (IMAGE_START, IMAGE_END, IMAGE_PAD)
 
@@ -59,6 +60,9 @@ class QwenVL(Family):
 
     def n_image_tokens(self, size: Size) -> int:
         return int(self.vision.n_queries)
+
+    def whole_logits(self, prompt: Prompt) -> Tensor:
+        return self.embedded_logits(prompt)  # transformers has no model of this kind
 
     def encode_image(
         self, pixel_values: Tensor, input_ids: Tensor, size: Size | None

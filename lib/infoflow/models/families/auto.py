@@ -1,0 +1,263 @@
+"""Any image-text model of transformers, in the words and the geometry of its own processor.
+
+What its decoder is given is not computed here but taken: the untouched model runs up to the call of
+its decoder, and the embeddings, positions, masks and features of that call are what prompts carry.
+Nothing is known of an architecture by name; whether that was enough, the check of the whole model
+says (``infoflow.hooks.forward.require_whole_model``).
+"""
+
+from collections.abc import Mapping
+from inspect import signature
+from pathlib import Path
+from typing import Any, Self, cast
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from transformers import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING as CLASSES
+from transformers import AutoConfig, AutoImageProcessor, DynamicCache
+from transformers.models.auto.processing_auto import (
+    PROCESSOR_MAPPING_NAMES,
+    processor_class_from_name,
+)
+from transformers.video_processing_utils import BaseVideoProcessor
+
+from infoflow.errors import InfoflowError
+from infoflow.models.checkpoint import in_one_line, load_model
+from infoflow.models.families.base import DecoderInputs, Family, ImageFeatures, Reading, Size
+from infoflow.models.grid import Grid
+from infoflow.models.placement import Placement
+from infoflow.models.prompt import Prompt, Spans
+from infoflow.models.tiles import image_grid
+
+_UNTALKATIVE = ("paligemma",)
+"""Kinds that were trained on the image and a text without a conversation around them."""
+
+_HYBRID = ("linear", "conv", "mamba", "recurrent", "chunked", "compress", "sparse")
+_REFUSED = {
+    "kv_lora_rank": "compresses keys and values (multi-head latent attention)",
+    "attention_chunk_size": "attends in chunks",
+    "index_topk_blocks": "attends to some blocks of keys alone (sparse attention)",
+    "num_kv_shared_layers": "shares keys and values between layers",
+    "cross_attention_layers": "reads the image by cross-attention, not as tokens of the prompt",
+}
+"""Settings of decoders whose attention hooks do not follow, and why."""
+
+
+class AutoFamily(Family):
+    """A model of ``AutoModelForImageTextToText``; see the module's text."""
+
+    connector = "of its own kind"
+    files = ("*.json", "*.jinja", "*.txt", "*.model", "*.safetensors")
+    beside = "the positions and masks of their tokens"
+
+    def __init__(self, model: Any, tokenizer: Any, reader: Any) -> None:
+        require_followed(model.config)
+        super().__init__(model, tokenizer, reader.image_processor)
+        self.reader = reader
+        self._grids: dict[Any, Grid] = {}  # by what they depend on: to ask the processor takes time
+        for part in ("layers", "norm", "embed_tokens"):
+            if not hasattr(self.decoder, part):
+                raise InfoflowError(
+                    f"the decoder of a {model.config.model_type}, a {type(self.decoder).__name__}, "
+                    f"has no {part}, so it cannot be followed layer by layer."
+                )
+
+    @classmethod
+    def open(cls, folder: Path, placement: Placement, dtype: torch.dtype, **parts: Path) -> Self:
+        """Load a checkpoint and its processor, without code from anywhere but transformers."""
+        config, checkpoint = read_config(folder), cls.read(folder, parts)
+        reader = load_processor(folder, config.model_type, checkpoint.tokenizer)
+        model = load_model(architecture_of(config), checkpoint, placement, dtype)
+        return cls(model, checkpoint.tokenizer, reader)
+
+    @property
+    def lm_head(self) -> nn.Module:
+        return cast(nn.Module, self.model.get_output_embeddings())
+
+    @property
+    def context_length(self) -> int:
+        """As many tokens as have positions, and no more than all layers see (sliding windows)."""
+        config, longest = self.decoder.config, super().context_length
+        kinds = getattr(config, "layer_types", None) or ["sliding_attention"]
+        window = getattr(config, "sliding_window", None) or longest
+        return min(longest, window) if "sliding_attention" in kinds else longest
+
+    def encode(self, image: Image.Image, question: str) -> Reading:
+        """Let the processor word and encode the prompt; the image's span is first to last token.
+
+        Between image tokens there may be marks, of tiles or of rows: they are part of the span, and
+        of the image, but lie nowhere on it.
+
+        Raises:
+            InfoflowError: The question holds the placeholder of an image.
+        """
+        token = self.tokenizer.convert_ids_to_tokens(self.image_token_id)
+        for mark in (token, getattr(self.reader, "image_token", token)):
+            if mark in question:
+                raise InfoflowError(
+                    f"the question contains the image placeholder {mark!r}: {question!r}. "
+                    "Leave it out; the image's place in the prompt is fixed."
+                )
+        text = self.worded(question)
+        batch = self._processed(image, text)
+        ids: list[int] = batch.pop("input_ids")[0].tolist()
+        pixels = batch.pop("pixel_values")
+        taken = set(signature(type(self.model).forward).parameters) - {"labels"}
+        inputs = {k: v for k, v in batch.items() if isinstance(v, Tensor) and k in taken}
+        places = [i for i, index in enumerate(ids) if index == self.image_token_id]
+        if not places:
+            raise InfoflowError(f"the processor puts no image token ({token}) into a prompt.")
+        start, stop = places[0], places[-1] + 1
+        key = image.size, tuple(place - start for place in places)
+        if key not in self._grids:
+            self._grids[key] = image_grid(
+                lambda shown: self._processed(shown, text)["pixel_values"],
+                *(self.model, image.size, pixels, inputs, key[1]),
+            )
+        spans = Spans(slice(0, start), slice(start, stop), slice(stop, len(ids)))
+        return Reading(ids, pixels, inputs, spans, self._grids[key])
+
+    def worded(self, question: str) -> str:
+        """Put a question into the processor's own conversation, with one image before it."""
+        template = self.reader.chat_template or self.tokenizer.chat_template
+        if template is None and self.model.config.model_type in _UNTALKATIVE:
+            return f"{self.reader.image_token}{question}"
+        if template is None:
+            raise InfoflowError(
+                "the processor has no chat template, so how the model is asked is not known; save "
+                "one in its folder as chat_template.jinja."
+            )
+        content = [{"type": "image"}, {"type": "text", "text": question}]
+        message = {"role": "user", "content": content}
+        text = self.tokenizer.apply_chat_template(
+            [message], chat_template=template, add_generation_prompt=True, tokenize=False
+        )
+        return str(text)
+
+    def _processed(self, image: Image.Image, text: str) -> dict[str, Any]:
+        bos = self.tokenizer.bos_token
+        whole = {"add_special_tokens": False} if bos and text.startswith(bos) else {}
+        with in_one_line("the processor takes no such image or question"):
+            return dict(self.reader(images=[image], text=[text], return_tensors="pt", **whole))
+
+    def decoder_inputs(
+        self, input_ids: Tensor, pixel_values: Tensor, size: Size | None, inputs: Mapping[str, Any]
+    ) -> DecoderInputs:
+        """Run the untouched model up to the call of its decoder, and take that call's arguments."""
+        call = self._call_of_decoder(input_ids, pixel_values, inputs)
+        embeds, inside = call["inputs_embeds"], call.get("deepstack_visual_embeds") or ()
+        places = (input_ids == self.image_token_id).nonzero()[:, 0]
+        if inside and len(places) != int(places[-1] - places[0]) + 1:
+            raise InfoflowError("what is added inside belongs to image tokens that are scattered.")
+        return DecoderInputs(
+            inputs_embeds=embeds,
+            image=ImageFeatures(embeds[0, places]),
+            position_ids=call.get("position_ids"),
+            mask=_own_mask(call.get("attention_mask")),
+            deepstack=tuple(level[None] for level in inside),
+        )
+
+    def _call_of_decoder(self, ids: Tensor, pixels: Tensor, inputs: Mapping[str, Any]) -> Any:
+        class Called(Exception):  # noqa: N818
+            """No error: it ends the pass, as the decoder need not run."""
+
+        def take(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
+            raise Called(kwargs)
+
+        hook = self.decoder.register_forward_pre_hook(take, with_kwargs=True)
+        try:
+            self.model(input_ids=ids[None], pixel_values=pixels, use_cache=False, **inputs)
+        except Called as called:
+            return called.args[0]
+        finally:
+            hook.remove()
+        raise InfoflowError(f"a {type(self.model).__name__} answers without calling its decoder.")
+
+    def generate(self, prompt: Prompt, max_new_tokens: int, ends: list[int]) -> Tensor:
+        """Decode token by token with a cache, at the positions that follow the prompt's."""
+        cache = DynamicCache(config=self.decoder.config)
+        embeds, start = prompt.inputs_embeds, 0
+        found: list[Tensor] = []
+        with torch.no_grad():
+            while len(found) < max_new_tokens and not (found and int(found[-1]) in ends):
+                given = prompt.decoder_arguments(start, start + embeds.shape[1])
+                states = self.decoder(
+                    inputs_embeds=embeds, past_key_values=cache, use_cache=True, **given
+                ).last_hidden_state
+                start += embeds.shape[1]
+                found.append(self.lm_head(states[0, -1:]).argmax(-1))
+                embeds = self.decoder.embed_tokens(found[-1])[None]
+        return torch.cat(found)
+
+    def pixel_noise(self, pixels: Tensor, sigma: float, generator: torch.Generator) -> Tensor:
+        """Draw noise; where a row is a patch, given twice as of a video, the same for both."""
+        if pixels.ndim > 2:
+            return super().pixel_noise(pixels, sigma, generator)
+        std, times = self.image_processor.image_std, self.image_processor.temporal_patch_size
+        area = pixels.shape[1] // (len(std) * times)
+        noise = torch.randn(len(pixels), len(std), 1, area, generator=generator)
+        noise = sigma / torch.tensor(std)[:, None, None] * noise
+        return noise.expand(-1, -1, times, -1).reshape(pixels.shape)
+
+
+def read_config(path: str | Path) -> Any:
+    """Read the configuration in a folder, a file, or at a name on the hub; nothing else is read."""
+    with in_one_line(f"the configuration of {path} cannot be read"):
+        return AutoConfig.from_pretrained(path, trust_remote_code=False)
+
+
+def architecture_of(config: Any) -> Any:
+    """Find the class of transformers for a configuration."""
+    if type(config) not in CLASSES:
+        raise InfoflowError(
+            f"a {config.model_type} is no model that transformers gives images and text to "
+            "(AutoModelForImageTextToText)."
+        )
+    return CLASSES[type(config)]
+
+
+def require_followed(config: Any) -> None:
+    """Raise if hooks would not follow a decoder's attention, by what its settings say."""
+    text = config.get_text_config().to_dict()
+    kinds = text.get("layer_types") or ()
+    strange = [kind for kind in kinds if any(word in kind for word in _HYBRID)]
+    reasons = [why for name, why in _REFUSED.items() if text.get(name)]
+    if strange:
+        reasons.insert(0, f"has {len(strange)} of {len(kinds)} layers of {strange[0]}")
+    if config.is_encoder_decoder:
+        reasons.insert(0, "is an encoder and a decoder")
+    if reasons:
+        raise InfoflowError(f"{text['model_type']} cannot be observed: it {reasons[0]}.")
+
+
+def load_processor(folder: Path, model_type: str, tokenizer: Any) -> Any:
+    """Put a processor together from its parts, with nothing for videos, which would need more.
+
+    Images are processed by Pillow, so that all machines make the same pixels of them.
+    """
+    with in_one_line(f"the processor in {folder} cannot be made"):
+        published = cast(Any, processor_class_from_name(PROCESSOR_MAPPING_NAMES[model_type]))
+        unchecked = {"check_argument_for_proper_class": lambda own, name, part: type(part)}
+        kind: Any = type(published.__name__, (published,), unchecked)
+        settings, _ = kind.get_processor_dict(folder)
+        parts = {
+            "tokenizer": tokenizer,
+            "image_processor": AutoImageProcessor.from_pretrained(
+                folder, backend="pil", trust_remote_code=False
+            ),
+            "video_processor": BaseVideoProcessor(),
+        }
+        return kind.from_args_and_dict([parts[name] for name in kind.get_attributes()], settings)
+
+
+def _own_mask(mask: Any) -> Tensor | None:
+    """The mask (S, S) of a call, unless it is the ordinary one; windows are a matter of length."""
+    mask = mask["full_attention"] if isinstance(mask, Mapping) else mask
+    if (
+        mask is None
+        or mask.ndim != 4
+        or torch.equal(mask[0, 0], torch.ones_like(mask[0, 0]).tril())
+    ):
+        return None
+    return cast(Tensor, mask[0, 0])

@@ -1,0 +1,223 @@
+"""Architectures of today, each on a tiny random checkpoint from a folder."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import tiny_auto
+import torch
+from PIL import Image
+from test_geometry import assert_lit, marked
+from tiny_models import QUESTION, never_ending, picture
+from transformers import AutoConfig, CLIPVisionConfig, LlavaConfig
+from transformers.models.smolvlm import processing_smolvlm
+
+from infoflow import check_model, llava_cam, load_lvlm, truncation_sweep
+from infoflow.errors import InfoflowError
+from infoflow.evaluate import check, costs
+from infoflow.hooks import forward
+from infoflow.models.families.auto import AutoFamily
+from infoflow.models.lvlm import LVLM
+from infoflow.models.miniature import miniature
+from infoflow.models.placement import Placement
+
+PAGES = Path(__file__).resolve().parents[2] / "notebooks"
+SIZES = ((50, 80), (80, 50), (60, 60))
+
+
+@pytest.fixture(scope="module", params=list(tiny_auto.KINDS))
+def auto(request, tmp_path_factory):
+    """A model of each kind, loaded as a user loads it; SmolVLM's processor asks for a package."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(processing_smolvlm, "num2words", str)
+        folder = tiny_auto.save(request.param, tmp_path_factory.mktemp(request.param))
+        yield never_ending(load_lvlm(str(folder), device="cpu"))
+
+
+def test_all_is_equal_to_its_naive_twin(auto, monkeypatch):
+    monkeypatch.setattr(check, "N_TOKENS", 17)
+    prompt = auto.prompt(picture(), QUESTION)
+    found = check_model(auto, prompt)
+    assert [each.name for each in found if not each.works] == []
+    assert len(found) == 6
+    # against the whole model once more, not by the check's own tolerance
+    with torch.no_grad():
+        whole = auto.family.whole_logits(prompt)
+    torch.testing.assert_close(auto.logits(prompt), whole, rtol=0, atol=1e-5)
+
+
+def test_image_tokens_that_stay_are_those_of_masked_passes(auto):
+    prompt, keep = auto.prompt(picture(), QUESTION), 3
+    if prompt.deepstack:
+        with pytest.raises(InfoflowError, match=r"keep = 3 cannot be swept .*DeepStack"):
+            truncation_sweep(auto, prompt, keep=keep)
+        return
+    ranking = torch.rand(prompt.grid.n_tokens)
+    kept = ranking.topk(keep).indices + prompt.spans.image.start
+    swept = truncation_sweep(auto, prompt, keep=keep, ranking=ranking, max_new_tokens=3)
+    for cut in range(auto.n_layers + 1):
+        with check.masked(auto, prompt, cut, kept):
+            logits = check._read_in(auto, prompt, swept.tokens[cut])
+        torch.testing.assert_close(swept.logits[cut], logits[0], rtol=0, atol=1e-4)
+        assert torch.equal(swept.tokens[cut], logits.argmax(-1))
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_marked_block_lights_up_where_it_is(auto, size):
+    plain, white, block = marked(size, (0.0, 0.5), share=0.5)
+    before, after = (auto.prompt(image, QUESTION) for image in (plain, white))
+    image = before.spans.image
+    change = (after.inputs_embeds - before.inputs_embeds)[0, image].norm(dim=-1)
+    heat = before.grid.to_picture(change.numpy(), plain.size)
+    assert_lit(heat - heat.min(), block, atol=0.1 * max(size))
+
+
+def test_noisy_images_run_together_or_alone(auto):
+    prompt = auto.prompt(picture(), QUESTION)
+    alone, together = (
+        llava_cam(auto, prompt, torch.tensor([7, 9]), "output", n_samples=3, micro_batch=n)
+        for n in (1, 3)
+    )
+    scale = alone.by_token[:-1].amax().clamp(min=1e-6)
+    torch.testing.assert_close(
+        together.by_token / scale, alone.by_token / scale, rtol=0, atol=1e-5, equal_nan=True
+    )
+
+
+def test_embeddings_without_their_prompt_are_refused(auto):
+    prompt = auto.prompt(picture(), QUESTION)
+    with pytest.raises(InfoflowError, match="embeddings alone lack"):
+        auto.logits(prompt.inputs_embeds)
+    token = auto.tokenizer.convert_ids_to_tokens(auto.family.image_token_id)
+    with pytest.raises(InfoflowError, match="image placeholder"):
+        auto.prompt(picture(), f"what is {token} ?")
+
+
+@pytest.mark.parametrize(
+    ("kind", "without"),
+    [
+        ("qwen2_5_vl", {"position_ids": None}),
+        ("qwen3_vl", {"position_ids": None}),
+        ("qwen3_vl", {"deepstack": ()}),
+        ("gemma3", {"mask": None}),
+        ("paligemma", {"mask": None}),
+    ],
+)
+def test_what_a_prompt_lacks_is_seen(kind, without):
+    lvlm, prompt = miniature(AutoConfig.for_model(kind))
+    with pytest.raises(InfoflowError, match=r"its output changes|is not causal"):
+        forward.require_whole_model(lvlm, replace(prompt, **without))
+    forward.require_whole_model(lvlm, prompt)
+
+
+def test_a_wrong_twin_is_seen(monkeypatch):
+    """The doctor is no rubber stamp: one position too far, and decoding and sweep differ."""
+    lvlm, prompt = miniature(AutoConfig.for_model("qwen2_5_vl"))
+    right = type(prompt).positions
+
+    def one_too_far(self, start, stop):
+        return right(self, start, stop) + (start >= len(self))
+
+    monkeypatch.setattr(type(prompt), "positions", one_too_far)
+    works = {each.name: each.works for each in check_model(lvlm, prompt)}
+    assert not works["truncation sweep"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        ("qwen3_5", "layers of linear_attention"),
+        ("lfm3_vl", "layers of conv"),
+        ("mllama", "cross-attention"),
+        ("llama4", "chunked_attention"),
+        ("mistral4", "multi-head latent attention"),
+        ("gemma3n", "shares keys and values"),
+        ("minimax_m3_vl", "sparse attention"),
+        ("florence2", "an encoder and a decoder"),
+    ],
+)
+def test_what_hooks_do_not_follow_is_refused_in_one_line(kind, reason):
+    (found,) = check_model(AutoConfig.for_model(kind))
+    assert not found.works
+    assert reason in found.word
+    assert "\n" not in found.word
+
+
+@pytest.mark.parametrize("text", ["gemma2", "gpt_oss", "deepseek_v3", "falcon", "mamba"])
+def test_so_is_it_inside_another_model(text):
+    config = LlavaConfig(vision_config=CLIPVisionConfig(), text_config=AutoConfig.for_model(text))
+    (found,) = check_model(config)
+    assert not found.works
+
+
+def test_weights_are_not_needed(tmp_path):
+    config = AutoConfig.for_model("internvl")
+    config.save_pretrained(tmp_path)
+    for path in (tmp_path, tmp_path / "config.json"):
+        assert all(each.works for each in check_model(path))
+    lines = check.check_text(tmp_path).splitlines()
+    assert len(lines) == 6
+    assert all(line.startswith("works") for line in lines)
+    with pytest.raises(InfoflowError, match="could not be fetched"):
+        check.check_text(tmp_path / "nothing.json")
+
+
+def test_without_a_chat_template_nothing_is_guessed(tmp_path):
+    tiny_auto.save("internvl3", tmp_path)
+    (tmp_path / "chat_template.jinja").unlink()
+    with pytest.raises(InfoflowError, match="no chat template"):
+        load_lvlm(str(tmp_path), device="cpu").prompt(picture(), QUESTION)
+    # the page's example says in a subclass what is missing
+    page = json.loads((PAGES / "any_model.ipynb").read_text("utf-8"))
+    (cell,) = (c for c in page["cells"] if "class WithoutConversation" in "".join(c["source"]))
+    named = {"AutoFamily": AutoFamily, "report": SimpleNamespace(Words=str)}
+    exec("".join(cell["source"]), named)
+    place = Placement(torch.device("cpu"))
+    family = named["WithoutConversation"].open(tmp_path, place, torch.float32)
+    lvlm = LVLM("mine", family, tmp_path, None)
+    prompt = lvlm.prompt(picture(), QUESTION)
+    assert prompt.spans.image.start == 1  # after the processor's mark, and no word
+    assert all(each.works for each in check_model(never_ending(lvlm), prompt))
+
+
+def test_windows_shorter_than_a_prompt_are_refused(tmp_path):
+    tiny_auto.save("gemma3", tmp_path)
+    said = json.loads((tmp_path / "config.json").read_text())
+    said["text_config"]["sliding_window"] = 12
+    (tmp_path / "config.json").write_text(json.dumps(said))
+    with pytest.raises(InfoflowError, match="context of 12"):
+        load_lvlm(str(tmp_path), device="cpu").prompt(picture(), QUESTION)
+
+
+def test_where_tokens_lie_is_not_guessed():
+    _, prompt = miniature(AutoConfig.for_model("qwen2_5_vl"))
+    values = np.arange(prompt.grid.n_tokens)
+    assert prompt.grid.cells(values).shape == (1, len(values))
+    with pytest.raises(InfoflowError, match="is not known"):
+        prompt.grid.to_picture(values, (8, 8))
+
+
+def test_noise_is_that_of_one_image(tmp_path):
+    """Qwen's rows hold a patch twice, as of a video that stands still."""
+    lvlm = load_lvlm(str(tiny_auto.save("qwen2.5-vl", tmp_path)), device="cpu")
+    pixels = lvlm.prompt(Image.new("RGB", (60, 60)), QUESTION).pixel_values
+    noise = lvlm.family.pixel_noise(pixels, 0.1, torch.Generator().manual_seed(0))
+    first, second = noise.view(len(pixels), 3, 2, -1).unbind(2)
+    assert torch.equal(first, second)
+    assert abs(float(noise.std()) - 0.1 / 0.5) < 0.01
+
+
+@pytest.mark.parametrize("kind", ["qwen2.5-vl", "internvl3"])
+def test_costs_are_told_from_configuration_and_processor(kind, tmp_path):
+    folder = tiny_auto.save(kind, tmp_path)
+    lvlm, shape = load_lvlm(str(folder), device="cpu"), costs.shape_of(str(folder))
+    prompt = lvlm.prompt(Image.new("RGB", costs.PICTURE), QUESTION)
+    assert shape.image_tokens == int((prompt.input_ids == lvlm.family.image_token_id).sum())
+    counted = sum(weight.numel() for weight in lvlm.model.parameters())
+    assert shape.parameters == pytest.approx(counted, rel=0.01)
+    assert (shape.layers, shape.keys) == (6, 2 * 2 * 16)
+    (tmp_path / "model.safetensors").unlink()
+    assert str(folder) in costs.costs_text([str(folder)])
