@@ -144,7 +144,8 @@ def check_spans():
         f"the image span holds {len(parts[1])} of 64: a slice ends one past."
     )
     assert total == len(row), f"the spans hold {total} of {len(row)} tokens: which one is left out?"
-    assert sum(parts, []) == row, "the spans do not follow one another as the tokens do."
+    joined = [token for part in parts for token in part]
+    assert joined == row, "the spans do not follow one another as the tokens do."
     short = build_row("", 4)
     assert [len(short[span]) for span in find_spans(short)][1] == 4, "4 patches must work, too."
     print("find_spans is right:", *map(len, parts), "tokens of system, image and user.")
