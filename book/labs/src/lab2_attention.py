@@ -44,6 +44,7 @@ weights = all_weights(prompt)
 print(task[0].question, "| row of", len(prompt), "tokens")
 print(len(weights), "layers, each of shape", tuple(weights[0].shape), ": batch, head, query, key")
 
+
 # %% [exercise]
 def answer_rows(weights):
     """Pick the row that predicts the answer from each layer's weights: shape (L, H, S)."""
@@ -73,6 +74,7 @@ check_rows()
 # A layer's tensor is `(batch, head, query, key)`. There is one sequence in the batch, the query is the last token, `-1`, and all heads
 # and keys stay.
 
+
 # %% [wrong] The column of the last token
 # says: weights of one query over all keys sum to one
 def answer_rows(weights):
@@ -97,6 +99,7 @@ def answer_rows(weights):
 # Now reduce. First average over the heads of a layer (the paper's Eq. 9), then add up what each group of tokens gets (Eq. 7 and 8). As
 # a row sums to one, the three shares of a layer do.
 
+
 # %% [exercise]
 def group_shares(rows, spans):
     """Reduce rows (L, H, S) to the shares of system, image and user: shape (L, 3)."""
@@ -114,7 +117,9 @@ def check_shares():
     means = torch.stack([flow.rows.mean(1)[:, span].mean(-1) for span in prompt.spans], dim=-1)
     assert not torch.allclose(shares, means), "that is the mean of a group; its share is the sum."
     sums = shares.sum(-1)
-    more = f"the shares of layer 1 sum to {sums[0]:.2f}: average the heads, each of which sums to one."
+    more = (
+        f"the shares of layer 1 sum to {sums[0]:.2f}: average the heads, each of which sums to one."
+    )
     assert torch.allclose(sums, torch.ones_like(sums), atol=1e-4), more
     assert torch.allclose(shares, flow.shares, atol=1e-5), "the groups are in another order."
     print("group_shares is right.")
@@ -124,6 +129,7 @@ check_shares()
 
 # %% [hint] three sums
 # `profile = rows.mean(1)` has the shape (L, S). For each of the three slices in `spans`, sum `profile[:, span]` over its last axis.
+
 
 # %% [wrong] The mean of a group in place of its sum
 # says: that is the mean of a group
@@ -149,11 +155,15 @@ def group_shares(rows, spans):
 # %% [figure]
 # caption: The share of the answer's attention that goes to system text, image and question, layer by layer, averaged over the pictures of this lab. Layers are counted from 1, as in the paper.
 # alt: Three lines over the layers, for system text, image and user text: how the shares of attention change with depth.
-shares = torch.stack([group_shares(attention_flow(lvlm, each).rows, each.spans) for each in prompts]).mean(0)
+shares = torch.stack(
+    [group_shares(attention_flow(lvlm, each).rows, each.spans) for each in prompts]
+).mean(0)
 figure, axes = plt.subplots(figsize=(6.4, 3))
 for name, share in zip(("system", "image", "user"), shares.T, strict=True):
     axes.plot(range(1, lvlm.n_layers + 1), share, LINES[name], color=COLOURS[name], label=name)
-axes.set(xlabel="layer", ylabel="share of attention", ylim=(0, 1), xticks=range(1, lvlm.n_layers + 1))
+axes.set(
+    xlabel="layer", ylabel="share of attention", ylim=(0, 1), xticks=range(1, lvlm.n_layers + 1)
+)
 axes.legend()
 plt.show()
 
@@ -163,6 +173,7 @@ plt.show()
 # The image has most of the row's tokens. A head that spread its weight evenly, knowing nothing, would give the image most of its
 # attention. So divide each share by what its group would get of an even row: the group's number of tokens over S. Above 1 the
 # group draws more than its size; below 1, less.
+
 
 # %% [exercise]
 def over_even(shares, spans, n_tokens):
@@ -179,12 +190,16 @@ def check_over_even():
     even = (sizes / len(prompt)).expand(lvlm.n_layers, 3)
     found = over_even(even, prompt.spans, len(prompt))
     assert tuple(found.shape) == (lvlm.n_layers, 3), "one number a layer and group: (L, 3)."
-    inverse = torch.allclose(over_even(2 * even, prompt.spans, len(prompt)), torch.full((12, 3), 0.5))
+    inverse = torch.allclose(
+        over_even(2 * even, prompt.spans, len(prompt)), torch.full((12, 3), 0.5)
+    )
     assert not inverse, "upside down: twice the even share must give 2, not a half."
     ones = f"an even row must give 1 for each group; you give {[round(x, 2) for x in found[0].tolist()]}."
     assert torch.allclose(found, torch.ones_like(found)), ones
     doubled = over_even(2 * even, prompt.spans, len(prompt))
-    assert torch.allclose(doubled, 2 * torch.ones_like(doubled)), "twice the even share must give 2."
+    assert torch.allclose(doubled, 2 * torch.ones_like(doubled)), (
+        "twice the even share must give 2."
+    )
     print("over_even is right.")
 
 
@@ -195,6 +210,7 @@ for layer in range(lvlm.n_layers):
 
 # %% [hint] the even share
 # A slice has `.start` and `.stop`. The image's even share is its number of tokens, divided by `n_tokens`.
+
 
 # %% [wrong] Divided by the number of tokens alone
 # says: an even row must give 1 for each group
@@ -226,6 +242,7 @@ def over_even(shares, spans, n_tokens):
 # Return (layer, head, place) for every place *of the system or image span* whose mean weight over the prompts is above the threshold.
 # Count all three from 0.
 
+
 # %% [exercise]
 def find_sinks(rows, spans, threshold):
     """List (layer, head, place) of the sinks in rows of P prompts, shape (P, L, H, S)."""
@@ -243,11 +260,15 @@ def check_sinks():
     rows[:, 0, 0, 100] = 0.8  # the question, of which we do not ask
     found = [tuple(each) for each in find_sinks(rows, prompt.spans, 0.25)]
     follows = any(layer == 0 and head == 1 for layer, head, _ in found)
-    assert not follows, "layer 0, head 1 looks elsewhere in every picture: average before you compare."
+    assert not follows, (
+        "layer 0, head 1 looks elsewhere in every picture: average before you compare."
+    )
     asked = any(place >= prompt.spans.user.start for _, _, place in found)
     assert not asked, "a place in the question is among them: stop at the end of the image."
     assert found, "you find no sink where one token gets half of the weight in every prompt."
-    assert found == [(1, 0, 17)], f"the sink is (1, 0, 17), as layer, head, place; you find {found[:3]}."
+    assert found == [(1, 0, 17)], (
+        f"the sink is (1, 0, 17), as layer, head, place; you find {found[:3]}."
+    )
     shifted = torch.zeros(4, 1, 1, len(prompt))
     shifted[..., 50] = 0.5
     in_row = "a place counts from the row's first token, also within the image."
@@ -259,6 +280,7 @@ check_sinks()
 
 # %% [hint] nonzero
 # `(mean > threshold).nonzero()` lists the indices of all entries that are above it, one row for each.
+
 
 # %% [wrong] Any prompt will do
 # says: layer 0, head 1 looks elsewhere in every picture
@@ -287,7 +309,9 @@ grey_rows = torch.stack([attention_flow(lvlm, each).rows for each in grey])
 for layer, head, place in find_sinks(rows, prompt.spans, 0.25):
     token = lvlm.tokenizer.decode(prompt.input_ids[place : place + 1])
     seen, blind = (float(each.mean(0)[layer, head, place]) for each in (rows, grey_rows))
-    print(f"layer {layer + 1}, head {head}, place {place} {token!r}: {seen:.2f}, all grey: {blind:.2f}")
+    print(
+        f"layer {layer + 1}, head {head}, place {place} {token!r}: {seen:.2f}, all grey: {blind:.2f}"
+    )
 
 # %% [markdown]
 # The last number is a control: the same questions with every picture painted grey. A sink is still there. Weight that was
@@ -310,8 +334,14 @@ for each in prompts:
     same += tokens == tokens[-1]
 for layer in range(1, lvlm.n_layers + 1):
     image, kept = float(shares[layer - 1, 1]), int(same[layer - 1])
-    print(f"layer {layer:2}: image share {image:.2f}; hidden from here on, {kept} of {len(prompts)} answers stay")
-both = [n for n in range(1, lvlm.n_layers + 1) if shares[n - 1, 1] > 1 / 3 and same[n - 1] == len(prompts)]
+    print(
+        f"layer {layer:2}: image share {image:.2f}; hidden from here on, {kept} of {len(prompts)} answers stay"
+    )
+both = [
+    n
+    for n in range(1, lvlm.n_layers + 1)
+    if shares[n - 1, 1] > 1 / 3 and same[n - 1] == len(prompts)
+]
 print("deepest such layer:", max(both, default="none"))
 
 # %% [markdown]
