@@ -40,7 +40,7 @@ class Walk:
         self.module = ModuleType(name)
 
     def run(self, code):
-        """Run a cell and return what it printed; on one thread of an idle machine none takes long."""
+        """Run a cell and return what it printed; alone on a core, none takes long."""
         said, start = StringIO(), time.thread_time()
         with redirect_stdout(said):
             exec(compile(code, self.module.__name__, "exec"), self.module.__dict__)
