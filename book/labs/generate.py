@@ -12,7 +12,7 @@ markdown     text; its lines are comments
 figure       code that draws; begins with ``# caption:`` and ``# alt:``
 exercise     code; a student gets an error in place of the lines from ``# solution`` to ``# end``
 check        code that fails, with a hint, unless the exercise before it was solved
-hint         text that opens on a click
+hint         text that opens on a click, between an exercise and its check
 result       code that prints what a student hands in
 wrong        a typical wrong answer: its name, ``# says:`` with the check's message, and code. It is
              in no notebook; the tests put it in, and the teacher's page lists it
@@ -114,13 +114,13 @@ def student(name: str, repository: str | None = None) -> NotebookNode:
 
 def solved(name: str) -> NotebookNode:
     """Make the notebook with solutions, without outputs, laid out as the book's page."""
-    made = []
+    made, solution = [], ""
     for cell in read(name):
         if cell.kind == "exercise":
             made.append(new_markdown_cell(f"```python\n{cell.stub}\n```"))
-            made.append(_folded(cell.solution, "a solution"))
-        elif cell.kind == "check":
-            made.append(_folded(cell.text, "the check"))
+            solution = cell.solution
+        elif cell.kind == "check":  # behind the hint
+            made += [_folded(solution, "a solution"), _folded(cell.text, "the check")]
         elif cell.kind != "wrong":
             made.append(_shared(cell))
     return _notebook(made)

@@ -10,8 +10,8 @@
 # **You need** Python, and PyTorch enough to index a tensor. Nothing about transformers is assumed. You need no GPU
 # and no network: the model is tiny and comes with the library.
 #
-# How a lab works: each step has a function for you to write. Run the check below it. It says what is wrong,
-# and why that might be; open the hint if you are stuck. Go on when the check passes, as later steps use your function.
+# How a lab works: each step has a function for you to write, with a hint that you may open. Run the check below it. It says what is
+# wrong, and why that might be. Go on when the check passes, as later steps use your function.
 
 # %% [markdown]
 # ## Look at what goes in (5 minutes)
@@ -66,6 +66,11 @@ def build_row(question, n_image):
     # end
 
 
+# %% [hint] where to begin
+# `template.format(question=question)` fills the second gap. `text.split("<image>")` gives the two sides of the first. Call the
+# tokenizer with `add_special_tokens=False` and take `.input_ids`.
+
+
 # %% [check]
 def check_row():
     row, right = list(build_row(sample.question, 64)), prompt.input_ids.tolist()
@@ -84,10 +89,6 @@ def check_row():
 
 
 check_row()
-
-# %% [hint] where to begin
-# `template.format(question=question)` fills the second gap. `text.split("<image>")` gives the two sides of the first. Call the
-# tokenizer with `add_special_tokens=False` and take `.input_ids`.
 
 
 # %% [wrong] One token for the whole image
@@ -133,6 +134,10 @@ def find_spans(row):
     # end
 
 
+# %% [hint] the two numbers you need
+# `row.index(image_id)` is the place of the first image token; `row.count(image_id)` is how many there are.
+
+
 # %% [check]
 def check_spans():
     row = build_row(sample.question, 64)
@@ -152,9 +157,6 @@ def check_spans():
 
 
 check_spans()
-
-# %% [hint] the two numbers you need
-# `row.index(image_id)` is the place of the first image token; `row.count(image_id)` is how many there are.
 
 
 # %% [wrong] The last image token is taken for the end
@@ -195,6 +197,10 @@ def embed_row(row, features):
     # end
 
 
+# %% [hint] how to assign
+# Make a copy with `.detach().clone()`, then assign to a slice: `embeds[span] = features`.
+
+
 # %% [check]
 def check_embeds():
     row = build_row(sample.question, 64)
@@ -215,9 +221,6 @@ def check_embeds():
 
 
 check_embeds()
-
-# %% [hint] how to assign
-# Make a copy with `.detach().clone()`, then assign to a slice: `embeds[span] = features`.
 
 
 # %% [wrong] The image features are forgotten
@@ -259,6 +262,11 @@ def tokens_of(region, row):
     # end
 
 
+# %% [hint] a shape that helps
+# View the 96 by 96 pixels as `(8, 12, 8, 12)`: patch row, pixel row within it, patch column, pixel column. Which two axes do
+# you reduce with `.any`?
+
+
 # %% [check]
 def check_tokens():
     row = build_row(sample.question, 64)
@@ -280,10 +288,6 @@ def check_tokens():
 
 
 check_tokens()
-
-# %% [hint] a shape that helps
-# View the 96 by 96 pixels as `(8, 12, 8, 12)`: patch row, pixel row within it, patch column, pixel column. Which two axes do
-# you reduce with `.any`?
 
 
 # %% [wrong] Patches in place of tokens

@@ -53,6 +53,11 @@ def answer_rows(weights):
     # end
 
 
+# %% [hint] the axes
+# A layer's tensor is `(batch, head, query, key)`. There is one sequence in the batch, the query is the last token, `-1`, and all heads
+# and keys stay.
+
+
 # %% [check]
 def check_rows():
     rows, shape = answer_rows(weights), (lvlm.n_layers, lvlm.n_heads, len(prompt))
@@ -69,10 +74,6 @@ def check_rows():
 
 
 check_rows()
-
-# %% [hint] the axes
-# A layer's tensor is `(batch, head, query, key)`. There is one sequence in the batch, the query is the last token, `-1`, and all heads
-# and keys stay.
 
 
 # %% [wrong] The column of the last token
@@ -109,6 +110,10 @@ def group_shares(rows, spans):
     # end
 
 
+# %% [hint] three sums
+# `profile = rows.mean(1)` has the shape (L, S). For each of the three slices in `spans`, sum `profile[:, span]` over its last axis.
+
+
 # %% [check]
 def check_shares():
     flow = attention_flow(lvlm, prompt)
@@ -126,9 +131,6 @@ def check_shares():
 
 
 check_shares()
-
-# %% [hint] three sums
-# `profile = rows.mean(1)` has the shape (L, S). For each of the three slices in `spans`, sum `profile[:, span]` over its last axis.
 
 
 # %% [wrong] The mean of a group in place of its sum
@@ -184,6 +186,10 @@ def over_even(shares, spans, n_tokens):
     # end
 
 
+# %% [hint] the even share
+# A slice has `.start` and `.stop`. The image's even share is its number of tokens, divided by `n_tokens`.
+
+
 # %% [check]
 def check_over_even():
     sizes = torch.tensor([float(span.stop - span.start) for span in prompt.spans])
@@ -207,9 +213,6 @@ check_over_even()
 ratio = over_even(shares, prompt.spans, len(prompt))
 for layer in range(lvlm.n_layers):
     print(f"layer {layer + 1:2}: system, image, user", *[f"{value:5.2f}" for value in ratio[layer]])
-
-# %% [hint] the even share
-# A slice has `.start` and `.stop`. The image's even share is its number of tokens, divided by `n_tokens`.
 
 
 # %% [wrong] Divided by the number of tokens alone
@@ -252,6 +255,10 @@ def find_sinks(rows, spans, threshold):
     # end
 
 
+# %% [hint] nonzero
+# `(mean > threshold).nonzero()` lists the indices of all entries that are above it, one row for each.
+
+
 # %% [check]
 def check_sinks():
     rows = torch.zeros(4, 2, 2, len(prompt))
@@ -277,9 +284,6 @@ def check_sinks():
 
 
 check_sinks()
-
-# %% [hint] nonzero
-# `(mean > threshold).nonzero()` lists the indices of all entries that are above it, one row for each.
 
 
 # %% [wrong] Any prompt will do

@@ -57,6 +57,11 @@ def features_and_gradients(site):
     # end
 
 
+# %% [hint] a hook that keeps
+# Make an empty list; a hook that appends its `output` to it, registered in every layer, fills it in the order of the layers. Compute
+# `lvlm.logits(embeds)[0, -1, answer]`, remove the handles, and ask `torch.autograd.grad` for the gradients. Cut out the image tokens at the end.
+
+
 # %% [check]
 def check_features():
     features, gradients = features_and_gradients("post_attention_layernorm")
@@ -91,10 +96,6 @@ def check_features():
 
 
 check_features()
-
-# %% [hint] a hook that keeps
-# Make an empty list; a hook that appends its `output` to it, registered in every layer, fills it in the order of the layers. Compute
-# `lvlm.logits(embeds)[0, -1, answer]`, remove the handles, and ask `torch.autograd.grad` for the gradients. Cut out the image tokens at the end.
 
 
 # %% [wrong] The probability in place of the logit
@@ -153,6 +154,10 @@ def cam_map(feature, gradient):
     # end
 
 
+# %% [hint] a matrix times a vector
+# The weights are `gradient.mean(0)`, shape (C,). A feature (N, C) times the weights is `feature @ weights`, shape (N,).
+
+
 # %% [check]
 def check_map():
     features, gradients = features_and_gradients("post_attention_layernorm")
@@ -180,9 +185,6 @@ def check_map():
 
 
 check_map()
-
-# %% [hint] a matrix times a vector
-# The weights are `gradient.mean(0)`, shape (C,). A feature (N, C) times the weights is `feature @ weights`, shape (N,).
 
 
 # %% [wrong] Each token weighted by its own gradient
@@ -234,6 +236,10 @@ def empty_layers(site):
     # end
 
 
+# %% [hint] exact zero
+# `gradient.any()` is true if some entry is not zero. No threshold is needed.
+
+
 # %% [check]
 def check_empty():
     found = empty_layers("post_attention_layernorm")
@@ -253,9 +259,6 @@ def check_empty():
 check_empty()
 for site in ("input_layernorm", "self_attn.v_proj", "post_attention_layernorm"):
     print(f"{site}: empty in layers {[layer + 1 for layer in empty_layers(site)]}, counted from 1")
-
-# %% [hint] exact zero
-# `gradient.any()` is true if some entry is not zero. No threshold is needed.
 
 
 # %% [wrong] A threshold in place of zero
@@ -317,6 +320,10 @@ def rank_correlation(one, other):
     # end
 
 
+# %% [hint] ranks
+# `values.argsort().argsort()` gives each entry its rank. `torch.corrcoef` takes two rows and gives a 2 by 2 matrix.
+
+
 # %% [check]
 def check_correlation():
     values = torch.tensor([[3.0, 1.0], [2.0, 10.0]])
@@ -338,9 +345,6 @@ def check_correlation():
 
 
 check_correlation()
-
-# %% [hint] ranks
-# `values.argsort().argsort()` gives each entry its rank. `torch.corrcoef` takes two rows and gives a 2 by 2 matrix.
 
 
 # %% [wrong] Values in place of ranks

@@ -47,6 +47,11 @@ def truncation_mask(prompt):
     # end
 
 
+# %% [hint] two assignments
+# `torch.full((n, n), -torch.inf).triu(1)` is the causal mask: minus infinity above the diagonal and 0 elsewhere. The second rule is one
+# assignment to a block of it, `mask[rows, columns] = ...`, with slices.
+
+
 # %% [check]
 def check_mask():
     mask, (system, image, user) = truncation_mask(prompt), prompt.spans
@@ -70,10 +75,6 @@ def check_mask():
 
 
 check_mask()
-
-# %% [hint] two assignments
-# `torch.full((n, n), -torch.inf).triu(1)` is the causal mask: minus infinity above the diagonal and 0 elsewhere. The second rule is one
-# assignment to a block of it, `mask[rows, columns] = ...`, with slices.
 
 
 # %% [wrong] Not causal any more
@@ -143,6 +144,10 @@ def logits_at_cut(prompt, cut):
     # end
 
 
+# %% [hint] which layers
+# With `cut` layers that see the image, the ones that do not are `lvlm.layers[cut:]`. Use `try: ... finally: ...` to remove the handles.
+
+
 # %% [check]
 def check_cut():
     global lvlm, prompt
@@ -168,9 +173,6 @@ def check_cut():
 
 
 check_cut()
-
-# %% [hint] which layers
-# With `cut` layers that see the image, the ones that do not are `lvlm.layers[cut:]`. Use `try: ... finally: ...` to remove the handles.
 
 
 # %% [wrong] Hidden from the first layers in place of the last
@@ -255,6 +257,11 @@ def cliff(scores, margin=0.05):
     # end
 
 
+# %% [hint] from the end
+# Mark the cuts that are harmed. The cliff is one past the **last** harmed one. Means are sums of floats: subtract a tiny number
+# such as `1e-9` from the bound, so that a loss of exactly the margin passes.
+
+
 # %% [check]
 def check_cliff():
     def of(*means):
@@ -282,10 +289,6 @@ def check_cliff():
 
 
 check_cliff()
-
-# %% [hint] from the end
-# Mark the cuts that are harmed. The cliff is one past the **last** harmed one. Means are sums of floats: subtract a tiny number
-# such as `1e-9` from the bound, so that a loss of exactly the margin passes.
 
 
 # %% [wrong] The first cut that is good enough
@@ -328,6 +331,10 @@ def cliff_by_test(scores):
     # end
 
 
+# %% [hint] the standard error
+# `loss.std(0, ddof=1) / np.sqrt(len(loss))`, of the losses question by question.
+
+
 # %% [check]
 def check_by_test():
     even = np.array([[0, 0.0, 1, 1]] * 8 + [[1, 1, 1, 1]] * 2)
@@ -340,16 +347,13 @@ def check_by_test():
         "one lost of ten is not significant: divide the deviation by the root of n, not by n."
     )
     assert found == 0, f"neither two nor one lost of ten is significant here; you say {found}."
-    paired = np.array([[0, 0.3], [0.7, 1.0], [0.1, 0.4], [0.65, 1.0]] * 2)
+    paired = np.array([[0, 0.3], [0.7, 1.0], [0.1, 0.4], [0.65, 1.0]])
     alone = "the losses are much alike though the questions differ: take the deviation of the losses, not of the scores."
     assert cliff_by_test(paired) == 1, alone
     print("cliff_by_test is right.")
 
 
 check_by_test()
-
-# %% [hint] the standard error
-# `loss.std(0, ddof=1) / np.sqrt(len(loss))`, of the losses question by question.
 
 
 # %% [wrong] Divided by n in place of its root

@@ -41,6 +41,11 @@ def road_mask(n, sources, targets):
     # end
 
 
+# %% [hint] three lines
+# Begin with zeros, close the block `mask[targets, sources]`, open the diagonal again with `mask.fill_diagonal_(0)`, and add the causal mask,
+# `torch.full((n, n), -torch.inf).triu(1)`.
+
+
 # %% [check]
 def check_mask():
     mask = road_mask(6, slice(1, 3), slice(4, 6))
@@ -57,10 +62,6 @@ def check_mask():
 
 
 check_mask()
-
-# %% [hint] three lines
-# Begin with zeros, close the block `mask[targets, sources]`, open the diagonal again with `mask.fill_diagonal_(0)`, and add the causal mask,
-# `torch.full((n, n), -torch.inf).triu(1)`.
 
 
 # %% [wrong] Rows and columns exchanged
@@ -110,6 +111,11 @@ def closes(mask, sources, targets):
     # end
 
 
+# %% [hint] try it out
+# `mask.softmax(-1)` is the attention of a model whose scores are all equal. `.any()` of a block is true if an entry is not zero; `not` makes a Python
+# bool of it.
+
+
 # %% [check]
 def check_closes():
     sources, targets = slice(1, 3), slice(4, 6)
@@ -132,10 +138,6 @@ def check_closes():
 
 
 check_closes()
-
-# %% [hint] try it out
-# `mask.softmax(-1)` is the attention of a model whose scores are all equal. `.any()` of a block is true if an entry is not zero; `not` makes a Python
-# bool of it.
 
 
 # %% [wrong] Asks what was written, not what it does
@@ -188,6 +190,10 @@ def knockout(prompt, sources, targets, layers):
     # end
 
 
+# %% [hint] almost lab 4
+# Make the hook once, `put_in(road_mask(...))`, register it on `lvlm.layers[layer]` for each chosen layer, run, and remove the handles in `finally`.
+
+
 # %% [check]
 def check_knockout():
     global lvlm, prompt
@@ -220,9 +226,6 @@ def check_knockout():
 
 
 check_knockout()
-
-# %% [hint] almost lab 4
-# Make the hook once, `put_in(road_mask(...))`, register it on `lvlm.layers[layer]` for each chosen layer, run, and remove the handles in `finally`.
 
 
 # %% [wrong] Closed in all layers, whatever was chosen
@@ -279,6 +282,10 @@ def effect(prompt, sources, targets, layer, window=3):
     # end
 
 
+# %% [hint] the window
+# `range(max(0, layer - window // 2), min(lvlm.n_layers, layer + window // 2 + 1))`. The answer is the intact model's: `logits.argmax()`.
+
+
 # %% [check]
 def check_effect():
     global knockout
@@ -312,9 +319,6 @@ def check_effect():
 
 
 check_effect()
-
-# %% [hint] the window
-# `range(max(0, layer - window // 2), min(lvlm.n_layers, layer + window // 2 + 1))`. The answer is the intact model's: `logits.argmax()`.
 
 
 # %% [wrong] The window begins at the layer

@@ -49,6 +49,10 @@ def hit(heat, on_object):
     # end
 
 
+# %% [hint] ties
+# `heat == heat.max()` marks all highest patches. `on_object[that]` says of each whether it lies on the object; take the mean.
+
+
 # %% [check]
 def check_hit():
     on_object = torch.zeros(8, 8, dtype=torch.bool)
@@ -72,9 +76,6 @@ def check_hit():
 
 
 check_hit()
-
-# %% [hint] ties
-# `heat == heat.max()` marks all highest patches. `on_object[that]` says of each whether it lies on the object; take the mean.
 
 
 # %% [wrong] Any of the highest patches will do
@@ -111,6 +112,10 @@ def above_chance(hits, chances):
     # end
 
 
+# %% [hint] leave out NaN
+# `hits[~hits.isnan()]` keeps the items that have a map; take the same ones of the chances. The error is `.std() / n ** 0.5`.
+
+
 # %% [check]
 def check_above():
     hits = torch.tensor([1.0, 0.0, 1.0, torch.nan])
@@ -130,9 +135,6 @@ def check_above():
 
 
 check_above()
-
-# %% [hint] leave out NaN
-# `hits[~hits.isnan()]` keeps the items that have a map; take the same ones of the chances. The error is `.std() / n ** 0.5`.
 
 
 # %% [wrong] NaN in the mean
@@ -205,6 +207,10 @@ def fall(prompt, patches):
     # end
 
 
+# %% [hint] before and after
+# Copy with `.detach().clone()`. `before.argmax()` is the answer; look up the same token's probability in `after`.
+
+
 # %% [check]
 def check_fall():
     first, on_object = prompts[0], objects[0].flatten().nonzero().flatten().tolist()
@@ -232,9 +238,6 @@ def check_fall():
 
 
 check_fall()
-
-# %% [hint] before and after
-# Copy with `.detach().clone()`. `before.argmax()` is the answer; look up the same token's probability in `after`.
 
 
 # %% [wrong] Places of the row in place of patches
@@ -319,6 +322,10 @@ class Muted:
         # end
 
 
+# %% [hint] in place
+# `weight.data.zero_()` and `weight.data.copy_(saved)` change a weight in place. A saved weight must be a `.clone()`, or it changes along.
+
+
 # %% [check]
 def check_muted():
     global lvlm
@@ -338,9 +345,6 @@ def check_muted():
 
 
 check_muted()
-
-# %% [hint] in place
-# `weight.data.zero_()` and `weight.data.copy_(saved)` change a weight in place. A saved weight must be a `.clone()`, or it changes along.
 
 
 # %% [wrong] No copy is kept

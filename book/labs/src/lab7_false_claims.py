@@ -76,6 +76,10 @@ def states(prompt, answer):
     # end
 
 
+# %% [hint] which token
+# The row is the prompt's S tokens and then the answer. A token's state at the last layer predicts the token **behind** it. Count from 0: which one stands before the answer?
+
+
 # %% [check]
 def check_states():
     prompt, other = prompts[0], prompts[1]
@@ -98,9 +102,6 @@ check_states()
 by_item = [states(p, s.answer) for p, s in zip(prompts, task, strict=True)]
 honest = [probe(item[layer] for item in by_item) for layer in range(lvlm.n_layers)]
 print("accuracy by layer:", *[f"{accuracy:.2f}" for accuracy in honest])
-
-# %% [hint] which token
-# The row is the prompt's S tokens and then the answer. A token's state at the last layer predicts the token **behind** it. Count from 0: which one stands before the answer?
 
 
 # %% [wrong] The answer's own token
@@ -162,6 +163,10 @@ def honest_gain(calibration, test):
     # end
 
 
+# %% [hint] two arrays
+# `calibration.mean(0).argmax()` is the cut. It is a number; use it as a column of `test`.
+
+
 # %% [check]
 def check_gain():
     calibration = np.array([[0, 1, 0.5], [0, 1, 0.5]])
@@ -188,9 +193,6 @@ gains = [
 print(
     f"mean gain of 200 studies without an effect: as reported {gains[0]:+.2f}, on new items {gains[1]:+.2f}"
 )
-
-# %% [hint] two arrays
-# `calibration.mean(0).argmax()` is the cut. It is a number; use it as a column of `test`.
 
 
 # %% [wrong] Chosen and reported on the test items
@@ -248,6 +250,10 @@ def says_yes(prompt):
     # end
 
 
+# %% [hint] count the tokens
+# In the text the picture is one mark, `<image>`. How many tokens does it take in the row? Print `len(prompt)` beside `end`, and `prompt.spans`.
+
+
 # %% [check]
 def check_yes():
     few = prompts[:12]
@@ -263,9 +269,6 @@ def check_yes():
 check_yes()
 right_accuracy = np.mean([says_yes(prompt) for prompt in prompts] == labels)
 print(f"accuracy: {right_accuracy:.2f}")
-
-# %% [hint] count the tokens
-# In the text the picture is one mark, `<image>`. How many tokens does it take in the row? Print `len(prompt)` beside `end`, and `prompt.spans`.
 
 
 # %% [wrong] The first token of the question
@@ -319,6 +322,10 @@ def scores_of(called, labels):
     # end
 
 
+# %% [hint] counting
+# `(called & labels).sum()` counts what was called so and is. Guard each division: `x / n if n else 0.0`.
+
+
 # %% [check]
 def check_scores():
     truth = np.array([True, True, False, False, False])
@@ -345,9 +352,6 @@ for name, scores in (
     ("always no, finding no      ", never_no),
 ):
     print(f"{name}: accuracy, precision, recall, F1:", *[f"{x:.2f}" for x in scores])
-
-# %% [hint] counting
-# `(called & labels).sum()` counts what was called so and is. Guard each division: `x / n if n else 0.0`.
 
 
 # %% [wrong] Precision and recall exchanged
