@@ -373,13 +373,13 @@ NAMES = ("image to question", "image to last", "question to last", "user to imag
 effects = {}
 for name in ("pope", "scienceqa", "textvqa"):
     found = torch.zeros(4, len(LAYERS))
-    for each in load_task(name, limit=3):
+    for each in load_task(name, limit=2):
         asked = lvlm.prompt(each.image, each.question)
         seen, said = asked.spans.image, asked.spans.user
         words, end = slice(said.start, said.stop - 1), slice(said.stop - 1, said.stop)
         roads = [(seen, words), (seen, end), (words, end), (said, seen)]
         found += (
-            torch.tensor([[effect(asked, *road, layer) for layer in LAYERS] for road in roads]) / 3
+            torch.tensor([[effect(asked, *road, layer) for layer in LAYERS] for road in roads]) / 2
         )
     effects[name] = found
     for road, row in zip(NAMES, found, strict=True):
