@@ -180,8 +180,9 @@ for (name, found), colour in zip(maps.items(), (COLOURS["image"], COLOURS["user"
     excess[name] = {n: above_chance(hits[:, n], chances) for n in layers}
     means, errors = zip(*excess[name].values(), strict=True)
     axes.errorbar([n + 1 for n in layers], means, errors, color=colour, capsize=2, label=name)
-axes.set(xlabel="layer", ylabel="hit rate less chance", xticks=range(1, n_layers + 1))
-axes.legend()
+axes.set(xlabel="layer", ylabel="hit rate less chance", ylim=(-0.2, 0.7))
+axes.set_xticks(range(1, n_layers + 1))
+axes.legend(loc="upper left", ncols=2)
 plt.show()
 
 # %% [markdown]
