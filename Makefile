@@ -20,7 +20,7 @@ export $(GIVEN)
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help book book-all pdf stale test types tests notebooks evaluation lab zoo rows seeds benchmarks lock clean
+.PHONY: help book book-all pdf stale test types tests notebooks labs classroom evaluation lab zoo rows seeds benchmarks lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 18
@@ -71,6 +71,20 @@ notebooks: $(INSTALLED) ## run the committed notebooks anew, keep their outputs;
 		| OMP_NUM_THREADS=1 xargs -0 -P "$$WORKERS" -I NAME \
 		$(BIN)/python -m infoflow.cli refresh notebooks/NAME.ipynb \
 		--error-page _build/failed/notebooks/NAME.html
+
+labs: $(INSTALLED) ## make the labs' notebooks from book/labs/src, and run their solutions; NOTEBOOKS="lab1_tokens"
+	OMP_NUM_THREADS=1 $(BIN)/python book/labs/generate.py $$NOTEBOOKS
+
+# torch from its own index: the wheel on PyPI asks for CUDA's libraries on Linux.
+classroom: ## gather all that a class installs without network, in _build/classroom
+	rm -rf _build/classroom && mkdir -p _build/classroom
+	$(PYTHON) -m pip download --quiet --no-deps --dest _build/classroom/wheels \
+		--index-url https://download.pytorch.org/whl/cpu torch==$(TORCH)
+	$(PYTHON) -m pip wheel --quiet --wheel-dir _build/classroom/wheels \
+		--find-links _build/classroom/wheels --constraint requirements.lock .
+	cp -R book/labs/student _build/classroom/labs
+	cp book/labs/classroom/README.txt _build/classroom
+	@du -sh _build/classroom
 
 evaluation: $(INSTALLED) ## run the evaluations of evaluations.yml in shards, and merge them; CORES=2 GPUS=1
 	$(BIN)/python -m snakemake --snakefile evaluation.smk --cores="$$CORES" --resources gpu="$$GPUS" \
