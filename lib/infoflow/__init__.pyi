@@ -6,6 +6,7 @@ from .methods.flow import AttentionFlow, attention_flow
 from .methods.truncation import TruncationSweep, truncated_log_probs, truncation_sweep
 from .models.families import list_models
 from .models.lvlm import LVLM, Prompt, load_lvlm
+from .models.plants import PLANTS, plant
 from .results.store import Store
 from .stats.cliff import Cliff, cliff_layer
 
@@ -13,6 +14,7 @@ __all__ = [
     "CAM",
     "EAH",
     "LVLM",
+    "PLANTS",
     "AttentionFlow",
     "Cliff",
     "FastV",
@@ -32,6 +34,7 @@ __all__ = [
     "llava_cam",
     "load_lvlm",
     "load_task",
+    "plant",
     "truncated_log_probs",
     "truncation_sweep",
 ]
