@@ -55,6 +55,7 @@ def test_all_notebooks_are_here():
         "fig9_without_picture",
         "model_card",
         "own_picture",
+        "plants",
         "shapes_datasheet",
         "simignore",
         "table1",

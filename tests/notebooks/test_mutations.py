@@ -30,6 +30,7 @@ WRONG = {
     "fig9_without_picture": ("infoflow.stats.intervals.CONFIDENCE", 0.5),
     "model_card": ("infoflow.stats.intervals.CONFIDENCE", 0.5),
     "own_picture": ("infoflow.methods.cam.THRESHOLD", 0.1),
+    "plants": ("plants_page.FOOLED", 0.5),
     "shapes_datasheet": ("infoflow.data.textvqa._credit", lambda n_matches, n_answers: 0.5),
     "simignore": ("infoflow.stats.intervals.CONFIDENCE", 0.5),
     "table1": ("infoflow.stats.intervals.CONFIDENCE", 0.5),

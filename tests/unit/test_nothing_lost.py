@@ -16,14 +16,14 @@ ROOT = Path(infoflow.__file__).parents[2]
 PAGES = """
     a2_topk arms claims eah fig1_flow_overview fig2_attention_flow fig3_cam_reasoning
     fig4_cam_presence fig5_truncation fig6_truncation_matrix fig7_cam_sites fig8_cam_more
-    fig9_without_picture model_card own_picture shapes_datasheet simignore table1
+    fig9_without_picture model_card own_picture plants shapes_datasheet simignore table1
     which_map
 """
-COMMANDS = "answer costs evaluate merge models refresh run"
+COMMANDS = "answer costs evaluate merge models mystery refresh run"
 NAMES = """
-    CAM EAH LVLM AttentionFlow Cliff FastV InfoflowError Prompt Sample Simignore Store Task Truncate
+    CAM EAH LVLM PLANTS AttentionFlow Cliff FastV InfoflowError Prompt Sample Simignore Store Task Truncate
     TruncationSweep UnknownNameError attention_flow cliff_layer intervene list_models llava_cam
-    load_lvlm load_task truncated_log_probs truncation_sweep
+    load_lvlm load_task plant truncated_log_probs truncation_sweep
 """
 MODELS = """
     tiny-instructblip tiny-internvl tiny-llava-1.5 tiny-llava-1.6 tiny-qwen-vl tiny-shikra

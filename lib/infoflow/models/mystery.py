@@ -70,7 +70,7 @@ def redraw_weights(lvlm: LVLM, rng: Generator) -> None:
         readers += [(layer.post_attention_layernorm, [mlp.gate_proj, mlp.up_proj])]
         writers += [attention.o_proj, mlp.down_proj]
     for norm, modules in readers:
-        gain = float(np.exp(rng.uniform(-1, 1)))
+        gain = float(np.exp(rng.uniform(-3, 3)))
         for module in modules:
             module.weight.copy_(module.weight * norm.weight.double() / gain @ rotation.T)
         norm.weight.fill_(gain)
