@@ -132,18 +132,18 @@ def make_cases(lvlm, seed):
             for weights in layer.self_attn.q_proj.parameters():
                 weights.zero_()
     words = tuple(made["swapped"].fault["words"])
-    same = {"truth": "to the last bit the model without the looking", "ask": lambda sample: sample}
+    same = {"truth": "the same logits", "ask": lambda sample: sample}
     head = "layer {layer}, head {head}".format(**made["decoy"].fault)
     where = {0: "first", -1: "last"}[made["sink"].fault["token"]]
     return {
-        f"blind from layer {blind.fault['layer']}": Case(blind, still, **same),
+        f"blind (from layer {blind.fault['layer']})": Case(blind, still, **same),
         f"decoy ({head})": Case(made["decoy"], cut, **same),
         f"sink ({head}, {where} token)": Case(made["sink"], cut, **same),
         "shuffled (quarters {} and {})".format(*made["shuffled"].fault["quarters"]): Case(
-            made["shuffled"], lvlm, lambda sample: sample, "places are renamed", True
+            made["shuffled"], lvlm, lambda sample: sample, "the same picture, in other places", True
         ),
         "swapped ({} and {})".format(*words): Case(
-            made["swapped"], lvlm, partial(exchanged, words), "words are renamed"
+            made["swapped"], lvlm, partial(exchanged, words), "the same picture, in other words"
         ),
     }
 
@@ -165,21 +165,21 @@ def exchanged(words, sample):
 def asked_of(case, samples, limit):
     """The first samples that a plant is asked: of swapped words those whose options hold both."""
     words = case.lvlm.fault.get("words", [])
-    return tuple([s for s in samples if set(words) <= set(s.choices)][:limit])
+    return [s for s in samples if set(words) <= set(s.choices)][:limit]
 
 
 @cache  # references are shared between plants
-def reading(name, lvlm, samples):
-    """A measure's reading, averaged over samples; what is undefined counts as nothing."""
-    return np.mean([np.nan_to_num(MEASURES[name].reading(lvlm, s)) for s in samples], axis=0)
+def reading(name, lvlm, sample):
+    """A measure's reading; what is undefined counts as nothing."""
+    return np.nan_to_num(MEASURES[name].reading(lvlm, sample))
 
 
 def difference(name, case, samples):
     """The largest difference of a measure's readings at any layer; NaN where none is claimed."""
     if case.only_places and not MEASURES[name].has_places:
         return np.nan
-    told = reading(name, case.lvlm, samples)
-    return np.abs(told - reading(name, case.same, tuple(map(case.ask, samples)))).max()
+    pairs = [(reading(name, case.lvlm, s), reading(name, case.same, case.ask(s))) for s in samples]
+    return np.abs(np.mean([told - true for told, true in pairs], axis=0)).max()
 
 
 def compare(cases, lvlm, samples, limit):
@@ -194,8 +194,12 @@ def compare(cases, lvlm, samples, limit):
             title: difference(name, case, asked_of(case, samples, limit))
             for title, case in cases.items()
         }
-        control = np.abs(reading(name, lvlm, first) - reading(name, lvlm, moved)).max()
-        lines[name]["another's picture"] = control
+        lines[name]["another's picture"] = np.mean(
+            [
+                np.abs(reading(name, lvlm, shown) - reading(name, lvlm, other)).max()
+                for shown, other in zip(first, moved, strict=True)
+            ]
+        )
     return pd.DataFrame.from_dict(lines, orient="index").rename_axis("measure")
 
 
@@ -229,7 +233,7 @@ def matrix_plot(found, caption):
     axes.set_yticks(range(len(plants)), plants.index)
     axes.set_xticks(range(plants.shape[1]), [name.split(" (")[0] for name in plants])
     axes.set_xlabel("plant")
-    axes.set_title("Difference of readings where there is none to see (points)", fontsize=10)
+    axes.set_title("Difference of readings (points)", fontsize=10)
     fooled = {plant: list(plants.index[plants[plant] > FOOLED]) for plant in plants}
     alt = "; ".join(f"{name}: {len(which)} measures fooled" for name, which in fooled.items())
     return report.Plot(figure, f"A matrix of measures by plants. {alt}.", caption, plants)

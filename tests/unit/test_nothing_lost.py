@@ -21,9 +21,9 @@ PAGES = """
 """
 COMMANDS = "answer costs evaluate merge models mystery refresh run"
 NAMES = """
-    CAM EAH LVLM PLANTS AttentionFlow Cliff FastV InfoflowError Prompt Sample Simignore Store Task Truncate
-    TruncationSweep UnknownNameError attention_flow cliff_layer intervene list_models llava_cam
-    load_lvlm load_task plant truncated_log_probs truncation_sweep
+    CAM EAH LVLM PLANTS AttentionFlow Cliff FastV InfoflowError Prompt Sample Simignore Store Task
+    Truncate TruncationSweep UnknownNameError attention_flow cliff_layer intervene list_models
+    llava_cam load_lvlm load_task plant truncated_log_probs truncation_sweep
 """
 MODELS = """
     tiny-instructblip tiny-internvl tiny-llava-1.5 tiny-llava-1.6 tiny-qwen-vl tiny-shikra
