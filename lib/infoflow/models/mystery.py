@@ -60,7 +60,7 @@ def redraw_weights(lvlm: LVLM, rng: Generator) -> None:
     """
     decoder, last = lvlm.decoder, lvlm.model.model.multi_modal_projector.linear_2
     rotation = torch.from_numpy(ortho_group.rvs(decoder.config.hidden_size, random_state=rng))
-    readers = [(decoder.norm, [lvlm.lm_head])]
+    readers: list[tuple[Any, list[Any]]] = [(decoder.norm, [lvlm.lm_head])]
     writers = [last]
     for layer in decoder.layers:
         attention, mlp = layer.self_attn, layer.mlp
