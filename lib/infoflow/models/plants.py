@@ -30,7 +30,7 @@ _FADED, _SHARPNESS = 0.2, 8.0  # a planted head: what its own part keeps; its sc
 
 
 def _blind(lvlm: LVLM, rng: Generator) -> Place:
-    first = int(rng.integers(lvlm.n_layers // 2, lvlm.n_layers - 2))
+    first = int(rng.integers(lvlm.n_layers // 2, lvlm.n_layers - lvlm.n_layers // 6))
     for layer in lvlm.decoder.layers[first:]:
         layer.self_attn.o_proj.weight.zero_()
     return {"layer": first}
