@@ -15,6 +15,7 @@ from .methods.truncation import (
 )
 from .models.families import list_models
 from .models.lvlm import LVLM, Prompt, load_lvlm
+from .models.plants import PLANTS, plant
 from .results.store import Store
 from .stats.cliff import Cliff, cliff_layer
 
@@ -22,6 +23,7 @@ __all__ = [
     "CAM",
     "EAH",
     "LVLM",
+    "PLANTS",
     "AttentionFlow",
     "AttentionKnockout",
     "Cliff",
@@ -46,6 +48,7 @@ __all__ = [
     "load_lvlm",
     "load_task",
     "logit_lens",
+    "plant",
     "truncated_log_probs",
     "truncated_token_log_probs",
     "truncation_sweep",

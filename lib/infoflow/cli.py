@@ -156,6 +156,24 @@ def costs(
 
 
 @app.command()
+def mystery(
+    seed: Annotated[int, typer.Option(min=0, help="Of the fault; keep it from students.")],
+    folder: Annotated[Path, typer.Option(help="A new folder for the model.")] = Path("mystery"),
+    key: Annotated[bool, typer.Option("--key", help="Only print what the fault is.")] = False,
+) -> None:
+    """Write a model with one hidden fault for a student to find; the teacher's key is its seed."""
+    from infoflow.models.mystery import mystery_model, write_mystery
+
+    if key:
+        typer.echo(
+            ", ".join(f"{name}: {value}" for name, value in mystery_model(seed).fault.items())
+        )
+    else:
+        write_mystery(folder, seed)
+        typer.echo(folder)
+
+
+@app.command()
 def merge(
     folders: Annotated[
         list[Path], typer.Argument(help="What `infoflow evaluate --shard` printed, of all shards.")

@@ -64,6 +64,7 @@ def test_all_notebooks_are_here():
         "image_tokens",
         "model_card",
         "own_picture",
+        "plants",
         "shapes_datasheet",
         "simignore",
         "table1",

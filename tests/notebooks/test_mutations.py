@@ -35,6 +35,7 @@ WRONG = {
     "image_tokens": ("infoflow.methods.localisation._TOUCHES", 2.0),
     "model_card": ("infoflow.stats.intervals.CONFIDENCE", 0.5),
     "own_picture": ("infoflow.methods.cam.THRESHOLD", 0.1),
+    "plants": ("plants_page.FOOLED", 0.5),
     "shapes_datasheet": ("infoflow.data.textvqa._credit", lambda n_matches, n_answers: 0.5),
     "simignore": ("infoflow.stats.intervals.CONFIDENCE", 0.5),
     "table1": ("infoflow.stats.intervals.CONFIDENCE", 0.5),

@@ -1,8 +1,8 @@
 """A loaded vision-language model: prompts, the ordinary forward pass, greedy answers."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
@@ -40,6 +40,7 @@ class LVLM:
         folder: The checkpoint it was loaded from.
         revision: The hub's commit; None for a zoo model or a local checkpoint.
         quantise: How its weights were quantised: ``"8bit"``, ``"4bit"``, or None.
+        fault: What ``plant`` did to it, and where; empty for a model as it was loaded.
         key: What its prompts are known by; no other loaded model has it.
         model: The transformers model.
         tokenizer: The transformers tokenizer.
@@ -59,6 +60,7 @@ class LVLM:
     folder: Path
     revision: str | None
     quantise: str | None = None
+    fault: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.key = uuid4().hex

@@ -1,0 +1,95 @@
+"""Mystery models: a folder with a model that has one hidden fault, and the teacher's key to it."""
+
+import os
+from pathlib import Path
+from shutil import copyfile
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.random import Generator
+from scipy.stats import ortho_group
+from torch import Tensor
+
+from infoflow.errors import InfoflowError
+from infoflow.files import require_path
+from infoflow.models.checkpoint import in_one_line
+from infoflow.models.lvlm import LVLM, load_lvlm
+from infoflow.models.plants import plant
+from infoflow.options import require_whole
+
+MODEL = "tiny-llava-1.5"
+FAULTS = ("blind", "decoy", "sink", "swapped", "scaled")
+"""The plants that lie in the decoder's weights and show in what it does."""
+
+
+def mystery_model(seed: int) -> LVLM:
+    """Make the model with the fault that a seed draws; its ``fault`` is the teacher's key."""
+    rng = np.random.default_rng(require_whole(seed, "seed", 0))
+    name, own_seed = str(rng.choice(FAULTS)), int(rng.integers(2**31))
+    return plant(load_lvlm(MODEL, device="cpu"), name, own_seed)
+
+
+def write_mystery(folder: str | Path, seed: int) -> None:
+    """Write a seed's model, its weights drawn anew, and a worksheet into a new folder.
+
+    Raises:
+        InfoflowError: The folder is not empty or cannot be written, or the seed is negative.
+    """
+    place = require_path(folder, "folder")
+    if place.is_file() or (place.is_dir() and any(place.iterdir())):
+        raise InfoflowError(f"{place} is there and not empty; valid: a new folder.")
+    lvlm = mystery_model(seed)
+    redraw_weights(lvlm, np.random.default_rng([seed, 1]))
+    with in_one_line(f"{place} cannot be written"):
+        lvlm.model.save_pretrained(place)
+        for path in (*lvlm.folder.glob("*token*.json"), lvlm.folder / "preprocessor_config.json"):
+            copyfile(path, place / path.name)
+        copyfile(Path(__file__).with_name("mystery.md"), place / "WORKSHEET.md")
+        for path in place.iterdir():
+            os.utime(path, (0, 0))  # the time that making it took would be a hint
+
+
+@torch.no_grad()
+def redraw_weights(lvlm: LVLM, rng: Generator) -> None:
+    """Draw a LLaVA-1.5's decoder anew, in place; what it computes stays, but for rounding.
+
+    The residual stream is rotated, each norm's gains having moved into what reads it but for one
+    drawn factor; values are rotated within each head. So a difference to the shipped weights tells
+    nothing. What rotations keep, such as singular values, would tell.
+    """
+    decoder, last = lvlm.decoder, lvlm.model.model.multi_modal_projector.linear_2
+    rotation = torch.from_numpy(ortho_group.rvs(decoder.config.hidden_size, random_state=rng))
+    readers: list[tuple[Any, list[Any]]] = [(decoder.norm, [lvlm.lm_head])]
+    writers = [last]
+    for layer in decoder.layers:
+        attention, mlp = layer.self_attn, layer.mlp
+        _turn_values(attention, rng)
+        projections = [attention.q_proj, attention.k_proj, attention.v_proj]
+        readers += [(layer.input_layernorm, projections)]
+        readers += [(layer.post_attention_layernorm, [mlp.gate_proj, mlp.up_proj])]
+        writers += [attention.o_proj, mlp.down_proj]
+    for norm, modules in readers:
+        gain = float(np.exp(rng.uniform(-3, 3)))
+        for module in modules:
+            module.weight.copy_(module.weight * norm.weight.double() / gain @ rotation.T)
+        norm.weight.fill_(gain)
+    for module in writers:
+        module.weight.copy_(rotation @ module.weight.double())
+    last.bias.copy_(rotation @ last.bias.double())
+    decoder.embed_tokens.weight.copy_(decoder.embed_tokens.weight.double() @ rotation.T)
+
+
+def _turn_values(attention: Any, rng: Generator) -> None:
+    """Rotate each head's values, and what reads them; zeros of a cut head go out of sight."""
+    width = attention.head_dim
+    for start in range(0, len(attention.v_proj.weight), width):
+        values: Tensor = attention.v_proj.weight[start : start + width]
+        out: Tensor = attention.o_proj.weight[:, start : start + width]
+        if not out.any():  # one half of the values is zero, the output reads that half alone
+            values[: width // 2] = 0
+            drawn = rng.normal(scale=float(values.std()), size=(len(out), width // 2))
+            out[:, : width // 2] = torch.from_numpy(drawn)
+        turn = torch.from_numpy(ortho_group.rvs(width, random_state=rng))
+        values.copy_(turn @ values.double())
+        out.copy_(out.double() @ turn.T)
