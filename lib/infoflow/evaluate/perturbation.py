@@ -5,7 +5,7 @@ from functools import partial
 
 from infoflow.evaluate import LVLM, Row, Sample, Task, measure
 from infoflow.methods.faithfulness import faithfulness_curve, randomised_weights
-from infoflow.methods.heatmaps import Place, Source, explained_answer, heat_maps, layer_of
+from infoflow.methods.heatmaps import Place, Source, explained_answer, heat_maps, layers_of
 from infoflow.methods.localisation import coverage, localise, rank_correlation, target_mask
 
 CURVES = ("deletion", "insertion")
@@ -91,9 +91,10 @@ def randomised_maps(
     rows: list[Row] = []
     for source in sources:
         found, at_random = (localise(m[source], prompt.grid, mask) for m in (trained, drawn))
-        for n, correlation in enumerate(rank_correlation(trained[source], drawn[source])):
-            place = {**source._asdict(), "layer": layer_of(source, n)}
+        alike = rank_correlation(trained[source], drawn[source])
+        for n, layer in enumerate(layers_of(alike, lvlm.n_layers)):
+            place = {**source._asdict(), "layer": layer}
             hits = {"hit": found.hits[n], "random_hit": at_random.hits[n]}
             chance = {"hit_chance": found.hit_chance}
-            rows.append({**place, "correlation": correlation, **hits, **chance})
+            rows.append({**place, "correlation": alike[n], **hits, **chance})
     return rows

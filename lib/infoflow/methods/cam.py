@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 
 import torch
@@ -9,7 +10,14 @@ from torch import Tensor
 
 from infoflow.errors import require_name
 from infoflow.hooks.forward import answer_ids, modifier_of
-from infoflow.methods.gradients import OUTPUT, PROJECTOR, SITES, gradient_visitor
+from infoflow.methods.gradients import (
+    OUTPUT,
+    PROJECTOR,
+    SITES,
+    TOWER,
+    gradient_visitor,
+    tower_gradient,
+)
 from infoflow.methods.out_of_memory import in_batches
 from infoflow.models.lvlm import LVLM, Prompt
 from infoflow.models.threads import on_own_threads
@@ -36,9 +44,10 @@ class CAM:
 
     Attributes:
         maps: Float32 of shape (L, h, w), not negative: raw maps, comparable between layers in
-            sign and place but not in scale. Of the projector there is one: (1, h, w).
+            sign and place but not in scale. Of projector and vision tower there is one: (1, h, w).
         by_token: The same as one value an image token, float32 of shape (L, N). In most families a
-            token is a cell of the map; where it is not, maps are laid out from these.
+            token is a cell of the map; where it is not, maps are laid out from these. Of
+            the vision tower: a value a patch.
         answer: The ids of the answer whose logits were summed, shape (T,).
     """
 
@@ -94,7 +103,9 @@ def llava_cam(
             of at most 32 tokens.
         site: One of ``SITES``: ``"input_layernorm"``, ``"self_attn.v_proj"``,
             ``"post_attention_layernorm"`` or ``"output"`` of every decoder layer, or the
-            ``"projector"``, by which the decoder is given its image tokens.
+            ``"projector"``, by which the decoder is given its image tokens; or
+            ``"vision_tower"``, the encoder's last layer (Eq. 2) that they are made of: each patch
+            at its place, also behind a Q-Former or resampler; in tiles, where its token lies.
         weights: ``"mean"``, ``"relu-mean"`` or ``"element-wise"``; see ``activation_map``.
         n_samples: How many noisy images to average over.
         sigma: Standard deviation of the noise, pixels being in [0, 1]; 0 for no noise, whatever
@@ -137,7 +148,7 @@ def llava_cams(
     """
     keys = list(product(sites, weights))
     for site, weighting in keys:
-        require_name(site, "site", SITES)
+        require_name(site, "site", (*SITES, TOWER))
         require_name(weighting, "weighting", WEIGHTS)
     require_whole(n_samples, "n_samples", least=1)
     require_finite(sigma, "sigma", least=0)
@@ -147,20 +158,32 @@ def llava_cams(
     with torch.inference_mode(False):
         given = lvlm.generate(prompt, MAX_NEW_TOKENS) if answer is None else answer
         ids = answer_ids(lvlm, prompt, given)
-        visit = gradient_visitor(lvlm, prompt, ids, sites, checkpointed)
-        undefined = torch.full((lvlm.n_layers, prompt.grid.n_tokens), torch.nan, device=lvlm.device)
-        undefined = undefined.double()  # so that the order and grouping of the sum leave no trace
+        # the tower's gradients are the projector's, carried on
+        visited = [PROJECTOR if site == TOWER else site for site in sites]
+        visit = gradient_visitor(lvlm, prompt, ids, visited, checkpointed)
+        grids = dict.fromkeys(SITES, prompt.grid) | {TOWER: lvlm.family.tower_grid(prompt.grid)}
+
+        def undefined(site: str) -> Tensor:
+            n_maps = 1 if site in (PROJECTOR, TOWER) else lvlm.n_layers
+            # in double, so that the order and grouping of the sum leave no trace
+            empty = torch.full((n_maps, grids[site].n_tokens), torch.nan, dtype=torch.double)
+            return empty.to(lvlm.device)
 
         def sums(batch: list[Tensor]) -> dict[tuple[str, str], Tensor]:
-            maps = {key: undefined[: 1 if key[0] == PROJECTOR else None].clone() for key in keys}
+            maps = {key: undefined(key[0]) for key in keys}
 
             def add(site: str, layer: int, feature: Tensor, gradient: Tensor) -> None:
-                for weighting in weights:
+                for weighting in weights if site in sites else ():
                     if not (weighting == "element-wise" and _is_only_normed(lvlm, site, layer)):
                         found = activation_map(feature, gradient, weighting)
-                        maps[site, weighting][layer] = found.to(undefined).sum(0)
+                        maps[site, weighting][layer] = found.to(maps[site, weighting]).sum(0)
+                if site == PROJECTOR and TOWER in sites:
+                    pairs = map(partial(tower_gradient, lvlm, prompt), batch, gradient)
+                    add(TOWER, 0, *map(torch.stack, zip(*pairs, strict=True)))
 
-            visit(torch.cat(batch), add)
+            with torch.no_grad():
+                embeds = [lvlm.embed(prompt.input_ids, p, prompt.image.size) for p in batch]
+            visit(torch.cat(embeds), add)
             return maps
 
         n_images = n_samples if sigma else 1
@@ -170,7 +193,7 @@ def llava_cams(
         for key in keys:
             mean = torch.stack([maps[key] for maps in found]).sum(0) / n_images
             by_token = mean.float().cpu()
-            over_cells = torch.from_numpy(prompt.grid.cells(by_token.numpy()))
+            over_cells = torch.from_numpy(grids[key[0]].cells(by_token.numpy()))
             cams[key] = CAM(over_cells, by_token, ids.cpu())
         return cams
 
@@ -178,15 +201,13 @@ def llava_cams(
 def _noisy_images(
     lvlm: LVLM, prompt: Prompt, n_samples: int, sigma: float, seed: int
 ) -> Iterator[Tensor]:
-    """Embed the prompt with noise on its image, n times: shapes (1, S, D)."""
+    """Draw noise on a prompt's image, n times: pixel values."""
     # drawn on the CPU, one image at a time, so that neither device nor batch size changes the noise
     generator = torch.Generator().manual_seed(seed)
     scale, pixels = sigma / lvlm.family.pixel_std, prompt.pixel_values
     for _ in range(n_samples):
         noise = scale * torch.randn(pixels.shape, generator=generator)
-        with torch.no_grad():
-            embeds = lvlm.embed(prompt.input_ids, pixels + noise.to(pixels), prompt.image.size)
-        yield embeds
+        yield pixels + noise.to(pixels)
 
 
 def _is_only_normed(lvlm: LVLM, site: str, layer: int) -> bool:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from transformers import DynamicCache
 
-from infoflow.hooks.forward import forward_pass, modifier_of
+from infoflow.hooks.forward import Observer, forward_pass, modifier_of
 from infoflow.models.lvlm import LVLM, Prompt
 from infoflow.models.threads import on_own_threads
 
@@ -25,6 +25,8 @@ OUTPUT = "output"
 LAYER_SITES = ("input_layernorm", "self_attn.v_proj", "post_attention_layernorm", OUTPUT)
 SITES = (*LAYER_SITES, PROJECTOR)
 """Where features are read: four places in every decoder layer, and what the decoder is given."""
+TOWER = "vision_tower"
+"""A further site: the last layer of the vision tower of which image tokens are made."""
 
 Site = tuple[str, int]
 """One of ``SITES``, and its layer."""
@@ -84,11 +86,45 @@ def gradient_visitor(
             if PROJECTOR in sites:
                 watch((PROJECTOR, 0), leaf)
             with forward_pass(lvlm, visited, ids, cache=cache) as states:
-                # the head's rows of the answer alone: logits of the whole vocabulary are not needed
-                head = lvlm.lm_head.get_parameter("weight")[ids]
-                torch.autograd.grad((states[:, -len(ids) :] * head).sum(), leaf)
+                torch.autograd.grad(summed_logit(lvlm, states, ids).sum(), leaf)
 
     return visit
+
+
+def summed_logit(lvlm: LVLM, states: Tensor, ids: Tensor) -> Tensor:
+    """Sum the logits of an answer's tokens (Eq. 1), given a pass's normed states: shape (B,)."""
+    # the head's rows of the answer alone: logits of the whole vocabulary are not needed
+    head = lvlm.lm_head.get_parameter("weight")[ids]
+    return (states[:, -len(ids) :] * head).sum((1, 2))
+
+
+def logit_of_features(
+    lvlm: LVLM, prompt: Prompt, ids: Tensor, features: Tensor, observer: Observer | None = None
+) -> Tensor:
+    """Compute that logit with other features, (B, N, D), of the image tokens: shape (B,)."""
+    image, embeds = prompt.spans.image, prompt.inputs_embeds
+    parts = embeds[:, : image.start], features, embeds[:, image.stop :]
+    whole = torch.cat([part.expand(len(features), -1, -1) for part in parts], 1)
+    with forward_pass(lvlm, replace(prompt, inputs_embeds=whole), ids, observer) as states:
+        return summed_logit(lvlm, states, ids)
+
+
+def tower_gradient(
+    lvlm: LVLM, prompt: Prompt, pixels: Tensor, gradient: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Carry a gradient at an image's tokens, (N, D), back to the vision tower's last layer.
+
+    Returns that layer's features, laid out by ``Family.tower_patches``, and theirs: (P, C) each.
+    """
+    family, seen = lvlm.family, list[Tensor]()
+    hook = family.tower_layer.register_forward_hook(lambda *call: seen.append(call[2]))
+    with torch.enable_grad(), ExitStack() as after:
+        after.callback(hook.remove)
+        leaf = pixels.detach().clone().requires_grad_()
+        features = family.encode_image(leaf, prompt.input_ids, prompt.image.size).features
+    found = seen[0].detach(), *torch.autograd.grad(features, seen, gradient)
+    feature, its_gradient = (family.tower_patches(each, prompt.image.size) for each in found)
+    return feature, its_gradient
 
 
 @on_own_threads

@@ -1,4 +1,4 @@
-"""Every heat map of one answer: LLaVA-CAM at all its sites, and the baselines it has to beat."""
+"""Every heat map of one answer: LLaVA-CAM at all its sites, its rivals, maps that know nothing."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -10,16 +10,17 @@ from torch import Tensor
 
 from infoflow.data.sample import Sample
 from infoflow.methods.cam import WEIGHTS, llava_cams
-from infoflow.methods.flow import attention_flow, reduce_heads
-from infoflow.methods.gradients import LAYER_SITES, PROJECTOR, SITES
+from infoflow.methods.gradients import LAYER_SITES, SITES, TOWER
+from infoflow.methods.maps import MAPS
 from infoflow.models.grid import Grid
 from infoflow.models.lvlm import LVLM, Prompt
+from infoflow.models.threads import on_own_threads
 
 Floats = npt.NDArray[np.float64]
 
 
 class Source(NamedTuple):
-    """Where a heat map comes from: a site of ``gradients.SITES`` with weights, or a baseline."""
+    """Where a heat map comes from: a CAM's site with its weights, or the name of another map."""
 
     site: str
     weights: str
@@ -49,6 +50,10 @@ CAMS = tuple(Source(site, weights) for site in SITES for weights in WEIGHTS)
 LAYER_CAMS = tuple(source for source in CAMS if source.site in LAYER_SITES)
 """CAMs of which there is one a layer."""
 
+TOWER_CAMS = tuple(Source(TOWER, weights) for weights in WEIGHTS)
+RIVALS = tuple(Source(name, "none") for name in MAPS if name != ATTENTION.site)
+"""Maps of ``methods/maps`` but attention, a file each."""
+
 SOURCES = (*CAMS, ATTENTION, RANDOM, CENTRE)
 
 
@@ -58,6 +63,7 @@ def explained_answer(lvlm: LVLM, prompt: Prompt, sample: Sample, max_new_tokens:
     return own if len(own) else lvlm.encode_answer(sample.answer)
 
 
+@on_own_threads
 def heat_maps(
     lvlm: LVLM,
     prompt: Prompt,
@@ -74,15 +80,16 @@ def heat_maps(
     is another for every question.
     """
     grid = prompt.grid
-    cams = [source for source in sources if source in CAMS]
+    cams = [source for source in sources if source in (*CAMS, *TOWER_CAMS)]
     maps: dict[Source, Floats] = {}
     if cams:
         sites, weights = (tuple(dict.fromkeys(names)) for names in zip(*cams, strict=True))
         found = llava_cams(lvlm, prompt, answer, sites, weights, n_samples, sigma, seed)
         maps |= {source: found[source].maps.double().numpy() for source in cams}
-    if ATTENTION in sources:
-        rows = reduce_heads(attention_flow(lvlm, prompt, answer).rows)[:, prompt.spans.image]
-        maps[ATTENTION] = grid.cells(rows.double().numpy())
+    for source in sources:
+        if source.site in MAPS:
+            values = MAPS[source.site](lvlm, prompt, answer)
+            maps[source] = grid.cells(values.double().numpy())
     if RANDOM in sources:
         rng = np.random.default_rng(crc32(f"{seed} {prompt.question}".encode()))
         maps[RANDOM] = rng.random((1, grid.rows, grid.cols))
@@ -103,6 +110,6 @@ def centre_map(grid: Grid) -> Floats:
     return np.exp(-squared / (2 * 0.25**2))
 
 
-def layer_of(source: Source, index: int) -> int:
-    """The layer, in the paper's count, of a source's map number ``index``: 0 if it has none."""
-    return 0 if source in (RANDOM, CENTRE) or source.site == PROJECTOR else index + 1
+def layers_of(maps: Floats, n_layers: int) -> Sequence[int]:
+    """The layers, in the paper's count, of a source's maps: 0 for one that has none."""
+    return range(1, n_layers + 1) if len(maps) == n_layers else (0,)
