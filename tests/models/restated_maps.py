@@ -4,9 +4,8 @@ Each takes what a pass came to (``plain.Plain``) with the answer read in, where 
 lies, and the answer; the rows that predict the answer are the pass's last ones. Values are (L, N).
 """
 
-import torch
-
 import plain
+import torch
 
 
 def read_in(lvlm, prompt, answer):
@@ -96,7 +95,11 @@ def integrated_gradients(lvlm, prompt, blank, answer, n_steps):
     start, end = blank.inputs_embeds[0, image], prompt.inputs_embeds[0, image]
 
     def z(features):
-        parts = prompt.inputs_embeds[0, : image.start], features, prompt.inputs_embeds[0, image.stop :]
+        parts = (
+            prompt.inputs_embeds[0, : image.start],
+            features,
+            prompt.inputs_embeds[0, image.stop :],
+        )
         return logit(plain.run(lvlm, torch.cat([*parts, said]), prompt), answer)
 
     total = torch.zeros_like(end)

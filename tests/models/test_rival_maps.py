@@ -1,14 +1,12 @@
 """Rival maps are what they say: each against a restatement on full attention matrices."""
 
-import numpy as np
 import pytest
 import restated_maps
 import torch
 from PIL import Image
 from tiny_models import QUESTION, picture
 
-from infoflow.interventions import EAH, Truncate, intervene
-from infoflow.methods.heatmaps import ATTENTION, RIVALS, TOWER_CAMS, heat_maps
+from infoflow.data.controls import GREY
 from infoflow.methods.maps import MAPS
 from infoflow.methods.maps.integrated_gradients import COMPLETE, integrated_gradients
 
@@ -46,9 +44,7 @@ def test_a_map_equals_its_restatement(in_double, given, name):
 
 def test_integrated_gradients_complete_or_are_undefined(in_double, given):
     prompt, answer, _ = given
-    colour = np.asarray(prompt.image).mean((0, 1)).round().astype(int)
-    even = Image.new("RGB", prompt.image.size, tuple(colour.tolist()))
-    blank = in_double.prompt(even, QUESTION)
+    blank = in_double.prompt(Image.new("RGB", prompt.image.size, GREY), QUESTION)
     found = integrated_gradients(in_double, prompt, answer)
     for n_steps in STEPS:
         values, change = restated_maps.integrated_gradients(

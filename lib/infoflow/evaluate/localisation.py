@@ -3,15 +3,7 @@
 from collections.abc import Sequence
 
 from infoflow.evaluate import LVLM, Row, Sample, Task, measure
-from infoflow.methods.heatmaps import (
-    RIVALS,
-    SOURCES,
-    TOWER_CAMS,
-    Source,
-    explained_answer,
-    heat_maps,
-    layers_of,
-)
+from infoflow.methods.heatmaps import RIVALS, SOURCES, Source, explained_answer, heat_maps
 from infoflow.methods.localisation import localise, target_mask
 
 
@@ -42,7 +34,7 @@ def localisation_of_rivals(
     lvlm: LVLM, task: Task, sample: Sample, n_samples: int = 4, sigma: float = 0.1, seed: int = 0
 ) -> list[Row]:
     """Do as :func:`localisation_by_layer` with the vision tower's CAMs and the rivals of CAM."""
-    return _localised(lvlm, task, sample, (*TOWER_CAMS, *RIVALS), n_samples, sigma, seed)
+    return _localised(lvlm, task, sample, RIVALS, n_samples, sigma, seed)
 
 
 def _localised(
@@ -59,7 +51,6 @@ def _localised(
         for source, of_layers in maps.items()
         for found in [localise(of_layers, prompt.grid, mask)]
         for chances in [{"hit_chance": found.hit_chance, "mass_chance": found.mass_chance}]
-        for layer, hit, mass in zip(
-            layers_of(of_layers, lvlm.n_layers), found.hits, found.mass, strict=True
-        )
+        for first in [1 if len(of_layers) == lvlm.n_layers else 0]  # of a map without a layer
+        for layer, (hit, mass) in enumerate(zip(found.hits, found.mass, strict=True), first)
     ]

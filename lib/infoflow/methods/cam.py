@@ -1,7 +1,7 @@
 """LLaVA-CAM: which image tokens an answer's logit hangs on, layer by layer (paper, Eq. 1-5)."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
 
@@ -10,14 +10,7 @@ from torch import Tensor
 
 from infoflow.errors import require_name
 from infoflow.hooks.forward import answer_ids, modifier_of
-from infoflow.methods.gradients import (
-    OUTPUT,
-    PROJECTOR,
-    SITES,
-    TOWER,
-    gradient_visitor,
-    tower_gradient,
-)
+from infoflow.methods.gradients import OUTPUT, PROJECTOR, SITES, TOWER, gradient_visitor, to_tower
 from infoflow.methods.out_of_memory import in_batches
 from infoflow.models.lvlm import LVLM, Prompt
 from infoflow.models.threads import on_own_threads
@@ -46,8 +39,7 @@ class CAM:
         maps: Float32 of shape (L, h, w), not negative: raw maps, comparable between layers in
             sign and place but not in scale. Of projector and vision tower there is one: (1, h, w).
         by_token: The same as one value an image token, float32 of shape (L, N). In most families a
-            token is a cell of the map; where it is not, maps are laid out from these. Of
-            the vision tower: a value a patch.
+            token is a cell of the map; else maps are laid out from these. Of the tower, by patch.
         answer: The ids of the answer whose logits were summed, shape (T,).
     """
 
@@ -102,10 +94,9 @@ def llava_cam(
         answer: The answer, as text or as ids of shape (T,); None for the model's own greedy one,
             of at most 32 tokens.
         site: One of ``SITES``: ``"input_layernorm"``, ``"self_attn.v_proj"``,
-            ``"post_attention_layernorm"`` or ``"output"`` of every decoder layer, or the
-            ``"projector"``, by which the decoder is given its image tokens; or
-            ``"vision_tower"``, the encoder's last layer (Eq. 2) that they are made of: each patch
-            at its place, also behind a Q-Former or resampler; in tiles, where its token lies.
+            ``"post_attention_layernorm"`` or ``"output"`` of every decoder layer; the
+            ``"projector"``, by which the decoder is given its image tokens; ``"vision_tower"``, the
+            encoder's last layer that they are made of (Eq. 2), by patch, also of tiles and queries.
         weights: ``"mean"``, ``"relu-mean"`` or ``"element-wise"``; see ``activation_map``.
         n_samples: How many noisy images to average over.
         sigma: Standard deviation of the noise, pixels being in [0, 1]; 0 for no noise, whatever
@@ -161,16 +152,15 @@ def llava_cams(
         # the tower's gradients are the projector's, carried on
         visited = [PROJECTOR if site == TOWER else site for site in sites]
         visit = gradient_visitor(lvlm, prompt, ids, visited, checkpointed)
-        grids = dict.fromkeys(SITES, prompt.grid) | {TOWER: lvlm.family.tower_grid(prompt.grid)}
-
-        def undefined(site: str) -> Tensor:
-            n_maps = 1 if site in (PROJECTOR, TOWER) else lvlm.n_layers
-            # in double, so that the order and grouping of the sum leave no trace
-            empty = torch.full((n_maps, grids[site].n_tokens), torch.nan, dtype=torch.double)
-            return empty.to(lvlm.device)
+        grids = dict.fromkeys(SITES, prompt.grid)
+        # behind queries its patches are the cells
+        grids[TOWER] = replace(prompt.grid, spread=None) if lvlm.family.has_queries else prompt.grid
+        n_maps = dict.fromkeys(SITES, lvlm.n_layers) | {PROJECTOR: 1, TOWER: 1}
+        undefined = {s: torch.full((n_maps[s], g.n_tokens), torch.nan) for s, g in grids.items()}
 
         def sums(batch: list[Tensor]) -> dict[tuple[str, str], Tensor]:
-            maps = {key: undefined(key[0]) for key in keys}
+            # in double, so that the order and grouping of the sum leave no trace
+            maps = {key: undefined[key[0]].to(lvlm.device, torch.double, copy=True) for key in keys}
 
             def add(site: str, layer: int, feature: Tensor, gradient: Tensor) -> None:
                 for weighting in weights if site in sites else ():
@@ -178,7 +168,7 @@ def llava_cams(
                         found = activation_map(feature, gradient, weighting)
                         maps[site, weighting][layer] = found.to(maps[site, weighting]).sum(0)
                 if site == PROJECTOR and TOWER in sites:
-                    pairs = map(partial(tower_gradient, lvlm, prompt), batch, gradient)
+                    pairs = map(partial(to_tower, lvlm, prompt), batch, gradient)
                     add(TOWER, 0, *map(torch.stack, zip(*pairs, strict=True)))
 
             with torch.no_grad():
@@ -211,10 +201,12 @@ def _noisy_images(
 
 
 def _is_only_normed(lvlm: LVLM, site: str, layer: int) -> bool:
-    """Whether a feature acts on the answer through the last layer's first norm alone.
+    """Whether a feature acts on the answer through one norm alone, as before the last layer.
 
     That undoes its length: the rate at which the logit grows with it is zero but for rounding.
     """
+    if site == TOWER:
+        return lvlm.family.has_queries
     return {OUTPUT: layer + 1, PROJECTOR: 0}.get(site) == lvlm.n_layers - 1
 
 

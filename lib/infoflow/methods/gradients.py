@@ -109,22 +109,19 @@ def logit_of_features(
         return summed_logit(lvlm, states, ids)
 
 
-def tower_gradient(
-    lvlm: LVLM, prompt: Prompt, pixels: Tensor, gradient: Tensor
-) -> tuple[Tensor, Tensor]:
+def to_tower(lvlm: LVLM, prompt: Prompt, pixels: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor]:
     """Carry a gradient at an image's tokens, (N, D), back to the vision tower's last layer.
 
-    Returns that layer's features, laid out by ``Family.tower_patches``, and theirs: (P, C) each.
+    Returns that layer's features, as ``Family.tower_patches`` lays them, and theirs: (P, C) each.
     """
     family, seen = lvlm.family, list[Tensor]()
-    hook = family.tower_layer.register_forward_hook(lambda *call: seen.append(call[2]))
     with torch.enable_grad(), ExitStack() as after:
-        after.callback(hook.remove)
+        watch = family.tower_layer.register_forward_hook
+        after.callback(watch(lambda *call: seen.append(call[2])).remove)
         leaf = pixels.detach().clone().requires_grad_()
         features = family.encode_image(leaf, prompt.input_ids, prompt.image.size).features
-    found = seen[0].detach(), *torch.autograd.grad(features, seen, gradient)
-    feature, its_gradient = (family.tower_patches(each, prompt.image.size) for each in found)
-    return feature, its_gradient
+    (found,), patches = torch.autograd.grad(features, seen, gradient), family.tower_patches
+    return patches(seen[0].detach(), prompt.image.size), patches(found, prompt.image.size)
 
 
 @on_own_threads

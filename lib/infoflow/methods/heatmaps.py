@@ -14,7 +14,6 @@ from infoflow.methods.gradients import LAYER_SITES, SITES, TOWER
 from infoflow.methods.maps import MAPS
 from infoflow.models.grid import Grid
 from infoflow.models.lvlm import LVLM, Prompt
-from infoflow.models.threads import on_own_threads
 
 Floats = npt.NDArray[np.float64]
 
@@ -51,8 +50,7 @@ LAYER_CAMS = tuple(source for source in CAMS if source.site in LAYER_SITES)
 """CAMs of which there is one a layer."""
 
 TOWER_CAMS = tuple(Source(TOWER, weights) for weights in WEIGHTS)
-RIVALS = tuple(Source(name, "none") for name in MAPS if name != ATTENTION.site)
-"""Maps of ``methods/maps`` but attention, a file each."""
+RIVALS = (*TOWER_CAMS, *(Source(name, "none") for name in MAPS if name != ATTENTION.site))
 
 SOURCES = (*CAMS, ATTENTION, RANDOM, CENTRE)
 
@@ -63,7 +61,6 @@ def explained_answer(lvlm: LVLM, prompt: Prompt, sample: Sample, max_new_tokens:
     return own if len(own) else lvlm.encode_answer(sample.answer)
 
 
-@on_own_threads
 def heat_maps(
     lvlm: LVLM,
     prompt: Prompt,
@@ -80,16 +77,14 @@ def heat_maps(
     is another for every question.
     """
     grid = prompt.grid
-    cams = [source for source in sources if source in (*CAMS, *TOWER_CAMS)]
+    cams = [source for source in sources if source.site in (*SITES, TOWER)]
     maps: dict[Source, Floats] = {}
     if cams:
         sites, weights = (tuple(dict.fromkeys(names)) for names in zip(*cams, strict=True))
         found = llava_cams(lvlm, prompt, answer, sites, weights, n_samples, sigma, seed)
         maps |= {source: found[source].maps.double().numpy() for source in cams}
-    for source in sources:
-        if source.site in MAPS:
-            values = MAPS[source.site](lvlm, prompt, answer)
-            maps[source] = grid.cells(values.double().numpy())
+    for source in (each for each in sources if each.site in MAPS):
+        maps[source] = grid.cells(MAPS[source.site](lvlm, prompt, answer).double().numpy())
     if RANDOM in sources:
         rng = np.random.default_rng(crc32(f"{seed} {prompt.question}".encode()))
         maps[RANDOM] = rng.random((1, grid.rows, grid.cols))
@@ -108,8 +103,3 @@ def centre_map(grid: Grid) -> Floats:
     y = ((np.arange(grid.rows) + 0.5) / grid.rows - top) / (bottom - top)
     squared = (y[:, None] - 0.5) ** 2 + (x - 0.5) ** 2
     return np.exp(-squared / (2 * 0.25**2))
-
-
-def layers_of(maps: Floats, n_layers: int) -> Sequence[int]:
-    """The layers, in the paper's count, of a source's maps: 0 for one that has none."""
-    return range(1, n_layers + 1) if len(maps) == n_layers else (0,)

@@ -2,31 +2,28 @@
 
 from functools import partial
 
-import numpy as np
 import torch
 from captum.attr import IntegratedGradients
 from PIL import Image
 from torch import Tensor
 
+from infoflow.data.controls import GREY
 from infoflow.methods.gradients import logit_of_features
 from infoflow.models.lvlm import LVLM, Prompt
 
-COMPLETE = 0.02
-"""By what part of the logit's change the attributions' sum may miss it."""
+COMPLETE = 0.02  # by what part of the logit's change the attributions' sum may miss it
 
 
 def integrated_gradients(lvlm: LVLM, prompt: Prompt, answer: Tensor) -> Tensor:
     """Attribute the answer's summed logit to the image tokens: what speaks for it, (1, N).
 
-    The path begins at an image of the picture's own mean colour and takes 20 steps; where they do
-    not complete to 2 %, twice as many, up to 160. A map that is not complete then is undefined.
+    The path begins at a grey image and takes 20 steps; where they do not complete to 2 %, twice as
+    many, up to 160. A map that is not complete then is undefined.
     """
-    pixels = np.asarray(prompt.image)
-    even = np.broadcast_to(pixels.mean((0, 1)).round().astype(np.uint8), pixels.shape)
-    blank = lvlm.prompt(Image.fromarray(even), prompt.question)
+    blank = lvlm.prompt(Image.new("RGB", prompt.image.size, GREY), prompt.question)
+    logit = partial(logit_of_features, lvlm, prompt, answer)
     with torch.inference_mode(False):
         start, end = (p.inputs_embeds[:, p.spans.image].detach().clone() for p in (blank, prompt))
-        logit = partial(logit_of_features, lvlm, prompt, answer)
         with torch.no_grad():
             change = logit(end) - logit(start)
         for n_steps in (20, 40, 80, 160):

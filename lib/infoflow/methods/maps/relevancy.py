@@ -9,39 +9,36 @@ from infoflow.methods.gradients import logit_of_features
 from infoflow.models.lvlm import LVLM, Prompt
 
 
-class _Relevance(Observer):
-    """Takes the answer's row of (I + E_L) ... (I + E_1) from the left, as the backward pass goes.
+class _Kept(Observer):
+    """Every layer's attention call, as a modifier leaves it, and what it gives."""
 
-    E is the mean over heads of the positive part of A dz/dA: one layer's is there at a time.
-    """
-
-    def __init__(self, row: Tensor) -> None:
-        self.row = row
+    def __init__(self) -> None:
+        self.calls: list[Attention] = []
+        self.outputs: list[Tensor] = []
 
     def see(self, layer: int, call: Attention) -> None:
-        self._call = call
+        self.calls.append(call)
 
     def attend(self, layer: int, call: Attention) -> Tensor:
-        output = super().attend(layer, call)
-        seen = self._call  # as a modifier leaves it
-
-        def take_in(gradient: Tensor) -> None:
-            weights, value = attention_rows(seen), seen.value[0]
-            of_heads = gradient[0].transpose(0, 1).unflatten(0, (len(value), -1))
-            by_weight = (of_heads @ value[:, None].mT).flatten(0, 1)  # dz/dA: (H, Q, K)
-            row = self.row.to(weights)
-            self.row = row + row @ (weights * by_weight).relu().mean(0)
-
-        output.register_hook(take_in)  # type: ignore[no-untyped-call]
-        return output
+        self.outputs.append(super().attend(layer, call))
+        return self.outputs[-1]
 
 
 def relevancy(lvlm: LVLM, prompt: Prompt, answer: Tensor) -> Tensor:
-    """Average the rows that predict the answer, z being its summed logit: (1, N)."""
-    row = torch.zeros(len(prompt) + len(answer) - 1)
+    """Average the rows of (I + E_L) ... (I + E_1) that predict the answer: (1, N).
+
+    E is the mean over heads of the positive part of A dz/dA, z the answer's summed logit. The row
+    is taken through the layers from the last to the first, so that no such product is ever made.
+    """
+    kept, row = _Kept(), torch.zeros(len(prompt) + len(answer) - 1)
     row[-len(answer) :] = 1 / len(answer)
     with torch.inference_mode(False), torch.enable_grad():
         leaf = prompt.inputs_embeds[:, prompt.spans.image].detach().clone().requires_grad_()
-        relevance = _Relevance(row)
-        torch.autograd.grad(logit_of_features(lvlm, prompt, answer, leaf, relevance).sum(), leaf)
-    return relevance.row[None, prompt.spans.image].detach().cpu()
+        z = logit_of_features(lvlm, prompt, answer, leaf, kept)
+        gradients = torch.autograd.grad(z.sum(), kept.outputs)
+    for call, gradient in zip(reversed(kept.calls), reversed(gradients), strict=True):
+        weights, value = attention_rows(call).detach(), call.value[0].detach()
+        of_heads = gradient[0].transpose(0, 1).unflatten(0, (len(value), -1))
+        by_weight = (of_heads @ value[:, None].mT).flatten(0, 1)  # dz/dA: (H, Q, K)
+        row = row.to(weights) + row.to(weights) @ (weights * by_weight).relu().mean(0)
+    return row[None, prompt.spans.image].cpu()

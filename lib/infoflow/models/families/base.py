@@ -56,7 +56,8 @@ class Family(ABC):
     processor: ClassVar[Any]  #: The transformers class of the image processor,
     processor_options: ClassVar[dict[str, Any]] = {}  #: and what it sets in any case.
     template: ClassVar[str]  #: The prompt around ``{question}`` and ``<image>``.
-    tower: ClassVar[str]  #: Where in the model the vision tower's layers are.
+    tower: ClassVar[str] = ""  #: Where in the model the vision tower's layers are.
+    has_queries: ClassVar[bool] = True  #: Whether image tokens are queries that read it, normed.
     connector: ClassVar[str]  #: What lies between vision tower and decoder, in words.
     ends: ClassVar[tuple[str, ...]] = ()  #: Tokens that end an answer; none: as configured.
     tokens: ClassVar[tuple[str, ...]] = ()  #: Other tokens that a tokenizer must have.
@@ -231,17 +232,15 @@ class Family(ABC):
     @property
     def tower_layer(self) -> nn.Module:
         """The last layer of the vision tower that image tokens are made of."""
+        if not self.tower:
+            raise InfoflowError(f"{type(self).__name__} does not name its tower's layers.")
         place = getattr(self.model.config, "vision_feature_layer", -1)  # 0: what the first is given
         layers = cast(nn.ModuleList, self.model.get_submodule(self.tower))
         return layers[place if place < 0 else place - 1]
 
     def tower_patches(self, states: Tensor, size: Size) -> Tensor:
-        """Lay that layer's output, (tiles, patches, C), out as :meth:`tower_grid` says: (P, C)."""
+        """Lay its output, (tiles, patches, C), out as image tokens are, or as the grid: (P, C)."""
         return states[0, -(self.patches_a_side**2) :]  # a class token would stand first
-
-    def tower_grid(self, grid: Grid) -> Grid:
-        """Say where the tower's patches lie, given where the image tokens do."""
-        return Grid(grid.rows, grid.cols, grid.box)
 
     def tokenise(self, text: str) -> list[int]:
         """Encode a piece of a prompt: no token is added at its beginning or end."""

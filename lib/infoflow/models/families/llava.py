@@ -45,6 +45,7 @@ class VicunaFamily(Family):
     processor: ClassVar[Any] = LlavaImageProcessorPil
     template = VICUNA_V1
     tower = "model.vision_tower.encoder.layers"
+    has_queries = False
     connector = "two-layer MLP"
     # the last is of LLaVA's first version, and of Shikra
     foreign_tokens: ClassVar[tuple[str, ...]] = (*_FOREIGN, "<im_start>")

@@ -90,9 +90,6 @@ class LlavaNext(VicunaFamily):
         newline = patches.new_zeros(patches.shape[-1])
         return self.model.model.pack_image_features([patches], [size[::-1]], "", newline)[0][0]
 
-    def tower_grid(self, grid: Grid) -> Grid:
-        return grid
-
     def _box(self, size: Size, tiling: Tiling) -> tuple[float, float, float, float]:
         """Place the image's pixels in the raster of the kept tokens."""
         tall, wide = (n * self.pixels_a_side for n in tiling.tiles)
