@@ -31,7 +31,7 @@ MODELS = """
 """
 MEASURE_NAMES = """
     answers text_answers flow_by_layer sink_density_by_head truncation_by_cut log_probs_by_cut
-    topk_by_cut cam_by_layer localisation_by_layer last_layer_gradients
+    topk_by_cut cam_by_layer localisation_by_layer localisation_of_rivals last_layer_gradients
 """
 OPTIONS = "max_new_tokens wording organisation revision ocr synonyms pictures"
 RULES = {  # the first is the default
