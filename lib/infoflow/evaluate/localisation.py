@@ -26,7 +26,7 @@ def localisation_by_layer(
         even map score, ``hit_chance`` and ``mass_chance``; see
         :class:`infoflow.methods.localisation.Localisation`.
     """
-    return _localised(lvlm, task, sample, SOURCES, n_samples, sigma, seed)
+    return _localised(lvlm, task, sample, SOURCES, (n_samples, sigma, seed))
 
 
 @measure
@@ -34,17 +34,17 @@ def localisation_of_rivals(
     lvlm: LVLM, task: Task, sample: Sample, n_samples: int = 4, sigma: float = 0.1, seed: int = 0
 ) -> list[Row]:
     """Do as :func:`localisation_by_layer` with the vision tower's CAMs and the rivals of CAM."""
-    return _localised(lvlm, task, sample, RIVALS, n_samples, sigma, seed)
+    return _localised(lvlm, task, sample, RIVALS, (n_samples, sigma, seed))
 
 
 def _localised(
-    lvlm: LVLM, task: Task, sample: Sample, sources: Sequence[Source], *smoothing: float
+    lvlm: LVLM, task: Task, sample: Sample, sources: Sequence[Source], noise: tuple[int, float, int]
 ) -> list[Row]:
     if not sample.targets:
         return []
     prompt = lvlm.prompt(sample.image, sample.question)
     answer = explained_answer(lvlm, prompt, sample, task.max_new_tokens)
-    maps = heat_maps(lvlm, prompt, answer, sources, *smoothing)
+    maps = heat_maps(lvlm, prompt, answer, sources, *noise)
     mask = target_mask(sample)
     return [
         {"layer": layer, **source._asdict(), "hit": hit, "mass": mass, **chances}

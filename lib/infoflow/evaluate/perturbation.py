@@ -27,9 +27,8 @@ def faithfulness_of_maps(
 ) -> list[Row]:
     """Delete from, and insert into, the image what maps show hottest (RISE), and draw weights anew.
 
-    Followed is the probability of the answer to the whole image. The same answer is explained by
-    the same model with random weights in decoder and head (Adebayo et al.). Samples without target
-    regions have no rows.
+    Followed is the probability of the answer to the whole image, which is explained by random
+    weights in decoder and head, too (Adebayo et al.). Samples without target regions have no rows.
 
     Settings:
         places: Which maps; that of the target itself is added.
@@ -60,7 +59,7 @@ def faithfulness_of_maps(
         for name in CURVES if np.isfinite(heat).all() else ():
             curve = faithfulness_curve(lvlm, prompt, answer, heat[0], name, n_steps, seed)
             areas[name] = float(np.trapezoid(curve.scores, curve.fractions))
-        alike = {"correlation": float(rank_correlation(heat, other)[0])}
-        alike["random_hit"] = float(localise(other, prompt.grid, mask).hits[0])
+        hit = localise(other, prompt.grid, mask).hits[0]
+        alike = {"correlation": rank_correlation(heat, other)[0], "random_hit": hit}
         rows.append({**place._asdict(), **areas, **alike})
     return rows

@@ -152,9 +152,9 @@ def llava_cams(
         # the tower's gradients are the projector's, carried on
         visited = [PROJECTOR if site == TOWER else site for site in sites]
         visit = gradient_visitor(lvlm, prompt, ids, visited, checkpointed)
-        grids = dict.fromkeys(SITES, prompt.grid)
         # behind queries its patches are the cells
-        grids[TOWER] = replace(prompt.grid, spread=None) if lvlm.family.has_queries else prompt.grid
+        patches = replace(prompt.grid, spread=None) if lvlm.family.has_queries else prompt.grid
+        grids = dict.fromkeys(SITES, prompt.grid) | {TOWER: patches}
         n_maps = dict.fromkeys(SITES, lvlm.n_layers) | {PROJECTOR: 1, TOWER: 1}
         undefined = {s: torch.full((n_maps[s], g.n_tokens), torch.nan) for s, g in grids.items()}
 
@@ -205,9 +205,8 @@ def _is_only_normed(lvlm: LVLM, site: str, layer: int) -> bool:
 
     That undoes its length: the rate at which the logit grows with it is zero but for rounding.
     """
-    if site == TOWER:
-        return lvlm.family.has_queries
-    return {OUTPUT: layer + 1, PROJECTOR: 0}.get(site) == lvlm.n_layers - 1
+    behind_a_norm = {OUTPUT: layer + 1, PROJECTOR: 0}.get(site) == lvlm.n_layers - 1
+    return behind_a_norm or (site == TOWER and lvlm.family.has_queries)
 
 
 def activation_map(feature: Tensor, gradient: Tensor, weights: str) -> Tensor:

@@ -110,10 +110,7 @@ def logit_of_features(
 
 
 def to_tower(lvlm: LVLM, prompt: Prompt, pixels: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor]:
-    """Carry a gradient at an image's tokens, (N, D), back to the vision tower's last layer.
-
-    Returns that layer's features, as ``Family.tower_patches`` lays them, and theirs: (P, C) each.
-    """
+    """Carry a gradient at an image's tokens, (N, D), to the tower: features and theirs, (P, C)."""
     family, seen = lvlm.family, list[Tensor]()
     with torch.enable_grad(), ExitStack() as after:
         watch = family.tower_layer.register_forward_hook

@@ -28,7 +28,7 @@ def relevancy(lvlm: LVLM, prompt: Prompt, answer: Tensor) -> Tensor:
     """Average the rows of (I + E_L) ... (I + E_1) that predict the answer: (1, N).
 
     E is the mean over heads of the positive part of A dz/dA, z the answer's summed logit. The row
-    is taken through the layers from the last to the first, so that no such product is ever made.
+    goes through the layers from the last to the first: no such product is ever made.
     """
     kept, row = _Kept(), torch.zeros(len(prompt) + len(answer) - 1)
     row[-len(answer) :] = 1 / len(answer)
@@ -38,7 +38,7 @@ def relevancy(lvlm: LVLM, prompt: Prompt, answer: Tensor) -> Tensor:
         gradients = torch.autograd.grad(z.sum(), kept.outputs)
     for call, gradient in zip(reversed(kept.calls), reversed(gradients), strict=True):
         weights, value = attention_rows(call).detach(), call.value[0].detach()
-        of_heads = gradient[0].transpose(0, 1).unflatten(0, (len(value), -1))
-        by_weight = (of_heads @ value[:, None].mT).flatten(0, 1)  # dz/dA: (H, Q, K)
+        value = value.repeat_interleave(len(weights) // len(value), 0)  # several heads share a key
+        by_weight = gradient[0].transpose(0, 1) @ value.mT  # dz/dA: (H, Q, K)
         row = row.to(weights) + row.to(weights) @ (weights * by_weight).relu().mean(0)
     return row[None, prompt.spans.image].cpu()

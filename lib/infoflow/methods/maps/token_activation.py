@@ -16,8 +16,7 @@ def token_activation(lvlm: LVLM, prompt: Prompt, answer: Tensor) -> Tensor:
     """
     words = torch.cat([prompt.input_ids[prompt.spans.user], answer])
     with torch.inference_mode(), forward_pass(lvlm, prompt, answer) as states:
-        vectors = lvlm.lm_head.get_parameter("weight")[words]
-        logits = (states[0] @ vectors.mT).float().relu()  # (S + T - 1, words)
+        logits = (states[0] @ lvlm.lm_head.get_parameter("weight")[words].mT).float().relu()
     at_image, at_words = logits[prompt.spans.image], logits[prompt.spans.user.start :]
     maps = [
         _unexplained(at_image, at_words[:, place], words, place)
