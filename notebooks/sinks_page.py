@@ -15,6 +15,7 @@ from infoflow.hooks.forward import Observer, forward_pass
 from infoflow.methods.faithfulness import answer_probabilities
 from infoflow.methods.heatmaps import explained_answer
 from infoflow.methods.maps import MAPS
+from infoflow.stats.intervals import difference_estimate
 
 THRESHOLD, WIDTH, N_DIMENSIONS = 20, 4096, 2
 """Kang et al. (arXiv 2503.03321): for models as wide as that, with so many dimensions."""
@@ -111,12 +112,14 @@ def threshold(lvlm):
 
 def blob_words(rows, blob):
     """Say in a sentence whether the blob is read, and whether it is a sink."""
-    more = rows["loss"].mean() > rows["other_loss"].mean()
+    more = difference_estimate(rows["loss"] - rows["other_loss"]).low > 0
     return (
         f"The blob: layer {blob.layer} looks at one place of any picture "
         f"{rows['attention'].mean():.1f} times as much as an even share; hiding it costs the "
-        f"answer {rows['loss'].mean():.3f} nats a token, {'more' if more else 'no more'} than "
-        f"hiding any other token ({rows['other_loss'].mean():.3f}). "
+        f"answer {rows['loss'].mean() + 0.0:.3f} nats a token, hiding another one "
+        f"{rows['other_loss'].mean() + 0.0:.3f} "
+        f"({'more than chance tells apart' if more else 'no difference that chance would not give'}"
+        "). "
         f"{100 * rows['sinks'].mean():.1f} % of image tokens are visual sinks."
     )
 
