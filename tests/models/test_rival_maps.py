@@ -7,6 +7,7 @@ from PIL import Image
 from tiny_models import QUESTION, picture
 
 from infoflow.data.controls import GREY
+from infoflow.interventions import Truncate, intervene
 from infoflow.methods.maps import MAPS
 from infoflow.methods.maps.integrated_gradients import COMPLETE, integrated_gradients
 
@@ -56,3 +57,12 @@ def test_integrated_gradients_complete_or_are_undefined(in_double, given):
     assert complete
     expected = values.clamp(min=0).float()[None]
     torch.testing.assert_close(found / expected.max(), expected / expected.max(), rtol=0, atol=1e-4)
+
+
+def test_maps_are_of_the_model_that_an_intervention_makes(lvlm, prompt):
+    """Where no layer sees the image there is nothing to map, whatever the map."""
+    answer = lvlm.encode_answer(WORDS)
+    for name in ("attention", "rollout", "relevancy", "value_weighted"):
+        assert MAPS[name](lvlm, prompt, answer).max() > 0
+        with intervene(lvlm, Truncate(cut=0)):
+            assert MAPS[name](lvlm, prompt, answer).abs().max() == 0
