@@ -124,6 +124,11 @@ def least_to_most(values):
     return f"{known.min():.1f} to {known.max():.1f}" if len(known) else "no such map"
 
 
+def chosen_name(group, place):
+    """Name a group and the map that was chosen of it, if it has several."""
+    return group if place_name(place) == group else f"{group} ({place_name(place)})"
+
+
 def map_plot(choices, model):
     """Plot how often the chosen map of every group points at the answer's region."""
     best_first = sorted(choices.items(), key=lambda item: -item[1].test)
@@ -142,7 +147,7 @@ def map_plot(choices, model):
         f"Hit rate of every map, the best first: {words}."[:400],
         f"How often the peak of a map lies on the answer's region: {model}, all tasks, with 95 % "
         "intervals. Of each kind the layer and variant are chosen on other items. Best: "
-        f"{best_first[0][0]} ({place_name(best_first[0][1].place)}).",
+        f"{chosen_name(best_first[0][0], best_first[0][1].place)}.",
         table,
     )
 
