@@ -1,6 +1,6 @@
 """What pages on heat maps share: their names, and the best place, chosen on calibration samples."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -21,6 +21,7 @@ SITE_NAMES = {
     "post_attention_layernorm": "second norm",
     "output": "output",
     "projector": "projector",
+    "vision_tower": "image encoder",
     "attention": "attention",
     "random": "random map",
     "centre": "centre map",
@@ -74,7 +75,7 @@ def choose_held_out(calibration: npt.ArrayLike, test: npt.ArrayLike) -> HeldOutC
 
 def source_name(source: Source) -> str:
     """Name a source in a page's words."""
-    name = SITE_NAMES[source.site]
+    name = SITE_NAMES.get(source.site, source.site.replace("_", " "))
     return f"{name} ({source.weights})" if source.weights in WEIGHTS else name
 
 
@@ -117,11 +118,17 @@ def choose_place(
         sources: Whose maps may be chosen.
         score: ``"hit"`` or ``"mass"``.
 
+    A sample on which all the sources' maps are undefined does not count.
+
     Raises:
         InfoflowError: A frame has no rows, or the sources have no map that is defined for all.
     """
     places, known = _by_place(calibration, sources, score)
     _, scores = _by_place(test, sources, score)
+    known, scores = (
+        values if np.isnan(values).all() else values[~np.isnan(values).all(1)]
+        for values in (known, scores)
+    )
     chosen, best = choose_held_out(known, scores), choose_held_out(scores, scores)
     (at,), (at_best,) = chosen.index, best.index
     held_out = chosen.calibration, chosen.test, chosen.interval
@@ -129,10 +136,12 @@ def choose_place(
 
 
 def choices(
-    calibration: Sequence[pd.DataFrame], test: Sequence[pd.DataFrame]
+    calibration: Sequence[pd.DataFrame],
+    test: Sequence[pd.DataFrame],
+    groups: Mapping[str, Sequence[Source]] = GROUPS,
 ) -> dict[str, ChosenPlace]:
-    """Choose the best place of every group of maps (``GROUPS``); args are ``choose_place``'s."""
-    return {name: choose_place(calibration, test, sources) for name, sources in GROUPS.items()}
+    """Choose the best place of every group of maps; other args are ``choose_place``'s."""
+    return {name: choose_place(calibration, test, sources) for name, sources in groups.items()}
 
 
 def _by_place(

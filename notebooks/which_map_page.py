@@ -1,17 +1,39 @@
-"""What the page on trust in maps draws: gradient maps, attention, maps that know nothing."""
+"""What the page on trust in maps draws: gradient maps, attention, their rivals, and no map."""
+
+from dataclasses import dataclass
+from time import perf_counter
 
 import numpy as np
 import pandas as pd
-from cam_choice import ALL_TASKS, SITE_NAMES, hit_rates, place_name, source_name
+from cam_choice import ALL_TASKS, GROUPS, hit_rates, place_name, source_name
 from cam_pages import with_interval
 
 from infoflow import report
 from infoflow.errors import InfoflowError
-from infoflow.methods.heatmaps import ATTENTION, CENTRE, PAPER, Place, Source
-from infoflow.report import COLOURS, NOT_RUN, TASK_TITLES
+from infoflow.evaluate.perturbation import CURVES, TRUTH
+from infoflow.methods.heatmaps import (
+    ATTENTION,
+    CENTRE,
+    PAPER,
+    RIVALS,
+    TOWER_CAMS,
+    Place,
+    explained_answer,
+    heat_maps,
+)
+from infoflow.report import COLOURS, NOT_RUN, TASK_TITLES, Line
 from infoflow.stats.cliff import cliff_layer
 from infoflow.stats.intervals import Estimate, difference_estimate
 
+PAPER_GROUPS = ("CAM, any site", "CAM, paper's site", "attention")
+MAP_GROUPS = {
+    **{name: GROUPS[name] for name in PAPER_GROUPS},
+    "CAM, image encoder": TOWER_CAMS,
+    **{source_name(source): (source,) for source in RIVALS if source not in TOWER_CAMS},
+    **{name: GROUPS[name] for name in ("centre map", "random map")},
+}
+"""Among which maps the best is chosen; a file in `methods/maps` is a group more."""
+KEYS = ["site", "weights", "layer"]
 FREE = 0.05
 """Loss of the answer's log-probability, in nats a token, that counts as no loss."""
 SAID = {"attention": "highlights relevant regions", "CAM, paper's site": "reveals key features"}
@@ -102,66 +124,110 @@ def least_to_most(values):
     return f"{known.min():.1f} to {known.max():.1f}" if len(known) else "no such map"
 
 
-def faithfulness_plot(rows, model):
-    """Plot deletion and insertion curves, averaged over items."""
-    every = of_all_tasks(rows)
-    places = every[["site", "weights", "layer"]].itertuples(index=False)
-    every["map"] = [place_name(Place(*place)) for place in places]
-    curves = every.pivot_table(index=["curve", "fraction"], columns="map", values="probability")
-    table = curves[every["map"].unique()]
-    colours = [*(COLOURS[name] for name in ("cliff", "paper", "image", "control", "baseline")), "k"]
-    dashes = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 3)))
-    figure, panels = report.figure(1, 2, height=4.2, sharey=True)
-    areas = {}
-    for axes, curve in zip(panels, ("deletion", "insertion"), strict=True):
-        part = table.xs(curve)
-        areas[curve] = pd.Series(np.trapezoid(part, part.index, axis=0), part.columns)
-        for name, colour, dash in zip(part, colours, dashes, strict=False):
-            axes.plot(100 * part.index, part[name], linestyle=dash, color=colour, label=name)
-        axes.set(xlabel="part of the image changed (%)", ylim=(0, 1.03), xlim=(0, 100))
-        axes.set_title(curve)
-    panels[0].set_ylabel("probability of the answer")
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncol=2)
-    areas = pd.DataFrame(areas)
-    words = "; ".join(f"{name} {d:.3f} and {i:.3f}" for name, d, i in areas.itertuples())
-    own = areas.drop(index=SITE_NAMES["target"], errors="ignore")
+def chosen_name(group, place):
+    """Name a group and the map that was chosen of it, if it has several."""
+    return group if place_name(place) == group else f"{group} ({place_name(place)})"
+
+
+def map_plot(choices, model):
+    """Plot how often the chosen map of every group points at the answer's region."""
+    best_first = sorted(choices.items(), key=lambda item: -item[1].test)
+    columns = pd.MultiIndex.from_product([["test"], ["mean", "low", "high"]])
+    values = [[100 * x for x in (c.test, *c.interval)] for _, c in best_first]
+    table = pd.DataFrame(values, [name for name, _ in best_first], columns)
+    figure, axes = report.interval_rows(
+        table,
+        {"test": Line("o", COLOURS["image"])},
+        "peak on the answer's region (% of test items)",
+    )
+    axes.set_xlim(0, 100)
+    words = "; ".join(f"{name} {100 * c.test:.1f} %" for name, c in best_first)
     return report.Plot(
         figure,
-        f"Deletion and insertion curves. Areas under them: {words}.",
-        "Probability of the model's answer while the image goes hottest pixels first "
-        "(deletion: a right map falls soon) or appears so on a blurred one (insertion: a right map "
-        f"rises soon): {model}, means over {every['item'].nunique()} items. Smallest area of "
-        f"deletion: {own['deletion'].idxmin()}; largest of insertion: {own['insertion'].idxmax()}.",
+        f"Hit rate of every map, the best first: {words}."[:400],
+        f"How often the peak of a map lies on the answer's region: {model}, all tasks, with 95 % "
+        "intervals. Of each kind the layer and variant are chosen on other items. Best: "
+        f"{chosen_name(best_first[0][0], best_first[0][1].place)}.",
         table,
     )
 
 
-def sanity_table(rows, model, seed):
-    """Say how alike maps of the trained model and of random weights are, all layers together."""
-    every = of_all_tasks(rows)
+@dataclass(frozen=True, eq=False)
+class TimedTable:
+    """A table with seconds, which are in its HTML alone: no re-run has the same."""
+
+    data: pd.DataFrame
+    caption: str
+    seconds: str
+
+    def _repr_mimebundle_(self, include=None, exclude=None):
+        shown = report.Table(self.data, self.caption)._repr_mimebundle_()
+        lasting = report.Table(self.data.drop(columns=self.seconds), self.caption)
+        return shown | {"text/plain": lasting.plain}
+
+
+def seconds_of(lvlm, task, sources, smoothing, n_items=2):
+    """Time a map of every source: seconds an item, answer given, the mean over a few items."""
+    totals = dict.fromkeys(sources, 0.0)
+    for sample in list(task)[:n_items]:
+        prompt = lvlm.prompt(sample.image, sample.question)
+        answer = explained_answer(lvlm, prompt, sample, task.max_new_tokens)
+        for source in sources:
+            start = perf_counter()
+            heat_maps(lvlm, prompt, answer, [source], **smoothing)
+            totals[source] += perf_counter() - start
+    return {source: total / n_items for source, total in totals.items()}
+
+
+def map_table(choices, rows, faithful, seconds, model, seed):
+    """Score the chosen map of every group by all that a map can be asked."""
+    every, changed = of_all_tasks(rows), of_all_tasks(faithful)
     lines = {}
-    for key, part in every.groupby(["site", "weights"], sort=False):
-        defined = part[part["correlation"].notna()]
-        per_item = defined.groupby("item")["correlation"].mean()
-        lines[source_name(Source(*key))] = {
-            "rank correlation": with_interval(per_item, seed, "+.2f"),
-            "trained: hit %": f"{100 * defined['hit'].mean():.1f}",
-            "random weights: hit %": f"{100 * defined['random_hit'].mean():.1f}",
-            "random token %": f"{100 * part['hit_chance'].mean():.1f}",
+    for group, chosen in choices.items():
+        place = chosen.place
+        own, used = (_of_place(frame, place) for frame in (every, changed))
+        lines[group] = {
+            "chosen map": place_name(place),
+            "hit %": f"{100 * Estimate(chosen.test, *chosen.interval, len(chosen.scores)):.1f}",
+            "mass inside %": with_interval(100 * own["mass"], seed, ".1f"),
+            "deletion": with_interval(used["deletion"], seed, ".2f"),
+            "insertion": with_interval(used["insertion"], seed, ".2f"),
+            "random weights: correlation": with_interval(used["correlation"], seed, "+.2f"),
+            "random weights: hit %": f"{100 * used['random_hit'].mean():.1f}",
+            "seconds an item": f"{seconds[place.source]:.2f}",
         }
-    return report.table(
-        lines,
-        f"Maps of {model} and of the same model with random weights, {every['item'].nunique()} "
-        "items, mean over all layers where both are defined",
-        index="maps",
+    truth = _of_place(changed, TRUTH)
+    lines["the region itself"] = dict.fromkeys(lines[group], "-") | {
+        "chosen map": "no map of the model",
+        "deletion": with_interval(truth["deletion"], seed, ".2f"),
+        "insertion": with_interval(truth["insertion"], seed, ".2f"),
+    }
+    table = pd.DataFrame.from_dict(lines, orient="index").rename_axis("map")
+    areas = {name: changed.groupby(KEYS)[name].mean().drop(tuple(TRUTH)) for name in CURVES}
+    low, high = areas["deletion"].idxmin(), areas["insertion"].idxmax()
+    chance = every.groupby("item")[["hit_chance", "mass_chance"]].first().mean()
+    return TimedTable(
+        table,
+        f"Every map of {model} on the same items. Peak and mass on {every['item'].nunique()} test "
+        f"items (a random token hits {100 * chance['hit_chance']:.1f} %, an even map has "
+        f"{100 * chance['mass_chance']:.1f} % of its mass inside); changed images and random "
+        f"weights on {changed['item'].nunique()} of them. Smallest area of deletion: "
+        f"{place_name(Place(*low))}; largest of insertion: {place_name(Place(*high))}. "
+        "95 % intervals",
+        "seconds an item",
     )
+
+
+def _of_place(rows, place):
+    return rows[(rows[KEYS] == list(place)).all(axis=1)].set_index("item")
 
 
 def rival_table(choices, paper_model, model, seed):
     """Set the paper's words on its maps beside the hit rate of every group's best map."""
     lines = []
     for task, groups in choices.items():
-        for group, chosen in groups.items():
+        for group in PAPER_GROUPS:
+            chosen = groups[group]
             test = 100 * Estimate(chosen.test, *chosen.interval, len(chosen.scores))
             gain = 100 * difference_estimate(chosen.scores - groups["attention"].scores, seed)
             line = {
@@ -174,7 +240,7 @@ def rival_table(choices, paper_model, model, seed):
                 "less attention, points": "the rival" if group == "attention" else f"{gain:+.1f}",
             }
             lines.append(line)
-    cam, paper, attention = list(choices[ALL_TASKS].values())[:3]
+    cam, paper, attention = (choices[ALL_TASKS][name] for name in PAPER_GROUPS)
     return report.table(
         lines,
         f"On all tasks together the best CAM points at the answer's region on {100 * cam.test:.1f} "

@@ -22,11 +22,13 @@ class Plain:
 
     logits: torch.Tensor  # (S, V)
     attentions: list = field(default_factory=list)  # (H, S, S) a layer
+    values: list = field(default_factory=list)  # (H, S, d) a layer
+    states: torch.Tensor | None = None  # (S, D), normed
 
 
 def run(lvlm, embeds, prompt, twins=()):
     """Run a sequence (S, D) that begins with the prompt, changed by the interventions' twins."""
-    hidden, attentions = embeds, []
+    hidden, attentions, values = embeds, [], []
     n, config = len(embeds), lvlm.decoder.config
     cosine, sine = (
         table[0] for table in lvlm.decoder.rotary_emb(embeds[None], torch.arange(n)[None])
@@ -50,10 +52,12 @@ def run(lvlm, embeds, prompt, twins=()):
         for twin in twins:
             weights = twin.changed(index, weights)
         attentions.append(weights)
+        values.append(value)
         mixed = (weights @ value).transpose(0, 1).reshape(n, -1)
         hidden = hidden + attention.o_proj(mixed)
         hidden = hidden + layer.mlp(layer.post_attention_layernorm(hidden))
-    return Plain(lvlm.lm_head(lvlm.norm(hidden)), attentions)
+    states = lvlm.norm(hidden)
+    return Plain(lvlm.lm_head(states), attentions, values, states)
 
 
 def answer(lvlm, prompt, n_tokens, twins=()):

@@ -1,5 +1,6 @@
 import math
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 import torch
@@ -18,7 +19,13 @@ from infoflow.methods.cam import (
     normalise_maps,
 )
 from infoflow.methods.flow import attention_flow
-from infoflow.methods.gradients import LAYER_SITES, SITES, gradient_visitor
+from infoflow.methods.gradients import (
+    LAYER_SITES,
+    SITES,
+    TOWER,
+    gradient_visitor,
+    to_tower,
+)
 
 MODELS = CORNERS
 RELATIVE = 1e-5
@@ -474,3 +481,94 @@ def test_maps_inside_an_intervention_are_of_the_changed_model(lvlm, prompt, cams
         assert torch.equal(noisy[key].maps.nan_to_num(), alone[key].maps.nan_to_num())
     differs = (found[POST_NORM, "mean"].maps - cams[POST_NORM, "mean"].maps)[:LAST].abs().max()
     assert differs > 1e-3 * cams[POST_NORM, "mean"].peaks[:LAST].max()
+
+
+def tower_cells(lvlm, prompt):
+    """For each place of the tower's map its patch of the layer's output, tiles in a row, or -1."""
+    tiles = prompt.pixel_values.shape[1] if prompt.pixel_values.ndim == 5 else 1
+    side = lvlm.family.patches_a_side
+    numbers = torch.arange(1.0, tiles * side**2 + 1).view(tiles, side**2, 1)
+    return lvlm.family.tower_patches(numbers, prompt.image.size)[:, 0].long() - 1
+
+
+@contextmanager
+def on_tower(lvlm, do):
+    handle = lvlm.family.tower_layer.register_forward_hook(lambda *call: do(call[2]))
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+@pytest.mark.every_family
+def test_the_towers_maps_are_of_slopes_in_whole_passes(in_double):
+    """A patch of the tower's last layer is moved along a vector, and the logit followed."""
+    lvlm, prompt = in_double, in_double.prompt(picture(), QUESTION)
+    ids, step, image = lvlm.encode_answer(ANSWER), 3e-3, prompt.spans.image
+    said = lvlm.decoder.embed_tokens(ids[:-1])[None]
+
+    def logit(embeds):
+        return lvlm.logits(torch.cat([embeds, said], dim=1))[0, len(prompt) - 1 :][range(3), ids]
+
+    leaf = prompt.inputs_embeds.clone().requires_grad_()
+    (at_tokens,) = torch.autograd.grad(logit(leaf).sum(), leaf)
+    pixels = prompt.pixel_values
+    feature, gradient = to_tower(lvlm, prompt, pixels, at_tokens[0, image])
+    cells, side = tower_cells(lvlm, prompt), lvlm.family.patches_a_side
+    direction = torch.randn(feature.shape[-1], generator=torch.Generator().manual_seed(0)).double()
+    for place in range(0, len(cells), max(1, len(cells) // 6)):
+        z = []
+        for sign in (1, -1):
+
+            def move(output, place=place, sign=sign):
+                if cells[place] >= 0:  # else a newline; a class token stands before the patches
+                    patch = output[cells[place] // side**2, cells[place] % side**2 - side**2]
+                    patch += sign * step * direction
+
+            with on_tower(lvlm, move):
+                embeds = lvlm.embed(prompt.input_ids, pixels, prompt.image.size)
+            z.append(logit(embeds).sum())
+        slope = (z[0] - z[1]) / (2 * step)
+        bound = 0.01 * float((gradient @ direction).abs().max())
+        torch.testing.assert_close(slope, gradient[place] @ direction, rtol=0.01, atol=bound)
+    cams = plain(lvlm, prompt, sites=(TOWER,))
+    grid = replace(prompt.grid, spread=None) if lvlm.family.has_queries else prompt.grid
+    for weights in WEIGHTS:
+        cam = cams[TOWER, weights]
+        assert cam.maps.shape == (1, prompt.grid.rows, prompt.grid.cols)
+        if weights == "element-wise" and lvlm.family.has_queries:
+            products = feature * gradient
+            assert products.sum(-1).abs().max() < 1e-4 * products.abs().sum(-1).max()
+            assert not cam.defined.any()
+        else:
+            expected = activation_map(feature, gradient, weights).float()
+            cells = torch.from_numpy(grid.cells(expected.numpy()))
+            torch.testing.assert_close(cam.maps[0], cells, rtol=1e-4, atol=1e-6)
+    assert max(float(cams[TOWER, w].maps.max()) for w in ("mean", "relu-mean")) > 1e-4
+
+
+def test_a_patch_of_the_tower_is_its_token_where_nothing_stands_between(lvlm, prompt):
+    """So its map lies as the tokens lie: the connector makes of a patch the token of its place."""
+    seen = []
+    with on_tower(lvlm, seen.append):
+        lvlm.embed(prompt.input_ids, prompt.pixel_values, prompt.image.size)
+    patches = lvlm.family.tower_patches(seen[0], prompt.image.size)
+    connector = getattr(getattr(lvlm.model, "model", None), "multi_modal_projector", None)
+    assert (connector is None) == lvlm.family.has_queries
+    if connector is None:  # queries stand between: patches are the cells of the image
+        assert len(patches) == prompt.grid.rows * prompt.grid.cols
+        return
+    places = tower_cells(lvlm, prompt) >= 0
+    tokens = prompt.inputs_embeds[0, prompt.spans.image]
+    torch.testing.assert_close(connector(patches)[places], tokens[places])
+    assert places.all() or "1.6" in lvlm.name
+
+
+def test_the_towers_map_is_smoothed_over_the_same_noisy_pictures(lvlm, prompt):
+    noise = {"n_samples": 3, "sigma": 0.2, "seed": 1}
+    sites = (POST_NORM, TOWER)
+    both = llava_cams(lvlm, prompt, ANSWER, sites, ("mean",), **noise, micro_batch=2)
+    alone = llava_cam(lvlm, prompt, ANSWER, TOWER, **noise, micro_batch=1)
+    assert set(both) == {(POST_NORM, "mean"), (TOWER, "mean")}
+    assert_same_maps(both[TOWER, "mean"].maps, alone.maps)
+    assert not torch.equal(alone.maps, llava_cam(lvlm, prompt, ANSWER, TOWER, sigma=0.0).maps)

@@ -3,19 +3,31 @@
 import numpy as np
 import pandas as pd
 import pytest
-from cam_choice import ALL_TASKS, choices, place_name
+from cam_choice import ALL_TASKS, choices
 from cam_sites import choice_table, site_grid, site_paper_table
 from which_map_page import (
-    faithfulness_plot,
+    MAP_GROUPS,
     free_layer_table,
+    map_plot,
+    map_table,
+    of_all_tasks,
     rival_curves,
     rival_table,
-    sanity_table,
 )
 
 from infoflow.claims.paper import paper_values
 from infoflow.errors import InfoflowError
-from infoflow.methods.heatmaps import ATTENTION, CENTRE, LAYER_CAMS, PAPER, RANDOM, Place, Source
+from infoflow.methods.heatmaps import (
+    ATTENTION,
+    CENTRE,
+    LAYER_CAMS,
+    PAPER,
+    RANDOM,
+    RIVALS,
+    SOURCES,
+    Place,
+    Source,
+)
 
 N_LAYERS, N_ITEMS = 4, 20
 BEST = Source("self_attn.v_proj", "element-wise")
@@ -53,21 +65,14 @@ def chosen(rows):
     return by_task | {ALL_TASKS: choices(list(rows.values()), list(rows.values()))}
 
 
-def curve_rows(areas):
-    fractions = np.linspace(0, 1, 5)
+def changed_rows(areas):
+    """Areas of deletion and insertion of each place, the same for two items."""
     return pd.DataFrame(
         [
-            {
-                "item": item,
-                **place._asdict(),
-                "curve": curve,
-                "fraction": fraction,
-                "probability": level * (1 if curve == "insertion" else 1 - level),
-            }
-            for place, level in areas.items()
-            for curve in ("deletion", "insertion")
+            {"item": item, **place._asdict(), "deletion": deletion, "insertion": insertion}
+            | {"correlation": 0.2 + 0.1 * (item == "b"), "random_hit": 0.0}
+            for place, (deletion, insertion) in areas.items()
             for item in ("a", "b")
-            for fraction in fractions
         ]
     )
 
@@ -143,31 +148,42 @@ def test_free_layers_are_those_whose_removal_costs_nothing(rows):
     assert needed.data.loc["POPE", "attention on target there %"] == "no such map"
 
 
-def test_curves_are_means_and_the_best_of_them_is_named():
-    maps = {Place(*PAPER, 3): 0.8, Place(*ATTENTION, 2): 0.9, Place("target", "none", 0): 1.0}
-    plot = faithfulness_plot({"pope": curve_rows(maps)}, "toy")
-    assert list(plot.table.columns) == [place_name(place) for place in maps]
-    assert plot.table.loc[("insertion", 0.5), "attention, layer 2"] == pytest.approx(0.9)
-    assert "Smallest area of deletion: attention, layer 2" in plot.caption
-    assert "largest of insertion: attention, layer 2" in plot.caption
-    assert "second norm (mean), layer 3 0.160 and 0.800" in plot.alt
+def test_every_map_has_its_line_and_seconds_are_not_compared(rows, chosen):
+    groups = dict(list(chosen[ALL_TASKS].items())[:3])
+    places = [one.place for one in groups.values()]
+    areas = {place: (0.5 - 0.1 * n, 0.6) for n, place in enumerate(places)}
+    areas[places[0]] = (0.5, 0.9)
+    areas[Place("target", "none", 0)] = (0.1, 1.0)
+    seconds = {place.source: 0.25 for place in places}
+    table = map_table(groups, rows, {"pope": changed_rows(areas)}, seconds, "toy", seed=0)
+    lines = table.data
+    assert list(lines.index) == [*groups, "the region itself"]
+    assert lines.loc["CAM, any site", "hit %"].startswith("90.0 [")
+    assert lines.loc["CAM, any site", "mass inside %"] == "10.0 [10.0, 10.0]"
+    assert lines.loc["attention", "deletion"] == "0.30 [0.30, 0.30]"
+    assert lines.loc["attention", "random weights: correlation"] == "+0.25 [+0.20, +0.30]"
+    assert lines.loc["the region itself", "deletion"] == "0.10 [0.10, 0.10]"
+    assert lines.loc["the region itself", "hit %"] == "-"
+    assert "Smallest area of deletion: attention, layer 2" in table.caption
+    assert "largest of insertion: values (element-wise), layer 2" in table.caption
+    shown = table._repr_mimebundle_()
+    assert "0.25</td>" in shown["text/html"]
+    assert "seconds" not in shown["text/plain"]
+
+
+def test_maps_stand_best_first(chosen):
+    plot = map_plot(chosen[ALL_TASKS], "toy")
+    assert list(plot.table.index)[:2] == ["CAM, any site", "attention"]
+    assert plot.table.loc["CAM, any site", ("test", "mean")] == pytest.approx(90)
+    assert "Best: CAM, any site (values (element-wise), layer 2)" in plot.caption
+
+
+def test_a_file_in_the_folder_of_maps_is_a_group_of_its_own():
+    assert {"rollout", "relevancy", "value weighted", "token activation"} <= set(MAP_GROUPS)
+    listed = [source for group in MAP_GROUPS.values() for source in group]
+    assert {*RIVALS, *SOURCES} == set(listed)
     with pytest.raises(InfoflowError, match="no item names a region"):
-        faithfulness_plot({"pope": pd.DataFrame({"item": []})}, "toy")
-    two = faithfulness_plot({"pope": curve_rows(maps), "textvqa": curve_rows(maps)}, "toy")
-    assert "means over 4 items" in two.caption
-
-
-def test_the_sanity_table_leaves_undefined_maps_out():
-    lines = [
-        {"item": item, "site": PAPER.site, "weights": PAPER.weights, "layer": layer}
-        | {"correlation": value, "hit": 1.0, "random_hit": 0.0, "hit_chance": 0.15}
-        for item in ("a", "b")
-        for layer, value in ((1, 0.2), (2, 0.4), (3, np.nan))
-    ]
-    table = sanity_table({"pope": pd.DataFrame(lines)}, "toy", seed=0)
-    assert table.data.loc["second norm (mean)", "rank correlation"] == "+0.30 [+0.30, +0.30]"
-    assert table.data.loc["second norm (mean)", "random weights: hit %"] == "0.0"
-    assert "2 items" in table.caption
+        of_all_tasks({"pope": pd.DataFrame({"item": []})})
 
 
 def test_the_papers_site_stands_beside_every_site(rows):

@@ -1,5 +1,7 @@
 """Heat maps over a task: what is measured, chosen and compared, against its plain twin."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,14 +10,10 @@ from cam_choice import GROUPS, choices, choose_place
 
 from infoflow.data.load import load_task
 from infoflow.errors import InfoflowError
-from infoflow.evaluate.localisation import localisation_by_layer
-from infoflow.evaluate.perturbation import (
-    TRUTH,
-    perturbation_curves,
-    randomised_maps,
-)
+from infoflow.evaluate.localisation import localisation_by_layer, localisation_of_rivals
+from infoflow.evaluate.perturbation import TRUTH, faithfulness_of_maps
 from infoflow.methods.cam import llava_cams
-from infoflow.methods.faithfulness import faithfulness_curve
+from infoflow.methods.faithfulness import faithfulness_curve, randomised_weights
 from infoflow.methods.flow import attention_flow
 from infoflow.methods.heatmaps import (
     ATTENTION,
@@ -23,13 +21,14 @@ from infoflow.methods.heatmaps import (
     CENTRE,
     PAPER,
     RANDOM,
+    RIVALS,
     SOURCES,
     Place,
     Source,
     explained_answer,
     heat_maps,
 )
-from infoflow.methods.localisation import coverage, localise, target_mask
+from infoflow.methods.localisation import coverage, localise, rank_correlation, target_mask
 
 torch.set_num_threads(1)
 
@@ -155,32 +154,59 @@ def test_every_group_chooses_among_its_own_maps(rows):
     assert {source for group in GROUPS.values() for source in group} == set(SOURCES)
 
 
-def test_curves_are_those_of_the_maps_and_of_the_region(lvlm, task, store):
+def test_rivals_have_a_row_a_layer_or_one_without_a_layer(lvlm, task, store):
+    one = replace(task, samples=[next(sample for sample in task if sample.targets)])
+    found = localisation_of_rivals(lvlm, one, store, **SMOOTHING)
+    layers = found.groupby(["site", "weights"])["layer"].agg(list)
+    assert set(layers.index) == set(RIVALS)
+    by_layer = {site for (site, _), numbers in layers.items() if numbers != [0]}
+    assert by_layer == {"relative_attention", "value_weighted"}
+    assert layers["value_weighted", "none"] == list(range(1, lvlm.n_layers + 1))
+    (row,) = found[found["site"] == "rollout"].to_dict("records")
+    prompt = lvlm.prompt(one[0].image, one[0].question)
+    answer = explained_answer(lvlm, prompt, one[0], task.max_new_tokens)
+    rollout = Source("rollout", "none")
+    maps = heat_maps(lvlm, prompt, answer, [rollout])[rollout]
+    assert row["mass"] == pytest.approx(localise(maps, prompt.grid, target_mask(one[0])).mass[0])
+
+
+def test_an_item_without_any_map_of_a_kind_does_not_count():
+    rows = made_rows({A: 0.5, B: 0.5}, 10)
+    rows.loc[rows["item"] == "0", "hit"] = np.nan
+    found = choose_place([rows], [rows], [PAPER])
+    assert len(found.scores) == 9
+    assert found.test == pytest.approx(4 / 9)
+
+
+def test_areas_and_random_weights_are_those_of_each_map(lvlm, task, store):
+    before = {name: value.clone() for name, value in lvlm.model.state_dict().items()}
     places = [Place(*PAPER, 2), Place(*CENTRE, 0)]
-    found = perturbation_curves(lvlm, task, store, places, n_steps=2, **SMOOTHING)
+    found = faithfulness_of_maps(lvlm, task, store, places, n_steps=2, **SMOOTHING)
+    assert all(torch.equal(lvlm.model.state_dict()[n], value) for n, value in before.items())
     sample = next(sample for sample in task if sample.targets)
-    prompt = lvlm.prompt(sample.image, sample.question)
+    prompt, mask = lvlm.prompt(sample.image, sample.question), target_mask(sample)
     answer = explained_answer(lvlm, prompt, sample, task.max_new_tokens)
     maps = heat_maps(lvlm, prompt, answer, [PAPER, CENTRE], **SMOOTHING)
-    heats = {place: maps[place.source][max(place.layer - 1, 0)] for place in places}
-    heats[TRUTH] = coverage(target_mask(sample), prompt.grid)
-    assert np.array_equal(heats[places[0]], maps[PAPER][1])
-    for place, heat in heats.items():
+    with randomised_weights(lvlm, seed=SMOOTHING["seed"]):
+        others = heat_maps(lvlm, prompt, answer, [PAPER, CENTRE], **SMOOTHING)
+    truth = coverage(mask, prompt.grid)
+    pairs = {places[0]: (maps[PAPER][1], others[PAPER][1])}
+    pairs |= {places[1]: (maps[CENTRE][0], others[CENTRE][0]), TRUTH: (truth, truth)}
+    for place, (heat, other) in pairs.items():
+        row = of_place(found, sample.id, place)
         for name in ("deletion", "insertion"):
-            part = found[(found["item"] == sample.id) & (found["curve"] == name)]
-            part = part[(part["site"] == place.site) & (part["layer"] == place.layer)]
             curve = faithfulness_curve(lvlm, prompt, answer, heat, name, 2, SMOOTHING["seed"])
-            assert list(part["fraction"]) == [0, 0.5, 1]
-            np.testing.assert_allclose(part["probability"], curve.scores, rtol=1e-5)
+            area = (curve.scores[0] / 2 + curve.scores[1] + curve.scores[2] / 2) / 2
+            assert row[name] == pytest.approx(area, rel=1e-5)
+        assert row["correlation"] == pytest.approx(rank_correlation([heat], [other])[0])
+        assert row["random_hit"] == localise([other], prompt.grid, mask).hits[0]
+    assert of_place(found, sample.id, places[1])["correlation"] == pytest.approx(1)
+    assert abs(of_place(found, sample.id, places[0])["correlation"]) < 0.95
 
 
-def test_random_weights_are_compared_and_taken_back(lvlm, task, store):
-    before = {name: value.clone() for name, value in lvlm.model.state_dict().items()}
-    found = randomised_maps(lvlm, task, store, [PAPER, ATTENTION], seed=5)
-    assert all(torch.equal(lvlm.model.state_dict()[n], value) for n, value in before.items())
-    last = (found["site"] == PAPER.site) & (found["layer"] == lvlm.n_layers)
-    assert found[last]["correlation"].isna().all()
-    known = found["correlation"].dropna()  # a map of zeros has no ranks
-    assert len(known) > lvlm.n_layers
-    assert known.between(-0.95, 0.95).all()
-    assert (found[~last]["hit"] != found[~last]["random_hit"]).any()
+def test_an_undefined_map_has_no_area(lvlm, task, store):
+    last = Place(*PAPER, lvlm.n_layers)
+    found = faithfulness_of_maps(lvlm, task, store, [last], n_steps=1)
+    rows = found[found["site"] == PAPER.site]
+    assert len(rows)
+    assert rows[["deletion", "insertion", "correlation", "random_hit"]].isna().all(axis=None)

@@ -81,5 +81,5 @@ def test_a_second_task_gives_the_sample_at_the_same_place(lvlm, task, store):
 
 def test_only_plain_settings_can_be_typed():
     assert {"answers", "topk_by_cut"} <= set(MEASURES)
-    assert not {"cam_control", "tokens_ignored", "randomised_maps"} & set(MEASURES)
+    assert not {"cam_control", "tokens_ignored", "faithfulness_of_maps"} & set(MEASURES)
     assert set(MEASURES) <= set(REGISTERED)

@@ -42,7 +42,7 @@ MODELS = """
 MEASURE_NAMES = """
     answers text_answers flow_by_layer sink_density_by_head truncation_by_cut log_probs_by_cut
     topk_by_cut cam_by_layer localisation_by_layer last_layer_gradients words_by_cut frozen_by_cut
-    similarity_by_layer lens_by_depth knockout_by_layer
+    similarity_by_layer lens_by_depth knockout_by_layer localisation_of_rivals
 """
 OPTIONS = "max_new_tokens wording organisation revision ocr synonyms pictures"
 RULES = {  # the first is the default

@@ -3,9 +3,11 @@
 from collections.abc import Sequence
 from functools import partial
 
+import numpy as np
+
 from infoflow.evaluate import LVLM, Row, Sample, Task, measure
 from infoflow.methods.faithfulness import faithfulness_curve, randomised_weights
-from infoflow.methods.heatmaps import Place, Source, explained_answer, heat_maps, layer_of
+from infoflow.methods.heatmaps import Place, explained_answer, heat_maps
 from infoflow.methods.localisation import coverage, localise, rank_correlation, target_mask
 
 CURVES = ("deletion", "insertion")
@@ -13,7 +15,7 @@ TRUTH = Place("target", "none", 0)  # the answer's region itself, as a map
 
 
 @measure
-def perturbation_curves(
+def faithfulness_of_maps(
     lvlm: LVLM,
     task: Task,
     sample: Sample,
@@ -23,77 +25,41 @@ def perturbation_curves(
     sigma: float = 0.0,
     seed: int = 0,
 ) -> list[Row]:
-    """Delete from, and insert into, the image what some maps show hottest (RISE).
+    """Delete from, and insert into, the image what maps show hottest (RISE), and draw weights anew.
 
-    Followed is the probability of the answer to the whole image. Samples without target regions
-    have no rows.
+    Followed is the probability of the answer to the whole image, which is explained by random
+    weights in decoder and head, too (Adebayo et al.). Samples without target regions have no rows.
 
     Settings:
         places: Which maps; that of the target itself is added.
         n_steps: In how many steps an image goes.
         n_samples: As of :func:`infoflow.methods.cam.llava_cam`, and so is ``sigma``.
-        seed: Seed of the noise, of random maps and of the order of equally hot pixels.
+        seed: Seed of noise, weights, random maps and the order of equally hot pixels.
 
     Returns:
-        Columns ``kind``, ``site``, ``weights``, ``layer``, ``curve`` (``"deletion"`` or
-        ``"insertion"``), ``fraction`` (of the image that is changed) and ``probability``.
+        Columns ``kind``, ``site``, ``weights``, ``layer``; ``deletion`` and ``insertion``, the
+        areas under the curves; ``correlation`` (Spearman's, of cells) with the map of random
+        weights, and that one's ``random_hit`` in the pointing game. NaN where a map is undefined.
     """
     if not sample.targets:
         return []
-    prompt = lvlm.prompt(sample.image, sample.question)
+    prompt, mask = lvlm.prompt(sample.image, sample.question), target_mask(sample)
     answer = explained_answer(lvlm, prompt, sample, task.max_new_tokens)
     sources = list(dict.fromkeys(place.source for place in places))
-    maps = heat_maps(lvlm, prompt, answer, sources, n_samples, sigma, seed)
-    heats = {place: maps[place.source][max(place.layer - 1, 0)] for place in places}
-    heats[TRUTH] = coverage(target_mask(sample), prompt.grid)
-    return [
-        {**place._asdict(), "curve": name, "fraction": fraction, "probability": probability}
-        for place, heat in heats.items()
-        for name in CURVES
-        for curve in [faithfulness_curve(lvlm, prompt, answer, heat, name, n_steps, seed)]
-        for fraction, probability in zip(curve.fractions, curve.scores, strict=True)
-    ]
-
-
-@measure
-def randomised_maps(
-    lvlm: LVLM,
-    task: Task,
-    sample: Sample,
-    sources: Sequence[Source],
-    n_samples: int = 1,
-    sigma: float = 0.0,
-    seed: int = 0,
-) -> list[Row]:
-    """Compare maps with those of the same model with random weights (Adebayo et al.).
-
-    The decoder and its head are drawn anew, the vision tower stays. Both models explain the answer
-    that the trained one gives. Samples without target regions have no rows.
-
-    Settings:
-        sources: Whose maps.
-        n_samples: As of :func:`infoflow.methods.cam.llava_cam`, and so is ``sigma``.
-        seed: Seed of the weights and of the noise.
-
-    Returns:
-        Columns ``kind``, ``site``, ``weights``, ``layer``, ``correlation`` (Spearman's, of cells),
-        ``hit`` and ``random_hit`` (the pointing game of either model's map) and ``hit_chance``; NaN
-        where a map is undefined.
-    """
-    if not sample.targets:
-        return []
-    prompt = lvlm.prompt(sample.image, sample.question)
-    answer = explained_answer(lvlm, prompt, sample, task.max_new_tokens)
     maps_of = partial(heat_maps, lvlm, prompt, answer, sources, n_samples, sigma, seed)
-    trained, mask = maps_of(), target_mask(sample)
+    trained = maps_of()
     with randomised_weights(lvlm, seed=seed):
         drawn = maps_of()
+    trained[TRUTH.source] = drawn[TRUTH.source] = coverage(mask, prompt.grid)[None]
     rows: list[Row] = []
-    for source in sources:
-        found, at_random = (localise(m[source], prompt.grid, mask) for m in (trained, drawn))
-        for n, correlation in enumerate(rank_correlation(trained[source], drawn[source])):
-            place = {**source._asdict(), "layer": layer_of(source, n)}
-            hits = {"hit": found.hits[n], "random_hit": at_random.hits[n]}
-            chance = {"hit_chance": found.hit_chance}
-            rows.append({**place, "correlation": correlation, **hits, **chance})
+    for place in (*places, TRUTH):
+        at = slice(max(place.layer - 1, 0), max(place.layer, 1))
+        heat, other = trained[place.source][at], drawn[place.source][at]
+        areas = dict.fromkeys(CURVES, np.nan)
+        for name in CURVES if np.isfinite(heat).all() else ():
+            curve = faithfulness_curve(lvlm, prompt, answer, heat[0], name, n_steps, seed)
+            areas[name] = float(np.trapezoid(curve.scores, curve.fractions))
+        hit = localise(other, prompt.grid, mask).hits[0]
+        alike = {"correlation": rank_correlation(heat, other)[0], "random_hit": hit}
+        rows.append({**place._asdict(), **areas, **alike})
     return rows

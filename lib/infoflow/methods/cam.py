@@ -1,7 +1,8 @@
 """LLaVA-CAM: which image tokens an answer's logit hangs on, layer by layer (paper, Eq. 1-5)."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import product
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from infoflow.errors import require_name
 from infoflow.hooks.forward import answer_ids, modifier_of
-from infoflow.methods.gradients import OUTPUT, PROJECTOR, SITES, gradient_visitor
+from infoflow.methods.gradients import OUTPUT, PROJECTOR, SITES, TOWER, gradient_visitor, to_tower
 from infoflow.methods.out_of_memory import in_batches
 from infoflow.models.lvlm import LVLM, Prompt
 from infoflow.models.threads import on_own_threads
@@ -36,9 +37,9 @@ class CAM:
 
     Attributes:
         maps: Float32 of shape (L, h, w), not negative: raw maps, comparable between layers in
-            sign and place but not in scale. Of the projector there is one: (1, h, w).
+            sign and place but not in scale. Of projector and vision tower there is one: (1, h, w).
         by_token: The same as one value an image token, float32 of shape (L, N). In most families a
-            token is a cell of the map; where it is not, maps are laid out from these.
+            token is a cell of the map; else maps are laid out from these. Of the tower, by patch.
         answer: The ids of the answer whose logits were summed, shape (T,).
     """
 
@@ -93,8 +94,9 @@ def llava_cam(
         answer: The answer, as text or as ids of shape (T,); None for the model's own greedy one,
             of at most 32 tokens.
         site: One of ``SITES``: ``"input_layernorm"``, ``"self_attn.v_proj"``,
-            ``"post_attention_layernorm"`` or ``"output"`` of every decoder layer, or the
-            ``"projector"``, by which the decoder is given its image tokens.
+            ``"post_attention_layernorm"`` or ``"output"`` of every decoder layer; the
+            ``"projector"``, by which the decoder is given its image tokens; ``"vision_tower"``, the
+            encoder's last layer that they are made of (Eq. 2), by patch, also of tiles and queries.
         weights: ``"mean"``, ``"relu-mean"`` or ``"element-wise"``; see ``activation_map``.
         n_samples: How many noisy images to average over.
         sigma: Standard deviation of the noise, pixels being in [0, 1]; 0 for no noise, whatever
@@ -137,7 +139,7 @@ def llava_cams(
     """
     keys = list(product(sites, weights))
     for site, weighting in keys:
-        require_name(site, "site", SITES)
+        require_name(site, "site", (*SITES, TOWER))
         require_name(weighting, "weighting", WEIGHTS)
     require_whole(n_samples, "n_samples", least=1)
     require_finite(sigma, "sigma", least=0)
@@ -147,18 +149,27 @@ def llava_cams(
     with torch.inference_mode(False):
         given = lvlm.generate(prompt, MAX_NEW_TOKENS) if answer is None else answer
         ids = answer_ids(lvlm, prompt, given)
-        visit = gradient_visitor(lvlm, prompt, ids, sites, checkpointed)
-        undefined = torch.full((lvlm.n_layers, prompt.grid.n_tokens), torch.nan, device=lvlm.device)
-        undefined = undefined.double()  # so that the order and grouping of the sum leave no trace
+        # the tower's gradients are the projector's, carried on
+        visited = [PROJECTOR if site == TOWER else site for site in sites]
+        visit = gradient_visitor(lvlm, prompt, ids, visited, checkpointed)
+        # behind queries its patches are the cells
+        patches = replace(prompt.grid, spread=None) if lvlm.family.has_queries else prompt.grid
+        grids = dict.fromkeys(SITES, prompt.grid) | {TOWER: patches}
+        n_maps = dict.fromkeys(SITES, lvlm.n_layers) | {PROJECTOR: 1, TOWER: 1}
+        undefined = {s: torch.full((n_maps[s], g.n_tokens), torch.nan) for s, g in grids.items()}
 
         def sums(batch: list[Prompt]) -> dict[tuple[str, str], Tensor]:
-            maps = {key: undefined[: 1 if key[0] == PROJECTOR else None].clone() for key in keys}
+            # in double, so that the order and grouping of the sum leave no trace
+            maps = {key: undefined[key[0]].to(lvlm.device, torch.double, copy=True) for key in keys}
 
             def add(site: str, layer: int, feature: Tensor, gradient: Tensor) -> None:
-                for weighting in weights:
+                for weighting in weights if site in sites else ():
                     if not (weighting == "element-wise" and _is_only_normed(lvlm, site, layer)):
                         found = activation_map(feature, gradient, weighting)
-                        maps[site, weighting][layer] = found.to(undefined).sum(0)
+                        maps[site, weighting][layer] = found.to(maps[site, weighting]).sum(0)
+                if site == PROJECTOR and TOWER in sites:
+                    pairs = map(partial(to_tower, lvlm), batch, gradient)
+                    add(TOWER, 0, *map(torch.stack, zip(*pairs, strict=True)))
 
             inside = zip(*(noisy.deepstack for noisy in batch), strict=True)
             embeds = torch.cat([noisy.inputs_embeds for noisy in batch])
@@ -172,7 +183,7 @@ def llava_cams(
         for key in keys:
             mean = torch.stack([maps[key] for maps in found]).sum(0) / n_images
             by_token = mean.float().cpu()
-            over_cells = torch.from_numpy(prompt.grid.cells(by_token.numpy()))
+            over_cells = torch.from_numpy(grids[key[0]].cells(by_token.numpy()))
             cams[key] = CAM(over_cells, by_token, ids.cpu())
         return cams
 
@@ -192,11 +203,12 @@ def _noisy_images(
 
 
 def _is_only_normed(lvlm: LVLM, site: str, layer: int) -> bool:
-    """Whether a feature acts on the answer through the last layer's first norm alone.
+    """Whether a feature acts on the answer through one norm alone, as before the last layer.
 
     That undoes its length: the rate at which the logit grows with it is zero but for rounding.
     """
-    return {OUTPUT: layer + 1, PROJECTOR: 0}.get(site) == lvlm.n_layers - 1
+    behind_a_norm = {OUTPUT: layer + 1, PROJECTOR: 0}.get(site) == lvlm.n_layers - 1
+    return behind_a_norm or (site == TOWER and lvlm.family.has_queries)
 
 
 def activation_map(feature: Tensor, gradient: Tensor, weights: str) -> Tensor:

@@ -17,7 +17,7 @@ from torch.utils.checkpoint import checkpoint
 from transformers import DynamicCache
 
 from infoflow.errors import one_line
-from infoflow.hooks.forward import forward_pass, modifier_of, require_whole_model
+from infoflow.hooks.forward import Observer, forward_pass, modifier_of, require_whole_model
 from infoflow.models.lvlm import LVLM, Prompt
 from infoflow.models.threads import on_own_threads
 
@@ -26,6 +26,8 @@ OUTPUT = "output"
 LAYER_SITES = ("input_layernorm", "self_attn.v_proj", "post_attention_layernorm", OUTPUT)
 SITES = (*LAYER_SITES, PROJECTOR)
 """Where features are read: four places in every decoder layer, and what the decoder is given."""
+TOWER = "vision_tower"
+"""A further site: the last layer of the vision tower of which image tokens are made."""
 
 Site = tuple[str, int]
 """One of ``SITES``, and its layer."""
@@ -94,11 +96,39 @@ def gradient_visitor(
             if PROJECTOR in sites:
                 watch((PROJECTOR, 0), leaf)
             with forward_pass(lvlm, visited, ids, cache=cache) as states:
-                # the head's rows of the answer alone: logits of the whole vocabulary are not needed
-                head = lvlm.lm_head.get_parameter("weight")[ids]
-                torch.autograd.grad((states[:, -len(ids) :] * head).sum(), leaf)
+                torch.autograd.grad(summed_logit(lvlm, states, ids).sum(), leaf)
 
     return visit
+
+
+def summed_logit(lvlm: LVLM, states: Tensor, ids: Tensor) -> Tensor:
+    """Sum the logits of an answer's tokens (Eq. 1), given a pass's normed states: shape (B,)."""
+    # the head's rows of the answer alone: logits of the whole vocabulary are not needed
+    head = lvlm.lm_head.get_parameter("weight")[ids]
+    return (states[:, -len(ids) :] * head).sum((1, 2))
+
+
+def logit_of_features(
+    lvlm: LVLM, prompt: Prompt, ids: Tensor, features: Tensor, observer: Observer | None = None
+) -> Tensor:
+    """Compute that logit with other features, (B, N, D), of the image tokens: shape (B,)."""
+    image, embeds = prompt.spans.image, prompt.inputs_embeds
+    parts = embeds[:, : image.start], features, embeds[:, image.stop :]
+    whole = torch.cat([part.expand(len(features), -1, -1) for part in parts], 1)
+    with forward_pass(lvlm, replace(prompt, inputs_embeds=whole), ids, observer) as states:
+        return summed_logit(lvlm, states, ids)
+
+
+def to_tower(lvlm: LVLM, prompt: Prompt, gradient: Tensor) -> tuple[Tensor, Tensor]:
+    """Carry a gradient at an image's tokens, (N, D), to the tower: features and theirs, (P, C)."""
+    family, seen = lvlm.family, list[Tensor]()
+    with torch.enable_grad(), ExitStack() as after:
+        watch = family.tower_layer.register_forward_hook
+        after.callback(watch(lambda *call: seen.append(call[2])).remove)
+        leaf = prompt.pixel_values.detach().clone().requires_grad_()
+        features = family.encode_image(leaf, prompt.input_ids, prompt.image.size).features
+    (found,), patches = torch.autograd.grad(features, seen, gradient), family.tower_patches
+    return patches(seen[0].detach(), prompt.image.size), patches(found, prompt.image.size)
 
 
 @on_own_threads

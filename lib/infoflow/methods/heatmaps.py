@@ -1,4 +1,4 @@
-"""Every heat map of one answer: LLaVA-CAM at all its sites, and the baselines it has to beat."""
+"""Every heat map of one answer: LLaVA-CAM at all its sites, its rivals, maps that know nothing."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -10,8 +10,8 @@ from torch import Tensor
 
 from infoflow.data.sample import Sample
 from infoflow.methods.cam import WEIGHTS, llava_cams
-from infoflow.methods.flow import attention_flow, reduce_heads
-from infoflow.methods.gradients import LAYER_SITES, PROJECTOR, SITES
+from infoflow.methods.gradients import LAYER_SITES, SITES, TOWER
+from infoflow.methods.maps import MAPS
 from infoflow.models.grid import Grid
 from infoflow.models.lvlm import LVLM, Prompt
 
@@ -19,7 +19,7 @@ Floats = npt.NDArray[np.float64]
 
 
 class Source(NamedTuple):
-    """Where a heat map comes from: a site of ``gradients.SITES`` with weights, or a baseline."""
+    """Where a heat map comes from: a CAM's site with its weights, or the name of another map."""
 
     site: str
     weights: str
@@ -49,6 +49,9 @@ CAMS = tuple(Source(site, weights) for site in SITES for weights in WEIGHTS)
 LAYER_CAMS = tuple(source for source in CAMS if source.site in LAYER_SITES)
 """CAMs of which there is one a layer."""
 
+TOWER_CAMS = tuple(Source(TOWER, weights) for weights in WEIGHTS)
+RIVALS = (*TOWER_CAMS, *(Source(name, "none") for name in MAPS if name != ATTENTION.site))
+
 SOURCES = (*CAMS, ATTENTION, RANDOM, CENTRE)
 
 
@@ -74,15 +77,14 @@ def heat_maps(
     is another for every question.
     """
     grid = prompt.grid
-    cams = [source for source in sources if source in CAMS]
+    cams = [source for source in sources if source.site in (*SITES, TOWER)]
     maps: dict[Source, Floats] = {}
     if cams:
         sites, weights = (tuple(dict.fromkeys(names)) for names in zip(*cams, strict=True))
         found = llava_cams(lvlm, prompt, answer, sites, weights, n_samples, sigma, seed)
         maps |= {source: found[source].maps.double().numpy() for source in cams}
-    if ATTENTION in sources:
-        rows = reduce_heads(attention_flow(lvlm, prompt, answer).rows)[:, prompt.spans.image]
-        maps[ATTENTION] = grid.cells(rows.double().numpy())
+    for source in (each for each in sources if each.site in MAPS):
+        maps[source] = grid.cells(MAPS[source.site](lvlm, prompt, answer).double().numpy())
     if RANDOM in sources:
         rng = np.random.default_rng(crc32(f"{seed} {prompt.question}".encode()))
         maps[RANDOM] = rng.random((1, grid.rows, grid.cols))
@@ -101,8 +103,3 @@ def centre_map(grid: Grid) -> Floats:
     y = ((np.arange(grid.rows) + 0.5) / grid.rows - top) / (bottom - top)
     squared = (y[:, None] - 0.5) ** 2 + (x - 0.5) ** 2
     return np.exp(-squared / (2 * 0.25**2))
-
-
-def layer_of(source: Source, index: int) -> int:
-    """The layer, in the paper's count, of a source's map number ``index``: 0 if it has none."""
-    return 0 if source in (RANDOM, CENTRE) or source.site == PROJECTOR else index + 1

@@ -141,7 +141,12 @@ class LVLM:
         found = self.family.decoder_inputs(
             prompt.input_ids, pixel_values, prompt.image.size, prompt.inputs
         )
-        return replace(prompt, inputs_embeds=found.inputs_embeds, deepstack=found.deepstack)
+        return replace(
+            prompt,
+            pixel_values=pixel_values,
+            inputs_embeds=found.inputs_embeds,
+            deepstack=found.deepstack,
+        )
 
     @on_own_threads
     def embed(

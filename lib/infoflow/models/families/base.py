@@ -76,6 +76,8 @@ class Family:
     processor: ClassVar[Any]  #: The transformers class of the image processor,
     processor_options: ClassVar[dict[str, Any]] = {}  #: and what it sets in any case.
     template: ClassVar[str]  #: The prompt around ``{question}`` and ``<image>``.
+    tower: ClassVar[str] = ""  #: Where in the model the vision tower's layers are.
+    has_queries: ClassVar[bool] = True  #: Whether image tokens are queries that read it, normed.
     connector: ClassVar[str]  #: What lies between vision tower and decoder, in words.
     ends: ClassVar[tuple[str, ...]] = ()  #: Tokens that end an answer; none: as configured.
     tokens: ClassVar[tuple[str, ...]] = ()  #: Other tokens that a tokenizer must have.
@@ -311,6 +313,19 @@ class Family:
             raise InfoflowError("the attention of the image tokens was not recorded.")
         spread = sparse.csr_array(image.attention.detach().double().cpu().numpy().T)
         return Grid(self.patches_a_side, self.patches_a_side, spread=spread)
+
+    @property
+    def tower_layer(self) -> nn.Module:
+        """The last layer of the vision tower that image tokens are made of."""
+        if not self.tower:
+            raise InfoflowError(f"{type(self).__name__} does not name its tower's layers.")
+        place = getattr(self.model.config, "vision_feature_layer", -1)  # 0: what the first is given
+        layers = cast(nn.ModuleList, self.model.get_submodule(self.tower))
+        return layers[place if place < 0 else place - 1]
+
+    def tower_patches(self, states: Tensor, size: Size) -> Tensor:
+        """Lay its output, (tiles, patches, C), out as image tokens are, or as the grid: (P, C)."""
+        return states[0, -(self.patches_a_side**2) :]  # a class token would stand first
 
     def tokenise(self, text: str) -> list[int]:
         """Encode a piece of a prompt: no token is added at its beginning or end."""

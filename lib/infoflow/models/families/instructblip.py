@@ -31,6 +31,7 @@ class InstructBlip(Family):
     architecture: ClassVar[Any] = InstructBlipForConditionalGeneration
     processor: ClassVar[Any] = BlipImageProcessorPil
     template = f"{PLACEHOLDER}{{question}}"
+    tower = "vision_model.encoder.layers"
     connector = "Q-Former"
     ends = (_BOUNDARY,)
     files = ("*.json", "*.safetensors", f"{QFORMER_TOKENIZER}/*")

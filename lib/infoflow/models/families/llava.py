@@ -45,6 +45,8 @@ class VicunaFamily(Family):
     architecture: ClassVar[Any] = LlavaForConditionalGeneration
     processor: ClassVar[Any] = LlavaImageProcessorPil
     template = VICUNA_V1
+    tower = "model.vision_tower.encoder.layers"
+    has_queries = False
     connector = "two-layer MLP"
     # the last is of LLaVA's first version, and of Shikra
     foreign_tokens: ClassVar[tuple[str, ...]] = (*_FOREIGN, "<im_start>")
@@ -112,6 +114,7 @@ class InternVLChat(VicunaFamily):
     """
 
     kinds: ClassVar[dict[str, str]] = Family.kinds | {"vision_config": "internvl_vision"}
+    tower = "model.vision_tower.encoder.layer"
     convert = staticmethod(convert_internvl)
     files = _PUBLISHED_FILES
 

@@ -80,6 +80,12 @@ class LlavaNext(VicunaFamily):
         fine = Raster(Grid(tiling.rows, tiling.cols, self._box(size, tiling)), places)
         return stack([fine, base], n_tokens)
 
+    def tower_patches(self, states: Tensor, size: Size) -> Tensor:
+        """Pack the tiles' patches as their tokens are packed; a newline is no patch, but zero."""
+        patches = states[:, -(self.patches_a_side**2) :]
+        newline = patches.new_zeros(patches.shape[-1])
+        return self.model.model.pack_image_features([patches], [size[::-1]], "", newline)[0][0]
+
     def _box(self, size: Size, tiling: Tiling) -> tuple[float, float, float, float]:
         """Place the image's pixels in the raster of the kept tokens."""
         tall, wide = (n * self.pixels_a_side for n in tiling.tiles)

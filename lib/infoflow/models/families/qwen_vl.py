@@ -33,6 +33,7 @@ class QwenVL(Family):
     architecture: ClassVar[Any] = QwenVLForConditionalGeneration
     processor: ClassVar[Any] = BlipImageProcessorPil
     template = f"{IMAGE_START}{PLACEHOLDER}{IMAGE_END}{{question}}"
+    tower = "visual.transformer.resblocks"
     connector = "resampler"
     ends: ClassVar[tuple[str, ...]] = (END_OF_TEXT,)
     tokens = _IMAGE_TOKENS
