@@ -1,7 +1,6 @@
 """Run a parameterised notebook; the result is whole or absent, and the same bytes every time."""
 
 import os
-import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,7 +17,6 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell
 from papermill.translators import PythonTranslator
 from tqdm import tqdm
-from traitlets import default
 
 from infoflow.errors import InfoflowError
 from infoflow.files import atomic_write, require_writable
@@ -77,11 +75,6 @@ def refresh_notebook(notebook: Path | str, *, error_page: Path | str | None = No
 
 class _OwnInterpreter(AsyncKernelManager):
     """Starts the interpreter that runs this very code, whatever kernels are registered."""
-
-    @default("transport")
-    def _by_files(self) -> str:
-        # two kernels that start together may be given one port; files are each kernel's own
-        return "tcp" if sys.platform == "win32" else "ipc"
 
     @property
     def kernel_spec(self) -> KernelSpec:
