@@ -40,7 +40,7 @@ def link_first_uses(doctree: nodes.document, known: dict[str, str]) -> None:
         if _within(text, _UNTOUCHED):
             continue
         words = "|".join(sorted(map(re.escape, left), key=len, reverse=True))
-        parts = re.split(rf"\b({words})(?=s?\b)", text.astext(), flags=re.IGNORECASE)
+        parts = re.split(rf"\b({words})\b", text.astext(), flags=re.IGNORECASE)
         made: list[nodes.Node] = []
         for number, part in enumerate(parts):
             if number % 2 and (term := left.pop(part.lower(), None)):

@@ -44,6 +44,18 @@ function asCsv(table) {
   return [...table.rows].map((row) => [...row.cells].map(cell).join(",")).join("\n");
 }
 
+// An equation that is wider than its column scrolls, so the keyboard must reach it.
+function makeEquationsReachable() {
+  document.querySelectorAll('mjx-container[display="true"]').forEach((equation) => {
+    if (equation.scrollWidth > equation.clientWidth) equation.tabIndex = 0;
+  });
+}
+
+window.addEventListener("load", () => {
+  const typeset = window.MathJax && window.MathJax.startup && window.MathJax.startup.promise;
+  if (typeset) typeset.then(makeEquationsReachable);
+});
+
 document.addEventListener("DOMContentLoaded", () => {
   const page = location.pathname.split("/").pop().replace(".html", "");
   const findings = [...document.querySelectorAll(".table-scroll.findings")];
