@@ -5,7 +5,6 @@ What the library does is held against the plain way to do the same.
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -62,16 +61,20 @@ def check_model(
         raise InfoflowError("a loaded model is checked on one of its prompts; give prompt=.")
     if isinstance(model, str | Path):
         model = read_config(model if Path(model).exists() else locate_settings(str(model)))
-    found = []
-    try:
-        with in_one_line("it fails"):
-            lvlm, asked = miniature(model, seed) if prompt is None else (model, prompt)
-            require_whole_model(lvlm, asked)
-        found.append(Capability("forward pass", True, _carried(asked)))
-        for name, (check, twin) in _CHECKS.items():
-            found.append(_checked(name, partial(check, lvlm, asked), twin))
-    except InfoflowError as error:
-        found.append(Capability("forward pass", False, " ".join(str(error).split())))
+    found: list[Capability] = []
+    for name, (difference, word) in _CHECKS.items():
+        try:
+            with in_one_line("it fails"):
+                if not found:
+                    lvlm, asked = miniature(model, seed) if prompt is None else (model, prompt)
+                apart = difference(lvlm, asked)
+            works = apart <= TOLERANCE
+            word = f"equal to {word}" if works else f"differs by {apart:.1g} from {word}"
+            found.append(Capability(name, works, word + _carried(asked) * (not found)))
+        except InfoflowError as error:
+            found.append(Capability(name, False, " ".join(str(error).split())))
+        if not found[0].works:
+            break
     return found
 
 
@@ -81,26 +84,21 @@ def check_text(model: str | Path) -> str:
     return "\n".join(f"{word:7}  {each.name}: {each.word}" for word, each in lines)
 
 
-def _checked(name: str, difference: Callable[[], float], twin: str) -> Capability:
-    try:
-        with in_one_line("it fails"):
-            apart = difference()
-    except InfoflowError as error:
-        return Capability(name, False, " ".join(str(error).split()))
-    works = apart <= TOLERANCE
-    return Capability(name, works, f"equal to {twin}" if works else f"differs by {apart:.1g}")
-
-
 def _carried(prompt: Prompt) -> str:
     """What a prompt of the model carries beside embeddings."""
     axes = 0 if prompt.position_ids is None else len(prompt.position_ids)
-    carried = [
-        f"positions on {axes} axes" if axes > 1 else "",
-        "a mask by which tokens see later ones" if prompt.mask is not None else "",
-        f"features added in {len(prompt.deepstack)} layers" if prompt.deepstack else "",
-    ]
-    said = ", ".join(filter(None, carried)) or "no more than embeddings"
-    return f"logits are those of the whole model; a prompt carries {said}"
+    carried = {
+        f"positions on {axes} axes": axes > 1,
+        "a mask by which tokens see later ones": prompt.mask is not None,
+        f"features added in {len(prompt.deepstack)} layers": prompt.deepstack,
+    }
+    said = ", ".join(what for what, is_so in carried.items() if is_so)
+    return f"; a prompt carries {said or 'no more than embeddings'}"
+
+
+def _whole(lvlm: LVLM, prompt: Prompt) -> float:
+    require_whole_model(lvlm, prompt)
+    return 0.0
 
 
 def _flow(lvlm: LVLM, prompt: Prompt) -> float:
@@ -119,60 +117,46 @@ def _sweep(lvlm: LVLM, prompt: Prompt) -> float:
     return _largest(_apart(lvlm, prompt, first, tokens, cut) for cut, first, tokens in cuts)
 
 
+def _cam(lvlm: LVLM, prompt: Prompt) -> float:
+    site, image, apart = "post_attention_layernorm", prompt.spans.image, []
+    # of random answers, one that something speaks for: there are no maps of others
+    answers = torch.arange(4, 58, device=lvlm.device).view(-1, 3)
+    cams = ((answer, llava_cam(lvlm, prompt, answer, site, sigma=0.0)) for answer in answers)
+    answer, cam = next((each for each in cams if (each[1].peaks[:-1] > 0).all()))
+    for layer, by_token in zip(lvlm.layers[:-1], cam.by_token, strict=False):
+        both = _with_gradient(lvlm, prompt, answer, layer.get_submodule(site))
+        feature, gradient = (each[0, image] for each in both)
+        summed = activation_map(feature.abs(), gradient.abs(), "mean").max()
+        apart.append((by_token - activation_map(feature, gradient, "mean")).abs().max() / summed)
+    return _largest(apart)
+
+
 def _interventions(lvlm: LVLM, prompt: Prompt) -> float:
     apart, cut, image = [], lvlm.n_layers // 2, prompt.spans.image
     row = attention_flow(lvlm, prompt).rows[cut - 1].mean(0)[image]
     for hiding, n_kept in ((Truncate(cut), 0), (FastV(cut, 0.5), round(len(row) / 2))):
+        with intervene(lvlm, hiding), lvlm.reading(prompt):
+            tokens = lvlm.family.generate(prompt, N_TOKENS, [-1])
         with intervene(lvlm, hiding):
             first = lvlm.logits(prompt)[0, -1]
-            with lvlm.reading(prompt):
-                tokens = lvlm.family.generate(prompt, N_TOKENS, [-1])
         kept = row.topk(n_kept).indices + image.start
         apart.append(_apart(lvlm, prompt, first, tokens, cut, kept))
     return _largest(apart)
 
 
 def _decoding(lvlm: LVLM, prompt: Prompt) -> float:
-    ids = prompt.input_ids[None]
-    given = {"attention_mask": torch.ones_like(ids), **prompt.inputs}
+    """Whether some token is another one."""
     lengths = {"max_new_tokens": N_TOKENS, "min_new_tokens": N_TOKENS, "do_sample": False}
+    ids = prompt.input_ids[None]
+    given = {"input_ids": ids, "attention_mask": torch.ones_like(ids), **prompt.inputs}
     with torch.no_grad():
-        theirs = lvlm.model.generate(
-            input_ids=ids, pixel_values=prompt.pixel_values, **given, **lengths
-        )
+        theirs = lvlm.model.generate(pixel_values=prompt.pixel_values, **given, **lengths)
     ours = lvlm.family.generate(prompt, N_TOKENS, [-1])
     return float((theirs[0, -N_TOKENS:] != ours).any())
 
 
-def _cam(lvlm: LVLM, prompt: Prompt) -> float:
-    site, image, apart = "post_attention_layernorm", prompt.spans.image, []
-    for first in range(
-        4, 60, 3
-    ):  # until one has maps: none is left of tokens that all speak against
-        answer = torch.arange(first, first + 3, device=lvlm.device)
-        cam = llava_cam(lvlm, prompt, answer, site, sigma=0.0)
-        if (cam.peaks[:-1] > 0).all():
-            break
-    for layer, by_token in zip(lvlm.layers[:-1], cam.by_token, strict=False):
-        features: list[Tensor] = []
-
-        def keep(module: nn.Module, args: Any, output: Tensor, kept: Any = features) -> Tensor:
-            kept.append(output.detach().requires_grad_())
-            return kept[0]
-
-        hook = layer.get_submodule(site).register_forward_hook(keep)
-        with torch.enable_grad():
-            logits = _read_in(lvlm, prompt, answer)
-            (gradient,) = torch.autograd.grad(logits.gather(-1, answer[:, None]).sum(), features)
-        hook.remove()
-        feature, gradient = features[0][0, image].detach(), gradient[0, image]
-        heat = activation_map(feature, gradient, "mean")
-        summed = activation_map(feature.abs(), gradient.abs(), "mean")
-        apart.append((by_token - heat).abs().max() / summed.max())
-    return _largest(apart)
-
-
 _CHECKS: dict[str, tuple[Callable[[LVLM, Prompt], float], str]] = {
+    "forward pass": (_whole, "the whole model"),
     "attention flow": (_flow, "what the model's own kernel attends to"),
     "truncation sweep": (_sweep, "a masked pass for each cut and token"),
     "LLaVA-CAM": (_cam, "a pass and a backward pass for each layer"),
@@ -200,6 +184,24 @@ def _apart(
     chosen = logits.gather(-1, tokens[:, None].to(logits.device))[:n, 0]
     lead = (logits[:n].amax(-1) - chosen).max()
     return _largest([(logits[0] - first).abs().max(), lead]) / float(logits.abs().max())
+
+
+def _with_gradient(
+    lvlm: LVLM, prompt: Prompt, answer: Tensor, module: nn.Module
+) -> tuple[Tensor, Tensor]:
+    """What a module gives, and the gradient there of the answer's logits: each (1, S, D)."""
+    features: list[Tensor] = []
+
+    def keep(module: nn.Module, args: Any, output: Tensor) -> Tensor:
+        features.append(output.detach().requires_grad_())
+        return features[0]
+
+    hook = module.register_forward_hook(keep)
+    with torch.enable_grad():
+        logits = _read_in(lvlm, prompt, answer).gather(-1, answer[:, None])
+        (gradient,) = torch.autograd.grad(logits.sum(), features)
+    hook.remove()
+    return features[0].detach(), gradient
 
 
 def _read_in(lvlm: LVLM, prompt: Prompt, answer: Tensor) -> Tensor:
