@@ -12,6 +12,7 @@ from infoflow.data.load import BENCHMARKS
 from infoflow.errors import require_name
 from infoflow.models.checkpoint import load_tokenizer
 from infoflow.models.families.auto import AutoFamily, architecture_of, load_processor, read_config
+from infoflow.models.families.base import first
 from infoflow.models.loading import locate_settings
 
 BYTES_PER_NUMBER = 2  # weights and activations are counted in bfloat16
@@ -105,7 +106,7 @@ def shape_of(model: str) -> Shape:
     family = AutoFamily(empty, tokenizer, load_processor(folder, config.model_type, tokenizer))
     read, text = family.encode(Image.new("RGB", PICTURE), ""), family.decoder.config
     layers, pixels = family.decoder.layers, read.pixel_values
-    patch = getattr(config.vision_config, "patch_size", 14)
+    patch = first(getattr(config.vision_config, "patch_size", 14))
     head = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
     return Shape(
         vocabulary=text.vocab_size,

@@ -18,12 +18,11 @@ from torch import Tensor
 from infoflow.errors import InfoflowError
 from infoflow.models.checkpoint import in_one_line
 from infoflow.models.families.auto import AutoFamily, architecture_of, require_followed
-from infoflow.models.families.base import Reading
+from infoflow.models.families.base import Reading, first
 from infoflow.models.grid import Grid
 from infoflow.models.lvlm import LVLM, Prompt
 
 _VOCABULARY, _PATCHES = 128, 4
-_MOST = 30_000_000  # parameters of a model that is still called small
 _SIZES: dict[str, Any] = {
     **dict.fromkeys(("hidden_size", "embed_dim", "out_hidden_size", "projection_dim"), 64),
     **dict.fromkeys(("intermediate_size", "ffn_dim", "projector_intermediate_dim"), 96),
@@ -49,7 +48,7 @@ def tiny_config(config: Any) -> Any:
 
 def _shrunk(settings: Mapping[str, Any]) -> dict[str, Any]:
     found = {n: _SIZES[n] if n in _SIZES and v is not None else v for n, v in settings.items()}
-    side = _PATCHES * _first(settings.get("patch_size") or 1)
+    side = _PATCHES * first(settings.get("patch_size") or 1)
     ids = iter(range(_VOCABULARY - 1, 0, -1))
     for name, value in settings.items():
         if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
@@ -72,12 +71,7 @@ def tiny_model(config: Any, seed: int = 0) -> Any:
     require_followed(config)
     torch.manual_seed(seed)
     with torch.no_grad(), in_one_line(f"no small {config.model_type} could be built"):
-        small, architecture = tiny_config(config), architecture_of(config)
-        with torch.device("meta"):
-            size = sum(weight.numel() for weight in architecture(small).parameters())
-        if size > _MOST:
-            raise MemoryError(f"its configuration asks for {size:,} parameters still")
-        model = architecture(small).float().eval()
+        model = architecture_of(config)(tiny_config(config)).float().eval()
         for weight in model.parameters():
             if weight.ndim > 1:
                 weight.normal_(std=weight[0].numel() ** -0.5)
@@ -97,7 +91,8 @@ def miniature(config: Any, seed: int = 0) -> tuple[LVLM, Prompt]:
     """
     family = _Miniature(tiny_model(config, seed), seed)
     lvlm, failures = LVLM(str(config.model_type), family, Path(), None), []
-    for family.shown in _images(family.model.config):
+    for shown in _images(family.model.config):
+        family.shown = shown
         try:
             return lvlm, lvlm.prompt(Image.new("RGB", (8, 8)), "random words")
         except Exception as error:  # any: models refuse pixels of another kind in many ways
@@ -144,7 +139,7 @@ class _Miniature(AutoFamily):
 def _images(config: Any) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
     """Random pixels in the forms that towers take, with what goes beside them."""
     vision = config.vision_config
-    patch = _first(getattr(vision, "patch_size", 14))
+    patch = first(getattr(vision, "patch_size", 14))
     side = _PATCHES * patch
     if merge := getattr(vision, "spatial_merge_size", None):
         down, across = 2 * merge, 3 * merge
@@ -157,7 +152,3 @@ def _images(config: Any) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
     yield torch.randn(1, 3, side, side), {"image_sizes": torch.tensor([[side, side]])}
     yield torch.randn(1, 3, side, side), {}
     yield torch.randn(1, 2, 3, side, side), {}
-
-
-def _first(side: Any) -> int:
-    return int(side[0] if isinstance(side, list | tuple) else side)

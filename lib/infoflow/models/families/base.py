@@ -167,12 +167,12 @@ class Family:
     @property
     def pixels_a_side(self) -> int:
         """The side of the square that the vision tower takes, in pixels."""
-        return _first(self.vision.image_size)
+        return first(self.vision.image_size)
 
     @property
     def patches_a_side(self) -> int:
         """Patches along one side of that square."""
-        return self.pixels_a_side // _first(self.vision.patch_size)
+        return self.pixels_a_side // first(self.vision.patch_size)
 
     @property
     def image_token_id(self) -> int:
@@ -345,5 +345,6 @@ class Family:
         require_value(tuple(pixel_values.shape), "the shape of the pixel values", valid)
 
 
-def _first(side: Any) -> int:
+def first(side: Any) -> int:
+    """Of a side or sides in pixels, as configurations have them, the first."""
     return int(side[0] if isinstance(side, list | tuple) else side)
