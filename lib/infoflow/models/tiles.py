@@ -98,7 +98,9 @@ def _by_cell(pixels: Tensor, n_tokens: int, a_tile: int | None) -> Floats:
 
 
 def _grey(values: Floats) -> Image.Image:
-    return Image.fromarray((255 * values).round().astype(np.uint8)).convert("RGB")
+    """Round to a pixel's 256 values up or down at random: the mean over a cell stays as fine."""
+    rounding = np.random.default_rng(0).random(values.shape)
+    return Image.fromarray((255 * values + rounding).astype(np.uint8)).convert("RGB")
 
 
 def _raster(cells: Floats, tokens: Places) -> Raster:
@@ -113,9 +115,9 @@ def _axis(centres: Floats, sides: Floats) -> tuple[Places, int, float, float]:
     """Number the columns, or rows, that cells stand in, and find the image's edges among them."""
     ordered = np.sort(centres)
     firsts = ordered[np.diff(ordered, prepend=-np.inf) > sides[0] / 4]
-    n = len(firsts)
-    # the median passes over what padding does to the outermost
-    step = float(np.median(np.diff(firsts))) if n > 1 else float(sides[0])
-    start = float(np.median(firsts - step * np.arange(n))) - step / 2
-    number = np.searchsorted(firsts, centres, side="right") - 1
+    number, n = np.searchsorted(firsts, centres, side="right") - 1, len(firsts)
+    inner = slice(1, -1) if n > 4 else slice(None)  # padding moves the outermost
+    means = (np.bincount(number, centres) / np.bincount(number))[inner]
+    fit = np.polyfit(np.arange(n)[inner], means, 1) if n > 1 else (sides[0], means[0])
+    step, start = float(fit[0]), float(fit[1]) - float(fit[0]) / 2
     return number, n, -start / (n * step), (1 - start) / (n * step)
