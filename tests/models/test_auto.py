@@ -41,6 +41,7 @@ from infoflow.models.families.auto import AutoFamily
 from infoflow.models.lvlm import LVLM
 from infoflow.models.miniature import miniature
 from infoflow.models.placement import Placement
+from infoflow.models.tiles import image_grid
 
 PAGES = Path(__file__).resolve().parents[2] / "notebooks"
 SIZES = ((50, 80), (80, 50), (60, 60))
@@ -215,6 +216,27 @@ def test_noisy_images_run_together_or_alone(unlike):
     torch.testing.assert_close(
         together.by_token / scale, alone.by_token / scale, rtol=0, atol=1e-5, equal_nan=True
     )
+
+
+@pytest.mark.parametrize(
+    ("make", "n_a_tile", "cells"),
+    [(tiny_auto.got_ocr, 256, (48, 64)), (tiny_auto.qwen(14), 0, (3, 4))],
+)
+def test_cells_are_found_though_they_are_a_few_grey_values_wide(make, n_a_tile, cells):
+    """Of twelve tiles and the whole, 64 cells across share 256 values; or 28 pixels are a cell."""
+    processor, size = make(224), (640, 480)
+    if n_a_tile:
+        processor.max_patches = 12
+
+    def process(image):
+        return processor(image, return_tensors="pt").pixel_values
+
+    pixels, plain = process(Image.new("RGB", size)), SimpleNamespace()
+    n_tokens = len(pixels) * n_a_tile or len(pixels) // 4
+    model = SimpleNamespace(named_modules=list, config=plain, model=plain)
+    grid = image_grid(process, model, size, {}, np.arange(n_tokens))
+    assert (grid.rows, grid.cols) == cells
+    np.testing.assert_allclose(grid.box, (0, 0, 1, 1), atol=0.002)
 
 
 def test_embeddings_without_their_prompt_are_refused(auto):

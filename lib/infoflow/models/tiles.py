@@ -60,17 +60,19 @@ def _cells(
     size.
     """
     packs = getattr(model.model, "pack_image_features", None)  # LLaVA's tiles lose their padding
-    vision = getattr(model.config, "vision_config", None)
-    a_tile = (vision.image_size // vision.patch_size) ** 2 if packs else None
+    a_tile = None
+    if packs:
+        vision = model.config.vision_config
+        a_tile = (vision.image_size // vision.patch_size) ** 2
     y, x = ((np.indices(size[::-1]).T + 0.5) / size[::-1]).T
     shown = (_by_cell(process(_grey(grey)), n_tokens, a_tile) for grey in (0 * x, 0 * x + 1, x, y))
     black, white, *graded = shown
     light = white - black
     unseen = light < 0.5 * light.max(initial=0)
     point = np.ma.masked_array((graded - black) / np.where(unseen, 1, light), [unseen, unseen])
-    side = sqrt(12) * np.ma.median(point.std(-1), axis=-1)[..., None]  # of evenly spread points
-    centre = point.mean(-1)
-    found = np.ma.concatenate([centre, np.broadcast_to(side, centre.shape)]).filled(np.nan)
+    centre, spread = (each.filled(np.nan) for each in (point.mean(-1), point.std(-1)))
+    side = sqrt(12) * np.nanmedian(spread, axis=-1, keepdims=True)  # of evenly spread points
+    found = np.concatenate([centre, np.broadcast_to(side, centre.shape)])
     cells = torch.from_numpy(found).permute(1, 2, 0)  # (tiles, cells, 4)
     if packs:
         settings = ("vision_feature_select_strategy", "vision_aspect_ratio")
