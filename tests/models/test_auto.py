@@ -224,7 +224,7 @@ def test_noisy_images_run_together_or_alone(unlike):
 )
 def test_cells_are_found_though_they_are_a_few_grey_values_wide(make, n_a_tile, cells):
     """Of twelve tiles and the whole, 64 cells across share 256 values; or 28 pixels are a cell."""
-    processor, size = make(224), (640, 480)
+    processor, size = make(448), (640, 480)
     if n_a_tile:
         processor.max_patches = 12
 
