@@ -41,11 +41,6 @@ _SIZES: dict[str, Any] = {
 """What settings shrink to; all others stay."""
 
 
-def tiny_config(config: Any) -> Any:
-    """Shrink a configuration: as few layers as show each kind, widths of 64, 128 tokens."""
-    return type(config).from_dict(_shrunk(config.to_dict()))
-
-
 def _shrunk(settings: Mapping[str, Any]) -> dict[str, Any]:
     found = {n: _SIZES[n] if n in _SIZES and v is not None else v for n, v in settings.items()}
     side = _PATCHES * first(settings.get("patch_size") or 1)
@@ -67,11 +62,12 @@ def _shrunk(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def tiny_model(config: Any, seed: int = 0) -> Any:
-    """Build a tiny random model of a configuration, float32, in evaluation mode."""
+    """Build a model of as few layers as show each kind, widths of 64, 128 tokens; float32."""
     require_followed(config)
     torch.manual_seed(seed)
     with torch.no_grad(), in_one_line(f"no small {config.model_type} could be built"):
-        model = architecture_of(config)(tiny_config(config)).float().eval()
+        small = type(config).from_dict(_shrunk(config.to_dict()))
+        model = architecture_of(config)(small).float().eval()
         for weight in model.parameters():
             if weight.ndim > 1:
                 weight.normal_(std=weight[0].numel() ** -0.5)
