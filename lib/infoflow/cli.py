@@ -51,9 +51,11 @@ def check(
     model: Annotated[str, typer.Argument(help="A name, a folder, or a config.json.")],
 ) -> None:
     """Say what can be measured of a model, on a tiny random one: its weights are not read."""
-    from infoflow.evaluate.check import check_text
+    from infoflow.evaluate.check import check_model
 
-    typer.echo(check_text(model))
+    for each in check_model(model):
+        word = "works" if each.works else "refused"
+        typer.echo(f"{word:7}  {each.name}: {each.word}")
 
 
 @app.command()

@@ -14,15 +14,34 @@ from test_geometry import assert_lit, marked
 from tiny_models import QUESTION, never_ending, picture
 from transformers import AutoConfig, CLIPVisionConfig, LlavaConfig
 from transformers.models.smolvlm import processing_smolvlm
+from typer.testing import CliRunner
 
-from infoflow import check_model, llava_cam, load_lvlm, truncation_sweep
+from benchmarks import baselines
+from infoflow import (
+    FastV,
+    Truncate,
+    attention_flow,
+    attention_knockout,
+    check_model,
+    intervene,
+    llava_cam,
+    load_lvlm,
+    truncation_sweep,
+)
+from infoflow.cli import app
 from infoflow.errors import InfoflowError
 from infoflow.evaluate import check, costs
+from infoflow.evaluate.answers import text_only
 from infoflow.hooks import forward
+from infoflow.methods.faithfulness import answer_probabilities
+from infoflow.methods.maps.attention import attention
+from infoflow.methods.maps.integrated_gradients import integrated_gradients
+from infoflow.methods.maps.relevancy import relevancy
 from infoflow.models.families.auto import AutoFamily
 from infoflow.models.lvlm import LVLM
 from infoflow.models.miniature import miniature
 from infoflow.models.placement import Placement
+from infoflow.models.tiles import image_grid
 
 PAGES = Path(__file__).resolve().parents[2] / "notebooks"
 SIZES = ((50, 80), (80, 50), (60, 60))
@@ -37,16 +56,63 @@ def auto(request, tmp_path_factory):
         yield never_ending(load_lvlm(str(folder), device="cpu"))
 
 
+def naive(lvlm, prompt, answer, masks):
+    """Read an answer in, each layer given its mask written out: logits (T, V)."""
+    said = lvlm.decoder.embed_tokens(answer[:-1])[None]
+    embeds = torch.cat([prompt.inputs_embeds, said], dim=1)
+    given = prompt.decoder_arguments(0, embeds.shape[1])
+
+    def mask(layer, args, kwargs):
+        return args, kwargs | {"attention_mask": masks[layer][None, None]}
+
+    with torch.no_grad(), baselines.edited(lvlm, mask):
+        hidden = lvlm.decoder(inputs_embeds=embeds, use_cache=False, **given).last_hidden_state
+    return lvlm.lm_head(hidden[0, -len(answer) :])
+
+
+def seen(prompt, answer, blocked=()):
+    """What tokens of prompt and answer see, but for edges (targets, sources) that are blocked."""
+    n = len(prompt) + len(answer) - 1
+    visible = torch.ones(n, n, dtype=torch.bool).tril()
+    if prompt.mask is not None:
+        visible[: len(prompt), : len(prompt)] = prompt.mask
+    for targets, sources in blocked:
+        visible[targets, sources] = False
+    visible[range(n), range(n)] |= ~visible.any(1)
+    return visible
+
+
+def truncated(lvlm, prompt, answer, cut, kept=()):
+    """The naive twin of truncation: logits (T, V) with the image hidden from a layer on."""
+    hidden = [i for i in range(*prompt.spans.image.indices(len(prompt))) if i not in kept]
+    everywhere, later = seen(prompt, answer), seen(prompt, answer, [(slice(None), hidden)])
+    later[hidden, hidden] = True
+    return naive(lvlm, prompt, answer, [everywhere] * cut + [later] * (lvlm.n_layers - cut))
+
+
 def test_all_is_equal_to_its_naive_twin(auto, monkeypatch):
     monkeypatch.setattr(check, "N_TOKENS", 17)
     prompt = auto.prompt(picture(), QUESTION)
     found = check_model(auto, prompt)
     assert [each.name for each in found if not each.works] == []
-    assert len(found) == 6
+    assert len(found) == 5
     # against the whole model once more, not by the check's own tolerance
     with torch.no_grad():
         whole = auto.family.whole_logits(prompt)
     torch.testing.assert_close(auto.logits(prompt), whole, rtol=0, atol=1e-5)
+
+
+def test_interventions_are_masked_passes(auto):
+    prompt, cut = auto.prompt(picture(), QUESTION), 3
+    image = prompt.spans.image
+    row = attention_flow(auto, prompt).rows[cut - 1].mean(0)[image]
+    for hiding, n_kept in ((Truncate(cut), 0), (FastV(cut, 0.5), round(len(row) / 2))):
+        with intervene(auto, hiding):
+            first, tokens = auto.logits(prompt)[0, -1], auto.generate(prompt, 17)
+        kept = (row.topk(n_kept).indices + image.start).tolist()
+        logits = truncated(auto, prompt, tokens, cut, kept)
+        torch.testing.assert_close(first, logits[0], rtol=0, atol=1e-4)
+        assert torch.equal(tokens, logits.argmax(-1))
 
 
 def test_image_tokens_that_stay_are_those_of_masked_passes(auto):
@@ -56,13 +122,79 @@ def test_image_tokens_that_stay_are_those_of_masked_passes(auto):
             truncation_sweep(auto, prompt, keep=keep)
         return
     ranking = torch.rand(prompt.grid.n_tokens)
-    kept = ranking.topk(keep).indices + prompt.spans.image.start
+    kept = (ranking.topk(keep).indices + prompt.spans.image.start).tolist()
     swept = truncation_sweep(auto, prompt, keep=keep, ranking=ranking, max_new_tokens=3)
-    for cut in range(auto.n_layers + 1):
-        with check.masked(auto, prompt, cut, kept):
-            logits = check._read_in(auto, prompt, swept.tokens[cut])
+    for cut in (0, 2, auto.n_layers):
+        logits = truncated(auto, prompt, swept.tokens[cut], cut, kept)
         torch.testing.assert_close(swept.logits[cut], logits[0], rtol=0, atol=1e-4)
         assert torch.equal(swept.tokens[cut], logits.argmax(-1))
+
+
+@pytest.fixture(scope="module", params=["qwen2_5_vl", "qwen3_vl", "gemma3"])
+def unlike(request):
+    """A model whose decoder is given more than embeddings, a prompt, and an answer's ids."""
+    return *miniature(AutoConfig.for_model(request.param)), torch.tensor([7, 9, 11])
+
+
+def test_blocked_edges_are_those_of_masked_passes(unlike):
+    lvlm, prompt, answer = unlike
+    (_, image, user), last, window = prompt.spans, slice(len(prompt) - 1, None), 3
+    targets = {"user": slice(user.start, None), "last": last, "image": image}
+    for name, rows in targets.items():
+        if prompt.deepstack and name == "image":
+            with pytest.raises(InfoflowError, match=r"reach into the image.*DeepStack"):
+                attention_knockout(lvlm, prompt, answer, "image", name, window)
+            continue
+        found = attention_knockout(lvlm, prompt, answer, "image", name, window)
+        visible, cut = seen(prompt, answer), seen(prompt, answer, [(rows, image)])
+        layers = range(lvlm.n_layers)
+        for layer in layers:
+            masks = [cut if abs(i - layer) <= window // 2 else visible for i in layers]
+            logits = naive(lvlm, prompt, answer, masks)
+            torch.testing.assert_close(found.logits[layer], logits[0], rtol=0, atol=5e-5)
+            log_probs = logits.log_softmax(-1)[range(3), answer]
+            torch.testing.assert_close(found.log_probs[layer], log_probs, rtol=0, atol=5e-5)
+
+
+def test_maps_are_those_of_the_model_s_own_attention(unlike):
+    """Attention and relevancy, by transformers' eager weights and their gradients."""
+    lvlm, prompt, answer = unlike
+    embeds = torch.cat([prompt.inputs_embeds, lvlm.decoder.embed_tokens(answer[:-1])[None]], 1)
+    given = prompt.decoder_arguments(0, embeds.shape[1])
+    if "attention_mask" in given:
+        given["attention_mask"] = given["attention_mask"].float().log()  # what is added to scores
+    with forward.attending(lvlm, "eager"):
+        output = lvlm.decoder(
+            inputs_embeds=embeds.requires_grad_(), use_cache=False, output_attentions=True, **given
+        )
+    logits = lvlm.lm_head(output.last_hidden_state)[0, -3:]
+    gradients = torch.autograd.grad(logits[range(3), answer].sum(), output.attentions)
+    product, image = torch.eye(embeds.shape[1]), prompt.spans.image
+    for weights, gradient in zip(output.attentions, gradients, strict=True):
+        product = product + (weights * gradient)[0].relu().mean(0) @ product
+    rows = torch.stack([weights[0, :, -3:, : len(prompt)].mean(0) for weights in output.attentions])
+    read = (rows / rows.sum(-1, keepdim=True)).mean(1)[:, image]  # over the prompt, and answer rows
+    torch.testing.assert_close(attention(lvlm, prompt, answer), read, rtol=0, atol=1e-6)
+    torch.testing.assert_close(
+        relevancy(lvlm, prompt, answer)[0], product[-3:, image].mean(0), rtol=1e-4, atol=1e-6
+    )
+
+
+def test_a_prompt_is_cut_and_batched_with_all_that_it_carries(unlike):
+    lvlm, prompt, answer = unlike
+    text = text_only(prompt)
+    alone = lvlm.decoder(inputs_embeds=text.inputs_embeds, use_cache=False).last_hidden_state
+    torch.testing.assert_close(lvlm.logits(text), lvlm.lm_head(alone), rtol=0, atol=1e-5)
+    other = lvlm.with_pixels(prompt, 1 - prompt.pixel_values)
+    both = answer_probabilities(lvlm, [prompt, other], answer)
+    for each, probability in zip((prompt, other), both, strict=True):
+        masks = [seen(prompt, answer)] * lvlm.n_layers
+        log_probs = naive(lvlm, each, answer, masks).log_softmax(-1)
+        expected = log_probs[range(3), answer].mean().exp()
+        torch.testing.assert_close(probability, expected, rtol=1e-4, atol=0)
+    if prompt.deepstack:
+        with pytest.raises(InfoflowError, match="there is no path"):
+            integrated_gradients(lvlm, prompt, answer)
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -75,16 +207,36 @@ def test_a_marked_block_lights_up_where_it_is(auto, size):
     assert_lit(heat - heat.min(), block, atol=0.1 * max(size))
 
 
-def test_noisy_images_run_together_or_alone(auto):
-    prompt = auto.prompt(picture(), QUESTION)
+def test_noisy_images_run_together_or_alone(unlike):
+    lvlm, prompt, answer = unlike
     alone, together = (
-        llava_cam(auto, prompt, torch.tensor([7, 9]), "output", n_samples=3, micro_batch=n)
-        for n in (1, 3)
+        llava_cam(lvlm, prompt, answer, "output", n_samples=3, micro_batch=n) for n in (1, 3)
     )
     scale = alone.by_token[:-1].amax().clamp(min=1e-6)
     torch.testing.assert_close(
         together.by_token / scale, alone.by_token / scale, rtol=0, atol=1e-5, equal_nan=True
     )
+
+
+@pytest.mark.parametrize(
+    ("make", "n_a_tile", "cells"),
+    [(tiny_auto.got_ocr, 256, (48, 64)), (tiny_auto.qwen(14), 0, (3, 4))],
+)
+def test_cells_are_found_though_they_are_a_few_grey_values_wide(make, n_a_tile, cells):
+    """Of twelve tiles and the whole, 64 cells across share 256 values; or 28 pixels are a cell."""
+    processor, size = make(448), (640, 480)
+    if n_a_tile:
+        processor.max_patches = 12
+
+    def process(image):
+        return processor(image, return_tensors="pt").pixel_values
+
+    pixels, plain = process(Image.new("RGB", size)), SimpleNamespace()
+    n_tokens = len(pixels) * n_a_tile or len(pixels) // 4
+    model = SimpleNamespace(named_modules=list, config=plain, model=plain)
+    grid = image_grid(process, model, size, {}, np.arange(n_tokens))
+    assert (grid.rows, grid.cols) == cells
+    np.testing.assert_allclose(grid.box, (0, 0, 1, 1), atol=0.002)
 
 
 def test_embeddings_without_their_prompt_are_refused(auto):
@@ -156,13 +308,12 @@ def test_so_is_it_inside_another_model(text):
 def test_weights_are_not_needed(tmp_path):
     config = AutoConfig.for_model("internvl")
     config.save_pretrained(tmp_path)
-    for path in (tmp_path, tmp_path / "config.json"):
-        assert all(each.works for each in check_model(path))
-    lines = check.check_text(tmp_path).splitlines()
-    assert len(lines) == 6
+    assert all(each.works for each in check_model(tmp_path / "config.json"))
+    lines = CliRunner().invoke(app, ["check", str(tmp_path)]).output.splitlines()
+    assert len(lines) == 5
     assert all(line.startswith("works") for line in lines)
     with pytest.raises(InfoflowError, match="could not be fetched"):
-        check.check_text(tmp_path / "nothing.json")
+        check_model(tmp_path / "nothing.json")
 
 
 def test_without_a_chat_template_nothing_is_guessed(tmp_path):
@@ -180,16 +331,14 @@ def test_without_a_chat_template_nothing_is_guessed(tmp_path):
     lvlm = LVLM("mine", family, tmp_path, None)
     prompt = lvlm.prompt(picture(), QUESTION)
     assert prompt.spans.image.start == 1  # after the processor's mark, and no word
-    assert all(each.works for each in check_model(never_ending(lvlm), prompt))
+    forward.require_whole_model(lvlm, prompt)
 
 
-def test_windows_shorter_than_a_prompt_are_refused(tmp_path):
-    tiny_auto.save("gemma3", tmp_path)
-    said = json.loads((tmp_path / "config.json").read_text())
-    said["text_config"]["sliding_window"] = 12
-    (tmp_path / "config.json").write_text(json.dumps(said))
+def test_windows_shorter_than_a_prompt_are_refused():
+    family = miniature(AutoConfig.for_model("gemma3"))[0].family
+    family.decoder.config.sliding_window = 12
     with pytest.raises(InfoflowError, match="context of 12"):
-        load_lvlm(str(tmp_path), device="cpu").prompt(picture(), QUESTION)
+        LVLM("tiny", family, Path(), None).prompt(picture(), QUESTION)
 
 
 def test_where_tokens_lie_is_not_guessed():
@@ -200,14 +349,14 @@ def test_where_tokens_lie_is_not_guessed():
         prompt.grid.to_picture(values, (8, 8))
 
 
-def test_noise_is_that_of_one_image(tmp_path):
+def test_noise_is_that_of_one_image():
     """Qwen's rows hold a patch twice, as of a video that stands still."""
-    lvlm = load_lvlm(str(tiny_auto.save("qwen2.5-vl", tmp_path)), device="cpu")
-    pixels = lvlm.prompt(Image.new("RGB", (60, 60)), QUESTION).pixel_values
+    lvlm, prompt = miniature(AutoConfig.for_model("qwen2_5_vl"))
+    pixels = prompt.pixel_values
     noise = lvlm.family.pixel_noise(pixels, 0.1, torch.Generator().manual_seed(0))
     first, second = noise.view(len(pixels), 3, 2, -1).unbind(2)
     assert torch.equal(first, second)
-    assert abs(float(noise.std()) - 0.1 / 0.5) < 0.01
+    assert abs(float(noise.std()) - 0.1) < 0.01
 
 
 @pytest.mark.parametrize("kind", ["qwen2.5-vl", "internvl3"])

@@ -57,11 +57,17 @@ def text_only(prompt: Prompt) -> Prompt:
     image = prompt.spans.image
     stays = torch.ones(len(prompt), dtype=torch.bool, device=prompt.input_ids.device)
     stays[image] = False
-    here = slice(image.start, image.start)
+    here, ids = slice(image.start, image.start), prompt.input_ids[stays]
+    places = prompt.position_ids
+    if places is not None:
+        places = places[..., :1] + torch.arange(len(ids), device=places.device)
     return replace(
         prompt,
-        input_ids=prompt.input_ids[stays],
+        input_ids=ids,
         inputs_embeds=prompt.inputs_embeds[:, stays],
+        position_ids=places,
+        mask=None if prompt.mask is None else prompt.mask[stays][:, stays],
+        deepstack=(),
         spans=Spans(prompt.spans.system, here, slice(image.start, int(stays.sum()))),
     )
 

@@ -3,21 +3,20 @@
 What the library does is held against the plain way to do the same.
 """
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
-from functools import partial
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from infoflow.errors import InfoflowError
 from infoflow.hooks.attention import Attention, attention_rows, ordinary_attention
-from infoflow.hooks.forward import attending, record, require_whole_model
-from infoflow.interventions import FastV, Truncate, intervene
+from infoflow.hooks.forward import forward_pass, record, require_whole_model
+from infoflow.interventions import Truncate, intervene
 from infoflow.methods.cam import activation_map, llava_cam
-from infoflow.methods.flow import attention_flow
 from infoflow.methods.truncation import truncation_sweep
 from infoflow.models.checkpoint import in_one_line
 from infoflow.models.families.auto import read_config
@@ -62,45 +61,38 @@ def check_model(
         raise InfoflowError("a loaded model is checked on one of its prompts; give prompt=.")
     if isinstance(model, str | Path):
         model = read_config(model if Path(model).exists() else locate_settings(str(model)))
-    found = []
-    try:
-        with in_one_line("it fails"):
-            lvlm, asked = miniature(model, seed) if prompt is None else (model, prompt)
-            require_whole_model(lvlm, asked)
-        found.append(Capability("forward pass", True, _carried(asked)))
-        for name, (check, twin) in _CHECKS.items():
-            found.append(_checked(name, partial(check, lvlm, asked), twin))
-    except InfoflowError as error:
-        found.append(Capability("forward pass", False, " ".join(str(error).split())))
+    found: list[Capability] = []
+    for name, (difference, word) in _CHECKS.items():
+        try:
+            with in_one_line("it fails"):
+                if not found:
+                    lvlm, asked = miniature(model, seed) if prompt is None else (model, prompt)
+                apart = difference(lvlm, asked)
+            works = apart <= TOLERANCE
+            word = f"equal to {word}" if works else f"differs by {apart:.1g} from {word}"
+            found.append(Capability(name, works, word + _carried(asked) * (not found)))
+        except InfoflowError as error:
+            found.append(Capability(name, False, " ".join(str(error).split())))
+        if not found[0].works:
+            break
     return found
-
-
-def check_text(model: str | Path) -> str:
-    """The same for a terminal."""
-    lines = ((("refused", "works")[each.works], each) for each in check_model(model))
-    return "\n".join(f"{word:7}  {each.name}: {each.word}" for word, each in lines)
-
-
-def _checked(name: str, difference: Callable[[], float], twin: str) -> Capability:
-    try:
-        with in_one_line("it fails"):
-            apart = difference()
-    except InfoflowError as error:
-        return Capability(name, False, " ".join(str(error).split()))
-    works = apart <= TOLERANCE
-    return Capability(name, works, f"equal to {twin}" if works else f"differs by {apart:.1g}")
 
 
 def _carried(prompt: Prompt) -> str:
     """What a prompt of the model carries beside embeddings."""
     axes = 0 if prompt.position_ids is None else len(prompt.position_ids)
-    carried = [
-        f"positions on {axes} axes" if axes > 1 else "",
-        "a mask by which tokens see later ones" if prompt.mask is not None else "",
-        f"features added in {len(prompt.deepstack)} layers" if prompt.deepstack else "",
-    ]
-    said = ", ".join(filter(None, carried)) or "no more than embeddings"
-    return f"logits are those of the whole model; a prompt carries {said}"
+    carried = {
+        f"positions on {axes} axes": axes > 1,
+        "a mask by which tokens see later ones": prompt.mask is not None,
+        f"features added in {len(prompt.deepstack)} layers": prompt.deepstack,
+    }
+    said = ", ".join(what for what, is_so in carried.items() if is_so)
+    return f"; a prompt carries {said or 'no more than embeddings'}"
+
+
+def _whole(lvlm: LVLM, prompt: Prompt) -> float:
+    require_whole_model(lvlm, prompt)
+    return 0.0
 
 
 def _flow(lvlm: LVLM, prompt: Prompt) -> float:
@@ -114,118 +106,62 @@ def _flow(lvlm: LVLM, prompt: Prompt) -> float:
 
 
 def _sweep(lvlm: LVLM, prompt: Prompt) -> float:
-    swept = truncation_sweep(lvlm, prompt, max_new_tokens=N_TOKENS)
-    cuts = zip(swept.cuts.tolist(), swept.logits, swept.tokens, strict=True)
-    return _largest(_apart(lvlm, prompt, first, tokens, cut) for cut, first, tokens in cuts)
+    swept, apart = truncation_sweep(lvlm, prompt, max_new_tokens=N_TOKENS), []
+    for cut, first, tokens in zip(swept.cuts.tolist(), swept.logits, swept.tokens, strict=True):
+        with torch.no_grad(), intervene(lvlm, Truncate(cut)):
+            logits = _read_in(lvlm, prompt, tokens)
+        # where two tokens are as likely but for rounding, either may be decoded
+        lead = logits.amax(-1) - logits.gather(-1, tokens[:, None])[:, 0]
+        lead = lead[: len(lvlm.before_eos(tokens)) + 1]  # what follows an end is no answer
+        apart.append(
+            torch.stack([(logits[0] - first).abs().max(), lead.max()]) / logits.abs().max()
+        )
+    return float(torch.stack(apart).max())
 
 
-def _interventions(lvlm: LVLM, prompt: Prompt) -> float:
-    apart, cut, image = [], lvlm.n_layers // 2, prompt.spans.image
-    row = attention_flow(lvlm, prompt).rows[cut - 1].mean(0)[image]
-    for hiding, n_kept in ((Truncate(cut), 0), (FastV(cut, 0.5), round(len(row) / 2))):
-        with intervene(lvlm, hiding):
-            first = lvlm.logits(prompt)[0, -1]
-            with lvlm.reading(prompt):
-                tokens = lvlm.family.generate(prompt, N_TOKENS, [-1])
-        kept = row.topk(n_kept).indices + image.start
-        apart.append(_apart(lvlm, prompt, first, tokens, cut, kept))
-    return _largest(apart)
+def _cam(lvlm: LVLM, prompt: Prompt) -> float:
+    site, image, features = "post_attention_layernorm", prompt.spans.image, list[Tensor]()
+    # of some answers, one that something speaks for: others have no maps
+    answers = torch.arange(4, 58).view(-1, 3)
+    cams = ((answer, llava_cam(lvlm, prompt, answer, site, sigma=0.0)) for answer in answers)
+    answer, cam = next(each for each in cams if (each[1].peaks[:-1] > 0).all())
+    leaf = prompt.inputs_embeds.detach().clone().requires_grad_()
+    with torch.enable_grad(), ExitStack() as hooks:
+        for layer in lvlm.layers[:-1]:
+            watch = layer.get_submodule(site).register_forward_hook
+            hooks.callback(watch(lambda *call: features.append(call[2])).remove)
+        logits = _read_in(lvlm, replace(prompt, inputs_embeds=leaf), answer)
+        gradients = torch.autograd.grad(logits.gather(-1, answer[:, None]).sum(), features)
+    apart = []
+    for by_token, *both in zip(cam.by_token, features, gradients, strict=False):
+        feature, gradient = (each[0, image].detach() for each in both)
+        summed = activation_map(feature.abs(), gradient.abs(), "mean").max()
+        apart.append((by_token - activation_map(feature, gradient, "mean")).abs().max() / summed)
+    return float(torch.stack(apart).max())
 
 
 def _decoding(lvlm: LVLM, prompt: Prompt) -> float:
-    ids = prompt.input_ids[None]
-    given = {"attention_mask": torch.ones_like(ids), **prompt.inputs}
+    """Whether some token is another one."""
     lengths = {"max_new_tokens": N_TOKENS, "min_new_tokens": N_TOKENS, "do_sample": False}
+    ids = prompt.input_ids[None]
+    given = {"input_ids": ids, "attention_mask": torch.ones_like(ids), **prompt.inputs}
     with torch.no_grad():
-        theirs = lvlm.model.generate(
-            input_ids=ids, pixel_values=prompt.pixel_values, **given, **lengths
-        )
+        theirs = lvlm.model.generate(pixel_values=prompt.pixel_values, **given, **lengths)
     ours = lvlm.family.generate(prompt, N_TOKENS, [-1])
     return float((theirs[0, -N_TOKENS:] != ours).any())
 
 
-def _cam(lvlm: LVLM, prompt: Prompt) -> float:
-    site, image, apart = "post_attention_layernorm", prompt.spans.image, []
-    for first in range(
-        4, 60, 3
-    ):  # until one has maps: none is left of tokens that all speak against
-        answer = torch.arange(first, first + 3, device=lvlm.device)
-        cam = llava_cam(lvlm, prompt, answer, site, sigma=0.0)
-        if (cam.peaks[:-1] > 0).all():
-            break
-    for layer, by_token in zip(lvlm.layers[:-1], cam.by_token, strict=False):
-        features: list[Tensor] = []
-
-        def keep(module: nn.Module, args: Any, output: Tensor, kept: Any = features) -> Tensor:
-            kept.append(output.detach().requires_grad_())
-            return kept[0]
-
-        hook = layer.get_submodule(site).register_forward_hook(keep)
-        with torch.enable_grad():
-            logits = _read_in(lvlm, prompt, answer)
-            (gradient,) = torch.autograd.grad(logits.gather(-1, answer[:, None]).sum(), features)
-        hook.remove()
-        feature, gradient = features[0][0, image].detach(), gradient[0, image]
-        heat = activation_map(feature, gradient, "mean")
-        summed = activation_map(feature.abs(), gradient.abs(), "mean")
-        apart.append((by_token - heat).abs().max() / summed.max())
-    return _largest(apart)
+def _read_in(lvlm: LVLM, prompt: Prompt, answer: Tensor) -> Tensor:
+    """Read an answer in, in one plain pass: the logits of its tokens, (T, V)."""
+    with forward_pass(lvlm, prompt, answer) as states:
+        return cast(Tensor, lvlm.lm_head(states)[0, -len(answer) :])
 
 
 _CHECKS: dict[str, tuple[Callable[[LVLM, Prompt], float], str]] = {
+    "forward pass": (_whole, "the whole model"),
     "attention flow": (_flow, "what the model's own kernel attends to"),
     "truncation sweep": (_sweep, "a masked pass for each cut and token"),
-    "LLaVA-CAM": (_cam, "a pass and a backward pass for each layer"),
-    "FastV, Truncate": (_interventions, "a masked pass for each token"),
+    "LLaVA-CAM": (_cam, "a plain backward pass"),
     "answers": (_decoding, "the model's own way to decode, from ids and pixels"),
 }
 """How far something is from its plain twin, and what that is."""
-
-
-def _largest(differences: Iterable[float | Tensor]) -> float:
-    """The largest, or NaN if one of them is: Python's own would let that pass."""
-    return float(torch.tensor([float(each) for each in differences]).max())
-
-
-def _apart(
-    lvlm: LVLM, prompt: Prompt, first: Tensor, tokens: Tensor, cut: int, kept: Tensor | None = None
-) -> float:
-    """How far a truncated answer is from masked passes: in its first logits, or in a token.
-
-    Where two tokens are as likely but for rounding, either may be decoded.
-    """
-    with masked(lvlm, prompt, cut, kept):
-        logits = _read_in(lvlm, prompt, tokens)
-    n = len(lvlm.before_eos(tokens)) + 1  # what follows an end is no answer
-    chosen = logits.gather(-1, tokens[:, None].to(logits.device))[:n, 0]
-    lead = (logits[:n].amax(-1) - chosen).max()
-    return _largest([(logits[0] - first).abs().max(), lead]) / float(logits.abs().max())
-
-
-def _read_in(lvlm: LVLM, prompt: Prompt, answer: Tensor) -> Tensor:
-    """Read an answer in, in one pass of the ordinary decoder: the logits of its tokens, (T, V)."""
-    said = lvlm.decoder.embed_tokens(answer[:-1].to(lvlm.device))[None]
-    embeds = torch.cat([prompt.inputs_embeds, said], dim=1)
-    given = prompt.decoder_arguments(0, embeds.shape[1])
-    with attending(lvlm, "sdpa"):
-        states = lvlm.decoder(inputs_embeds=embeds, use_cache=False, **given).last_hidden_state
-    return cast(Tensor, lvlm.lm_head(states)[0, len(prompt) - 1 :])
-
-
-@contextmanager
-def masked(lvlm: LVLM, prompt: Prompt, cut: int, kept: Tensor | None = None) -> Iterator[None]:
-    """Hide the image from layer ``cut`` on, but for the positions kept, in the ordinary decoder."""
-
-    def hide(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> Any:
-        n, mask = args[0].shape[1], kwargs["attention_mask"]
-        hidden = torch.zeros(n, dtype=torch.bool, device=args[0].device)
-        hidden[prompt.spans.image] = True
-        hidden[[] if kept is None else kept] = False
-        seen = torch.ones(n, n, dtype=torch.bool, device=hidden.device).tril()
-        seen = (seen if mask is None else mask[0, 0]) & ~hidden
-        return args, kwargs | {"attention_mask": seen.fill_diagonal_(True)[None, None]}
-
-    with ExitStack() as hooks:
-        for layer in lvlm.layers[cut:]:
-            hooks.callback(layer.register_forward_pre_hook(hide, with_kwargs=True).remove)
-        yield

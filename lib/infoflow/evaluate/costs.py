@@ -12,6 +12,7 @@ from infoflow.data.load import BENCHMARKS
 from infoflow.errors import require_name
 from infoflow.models.checkpoint import load_tokenizer
 from infoflow.models.families.auto import AutoFamily, architecture_of, load_processor, read_config
+from infoflow.models.families.base import first
 from infoflow.models.loading import locate_settings
 
 BYTES_PER_NUMBER = 2  # weights and activations are counted in bfloat16
@@ -95,7 +96,7 @@ def shape_of(model: str) -> Shape:
 
     Of a mixture of experts all weights are counted, though a token meets few of them.
     """
-    if model in PUBLISHED or "/" not in model:
+    if "/" not in model:
         require_name(model, "published model", PUBLISHED)
         return PUBLISHED[model]
     folder = locate_settings(model)
@@ -104,22 +105,20 @@ def shape_of(model: str) -> Shape:
         empty = architecture_of(config)(config)
     family = AutoFamily(empty, tokenizer, load_processor(folder, config.model_type, tokenizer))
     read, text = family.encode(Image.new("RGB", PICTURE), ""), family.decoder.config
-    n_layers, decoder = len(family.decoder.layers), _count(family.decoder.layers)
-    heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
+    layers, pixels = family.decoder.layers, read.pixel_values
+    patch = first(getattr(config.vision_config, "patch_size", 14))
     head = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
-    patch = getattr(config.vision_config, "patch_size", 14)
-    area = patch[0] * patch[1] if isinstance(patch, list | tuple) else patch**2
     return Shape(
         vocabulary=text.vocab_size,
         image_tokens=read.input_ids.count(family.image_token_id),
         tower=_count(empty) - _count(family.decoder) - _count(family.lm_head),
-        tower_tokens=read.pixel_values.numel() // (3 * area),
+        tower_tokens=len(pixels) if pixels.ndim < 4 else pixels.numel() // (3 * patch**2),
         connector=0,
-        layers=n_layers,
+        layers=len(layers),
         width=text.hidden_size,
         inner=getattr(text, "intermediate_size", 4 * text.hidden_size),
-        of_layer=decoder // n_layers,
-        keys=2 * heads * head,
+        of_layer=_count(layers) // len(layers),
+        keys=2 * head * (getattr(text, "num_key_value_heads", None) or text.num_attention_heads),
     )
 
 

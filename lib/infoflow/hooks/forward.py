@@ -176,9 +176,7 @@ class _MaskObserver(Observer):
     """Sees that no layer has a mask but the prompt's: methods go by that one."""
 
     def __init__(self, prompt: Prompt) -> None:
-        n = len(prompt)
-        causal = torch.ones(n, n, dtype=torch.bool, device=prompt.input_ids.device).tril()
-        self._mask = causal if prompt.mask is None else prompt.mask
+        self._mask = prompt.visible(len(prompt))
 
     def see(self, layer: int, call: Attention) -> None:
         if call.mask is not None and not torch.equal(call.mask, self._mask.to(call.mask.device)):

@@ -86,7 +86,8 @@ def answer_probabilities(lvlm: LVLM, prompts: list[Prompt], answer: str | Tensor
     """Compute the geometric mean of the answer's tokens' probabilities after B prompts: (B,)."""
     ids = answer_ids(lvlm, prompts[0], answer)
     embeds = torch.cat([prompt.inputs_embeds for prompt in prompts])
-    batch = replace(prompts[0], inputs_embeds=embeds)
+    inside = zip(*(prompt.deepstack for prompt in prompts), strict=True)
+    batch = replace(prompts[0], inputs_embeds=embeds, deepstack=tuple(map(torch.cat, inside)))
     with torch.no_grad(), forward_pass(lvlm, batch, ids) as states:
         log_probs = lvlm.lm_head(states[:, -len(ids) :]).float().log_softmax(-1)
         of_answer = log_probs.gather(-1, ids.expand(len(embeds), -1)[..., None])[..., 0]

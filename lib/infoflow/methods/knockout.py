@@ -81,7 +81,7 @@ def attention_knockout(
     if window % 2 == 0:
         raise InfoflowError(f"window is {window}; valid: an odd number, to lie around a layer.")
     source, target = (_marked(prompt, group, len(ids) - 1) for group in (sources, targets))
-    visible = _visible(prompt, len(ids) - 1)
+    visible = prompt.visible(len(prompt) + len(ids) - 1)
     edge = target[:, None] & source & visible
     if not edge.any():
         raise InfoflowError(f"no target ({targets!r:.40}) comes after a source ({sources!r:.40}).")
@@ -134,15 +134,6 @@ def _marked(prompt: Prompt, group: Group, n_answer: int) -> Tensor:
     if not marked.any():
         raise InfoflowError(f"the group {group!r:.40} has no token in this prompt.")
     return pad(marked, (0, n_answer), value=isinstance(group, str) and bool(marked[-1]))
-
-
-def _visible(prompt: Prompt, n_answer: int) -> Tensor:
-    """Which tokens (columns) each token (row) of the prompt and the answer may see."""
-    n = len(prompt)
-    visible = prompt.input_ids.new_ones(n + n_answer, n + n_answer, dtype=torch.bool).tril()
-    if prompt.mask is not None:
-        visible[:n, :n] = prompt.mask
-    return visible
 
 
 def _read(

@@ -82,18 +82,23 @@ class Prompt:
         after = self.position_ids[..., -1:] + 1 + steps
         return torch.cat([self.position_ids, after], dim=-1)[..., start:stop]
 
-    def decoder_arguments(self, start: int, stop: int) -> dict[str, Any]:
-        """What the decoder takes beside the embeddings of such tokens; nothing if it is ordinary.
+    def visible(self, n: int) -> Tensor:
+        """Which tokens (columns) each of the prompt's and the answer's first n (rows) may see.
 
-        Tokens of an answer see all before them, whatever the prompt's own mask is.
+        Tokens of an answer see all before them, whatever the prompt's own mask is: (n, n).
         """
+        seen = self.input_ids.new_ones(n, n, dtype=torch.bool).tril()
+        if self.mask is not None:
+            seen[: len(self), : len(self)] = self.mask[:n, :n]
+        return seen
+
+    def decoder_arguments(self, start: int, stop: int) -> dict[str, Any]:
+        """What the decoder takes beside embeddings of such tokens; nothing if it is ordinary."""
         found: dict[str, Any] = {}
         if self.position_ids is not None:
             found["position_ids"] = self.positions(start, stop)
         if self.mask is not None:
-            visible = torch.ones(stop, stop, dtype=torch.bool, device=self.mask.device).tril()
-            visible[: len(self), : len(self)] = self.mask[:stop, :stop]
-            found["attention_mask"] = visible[None, None, start:]
+            found["attention_mask"] = self.visible(stop)[None, None, start:]
         image = self.spans.image
         if self.deepstack and start <= image.start and image.stop <= stop:
             places = torch.zeros(len(self.deepstack[0]), stop - start, dtype=torch.bool)

@@ -8,6 +8,7 @@ from PIL import Image
 from torch import Tensor
 
 from infoflow.data.controls import GREY
+from infoflow.errors import InfoflowError
 from infoflow.methods.gradients import logit_of_features
 from infoflow.models.lvlm import LVLM, Prompt
 
@@ -20,6 +21,8 @@ def integrated_gradients(lvlm: LVLM, prompt: Prompt, answer: Tensor) -> Tensor:
     The path begins at a grey image and takes 20 steps; where they do not complete to 2 %, twice as
     many, up to 160. A map that is not complete then is undefined.
     """
+    if prompt.deepstack:
+        raise InfoflowError(f"{lvlm.name} adds to image tokens between layers: there is no path.")
     blank = lvlm.prompt(Image.new("RGB", prompt.image.size, GREY), prompt.question)
     logit = partial(logit_of_features, lvlm, prompt, answer)
     with torch.inference_mode(False):

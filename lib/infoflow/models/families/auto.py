@@ -15,19 +15,19 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 from transformers import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING as CLASSES
-from transformers import AutoConfig, AutoImageProcessor, DynamicCache
+from transformers import AutoConfig, AutoImageProcessor
 from transformers.models.auto.processing_auto import (
     PROCESSOR_MAPPING_NAMES,
     processor_class_from_name,
 )
 from transformers.video_processing_utils import BaseVideoProcessor
 
-from infoflow.errors import InfoflowError
+from infoflow.errors import InfoflowError, one_line
 from infoflow.models.checkpoint import in_one_line, load_model
 from infoflow.models.families.base import DecoderInputs, Family, ImageFeatures, Reading, Size
 from infoflow.models.grid import Grid
 from infoflow.models.placement import Placement
-from infoflow.models.prompt import Prompt, Spans
+from infoflow.models.prompt import Spans
 from infoflow.models.tiles import image_grid
 
 _UNTALKATIVE = ("paligemma",)
@@ -56,12 +56,8 @@ class AutoFamily(Family):
         super().__init__(model, tokenizer, reader.image_processor)
         self.reader = reader
         self._grids: dict[Any, Grid] = {}  # by what they depend on: to ask the processor takes time
-        for part in ("layers", "norm", "embed_tokens"):
-            if not hasattr(self.decoder, part):
-                raise InfoflowError(
-                    f"the decoder of a {model.config.model_type}, a {type(self.decoder).__name__}, "
-                    f"has no {part}, so it cannot be followed layer by layer."
-                )
+        with one_line(f"no layers of a {model.config.model_type} are found", AttributeError):
+            _ = self.decoder.layers, self.decoder.norm, self.decoder.embed_tokens
 
     @classmethod
     def open(cls, folder: Path, placement: Placement, dtype: torch.dtype, **parts: Path) -> Self:
@@ -74,14 +70,6 @@ class AutoFamily(Family):
     @property
     def lm_head(self) -> nn.Module:
         return cast(nn.Module, self.model.get_output_embeddings())
-
-    @property
-    def context_length(self) -> int:
-        """As many tokens as have positions, and no more than all layers see (sliding windows)."""
-        config, longest = self.decoder.config, super().context_length
-        kinds = getattr(config, "layer_types", None) or ["sliding_attention"]
-        window = getattr(config, "sliding_window", None) or longest
-        return min(longest, window) if "sliding_attention" in kinds else longest
 
     def encode(self, image: Image.Image, question: str) -> Reading:
         """Let the processor word and encode the prompt; the image's span is first to last token.
@@ -101,22 +89,22 @@ class AutoFamily(Family):
                 )
         text = self.worded(question)
         batch = self._processed(image, text)
-        ids: list[int] = batch.pop("input_ids")[0].tolist()
-        pixels = batch.pop("pixel_values")
-        taken = set(signature(type(self.model).forward).parameters) - {"labels"}
-        inputs = {k: v for k, v in batch.items() if isinstance(v, Tensor) and k in taken}
-        places = [i for i, index in enumerate(ids) if index == self.image_token_id]
-        if not places:
+        ids, pixels = batch.pop("input_ids")[0], batch.pop("pixel_values")
+        taken = signature(type(self.model).forward).parameters
+        inputs = {name: value for name, value in batch.items() if name in taken}
+        places = (ids == self.image_token_id).nonzero()[:, 0]
+        if not len(places):
             raise InfoflowError(f"the processor puts no image token ({token}) into a prompt.")
-        start, stop = places[0], places[-1] + 1
-        key = image.size, tuple(place - start for place in places)
+        start, stop = int(places[0]), int(places[-1]) + 1
+        within = (places - start).numpy()
+        key = image.size, within.tobytes()
         if key not in self._grids:
             self._grids[key] = image_grid(
                 lambda shown: self._processed(shown, text)["pixel_values"],
-                *(self.model, image.size, pixels, inputs, key[1]),
+                *(self.model, image.size, inputs, within),
             )
         spans = Spans(slice(0, start), slice(start, stop), slice(stop, len(ids)))
-        return Reading(ids, pixels, inputs, spans, self._grids[key])
+        return Reading(ids.tolist(), pixels, inputs, spans, self._grids[key])
 
     def worded(self, question: str) -> str:
         """Put a question into the processor's own conversation, with one image before it."""
@@ -150,13 +138,9 @@ class AutoFamily(Family):
         places = (input_ids == self.image_token_id).nonzero()[:, 0]
         if inside and len(places) != int(places[-1] - places[0]) + 1:
             raise InfoflowError("what is added inside belongs to image tokens that are scattered.")
-        return DecoderInputs(
-            inputs_embeds=embeds,
-            image=ImageFeatures(embeds[0, places]),
-            position_ids=call.get("position_ids"),
-            mask=_own_mask(call.get("attention_mask")),
-            deepstack=tuple(level[None] for level in inside),
-        )
+        image, mask = ImageFeatures(embeds[0, places]), _own_mask(call.get("attention_mask"))
+        deepstack = tuple(level[None] for level in inside)
+        return DecoderInputs(embeds, image, call.get("position_ids"), mask, deepstack)
 
     def _call_of_decoder(self, ids: Tensor, pixels: Tensor, inputs: Mapping[str, Any]) -> Any:
         class Called(Exception):  # noqa: N818
@@ -174,31 +158,15 @@ class AutoFamily(Family):
             hook.remove()
         raise InfoflowError(f"a {type(self.model).__name__} answers without calling its decoder.")
 
-    def generate(self, prompt: Prompt, max_new_tokens: int, ends: list[int]) -> Tensor:
-        """Decode token by token with a cache, at the positions that follow the prompt's."""
-        cache = DynamicCache(config=self.decoder.config)
-        embeds, start = prompt.inputs_embeds, 0
-        found: list[Tensor] = []
-        with torch.no_grad():
-            while len(found) < max_new_tokens and not (found and int(found[-1]) in ends):
-                given = prompt.decoder_arguments(start, start + embeds.shape[1])
-                states = self.decoder(
-                    inputs_embeds=embeds, past_key_values=cache, use_cache=True, **given
-                ).last_hidden_state
-                start += embeds.shape[1]
-                found.append(self.lm_head(states[0, -1:]).argmax(-1))
-                embeds = self.decoder.embed_tokens(found[-1])[None]
-        return torch.cat(found)
-
     def pixel_noise(self, pixels: Tensor, sigma: float, generator: torch.Generator) -> Tensor:
         """Draw noise; where a row is a patch, given twice as of a video, the same for both."""
         if pixels.ndim > 2:
             return super().pixel_noise(pixels, sigma, generator)
-        std, times = self.image_processor.image_std, self.image_processor.temporal_patch_size
-        area = pixels.shape[1] // (len(std) * times)
-        noise = torch.randn(len(pixels), len(std), 1, area, generator=generator)
-        noise = sigma / torch.tensor(std)[:, None, None] * noise
-        return noise.expand(-1, -1, times, -1).reshape(pixels.shape)
+        times = self.image_processor.temporal_patch_size
+        one = super().pixel_noise(
+            pixels.view(len(pixels), 3, times, -1)[:, :, :1], sigma, generator
+        )
+        return one.expand(-1, -1, times, -1).reshape(pixels.shape)
 
 
 def read_config(path: str | Path) -> Any:
@@ -254,10 +222,6 @@ def load_processor(folder: Path, model_type: str, tokenizer: Any) -> Any:
 def _own_mask(mask: Any) -> Tensor | None:
     """The mask (S, S) of a call, unless it is the ordinary one; windows are a matter of length."""
     mask = mask["full_attention"] if isinstance(mask, Mapping) else mask
-    if (
-        mask is None
-        or mask.ndim != 4
-        or torch.equal(mask[0, 0], torch.ones_like(mask[0, 0]).tril())
-    ):
+    if mask is None or mask.ndim != 4 or mask[0, 0].equal(torch.ones_like(mask[0, 0]).tril()):
         return None
     return cast(Tensor, mask[0, 0])

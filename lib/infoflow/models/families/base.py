@@ -1,5 +1,6 @@
 """What a family's adapter answers: everything in which architectures differ."""
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self, cast
@@ -8,6 +9,7 @@ import torch
 from PIL import Image
 from scipy import sparse
 from torch import Tensor, nn
+from transformers import DynamicCache
 
 from infoflow.errors import InfoflowError
 from infoflow.models.checkpoint import (
@@ -165,12 +167,12 @@ class Family:
     @property
     def pixels_a_side(self) -> int:
         """The side of the square that the vision tower takes, in pixels."""
-        return _first(self.vision.image_size)
+        return first(self.vision.image_size)
 
     @property
     def patches_a_side(self) -> int:
         """Patches along one side of that square."""
-        return self.pixels_a_side // _first(self.vision.patch_size)
+        return self.pixels_a_side // first(self.vision.patch_size)
 
     @property
     def image_token_id(self) -> int:
@@ -188,8 +190,11 @@ class Family:
 
     @property
     def context_length(self) -> int:
-        """The longest sequence that the decoder takes, in tokens."""
-        return int(self.decoder.config.max_position_embeddings)
+        """As many tokens as have positions, and no more than all layers see (sliding windows)."""
+        config = self.decoder.config
+        kinds = getattr(config, "layer_types", None) or ["sliding_attention"]
+        window = getattr(config, "sliding_window", None) if "sliding_attention" in kinds else None
+        return min(int(config.max_position_embeddings), window or sys.maxsize)
 
     @property
     def beginning(self) -> list[int]:
@@ -242,18 +247,21 @@ class Family:
         )
         return cast(Tensor, output.logits)
 
+    @torch.no_grad()
     def generate(self, prompt: Prompt, max_new_tokens: int, ends: list[int]) -> Tensor:
         """Decode greedily up to one of the tokens that end an answer: ids of shape (T,)."""
-        ids: Tensor = self.language_model.generate(
-            inputs_embeds=prompt.inputs_embeds,
-            attention_mask=torch.ones_like(prompt.input_ids)[None],
-            do_sample=False,
-            num_beams=1,
-            max_new_tokens=max_new_tokens,
-            eos_token_id=ends,
-            pad_token_id=ends[0],
-        )
-        return ids[0]
+        cache = DynamicCache(config=self.decoder.config)
+        embeds, start = prompt.inputs_embeds, 0
+        found: list[Tensor] = []
+        while len(found) < max_new_tokens and not (found and int(found[-1]) in ends):
+            stop = start + embeds.shape[1]
+            given = prompt.decoder_arguments(start, stop)
+            states = self.decoder(
+                inputs_embeds=embeds, past_key_values=cache, use_cache=True, **given
+            ).last_hidden_state
+            found.append(self.lm_head(states[0, -1:]).argmax(-1))
+            embeds, start = self.decoder.embed_tokens(found[-1])[None], stop
+        return torch.cat(found)
 
     def input_ids(self, question: str, size: Size) -> list[int]:
         """Encode the whole prompt around a question, one image token id an image token."""
@@ -337,5 +345,6 @@ class Family:
         require_value(tuple(pixel_values.shape), "the shape of the pixel values", valid)
 
 
-def _first(side: Any) -> int:
+def first(side: Any) -> int:
+    """Of a side or sides in pixels, as configurations have them, the first."""
     return int(side[0] if isinstance(side, list | tuple) else side)

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from transformers import LlavaNextForConditionalGeneration
+from transformers.image_processing_utils import select_best_resolution
 from transformers.models.llava_next.image_processing_pil_llava_next import (
     LlavaNextImageProcessorPil,
 )
@@ -19,7 +20,6 @@ from infoflow.errors import InfoflowError
 from infoflow.models.families.base import ImageFeatures, Size
 from infoflow.models.families.llava import VicunaFamily
 from infoflow.models.grid import Grid, Raster, stack
-from infoflow.models.tiles import unpadded
 
 
 class Tiling(NamedTuple):
@@ -55,8 +55,16 @@ class LlavaNext(VicunaFamily):
 
     def tiling(self, size: Size) -> Tiling:
         """Say how an image of that size is cut."""
-        shapes = self.model.config.image_grid_pinpoints
-        return Tiling(*unpadded(size, shapes, self.pixels_a_side, self.patches_a_side))
+        width, height = size
+        shape = select_best_resolution((height, width), self.model.config.image_grid_pinpoints)
+        down, across = (int(n) // self.pixels_a_side for n in shape)
+        rows, cols = down * self.patches_a_side, across * self.patches_a_side
+        # the original's rounding; the image's pixels are placed by another one, see _box
+        if width / height > cols / rows:
+            rows -= (rows - int(round(height * (cols / width), 7))) // 2 * 2
+        else:
+            cols -= (cols - int(round(width * (rows / height), 7))) // 2 * 2
+        return Tiling((down, across), rows, cols)
 
     def encode_image(
         self, pixel_values: Tensor, input_ids: Tensor, size: Size | None
