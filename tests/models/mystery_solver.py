@@ -1,7 +1,7 @@
 """Find the fault of a mystery model with public measures, and try what a lazy student would.
 
-``python tests/models/mystery_solver.py 12`` draws so many long seeds, as a teacher would, and counts
-both.
+``python tests/models/mystery_solver.py 12`` draws so many long seeds, as a teacher would, and
+counts both.
 """
 
 import secrets
