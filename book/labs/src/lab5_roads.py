@@ -371,8 +371,8 @@ yours = torch.tensor([effect(prompt, image, question, layer) for layer in range(
 difference = float((yours - theirs).abs().max())
 assert difference < 0.1, f"at some layer they differ by {difference:.1f} points."
 print("image to question, around layers 1 to 12, in per cent:")
-print("yours:       ", *[f"{value + 0.0:4.0f}" for value in yours.round()])
-print("the library's:", *[f"{value + 0.0:3.0f}" for value in theirs.round()])
+print("yours  ", *[f"{value + 0.0:5.0f}" for value in yours.round()])
+print("library", *[f"{value + 0.0:5.0f}" for value in theirs.round()])
 
 # %% [markdown]
 # ## Hand in: three tasks, three roads (8 minutes)
