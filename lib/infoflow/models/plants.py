@@ -73,6 +73,7 @@ def _shuffled(lvlm: LVLM, rng: Generator) -> Place:
         return found._replace(features=torch.cat(quarters))
 
     vars(lvlm.family)["encode_image"] = encode_shuffled
+    vars(lvlm.family)["whole_logits"] = lvlm.family.embedded_logits  # transformers does not shuffle
     return {"quarters": [one, other]}
 
 
