@@ -24,7 +24,7 @@ task = load_task("scienceqa", split="calibration", limit=40)
 sample = task[0]
 prompt = lvlm.prompt(sample.image, sample.question)
 print(sample.question)
-for name, span in prompt.spans._asdict().items():
+for name, span in zip(("system", "image", "user"), prompt.spans, strict=True):
     print(f"{name} tokens: {span.start} to {span.stop - 1}")
 
 # %% [markdown]
