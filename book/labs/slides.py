@@ -17,7 +17,7 @@ from nbformat import NotebookNode
 if TYPE_CHECKING:
     from generate import Cell
 
-_SENTENCES = re.compile(r"(?:.*?[.?!](?=\s|$)){1,2}", re.DOTALL)
+_SENTENCES = re.compile(r"(?:.*?[.?!](?=\s+\D|$)){1,2}", re.DOTALL)  # not after "Eq." of Eq. 9
 _LINK = re.compile(r"\[([^\]]*)\]\([^)]*\)")  # leads nowhere from a slide
 _TEMPLATE = Path(__file__).with_name("slides.html")
 
