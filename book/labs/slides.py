@@ -17,7 +17,7 @@ from nbformat import NotebookNode
 if TYPE_CHECKING:
     from generate import Cell
 
-_SENTENCES = re.compile(r"(?:.*?[.?!](?=\s+\D|$)){1,2}", re.DOTALL)  # not after "Eq." of Eq. 9
+_SENTENCES = re.compile(r"(?:.*?[.?!](?=\s+\D|$)){1,3}", re.DOTALL)  # not after "Eq." of Eq. 9
 _LINK = re.compile(r"\[([^\]]*)\]\([^)]*\)")  # leads nowhere from a slide
 _TEMPLATE = Path(__file__).with_name("slides.html")
 
@@ -46,9 +46,9 @@ def _figure(png: str, notes: dict[str, str]) -> str:
 
 
 def _sections(text: str) -> Iterator[str]:
-    """Make a slide of each heading: a list or a quotation whole, else two sentences.
+    """Make a slide of each heading: a list or a quotation whole, else three sentences.
 
-    A lab's title keeps two sentences of each paragraph: what, aims, what is needed.
+    A lab's title keeps three sentences of each paragraph: what, aims, what is needed.
     """
     for section in re.split(r"^(?=#{1,2} )", text, flags=re.MULTILINE):
         if section.startswith("#"):
