@@ -1,4 +1,4 @@
-"""Make a lab's two notebooks from its one source, ``src/NAME.py``.
+"""Make a lab's two notebooks and its slides from its one source, ``src/NAME.py``.
 
 ``student/NAME.ipynb`` has stubs and checks. ``NAME.ipynb`` has the solutions too, and what they
 give; it is also the lab's page in the book, where solutions are folded. Both are committed, so that
@@ -30,12 +30,22 @@ import yaml
 from nbclient import NotebookClient
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+from slides import deck
 
 FOLDER = Path(__file__).resolve().parent
 KINDS = ("markdown", "code", "figure", "exercise", "check", "hint", "result", "wrong")
 _HEADER = re.compile(r"^# %%(?: \[(\w+)\])?(?: (.*))?$", re.MULTILINE)
 _SOLUTION = re.compile(r"^( *)# solution\n.*?^ *# end$", re.MULTILINE | re.DOTALL)
 _NOTES = re.compile(r"^# (caption|alt|says): (.*)\n", re.MULTILINE)
+
+BEFORE = """**What I predict**, written before the next cell runs (double-click to write):
+
+- """
+AFTER = """**What I hand in** (double-click to write):
+
+- What was found, beside what I predicted:
+- The control, and what it rules out:
+- One thing that this does not show:"""
 
 
 @dataclass(frozen=True)
@@ -105,6 +115,10 @@ def student(name: str, repository: str | None = None) -> NotebookNode:
     for cell in read(name):
         if cell.kind == "exercise":
             made.append(new_code_cell(cell.stub))
+        elif cell.kind == "figure":
+            made += [_shared(cell), new_markdown_cell(f"*{cell.notes['caption']}*")]
+        elif cell.kind == "result":
+            made += [new_markdown_cell(BEFORE), _shared(cell), new_markdown_cell(AFTER)]
         elif cell.kind != "wrong":
             made.append(_shared(cell))
     if repository:
@@ -191,17 +205,23 @@ def answers() -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def slides_of(name: str) -> str:
+    """A lab's deck, from its source and the committed notebook with solutions."""
+    return deck(read(name), nbformat.read(FOLDER / f"{name}.ipynb", as_version=4))
+
+
 def printed(cell: NotebookNode) -> str:
     """What a notebook's cell printed."""
     return "".join(output.text for output in cell.get("outputs", []) if "text" in output)
 
 
 def main(names: list[str]) -> None:
-    """Write both notebooks of some labs, or of all, and then the answers."""
+    """Write both notebooks and the slides of some labs, or of all, and then the answers."""
     course = yaml.safe_load((FOLDER / "course.yml").read_text("utf-8"))
     for name in names or labs():
         nbformat.write(run(solved(name)), FOLDER / f"{name}.ipynb")
         nbformat.write(student(name, course["repository"]), FOLDER / "student" / f"{name}.ipynb")
+        (FOLDER / "slides" / f"{name}.html").write_text(slides_of(name), "utf-8")
     (FOLDER / "answers.md").write_text(answers(), "utf-8")
 
 

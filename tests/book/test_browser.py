@@ -11,13 +11,15 @@ import pandas as pd
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
-from playwright.sync_api import Browser, Locator, Page, ViewportSize, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, ViewportSize, expect, sync_playwright
 
 from infoflow.claims import Finding, all_claims
 from infoflow.claims.findings import FAILS, HOLDS
 from infoflow.report import Frame, Slider, finding_table
 from infoflow.report.slider import to_png
 
+ROOT = Path(__file__).resolve().parents[2]
+LABS = ROOT / "book" / "labs"
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
 )
@@ -113,6 +115,7 @@ def test_page_opens_without_a_problem(visit: Visit) -> None:
 
 
 AUDITED = {"intro", "needed", "standing", "glossary", "reading", "fig5_truncation", "claims"}
+AUDITED |= {"teacher", "lab4_truncation"}
 """Names of pages, among them all kinds of thing that pages are made of."""
 
 
@@ -140,12 +143,42 @@ def test_equations_are_typeset(browser: Browser, html: Path) -> None:
         assert visit.tab.locator("mjx-merror").count() == 0
 
 
+def test_a_labs_solution_opens_by_keyboard(browser: Browser, html: Path) -> None:
+    with opened(browser, html / "book" / "labs" / "lab4_truncation.html") as visit:
+        folded = visit.tab.locator("details", has_text="Show a solution").first
+        assert not folded.locator("pre").is_visible()
+        for _ in range(200):  # as many stops as there may be before it
+            visit.tab.keyboard.press("Tab")
+            if folded.evaluate("element => element.contains(document.activeElement)"):
+                break
+        visit.tab.keyboard.press("Enter")
+        assert "def truncation_mask(prompt):" in folded.locator("pre").inner_text()
+        assert folded.locator("pre").is_visible()
+        assert visit.problems == []
+
+
+@pytest.mark.parametrize("deck", sorted(LABS.glob("slides/*.html")), ids=lambda deck: deck.stem)
+def test_slides_turn_by_keyboard(browser: Browser, deck: Path) -> None:
+    with opened(browser, deck) as visit:
+        visit.tab.set_viewport_size(DESKTOP)
+        slides = visit.tab.locator("section")
+        boxes = [box for box in (slide.bounding_box() for slide in slides.all()) if box]
+        assert {round(box["height"]) for box in boxes} == {DESKTOP["height"]}, "one does not fit"
+        for key, shown in (("ArrowRight", 1), ("ArrowRight", 2), ("ArrowLeft", 1)):
+            visit.tab.keyboard.press(key)
+            expect(slides.nth(shown)).to_be_in_viewport(ratio=0.9)
+        visit.tab.keyboard.press("End")
+        expect(slides.last).to_be_in_viewport(ratio=0.9)
+        found = Axe().run(visit.tab).response["violations"]
+        assert [(each["id"], each["nodes"][0]["html"]) for each in found] == []
+        assert visit.problems == []
+
+
 def test_every_contact_sheet_has_its_slider(visit: Visit) -> None:
     sheets = visit.tab.locator("figure.scrubber")
     assert sheets.locator("input[type=range]").count() == sheets.count()
 
 
-ROOT = Path(__file__).resolve().parents[2]
 STATIC, NOTEBOOKS = ROOT / "book" / "_static", ROOT / "notebooks"
 
 

@@ -50,7 +50,7 @@ def test_a_student_installs_what_the_labs_import(student: set[str]) -> None:
 
 
 def test_a_student_installs_nothing_of_the_book_or_the_tests(student: set[str]) -> None:
-    others = "jupyter-book sphinx snakemake pytest playwright mypy ruff captum hypothesis"
+    others = "jupyter-book sphinx snakemake pytest playwright mypy ruff hypothesis"
     assert set(others.split()) & student == set()
 
 

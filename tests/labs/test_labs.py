@@ -88,6 +88,17 @@ def test_both_notebooks_are_made_from_the_source(lab):
     assert handed_out == generate.student(lab)
 
 
+def test_slides_are_made_from_the_source_and_hold_each_step_figure_and_result(lab):
+    deck = (FOLDER / "slides" / f"{lab}.html").read_text("utf-8")
+    assert deck == generate.slides_of(lab)
+    cells = generate.read(lab)
+    assert deck.count(" minutes)</h2>") == len(generate.minutes(cells))
+    assert deck.count("<img ") == sum(cell.kind == "figure" for cell in cells)
+    assert deck.count("What came out") == 1
+    assert "http" not in deck
+    assert f"<slides/{lab}.html>" in (FOLDER / "teacher.md").read_text("utf-8")
+
+
 def test_a_student_sees_no_solution_and_no_wrong_answer(lab):
     code = "\n".join(cell.source for cell in generate.student(lab).cells)
     assert "# solution" not in code

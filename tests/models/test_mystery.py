@@ -12,8 +12,8 @@ from infoflow import InfoflowError, attention_flow, cli, load_lvlm, load_task
 from infoflow.models import plants
 from infoflow.models.mystery import MODEL, mystery_model, redraw_weights, write_mystery
 
-SEEDS = (4, 7, 11)  # swapped, scaled, blind: quick to make; `mystery_solver.py` goes over all kinds
-SLOW_SEED = 1  # a sink
+SEEDS = (0, 7, 11)  # scaled, scaled, blind: quick to make; `mystery_solver.py` goes over all kinds
+SLOW_SEED = 1  # a decoy
 
 
 @pytest.fixture(scope="module")
@@ -50,18 +50,27 @@ def test_no_matrix_of_the_decoder_is_left_as_it_was(healthy, folders):
                 assert len(weights[name].unique()) == 1, name  # a gain of one number
 
 
-def test_no_zero_shows_a_cut_head(healthy):
-    cut = plants.plant(healthy, "blind")
+def test_a_cut_head_looks_like_the_others(healthy):
+    """Neither zeros nor size nor rank show it, though its two matrices give next to nothing."""
+    blind, cut = plants.plant(healthy, "blind"), plants.plant(healthy, "blind")
     redraw_weights(cut, np.random.default_rng(0))
-    for layer in cut.decoder.layers[cut.fault["layer"] :]:
-        for weights in (layer.self_attn.o_proj.weight, layer.self_attn.v_proj.weight):
-            assert (weights != 0).all()
-            assert weights.norm(dim=0).min() > 0.1 * weights.norm(dim=0).median()
     sample = load_task("scienceqa", limit=1)[0]
-    prompts = [m.prompt(sample.image, sample.question) for m in (cut, healthy)]
-    blind = plants.plant(healthy, "blind")
-    same = blind.logits(blind.prompt(sample.image, sample.question))
-    assert (cut.logits(prompts[0]) - same).abs().max() < 1e-4
+    logits = [m.logits(m.prompt(sample.image, sample.question)) for m in (cut, blind)]
+    assert (logits[0] - logits[1]).abs().max() < 1e-4
+    first, sizes, ranks = cut.fault["layer"], [], []
+    for layer in cut.decoder.layers:
+        attention = layer.self_attn
+        width = attention.head_dim
+        values = torch.stack(attention.v_proj.weight.split(width))
+        outs = torch.stack(attention.o_proj.weight.split(width, dim=1))
+        found = torch.linalg.svdvals(torch.stack([values, outs.mT]))
+        sizes.append(found[..., 0].log10())
+        ranks.append((found[..., -1] / found[..., 0]).log10())
+    sizes, ranks = torch.stack(sizes), torch.stack(ranks)
+    for told in (sizes, ranks):
+        intact, cuts = told[:first], told[first:]
+        assert intact.min() < cuts.quantile(0.1)
+        assert cuts.quantile(0.9) < intact.max()
 
 
 def test_folders_differ_in_the_weights_alone(folders):
@@ -80,7 +89,8 @@ def test_the_solver_finds_it_and_subtracted_weights_do_not(healthy, folders, see
     student = load_lvlm(MODEL, checkpoint=folders[seed])
     key = mystery_solver.key_of(seed)
     assert mystery_solver.solve(healthy, student) == key
-    assert mystery_solver.guess_by_weights(healthy, student) != key
+    for guess in mystery_solver.LAZY:
+        assert guess(healthy, student) != key
 
 
 def test_the_solver_finds_a_planted_head(healthy, tmp_path, monkeypatch):
@@ -101,9 +111,9 @@ def test_the_key_is_printed_and_a_full_folder_is_refused(monkeypatch, capsys, fo
             cli.main()
         return ended.value.code
 
-    assert call("--seed", "4", "--key") == 0
-    assert "swapped" in capsys.readouterr().out
-    assert call("--seed", "4", "--folder", str(folders[4])) == 2
+    assert call("--seed", "11", "--key") == 0
+    assert "blind" in capsys.readouterr().out
+    assert call("--seed", "11", "--folder", str(folders[11])) == 2
     assert "not empty" in capsys.readouterr().err
     with pytest.raises(InfoflowError, match="seed"):
         mystery_model(-1)

@@ -101,6 +101,12 @@ def test_the_blind_read_nothing_from_their_layer_on(planted, sample):
     assert apart[first - 1] > 1e-3
 
 
+@pytest.mark.parametrize("name", PLANTS)
+def test_every_plant_can_be_measured(planted, name):
+    """Its observed pass is that of the whole model, with the fault in it."""
+    assert flow(planted[name], SAMPLES[0]).isfinite().all()
+
+
 def test_shuffled_tokens_are_those_of_the_intact_model_in_other_places(intact, planted):
     shuffled, sample = planted["shuffled"], SAMPLES[0]
     one, other = shuffled.fault["quarters"]

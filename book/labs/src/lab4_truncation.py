@@ -24,7 +24,8 @@ task = load_task("scienceqa", split="calibration", limit=40)
 sample = task[0]
 prompt = lvlm.prompt(sample.image, sample.question)
 print(sample.question)
-print("spans:", *prompt.spans)
+for name, span in zip(("system", "image", "user"), prompt.spans, strict=True):
+    print(f"{name} tokens: {span.start} to {span.stop - 1}")
 
 # %% [markdown]
 # ## The mask (12 minutes)
@@ -33,7 +34,9 @@ print("spans:", *prompt.spans)
 # look (queries), columns the tokens they look at (keys). Two rules make ours:
 #
 # - nobody looks ahead: key after query is forbidden, as always in a decoder;
-# - no token **behind** the image looks at the image. Image tokens may look at each other: nobody hears of it any more.
+# - no token **after** the image looks at the image. Image tokens may look at each other, as from this layer on no later token reads them.
+#
+# `len(prompt)` is S, and `prompt.spans.image` a slice: it begins at `.start` and ends before `.stop`.
 
 
 # %% [exercise]
@@ -115,6 +118,8 @@ def truncation_mask(prompt):
 # PyTorch lets you change what a module is called with: `layer.register_forward_pre_hook(hook, with_kwargs=True)`. The hook below puts
 # your mask in. Register it on each layer that must not see the image, run the model, and take the hooks away again, also if the model
 # fails: `register_...` returns a handle with `.remove()`.
+#
+# `lvlm.layers` lists the decoder's L layers, and `lvlm.logits(prompt)` runs the model: shape (1, S, V), for V words of the vocabulary.
 
 
 # %%
@@ -244,7 +249,7 @@ plt.show()
 # ## The rule (10 minutes)
 #
 # "From some depth on the image can be taken away" needs a rule before it is a number. Ours: the cliff is the smallest cut such that
-# **at it and at all later cuts** the mean score is no more than a margin below the intact model's.
+# **at it and at all later cuts** the mean score is no more than a margin below the intact model's. If no cut does harm, it is 0.
 
 
 # %% [exercise]
@@ -316,7 +321,7 @@ def cliff(scores, margin=0.05):
 # ## A rule that drifts (10 minutes)
 #
 # Many papers use another rule: a cut is harmless if the loss **is not significant**. Write it. With the loss of each question (its
-# intact score less its score at the cut), a cut is harmed if the mean loss is more than 1.96 standard errors. The cliff is again one past
+# intact score less its score at the cut), a cut is harmed if the mean loss is more than 1.96 standard errors (deviation with n - 1, over the root of n). The cliff is again one past
 # the last harmed cut. Before you go on: what will this rule say if you ask only five questions?
 
 
@@ -383,8 +388,8 @@ def cliff_by_test(scores):
 # %% [markdown]
 # ## Hand in: two rules, four sample sizes (5 minutes)
 #
-# The cell draws n of the questions, with replacement, 200 times, and averages the cliff that each rule finds. One rule says about the same depth
-# however many questions you ask; its answer only gets surer. The other says that the image is needed for fewer layers the less you look.
+# The cell draws n of the questions, with replacement, 200 times, and averages the cliff that each rule finds. Predict for both rules
+# before you run it: does the cliff move up, move down or stay, as n grows?
 #
 # Hand in the table and two sentences: which rule would you rather meet in a paper that shows "no significant loss", and what would you ask its authors?
 

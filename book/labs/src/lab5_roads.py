@@ -13,7 +13,7 @@
 import matplotlib.pyplot as plt
 import torch
 
-from infoflow import load_lvlm, load_task, truncation_sweep
+from infoflow import attention_knockout, load_lvlm, load_task, truncation_sweep
 from infoflow.report import COLOURS
 
 lvlm = load_lvlm("tiny-llava-1.5")
@@ -357,6 +357,22 @@ def effect(prompt, sources, targets, layer, window=3):
     after = knockout(prompt, sources, targets, layers).softmax(-1)
     return float(100 * (after[before.argmax()] / before.max() - 1))
 
+
+# %% [markdown]
+# The library blocks a road around **every** layer in one pass: it computes only the rows again that change. Yours runs the whole model for each window. Two ways
+# that share no code must give the same numbers, or one of them is wrong.
+
+# %%
+with torch.no_grad():
+    answer = lvlm.logits(prompt)[0, -1:].argmax(-1)
+routes = attention_knockout(lvlm, prompt, answer, "image", "question", window=3)
+theirs = 100 * ((routes.log_probs - routes.intact)[:, 0].exp() - 1)
+yours = torch.tensor([effect(prompt, image, question, layer) for layer in range(lvlm.n_layers)])
+difference = float((yours - theirs).abs().max())
+assert difference < 0.1, f"at some layer they differ by {difference:.1f} points."
+print("image to question, around layers 1 to 12, in per cent:")
+print("yours  ", *[f"{value + 0.0:5.0f}" for value in yours.round()])
+print("library", *[f"{value + 0.0:5.0f}" for value in theirs.round()])
 
 # %% [markdown]
 # ## Hand in: three tasks, three roads (8 minutes)

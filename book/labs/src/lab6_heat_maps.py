@@ -13,7 +13,7 @@
 import matplotlib.pyplot as plt
 import torch
 
-from infoflow import attention_flow, llava_cam, load_lvlm, load_task
+from infoflow import attention_flow, llava_cam, load_lvlm, load_task, plant
 from infoflow.methods.localisation import coverage, target_mask
 from infoflow.report import COLOURS
 
@@ -393,8 +393,13 @@ class Muted:
 # %% [markdown]
 # ## Hand in: a map that is right and not used (7 minutes)
 #
-# Mute the layer whose attention points best. Its map stays the same, so it scores as before in the pointing game. Hand in the lines, and say in two sentences what the
-# pointing game measures and what it does not, and which measurement of this lab would have noticed.
+# Mute the layer whose attention points best. Its map stays the same, so it scores as before in the pointing game.
+#
+# The library's `plant` goes further. It cuts one late head off, and then turns the head's query and key so that it looks at the object (a **decoy**) or at the first or last
+# image token, whatever the picture shows (a **sink**). No other weight differs. Before you run the cell: how often will each head hit, and how far apart are the logits of
+# the two models? Planting takes some seconds, as the head's new query and key are fitted to 160 prompts.
+#
+# Hand in the lines, and say in two sentences what the pointing game measures and what it does not, and which measurement of this lab would have noticed.
 
 # %% [result]
 best = max(excess["attention"], key=lambda n: excess["attention"][n][0])
@@ -422,6 +427,18 @@ with Muted(best):
     )
 for name, value in falls.items():
     print(f"{K} {name} blanked: the answer falls by {value:.2f}")
+
+logits = []
+for kind in ("decoy", "sink"):
+    planted = plant(lvlm, kind, seed=0)
+    layer, head = planted.fault["layer"], planted.fault["head"]
+    own = [planted.prompt(sample.image, sample.question) for sample in samples]
+    heads = [attention_flow(planted, p).rows[layer, head, image].reshape(8, 8) for p in own]
+    rate = sum(hit(heat, o) for heat, o in zip(heads, objects, strict=True)) / len(own)
+    right = sum(planted.answer(p, max_new_tokens=1) == "yes" for p in own)
+    print(f"{kind}: layer {layer + 1}, head {head} hits {rate:.2f}; {right} of {len(own)} right")
+    logits.append(torch.stack([planted.logits(p)[0, -1].detach() for p in own]))
+print(f"largest difference of their logits: {float((logits[0] - logits[1]).abs().max()):g}")
 
 # %% [markdown]
 # ## Going further

@@ -19,8 +19,10 @@ from infoflow.models.plants import plant
 from infoflow.options import require_whole
 
 MODEL = "tiny-llava-1.5"
-FAULTS = ("blind", "decoy", "sink", "swapped", "scaled")
-"""The plants that lie in the decoder's weights and show in what it does."""
+FAULTS = ("blind", "decoy", "sink", "scaled")
+"""The plants that lie in the decoder's layers; swapped words would show in embeddings' norms."""
+
+_LARGEST, _LOST = 10.0, 7.0  # powers of ten: of a head's size, and between a sum and what it loses
 
 
 def mystery_model(seed: int) -> LVLM:
@@ -55,8 +57,9 @@ def redraw_weights(lvlm: LVLM, rng: Generator) -> None:
     """Draw a LLaVA-1.5's decoder anew, in place; what it computes stays, but for rounding.
 
     The residual stream is rotated, each norm's gains having moved into what reads it but for one
-    drawn factor; values are rotated within each head. So a difference to the shipped weights tells
-    nothing. What rotations keep, such as singular values, would tell.
+    drawn factor; each head gets other bases and sizes. So neither a difference to the shipped
+    weights nor the singular values of a matrix tell anything. Products of a head's two matrices
+    keep what they were, and would tell.
     """
     decoder, last = lvlm.decoder, lvlm.model.model.multi_modal_projector.linear_2
     rotation = torch.from_numpy(ortho_group.rvs(decoder.config.hidden_size, random_state=rng))
@@ -64,7 +67,8 @@ def redraw_weights(lvlm: LVLM, rng: Generator) -> None:
     writers = [last]
     for layer in decoder.layers:
         attention, mlp = layer.self_attn, layer.mlp
-        _turn_values(attention, rng)
+        _redraw_values(attention, rng)
+        _redraw_pairs(attention, rng)
         projections = [attention.q_proj, attention.k_proj, attention.v_proj]
         readers += [(layer.input_layernorm, projections)]
         readers += [(layer.post_attention_layernorm, [mlp.gate_proj, mlp.up_proj])]
@@ -80,16 +84,36 @@ def redraw_weights(lvlm: LVLM, rng: Generator) -> None:
     decoder.embed_tokens.weight.copy_(decoder.embed_tokens.weight.double() @ rotation.T)
 
 
-def _turn_values(attention: Any, rng: Generator) -> None:
-    """Rotate each head's values, and what reads them; zeros of a cut head go out of sight."""
+def _redraw_values(attention: Any, rng: Generator) -> None:
+    """Give each head's values another basis and size, and what reads them the inverse.
+
+    A cut head's output becomes as large as what rounding takes from the others: its matrices look
+    like theirs, whereas zeros could not be hidden.
+    """
     width = attention.head_dim
     for start in range(0, len(attention.v_proj.weight), width):
         values: Tensor = attention.v_proj.weight[start : start + width]
         out: Tensor = attention.o_proj.weight[:, start : start + width]
-        if not out.any():  # one half of the values is zero, the output reads that half alone
-            values[: width // 2] = 0
-            drawn = rng.normal(scale=float(values.std()), size=(len(out), width // 2))
-            out[:, : width // 2] = torch.from_numpy(drawn)
-        turn = torch.from_numpy(ortho_group.rvs(width, random_state=rng))
-        values.copy_(turn @ values.double())
-        out.copy_(out.double() @ turn.T)
+        one, other = (torch.from_numpy(ortho_group.rvs(width, random_state=rng)) for _ in range(2))
+        lost = 0.0 if out.any() else _LOST
+        if lost:
+            out.copy_(values.double().T @ other)  # singular values of a trained head
+        stretch = torch.from_numpy(10 ** rng.uniform(-0.5, 0.5, width))
+        size = rng.uniform(-_LARGEST, _LARGEST - lost)
+        values.copy_(10**size * (one * stretch) @ other @ values.double())
+        out.copy_(10 ** (-size - lost) * out.double() @ other.T @ (one / stretch).T)
+
+
+def _redraw_pairs(attention: Any, rng: Generator) -> None:
+    """Turn the pairs of entries that RoPE turns, in query and key, and exchange their sizes."""
+    half = attention.head_dim // 2
+    pairs = (len(attention.q_proj.weight) // attention.head_dim, 2, half)  # heads that share none
+    angle, size = rng.uniform(0, 2 * np.pi, pairs[::2]), 10 ** rng.uniform(-2, 2, pairs[::2])
+    turned = torch.from_numpy(size * np.exp(1j * angle))[..., None]
+    for weight, factor in (
+        (attention.q_proj.weight, turned),
+        (attention.k_proj.weight, 1 / turned.conj()),
+    ):
+        entries = weight.double().unflatten(0, pairs)
+        product = factor * torch.complex(entries[:, 0], entries[:, 1])
+        weight.copy_(torch.stack([product.real, product.imag], 1).flatten(0, 2))
