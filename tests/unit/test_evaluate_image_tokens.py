@@ -8,7 +8,7 @@ from scipy import sparse
 from scipy.stats import mannwhitneyu
 
 from infoflow.data.load import load_task
-from infoflow.evaluate.image_tokens import lens_by_depth
+from infoflow.evaluate.words import lens_by_depth
 from infoflow.methods.knockout import token_groups
 from infoflow.methods.lens import logit_lens
 from infoflow.methods.localisation import coverage
