@@ -1,9 +1,22 @@
-"""Drawing of the model card: two training runs that differ in nothing but their seed."""
+"""The model card: its measure, and two training runs that differ in nothing but their seed."""
 
 import pandas as pd
 
 from infoflow import report
+from infoflow.evaluate import LVLM, Row, Sample, Task, measure
+from infoflow.methods.truncation import truncation_sweep
 from infoflow.report import COLOURS, TASK_TITLES, Line
+
+
+@measure
+def blind_and_intact(lvlm: LVLM, task: Task, sample: Sample) -> list[Row]:
+    """Answer without the image and with all of it: the ends of ``truncation_by_cut``."""
+    prompt, ends = lvlm.prompt(sample.image, sample.question), (0, lvlm.n_layers)
+    sweep = truncation_sweep(lvlm, prompt, cuts=ends, max_new_tokens=task.max_new_tokens)
+    return [
+        {"cut": int(cut), "margin": float(margin), **task.details(sample, lvlm.decode(tokens))}
+        for cut, margin, tokens in zip(sweep.cuts, sweep.margins, sweep.tokens, strict=True)
+    ]
 
 
 def seed_plot(two_seeds):

@@ -6,10 +6,10 @@ from itertools import groupby
 import numpy as np
 import pandas as pd
 import torch
+from image_tokens_pairs import row_groups
 
 from infoflow import activation_patching, logit_lens, report
 from infoflow.data.shapes.world import COLOURS as COLOUR_WORDS
-from infoflow.evaluate.image_tokens import row_groups
 from infoflow.report import COLOURS, TASK_TITLES, percent
 from infoflow.stats.intervals import mean_estimate, percentiles, resampled_means
 
@@ -138,7 +138,7 @@ def exactness_table(lvlm, pairs):
     lines = {}
     for task, (own, twin) in pairs.items():
         clean, other = (lvlm.prompt(sample.image, sample.question) for sample in (own, twin))
-        parts = row_groups(clean, (np.asarray(own.image) != np.asarray(twin.image)).any(-1))
+        parts = row_groups(clean, own, twin)
         image, n = clean.spans.image, len(clean)
         changed = torch.arange(n) >= image.start
         answers = own.answer, twin.answer

@@ -11,8 +11,14 @@ import seaborn as sns
 from infoflow import report
 from infoflow.evaluate.truncation import scores_by_cut
 from infoflow.report import COLOURS, SCORE_NAMES, TASK_TITLES, Line, percent
-from infoflow.stats.cliff import Cliff, cliff_by_margin
+from infoflow.stats.cliff import Cliff, cliff_layer
 from infoflow.stats.intervals import mean_estimate
+
+
+def metrics_by_cut(task, rows):
+    """The benchmark's own metrics (:meth:`infoflow.data.task.Task.summary`), a row a cut."""
+    summaries = {cut: task.summary(of_cut) for cut, of_cut in rows.groupby("cut")}
+    return pd.DataFrame.from_dict(summaries, orient="index").rename_axis("cut")
 
 
 def cliff_curves(means, cliffs, ylabel, ylim, foot):
@@ -78,7 +84,10 @@ def score_plot(scores, cliffs, guesses, model):
 def margin_plot(scores, margin, model):
     """Plot the cliff over the margin: what another threshold would have found."""
     margins = np.linspace(0, 0.2, 201)
-    cuts = {task: cliff_by_margin(of_task, margins) for task, of_task in scores.items()}
+    cuts = {
+        task: [cliff_layer(of_task, margin=m, n_resamples=1).cut for m in margins]
+        for task, of_task in scores.items()
+    }
     figure, panels = report.panels(cuts, height=2.1)
     for task, axes in panels.items():
         axes.step(100 * margins, cuts[task], where="post", color=COLOURS["cliff"])

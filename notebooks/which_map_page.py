@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 from cam_choice import ALL_TASKS, GROUPS, hit_rates, place_name, source_name
 from cam_pages import with_interval
+from which_map_measure import CURVES, TRUTH
 
 from infoflow import report
 from infoflow.errors import InfoflowError
-from infoflow.evaluate.perturbation import CURVES, TRUTH
 from infoflow.methods.heatmaps import (
     ATTENTION,
     CENTRE,

@@ -229,7 +229,7 @@ def test_checkpointing_keeps_no_activation_of_a_layer(lvlm, prompt):
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
             ids = lvlm.encode_answer("yes")
             visit = gradient_visitor(lvlm, prompt, ids, [POST_NORM], checkpointed)
-            visit(prompt.inputs_embeds, lambda *_: sizes.append(0))
+            visit([prompt], lambda *_: sizes.append(0))
         return sum(sizes[: sizes.index(0)])  # up to the first gradient
 
     # the last layer has been recomputed by then
@@ -282,10 +282,11 @@ def test_the_answer_is_read_where_it_is_predicted(lvlm, prompt, cams):
     for t in range(len(ids)):
         read = lvlm.decoder.embed_tokens(ids[:t])[None]
         embeds = torch.cat([prompt.inputs_embeds, read], dim=1)
-        gradient_visitor(lvlm, prompt, ids[t : t + 1], [POST_NORM], False)(embeds, add)
+        longer = replace(prompt, inputs_embeds=embeds)
+        gradient_visitor(lvlm, prompt, ids[t : t + 1], [POST_NORM], False)([longer], add)
     whole = {}
     gradient_visitor(lvlm, prompt, ids, [POST_NORM], False)(
-        prompt.inputs_embeds,
+        [prompt],
         lambda site, layer, feature, gradient: whole.update({layer: gradient.clone()}),
     )
     assert set(total) == set(whole) == set(range(LAST))
@@ -513,7 +514,7 @@ def test_the_towers_maps_are_of_slopes_in_whole_passes(in_double):
     leaf = prompt.inputs_embeds.clone().requires_grad_()
     (at_tokens,) = torch.autograd.grad(logit(leaf).sum(), leaf)
     pixels = prompt.pixel_values
-    feature, gradient = to_tower(lvlm, prompt, pixels, at_tokens[0, image])
+    feature, gradient = to_tower(lvlm, prompt, at_tokens[0, image])
     cells, side = tower_cells(lvlm, prompt), lvlm.family.patches_a_side
     direction = torch.randn(feature.shape[-1], generator=torch.Generator().manual_seed(0)).double()
     for place in range(0, len(cells), max(1, len(cells) // 6)):

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from infoflow.errors import InfoflowError
-from infoflow.stats.cliff import MARGIN, cliff_by_margin, cliff_layer
+from infoflow.stats.cliff import MARGIN, cliff_layer
 from infoflow.stats.intervals import difference_estimate, mean_estimate
 
 SCORES = arrays(
@@ -82,13 +82,6 @@ def test_scores_have_the_intervals_that_other_pages_give_them():
     assert cliff.score == mean_estimate(at_cut, 3)
     assert cliff.difference == difference_estimate(at_cut - intact, 3)
     assert cliff.n_test == 30
-
-
-def test_the_cliff_by_margin_is_the_rule_at_each_margin():
-    scores = np.random.default_rng(0).random((50, 7)) < np.linspace(0.2, 0.9, 7)
-    margins = np.array([0, 0.03, 0.05, 0.2, 1.0])
-    found = cliff_by_margin(scores, margins)
-    assert found.tolist() == [cliff_layer(scores, margin=m, **QUICK).cut for m in margins]
 
 
 def planted(n_layers: int, fall: float, n_items: int, rng: np.random.Generator) -> np.ndarray:

@@ -3,6 +3,8 @@ import pandas as pd
 import pytest
 import torch
 from arm_pages import fewest_kept, score_grid
+from card_page import blind_and_intact
+from truncation_pages import metrics_by_cut
 
 from infoflow.data.controls import blank_pictures, swap_pictures
 from infoflow.data.load import load_task
@@ -13,10 +15,8 @@ from infoflow.evaluate.answers import answers
 from infoflow.evaluate.flow import flow_by_layer
 from infoflow.evaluate.topk import topk_by_cut
 from infoflow.evaluate.truncation import (
-    blind_and_intact,
     log_probs_by_cut,
     log_probs_per_token,
-    metrics_by_cut,
     scores_by_cut,
     truncation_by_cut,
 )

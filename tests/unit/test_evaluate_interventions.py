@@ -3,12 +3,13 @@ import pandas as pd
 import pytest
 import torch
 from arm_pages import metrics_by_arm
+from simignore_measure import tokens_ignored
 
 from infoflow.data.load import load_task
 from infoflow.errors import InfoflowError
 from infoflow.evaluate import answers as over_task
-from infoflow.evaluate.answers import ByOptions, answers, answers_under, tokens_ignored
-from infoflow.evaluate.sinks import sink_density_by_head
+from infoflow.evaluate.answers import ByOptions, answers, answers_under
+from infoflow.evaluate.flow import sink_density_by_head
 from infoflow.interventions import (
     EAH,
     FastV,

@@ -7,11 +7,11 @@ import pandas as pd
 import pytest
 import torch
 from cam_choice import GROUPS, choices, choose_place
+from which_map_measure import TRUTH, faithfulness_of_maps
 
 from infoflow.data.load import load_task
 from infoflow.errors import InfoflowError
 from infoflow.evaluate.localisation import localisation_by_layer, localisation_of_rivals
-from infoflow.evaluate.perturbation import TRUTH, faithfulness_of_maps
 from infoflow.methods.cam import llava_cams
 from infoflow.methods.faithfulness import faithfulness_curve, randomised_weights
 from infoflow.methods.flow import attention_flow

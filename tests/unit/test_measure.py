@@ -17,19 +17,14 @@ from infoflow.models.lvlm import LVLM
 SEEN = []
 
 
-def as_in_the_library(function):
-    function.__module__ = "infoflow.evaluate.flow"  # whose code is digested
-    return measure(function)
-
-
-@as_in_the_library
+@measure
 def widths(lvlm: LVLM, task: Task, sample: Sample, factors: Sequence[int], by: float = 1.0):
     """Measure pictures."""
     SEEN.append(sample.id)
     return pd.DataFrame({"factor": factors, "width": sample.image.width * by})
 
 
-@as_in_the_library
+@measure
 def pairs(lvlm: LVLM, task: Task, other: Sample, sample: Sample):
     return [{"kind": "own", "other": other.id}]
 

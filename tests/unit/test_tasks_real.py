@@ -6,6 +6,7 @@ from dataclasses import replace
 import datasets
 import pytest
 import real_sets
+from truncation_pages import metrics_by_cut
 
 from infoflow.data.controls import blank_pictures
 from infoflow.data.load import blind_guess, list_tasks, load_task
@@ -14,7 +15,7 @@ from infoflow.data.sets.own import in_drawn_order
 from infoflow.data.templates import WORDINGS, find_wording, phrase, worded, wording_family
 from infoflow.errors import InfoflowError, UnknownNameError
 from infoflow.evaluate.answers import answers
-from infoflow.evaluate.truncation import metrics_by_cut, truncation_by_cut
+from infoflow.evaluate.truncation import truncation_by_cut
 from infoflow.models.families import list_models
 
 SIZES = {"scienceqa": 3, "pope": 24, "textvqa": 3, "chair": 4}

@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
+from image_tokens_pairs import twins
 
 from infoflow.data.load import load_task
 from infoflow.data.shapes import scene_of
 from infoflow.data.shapes.questions import LETTERS
 from infoflow.data.shapes.render import box_mask
-from infoflow.data.shapes.twins import twins
 from infoflow.data.shapes.world import COLOURS
 from infoflow.errors import UnknownNameError
 

@@ -1,7 +1,7 @@
 """The claims of the papers: each with one entry, one rule, and one verdict.
 
 The sentences and their places are data (``claims`` of ``paper_values.yml``); how each is decided is
-a function of its name in ``measured`` or ``printed``. Only ``gather`` measures.
+a function of its name in ``measured`` or ``printed``. Only ``gather`` measures, and pages.
 """
 
 from collections.abc import Mapping

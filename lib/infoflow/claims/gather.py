@@ -1,30 +1,15 @@
-"""All that the claims go by, measured on one model as other pages measure it."""
+"""The scores that most claims go by, and their cliffs."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from infoflow.claims.findings import Evidence, Rows
-from infoflow.claims.paper import paper_values
 from infoflow.data.items import Items
-from infoflow.data.load import Task, blind_guess
-from infoflow.evaluate.answers import ByOptions, answers
-from infoflow.evaluate.cam import cam_by_layer
-from infoflow.evaluate.flow import flow_by_layer, similarity_by_layer
-from infoflow.evaluate.knockout import knockout_by_layer
-from infoflow.evaluate.last_layer import last_layer_gradients
-from infoflow.evaluate.localisation import localisation_by_layer
-from infoflow.evaluate.truncation import frozen_by_cut, scores_by_cut, truncation_by_cut
-from infoflow.evaluate.words import words_by_cut
-from infoflow.interventions import EAH, Simignore
+from infoflow.data.load import blind_guess
+from infoflow.evaluate.truncation import scores_by_cut, truncation_by_cut
 from infoflow.models.lvlm import LVLM
 from infoflow.results.store import Store
 from infoflow.stats.cliff import Cliff, cliff_layer
-from infoflow.stats.layers import depths
-
-# where sites are compared: an answer of one word can be read from one place, a caption cannot
-SITE_TASKS = ("scienceqa", "pope", "textvqa")
 
 
 def truncation_evidence(
@@ -44,7 +29,10 @@ def truncation_evidence(
     items = Items(lvlm.name, source)
     test = {name: items.test(name, limit) for name in tasks}
     chosen_on = {name: items.calibration(name, len(task)) for name, task in test.items()}
-    cuts, calibration = (_rows(truncation_by_cut, lvlm, part, store) for part in (test, chosen_on))
+    cuts, calibration = (
+        {name: truncation_by_cut(lvlm, task, store) for name, task in part.items()}
+        for part in (test, chosen_on)
+    )
     cliffs = cliffs_of(calibration, cuts, seed)
     guesses = {name: blind_guess(task) for name, task in test.items()}
     return Evidence(lvlm.name, lvlm.n_layers, cliffs, cuts, calibration, guesses)
@@ -56,58 +44,3 @@ def cliffs_of(calibration: Rows, cuts: Rows, seed: int) -> dict[str, Cliff]:
         name: cliff_layer(scores_by_cut(calibration[name]), scores_by_cut(rows), seed=seed)
         for name, rows in cuts.items()
     }
-
-
-def audit_evidence(
-    lvlm: LVLM,
-    tasks: Sequence[str],
-    limit: int | None,
-    cam_limit: int,
-    site_samples: int,
-    store: Store,
-    seed: int = 0,
-    source: str | Path = "shapes",
-) -> Evidence:
-    """Measure all that the claims are decided by: :func:`truncation_evidence` and the rest.
-
-    What needs gradients, follows words, freezes or blocks takes the first ``cam_limit`` items only,
-    and ``site_samples`` noisy images an item where the sites of gradient maps are compared.
-    """
-    items = Items(lvlm.name, source)
-    test = {name: items.test(name, limit) for name in tasks}
-    few = {name: items.test(name, min(cam_limit, len(task))) for name, task in test.items()}
-    regions = {name: few[name] for name in few if source == "shapes" and name in SITE_TASKS}
-    masked = {name: test[name] for name in test if name == "scienceqa"}
-    sunk = {name: test[name] for name in test if name in ("pope", "chair")}
-    printed = paper_values()["eah"]["settings"][0]
-    eah = EAH(layers=(min(printed["layer"], lvlm.n_layers - 1),), beta=printed["beta"])
-    shallow = depths(lvlm.n_layers)[0].last
-    return replace(
-        truncation_evidence(lvlm, tasks, limit, store, seed, source),
-        flow=_rows(flow_by_layer, lvlm, test, store),
-        knockout=_rows(knockout_by_layer, lvlm, few, store),
-        last_layer=_rows(last_layer_gradients, lvlm, test, store),
-        cam=_rows(cam_by_layer, lvlm, few, store),
-        localisation=_rows(localisation_by_layer, lvlm, regions, store, n_samples=site_samples),
-        intact=_rows(answers, lvlm, masked | sunk, store),
-        masked={n: answers(lvlm, t, store, _released_mask(lvlm, t)) for n, t in masked.items()},
-        broadcast={n: answers(lvlm, task, store, eah) for n, task in sunk.items()},
-        similarity=_rows(similarity_by_layer, lvlm, few, store),
-        words={n: words_by_cut(lvlm, t, store, shallow) for n, t in few.items() if n == "chair"},
-        frozen=_rows(frozen_by_cut, lvlm, few, store),
-    )
-
-
-def _rows(
-    measure: Any, lvlm: LVLM, tasks: Mapping[str, Task], store: Store, **options: Any
-) -> Rows:
-    return {name: measure(lvlm, task, store, **options) for name, task in tasks.items()}
-
-
-def _released_mask(lvlm: LVLM, task: Task) -> ByOptions:
-    """Simignore as its code was released, with the same share of this model's image tokens."""
-    first, released = task[0], paper_values()["simignore"]
-    image = lvlm.prompt(first.image, first.question).spans.image
-    setting = released["settings"][0]
-    kept = round(setting["keep"] * (image.stop - image.start) / released["n_image"])
-    return ByOptions(Simignore(kept, start=setting["start"], stride=setting["stride"]))

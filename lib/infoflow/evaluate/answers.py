@@ -1,6 +1,5 @@
 """Answers to a task: of the model as it is, under interventions, or from the text alone."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -77,27 +76,3 @@ def text_answers(lvlm: LVLM, task: Task, sample: Sample) -> list[Row]:
     """Answer from the text alone, with the columns of :func:`answers`."""
     prompt = text_only(lvlm.prompt(sample.image, sample.question))
     return [task.details(sample, lvlm.answer(prompt, task.max_new_tokens))]
-
-
-@measure
-def tokens_ignored(
-    lvlm: LVLM, task: Task, sample: Sample, choices: Sequence[Simignore | ByOptions]
-) -> list[Row]:
-    """Count the image tokens that settings of Simignore hide; no decoder is run.
-
-    Settings:
-        choices: The settings of Simignore.
-
-    Returns:
-        Columns ``kind``, ``choice`` (its number, from 0), ``keep`` (K, as set), ``n_image`` (N) and
-        ``n_ignored``.
-    """
-    prompt = lvlm.prompt(sample.image, sample.question)
-    with torch.inference_mode():
-        own = [c.of(lvlm, sample) if isinstance(c, ByOptions) else c for c in choices]
-        ignored = [int(setting.ignored(lvlm, prompt).sum()) for setting in own]
-    image = {"n_image": prompt.grid.n_tokens}
-    return [
-        {"choice": n, "keep": setting.keep, **image, "n_ignored": n_ignored}
-        for n, (setting, n_ignored) in enumerate(zip(own, ignored, strict=True))
-    ]

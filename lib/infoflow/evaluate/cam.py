@@ -1,4 +1,4 @@
-"""LLaVA-CAM over a task: what the maps of every layer look like, and what they owe to the image."""
+"""LLaVA-CAM over a task: what maps look like, and owe to the image; gradients of the last layer."""
 
 from functools import partial
 
@@ -8,8 +8,9 @@ import torch
 from PIL import Image
 
 from infoflow.data.controls import GREY
-from infoflow.evaluate import LVLM, Sample, Task, measure
+from infoflow.evaluate import LVLM, Row, Sample, Task, measure
 from infoflow.methods.cam import CAM, llava_cam
+from infoflow.methods.gradients import last_layer_gradients as gradients_of
 from infoflow.methods.heatmaps import explained_answer
 from infoflow.methods.localisation import localise, rank_correlation, target_mask
 from infoflow.models.prompt import Prompt
@@ -80,6 +81,22 @@ def cam_control(
         frame.insert(0, "picture", name)
         frames.append(frame.assign(correlation=rank_correlation(cam.maps, maps)))
     return pd.concat(frames)
+
+
+@measure
+def last_layer_gradients(lvlm: LVLM, task: Task, sample: Sample) -> list[Row]:
+    """Measure the gradient of the first answer token's logit in the last layer.
+
+    Returns:
+        Columns ``kind``, ``site``, ``at_image`` and ``at_answer``: the largest absolute gradient at
+        image positions and at the last position of the prompt.
+    """
+    prompt = lvlm.prompt(sample.image, sample.question)
+    found = gradients_of(lvlm, prompt)
+    return [
+        {"site": site, "at_image": at_image, "at_answer": at_answer}
+        for site, (at_image, at_answer) in found.items()
+    ]
 
 
 def _described(cam: CAM, prompt: Prompt, sample: Sample) -> pd.DataFrame:

@@ -1,16 +1,18 @@
-"""Attention flow over a task."""
+"""Attention flow over a task, and the vision sinks: image tokens that draw much of it."""
 
 from collections.abc import Sequence
 
 import pandas as pd
 from torch import Tensor
 
-from infoflow.evaluate import LVLM, Sample, Task, measure
+from infoflow.evaluate import LVLM, Row, Sample, Task, measure
+from infoflow.interventions.eah import even_strengths, sink_strengths
 from infoflow.interventions.hiding import similarity
 from infoflow.methods.cam import llava_cam
 from infoflow.methods.flow import attention_flow, group_shares, reduce_heads
 from infoflow.methods.heatmaps import explained_answer
 from infoflow.methods.localisation import rank_correlation
+from infoflow.options import require_finite
 
 SPANS = ("system", "image", "user")  # groups of prompt tokens, as in ``AttentionFlow.shares``
 
@@ -63,6 +65,34 @@ def similarity_by_layer(lvlm: LVLM, task: Task, sample: Sample) -> pd.DataFrame:
     maps = {"attention": attention, "gradient": cam}
     columns = {name: rank_correlation(of, [similar] * lvlm.n_layers) for name, of in maps.items()}
     return pd.DataFrame({"layer": range(1, lvlm.n_layers + 1), **columns})
+
+
+@measure
+def sink_density_by_head(
+    lvlm: LVLM, task: Task, sample: Sample, betas: Sequence[float], divisor: str = "exact"
+) -> list[Row]:
+    """Measure the share of image tokens that are vision sinks, for every layer, head and threshold.
+
+    Settings:
+        betas: Thresholds: the mean attention from later tokens above which a token is a sink.
+        divisor: As of :class:`infoflow.interventions.EAH`.
+
+    Returns:
+        Columns ``kind``, ``beta``, ``layer`` (the paper's count, 1 to L), ``head`` (from 0),
+        ``density`` (from 0 to 1) and ``even``: the density that attention spread evenly over all
+        earlier tokens would have.
+    """
+    prompt = lvlm.prompt(sample.image, sample.question)
+    strengths = sink_strengths(lvlm, prompt, divisor)
+    even = even_strengths(prompt.spans, divisor)
+    betas = [require_finite(beta, "beta", least=0) for beta in betas]
+    return [
+        {"beta": beta, "layer": layer, "head": head, "density": density, "even": by_chance}
+        for beta in betas
+        for by_chance in [float((even > beta).double().mean())]
+        for layer, heads in enumerate((strengths > beta).double().mean(-1).tolist(), start=1)
+        for head, density in enumerate(heads)
+    ]
 
 
 def _columns(names: Sequence[str], values: Tensor) -> dict[str, list[float]]:

@@ -3,12 +3,11 @@
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-import torch
 
 from infoflow.evaluate import LVLM, Row, Sample, Task, measure
 from infoflow.methods.heatmaps import explained_answer
 from infoflow.methods.knockout import attention_knockout, token_groups
-from infoflow.methods.localisation import target_mask, tokens_on
+from infoflow.methods.localisation import target_mask
 
 EDGES = (
     *(("image", target) for target in ("user", "question", "last")),
@@ -39,11 +38,7 @@ def knockout_by_layer(
     answer = explained_answer(lvlm, prompt, sample, task.max_new_tokens)
     details = task.details(sample, lvlm.decode(answer))
     said = {name: details[name] for name in ("text", "score")}
-    groups = token_groups(prompt)
-    if sample.targets:
-        image, on = groups["image"], torch.zeros_like(groups["image"])
-        on[image] = torch.as_tensor(tokens_on(target_mask(sample), prompt.grid), device=on.device)
-        groups |= {"object": on, "background": image & ~on}
+    groups = token_groups(prompt, target_mask(sample) if sample.targets else None)
     rows: list[Row] = []
     for source, target in EDGES:
         if source not in groups or not groups[source].any():

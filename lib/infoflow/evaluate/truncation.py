@@ -1,6 +1,5 @@
 """Truncation over a task."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -27,24 +26,8 @@ def truncation_by_cut(lvlm: LVLM, task: Task, sample: Sample) -> list[Row]:
         over the runner-up's) and those of :meth:`infoflow.data.task.Task.details`, ``kind``,
         ``text`` and ``score`` among them.
     """
-    return _answers_by_cut(lvlm, task, sample)
-
-
-@measure
-def blind_and_intact(lvlm: LVLM, task: Task, sample: Sample) -> list[Row]:
-    """Answer without the image and with all of it: the ends of ``truncation_by_cut``.
-
-    Returns:
-        As ``truncation_by_cut``, for the cuts 0 and L alone.
-    """
-    return _answers_by_cut(lvlm, task, sample, cuts=(0, lvlm.n_layers))
-
-
-def _answers_by_cut(
-    lvlm: LVLM, task: Task, sample: Sample, cuts: Sequence[int] | None = None
-) -> list[Row]:
     prompt = lvlm.prompt(sample.image, sample.question)
-    sweep = truncation_sweep(lvlm, prompt, cuts=cuts, max_new_tokens=task.max_new_tokens)
+    sweep = truncation_sweep(lvlm, prompt, max_new_tokens=task.max_new_tokens)
     return [
         {"cut": int(cut), "margin": float(margin), **task.details(sample, lvlm.decode(tokens))}
         for cut, margin, tokens in zip(sweep.cuts, sweep.margins, sweep.tokens, strict=True)
@@ -116,9 +99,3 @@ def _samples_by_cuts(rows: pd.DataFrame, values: pd.Series) -> Floats:
     if table.empty or table.isna().to_numpy().any():
         raise InfoflowError("scores by cut need at least one item, and every cut of every item.")
     return table.to_numpy(dtype=np.float64)
-
-
-def metrics_by_cut(task: Task, rows: pd.DataFrame) -> pd.DataFrame:
-    """The benchmark's own metrics (:meth:`infoflow.data.task.Task.summary`), a row a cut."""
-    summaries = {cut: task.summary(of_cut) for cut, of_cut in rows.groupby("cut")}
-    return pd.DataFrame.from_dict(summaries, orient="index").rename_axis("cut")

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from itertools import product
 
 import torch
@@ -10,7 +9,7 @@ from torch import Tensor
 
 from infoflow.errors import require_name
 from infoflow.hooks.forward import answer_ids, modifier_of
-from infoflow.methods.gradients import OUTPUT, PROJECTOR, SITES, TOWER, gradient_visitor, to_tower
+from infoflow.methods.gradients import OUTPUT, PROJECTOR, SITES, TOWER, gradient_visitor
 from infoflow.methods.out_of_memory import in_batches
 from infoflow.models.lvlm import LVLM, Prompt
 from infoflow.models.threads import on_own_threads
@@ -149,9 +148,7 @@ def llava_cams(
     with torch.inference_mode(False):
         given = lvlm.generate(prompt, MAX_NEW_TOKENS) if answer is None else answer
         ids = answer_ids(lvlm, prompt, given)
-        # the tower's gradients are the projector's, carried on
-        visited = [PROJECTOR if site == TOWER else site for site in sites]
-        visit = gradient_visitor(lvlm, prompt, ids, visited, checkpointed)
+        visit = gradient_visitor(lvlm, prompt, ids, sites, checkpointed)
         # behind queries its patches are the cells
         patches = replace(prompt.grid, spread=None) if lvlm.family.has_queries else prompt.grid
         grids = dict.fromkeys(SITES, prompt.grid) | {TOWER: patches}
@@ -163,17 +160,12 @@ def llava_cams(
             maps = {key: undefined[key[0]].to(lvlm.device, torch.double, copy=True) for key in keys}
 
             def add(site: str, layer: int, feature: Tensor, gradient: Tensor) -> None:
-                for weighting in weights if site in sites else ():
+                for weighting in weights:
                     if not (weighting == "element-wise" and _is_only_normed(lvlm, site, layer)):
                         found = activation_map(feature, gradient, weighting)
                         maps[site, weighting][layer] = found.to(maps[site, weighting]).sum(0)
-                if site == PROJECTOR and TOWER in sites:
-                    pairs = map(partial(to_tower, lvlm), batch, gradient)
-                    add(TOWER, 0, *map(torch.stack, zip(*pairs, strict=True)))
 
-            inside = zip(*(noisy.deepstack for noisy in batch), strict=True)
-            embeds = torch.cat([noisy.inputs_embeds for noisy in batch])
-            visit(embeds, add, tuple(map(torch.cat, inside)))
+            visit(batch, add)
             return maps
 
         n_images = n_samples if sigma else 1

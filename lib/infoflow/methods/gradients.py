@@ -30,7 +30,7 @@ TOWER = "vision_tower"
 """A further site: the last layer of the vision tower of which image tokens are made."""
 
 Site = tuple[str, int]
-"""One of ``SITES``, and its layer."""
+"""One of ``SITES``, or ``TOWER``, and its layer."""
 
 Consumer = Callable[[str, int, Tensor, Tensor], None]
 """Takes a site, a layer, a feature (B, N, C) and its gradient (B, N, C); must keep neither."""
@@ -50,24 +50,17 @@ def gradient_visitor(
     """Prepare to hand every feature of the image tokens, with its gradient, to a consumer.
 
     The gradient is that of the sum of the answer's logits (paper, Eq. 1-2), each read where its
-    token is predicted. What is returned visits embeddings (B, S, D) that differ from the prompt's
-    in their images alone, with what is added inside for those images (``Prompt.deepstack``). It
-    calls the consumer once for each layer and site that reaches the answer, from the last layer to
-    the first. Not for use in inference mode.
+    token is predicted. What is returned visits prompts that differ from this one in their images
+    alone, in one pass. It calls the consumer once for each layer and site that reaches the answer,
+    from the last layer to the first. Not for use in inference mode.
     """
     require_whole_model(lvlm, prompt)
-    for site in set(sites) & {*LAYER_SITES} - {
-        OUTPUT
-    }:  # not all decoders have parts of these names
+    image, within = prompt.spans.image, [site for site in LAYER_SITES if site in sites]
+    for site in {*within} - {OUTPUT}:  # not all decoders have parts of these names
         with one_line(f"no site {site!r} in the layers of {lvlm.name}", AttributeError):
             lvlm.layers[0].get_submodule(site)
-    image = prompt.spans.image
-    in_layers = [
-        (site, i)
-        for site in sites
-        for i in range(lvlm.n_layers)
-        if site != PROJECTOR and reaches_answer(lvlm, site, i)
-    ]
+    numbers = range(lvlm.n_layers)
+    in_layers = [(site, i) for site in within for i in numbers if reaches_answer(lvlm, site, i)]
     # what recomputes layers, or changes them, must be given the whole prompt
     n_shared = 0 if checkpointed or modifier_of(lvlm) else prompt.n_before
     place = slice(image.start - n_shared, image.stop - n_shared)
@@ -78,23 +71,30 @@ def gradient_visitor(
             given = prompt.decoder_arguments(0, n_shared)
             lvlm.decoder(inputs_embeds=before, past_key_values=shared, use_cache=True, **given)
 
-    def visit(embeds: Tensor, consumer: Consumer, inside: tuple[Tensor, ...] = ()) -> None:
+    def visit(batch: Sequence[Prompt], consumer: Consumer) -> None:
         def watch(site: Site, feature: Tensor) -> None:
             at_image = feature.detach()[:, place]
             feature.register_hook(  # type: ignore[no-untyped-call]
                 lambda gradient: consumer(*site, at_image, gradient[:, place])
             )
 
+        def at_tower(gradient: Tensor) -> None:
+            pairs = map(partial(to_tower, lvlm), batch, gradient[:, place])
+            consumer(TOWER, 0, *map(torch.stack, zip(*pairs, strict=True)))
+
         cache = deepcopy(shared)
         if cache is not None:
-            cache.batch_repeat_interleave(len(embeds))
-        leaf = embeds[:, n_shared:].detach().requires_grad_()
-        added = inside or tuple(x.expand(len(leaf), -1, -1) for x in prompt.deepstack)
-        visited = replace(prompt, inputs_embeds=leaf, deepstack=added)
+            cache.batch_repeat_interleave(len(batch))
+        leaf = torch.cat([each.inputs_embeds for each in batch])[:, n_shared:]
+        leaf = leaf.detach().requires_grad_()
+        inside = map(torch.cat, zip(*(each.deepstack for each in batch), strict=True))
+        visited = replace(prompt, inputs_embeds=leaf, deepstack=tuple(inside))
         recomputing = _checkpointing(lvlm) if checkpointed else nullcontext()
         with torch.enable_grad(), recomputing, _watched(lvlm, in_layers, watch):
             if PROJECTOR in sites:
                 watch((PROJECTOR, 0), leaf)
+            if TOWER in sites:  # whose gradients are the projector's, carried on
+                leaf.register_hook(at_tower)  # type: ignore[no-untyped-call]
             with forward_pass(lvlm, visited, ids, cache=cache) as states:
                 torch.autograd.grad(summed_logit(lvlm, states, ids).sum(), leaf)
 

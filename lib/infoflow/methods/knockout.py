@@ -6,6 +6,7 @@ Truncation hides the image from all that comes after it; here a single edge is b
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
@@ -14,6 +15,7 @@ from infoflow.errors import InfoflowError, one_line, require_name
 from infoflow.hooks.attention import Attention
 from infoflow.hooks.forward import answer_ids, forward_pass, modifier_of
 from infoflow.methods.branches import Branches, cascade_attention
+from infoflow.methods.localisation import tokens_on
 from infoflow.methods.out_of_memory import in_batches
 from infoflow.models.lvlm import LVLM, Prompt
 from infoflow.models.threads import on_own_threads
@@ -107,16 +109,23 @@ def scaled_window(n_layers: int) -> int:
     return 2 * round((n_layers * 9 / 32 - 1) / 2) + 1
 
 
-def token_groups(prompt: Prompt) -> dict[str, Tensor]:
+def token_groups(prompt: Prompt, region: npt.ArrayLike | None = None) -> dict[str, Tensor]:
     """Mark groups by name, boolean (S,): the spans, the ``"last"`` token, and ``"question"``.
 
-    That is the rest of the ``"user"`` span, whose last token predicts the answer.
+    That is the rest of the ``"user"`` span, whose last token predicts the answer. Of an image's
+    region (H, W) its tokens are the ``"object"``, the image's other ones the ``"background"``.
     """
     places = torch.arange(len(prompt), device=prompt.inputs_embeds.device)
     spans = prompt.spans._asdict().items()
     named = {name: (places >= span.start) & (places < span.stop) for name, span in spans}
     last = places == len(prompt) - 1
-    return {**named, "question": named["user"] & ~last, "last": last}
+    named |= {"question": named["user"] & ~last, "last": last}
+    if region is not None:
+        named["object"] = torch.zeros_like(last)
+        on = torch.as_tensor(tokens_on(region, prompt.grid), device=last.device)
+        named["object"][prompt.spans.image] = on
+        named["background"] = named["image"] & ~named["object"]
+    return named
 
 
 def _marked(prompt: Prompt, group: Group, n_answer: int) -> Tensor:

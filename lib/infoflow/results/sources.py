@@ -2,6 +2,7 @@
 
 import ast
 import hashlib
+import sys
 from functools import cache
 from pathlib import Path
 
@@ -16,16 +17,21 @@ which change no value: a new wording of an error must not cost the rows of days.
 def code_digest(*modules: str, root: Path = ROOT) -> str:
     """Digest the code that stored rows come from, in 64 hexadecimal digits.
 
-    That is :data:`FOLDERS` and the modules named, such as ``"infoflow.evaluate.flow"``, which
-    measure. Comments, docstrings and layout do not count.
+    That is :data:`FOLDERS` and the modules named, which measure: such as
+    ``"infoflow.evaluate.flow"``, or a loaded one beside a notebook, the measure of one page alone.
+    Comments, docstrings and layout do not count.
     """
     files = {path for folder in FOLDERS for path in (root / folder).rglob("*.py")}
+    named = {path.relative_to(root).as_posix(): path for path in files}
     for module in modules:
-        base = root.joinpath(*module.removeprefix("infoflow.").split("."))
-        files.add(base / "__init__.py" if base.is_dir() else base.with_suffix(".py"))
+        name = module.removeprefix("infoflow.")
+        base = root.joinpath(*name.split("."))
+        named[name] = base / "__init__.py" if base.is_dir() else base.with_suffix(".py")
+        if not named[name].exists() and module in sys.modules:
+            named[name] = Path(str(sys.modules[module].__file__))
     digest = hashlib.sha256()
-    for path in sorted(files):
-        digest.update(path.relative_to(root).as_posix().encode())
+    for name, path in sorted(named.items()):
+        digest.update(name.encode())
         digest.update(_without_docstrings(path.read_text(encoding="utf-8")).encode())
     return digest.hexdigest()
 

@@ -145,15 +145,6 @@ def cliff_layer(
     )
 
 
-def cliff_by_margin(scores: npt.ArrayLike, margins: npt.ArrayLike) -> npt.NDArray[np.intp]:
-    """The cliff as a function of the margin: the cut at each of ``margins``, of the same shape.
-
-    Scores are as in :func:`cliff_layer`. A cliff that hangs on the choice of margin shows it here.
-    """
-    means = _sorted_scores(scores, "calibration").mean(axis=0)
-    return _first_unharmed(means, np.asarray(margins, dtype=np.float64)[..., None])
-
-
 def _sorted_scores(scores: npt.ArrayLike, name: str) -> Floats:
     """Scores whose rows are sorted, so that no result depends on the order of items."""
     array = finite_scores(scores, 1, 2, name=name)

@@ -1,15 +1,20 @@
-"""Exact minimal pairs: a picture and its twin, in which one thing and so the answer is another."""
+"""Exact minimal pairs of pictures, and patching over them, for the page on image tokens."""
 
 import zlib
 from dataclasses import replace
 
 import numpy as np
+import torch
 
 from infoflow.data import shapes
-from infoflow.data.sample import LazySamples, Sample
+from infoflow.data.sample import LazySamples
 from infoflow.data.shapes.questions import LETTERS, Question
 from infoflow.data.shapes.world import COLOURS, WORDS, Scene
-from infoflow.data.task import Task
+from infoflow.evaluate import LVLM, Row, Sample, Task, measure
+from infoflow.methods.knockout import token_groups
+from infoflow.methods.patching import activation_patching
+
+GROUPS = ("object", "background", "question", "last")
 
 
 def twins(task: Task) -> Task:
@@ -47,3 +52,37 @@ def _change(scene: Scene, question: Question) -> tuple[Scene, Question]:
     else:  # POPE's thing is no longer there
         answer, targets = "no", ()
     return replace(scene, objects=objects), replace(question, answer=answer, targets=targets)
+
+
+@measure
+def patching_by_depth(lvlm: LVLM, task: Task, twin: Sample, sample: Sample) -> list[Row]:
+    """Put states of a picture into the run of its twin: which rows bring the answer along?
+
+    Settings:
+        twin: The task of the twins; there are no rows where both answers begin with one token.
+
+    Returns:
+        Columns ``group`` (one of ``GROUPS``), ``depth`` (layers passed, 0 to L), ``recovery``
+        and ``right`` (both answers begin right).
+    """
+    answers = sample.answer, twin.answer
+    first, second = (lvlm.encode_answer(answer)[:1] for answer in answers)
+    if torch.equal(first, second):
+        return []
+    clean, other = (lvlm.prompt(each.image, each.question) for each in (sample, twin))
+    said = torch.cat([lvlm.generate(clean, 1), lvlm.generate(other, 1)])
+    right = torch.equal(said, torch.cat([first, second]))
+    groups = row_groups(clean, sample, twin)
+    found = activation_patching(lvlm, clean, other, answers, torch.stack([*groups.values()]))
+    return [
+        {"group": group, "depth": depth, "recovery": recovery, "right": right}
+        for group, of_group in zip(groups, found.tolist(), strict=True)
+        for depth, recovery in enumerate(of_group)
+    ]
+
+
+def row_groups(prompt, own, twin):
+    """Mark the rows of each group, those of objects being where two pictures differ."""
+    differ = (np.asarray(own.image) != np.asarray(twin.image)).any(-1)
+    marked = token_groups(prompt, differ)
+    return {name: marked[name].cpu() for name in GROUPS if marked[name].any()}

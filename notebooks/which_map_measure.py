@@ -1,4 +1,4 @@
-"""Does a heat map say what the model uses? Over a task: changed images, and random weights."""
+"""Does a map say what the model uses? What the page on maps measures, with changed images."""
 
 from collections.abc import Sequence
 from functools import partial
