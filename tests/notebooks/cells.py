@@ -71,6 +71,8 @@ def shown_by_cells(name: str, **changed: Any) -> Iterator[str]:
 def run_cell(name: str, cell_id: str, **scope: Any) -> Any:
     """Run one cell of a notebook with what earlier cells would have made; return its value.
 
+    ``"found+figure"`` runs the first of two for what the second takes from it.
+
     The notebook's imports and the defaults of its parameters are there; ``scope`` goes before them,
     so a measure can be put in place of the one imported. What the cell displays comes as a list.
     """
@@ -85,7 +87,10 @@ def run_cell(name: str, cell_id: str, **scope: Any) -> Any:
     names: dict[str, Any] = {"display": shown.append, **parameters_of(name)}
     exec(compile(ast.Module(imports, []), name, "exec"), names)
     names |= scope
-    tree = ast.parse(next(cell.source for cell in cells if cell.id == cell_id))
+    sources = [
+        next(cell.source for cell in cells if cell.id == each) for each in cell_id.split("+")
+    ]
+    tree = ast.parse("\n".join(sources))
     last = ast.Expression(tree.body.pop().value)  # type: ignore[attr-defined]
     exec(compile(tree, f"{name}, {cell_id}", "exec"), names)
     value = eval(compile(last, name, "eval"), names)

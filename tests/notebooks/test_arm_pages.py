@@ -164,17 +164,24 @@ def test_rivals_are_means_by_cut_and_paired_with_chance():
     ways = {"attention": [0.8, 0.9, 0.9], "random": [0.4, 0.5, 0.9], "cam": [0.9] * 3}
     better = {way: kept_rows(scores) for way, scores in ways.items()}
     grids = {"pope": NEEDS_ALL, "chair": NEEDS_ALL}
-    plot = on_a2("a2-13", grids, better)
+    made = {
+        "data": SimpleNamespace(test=lambda name, limit: name),
+        "truncation_by_cut": lambda *given: cut_rows(0.9),
+        "score_grid": lambda kept, cut: NEEDS_ALL,
+    }
+    plot = on_a2("found+figure", grids, better, **made)
     assert_whole(plot)
     assert plot.table.loc[("pope", 1), "attention"] == pytest.approx(80)
     assert plot.table.loc[("pope", 1), "none"] == 0
     assert (plot.table["intact"] == 90).all()
-    table = on_a2("a2-14", grids, better)
+    table = on_a2("found+figure+a2-14", grids, better, **made)
     assert table.data.loc["POPE", "at random %"] == "60.0"
     assert table.data.loc["POPE", "by attention - random, points"].startswith("+26.7 [")
     assert "in POPE and CHAIR (interval" in table.caption
     worse = better | {"attention": kept_rows([0.1] * 3)}
-    assert "better than chance in no task" in on_a2("a2-14", grids, worse).caption
+    assert (
+        "better than chance in no task" in on_a2("found+figure+a2-14", grids, worse, **made).caption
+    )
 
 
 def test_the_appendix_stands_as_printed():
@@ -206,7 +213,7 @@ def on_simignore(cell, n_right=lambda order, hidden: 30 - hidden // 8, **scope):
 
 
 def test_the_curve_holds_changes_in_points_ours_and_published():
-    plot = on_simignore("cell-12")
+    plot = on_simignore("found+figure")
     assert_whole(plot)
     ours = plot.table.xs((MODEL, "least"))["change"]
     assert list(ours.index) == [100 * n / 64 for n in (8, 14, 32, 64)]
@@ -219,7 +226,7 @@ def test_the_curve_holds_changes_in_points_ours_and_published():
 
 
 def test_the_curve_needs_no_contrast():
-    assert_whole(on_simignore("cell-12", contrasts=[]))
+    assert_whole(on_simignore("found+figure", contrasts=[]))
 
 
 def test_which_tokens_are_ignored_is_set_beside_the_paper():
@@ -304,12 +311,13 @@ def on_eah(cell, sinks=None, **scope):
 
 
 def test_the_heat_map_says_where_sinks_are_dense():
-    plot = on_eah("cell-09", sink_rows(1.6, 0.4))
+    same = {"answers_under": lambda *given: right(30)}
+    plot = on_eah("found+figure", sink_rows(1.6, 0.4), **same)
     assert_whole(plot)
     assert plot.table.loc[1, 0] == pytest.approx(80)
     assert plot.table.loc[6, 2] == pytest.approx(20 * 0.8)
     assert "Densest: head 0 of layer 1 (80.0 %). Shallow layers are denser" in plot.caption
-    deep = on_eah("cell-09", sink_rows(0.4, 1.6)).caption
+    deep = on_eah("found+figure", sink_rows(0.4, 1.6), **same).caption
     assert "Densest: head 0 of layer 6 (80.0 %). Shallow layers are not denser" in deep
     assert "spread evenly would make sinks of 100.0 %" in deep
 

@@ -84,7 +84,7 @@ def measuring(rows):
 
 def test_shares_are_means_and_quantiles_in_percent():
     rows = {task: flow_rows(np.linspace(0.5, 0.1, L), spread=0.02) for task in ("pope", "chair")}
-    plot = on_fig2("fig2-09", rows, **measuring(rows))
+    plot = on_fig2("found+figure", rows, **measuring(rows))
     assert_whole(plot)
     third = 100 * rows["pope"][rows["pope"]["layer"] == 3]["image"].to_numpy()
     line = plot.table.loc[("pope", 3), "image"]
@@ -98,10 +98,10 @@ def test_shares_are_means_and_quantiles_in_percent():
         assert "paper" in axes.child_axes[0].get_xlabel()
 
 
-@pytest.mark.parametrize("n_layers", [1, 2, 40])
+@pytest.mark.parametrize("n_layers", [2, 3, 40])
 def test_alt_text_tells_the_data_of_any_depth(n_layers):
     rows = {"pope": flow_rows(np.full(n_layers, 0.7))}
-    assert "POPE 70.0 % in layer 1" in on_fig2("fig2-09", rows, **measuring(rows)).alt
+    assert "POPE 70.0 % in layer 1" in on_fig2("found+figure", rows, **measuring(rows)).alt
 
 
 @pytest.mark.parametrize(
@@ -175,7 +175,7 @@ def arcs(axes):
 
 
 def test_mean_arcs_show_every_task_and_depth():
-    plot = on_fig1("0e3dcffc", *AS_DRAWN, tasks=("pope", "chair", "textvqa"))
+    plot = on_fig1("found+figure", *AS_DRAWN, tasks=("pope", "chair", "textvqa"))
     assert_whole(plot)
     assert len(plot.figure.axes) == 9
     for axes, share in zip(plot.figure.axes[:3], (0.4, 0.2, 0.001), strict=True):
@@ -203,8 +203,8 @@ def test_tables_hold_shares_losses_and_their_control():
 
 
 def test_words_say_what_is_read_but_not_needed():
-    assert on_fig1("b0793e33", *IDLE).text.endswith("on POPE.")
-    assert on_fig1("b0793e33", *AS_DRAWN).text.endswith("on no task.")
+    assert on_fig1("found", *IDLE).text.endswith("needed: POPE.")
+    assert on_fig1("found", *AS_DRAWN).text.endswith("needed: no task.")
 
 
 def item(n_image=64, question="Context: none\nQuestion: What is it?\nAnswer."):

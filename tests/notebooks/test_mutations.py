@@ -16,7 +16,7 @@ WRONG = {
         "arm_pages.fewest_kept",
         lambda grid, margin: grid.columns.to_series(),
     ),
-    "by_which_road": ("infoflow.stats.intervals.CONFIDENCE", 0.5),
+    "by_which_road": ("infoflow.stats.intervals._RESAMPLES", 5),
     "any_model": ("infoflow.evaluate.check.TOLERANCE", 0.0),
     "claims": ("infoflow.claims.printed.N_SPLITS", 2),
     "arms": ("arms_page._points", str),

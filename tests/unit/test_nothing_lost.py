@@ -17,23 +17,14 @@ PAGES = """
     a2_topk any_model arms by_which_road claims eah explorer fig1_flow_overview
     fig2_attention_flow fig3_cam_reasoning fig4_cam_presence fig5_truncation
     fig6_truncation_matrix fig7_cam_sites fig8_cam_more fig9_without_picture frozen image_tokens
-    model_card own_picture shapes_datasheet simignore table1 which_map words
+    model_card own_picture plants shapes_datasheet simignore table1 which_map words
 """
-COMMANDS = "answer check costs evaluate merge models refresh run"
+COMMANDS = "answer check costs evaluate merge models mystery refresh run"
 NAMES = """
-    AttentionFlow CAM Cliff EAH FastV InfoflowError LVLM Prompt Sample Simignore Store Task
-    Truncate TruncationSweep UnknownNameError a2_topk activation_patching arms attention_flow
-    attention_knockout check_model claims cliff_layer eah fig1_flow_overview fig2_attention_flow
-    fig3_cam_reasoning fig4_cam_presence fig5_truncation fig6_truncation_matrix fig7_cam_sites
-    fig8_cam_more fig9_without_picture intervene list_models llava_cam load_lvlm load_task
-    logit_lens model_card own_picture plants shapes_datasheet simignore table1 truncated_log_probs
-    truncated_token_log_probs truncation_sweep which_map
-"""
-COMMANDS = "answer costs evaluate merge models mystery refresh run"
-NAMES = """
-    CAM EAH LVLM PLANTS AttentionFlow Cliff FastV InfoflowError Prompt Sample Simignore Store Task
-    Truncate TruncationSweep UnknownNameError attention_flow cliff_layer intervene list_models
-    llava_cam load_lvlm load_task plant truncated_log_probs truncation_sweep
+    AttentionFlow CAM Cliff EAH FastV InfoflowError LVLM PLANTS Prompt Sample Simignore Store Task
+    Truncate TruncationSweep UnknownNameError activation_patching attention_flow
+    attention_knockout check_model cliff_layer intervene list_models llava_cam load_lvlm load_task
+    logit_lens plant truncated_log_probs truncated_token_log_probs truncation_sweep
 """
 MODELS = """
     tiny-instructblip tiny-internvl tiny-llava-1.5 tiny-llava-1.6 tiny-qwen-vl tiny-shikra

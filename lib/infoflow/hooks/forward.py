@@ -198,7 +198,7 @@ def require_whole_model(lvlm: LVLM, prompt: Prompt) -> None:
         InfoflowError: The logits of some position differ, or the decoder cannot be observed.
     """
     hooks = _hooks_of(lvlm)
-    if hooks.is_checked:
+    if hooks.is_checked or prompt.model_key is None:  # put together by hand: no pixels to compare
         return
     modifier, hooks.modifier = hooks.modifier, None
     try:
