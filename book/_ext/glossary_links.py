@@ -10,7 +10,10 @@ from sphinx import addnodes
 from sphinx.application import Sphinx
 
 GLOSSARY = "book/glossary"
-WITHOUT_LINKS = (GLOSSARY, "book/api/", "book/bibliography", "book/contributing")
+WITHOUT_LINKS = (
+    *(GLOSSARY, "book/api/", "book/bibliography", "book/contributing"),
+    "book/speed",  # its lines are names
+)
 _UNTOUCHED = (
     nodes.reference,
     nodes.literal,

@@ -15,7 +15,7 @@ from .methods.truncation import (
 )
 from .models.families import list_models
 from .models.lvlm import LVLM, Prompt, load_lvlm
-from .models.plants import PLANTS, plant
+from .models.plants import plant
 from .results.store import Store
 from .stats.cliff import Cliff, cliff_layer
 
@@ -23,7 +23,6 @@ __all__ = [
     "CAM",
     "EAH",
     "LVLM",
-    "PLANTS",
     "AttentionFlow",
     "AttentionKnockout",
     "Cliff",

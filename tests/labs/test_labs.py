@@ -9,6 +9,7 @@ from pathlib import Path
 from types import ModuleType
 
 import matplotlib as mpl
+import matplotlib.pyplot as plt
 import nbformat
 import pytest
 
@@ -31,6 +32,7 @@ def without_a_window(monkeypatch):
     mpl.rcParams["figure.max_open_warning"] = 0
     with mpl.rc_context({"backend": "agg"}):
         yield
+    plt.close("all")
 
 
 class Walk:

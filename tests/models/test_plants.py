@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from infoflow import (
-    PLANTS,
     InfoflowError,
     UnknownNameError,
     attention_flow,
@@ -18,6 +17,7 @@ from infoflow import (
 from infoflow import plant as plant_in
 from infoflow.methods.localisation import coverage, target_mask
 from infoflow.models import plants
+from infoflow.models.plants import PLANTS
 
 TASKS = ("scienceqa", "pope", "textvqa")
 SAMPLES = [next(s for s in load_task(task, limit=4) if s.targets) for task in TASKS]

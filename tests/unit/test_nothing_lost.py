@@ -21,7 +21,7 @@ PAGES = """
 """
 COMMANDS = "answer check costs evaluate merge models mystery refresh run"
 NAMES = """
-    AttentionFlow CAM Cliff EAH FastV InfoflowError LVLM PLANTS Prompt Sample Simignore Store Task
+    AttentionFlow CAM Cliff EAH FastV InfoflowError LVLM Prompt Sample Simignore Store Task
     Truncate TruncationSweep UnknownNameError activation_patching attention_flow
     attention_knockout check_model cliff_layer intervene list_models llava_cam load_lvlm load_task
     logit_lens plant truncated_log_probs truncated_token_log_probs truncation_sweep
