@@ -98,7 +98,7 @@ def test_the_library_reads_nothing_of_the_book() -> None:
         assert "book" not in strings, path
 
 
-LINES = 14_100
+LINES = 14_050
 """What the library has; the aim is 12,000, so this number only ever falls."""
 
 
