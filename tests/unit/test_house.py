@@ -99,7 +99,7 @@ def test_the_library_reads_nothing_of_the_book() -> None:
 
 
 LINES = 14_050
-"""What the library has; the aim is 12,000, so this number only ever falls."""
+"""What the library has; the aim is 12,000 and 700 each for routes and for other architectures."""
 
 
 def test_sizes() -> None:
