@@ -8,10 +8,11 @@ ARG NB_USER=jovyan
 ARG NB_UID=1000
 RUN useradd --create-home --uid ${NB_UID} ${NB_USER}
 
+# an index with a build of torch for CPUs, or CUDA's libraries come along: --build-arg
+ARG PIP_EXTRA_INDEX_URL
 COPY requirements.lock pyproject.toml README.md LICENSE /src/
 COPY lib /src/lib
-RUN pip install --no-cache-dir --extra-index-url https://download.pytorch.org/whl/cpu \
-        --constraint /src/requirements.lock /src "jupyterhub>=5.2,<6" \
+RUN pip install --no-cache-dir --constraint /src/requirements.lock /src "jupyterhub>=5.2,<6" \
     && rm -rf /src
 
 COPY --chown=${NB_UID} book/labs/student /home/${NB_USER}/book/labs/student

@@ -75,11 +75,11 @@ notebooks: $(INSTALLED) ## run the committed notebooks anew, keep their outputs;
 labs: $(INSTALLED) ## make the labs' notebooks from book/labs/src, and run their solutions; NOTEBOOKS="lab1_tokens"
 	OMP_NUM_THREADS=1 $(BIN)/python book/labs/generate.py $$NOTEBOOKS
 
-# torch from its own index: the wheel on PyPI asks for CUDA's libraries on Linux.
+# pip's own settings say where packages come from. On Linux, PyPI's torch brings CUDA's libraries along:
+# PIP_EXTRA_INDEX_URL in the environment can name an index that has a build for CPUs.
 classroom: ## gather all that a class installs without network, in _build/classroom
 	rm -rf _build/classroom && mkdir -p _build/classroom
-	$(PYTHON) -m pip download --quiet --no-deps --dest _build/classroom/wheels \
-		--index-url https://download.pytorch.org/whl/cpu torch==$(TORCH)
+	$(PYTHON) -m pip download --quiet --no-deps --dest _build/classroom/wheels torch==$(TORCH)
 	$(PYTHON) -m pip wheel --quiet --wheel-dir _build/classroom/wheels \
 		--find-links _build/classroom/wheels --constraint requirements.lock .
 	cp -R book/labs/student _build/classroom/labs
