@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from infoflow.data.shapes.questions import LETTERS
-from zoo.model import HEADS, WIDTH, WORD_SCALE
+from zoo.model import WORD_SCALE
 
 _LOOKING_BACK, _MATCHING = slice(0, 2), slice(1, 3)
 """Layers that begin with a head of the kind; what is looked back for can be matched one later."""
@@ -34,7 +34,7 @@ def begin(decoder: Any, ids: dict[str, int]) -> None:
     words = draw_words(decoder)
     for letter in LETTERS:  # an option's mark begins as the letter that answers with it
         words[ids[f"({letter})"]] = words[ids[letter]]
-    common = torch.randn(WIDTH)
+    common = torch.randn(words.shape[1])
     words += WORD_SCALE * common
     common /= common.norm()
     turns = decoder.rotary_emb.inv_freq
@@ -53,7 +53,7 @@ def draw_words(decoder: Any) -> Tensor:
 
 
 def _looking_back(common: Tensor, turns: Tensor) -> tuple[Tensor, Tensor]:
-    """Query and key, (d, WIDTH) each, of a head that attends to the token before its own.
+    """Query and key, (d, D) each, of a head that attends to the token before its own.
 
     Both rest on what all words have in common; the key is the query turned on by one position, so
     that under RoPE (Su et al., 2021) they meet where the distance is one.
@@ -65,18 +65,18 @@ def _looking_back(common: Tensor, turns: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _matching(common: Tensor, turns: Tensor) -> Tensor:
-    """Query or key, (d, WIDTH), of a head that attends to its own word, wherever it stood.
+    """Query or key, (d, D), of a head that attends to its own word, wherever it stood.
 
     It compares what words do not have in common, along directions drawn at random.
     """
-    drawn = torch.randn(2 * _SLOW, WIDTH)
+    drawn = torch.randn(2 * _SLOW, len(common))
     drawn -= (drawn @ common)[:, None] * common
-    directions = torch.linalg.qr(drawn.T)[0].T.reshape(2, _SLOW, WIDTH)
-    rows = torch.zeros(2, len(turns), WIDTH)
+    directions = torch.linalg.qr(drawn.T)[0].T.reshape(2, _SLOW, len(common))
+    rows = torch.zeros(2, len(turns), len(common))
     rows[:, -_SLOW:] = _MATCH_STRENGTH * directions
     return rows.flatten(0, 1)
 
 
 def _set_head(layer: Any, head: int, query: Tensor, key: Tensor) -> None:
-    here = slice(head * WIDTH // HEADS, (head + 1) * WIDTH // HEADS)
+    here = slice(head * len(query), (head + 1) * len(query))
     layer.self_attn.q_proj.weight[here], layer.self_attn.k_proj.weight[here] = query, key

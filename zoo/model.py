@@ -1,5 +1,6 @@
 """What the zoo's small models share: their sizes, and the pixels they are shown."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -34,10 +35,18 @@ DECODER: dict[str, Any] = {
 """The decoder's shape, one for all: models are to differ in how they see."""
 
 
-def llama_config(n_words: int) -> LlamaConfig:
+DEEP_DECODER = DECODER | {
+    "hidden_size": 96,
+    "intermediate_size": 288,
+    "num_hidden_layers": 24,
+}
+"""Twice as many layers, narrower, of about as many weights: for an experiment on depth."""
+
+
+def llama_config(n_words: int, decoder: Mapping[str, Any] = DECODER) -> LlamaConfig:
     """Configure a Llama decoder for a vocabulary of ``n_words``."""
     ids = {"bos_token_id": BOS, "eos_token_id": EOS, "pad_token_id": PAD}
-    return LlamaConfig(vocab_size=n_words, **DECODER, **ids)
+    return LlamaConfig(vocab_size=n_words, **decoder, **ids)
 
 
 def tower_shape(layers: int) -> dict[str, Any]:

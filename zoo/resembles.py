@@ -49,7 +49,7 @@ PROPERTIES = ("R1", "R2", "R3", "R4", "R5", "R6")
 STAGES = ("text", "tower", "bridge", "caption", "language")
 OPTIONS = (
     *("world", "arm", "optimiser", *(f"{stage}_steps" for stage in STAGES)),
-    *("past_gate", "nothing_by_hand", "float32", "watch_every"),
+    *("deep", "past_gate", "nothing_by_hand", "float32", "watch_every"),
 )
 """Of training, beside model and seed, as far as a recipe names them."""
 BESIDE = ("gate", "growth")

@@ -24,6 +24,7 @@ from infoflow.errors import InfoflowError, require_name
 from infoflow.files import atomic_write
 from infoflow.models.placement import choose_device
 from zoo.architectures import ARCHITECTURES, Architecture, find_architecture
+from zoo.architectures.llava import DeepLlava
 from zoo.bridge import train_bridge
 from zoo.command import ending_in_one_line
 from zoo.fit import OPTIMISERS, Plans, Stage, Watch
@@ -100,6 +101,9 @@ def train(
     text_steps: Annotated[
         int, typer.Option(help="Steps in which the decoder learns from texts, before all else.")
     ] = 0,
+    deep: Annotated[
+        bool, typer.Option("--deep", help=f"24 narrower layers in place of 12; {NAME} alone.")
+    ] = False,
     past_gate: Annotated[
         bool, typer.Option("--past-gate", help="Go on though the text stage fails its gate.")
     ] = False,
@@ -146,7 +150,10 @@ def train(
     with ending_in_one_line():
         for kind, name, valid in (("world", world, WORLDS), ("optimiser", optimiser, OPTIMISERS)):
             require_name(name, kind, valid)
-        architecture, place = find_architecture(model), choose_device(device)
+        if deep and model != NAME:
+            raise InfoflowError(f"--deep does not go with {model!r}; valid: {NAME}.")
+        architecture = DeepLlava() if deep else find_architecture(model)
+        place = choose_device(device)
         if tower:
             _share(tower, folder)
         steps = {
@@ -177,6 +184,7 @@ def train(
             "world": world if world != _WORLD else "",
             "arm": arm,
             "optimiser": optimiser if optimiser != _OPTIMISER else "",
+            "deep": deep,
             **{f"{stage}_steps": n for stage, n in steps.items()},
             "watch_every": watch_every,
             "past_gate": past_gate,

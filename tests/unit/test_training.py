@@ -22,6 +22,7 @@ from infoflow.data.shapes.world import (
 )
 from infoflow.errors import InfoflowError
 from infoflow.models.families.llava import VICUNA_V1 as TEMPLATE
+from infoflow.models.lvlm import load_lvlm
 from zoo import bridge, fit, language, tower
 from zoo.architectures import find_architecture
 from zoo.batches import IGNORE, PackedBatches, PatchBatches, stream
@@ -327,6 +328,15 @@ def test_a_run_in_another_world_stands_apart_and_says_so(small, tmp_path):
     assert (folders[0] / "tower.pt").read_bytes() != (folders[1] / "tower.pt").read_bytes()
 
 
+def test_a_deeper_decoder_has_about_as_many_weights(small, tmp_path):
+    train(model="tiny-llava-1.5", seed=0, loaders=1, **small, arm="deep", deep=True)
+    deep = load_lvlm("tiny-llava-1.5", checkpoint=tmp_path / "tiny-llava-1.5/seed0/deep/model")
+    usual = LLAVA.adapter(LLAVA.build()).decoder
+    assert deep.n_layers == 24
+    weights = [sum(p.numel() for p in d.layers.parameters()) for d in (deep.decoder, usual)]
+    assert 0.8 < weights[0] / weights[1] < 1.25
+
+
 def test_a_model_learns_to_answer_for_as_long_as_it_needs(small, tmp_path, monkeypatch):
     monkeypatch.setattr(type(LLAVA), "language_steps", 2)
     train(model="tiny-llava-1.5", seed=0, loaders=1, **small | {"language_steps": None})
@@ -357,6 +367,7 @@ def test_a_tower_is_shared_between_models_that_have_the_same(small, tmp_path):
         ({"device": "tpu"}, "cuda"),
         ({"world": "large"}, "shapes-large"),
         ({"tower": Path("nowhere.pt")}, "nowhere.pt"),
+        ({"model": "tiny-shikra", "deep": True}, "--deep"),
     ],
 )
 def test_a_run_that_cannot_be_is_one_clear_error(small, changed, message, capsys):

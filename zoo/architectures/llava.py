@@ -1,6 +1,6 @@
 """LLaVA-1.5 and Shikra in small: a CLIP tower, and an MLP or one linear layer behind it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -21,7 +21,15 @@ from zoo.architectures.base import (
     draw,
     draw_standardising,
 )
-from zoo.model import N_PATCHES, TOWER_LAYERS, WIDTH, llama_config, tower_shape
+from zoo.model import (
+    DECODER,
+    DEEP_DECODER,
+    N_PATCHES,
+    TOWER_LAYERS,
+    WIDTH,
+    llama_config,
+    tower_shape,
+)
 from zoo.tokenizer import IMAGE, Specials
 
 SQUARE = {
@@ -38,12 +46,13 @@ class TinyLlava(Architecture):
     family: ClassVar[type[Family]] = Llava15
     activation: ClassVar[str] = "gelu"
     feature_layer: ClassVar[int] = -2
+    decoder: ClassVar[Mapping[str, Any]] = DECODER
 
     def build(self) -> Any:
         """Make the model; see ``Architecture.build``."""
         config = LlavaConfig(
             vision_config=self.vision_config(),
-            text_config=llama_config(self.n_words),
+            text_config=llama_config(self.n_words, self.decoder),
             image_token_index=IMAGE,
             image_seq_length=N_PATCHES,
             vision_feature_layer=self.feature_layer,
@@ -84,6 +93,12 @@ class TinyLlava(Architecture):
         """Project the patches."""
         tokens: Tensor = model.model.multi_modal_projector(look.patches)
         return tokens
+
+
+class DeepLlava(TinyLlava):
+    """``tiny-llava-1.5`` of 24 narrower layers, which answers what depth alone changes."""
+
+    decoder = DEEP_DECODER
 
 
 class TinyShikra(TinyLlava):
