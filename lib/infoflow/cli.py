@@ -164,7 +164,7 @@ def mystery(
     key: Annotated[bool, typer.Option("--key", help="Only print what the fault is.")] = False,
 ) -> None:
     """Write a model with one hidden fault for a student to find; the teacher's key is its seed."""
-    from infoflow.models.mystery import mystery_model, write_mystery
+    from infoflow.interventions.mystery import mystery_model, write_mystery
 
     if key:
         typer.echo(

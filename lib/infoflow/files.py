@@ -52,11 +52,7 @@ def read_json(path: Path) -> Any:
 
 
 def read_yaml(path: Path) -> Any:
-    """Read a YAML file as JSON's types, without YAML's guesses and tags; each key once.
-
-    What is no number as JSON writes it, no ``true``, ``false`` or ``null`` (in whichever case) is
-    text: ``on``, ``010``, ``1:30`` and dates. Keys are text.
-    """
+    """Read a YAML file as JSON's types, each key once; all else (dates, ``on``) is text."""
     text = read_text(path)
     try:
         return yaml.load(text, _Loader)

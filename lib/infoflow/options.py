@@ -26,10 +26,9 @@ def kind_of(annotation: Any) -> str:
 
 
 def require_kind(value: Any, kind: str, what: str) -> None:
-    """Check that a plain value is of a declared kind; ``True`` is no ``int``, and ``"1"`` neither.
+    """Check that a plain value is of a declared kind: :data:`KINDS`, ``list[int]``, ``int | None``.
 
-    Kinds are written as annotations: :data:`KINDS`, ``list[int]``, ``int | None``. No number is
-    infinite or NaN, wherever it stands.
+    ``True`` is no ``int``, and ``"1"`` neither. No number is infinite or NaN, wherever it stands.
     """
     if not _is_of(kind, value):
         got = f"{value!r:.80}, a {type(value).__name__}"
@@ -39,8 +38,7 @@ def require_kind(value: Any, kind: str, what: str) -> None:
 def read_value(text: str, kind: str, what: str) -> Any:
     """Read a value as it is typed, by its declared kind (see :func:`require_kind`).
 
-    The text stands as it is where the kind takes text, but for ``null`` and ``None`` where the kind
-    has ``None``; else it is JSON: ``3``, ``1e-3``, ``true``, ``[1, 2]``, ``["a", "b"]``.
+    Where the kind takes text, it is the text, but for ``null`` and ``None``; else it is JSON.
     """
     if text in ("null", "None") and _is_of(kind, None):
         return None
@@ -117,7 +115,6 @@ def _is_of(kind: str, value: Any) -> bool:
 
 
 def _is_plain(value: Any) -> bool:
-    """Whether JSON can write a value and other programs can read it: no NaN, no broken text."""
     try:
         json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
     except (TypeError, ValueError, RecursionError):

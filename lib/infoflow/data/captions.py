@@ -52,31 +52,26 @@ _MAX_BYTES = 1_000_000  # the list has four thousand
 def caption_objects(
     caption: str, synonyms: str | Path | Table, rule: str = "original"
 ) -> list[str]:
-    """List the objects that a caption mentions.
+    """List the class of each object that a caption mentions, in order, as often as it does.
 
     ``"original"`` follows the published code of CHAIR (Rohrbach et al., 2018), meant for COCO's
     classes: every token is made singular by Pattern's rules (which TextBlob carries on), a fixed
     list of double words is joined, and what is in the table counts. So "bus" becomes "bu" and is
-    never counted, "ties" becomes "ty", and other double words are not found. Sentences are split
-    after ".", "!" or "?" and a space, where the published code uses a trained splitter.
+    never counted, and other double words are not found. Sentences are split after ".", "!" or "?"
+    and a space, where the published code uses a trained splitter.
 
-    ``"opera"`` follows the code of OPERA (Huang et al., 2024), which paper 1 and EAH share: as
-    ``"original"``, but every token is brought to its WordNet lemma by its part of speech, so that
-    "bus" and "ties" are counted. It needs three of NLTK's data sets.
+    ``"opera"`` follows the code of OPERA (Huang et al., 2024), which paper 1 and EAH share: every
+    token is brought to its WordNet lemma instead, so that "bus" is counted. It needs NLTK's data.
 
-    ``"corrected"`` looks for the longest entry of the table, of any number of words, at each place;
-    a word is made singular only where the table does not know it as it stands. A hyphen counts as
-    a space, and other punctuation ends an entry. The qualifiers "baby" and "adult" before an animal
-    and "passenger" before a vehicle are no persons, a toilet's seat is no chair, and a train track
-    is no train.
+    ``"corrected"`` looks for the longest entry of the table at each place; a word is made singular
+    only where the table does not know it as it stands. A hyphen counts as a space, and other
+    punctuation ends an entry. The qualifiers "baby" and "adult" before an animal and "passenger"
+    before a vehicle are no persons, a toilet's seat is no chair, and a train track is no train.
 
     Args:
         caption: The caption.
         synonyms: A file (:func:`read_synonyms`), or for each class its name and its synonyms.
         rule: ``"original"``, ``"opera"`` or ``"corrected"``.
-
-    Returns:
-        Class of each mention, in order; a class mentioned twice is listed twice.
 
     Raises:
         InfoflowError: The synonyms cannot be read, the caption is no text or too long, there is no
@@ -196,11 +191,8 @@ def _longest_entries(caption: str, entries: _Entries) -> list[str]:
 def published_synonyms() -> Path:
     """Return the list that CHAIR was published with, fetched once and checked by its SHA-256."""
     path = cache_folder() / f"chair-synonyms-{COMMIT[:12]}.txt"
-    failed = (
-        f"CHAIR's list of synonyms is not at hand (save {ADDRESS} as {path}; or give your own, by "
-        "load_task('chair', ..., synonyms=path) or as synonyms.txt beside the data)"
-    )
-    with one_line(failed, InfoflowError, OSError):
+    mended = f"save {ADDRESS} as {path}; or give your own: load_task('chair', ..., synonyms=path)"
+    with one_line(f"CHAIR's synonyms are not at hand ({mended})", InfoflowError, OSError):
         content = path.read_bytes() if path.is_file() else fetch(ADDRESS, _MAX_BYTES)
         if (found := hashlib.sha256(content).hexdigest()) != CHECKSUM:
             raise InfoflowError(f"it is another list, of the SHA-256 {found}, not {CHECKSUM}")
@@ -212,8 +204,7 @@ def published_synonyms() -> Path:
 def read_synonyms(path: str | Path) -> list[list[str]]:
     """Read a list of synonyms: a class a line, its name and then its synonyms, parted by ", ".
 
-    Entries stay as they stand: the original rule depends on the published file's stray spaces and
-    capitals. An error names an entry that is blank, holds a comma or stands in two classes.
+    Entries stay as they stand: the original rule depends on the file's stray spaces and capitals.
     """
     where = f"the list of synonyms {str(path)!r}"
     with one_line(where, InfoflowError):

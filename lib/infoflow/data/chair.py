@@ -34,12 +34,10 @@ class ChairData(OwnData):
     that its five reference captions name. The captions are read by the same rule as the model's.
 
     Of COCO's files ``"test"`` is 500 images, drawn with a seed or listed in a file;
-    ``"calibration"`` the next 500 drawn. Published choices differ from paper to paper: they
-    shuffled the listing of a folder. Of rows ``"test"`` is all images and ``"calibration"`` half of
-    them, drawn with the seed; if images are listed, it is others. ``"held-out"`` is what is
-    reported beside ``"calibration"``: the other half of rows, else the same as ``"test"``.
-    512 tokens, as OPERA and most later work. Without a list of synonyms, the folder's
-    ``synonyms.txt`` is taken, or the published one.
+    ``"calibration"`` the next 500 drawn (papers shuffled the listing of a folder). Of rows
+    ``"test"`` is all images, ``"calibration"`` half of them or, if images are listed, others.
+    ``"held-out"`` is what is reported beside it: the other half of rows, else as ``"test"``.
+    512 tokens, as OPERA. Synonyms are those given, the folder's ``synonyms.txt``, or the published.
     """
 
     _: KW_ONLY
@@ -61,11 +59,10 @@ class ChairData(OwnData):
     def __post_init__(self) -> None:
         self.listed = None if self.pictures is None else _read_numbers(self.pictures)
         beside = self.folder / "synonyms.txt" if self.folder else None
+        table = beside if beside and beside.is_file() else None
         if self.synonyms is not None:
             table = require_path(self.synonyms, "synonyms=")
-        else:
-            table = beside if beside and beside.is_file() else captions.published_synonyms()
-        self.table = captions.read_synonyms(table)
+        self.table = captions.read_synonyms(table or captions.published_synonyms())
         self.class_of = {entry.strip(): line[0].strip() for line in self.table for entry in line}
         self.settings = {"synonyms": self.table}
         self.label = f", synonyms {captions.synonyms_digest(self.table)[:8]}"
@@ -74,7 +71,6 @@ class ChairData(OwnData):
             self.label += f", pictures {digest[:8]}"
 
     def samples(self, rows: Sequence[Row], split: str, where: str) -> list[ClosedSample]:
-        """Make the samples of the chosen images; rows of the hub hold objects gathered already."""
         numbers = [_number(str(row["question_id"]), where) for row in rows]
         checks.require_once(numbers, "the picture", where)
         by_number = dict(zip(numbers, rows, strict=True))
@@ -114,7 +110,6 @@ class ChairData(OwnData):
         )
 
     def read_originals(self, folder: Path, split: str) -> list[Row]:
-        """Read COCO's annotations, with the images in ``val2014``."""
         content, captioned = (own.read_original(folder, name) for name in self.marks)
         images = _texts(content, "images", "file_name")
         categories = _texts(content, "categories", "name")
@@ -153,13 +148,11 @@ def _number(text: str, where: str) -> int:
 
 
 def _texts(content: Any, key: str, name: str) -> dict[int, str]:
-    """Read one of COCO's lists, whose entries have an id and a text."""
     checks.require_once((entry["id"] for entry in content[key]), f"an id of {key}", _INSTANCES)
     return {entry["id"]: entry[name] for entry in content[key]}
 
 
 def _by_image(file: str, content: Any, key: str, images: Any) -> dict[int, list[Any]]:
-    """Gather by image what a file's annotations have under a key."""
     found: dict[int, list[Any]] = defaultdict(list)
     for entry in content["annotations"]:
         found[entry["image_id"]].append(entry[key])
@@ -192,11 +185,7 @@ class Chair(Task):
         caption_objects("", self.synonyms, self.rule)  # so that missing data stop it at once
 
     def read(self, sample: Sample, text: str) -> tuple[str | None, float, dict[str, Any]]:
-        """List the mentions, separated by commas; see :meth:`Task.details`.
-
-        Its own columns count ``mentions`` (a class as often as it is named), those
-        ``hallucinated``, and the distinct objects ``found`` and ``present``.
-        """
+        """List the mentions, which are counted, as are distinct objects found and present."""
         named, present = caption_objects(text, self.synonyms, self.rule), set(sample.objects)
         hallucinated = sum(name not in present for name in named)
         counts = (len(named), hallucinated, len(present.intersection(named)), len(present))
@@ -204,12 +193,10 @@ class Chair(Task):
         return ", ".join(named), score, dict(zip(_COUNTS, counts, strict=True))
 
     def summary(self, rows: pd.DataFrame) -> dict[str, float]:
-        """CHAIR's metrics (Rohrbach et al., 2018, Eq. 1 and 2); see :meth:`Task.summary`.
+        """CHAIR's metrics (Rohrbach et al., 2018, Eq. 1 and 2), pooled over captions; mean F1.
 
-        ``CHAIRs`` = captions with a hallucinated mention / captions; ``CHAIRi`` = hallucinated
-        mentions / mentions (0 where there is none); ``recall`` = distinct objects present and
-        mentioned / distinct objects present (1 where there is none); and the mean ``f1``. All but
-        the last pool the captions before dividing.
+        ``CHAIRs``: captions with a hallucinated mention; ``CHAIRi``: hallucinated mentions of all
+        (0 of none); ``recall``: distinct objects mentioned of those present (1 of none).
         """
         check_rows(rows, "score", *_COUNTS)
         mentions, hallucinated, found, present = (int(rows[column].sum()) for column in _COUNTS)

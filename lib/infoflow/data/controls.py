@@ -27,8 +27,7 @@ def blank_pictures(task: Task) -> Task:
 def swap_pictures(task: Task, donor: Task) -> Task:
     """Give every sample the image of another task's sample of the same number; no regions remain.
 
-    The donor is such as the calibration split of the same task; the result of a sample then does
-    not depend on how many samples are measured.
+    The donor is such as the calibration split of the same task.
     """
     if len(donor) < len(task):
         n = f"{len(task)} items cannot get the pictures of {len(donor)}"

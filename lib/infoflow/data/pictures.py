@@ -43,21 +43,16 @@ def read_image(image: Image.Image | str | Path) -> Image.Image:
     """Return an image as a viewer shows it, in RGB and wholly read.
 
     It is turned as its orientation tag says (EXIF), and what is transparent lies on white. The
-    upper 8 bits of 16-bit grey are kept, as Pillow does for 16-bit colour; 32-bit and real numbers
-    are refused: no file says which of them is white. Of an animation or a file of pages it is the
-    first, of an opened image the current one. Colour profiles and gamma are not applied.
-
-    An image that is given is left as it is; a file must be in one of ``FORMATS``. What is damaged,
-    truncated, or larger than ``MAX_PIXELS`` or ``MAX_SIDE`` is refused.
+    upper 8 bits of 16-bit grey are kept, as Pillow does for 16-bit colour; 32-bit numbers are
+    refused: no file says which of them is white. Of several pages it is the first. Colour profiles
+    are not applied. What is damaged, in none of ``FORMATS`` or too large is refused.
     """
     if isinstance(image, Image.Image):
         with _reading("the picture"):
             return _as_shown(image)
     if not isinstance(image, str | Path):
         kind = type(image).__name__
-        raise InfoflowError(
-            f"a picture is a PIL image or a path, not {kind} (see fromarray of PIL)."
-        )
+        raise InfoflowError(f"an image is PIL's or a path, not {kind} (see fromarray of PIL).")
     with _reading(f"the picture {str(image)!r}"):
         # opening a pipe could wait forever
         if not stat.S_ISREG(Path(image).stat().st_mode):

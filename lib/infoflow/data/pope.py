@@ -42,10 +42,6 @@ def parse_yes_no(text: str, rule: str = "official") -> bool | None:
     around it. ``"vlmevalkit"`` removes punctuation and wants one of the two words but not the
     other; what VLMEvalKit may then ask a judge about stays unread.
 
-    Args:
-        text: The answer.
-        rule: ``"official"``, ``"opera"``, ``"lmms-eval"`` or ``"vlmevalkit"``.
-
     Returns:
         ``True`` for yes, ``False`` for no, ``None`` where the rule finds neither.
 
@@ -68,7 +64,7 @@ def parse_yes_no(text: str, rule: str = "official") -> bool | None:
 
 
 def _is_clear(text: str, prediction: bool | None, rule: str) -> bool:
-    """Tell whether the rule found the word; two of them take for a yes what is no no."""
+    # two of the rules take for a yes what is no no
     if not prediction or rule in _POOLING:
         return prediction is not None
     read = text.split(".")[0] if rule == "official" else text
@@ -168,11 +164,7 @@ class Pope(Task):
     shapes_tokens = 4
 
     def read(self, sample: Sample, text: str) -> tuple[str | None, float, dict[str, Any]]:
-        """Read ``"yes"``, ``"no"`` or ``None``; see :meth:`Task.details`.
-
-        ``unparsed`` marks an answer that the rule could not read, or took for a yes though what it
-        reads of it does not say yes, or says no as well.
-        """
+        """Read yes, no or None; ``unparsed`` is also a yes that does not say so, or says no too."""
         says_yes = parse_yes_no(text, self.rule)
         word = None if says_yes is None else ("yes" if says_yes else "no")
         unparsed = not _is_clear(text, says_yes, self.rule)
@@ -181,13 +173,11 @@ class Pope(Task):
     def summary(self, rows: pd.DataFrame) -> dict[str, float]:
         """POPE's metrics for each split and over all; see :meth:`Task.summary`.
 
-        ``accuracy``, ``precision``, ``recall``, ``f1`` and ``yes_ratio`` (the share of predictions
-        that are yes) are means over the splits, each split counting once, as published. Under
-        ``"lmms-eval"`` and ``"vlmevalkit"`` they are of all answers taken together, as these
-        programs do; under ``"lmms-eval"``, as there, an unread answer to what is yes is left out of
-        recall, and ``yes_ratio`` is the share of *labels* that are yes. ``unparsed`` is a count.
-        Precision is 0 where nothing was answered yes, recall 0 where yes was never right, F1 0
-        where both are (POPE's own script and OPERA's end in a division by zero).
+        ``accuracy``, ``precision``, ``recall``, ``f1`` and ``yes_ratio`` (of predictions) are means
+        over the splits, as published; under ``"lmms-eval"`` and ``"vlmevalkit"`` of all answers
+        together, as there. Under ``"lmms-eval"``, as there, an unread answer to what is yes is left
+        out of recall, and ``yes_ratio`` is of *labels*. ``unparsed`` is a count. What would be
+        divided by zero, as in POPE's own script, is 0.
         """
         check_rows(rows, "kind", "answer", "score", "unparsed")
         splits = {str(kind): _metrics(split, self.rule) for kind, split in rows.groupby("kind")}

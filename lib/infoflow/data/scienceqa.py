@@ -52,11 +52,6 @@ def parse_choice(text: str, n_choices: int, rule: str = "llava") -> int | None:
     scripts, whose answers came without. What is unread, or beyond the options, is wrong; the line
     of the scripts that would guess at random is never reached.
 
-    Args:
-        text: The answer.
-        n_choices: How many options there were, 2 to 5.
-        rule: ``"llava"`` or ``"simignore"``.
-
     Returns:
         Index of the chosen option, or ``None`` where the rule finds none among the options.
 
@@ -94,7 +89,6 @@ class ScienceQAData(OwnData):
     max_new_tokens = 16
 
     def read_originals(self, folder: Path, split: str) -> list[Row]:
-        """Read ``problems.json``, in the order of ``pid_splits.json``."""
         part = {"validation": "val"}.get(split, split)
         problems, splits = (own.read_original(folder, name) for name in self.marks)
         images = folder / "images" / part
@@ -106,28 +100,26 @@ class ScienceQAData(OwnData):
 
     def samples(self, rows: Sequence[Row], split: str, where: str) -> list[ClosedSample]:
         """Make a sample of every row with an image, named by its number: the hub names none."""
-        samples = []
-        for place, row in enumerate(rows):
-            if row[IMAGE] is None:
-                continue
-            name = f"scienceqa-{row.get('number', f'{split}-{place}')}"
-            n_choices = len(row["choices"])
-            if not 2 <= n_choices <= len(LETTERS) or row["answer"] >= n_choices:
-                raise InfoflowError(
-                    f"item {name!r} has {n_choices} choices and the answer {row['answer']}; valid: "
-                    "2 to 5, and the index of one of them."
-                )
-            sample = ClosedSample(
-                id=name,
-                origin=row[IMAGE],
-                question=row["question"],
-                answer=LETTERS[row["answer"]],
-                kind=row["subject"],
-                choices=tuple(row["choices"]),
-                context=row["hint"] or "",
-            )
-            samples.append(sample)
-        return samples
+        names = [f"scienceqa-{r.get('number', f'{split}-{place}')}" for place, r in enumerate(rows)]
+        return [_sample(name, row) for name, row in zip(names, rows, strict=True) if row[IMAGE]]
+
+
+def _sample(name: str, row: Row) -> ClosedSample:
+    n_choices, answer = len(row["choices"]), row["answer"]
+    if not 2 <= n_choices <= len(LETTERS) or answer >= n_choices:
+        raise InfoflowError(
+            f"item {name!r} has {n_choices} choices and the answer {answer}; valid: 2 to 5, and "
+            "the index of one of them."
+        )
+    return ClosedSample(
+        id=name,
+        origin=row[IMAGE],
+        question=row["question"],
+        answer=LETTERS[answer],
+        kind=row["subject"],
+        choices=tuple(row["choices"]),
+        context=row["hint"] or "",
+    )
 
 
 class ScienceQA(Task):

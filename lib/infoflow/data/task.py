@@ -29,8 +29,7 @@ class Task(ABC):
             before they are put to one (:func:`infoflow.data.templates.worded`).
         wording: Name of the prompt templates to word them by
             (:data:`infoflow.data.templates.NAMED_WORDINGS`); None for the family's own.
-        n_whole: How many samples the split has, of which a limit may have left fewer; None if that
-            is not known.
+        n_whole: How many samples the split has, of which a limit may have left fewer, if known.
         name: The benchmark.
         rules: Scoring rules of the benchmark; the first is the default.
         data: How the benchmark's own data are read.
@@ -81,15 +80,10 @@ class Task(ABC):
         return float(self.details(sample, text)["score"])
 
     def details(self, sample: Sample, text: str) -> dict[str, Any]:
-        """Score one answer and keep what :meth:`summary` needs of it.
+        """Score what a model said to a sample, and keep what :meth:`summary` needs of it.
 
-        Args:
-            sample: The sample whose question it answers.
-            text: What the model said.
-
-        Returns:
-            A row of plain values: ``kind``, ``text``, ``prediction`` (how the text was read),
-            ``answer`` (the reference), ``score`` and the benchmark's own columns.
+        It is a row of plain values: ``kind``, ``text``, ``prediction`` (how the text was read),
+        ``answer`` (the reference), ``score`` and the benchmark's own columns.
         """
         prediction, score, own = self.read(sample, text)
         row = {"kind": sample.kind, "text": text, "prediction": prediction, "answer": sample.answer}
@@ -101,16 +95,9 @@ class Task(ABC):
 
     @abstractmethod
     def summary(self, rows: pd.DataFrame) -> dict[str, float]:
-        """The benchmark's own metrics over many answers.
+        """The benchmark's own metrics over rows of :meth:`details`; raises without them.
 
-        Args:
-            rows: One row of :meth:`details` an answer.
-
-        Returns:
-            Metrics by name. A metric of one kind of sample is named ``metric/kind``.
-
-        Raises:
-            InfoflowError: There is no row, or a column is missing.
+        A metric of one kind of sample is named ``metric/kind``.
         """
 
     def guesses(self, sample: Sample) -> tuple[str, Mapping[str, float]]:

@@ -44,10 +44,9 @@ def _compiled(template: str) -> jinja2.Template:
 def worded(task: Task, model: str, wording: str | None = None) -> Task:
     """Word a task's questions for a model (``lvlm.name``, or its family in :data:`WORDINGS`).
 
-    The task then fits every measure: they put ``sample.question`` to the model as it stands. Its
-    ``source`` says for which family it is worded, with a digest of the template, and so does the
-    key of every result. ``wording`` names templates to take in place of the family's own, one of
-    :data:`NAMED_WORDINGS`; None for the task's. A task that is worded already is left as it is.
+    The task then fits every measure. Its ``source`` says for which family it is worded, with a
+    digest of the template. ``wording`` names templates to take in place of the family's own
+    (:data:`NAMED_WORDINGS`); None for the task's. A task that is worded already stays as it is.
     """
     named = wording or task.wording
     if not task.bare:

@@ -85,10 +85,9 @@ def strip_punctuation(text: str, full_stop: re.Pattern[str]) -> str:
 def normalise_answer(text: str) -> str:
     """Normalise a short answer as EvalAI's TextVQA server does; words are joined by single spaces.
 
-    As in the evaluation code of LLaVA (``m4c_evaluator.py``) and lmms-eval, quirks included. Lower
-    case; commas and question marks deleted; punctuation removed (:func:`strip_punctuation`; a full
-    stop goes unless a digit follows); number words to ten as digits; articles dropped; apostrophes
-    of contractions restored.
+    As in the code of LLaVA (``m4c_evaluator.py``) and lmms-eval, quirks included: lower case;
+    punctuation removed (:func:`strip_punctuation`; a full stop goes unless a digit follows); number
+    words to ten as digits; articles dropped; apostrophes of contractions restored.
     """
     lowered = require_answer(text).lower().replace(",", "").replace("?", "").replace("'s", " 's")
     flat = lowered.strip().replace("\n", " ").replace("\t", " ").strip()
@@ -103,13 +102,6 @@ def vqa_accuracy(prediction: str, answers: Sequence[str]) -> float:
     Prediction and answers are normalised (:func:`normalise_answer`); then
     accuracy = mean over the answers i of min(1, matches among the answers other than i / 3).
     LLaVA's code takes exactly ten answers; lmms-eval's takes any number, as here.
-
-    Args:
-        prediction: What the model said.
-        answers: What people said, at least four; TextVQA has ten.
-
-    Returns:
-        The accuracy, from 0 to 1.
 
     Raises:
         InfoflowError: There are fewer than four answers, or something is no text.
@@ -154,7 +146,6 @@ class TextVQAData(OwnData):
         self.label = f", {'with' if self.ocr else 'without'} OCR tokens"
 
     def read_originals(self, folder: Path, split: str) -> list[Row]:
-        """Read the questions, and the words that the OCR system Rosetta read."""
         questions, rosetta = (
             f"{name}_{_PARTS[split]}.json" for name in ("TextVQA_0.5.1", "TextVQA_Rosetta_OCR_v0.2")
         )
@@ -173,7 +164,6 @@ class TextVQAData(OwnData):
         return rows
 
     def samples(self, rows: Sequence[Row], split: str, where: str) -> list[ClosedSample]:
-        """Make a sample of every row."""
         for row in rows:
             with one_line(f"question {row['question_id']} of {where}", InfoflowError):
                 _require_answers(row["answers"])

@@ -12,11 +12,7 @@ from infoflow.models.prompt import Prompt, Spans
 
 @dataclass(frozen=True)
 class ByOptions:
-    """Simignore that compares the image with each sample's options, as the released code does.
-
-    The text is the options without their letters, joined by spaces, after the tokenizer's token
-    that begins a sequence, if it has one.
-    """
+    """Simignore with each sample's options, joined by spaces, for its text, as in released code."""
 
     simignore: Simignore  # all other settings; its text is replaced
 
@@ -34,14 +30,7 @@ class ByOptions:
 def answers(
     lvlm: LVLM, task: Task, sample: Sample, *changes: Intervention | ByOptions
 ) -> list[Row]:
-    """Answer by transformers' own greedy decoding.
-
-    Settings:
-        *changes: Interventions, all at work at once; none for the model as it is.
-
-    Returns:
-        One row a sample, with the columns of :meth:`infoflow.data.task.Task.details`.
-    """
+    """Answer greedily, with all the interventions at work, if any: a row of ``Task.details``."""
     prompt = lvlm.prompt(sample.image, sample.question)
     own = (c.of(lvlm, sample) if isinstance(c, ByOptions) else c for c in changes)
     with intervene(lvlm, *own):

@@ -10,7 +10,7 @@ from PIL import Image
 from infoflow.data.controls import GREY
 from infoflow.evaluate import LVLM, Row, Sample, Task, measure
 from infoflow.methods.cam import CAM, llava_cam
-from infoflow.methods.gradients import last_layer_gradients as gradients_of
+from infoflow.methods.gradients import last_layer_gradient_maxima
 from infoflow.methods.heatmaps import explained_answer
 from infoflow.methods.localisation import localise, rank_correlation, target_mask
 from infoflow.models.prompt import Prompt
@@ -91,8 +91,7 @@ def last_layer_gradients(lvlm: LVLM, task: Task, sample: Sample) -> list[Row]:
         Columns ``kind``, ``site``, ``at_image`` and ``at_answer``: the largest absolute gradient at
         image positions and at the last position of the prompt.
     """
-    prompt = lvlm.prompt(sample.image, sample.question)
-    found = gradients_of(lvlm, prompt)
+    found = last_layer_gradient_maxima(lvlm, lvlm.prompt(sample.image, sample.question))
     return [
         {"site": site, "at_image": at_image, "at_answer": at_answer}
         for site, (at_image, at_answer) in found.items()

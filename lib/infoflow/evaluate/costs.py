@@ -92,10 +92,7 @@ PICTURE = (640, 480)
 
 @cache
 def shape_of(model: str) -> Shape:
-    """The shape of a published model or, by its configuration and processor, of any other.
-
-    Of a mixture of experts all weights are counted, though a token meets few of them.
-    """
+    """The shape of a published model or, by its configuration, of any; all experts are counted."""
     if "/" not in model:
         require_name(model, "published model", PUBLISHED)
         return PUBLISHED[model]

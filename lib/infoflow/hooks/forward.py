@@ -47,6 +47,20 @@ class Observer:
         """See a decoder layer's inputs and its output (B, S, D) after it has run."""
 
 
+class Stream(Observer):
+    """Keeps states, (1, S, D) behind 0 layers to L, and what layers take beside them."""
+
+    def __init__(self) -> None:
+        self.states: list[Tensor] = []
+        self.arguments: list[dict[str, Any]] = []
+
+    def after_layer(
+        self, layer: int, module: nn.Module, args: Any, kwargs: dict[str, Any], output: Tensor
+    ) -> None:
+        self.states[layer:] = args[0], output
+        self.arguments.append(kwargs)
+
+
 class Modifier(Protocol):
     """What changes forward passes, whether or not a method observes them."""
 
@@ -78,9 +92,9 @@ def forward_pass(
 ) -> Iterator[Tensor]:
     """Run the decoder on a prompt and, teacher forcing, on an answer (T,): normed hidden states.
 
-    They have the shape (B, S + T - 1, D), and the last T predict the answer, whose last token is
-    never read in. The embeddings may be those of B prompts that differ in their images alone, after
-    what is in the cache. What interventions choose lasts as long as the context.
+    They have the shape (B, S + T - 1, D); the last T predict the answer, whose last token is never
+    read in. Embeddings may be those of B prompts that differ in their images alone, after what is
+    in the cache. What interventions choose lasts as long as the context.
     """
     lvlm.require_prompt(prompt)
     require_whole_model(lvlm, prompt)
@@ -180,10 +194,8 @@ class _MaskObserver(Observer):
 
     def see(self, layer: int, call: Attention) -> None:
         if call.mask is not None and not torch.equal(call.mask, self._mask.to(call.mask.device)):
-            raise InfoflowError(
-                f"the decoder's attention uses attention_mask in layer {layer} in a way of its "
-                "own, so it cannot be observed."
-            )
+            what = f"the decoder's attention uses attention_mask in layer {layer}"
+            raise InfoflowError(f"{what} in a way of its own, so it cannot be observed.")
 
 
 @torch.no_grad()
@@ -193,9 +205,6 @@ def require_whole_model(lvlm: LVLM, prompt: Prompt) -> None:
     Ids and pixels go through the model's own forward pass; what the prompt carries of them goes
     through the decoder, observed. To compare the decoder with itself would not show what a prompt
     lacks: positions on several axes, image tokens that see ahead, features added inside.
-
-    Raises:
-        InfoflowError: The logits of some position differ, or the decoder cannot be observed.
     """
     hooks = _hooks_of(lvlm)
     if hooks.is_checked or prompt.model_key is None:  # put together by hand: no pixels to compare
@@ -205,14 +214,10 @@ def require_whole_model(lvlm: LVLM, prompt: Prompt) -> None:
         own = lvlm.with_pixels(prompt, prompt.pixel_values)
         # a method may have changed the embeddings
         given = prompt if torch.equal(own.inputs_embeds, prompt.inputs_embeds) else own
+        arguments = {"inputs_embeds": given.inputs_embeds, "use_cache": False}
+        arguments |= given.decoder_arguments(0, len(given))
         with attached(lvlm, _MaskObserver(given)):
-            observed = lvlm.lm_head(
-                lvlm.decoder(
-                    inputs_embeds=given.inputs_embeds,
-                    use_cache=False,
-                    **given.decoder_arguments(0, len(given)),
-                ).last_hidden_state
-            )
+            observed = lvlm.lm_head(lvlm.decoder(**arguments).last_hidden_state)
         with attending(lvlm, "sdpa"):
             whole = lvlm.family.whole_logits(prompt)
     finally:

@@ -79,9 +79,8 @@ def intervene(lvlm: LVLM, *interventions: Intervention) -> Iterator[None]:
         *interventions: ``FastV``, ``Simignore``, ``EAH`` or ``Truncate``, settings included.
 
     Raises:
-        InfoflowError: On entering: this is no intervention. Inside, with the first prompt: the
-            model cannot be observed; a setting is out of range for the model or the prompt;
-            embeddings come without their prompt; or several sequences are run at once.
+        InfoflowError: This is no intervention. Inside: the model cannot be observed; a setting is
+            out of range; embeddings come without their prompt, or several sequences at once.
     """
     if not all(isinstance(each, Intervention) for each in interventions):
         raise InfoflowError(

@@ -51,7 +51,6 @@ class EAH(Intervention):
         return Effect(weights=partial(self._broadcast, prompt.spans.image))
 
     def _broadcast(self, image: slice, layer: int, call: Attention) -> Tensor | None:
-        """The prompt's weights (H, S, S), all heads being the one with the most sinks, or None."""
         if layer not in self.layers:
             return None
         weights = attention_rows(call)
@@ -68,20 +67,13 @@ class EAH(Intervention):
 
 
 def sink_density(lvlm: LVLM, prompt: Prompt, beta: float = 0.002, divisor: str = "exact") -> Tensor:
-    """Measure which share of the image tokens are vision sinks, by layer and head: (L, H).
-
-    The threshold and divisor are those of ``EAH``; a bad one is an error, as there.
-    """
+    """Measure which share of image tokens are sinks, as of ``EAH``, by layer and head: (L, H)."""
     require_finite(beta, "beta", 0)
     return (sink_strengths(lvlm, prompt, divisor) > beta).float().mean(-1)
 
 
 def sink_strengths(lvlm: LVLM, prompt: Prompt, divisor: str = "exact") -> Tensor:
-    """Measure how much attention later tokens pay each image token: (L, H, N).
-
-    What exceeds ``beta`` is a vision sink, so one forward pass serves all thresholds. It holds the
-    attention weights of one layer at a time.
-    """
+    """Measure how much attention later tokens pay each image token, in one pass: (L, H, N)."""
 
     def strengths(layer: int, call: Attention) -> Tensor:
         return column_means(attention_rows(call), prompt.spans.image, divisor)

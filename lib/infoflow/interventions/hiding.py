@@ -141,8 +141,7 @@ def similarity(image: Tensor, text: Tensor, metric: str) -> Tensor:
 def steps_to_rows(similarities: Tensor, start: int, stride: int) -> Tensor:
     """Walk along a matrix's entries, (N, M), from the one of rank ``start`` down by ``stride``.
 
-    Equal entries are met in the order of the matrix. Returned is the step at which the walk first
-    meets each row, shape (N,), infinite if never.
+    Equal entries are met in order. Returns the step at which each row is met, (N,), or infinity.
     """
     n_rows, n_columns = similarities.shape
     ranked = similarities.flatten().argsort(descending=True, stable=True)

@@ -29,10 +29,9 @@ THRESHOLD = 0.5
 class CAM:
     """Class activation maps of one prompt and answer: a map for each decoder layer.
 
-    Some maps are zero whatever the answer: those from behind the last layer's attention, where
-    image tokens no longer act on it (``"post_attention_layernorm"`` and ``"output"`` of the last
-    layer), and the element-wise one of the next to last layer's ``"output"``, of which the last
-    layer's norm leaves a direction without a length. They are undefined, and all NaN.
+    Some maps are undefined, and all NaN: those from behind the last layer's attention, where image
+    tokens no longer act on the answer, and the element-wise one of the next to last layer's
+    ``"output"``, of which the last layer's norm leaves a direction without a length.
 
     Attributes:
         maps: Float32 of shape (L, h, w), not negative: raw maps, comparable between layers in
@@ -106,9 +105,8 @@ def llava_cam(
         checkpointed: Recompute layers in the backward pass: the same maps in less memory.
 
     Raises:
-        UnknownNameError: There is no such site or weighting.
-        InfoflowError: A number is out of range; the answer is empty, holds ids outside the
-            vocabulary or does not fit the context.
+        InfoflowError: There is no such site or weighting; a number is out of range; the answer is
+            empty, holds ids outside the vocabulary or does not fit the context.
     """
     cams = llava_cams(
         lvlm, prompt, answer, (site,), (weights,), n_samples, sigma, seed, micro_batch, checkpointed
@@ -129,13 +127,7 @@ def llava_cams(
     micro_batch: int = 4,
     checkpointed: bool = False,
 ) -> dict[tuple[str, str], CAM]:
-    """Compute the maps of many sites and weightings at the cost of one.
-
-    Args and errors are those of ``llava_cam``.
-
-    Returns:
-        The CAM of each site and weighting, by both.
-    """
+    """Compute the maps of many sites and weightings, by both, at the cost of one ``llava_cam``."""
     keys = list(product(sites, weights))
     for site, weighting in keys:
         require_name(site, "site", (*SITES, TOWER))
@@ -183,7 +175,6 @@ def llava_cams(
 def _noisy_images(
     lvlm: LVLM, prompt: Prompt, n_samples: int, sigma: float, seed: int
 ) -> Iterator[Prompt]:
-    """Encode the prompt with noise on its image, n times."""
     # drawn on the CPU, one image at a time, so that neither device nor batch size changes the noise
     generator = torch.Generator().manual_seed(seed)
     pixels = prompt.pixel_values
@@ -197,7 +188,7 @@ def _noisy_images(
 def _is_only_normed(lvlm: LVLM, site: str, layer: int) -> bool:
     """Whether a feature acts on the answer through one norm alone, as before the last layer.
 
-    That undoes its length: the rate at which the logit grows with it is zero but for rounding.
+    It undoes their length: the rate at which the logit grows with it is zero but for rounding.
     """
     behind_a_norm = {OUTPUT: layer + 1, PROJECTOR: 0}.get(site) == lvlm.n_layers - 1
     return behind_a_norm or (site == TOWER and lvlm.family.has_queries)

@@ -49,9 +49,8 @@ def attention_flow(
             in OPERA's maps.
 
     Raises:
-        UnknownNameError: There is no such reduction.
         InfoflowError: The answer is empty, holds ids outside the vocabulary, or does not fit the
-            context with the prompt; or the model cannot be observed.
+            context; there is no such reduction; or the model cannot be observed.
     """
     require_name(head_reduce, "head reduction", ("mean", "max"))
     ids = None if answer is None else answer_ids(lvlm, prompt, answer)

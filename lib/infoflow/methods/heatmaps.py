@@ -47,11 +47,8 @@ CENTRE = Source("centre", "none")
 
 CAMS = tuple(Source(site, weights) for site in SITES for weights in WEIGHTS)
 LAYER_CAMS = tuple(source for source in CAMS if source.site in LAYER_SITES)
-"""CAMs of which there is one a layer."""
-
 TOWER_CAMS = tuple(Source(TOWER, weights) for weights in WEIGHTS)
 RIVALS = (*TOWER_CAMS, *(Source(name, "none") for name in MAPS if name != ATTENTION.site))
-
 SOURCES = (*CAMS, ATTENTION, RANDOM, CENTRE)
 
 

@@ -5,6 +5,7 @@ Truncation hides the image from all that comes after it; here a single edge is b
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy.typing as npt
 import torch
@@ -73,8 +74,7 @@ def attention_knockout(
 
     Raises:
         InfoflowError: A group is unknown or empty, no target comes after a source, or the window is
-            not odd; the answer is empty, holds ids outside the vocabulary, or does not fit the
-            context; or the model cannot be observed, or an intervention is at work on it.
+            not odd; the answer is not valid; the model cannot be observed, or is intervened in.
     """
     ids = answer_ids(lvlm, prompt, answer)
     if modifier_of(lvlm):
@@ -94,11 +94,9 @@ def attention_knockout(
         )
     layers, half = range(lvlm.n_layers), window // 2
     windows = [layers[max(0, layer - half) : layer + half + 1] for layer in layers]
+    read, what = partial(_read, lvlm, prompt, ids, edge, visible), "layers to block an edge around"
     with torch.inference_mode():
-        parts = in_batches(
-            *(windows, lambda some: _read(lvlm, prompt, ids, edge, visible, some), lvlm.n_layers),
-            *(lvlm.decoder, "layers to block an edge around"),
-        )
+        parts = in_batches(windows, read, lvlm.n_layers, lvlm.decoder, what)
         intacts, *of_windows = zip(*parts, strict=True)
     log_probs, logits, tokens = map(torch.cat, of_windows)
     return AttentionKnockout(log_probs, intacts[0].clone(), logits, tokens)
@@ -135,10 +133,8 @@ def _marked(prompt: Prompt, group: Group, n_answer: int) -> Tensor:
         require_name(group, "token group", named)
         marked = named[group]
     else:
-        marked = torch.zeros_like(named["last"])
-        with one_line(
-            f"{group!r:.40} marks no token", IndexError, RuntimeError, TypeError, ValueError
-        ):
+        marked, odd = torch.zeros_like(named["last"]), (IndexError, TypeError, ValueError)
+        with one_line(f"{group!r:.40} marks no token", RuntimeError, *odd):
             marked[torch.as_tensor(group)] = True
     if not marked.any():
         raise InfoflowError(f"the group {group!r:.40} has no token in this prompt.")
@@ -177,10 +173,8 @@ class _Knockouts(Branches):
         return own.expand(sum(window.start == layer for window in self._windows), -1)
 
     def attend_in_branches(self, layer: int, call: Attention) -> Tensor:
-        prefix = (
-            self._intact.key[0, :, : self._n_prefix],
-            self._intact.value[0, :, : self._n_prefix],
-        )
+        intact = self._intact.key[0], self._intact.value[0]
+        key, value = (each[:, : self._n_prefix] for each in intact)
         in_window = [int(layer in window) for window in self._windows[: len(call.query)]]
         bias = self._bias[in_window].to(call.key.device)[:, None]
-        return cascade_attention(call, prefix, (call.key, call.value), bias)
+        return cascade_attention(call, (key, value), (call.key, call.value), bias)

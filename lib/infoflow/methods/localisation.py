@@ -47,22 +47,15 @@ def target_mask(sample: Sample) -> Mask:
 
 
 def localise(maps: npt.ArrayLike, grid: Grid, mask: npt.ArrayLike) -> Localisation:
-    """Score maps of image tokens against a region of the image.
-
-    Args:
-        maps: One a layer, shape (L, h, w).
-        grid: Where the tokens lie on the image.
-        mask: The region, boolean of shape (H, W).
+    """Score maps of image tokens, (L, h, w), against a region of the image, boolean (H, W).
 
     Raises:
         InfoflowError: A map does not fit the grid or is negative somewhere, or the region is empty.
     """
     heats, share = np.asarray(maps, dtype=float), coverage(mask, grid)
     if heats.shape[1:] != share.shape or (heats < 0).any():
-        raise InfoflowError(
-            f"maps of shape {heats.shape} cannot be scored; valid: at least zero, and of shape "
-            f"(L, {grid.rows}, {grid.cols})."
-        )
+        valid = f"at least zero, and of shape (L, {grid.rows}, {grid.cols})"
+        raise InfoflowError(f"maps of shape {heats.shape} cannot be scored; valid: {valid}.")
     touched = share > _TOUCHES
     return Localisation(
         hits=np.array([pointing_hit(heat, touched) for heat in heats]),
@@ -79,10 +72,8 @@ def coverage(mask: npt.ArrayLike, grid: Grid) -> Floats:
     """
     region = np.asarray(mask)
     if region.ndim != 2 or region.dtype != np.bool_ or not region.any():
-        raise InfoflowError(
-            f"a mask of shape {region.shape} ({region.dtype}) marks no region; it must be boolean, "
-            "(H, W), and not empty."
-        )
+        given = f"a mask of shape {region.shape} ({region.dtype})"
+        raise InfoflowError(f"{given} marks no region; valid: boolean, (H, W), not empty.")
     left, top, right, bottom = grid.box
     over_rows = _overlaps(top, bottom, region.shape[0], grid.rows)
     over_cols = _overlaps(left, right, region.shape[1], grid.cols)

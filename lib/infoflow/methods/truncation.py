@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -64,18 +65,16 @@ def truncation_sweep(
             heads averaged (Eq. 10-11).
 
     Raises:
-        InfoflowError: A cut, ``keep`` or ``max_new_tokens`` is out of range, or the prompt with its
-            answer does not fit the context; the ranking has another shape, or no number where one
-            is needed; or the model cannot be observed; or an intervention is at work that cannot be
-            swept.
+        InfoflowError: A number is out of range, or the prompt with its answer longer than the
+            context; the ranking does not fit; the model cannot be observed, or an intervention at
+            work not be swept.
     """
     lvlm.require_prompt(prompt)
     max_new_tokens = require_whole(max_new_tokens, "max_new_tokens", 1, lvlm.context_length)
     lvlm.require_context(len(prompt) + max_new_tokens - 1, "the prompt with its answer")
     branches = _branches(lvlm, prompt, keep, cuts, ranking)
-    logits, tokens = _by_part(
-        lvlm, branches, lambda part: _answers(lvlm, prompt, part, max_new_tokens)
-    )
+    answers = partial(_answers, lvlm, prompt, n_tokens=max_new_tokens)
+    logits, tokens = _by_part(lvlm, branches, answers)
     best = logits.topk(2).values
     given = torch.tensor([branch.cut for branch in branches])
     return TruncationSweep(given, logits, tokens, best[:, 0] - best[:, 1])
@@ -100,17 +99,15 @@ def truncated_log_probs(
         lvlm: The model.
         prompt: The image and question.
         answer: The answer, as text or as ids of shape (T,); a token that ends it is no part of it.
-        keep: As for ``truncation_sweep``; the tokens kept are the same.
-        cuts: As for ``truncation_sweep``.
-        ranking: As for ``truncation_sweep``.
+        keep: As for ``truncation_sweep``, with its errors; the tokens kept are the same.
+        cuts: As there.
+        ranking: As there.
 
     Returns:
-        Float32 of shape (C,), in nats, in the order of the cuts: the sum over the answer's tokens
-        of their log-probabilities.
+        Float32 of shape (C,), in nats: the sum over the answer's tokens of their log-probabilities.
 
     Raises:
-        InfoflowError: As for ``truncation_sweep``; or the answer is empty, or holds ids outside the
-            vocabulary.
+        InfoflowError: The answer is empty, or holds ids outside the vocabulary.
     """
     by_token = truncated_token_log_probs(lvlm, prompt, answer, keep, cuts, ranking)
     return torch.stack([of_cut.sum() for of_cut in by_token])
@@ -132,8 +129,7 @@ def truncated_token_log_probs(
     """
     ids = answer_ids(lvlm, prompt, answer)
     branches = _branches(lvlm, prompt, keep, cuts, ranking)
-    (log_probs,) = _by_part(lvlm, branches, lambda part: _log_probs(lvlm, prompt, part, ids))
-    return log_probs
+    return _by_part(lvlm, branches, partial(_log_probs, lvlm, prompt, ids=ids))[0]
 
 
 def _branches(
@@ -143,10 +139,7 @@ def _branches(
     n_layers, n_image = lvlm.n_layers, prompt.grid.n_tokens
     keep = require_whole(keep, "keep", 0, n_image)
     if keep and prompt.deepstack:
-        raise InfoflowError(
-            f"keep = {keep} cannot be swept in {lvlm.name}, which adds to image tokens between "
-            "layers (DeepStack); valid: keep=0, or the intervention Truncate(cut, keep)."
-        )
+        raise _not_swept(keep, f"in {lvlm.name}, which adds to image tokens inside (DeepStack)")
     shape = tuple(getattr(ranking, "shape", ()))
     first = 1 if keep and shape != (n_image,) else 0
     with one_line(f"cuts = {cuts!r} are no whole numbers", TypeError):
@@ -156,22 +149,22 @@ def _branches(
     given = [require_whole(cut, "cut", first, n_layers) for cut in given]
     if ranking is None:
         if keep and modifier_of(lvlm):
-            raise InfoflowError(
-                f"keep = {keep} cannot be swept under an intervention, which might choose other "
-                "tokens in every branch; valid: keep=0, or Truncate(cut, keep) beside it."
-            )
+            raise _not_swept(keep, "under an intervention, which may choose other tokens by branch")
         return [Branch(cut, keep) for cut in given]
     if shape not in ((n_image,), (n_layers, n_image)):
-        raise InfoflowError(
-            f"a ranking of shape {shape} does not fit {n_image} image tokens; "
-            f"valid: a tensor of shape ({n_image},) or ({n_layers}, {n_image})."
-        )
+        valid = f"({n_image},) or ({n_layers}, {n_image})"
+        raise InfoflowError(f"a ranking of shape {shape} does not fit; valid: shape {valid}.")
     # row -1, of cut 0, is any row: there the ranking is the same in all, or nothing is kept
     by_layer = torch.as_tensor(ranking).detach().expand(n_layers, -1)
     for cut in given:
         if keep and cut < n_layers and by_layer[cut - 1].isnan().any():
             raise InfoflowError(f"the ranking for cut {cut} holds NaN; valid: numbers alone.")
     return [Branch(cut, keep, by_layer[cut - 1]) for cut in given]
+
+
+def _not_swept(keep: int, where: str) -> InfoflowError:
+    valid = "keep=0, or the intervention Truncate(cut, keep)"
+    return InfoflowError(f"keep = {keep} cannot be swept {where}; valid: {valid}.")
 
 
 def _by_part(

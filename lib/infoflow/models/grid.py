@@ -48,11 +48,7 @@ class Grid:
         return self.rows * self.cols if self.spread is None else int(self.spread.shape[1])
 
     def cells(self, values: npt.ArrayLike) -> npt.NDArray[Any]:
-        """Turn one value a token into one value a cell: (..., N) to (..., rows, cols).
-
-        Raises:
-            InfoflowError: ``values`` does not hold one value a token.
-        """
+        """Turn one value a token into one value a cell: (..., N) to (..., rows, cols)."""
         array = np.asarray(values)
         if array.ndim < 1 or array.shape[-1] != self.n_tokens:
             raise self._misfit(array.shape, f"(..., {self.n_tokens})")
@@ -76,8 +72,7 @@ class Grid:
             The map over the image, shape (height, width).
 
         Raises:
-            InfoflowError: ``values`` has another shape, ``size`` is not two positive numbers, or it
-                is not known where the tokens lie.
+            InfoflowError: An argument has another shape, or where the tokens lie is not known.
         """
         if self.unplaced:
             raise InfoflowError(
@@ -137,9 +132,8 @@ def _resampled(finest: Grid, raster: Raster, n_tokens: int) -> sparse.csr_array:
     (left, top, right, bottom), (x, y, x_end, y_end) = finest.box, coarse.box
     across = _interpolation((left, right), finest.cols, (x, x_end), coarse.cols)
     down = _interpolation((top, bottom), finest.rows, (y, y_end), coarse.rows)
-    tokens = sparse.csr_array(
-        (np.ones(n_cells), (np.arange(n_cells), raster.tokens)), shape=(n_cells, n_tokens)
-    )
+    entries = np.ones(n_cells), (np.arange(n_cells), raster.tokens)
+    tokens = sparse.csr_array(entries, shape=(n_cells, n_tokens))
     return sparse.csr_array(sparse.kron(down, across)) @ tokens
 
 
@@ -149,10 +143,8 @@ def _interpolation(
     """Weigh an axis' cells at the cell centres of another, by where the image lies on each."""
     on_image = (_centres(n_fine) - fine[0]) / (fine[1] - fine[0])
     place = _cell_coordinates(on_image, *coarse, n_coarse)
-    cells = np.arange(n_coarse)
-    return sparse.csr_array(
-        np.stack([np.interp(place, cells, unit) for unit in np.eye(n_coarse)], axis=1)
-    )
+    weights = [np.interp(place, np.arange(n_coarse), unit) for unit in np.eye(n_coarse)]
+    return sparse.csr_array(np.stack(weights, axis=1))
 
 
 def _centres(n: int) -> Floats:

@@ -41,7 +41,7 @@ class LVLM:
         revision: The hub's commit; None for a zoo model or a local checkpoint.
         quantise: How its weights were quantised: ``"8bit"``, ``"4bit"``, or None.
         fault: What ``plant`` did to it, and where; empty for a model as it was loaded.
-        key: What its prompts are known by; no other loaded model has it.
+        key: What its prompts are known by.
         model: The transformers model.
         tokenizer: The transformers tokenizer.
         decoder: The text model inside: embeddings (B, S, D) to normed hidden states (B, S, D).
@@ -141,34 +141,21 @@ class LVLM:
         found = self.family.decoder_inputs(
             prompt.input_ids, pixel_values, prompt.image.size, prompt.inputs
         )
-        return replace(
-            prompt,
-            pixel_values=pixel_values,
-            inputs_embeds=found.inputs_embeds,
-            deepstack=found.deepstack,
-        )
+        embeds, deepstack = found.inputs_embeds, found.deepstack
+        return replace(prompt, pixel_values=pixel_values, inputs_embeds=embeds, deepstack=deepstack)
 
     @on_own_threads
     def embed(
         self, input_ids: Tensor, pixel_values: Tensor, size: tuple[int, int] | None = None
     ) -> Tensor:
-        """Embed the tokens and put the image features in their places.
+        """Embed tokens (S,) or (1, S), image features in their places: (1, S, D).
 
-        Differentiable in ``pixel_values``.
-
-        Args:
-            input_ids: Shape (S,) or (1, S).
-            pixel_values: The preprocessed image, shape (1, 3, height, width), or
-                (1, tiles, 3, height, width) for a model that cuts images into tiles.
-            size: The image's width and height, which such a model needs.
-
-        Returns:
-            Shape (1, S, D).
+        Differentiable in the pixel values, the preprocessed image: shape (1, 3, height, width), or
+        (1, tiles, 3, height, width) for a model that cuts images into tiles, which needs its size.
 
         Raises:
-            InfoflowError: The ids are no single sequence, the pixels do not fit the vision tower,
-                there is not one image token id for each image feature, an id is no token, the
-                pixels are not finite, or the size is needed or is none.
+            InfoflowError: An argument has another shape, ids are no tokens or hold not one image
+                token id for each image feature, or pixels are not finite.
         """
         if not isinstance(input_ids, Tensor) or not isinstance(pixel_values, Tensor):
             raise InfoflowError("input ids and pixel values must be tensors.")
@@ -191,23 +178,22 @@ class LVLM:
             InfoflowError: The embeddings are of another shape, type or device, not finite, or
                 longer than the context.
         """
+        given: dict[str, Any] = {}
+        reading: AbstractContextManager[object] = nullcontext()
         if isinstance(embeds, Prompt):
             self.require_prompt(embeds)
             given = embeds.decoder_arguments(0, embeds.inputs_embeds.shape[1])
-            with self.reading(embeds):
-                return self._logits(embeds.inputs_embeds, given)
-        if self.family.beside:
+            reading, embeds = self.reading(embeds), embeds.inputs_embeds
+        elif self.family.beside:
             raise InfoflowError(
                 f"embeddings alone lack {self.family.beside}; valid for {self.name}: a prompt."
             )
-        return self._logits(embeds, {})
-
-    def _logits(self, embeds: Tensor, given: dict[str, Any]) -> Tensor:
         self.require_embeddings(embeds, "the sequence")
         self.require_context(embeds.shape[1], "the sequence")
         if not embeds.isfinite().all():
             raise InfoflowError("the sequence has embeddings that are not finite.")
-        hidden = self.decoder(inputs_embeds=embeds, use_cache=False, **given).last_hidden_state
+        with reading:
+            hidden = self.decoder(inputs_embeds=embeds, use_cache=False, **given).last_hidden_state
         return cast(Tensor, self.lm_head(hidden))
 
     @on_own_threads
@@ -226,11 +212,7 @@ class LVLM:
         return self.before_eos(ids)
 
     def decode(self, ids: Tensor) -> str:
-        """Turn answer ids, shape (T,), into text, up to the first token that ends an answer.
-
-        Raises:
-            InfoflowError: They are no row of tokens.
-        """
+        """Turn answer ids, shape (T,), into text, up to the first token that ends an answer."""
         if not isinstance(ids, Tensor) or ids.ndim != 1:
             raise InfoflowError("an answer is decoded from a tensor of ids, shape (T,).")
         ids = self.before_eos(ids)
@@ -243,11 +225,7 @@ class LVLM:
         return self.decode(self.generate(prompt, max_new_tokens))
 
     def encode_answer(self, text: str) -> Tensor:
-        """Encode an answer as the model would generate it: ids of shape (T,), no end token.
-
-        Raises:
-            InfoflowError: It is no text.
-        """
+        """Encode an answer as the model would generate it: ids of shape (T,), no end token."""
         _require_text(text, "an answer")
         return torch.tensor(self.family.tokenise(text), dtype=torch.long, device=self.device)
 
@@ -257,10 +235,8 @@ class LVLM:
             kind = type(prompt).__name__
             raise InfoflowError(f"a prompt comes from lvlm.prompt(image, question); got a {kind}.")
         if prompt.model_key not in (None, self.key):
-            raise InfoflowError(
-                f"the prompt {prompt.question!r} was encoded for another model than this {self!r}; "
-                "every loaded model encodes its own."
-            )
+            question = f"the prompt {prompt.question!r}"
+            raise InfoflowError(f"{question} was encoded for another model than this {self!r}.")
         self.require_embeddings(prompt.inputs_embeds, "the prompt")
 
     def require_embeddings(self, embeds: Tensor, what: str) -> None:
@@ -270,17 +246,21 @@ class LVLM:
         if len(shape) != 3 or shape[-1] != width or 0 in shape:
             raise InfoflowError(f"{what} has embeddings of shape {shape}; valid: (1, S, {width}).")
         if (embeds.dtype, embeds.device) != (self.dtype, self.device):
+            own = f"the model is in {self.dtype} on {self.device}"
+            raise InfoflowError(f"{what} is in {embeds.dtype} on {embeds.device}; {own}.")
+
+    def require_own_weights(self) -> None:
+        """Raise if weights are quantised or offloaded, so that none can be put in their place."""
+        if not all(p.is_floating_point() and not p.is_meta for p in self.model.parameters()):
             raise InfoflowError(
-                f"{what} has embeddings in {embeds.dtype} on {embeds.device}; the model is in "
-                f"{self.dtype} on {self.device}."
+                f"weights of {self.name} are quantised or offloaded; load it whole on one device."
             )
 
     def require_context(self, length: int, what: str) -> None:
         """Raise unless a sequence of that many tokens, named so in the error, fits the context."""
         if length > self.context_length:
-            raise InfoflowError(
-                f"{what} takes {length} tokens; {self.name} has a context of {self.context_length}."
-            )
+            context = f"{self.name} has a context of {self.context_length}"
+            raise InfoflowError(f"{what} takes {length} tokens; {context}.")
 
     def require_token_ids(self, ids: Tensor, what: str) -> None:
         """Raise unless ids, named so in the error, are a row of the model's tokens."""
@@ -354,6 +334,5 @@ def load_lvlm(
 
 
 def _require_text(text: str, what: str) -> None:
-    """Raise unless it is text that can be encoded: no bytes, no half of a character."""
     with one_line(f"{what} must be text", AttributeError, UnicodeEncodeError):
         text.encode()

@@ -79,12 +79,7 @@ def tiny_model(config: Any, seed: int = 0) -> Any:
 
 
 def miniature(config: Any, seed: int = 0) -> tuple[LVLM, Prompt]:
-    """Build a tiny random model of a configuration and a random prompt for it.
-
-    Raises:
-        InfoflowError: Hooks do not follow its attention; no small model of it can be built; or
-            images reach it in a way that is not known here.
-    """
+    """Build a tiny random model of a configuration, if hooks can follow it, and a prompt for it."""
     family = _Miniature(tiny_model(config, seed), seed)
     lvlm, failures = LVLM(str(config.model_type), family, Path(), None), []
     for shown in _images(family.model.config):
@@ -93,10 +88,8 @@ def miniature(config: Any, seed: int = 0) -> tuple[LVLM, Prompt]:
             return lvlm, lvlm.prompt(Image.new("RGB", (8, 8)), "random words")
         except Exception as error:  # any: models refuse pixels of another kind in many ways
             failures.append(f"{type(error).__name__}: {error}")
-    raise InfoflowError(
-        f"no prompt could be made for a {config.model_type}: its tower takes pixels in a way that "
-        f"is not known here ({failures[0]:.160})."
-    )
+    why = f"its tower takes pixels in a way that is not known here ({failures[0]:.160})"
+    raise InfoflowError(f"no prompt could be made for a {config.model_type}: {why}.")
 
 
 class _Miniature(AutoFamily):

@@ -71,11 +71,7 @@ class Prompt:
         return 0 if self.mask is not None and bool(self.mask[:n, n:].any()) else n
 
     def positions(self, start: int, stop: int) -> Tensor:
-        """Place the tokens start to stop - 1 of the prompt and of an answer after it.
-
-        An answer goes on by one from the prompt's last token: the shape is that of
-        ``position_ids``, (1, n) or (R, 1, n).
-        """
+        """Place tokens start to stop - 1, (1, n) or (R, 1, n); an answer goes on by ones."""
         if self.position_ids is None:
             return torch.arange(start, stop, device=self.input_ids.device)[None]
         steps = torch.arange(max(0, stop - len(self)), device=self.input_ids.device)
@@ -115,8 +111,6 @@ def find_spans(input_ids: Tensor, image_token_id: int) -> Spans:
         raise InfoflowError(f"the prompt holds no image token (id {image_token_id}).")
     start, stop = int(places[0]), int(places[-1]) + 1
     if stop - start != len(places):
-        raise InfoflowError(
-            f"the {len(places)} image tokens lie scattered over {start}..{stop - 1}; "
-            "they must be one run."
-        )
+        where = f"scattered over {start}..{stop - 1}; they must be one run"
+        raise InfoflowError(f"the {len(places)} image tokens lie {where}.")
     return Spans(slice(0, start), slice(start, stop), slice(stop, len(input_ids)))

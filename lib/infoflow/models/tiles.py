@@ -30,10 +30,7 @@ _ALIKE = 0.1  # by what share cells of one raster may differ in size
 def image_grid(
     process: Process, model: Any, size: tuple[int, int], inputs: Mapping[str, Any], tokens: Places
 ) -> Grid:
-    """Say where the image tokens, by their places in the image's span, lie on an image of a size.
-
-    ``inputs`` are what the processor gives the model of it beside pixels.
-    """
+    """Say where image tokens, by their places in the span, lie; inputs are beside the pixels."""
     n_span = int(tokens[-1]) + 1
     if any(part in name.lower() for name, _ in model.named_modules() for part in _MIXING):
         return Grid(1, n_span, unplaced="they are queries that read the whole of it")

@@ -29,7 +29,6 @@ def require_usable(family: Family, folder: Path) -> None:
 
 
 def _require_tokens(family: Family, folder: Path) -> None:
-    """Raise unless tokens have embeddings, end answers, and none of text is the image token."""
     tokenizer, image = family.tokenizer, family.image_token_id
     vocabulary, most = tokenizer.get_vocab(), family.decoder.embed_tokens.num_embeddings - 1
     if None in family.beginning:

@@ -125,10 +125,7 @@ def heat_maps(
 def image_panels(
     titles: Iterable[str], sample: Sample, room: float = 0.6
 ) -> tuple[Figure, list[Axes]]:
-    """Make a figure of titled images, four in a row, the sample's target regions outlined.
-
-    So many inches are left for what is written above and below all of them.
-    """
+    """Make a figure of titled images, target regions outlined, with inches of room around them."""
     shown = list(titles)
     columns = min(len(shown), 4)
     rows = -(-len(shown) // columns)

@@ -132,10 +132,7 @@ def on_source(compared: Table, source: str | Path, model: str) -> Table:
 
 
 def finding_table(findings: Mapping[str, Sequence[Any]], title: str) -> Table:
-    """Set claims, and where they stand, beside what was found on each model, and the verdicts.
-
-    Findings (``infoflow.claims.Finding``) are by model, or by where else they come from.
-    """
+    """Set claims, and where they stand, beside what was found on each model, and the verdicts."""
     lines = {}
     for about_one in zip(*findings.values(), strict=True):
         claim = about_one[0].claim
@@ -152,10 +149,7 @@ def finding_table(findings: Mapping[str, Sequence[Any]], title: str) -> Table:
 
 
 def numbers(model: str, found: Mapping[str, Mapping[str, Estimate | Cliff]]) -> Table:
-    """Gather a page's numbers by what they are and by task, for prose that cites them.
-
-    Scores are written in percent. The build of the book compares what pages say of one quantity.
-    """
+    """Gather a page's numbers by what they are and by task; the build compares them among pages."""
     lines = [
         {"quantity": quantity, "task": TASK_TITLES[task], **_number(it)}
         for quantity, by_task in found.items()

@@ -40,12 +40,9 @@ HOUSE_STYLE = {
 def figure(
     rows: int = 1, columns: int = 1, height: float = 3.0, **subplots: Any
 ) -> tuple[Figure, list[Axes]]:
-    """Make a figure as wide as the page, in the house style, and its panels row by row.
-
-    The height is in inches. No window and no ``pyplot`` knows of it; later drawing is styled, too.
-    """
-    mpl.rcParams.update(HOUSE_STYLE)
-    made = Figure(figsize=(WIDTH, height))
+    """Make a figure as wide as the page, so many inches high, and its panels row by row."""
+    mpl.rcParams.update(HOUSE_STYLE)  # for later drawing, too
+    made = Figure(figsize=(WIDTH, height))  # which no window and no pyplot knows of
     return made, list(made.subplots(rows, columns, squeeze=False, **subplots).flat)
 
 

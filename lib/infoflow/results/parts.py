@@ -89,10 +89,9 @@ def write_part(folder: Path, rows: pa.Table) -> None:
 
 
 def read_rows(folder: Path) -> pa.Table:
-    """Read all parts of a folder as one table, in the order they were written.
+    """Read all parts of a folder as one table, in order; damaged ones are set aside.
 
-    A damaged part is set aside under another name, so that its items are measured again. One that
-    cannot be read, though it may be sound, is an error, and so are two that have the same item.
+    One that cannot be read, though it may be sound, is an error, as are two with the same item.
     """
     parts = []
     for path in _files(folder):
@@ -143,7 +142,6 @@ def digest(content: bytes) -> str:
 
 
 def _files(folder: Path) -> list[Path]:
-    """List the parts of a folder by their numbers."""
     with one_line(f"{folder} cannot be read", OSError), suppress(FileNotFoundError):
         found = [path for path in folder.iterdir() if _NAME.fullmatch(path.name)]
         return sorted(found, key=lambda path: (len(path.name), path.name))

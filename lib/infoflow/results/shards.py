@@ -40,8 +40,7 @@ class Shard:
     def parse(cls, text: str) -> Self:
         """Read a shard as it is typed: ``2/8`` for the second of eight, or ``rank``.
 
-        ``rank`` is the shard that a launcher of several processes (accelerate, torchrun) gave this
-        process in the environment variables ``RANK`` and ``WORLD_SIZE``.
+        That is the one which a launcher (accelerate, torchrun) gave this process by ``RANK``.
         """
         rank, count = (os.environ.get(name, "") for name in ("RANK", "WORLD_SIZE"))
         if text == "rank" and rank.isdecimal():
@@ -73,11 +72,10 @@ def sign(shard: Shard, store: Store, key: Mapping[str, Any], names: Sequence[str
 
 
 def merge(folders: Iterable[Path | str], store: Store) -> list[Path]:
-    """Put the rows of finished shards into one result each, as a single run would have left it.
+    """Put the rows of all shards, of one evaluation or several, into one result each.
 
-    The folders are those of all shards, of one evaluation or of several. Nothing is written before
-    all are found whole; rows that the store holds already stay, and a merge that is repeated, or
-    was killed, does no harm.
+    Nothing is written before all are found whole; rows that the store holds already stay, and a
+    merge that is repeated, or was killed, does no harm.
     """
     results: dict[Any, list[Finished]] = defaultdict(list)
     for folder in map(Path, folders):
@@ -92,7 +90,6 @@ def merge(folders: Iterable[Path | str], store: Store) -> list[Path]:
 
 
 def _whole(shards: list[Finished]) -> tuple[dict[str, Any], pa.Table, dict[str, Any]]:
-    """Check the shards of one result; return its key, its rows and what is known about it."""
     shards.sort(key=lambda finished: int(finished[1]["shard"]["number"]))
     metas = [meta for _, meta in shards]
     first = metas[0]
@@ -125,7 +122,6 @@ def _names(shards: Sequence[Mapping[str, Any]], measure: str) -> list[str]:
 
 
 def _own_rows(folder: Path, meta: Mapping[str, Any]) -> pa.Table:
-    """Read the rows of a shard's own items."""
     rows, names = read_rows(folder), meta["shard"]["items"]
     if missing := sorted({*names} - {*items_of(rows)}):
         raise InfoflowError(f"{folder} lacks the rows of {missing[0]!r}; run the shard again.")

@@ -143,10 +143,7 @@ class Store:
         return part
 
     def adopt(self, key: Key, rows: pa.Table, meta: Mapping[str, Any]) -> Path:
-        """Take over rows that were measured in shards; those of items that are there stay.
-
-        ``meta`` has their provenance, seconds and shards; the same shards again add no time.
-        """
+        """Take over rows measured in shards, with what is known; items that are there stay."""
         folder = self.folder(key)
         with _locked(folder):
             there = parts.read_rows(folder)
@@ -209,7 +206,6 @@ def read_meta(folder: Path) -> dict[str, Any]:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Make a result's folder, and keep others from writing to it."""
     lock = FileLock(folder / ".lock")
     with one_line(f"nothing can be written to {folder}", OSError):
         folder.mkdir(parents=True, exist_ok=True)

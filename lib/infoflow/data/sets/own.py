@@ -12,14 +12,7 @@ from typing import Any, ClassVar
 from infoflow.data.pictures import decode_image, read_image
 from infoflow.data.sample import Sample
 from infoflow.data.sets import checks
-from infoflow.data.sets.rows import (
-    IMAGE,
-    ImageSource,
-    Row,
-    fetch,
-    read_parquet,
-    shards_of_split,
-)
+from infoflow.data.sets.rows import IMAGE, ImageSource, Row, fetch, read_parquet, shards_of_split
 from infoflow.errors import InfoflowError, one_line
 from infoflow.files import parse_json, read_json
 
@@ -81,10 +74,7 @@ class OwnData(ABC):
         """Make the samples of a split of rows that were checked."""
 
     def load(self, split: str) -> tuple[list[ClosedSample], str]:
-        """Read the samples of a split; and name their source: the hub's commit, or a digest.
-
-        It is of questions and references alone: hashing gigabytes of images is too slow.
-        """
+        """Read a split's samples, and name their source: the hub's commit, or a digest of texts."""
         where = f"split {split!r} of {self.name} ({self.folder or 'hub'})"
         if self.folder is None:
             given, (organisation, name) = self.organisation, self.hub.split("/")
@@ -125,15 +115,11 @@ class OwnData(ABC):
 
 def require_images(samples: Sequence[ClosedSample]) -> None:
     """Raise unless the images that are files are there; they are not opened."""
-    files = ((sample, sample.origin) for sample in samples if isinstance(sample.origin, Path))
+    files = [each for each in samples if isinstance(each.origin, Path)]
     # Path.is_file raises where no file can be, as under too long a name
-    missing = [(sample, path) for sample, path in files if not os.path.isfile(path)]  # noqa: PTH113
-    if missing:
-        sample, path = missing[0]
-        raise InfoflowError(
-            f"{len(missing)} of {len(samples)} pictures are missing, the first of them {path} of "
-            f"item {sample.id!r}."
-        )
+    if missing := [each for each in files if not os.path.isfile(each.origin)]:  # noqa: PTH113
+        count, first = f"{len(missing)} of {len(samples)} images are missing", missing[0]
+        raise InfoflowError(f"{count}, the first of them {first.origin} of item {first.id!r}.")
 
 
 def in_drawn_order(names: Iterable[str]) -> list[str]:

@@ -31,8 +31,7 @@ def fetch(
 ) -> tuple[list[Row], str]:
     """Fetch a split through ``datasets``: its rows, and their source.
 
-    A full commit as the revision needs no network once ``datasets`` has the split in its cache;
-    ``HF_HUB_OFFLINE=1`` spares the half minute of attempts to reach one.
+    A full commit as the revision needs no network once ``datasets`` has the split in its cache.
     """
     from datasets import load_dataset
     from huggingface_hub import HfApi
@@ -56,11 +55,7 @@ def fetch(
 
 
 def read_parquet(paths: Sequence[Path], columns: Iterable[str]) -> list[Row]:
-    """Read the rows of some parquet files, in the order given.
-
-    An image is read with its row group, of which the last one read is kept. One whose file was
-    replaced since is refused.
-    """
+    """Read the rows of some parquet files; an image is read when it is used, with its row group."""
     rows: list[Row] = []
     for path in paths:
         with _opened(path) as (file, stamp):

@@ -65,10 +65,7 @@ _TASKS = {"scienceqa": _scienceqa, "pope": _pope, "textvqa": _textvqa, "chair": 
 def sample(
     task: str, split: str, index: int, world: str = "shapes", change: Change | None = None
 ) -> Sample:
-    """Draw the sample of a number, from 0, of a split and a world, changed first if so asked.
-
-    It is the same on every machine, and where nothing was changed pixels are the same.
-    """
+    """Draw a split's sample of a number, from 0, the same on every machine, if need be changed."""
     scene, question, rng = _drawn(task, split, index, world)
     if change is not None:
         scene, question = change(scene, question)
@@ -95,7 +92,6 @@ def scene_of(task: str, split: str, index: int, world: str = "shapes") -> Scene:
 def _drawn(
     task: str, split: str, index: int, world: str
 ) -> tuple[Scene, ask.Question, np.random.Generator]:
-    """A sample's scene and question, and what its picture is drawn with."""
     require_name(task, "task", _TASKS)
     require_name(split, "split", SPLITS)
     require_name(world, "world", WORLDS)

@@ -112,7 +112,7 @@ def convert_shikra(folder: Path, parts: Mapping[str, Path]) -> Checkpoint:
 
 
 def _fits(delta: Tensor, base: Tensor | None) -> bool:
-    """Whether a base can be added to a difference, whose vocabulary may have grown."""
+    # the difference's vocabulary may have grown
     return base is not None and delta.shape[1:] == base.shape[1:] and len(delta) >= len(base)
 
 
@@ -128,7 +128,6 @@ def _added(delta: Tensor, base: Tensor | None) -> Tensor:
 def _llava_config(
     published: Mapping[str, Any], layer: int, vision: Mapping[str, Any], **settings: Any
 ) -> dict[str, Any]:
-    """Build the configuration of transformers' LLaVA, its image token's id behind all words."""
     said = [name for name in _TEXT_MAY_SAY if published.get(name) is not None]
     text = {name: published[name] for name in (*_TEXT, *said)}
     return {
@@ -143,10 +142,7 @@ def _llava_config(
 
 
 def _internvit_config(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Describe the tower, whose configuration the checkpoint does not hold, by its tensors.
-
-    The images' side is that of the positions, which are stored for the side they are used at.
-    """
+    """Describe the tower by its tensors; positions are stored for the side they are used at."""
     shapes = {name.removeprefix(_NATIVE_TOWER): tensor.shape for name, tensor in tensors.items()}
     _, places, width = shapes["embeddings.position_embeddings"]
     patch = shapes["embeddings.patch_embeddings.projection.weight"][-1]

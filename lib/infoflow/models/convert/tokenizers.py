@@ -46,7 +46,6 @@ def qwen_tokenizer(file: Path) -> PreTrainedTokenizerFast:
 class _RankConverter(TikTokenConverter):  # type: ignore[misc]
     @staticmethod
     def load_tiktoken_bpe(file: Path) -> dict[bytes, int]:
-        """Read byte strings and their ranks, which are their ids; without the package tiktoken."""
         lines = Path(file).read_bytes().splitlines()
         pairs = [line.split() for line in lines if line]
         return {base64.b64decode(token, validate=True): int(rank) for token, rank in pairs}

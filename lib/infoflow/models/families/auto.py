@@ -24,7 +24,14 @@ from transformers.video_processing_utils import BaseVideoProcessor
 
 from infoflow.errors import InfoflowError, one_line
 from infoflow.models.checkpoint import in_one_line, load_model
-from infoflow.models.families.base import DecoderInputs, Family, ImageFeatures, Reading, Size
+from infoflow.models.families.base import (
+    DecoderInputs,
+    Family,
+    ImageFeatures,
+    Reading,
+    Size,
+    require_no_mark,
+)
 from infoflow.models.grid import Grid
 from infoflow.models.placement import Placement
 from infoflow.models.prompt import Spans
@@ -45,7 +52,7 @@ _REFUSED = {
 
 
 class AutoFamily(Family):
-    """A model of ``AutoModelForImageTextToText``; see the module's text."""
+    """A model of ``AutoModelForImageTextToText``."""
 
     connector = "of its own kind"
     files = ("*.json", "*.jinja", "*.txt", "*.model", "*.safetensors")
@@ -61,7 +68,6 @@ class AutoFamily(Family):
 
     @classmethod
     def open(cls, folder: Path, placement: Placement, dtype: torch.dtype, **parts: Path) -> Self:
-        """Load a checkpoint and its processor, without code from anywhere but transformers."""
         config, checkpoint = read_config(folder), cls.read(folder, parts)
         reader = load_processor(folder, config.model_type, checkpoint.tokenizer)
         model = load_model(architecture_of(config), checkpoint, placement, dtype)
@@ -76,17 +82,9 @@ class AutoFamily(Family):
 
         Between image tokens there may be marks, of tiles or of rows: they are part of the span, and
         of the image, but lie nowhere on it.
-
-        Raises:
-            InfoflowError: The question holds the placeholder of an image.
         """
         token = self.tokenizer.convert_ids_to_tokens(self.image_token_id)
-        for mark in (token, getattr(self.reader, "image_token", token)):
-            if mark in question:
-                raise InfoflowError(
-                    f"the question contains the image placeholder {mark!r}: {question!r}. "
-                    "Leave it out; the image's place in the prompt is fixed."
-                )
+        require_no_mark(question, (token, getattr(self.reader, "image_token", token)))
         text = self.worded(question)
         batch = self._processed(image, text)
         ids, pixels = batch.pop("input_ids")[0], batch.pop("pixel_values")
@@ -117,11 +115,9 @@ class AutoFamily(Family):
                 "one in its folder as chat_template.jinja."
             )
         content = [{"type": "image"}, {"type": "text", "text": question}]
+        worded = {"chat_template": template, "add_generation_prompt": True, "tokenize": False}
         message = {"role": "user", "content": content}
-        text = self.tokenizer.apply_chat_template(
-            [message], chat_template=template, add_generation_prompt=True, tokenize=False
-        )
-        return str(text)
+        return str(self.tokenizer.apply_chat_template([message], **worded))
 
     def _processed(self, image: Image.Image, text: str) -> dict[str, Any]:
         bos = self.tokenizer.bos_token
@@ -163,9 +159,8 @@ class AutoFamily(Family):
         if pixels.ndim > 2:
             return super().pixel_noise(pixels, sigma, generator)
         times = self.image_processor.temporal_patch_size
-        one = super().pixel_noise(
-            pixels.view(len(pixels), 3, times, -1)[:, :, :1], sigma, generator
-        )
+        frames = pixels.view(len(pixels), 3, times, -1)
+        one = super().pixel_noise(frames[:, :, :1], sigma, generator)
         return one.expand(-1, -1, times, -1).reshape(pixels.shape)
 
 
@@ -200,20 +195,17 @@ def require_followed(config: Any) -> None:
 
 
 def load_processor(folder: Path, model_type: str, tokenizer: Any) -> Any:
-    """Put a processor together from its parts, with nothing for videos, which would need more.
-
-    Images are processed by Pillow, so that all machines make the same pixels of them.
-    """
+    """Put a processor together from its parts; Pillow makes the same pixels on all machines."""
+    # with nothing for videos, which would need more packages
     with in_one_line(f"the processor in {folder} cannot be made"):
         published = cast(Any, processor_class_from_name(PROCESSOR_MAPPING_NAMES[model_type]))
         unchecked = {"check_argument_for_proper_class": lambda own, name, part: type(part)}
         kind: Any = type(published.__name__, (published,), unchecked)
         settings, _ = kind.get_processor_dict(folder)
+        load_images = AutoImageProcessor.from_pretrained
         parts = {
             "tokenizer": tokenizer,
-            "image_processor": AutoImageProcessor.from_pretrained(
-                folder, backend="pil", trust_remote_code=False
-            ),
+            "image_processor": load_images(folder, backend="pil", trust_remote_code=False),
             "video_processor": BaseVideoProcessor(),
         }
         return kind.from_args_and_dict([parts[name] for name in kind.get_attributes()], settings)

@@ -1,7 +1,7 @@
 """What a family's adapter answers: everything in which architectures differ."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self, cast
 
@@ -125,15 +125,12 @@ class Family:
             content = config.get(part)
             found = content.get("model_type", kind) if isinstance(content, dict) else kind
             require_value(found, f"the model_type of the {part} in {path}", kind)
-        vocabulary = checkpoint.tokenizer.get_vocab()
+        vocabulary, folder = checkpoint.tokenizer.get_vocab(), checkpoint.folder
         if missing := [token for token in (*cls.ends, *cls.tokens) if token not in vocabulary]:
-            raise InfoflowError(
-                f"the tokenizer in {checkpoint.folder} lacks the tokens {', '.join(missing)}."
-            )
+            raise InfoflowError(f"the tokenizer in {folder} lacks the tokens {', '.join(missing)}.")
 
     @classmethod
     def open(cls, folder: Path, placement: Placement, dtype: torch.dtype, **parts: Path) -> Self:
-        """Load a checkpoint, with what it needs beside itself."""
         checkpoint = cls.read(folder, parts)
         cls.require_own(checkpoint)
         with in_one_line(f"the image processor in {folder} cannot be made"):
@@ -161,7 +158,6 @@ class Family:
 
     @property
     def vision(self) -> Any:
-        """The vision tower's configuration, with ``image_size`` and ``patch_size``."""
         return self.model.config.vision_config
 
     @property
@@ -171,7 +167,6 @@ class Family:
 
     @property
     def patches_a_side(self) -> int:
-        """Patches along one side of that square."""
         return self.pixels_a_side // first(self.vision.patch_size)
 
     @property
@@ -198,11 +193,9 @@ class Family:
 
     @property
     def beginning(self) -> list[int]:
-        """The ids that begin a prompt: here none."""
         return []
 
     def encode(self, image: Image.Image, question: str) -> Reading:
-        """Encode an image and a question for the model, which is not run yet."""
         ids = self.input_ids(question, image.size)
         return Reading(ids, self.pixel_values(image), self.inputs(ids, image.size))
 
@@ -213,11 +206,7 @@ class Family:
     def decoder_inputs(
         self, input_ids: Tensor, pixel_values: Tensor, size: Size | None, inputs: Mapping[str, Any]
     ) -> DecoderInputs:
-        """Embed ids (S,) and put the image features in their places; ``inputs`` as from ``encode``.
-
-        Raises:
-            InfoflowError: As for ``encode_image``, or the ids of image tokens are not as many.
-        """
+        """Embed ids (S,), image features in their places; ``inputs`` are those of ``encode``."""
         found = self.encode_image(pixel_values, input_ids, size)
         is_image = (input_ids == self.image_token_id)[None]
         # the image token's id need not be in the vocabulary
@@ -239,13 +228,8 @@ class Family:
 
     def whole_logits(self, prompt: Prompt) -> Tensor:
         """Run ids and pixels through the untouched model: logits of all positions, (1, S, V)."""
-        output = self.model(
-            input_ids=prompt.input_ids[None],
-            pixel_values=prompt.pixel_values,
-            use_cache=False,
-            **prompt.inputs,
-        )
-        return cast(Tensor, output.logits)
+        given = {"input_ids": prompt.input_ids[None], "pixel_values": prompt.pixel_values}
+        return cast(Tensor, self.model(**given, use_cache=False, **prompt.inputs).logits)
 
     @torch.no_grad()
     def generate(self, prompt: Prompt, max_new_tokens: int, ends: list[int]) -> Tensor:
@@ -267,12 +251,7 @@ class Family:
         """Encode the whole prompt around a question, one image token id an image token."""
         before, after = self.template.format(question=question).split(PLACEHOLDER, 1)
         text = self.tokenise(after)
-        found = [mark for mark in self.marks if mark in question]
-        if found or self.image_token_id in text:
-            raise InfoflowError(
-                f"the question contains the image placeholder {(found or self.marks)[0]!r}: "
-                f"{question!r}. Leave it out; the image's place in the prompt is fixed."
-            )
+        require_no_mark(question, self.marks, self.image_token_id in text)
         return [*self.beginning, *self.tokenise(before), *self.image_ids(size), *text]
 
     def image_ids(self, size: Size) -> list[int]:
@@ -295,16 +274,9 @@ class Family:
     def encode_image(
         self, pixel_values: Tensor, input_ids: Tensor, size: Size | None
     ) -> ImageFeatures:
-        """Compute the image tokens' embeddings.
+        """Compute the image tokens' embeddings from pixels that the tower takes, or raise.
 
-        Args:
-            pixel_values: The preprocessed image.
-            input_ids: The prompt it belongs to, shape (S,): its text may steer the features.
-            size: The image's size; None to find it by the number of image tokens.
-
-        Raises:
-            InfoflowError: The pixels do not have the shape that the vision tower takes, or the
-                size is needed and was not given.
+        The prompt's ids (S,) are for features that its text steers, the size for tiles.
         """
         raise NotImplementedError
 
@@ -313,9 +285,6 @@ class Family:
 
         Here each token gives its value to the patches it attended to, in the shares of its
         attention; the squashed image fills the frame.
-
-        Raises:
-            InfoflowError: The attention was not recorded.
         """
         if image.attention is None:
             raise InfoflowError("the attention of the image tokens was not recorded.")
@@ -340,9 +309,17 @@ class Family:
         return list(self.tokenizer(text, add_special_tokens=False).input_ids)
 
     def require_shape(self, pixel_values: Tensor, *tiles: int) -> None:
-        """Raise unless pixels have the shape that the vision tower takes."""
         valid = (1, *tiles, 3, self.pixels_a_side, self.pixels_a_side)
         require_value(tuple(pixel_values.shape), "the shape of the pixel values", valid)
+
+
+def require_no_mark(question: str, marks: Sequence[str], encoded: bool = False) -> None:
+    """Raise if a question holds what stands for an image, as text or once it is encoded."""
+    if (found := [mark for mark in marks if mark in question]) or encoded:
+        raise InfoflowError(
+            f"the question contains the image placeholder {(found or marks)[0]!r}: {question!r}. "
+            "Leave it out; the image's place in the prompt is fixed."
+        )
 
 
 def first(side: Any) -> int:

@@ -31,8 +31,7 @@ class Tiling(NamedTuple):
 
     @property
     def n_tokens(self) -> int:
-        """How many tokens the tiles give, newlines included."""
-        return self.rows * (self.cols + 1)
+        return self.rows * (self.cols + 1)  # newlines included
 
 
 class LlavaNext(VicunaFamily):
@@ -54,7 +53,6 @@ class LlavaNext(VicunaFamily):
         return {"image_sizes": torch.tensor([size[::-1]])}
 
     def tiling(self, size: Size) -> Tiling:
-        """Say how an image of that size is cut."""
         width, height = size
         shape = select_best_resolution((height, width), self.model.config.image_grid_pinpoints)
         down, across = (int(n) // self.pixels_a_side for n in shape)

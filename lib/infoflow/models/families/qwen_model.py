@@ -140,10 +140,7 @@ class QwenVLForConditionalGeneration(Qwen2ForCausalLM):  # type: ignore[misc]
 
 
 def stretched(positions: Tensor, side: int) -> Tensor:
-    """Stretch the positions of a raster (n * n, C) to another one, bicubically: (side * side, C).
-
-    It is done in float32, as in the published code.
-    """
+    """Stretch the positions of a raster (n * n, C), in float32 as published: (side * side, C)."""
     n = round(len(positions) ** 0.5)
     if n == side:
         return positions

@@ -45,7 +45,6 @@ class QwenVL(Family):
 
     @classmethod
     def require_own(cls, checkpoint: Checkpoint) -> None:
-        """Raise if the checkpoint says that it is the other of Qwen-VL and Qwen-VL-Chat."""
         super().require_own(checkpoint)
         found = checkpoint.generation.get("chat_format")
         require_value(found, f"the chat_format of {checkpoint.folder}", cls.chat_format, None)
@@ -73,10 +72,7 @@ class QwenVL(Family):
 
 
 class QwenVLChat(QwenVL):
-    """Qwen-VL-Chat, as ``Qwen/Qwen-VL-Chat`` or in our layout; it answers in conversations.
-
-    The prompt is one message of ChatML (``qwen_generation_utils.py``), with its image named.
-    """
+    """Qwen-VL-Chat: one message of ChatML (``qwen_generation_utils.py``), with its image named."""
 
     template = (
         "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"
