@@ -115,11 +115,13 @@ class OwnData(ABC):
 
 def require_images(samples: Sequence[ClosedSample]) -> None:
     """Raise unless the images that are files are there; they are not opened."""
-    files = [each for each in samples if isinstance(each.origin, Path)]
+    files = {each.id: each.origin for each in samples if isinstance(each.origin, Path)}
     # Path.is_file raises where no file can be, as under too long a name
-    if missing := [each for each in files if not os.path.isfile(each.origin)]:  # noqa: PTH113
-        count, first = f"{len(missing)} of {len(samples)} images are missing", missing[0]
-        raise InfoflowError(f"{count}, the first of them {first.origin} of item {first.id!r}.")
+    if missing := [name for name, path in files.items() if not os.path.isfile(path)]:  # noqa: PTH113
+        raise InfoflowError(
+            f"{len(missing)} of {len(samples)} images are missing, the first of them "
+            f"{files[missing[0]]} of item {missing[0]!r}."
+        )
 
 
 def in_drawn_order(names: Iterable[str]) -> list[str]:
