@@ -86,13 +86,9 @@ def require_finite(
 
 
 def _limited(
-    convert: Callable[[Any], Number],
-    kind: str,
-    value: Any,
-    what: str,
-    least: float | None,
-    most: float | None,
+    convert: Callable[[Any], Number], kind: str, value: Any, what: str, *bounds: float | None
 ) -> Number:
+    least, most = bounds
     low = -sys.float_info.max if least is None else least
     high = sys.float_info.max if most is None else most
     with suppress(TypeError, ValueError, OverflowError):

@@ -28,8 +28,7 @@ class Sample:
         regions: Boolean masks of shape (H, W) by name; empty where not annotated.
         targets: Names of the regions the answer can be read from; empty where not annotated.
         context: What the prompt says before the question (ScienceQA's hint); empty elsewhere.
-        ocr: Words that a program read in the image, for the prompt (TextVQA), empty where it read
-            none; ``None`` where the prompt leaves them out.
+        ocr: Words that a program read in the image (TextVQA); None where the prompt has none.
     """
 
     id: str

@@ -25,18 +25,15 @@ class Task(ABC):
         split: Which part of the source they are.
         rule: Name of the scoring rule, one of ``rules``; without one the first.
         max_new_tokens: How many tokens an answer needs at most; without one, what Shapes needs.
-        bare: Whether questions are as in the benchmark's files, to be worded for a family of models
-            before they are put to one (:func:`infoflow.data.templates.worded`).
-        wording: Name of the prompt templates to word them by
-            (:data:`infoflow.data.templates.NAMED_WORDINGS`); None for the family's own.
+        bare: Whether questions are yet to be worded (:func:`infoflow.data.templates.worded`).
+        wording: Name of the prompt templates to word them by; None for the family's own.
         n_whole: How many samples the split has, of which a limit may have left fewer, if known.
         name: The benchmark.
         rules: Scoring rules of the benchmark; the first is the default.
         data: How the benchmark's own data are read.
 
     Raises:
-        InfoflowError: There are no samples.
-        UnknownNameError: The benchmark has no such rule.
+        InfoflowError: There are no samples, or no such rule.
     """
 
     samples: Sequence[Sample]
@@ -117,9 +114,8 @@ class Task(ABC):
 def blind_guess(task: Task) -> float:
     """Mean score of the best guess that ignores the image, to compare no-image scores with.
 
-    The guess is one constant answer, or one for each kind of question where the wording tells the
-    kinds apart. It is chosen on the very samples it is scored on, so no blind model that answers by
-    kind alone can be expected to beat it.
+    It is one answer, or one for each kind of question where the wording tells these apart, chosen
+    on the very samples it is scored on: no blind model that goes by kind can hope to beat it.
     """
     return task.best_constant()
 

@@ -33,9 +33,7 @@ def cam_by_layer(
         Columns ``kind``, ``layer`` (the paper's count, 1 to L), ``peak`` (the raw maximum, in
         logits), ``entropy`` (bits), ``lit`` (share of cells above half of the peak) and, against
         the regions the answer can be read from, ``mass``, ``hit``, ``mass_chance`` and
-        ``hit_chance`` (see :class:`infoflow.methods.localisation.Localisation`). NaN where
-        undefined: all of the last layer, the shape of a map of zeros, the target of a sample
-        without regions.
+        ``hit_chance`` (see :class:`infoflow.methods.localisation.Localisation`); NaN if undefined.
     """
     prompt = lvlm.prompt(sample.image, sample.question)
     answer = explained_answer(lvlm, prompt, sample, task.max_new_tokens)
@@ -56,8 +54,7 @@ def cam_control(
     """Map the same answer to the same question on images that do not show what it is about.
 
     Settings:
-        donor: The task that the other images come from: sample n gets the image of the donor's
-            sample n, stretched to the size of its own.
+        donor: The task whose sample n lends its image, stretched to the size of sample n's own.
         n_samples: As of :func:`cam_by_layer`, and so are ``sigma`` and ``seed``.
 
     Returns:
@@ -73,14 +70,12 @@ def cam_control(
         ANOTHER: donor.image.resize(sample.image.size),
         GREY_NOISE: Image.new("RGB", sample.image.size, GREY),
     }
-    frames = []
+    frames = {}
     for name, image in images.items():
-        prompt = lvlm.prompt(image, sample.question)
-        cam = cam_of(prompt)
+        cam = cam_of(prompt := lvlm.prompt(image, sample.question))
         frame = _described(cam, prompt, sample)
-        frame.insert(0, "picture", name)
-        frames.append(frame.assign(correlation=rank_correlation(cam.maps, maps)))
-    return pd.concat(frames)
+        frames[name] = frame.assign(correlation=rank_correlation(cam.maps, maps))
+    return pd.concat(frames, names=["picture"]).reset_index("picture")
 
 
 @measure

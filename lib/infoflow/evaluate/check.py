@@ -51,8 +51,7 @@ def check_model(
         seed: Of the tiny model's weights.
 
     Returns:
-        The capabilities. Where the first does not work, the whole model against the observed pass,
-        nothing else was tried.
+        The capabilities; where the first does not work, nothing else was tried.
 
     Raises:
         InfoflowError: There is no such configuration.
@@ -113,9 +112,8 @@ def _sweep(lvlm: LVLM, prompt: Prompt) -> float:
         # where two tokens are as likely but for rounding, either may be decoded
         lead = logits.amax(-1) - logits.gather(-1, tokens[:, None])[:, 0]
         lead = lead[: len(lvlm.before_eos(tokens)) + 1]  # what follows an end is no answer
-        apart.append(
-            torch.stack([(logits[0] - first).abs().max(), lead.max()]) / logits.abs().max()
-        )
+        most = torch.maximum((logits[0] - first).abs().max(), lead.max())
+        apart.append(most / logits.abs().max())
     return float(torch.stack(apart).max())
 
 

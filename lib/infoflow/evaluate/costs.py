@@ -142,9 +142,8 @@ def page_seconds(model: str, task: str, answer_length: int) -> dict[str, float]:
             return max(busy / SHARE_OF_PEAK, SECONDS_PER_CALL)
 
         tower = 2 * shape.tower * shape.tower_tokens / card.operations_per_second
-        a_pass = (
-            shape.layers * call(n_prompt, n_prompt * (n_prompt + 1) // 2) + tower / SHARE_OF_PEAK
-        )
+        prompt = shape.layers * call(n_prompt, n_prompt * (n_prompt + 1) // 2)
+        a_pass = prompt + tower / SHARE_OF_PEAK
         # layer after layer one branch more, in which only the tokens after the image are run again
         begun = range(1, shape.layers + 1)
         cuts = [(n * n_user, n * n_user * (N_SYSTEM + n_user)) for n in begun]

@@ -21,9 +21,8 @@ class EAH(Intervention):
     """Give all heads of a layer the attention of its head with the most sinks (Zhang et al., 2024).
 
     A vision sink is an image token whose mean attention from later tokens exceeds ``beta``. Only
-    the reading of the prompt is changed, not decoding. Unlike in the released code the first head
-    may win, too; of several heads with as many sinks the first wins. Without a sink in any head
-    nothing is changed. EVAS is the method's later name.
+    the reading of the prompt is changed, not decoding. Of several heads with as many sinks the
+    first wins (in the released code head 0 never does); without any sink nothing is changed.
 
     Attributes:
         layers: Layers to act in, counted from 0.

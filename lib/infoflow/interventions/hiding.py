@@ -68,8 +68,7 @@ class Simignore(Intervention):
     of the K best entries, K or fewer: ``Simignore(K, count="entries")``. The released code walks on
     until it has met K tokens, and reads the options alone: ``Simignore(452, start=1,
     text=options)`` for the 7B model, ``Simignore(451, stride=2, text=options)`` for the 13B. Its
-    published gain has FastV at work besides, with 144 tokens: ``FastV(k=5, ratio=0.75)``, 4 for the
-    13B.
+    published gain has ``FastV(k=5, ratio=0.75)`` at work besides, 4 for the 13B.
 
     Attributes:
         keep: K, how many ``count`` to walk for.
@@ -79,11 +78,9 @@ class Simignore(Intervention):
         text: What the image is compared with, as text or as ids of shape (M,); None for all that
             follows the image in the prompt.
         metric: Similarity of embeddings: ``"cosine"``, or ``"euclidean"`` or ``"manhattan"``
-            distance, negative. Distances are of the embeddings as they are: of normalised ones
-            the Euclidean would rank as the cosine does.
-        order: Which tokens stay, of as many: ``"most"``: those the walk meets first; ``"least"``,
-            for comparison: those it meets last or not at all; ``"ends"``: half of the first and
-            half of the last, so that those in between are hidden; ``"random"``: any.
+            distance, negative, of the embeddings as they are.
+        order: Which tokens stay, of as many: ``"most"``: those the walk meets first; ``"least"``:
+            those it meets last or not at all; ``"ends"``: half of both; ``"random"``: any.
         seed: Of the random order.
     """
 

@@ -34,7 +34,6 @@ class Place(NamedTuple):
 
     @property
     def source(self) -> Source:
-        """The source, without the layer."""
         return Source(self.site, self.weights)
 
 

@@ -44,10 +44,9 @@ def in_batches(
             continue
         except torch.OutOfMemoryError as error:
             if len(batch) == 1:
-                raise InfoflowError(
-                    f"the GPU's memory ran out with one of the {what} at a time; a smaller type, "
-                    "quantised weights or a larger GPU would help."
-                ) from error
+                mended = "a smaller type, quantised weights or a larger GPU would help"
+                message = f"the GPU's memory ran out with one of the {what} at a time; {mended}."
+                raise InfoflowError(message) from error
         # only now that the error is gone does nothing hold the tensors of the failed batch
         torch.cuda.empty_cache()
         fitting[what] = n = len(batch) // 2

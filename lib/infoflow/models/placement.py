@@ -2,8 +2,7 @@
 
 A model goes to one device. If no GPU holds it, its decoder layers are spread over several and main
 memory; all else stays on the first, on which a measure's tensors meet. Or its linear layers but the
-head are quantised by bitsandbytes, an optional extra for GPUs: flow, truncation, decoding, CAM and
-interventions work on such a model as on any other, but its weights cannot be drawn anew.
+head are quantised by bitsandbytes, an optional extra for GPUs.
 """
 
 from collections.abc import Mapping

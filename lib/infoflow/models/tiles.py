@@ -20,9 +20,7 @@ from infoflow.models.grid import Grid, Raster, stack
 
 Floats = npt.NDArray[np.float64]
 Places = npt.NDArray[np.intp]
-Process = Callable[[Image.Image], Tensor]
-"""Makes pixel values of an image."""
-
+Process = Callable[[Image.Image], Tensor]  # makes pixel values of an image
 _MIXING = ("qformer", "resampler", "perceiver", "abstractor")
 _ALIKE = 0.1  # by what share cells of one raster may differ in size
 

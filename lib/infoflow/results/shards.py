@@ -1,9 +1,8 @@
 """An evaluation in shards: each measures its share of a task in a store of its own; one merge.
 
 Shard i of N takes the items i, i + N, i + 2N and so on, not a block: benchmarks are sorted, so that
-such shares take about the same time; and its share of few items is part of its share of more. No
-shard reads or locks what another writes. A finished one notes so in its ``meta.json``; the merge
-goes by these notes, and needs neither the model nor the data.
+such shares take about the same time. No shard reads or locks what another writes. A finished one
+notes so in its ``meta.json``; the merge goes by these notes, and needs neither model nor data.
 """
 
 import os
@@ -112,10 +111,8 @@ def _names(shards: Sequence[Mapping[str, Any]], measure: str) -> list[str]:
         raise InfoflowError(f"{measure} needs each of its {count} shards once; given: {given}.")
     lengths = [len(shard["items"]) for shard in shards]
     if lengths != [len(range(place, sum(lengths), count)) for place in range(count)]:
-        raise InfoflowError(
-            f"the shards of {measure} have {', '.join(map(str, lengths))} items, which are not the "
-            "shares of one set. Run all with the same limit."
-        )
+        have = f"the shards of {measure} have {', '.join(map(str, lengths))} items"
+        raise InfoflowError(f"{have}, not the shares of one set. Run all with the same limit.")
     names = [shards[place % count]["items"][place // count] for place in range(sum(lengths))]
     refuse_repeated(names, f"an item is in two shards of {measure}")
     return names

@@ -6,9 +6,8 @@ A result lives in ``<root>/<measure>/<digest of its key>/``::
     00000-<digest>.parquet    one part a batch of items; its rows in the order they were measured
 
 Every file is written under another name and renamed, so a process may be killed at any moment: what
-is there is whole, and the next call measures only what is missing. Every file has a digest of its
-content: what does not fit it is set aside and measured again. Reading what is all there takes no
-lock and writes nothing.
+is there is whole, and the next call measures what is missing. Every file has a digest of its
+content: what does not fit it is set aside. Reading what is all there takes no lock.
 """
 
 import json

@@ -48,8 +48,7 @@ def require_entries(rows: Sequence[Any], kinds: Mapping[str, Kind], where: str) 
             if name not in row:
                 raise InfoflowError(f"row {number} of {where} lacks {name!r}.")
             if not kind.holds(row[name]):
-                found = reprlib.repr(row[name])
-                place = f"{name!r} of row {number} of {where}"
+                found, place = reprlib.repr(row[name]), f"{name!r} of row {number} of {where}"
                 raise InfoflowError(f"{place} is {found}; valid: {kind.valid}.")
 
 
@@ -67,6 +66,5 @@ def require_known(
 ) -> None:
     """Raise if something has the name of what another lacks."""
     if unknown := sorted(set(names) - set(known)):
-        raise InfoflowError(
-            f"{where} has the {noun} {unknown[0]!r}, which {source} lacks ({len(unknown)} in all)."
-        )
+        first, count = f"the {noun} {unknown[0]!r}", f"({len(unknown)} in all)"
+        raise InfoflowError(f"{where} has {first}, which {source} lacks {count}.")

@@ -1,8 +1,7 @@
 """The synthetic world: which objects exist, which go together, and how a scene is laid out.
 
-A scene is a board of 96 x 96 pixels with coloured shapes and lettered signs. Objects are skewed and
-correlated on purpose: POPE's *popular* and *adversarial* negatives only mean something in a world
-where some objects are common and some are often seen together.
+A scene is a board of 96 x 96 pixels with coloured shapes and lettered signs. Some objects are
+common, and some often seen together, so that POPE's kinds of negatives mean something.
 """
 
 import zlib

@@ -9,12 +9,7 @@ from torch import Tensor
 
 from infoflow.errors import InfoflowError
 from infoflow.models.checkpoint import CONFIG, Checkpoint, read_json, require_value, some
-from infoflow.models.convert.conversion import (
-    CLIP_STATISTICS,
-    Rules,
-    read_renamed,
-    require_settings,
-)
+from infoflow.models.convert import CLIP_STATISTICS, Rules, read_renamed, require_settings
 from infoflow.models.convert.tokenizers import llama_tokenizer
 
 MARKS = ("<im_patch>", "<im_start>", "<im_end>")

@@ -5,12 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from infoflow.models.checkpoint import CONFIG, GENERATION, Checkpoint, read_json, require_value
-from infoflow.models.convert.conversion import (
-    CLIP_STATISTICS,
-    Rules,
-    read_renamed,
-    require_settings,
-)
+from infoflow.models.convert import CLIP_STATISTICS, Rules, read_renamed, require_settings
 from infoflow.models.convert.tokenizers import IMAGE_START, qwen_tokenizer
 
 _POOL_HEAD_WIDTH = 128

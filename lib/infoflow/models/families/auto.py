@@ -2,8 +2,7 @@
 
 What its decoder is given is not computed here but taken: the untouched model runs up to the call of
 its decoder, and the embeddings, positions, masks and features of that call are what prompts carry.
-Nothing is known of an architecture by name; whether that was enough, the check of the whole model
-says (``infoflow.hooks.forward.require_whole_model``).
+Whether that was enough, ``infoflow.hooks.forward.require_whole_model`` says.
 """
 
 from collections.abc import Mapping

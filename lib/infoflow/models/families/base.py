@@ -67,11 +67,6 @@ class Family:
     entered in the table of ``infoflow.models.families``. What stands here is for a model whose
     tokens are queries that read a squashed image; ``VicunaFamily`` is for models of transformers'
     LLaVA kind, whose tokens are patches.
-
-    Attributes:
-        model: The loaded model, in evaluation mode, its parameters frozen.
-        tokenizer: Its tokenizer.
-        image_processor: What turns an image into pixel values.
     """
 
     architecture: ClassVar[Any]  #: The transformers class of the model.
@@ -147,13 +142,11 @@ class Family:
 
     @property
     def decoder(self) -> Any:
-        """The text model: token embeddings to last hidden states, final norm included."""
         # twice: a model within the model may have a decoder of its own
         return self.model.get_decoder().get_decoder()
 
     @property
     def lm_head(self) -> nn.Module:
-        """Last hidden states (..., D) to logits (..., V)."""
         return cast(nn.Module, self.language_model.lm_head)
 
     @property
@@ -176,7 +169,6 @@ class Family:
 
     @property
     def eos_token_ids(self) -> tuple[int, ...]:
-        """The ids that end an answer; the first one pads."""
         if self.ends:
             return tuple(self.tokenizer.convert_tokens_to_ids(list(self.ends)))
         ids = self.model.generation_config.eos_token_id
