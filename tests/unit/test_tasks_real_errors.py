@@ -280,7 +280,7 @@ def test_textvqa_without_rosettas_file_says_how_to_go_on(folder):
     real_sets.textvqa_originals(folder)
     path = folder / "TextVQA_Rosetta_OCR_v0.2_val.json"
     edit(path, lambda content: content["data"].pop())
-    with pytest.raises(InfoflowError, match=r"the picture '0054', which TextVQA_Rosetta.* lacks"):
+    with pytest.raises(InfoflowError, match=r"the image '0054', which TextVQA_Rosetta.* lacks"):
         load_task("textvqa", folder)
     path.unlink()
     with pytest.raises(InfoflowError, match=r"ocr=False .*: .* holds 0 files TextVQA_Rosetta"):
@@ -543,12 +543,12 @@ INSTANCES, CAPTIONS = "instances_val2014.json", "captions_val2014.json"
         (
             INSTANCES,
             lambda c: c["annotations"][0].update(image_id=7),
-            "the picture 7, which",
+            "the image 7, which",
         ),
         (
             CAPTIONS,
             lambda c: c["annotations"][0].update(image_id=7),
-            "the picture 7, which",
+            "the image 7, which",
         ),
         (
             INSTANCES,
@@ -565,7 +565,7 @@ INSTANCES, CAPTIONS = "instances_val2014.json", "captions_val2014.json"
         (
             CAPTIONS,
             lambda c: c["annotations"][-1].update(caption=" "),
-            "the picture 133",
+            "the image 133",
         ),
         (
             CAPTIONS,

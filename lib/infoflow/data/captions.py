@@ -215,10 +215,8 @@ def read_synonyms(path: str | Path) -> list[list[str]]:
     for number, line in enumerate(table):
         for entry in map(str.strip, line):
             if not entry or "," in entry or class_of.setdefault(entry, number) != number:
-                raise InfoflowError(
-                    f"{where} has the entry {entry!r}; valid: words, parted by a comma and a "
-                    "space, each in one class alone."
-                )
+                valid = "words, parted by a comma and a space, each in one class"
+                raise InfoflowError(f"{where} has the entry {entry!r}; valid: {valid}.")
     return table
 
 

@@ -72,7 +72,7 @@ class ChairData(OwnData):
 
     def samples(self, rows: Sequence[Row], split: str, where: str) -> list[ClosedSample]:
         numbers = [_number(str(row["question_id"]), where) for row in rows]
-        checks.require_once(numbers, "the picture", where)
+        checks.require_once(numbers, "the image", where)
         by_number = dict(zip(numbers, rows, strict=True))
         chosen = self._chosen(numbers, split, whole=not any("captions" in row for row in rows[:1]))
         return [self._sample(number, by_number[number]) for number in chosen]
@@ -84,19 +84,17 @@ class ChairData(OwnData):
             half = map(int, own.drawn_half(map(str, numbers), split))
             return numbers if split == "test" else [*half]
         test = drawn[:N_IMAGES] if self.listed is None else self.listed
-        checks.require_known("picture", test, "the list of pictures", drawn, "the data")
+        checks.require_known("image", test, "the list of images", drawn, "the data")
         if split != "calibration":
             return test
         taken = set(test)
         if not (rest := [number for number in drawn if number not in taken][:N_IMAGES]):
-            raise InfoflowError(
-                f"all {len(drawn)} pictures are for reporting, so none is left to choose on; list "
-                "fewer of them, or give COCO's own files, which have more."
-            )
+            left = "none is left to choose on; list fewer, or give COCO's own files"
+            raise InfoflowError(f"all {len(drawn)} images are for reporting, so {left}.")
         return rest
 
     def _sample(self, number: int, row: Row) -> ClosedSample:
-        texts, shown, where = row.get("captions", ()), row["gt_object"], f"picture {number}"
+        texts, shown, where = row.get("captions", ()), row["gt_object"], f"image {number}"
         checks.require_known("class", shown, where, self.class_of, "the list of synonyms")
         named = (name for text in texts for name in caption_objects(text, self.table, self.rule))
         objects = tuple(sorted({*map(self.class_of.__getitem__, shown), *named}))
@@ -117,33 +115,33 @@ class ChairData(OwnData):
         texts = _by_image(_CAPTIONS, captioned, "caption", images)
         with_text = [number for number in images if "".join(texts[number]).strip()]
         shown = {category for some in instances.values() for category in some}
-        checks.require_known("picture", images, _INSTANCES, with_text, _CAPTIONS)
+        checks.require_known("image", images, _INSTANCES, with_text, _CAPTIONS)
         checks.require_known("category", shown, _INSTANCES, categories, "its list of categories")
         return [
             {
                 "question_id": number,
                 "gt_object": [categories[one] for one in instances[number]],
                 "captions": texts[number],
-                IMAGE: inside(folder / "val2014", name, "the picture"),
+                IMAGE: inside(folder / "val2014", name, "the image"),
             }
             for number, name in images.items()
         ]
 
 
-def _read_numbers(pictures: str | Path) -> list[int]:
+def _read_numbers(listed: str | Path) -> list[int]:
     """Read which images to take: a line has COCO's number of one, or its file's name."""
-    path = require_path(pictures, "pictures=")
-    where = f"the list of pictures {str(path)!r}"
+    path = require_path(listed, "pictures=")
+    where = f"the list of images {str(path)!r}"
     if not (numbers := [_number(line, where) for line in read_text(path).split()]):
         raise InfoflowError(f"{where} is empty.")
-    checks.require_once(numbers, "the picture", where)
+    checks.require_once(numbers, "the image", where)
     return numbers
 
 
 def _number(text: str, where: str) -> int:
     if not (listed := _LISTED.fullmatch(text)):
         valid = "42 or COCO_val2014_000000000042.jpg"
-        raise InfoflowError(f"{text!r} in {where} is no picture of COCO; valid: {valid}.")
+        raise InfoflowError(f"{text!r} in {where} is no image of COCO; valid: {valid}.")
     return int(listed[1])
 
 
@@ -156,7 +154,7 @@ def _by_image(file: str, content: Any, key: str, images: Any) -> dict[int, list[
     found: dict[int, list[Any]] = defaultdict(list)
     for entry in content["annotations"]:
         found[entry["image_id"]].append(entry[key])
-    checks.require_known("picture", found, file, images, f"the list of images in {_INSTANCES}")
+    checks.require_known("image", found, file, images, f"the list of images in {_INSTANCES}")
     return found
 
 

@@ -30,10 +30,10 @@ def swap_pictures(task: Task, donor: Task) -> Task:
     The donor is such as the calibration split of the same task.
     """
     if len(donor) < len(task):
-        n = f"{len(task)} items cannot get the pictures of {len(donor)}"
+        n = f"{len(task)} items cannot get the images of {len(donor)}"
         raise InfoflowError(f"{n}; the donor must have as many.")
     if (donor.name, donor.source, donor.split) == (task.name, task.source, task.split):
-        raise InfoflowError("a task cannot swap pictures with itself; use another split.")
+        raise InfoflowError("a task cannot swap images with itself; use another split.")
     label = f"pictures of {donor.name} {donor.split}"
     return _exchanged(task, lambda place: donor.samples[place].image, label)
 

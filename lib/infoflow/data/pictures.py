@@ -48,12 +48,12 @@ def read_image(image: Image.Image | str | Path) -> Image.Image:
     are not applied. What is damaged, in none of ``FORMATS`` or too large is refused.
     """
     if isinstance(image, Image.Image):
-        with _reading("the picture"):
+        with _reading("the image"):
             return _as_shown(image)
     if not isinstance(image, str | Path):
         kind = type(image).__name__
         raise InfoflowError(f"an image is PIL's or a path, not {kind} (see fromarray of PIL).")
-    with _reading(f"the picture {str(image)!r}"):
+    with _reading(f"the image {str(image)!r}"):
         # opening a pipe could wait forever
         if not stat.S_ISREG(Path(image).stat().st_mode):
             raise InfoflowError("it is a folder, a pipe or a device; valid: a file.")
@@ -70,17 +70,15 @@ def open_picture(place: str | Path, max_bytes: int = MAX_BYTES) -> Image.Image:
     """Read an image as :func:`read_image`, from a path or an address that begins with ``http``."""
     if not isinstance(place, str) or "://" not in place:
         return read_image(place)
-    return decode_image(fetch(place, max_bytes), f"the picture at {place!r}")
+    return decode_image(fetch(place, max_bytes), f"the image at {place!r}")
 
 
 def fetch(address: str, max_bytes: int) -> bytes:
     """Download an address, but no more than so many bytes of it, and only from the web."""
     if not address.startswith(("http://", "https://")) or "@" in address.split("/")[2]:
         shown = address.split("@")[-1]  # before it there may be a password
-        raise InfoflowError(
-            f"nothing is fetched from {shown!r}; valid: a path, or an address that begins with "
-            "http:// or https:// and names no user."
-        )
+        valid = "a path, or an address that begins with http:// or https:// and names no user"
+        raise InfoflowError(f"nothing is fetched from {shown!r}; valid: {valid}.")
     named = {"User-Agent": "infoflow"}  # some servers refuse requests without a name
     end = time.monotonic() + DEADLINE
     content = bytearray()
@@ -116,10 +114,8 @@ def _opened(source: str | Path | BytesIO) -> Image.Image:
 
 def _as_shown(image: Image.Image) -> Image.Image:
     if not 0 < image.width * image.height <= MAX_PIXELS or max(image.size) > MAX_SIDE:
-        raise InfoflowError(
-            f"it has {image.width} x {image.height} pixels; valid: from 1 to "
-            f"{MAX_PIXELS / 1e6:.0f} million, and {MAX_SIDE} along a side"
-        )
+        valid = f"from 1 to {MAX_PIXELS / 1e6:.0f} million, and {MAX_SIDE} along a side"
+        raise InfoflowError(f"it has {image.width} x {image.height} pixels; valid: {valid}")
     image.load()  # Pillow then turns TIFF itself
     turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1))
     turned = image.copy() if turn is None else image.transpose(turn)
@@ -131,10 +127,8 @@ def _as_shown(image: Image.Image) -> Image.Image:
             raise InfoflowError("its grey is stored with white as 0 or with 12 bits; save it anew")
         turned = _upper_bits(turned)
     elif image.mode in ("I", "F"):
-        raise InfoflowError(
-            "its pixels are numbers of 32 bits, of which nothing says which is white; save it with "
-            "8 or 16 bits a channel"
-        )
+        why = "numbers of 32 bits, of which nothing says which is white"
+        raise InfoflowError(f"its pixels are {why}; save it with 8 or 16 bits a channel")
     if not turned.has_transparency_data:
         return turned if turned.mode == "RGB" else turned.convert("RGB")
     shown = Image.new("RGBA", turned.size, "white")

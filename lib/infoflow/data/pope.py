@@ -101,7 +101,7 @@ class PopeData(OwnData):
         rows: list[Row] = []
         for kind, name in zip(KINDS, self.marks, strict=True):
             for line in own.read_json_lines(own.find_file(folder, name)):
-                image = inside(folder / "val2014", line["image"], "the picture")
+                image = inside(folder / "val2014", line["image"], "the image")
                 row = {"question": line["text"], "answer": line["label"], "category": kind}
                 rows.append({**line, **row, "image_source": line["image"], IMAGE: image})
         return rows
@@ -109,7 +109,7 @@ class PopeData(OwnData):
     def samples(self, rows: Sequence[Row], split: str, where: str) -> list[ClosedSample]:
         """Make the samples, the kinds in turn: any first few then hold all three."""
         _require_whole(rows)
-        images = {_picture(row) for row in rows}
+        images = {_name_of_image(row) for row in rows}
         chosen = images if split == "test" else {*own.drawn_half(images, split)}
         by_kind = [[row for row in rows if row["category"] == kind] for kind in KINDS]
         return [
@@ -122,11 +122,11 @@ class PopeData(OwnData):
             )
             for turn in zip_longest(*by_kind)
             for row in turn
-            if row and _picture(row) in chosen
+            if row and _name_of_image(row) in chosen
         ]
 
 
-def _picture(row: Row) -> str:
+def _name_of_image(row: Row) -> str:
     return PurePath(row["image_source"]).stem
 
 
@@ -135,9 +135,9 @@ def _require_whole(rows: Sequence[Row]) -> None:
 
     Only the older release may lack questions of the random kind.
     """
-    asked = (f"{row['question']} ({row['category']}, {_picture(row)})" for row in rows)
+    asked = (f"{row['question']} ({row['category']}, {_name_of_image(row)})" for row in rows)
     checks.require_once(asked, "the question", "POPE")
-    per_image = Counter((row["category"], _picture(row)) for row in rows)
+    per_image = Counter((row["category"], _name_of_image(row)) for row in rows)
     counts = Counter((row["category"], row["answer"]) for row in rows)
     n_each = {kind: (counts[kind, "yes"], counts[kind, "no"]) for kind in KINDS}
     yes, no = n_each[KINDS[0]]
@@ -145,9 +145,8 @@ def _require_whole(rows: Sequence[Row]) -> None:
     if not (is_even and len({*per_image.values()}) < 2) and n_each != _OLDER_RELEASE:
         found = ", ".join(f"{kind} {n[0]} yes and {n[1]} no" for kind, n in n_each.items())
         raise InfoflowError(
-            f"the kinds of POPE are not equal in number, half yes, with as many questions about "
-            f"each image ({found}); valid: as many of each, such as 1500 yes and 1500 no, but for "
-            "1410 no of the random kind in the older release."
+            "the kinds of POPE are not equal in number, half yes, with as many questions about "
+            f"each image ({found}); valid: as many of each, or the counts of the older release."
         )
 
 

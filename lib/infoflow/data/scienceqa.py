@@ -95,7 +95,7 @@ class ScienceQAData(OwnData):
         rows = [{**problems[number], "number": number} for number in splits[part]]
         for row in rows:
             name = f"{row['number']}/{row[IMAGE]}"
-            row[IMAGE] = inside(images, name, "the picture") if row[IMAGE] else None
+            row[IMAGE] = inside(images, name, "the image") if row[IMAGE] else None
         return rows
 
     def samples(self, rows: Sequence[Row], split: str, where: str) -> list[ClosedSample]:
@@ -107,10 +107,8 @@ class ScienceQAData(OwnData):
 def _sample(name: str, row: Row) -> ClosedSample:
     n_choices, answer = len(row["choices"]), row["answer"]
     if not 2 <= n_choices <= len(LETTERS) or answer >= n_choices:
-        raise InfoflowError(
-            f"item {name!r} has {n_choices} choices and the answer {answer}; valid: 2 to 5, and "
-            "the index of one of them."
-        )
+        has = f"has {n_choices} choices and the answer {answer}"
+        raise InfoflowError(f"item {name!r} {has}; valid: 2 to 5, and the index of one of them.")
     return ClosedSample(
         id=name,
         origin=row[IMAGE],

@@ -131,10 +131,8 @@ def check_rows(rows: pd.DataFrame, *columns: str) -> None:
     """Raise unless there are rows, with a value in each of these columns."""
     empty = [name for name in columns if name not in rows or rows[name].isna().any()]
     if rows.empty or empty:
-        raise InfoflowError(
-            f"{len(rows)} rows cannot be summarised; needed is at least one, each with a value in "
-            f"the column(s) {', '.join(empty or columns)}."
-        )
+        needed = f"one or more, each with a value in the column(s) {', '.join(empty or columns)}"
+        raise InfoflowError(f"{len(rows)} rows cannot be summarised; needed: {needed}.")
 
 
 def require_answer(text: Any) -> str:

@@ -156,11 +156,11 @@ class TextVQAData(OwnData):
                 read = own.read_original(folder, rosetta)["data"]
                 words = {entry["image_id"]: entry["ocr_tokens"] for entry in read}
                 images = (row["image_id"] for row in rows)
-                checks.require_known("picture", images, questions, words, rosetta)
+                checks.require_known("image", images, questions, words, rosetta)
         for row in rows:
             row["ocr_tokens"] = words.get(row["image_id"], [])
             image = f"{row['image_id']}.jpg"
-            row[IMAGE] = inside(folder / "train_images", image, "the picture")
+            row[IMAGE] = inside(folder / "train_images", image, "the image")
         return rows
 
     def samples(self, rows: Sequence[Row], split: str, where: str) -> list[ClosedSample]:

@@ -86,8 +86,8 @@ PUBLISHED = {
 """By name, from the published configurations; InstructBLIP's connector is its Q-Former."""
 
 
-PICTURE = (640, 480)
-"""An image as COCO has them: how many tokens it takes is a matter of its size."""
+IMAGE_SIZE = (640, 480)
+"""That of images in COCO: how many tokens one takes is a matter of its size."""
 
 
 @cache
@@ -101,7 +101,7 @@ def shape_of(model: str) -> Shape:
     with torch.device("meta"):
         empty = architecture_of(config)(config)
     family = AutoFamily(empty, tokenizer, load_processor(folder, config.model_type, tokenizer))
-    read, text = family.encode(Image.new("RGB", PICTURE), ""), family.decoder.config
+    read, text = family.encode(Image.new("RGB", IMAGE_SIZE), ""), family.decoder.config
     layers, pixels = family.decoder.layers, read.pixel_values
     patch = first(getattr(config.vision_config, "patch_size", 14))
     head = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads

@@ -237,8 +237,7 @@ def _hooks_of(lvlm: LVLM) -> _Hooks:
     if without := [i for i, each in enumerate(attentions) if each is None]:
         raise InfoflowError(
             f"{lvlm.name} cannot be observed: {len(without)} of its {lvlm.n_layers} layers have no "
-            f"self-attention (the first is a {type(lvlm.layers[without[0]]).__name__} whose tokens "
-            "are mixed in another way)."
+            f"self-attention (the first is a {type(lvlm.layers[without[0]]).__name__})."
         )
     if attentions[0] not in _hooks:
         _hooks.update(dict.fromkeys(attentions, _Hooks()))

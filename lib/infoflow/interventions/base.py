@@ -83,10 +83,8 @@ def intervene(lvlm: LVLM, *interventions: Intervention) -> Iterator[None]:
             out of range; embeddings come without their prompt, or several sequences at once.
     """
     if not all(isinstance(each, Intervention) for each in interventions):
-        raise InfoflowError(
-            f"{interventions!r}: one is no intervention; "
-            "valid: EAH(...), FastV(...), Simignore(...), Truncate(...)."
-        )
+        valid = "EAH(...), FastV(...), Simignore(...), Truncate(...)"
+        raise InfoflowError(f"{interventions!r}: one is no intervention; valid: {valid}.")
     if not interventions:
         yield
         return
@@ -120,10 +118,8 @@ class _Interventions:
     def modify(self, layer: int, call: Attention) -> Attention:
         """Hide tokens from a layer's call and, while the prompt is read, set its weights."""
         if not self._effects:
-            raise InfoflowError(
-                "inside intervene embeddings alone do not say where the image is; valid: a prompt, "
-                "as in lvlm.logits(prompt)."
-            )
+            lacking = "inside intervene embeddings alone do not say where the image is"
+            raise InfoflowError(f"{lacking}; valid: a prompt, as in lvlm.logits(prompt).")
         n_queries, n_keys = call.query.shape[2], call.key.shape[2]
         for effect in self._effects:
             if effect.hidden is not None and layer >= effect.first_layer:

@@ -75,10 +75,8 @@ class Grid:
             InfoflowError: An argument has another shape, or where the tokens lie is not known.
         """
         if self.unplaced:
-            raise InfoflowError(
-                f"where the image tokens lie on the image is not known: {self.unplaced}. Valid: "
-                "one value a token, as in CAM.by_token and AttentionFlow.rows."
-            )
+            where = "where the image tokens lie on the image is not known"
+            raise InfoflowError(f"{where}: {self.unplaced}. Valid: maps by token (CAM.by_token).")
         array = np.asarray(values, dtype=np.float32)
         if array.shape == (self.n_tokens,):
             array = self.cells(array)

@@ -36,18 +36,14 @@ def _require_tokens(family: Family, folder: Path) -> None:
     tokens = {index: token for token, index in vocabulary.items()}
     taken = tokens.pop(require_whole(image, f"the image token's id in {folder}", 0), None)
     if (highest := max(tokens, default=-1)) > most:
-        raise InfoflowError(
-            f"the tokenizer in {folder} has ids up to {highest}, the model embeddings up to "
-            f"{most}: they are of different models."
-        )
+        ids = f"the tokenizer in {folder} has ids up to {highest}"
+        raise InfoflowError(f"{ids}, the model embeddings up to {most}: they are of two models.")
     others = {tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.unk_token_id}
     if taken is not None and (image in others or image not in tokenizer.added_tokens_decoder):
         raise InfoflowError(f"the image token's id {image} in {folder} is that of {taken!r}.")
     if found := [token for token in family.foreign_tokens if token in vocabulary]:
-        raise InfoflowError(
-            f"{folder} was trained on another conversation than this family's: its vocabulary has "
-            f"{', '.join(found)}."
-        )
+        kind = "was trained on another conversation than this family's: its vocabulary has"
+        raise InfoflowError(f"{folder} {kind} {', '.join(found)}.")
     for index in family.eos_token_ids or [None]:
         require_whole(index, f"the eos_token_id in {folder}", 0, most)
 

@@ -169,7 +169,7 @@ def sample_sheet(samples: Sequence[Sample], task: str) -> Plot:
         words.text(0, 0.84, text, va="top", parse_math=False)  # dollars are dollars
     drawn = any(sample.regions for sample in samples)  # which no benchmark of photographs has
     questions = "; ".join(f"{asked(sample.question)} {sample.answer}" for sample in samples)
-    alt = f"Pictures with question and answer: {questions}"
+    alt = f"Images with question and answer: {questions}"
     if drawn:
         scenes = "; ".join(", ".join(sample.objects) for sample in samples)
         alt = f"Drawn scenes with question and answer. They show: {scenes}."

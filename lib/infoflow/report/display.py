@@ -220,7 +220,7 @@ def source_words(source: str | Path, tasks: Sequence[str]) -> Words | None:
         return None
     origin = "from the hub" if source == "hub" else f"from the folder {literal(str(source))}"
     apart = listed_tasks(tasks, lambda task: reported_split(task) == "held-out", none="")
-    others = f" Of {apart} the held-out pictures are reported; cliffs are chosen on others."
+    others = f" Of {apart} the held-out images are reported; cliffs are chosen on others."
     return Words(
         f"This page asks about the benchmarks' own items ({listed_tasks(tasks)}, {origin}), in "
         f"place of Shapes.{others if apart else ''} Whatever is measured against the region that "

@@ -1,4 +1,4 @@
-"""Heat maps over their image: a sheet of pictures that a script makes a slider.
+"""Heat maps over their image: a sheet of frames that a script makes a slider.
 
 The frames are in the page once, drawn beforehand. Without the script (``scrubber.js`` among the
 book's static files), as in JupyterLab, the reader sees all of them side by side.

@@ -45,10 +45,8 @@ class Shard:
         if text == "rank" and rank.isdecimal():
             text = f"{int(rank) + 1}/{count}"
         if not re.fullmatch("[0-9]{1,9}/[0-9]{1,9}", text):
-            raise InfoflowError(
-                f"a shard is written like 2/8, the second of eight; got {text!r}. 'rank' is for "
-                "processes that `accelerate launch` or torchrun started."
-            )
+            rank = "'rank' is for processes that `accelerate launch` or torchrun started"
+            raise InfoflowError(f"a shard is written like 2/8; got {text!r}. {rank}.")
         number, count = text.split("/")
         return cls(int(count), int(number))
 

@@ -35,7 +35,7 @@ class ClosedSample(Sample):
         with one_line(f"item {self.id!r}", InfoflowError):
             if isinstance(self.origin, Path):
                 return read_image(self.origin)
-            return decode_image(self.origin(), "its picture")
+            return decode_image(self.origin(), "its image")
 
 
 @dataclass

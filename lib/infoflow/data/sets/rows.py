@@ -47,9 +47,8 @@ def fetch(
         rows = _rows(table, lambda row: _bytes(cells[row].as_py()), Path(repository))
     except Exception as error:  # the hub's clients raise errors of several HTTP libraries
         raise InfoflowError(
-            f"{repository}, revision {revision!r}, could not be fetched from the hub: "
-            f"{type(error).__name__}: {error}. Valid: another organisation= or revision=, or the "
-            "data on this machine: load_task(..., source=folder)."
+            f"{repository}, revision {revision!r}, could not be fetched: {type(error).__name__}: "
+            f"{error}. Valid: another organisation= or revision=, or source=folder."
         ) from error
     return rows, f"hub {repository}@{commit}"
 
@@ -107,7 +106,7 @@ def _file(path: str | None, folder: Path) -> Path | None:
     """The file of an image that a row keeps as a path: absolute, as ``datasets`` writes them."""
     if path is None:
         return None
-    return Path(path) if Path(path).is_absolute() else inside(folder, path, "the picture")
+    return Path(path) if Path(path).is_absolute() else inside(folder, path, "the image")
 
 
 def shards_of_split(files: Sequence[Path], split: str) -> list[Path]:

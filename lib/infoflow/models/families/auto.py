@@ -109,10 +109,8 @@ class AutoFamily(Family):
         if template is None and self.model.config.model_type in _UNTALKATIVE:
             return f"{self.reader.image_token}{question}"
         if template is None:
-            raise InfoflowError(
-                "the processor has no chat template, so how the model is asked is not known; save "
-                "one in its folder as chat_template.jinja."
-            )
+            how = "so how the model is asked is not known; save one as chat_template.jinja"
+            raise InfoflowError(f"the processor has no chat template, {how}.")
         content = [{"type": "image"}, {"type": "text", "text": question}]
         worded = {"chat_template": template, "add_generation_prompt": True, "tokenize": False}
         message = {"role": "user", "content": content}
@@ -172,10 +170,8 @@ def read_config(path: str | Path) -> Any:
 def architecture_of(config: Any) -> Any:
     """Find the class of transformers for a configuration."""
     if type(config) not in CLASSES:
-        raise InfoflowError(
-            f"a {config.model_type} is no model that transformers gives images and text to "
-            "(AutoModelForImageTextToText)."
-        )
+        known = "model that transformers gives images and text to (AutoModelForImageTextToText)"
+        raise InfoflowError(f"a {config.model_type} is no {known}.")
     return CLASSES[type(config)]
 
 

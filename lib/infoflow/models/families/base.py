@@ -204,9 +204,9 @@ class Family:
         # the image token's id need not be in the vocabulary
         embeds: Tensor = self.decoder.embed_tokens(input_ids[None].masked_fill(is_image, 0))
         if (n_ids := int(is_image.sum())) != len(found.features):
+            each = f"the id {self.image_token_id} must stand once for each"
             raise InfoflowError(
-                f"{n_ids} image token ids for {len(found.features)} image features; "
-                f"the id {self.image_token_id} must stand once for each."
+                f"{n_ids} image token ids for {len(found.features)} image features; {each}."
             )
         embeds = embeds.masked_scatter(is_image[..., None], found.features.to(embeds))
         return DecoderInputs(embeds, found)
