@@ -95,7 +95,6 @@ def _execute(
     title: str,
     **settings: str,
 ) -> None:
-    """Run the cells to their end, or raise and leave a page that shows how far they came."""
     page = Path(error_page or target.with_suffix(".failed.html"))
     for path in (target, page):
         require_writable(path)

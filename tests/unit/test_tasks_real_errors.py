@@ -186,7 +186,7 @@ def test_a_picture_that_is_missing_or_damaged_is_named_with_its_item(name, pictu
     with pytest.raises(InfoflowError, match=f"item '{item}': .*{path.name}' cannot be read"):
         _ = task[place].image
     path.unlink()
-    message = f"pictures are missing, the first of them .*{path.name} of item '{item}'"
+    message = f"images are missing, the first of them .*{path.name} of item '{item}'"
     with pytest.raises(InfoflowError, match=message):
         load_task(name, folder)
 
@@ -501,7 +501,7 @@ def test_a_byte_order_mark_is_no_damage(folder):
     ("change", "message"),
     [
         ({"image": "../../12/image.png"}, "is no name within"),
-        ({"image": 5}, "pictures are missing, .*test/13/5 of item 'scienceqa-13'"),
+        ({"image": 5}, "images are missing, .*test/13/5 of item 'scienceqa-13'"),
         ({"hint": 5}, "'hint' of row 2 .* is 5; valid: a text, or null for none"),
         ({"answer": True}, "'answer' of row 2 .* is True"),
     ],

@@ -55,10 +55,9 @@ def caption_objects(
     """List the class of each object that a caption mentions, in order, as often as it does.
 
     ``"original"`` follows the published code of CHAIR (Rohrbach et al., 2018), meant for COCO's
-    classes: every token is made singular by Pattern's rules (which TextBlob carries on), a fixed
-    list of double words is joined, and what is in the table counts. So "bus" becomes "bu" and is
-    never counted, and other double words are not found. Sentences are split after ".", "!" or "?"
-    and a space, where the published code uses a trained splitter.
+    classes: every token is made singular by Pattern's rules (TextBlob), double words of a fixed
+    list are joined, and what is in the table counts. So "bus" becomes "bu" and is never counted.
+    Sentences are split at punctuation, where the published code uses a trained splitter.
 
     ``"opera"`` follows the code of OPERA (Huang et al., 2024), which paper 1 and EAH share: every
     token is brought to its WordNet lemma instead, so that "bus" is counted. It needs NLTK's data.
@@ -116,7 +115,6 @@ def _lemmas(caption: str) -> list[str]:
 
 
 def _joined(tokens: list[str]) -> list[str]:
-    """Join the double words of COCO."""
     words, i = [], 0
     while i < len(tokens):
         double = _COCO_DOUBLES.get(" ".join(tokens[i : i + 2]))

@@ -78,7 +78,6 @@ class ChairData(OwnData):
         return [self._sample(number, by_number[number]) for number in chosen]
 
     def _chosen(self, numbers: Sequence[int], split: str, whole: bool) -> Sequence[int]:
-        """Numbers of a split's images, of a set that is itself a choice or of all of COCO's."""
         drawn = [int(name) for name in own.in_drawn_order(map(str, numbers))]
         if whole and self.listed is None:
             half = map(int, own.drawn_half(map(str, numbers), split))

@@ -97,9 +97,9 @@ def load_task(
     if is_drawn:
         drawn = shapes.samples(name, split, limit, str(source))
         settings["n_whole"] = shapes.ITEMS_PER_SPLIT
-        if task is Chair and rule not in (None, "corrected"):
-            raise InfoflowError(f"CHAIR's rule {rule!r} joins words of COCO; valid: corrected.")
         if task is Chair:
+            if rule not in (None, "corrected"):
+                raise InfoflowError(f"CHAIR's rule {rule!r} joins words of COCO; valid: corrected.")
             rule, settings["synonyms"] = "corrected", tuple((each,) for each in object_names())
         return task(drawn, str(source), split, rule or "", **settings)
     if wording is not None:  # before gigabytes are fetched for it
@@ -125,7 +125,6 @@ def _kinds(call: Any) -> dict[str, str]:
 
 
 def _folder(name: str, source: str | Path) -> Path:
-    """Find a benchmark's folder: the subfolder that bears its name, or the folder itself."""
     folder = require_path(source, "source")
     with one_line(f"the source {folder} cannot be read", OSError):
         if (folder / name).is_dir():

@@ -52,7 +52,7 @@ def read_image(image: Image.Image | str | Path) -> Image.Image:
             return _as_shown(image)
     if not isinstance(image, str | Path):
         kind = type(image).__name__
-        raise InfoflowError(f"an image is PIL's or a path, not {kind} (see fromarray of PIL).")
+        raise InfoflowError(f"an image is a PIL image or a path, not {kind} (PIL: fromarray).")
     with _reading(f"the image {str(image)!r}"):
         # opening a pipe could wait forever
         if not stat.S_ISREG(Path(image).stat().st_mode):

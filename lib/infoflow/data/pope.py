@@ -37,10 +37,9 @@ def parse_yes_no(text: str, rule: str = "official") -> bool | None:
     the words "No", "not", "no" means no, and everything else means yes, be it empty.
     ``"opera"`` (``pope_eval.py`` of OPERA, also paper 1's and EAH's) reads all of the answer:
     one of the words "No", "not", "no", "NO", or one that ends in "n't", means no, and everything
-    else yes. Either takes a word to end at a space, a full stop or a comma and nowhere else, so
-    that "No!" is a yes. ``"lmms-eval"`` wants exactly the word, in any case, with nothing but space
-    around it. ``"vlmevalkit"`` removes punctuation and wants one of the two words but not the
-    other; what VLMEvalKit may then ask a judge about stays unread.
+    else yes. Words end at a space, a full stop or a comma alone, so that "No!" is a yes.
+    ``"lmms-eval"`` wants exactly the word, in any case, with nothing but space around it.
+    ``"vlmevalkit"`` removes punctuation and wants one of the two words but not the other.
 
     Returns:
         ``True`` for yes, ``False`` for no, ``None`` where the rule finds neither.
@@ -97,7 +96,6 @@ class PopeData(OwnData):
     max_new_tokens = 128
 
     def read_originals(self, folder: Path, split: str) -> list[Row]:
-        """Read the three files of questions, with COCO's images in ``val2014``."""
         rows: list[Row] = []
         for kind, name in zip(KINDS, self.marks, strict=True):
             for line in own.read_json_lines(own.find_file(folder, name)):

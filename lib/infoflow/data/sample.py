@@ -45,7 +45,6 @@ class Sample:
     ocr: tuple[str, ...] | None = None
 
     def with_question(self, question: str) -> Self:
-        """Return the same sample with another question."""
         other = copy(self)  # dataclasses.replace would open the image of a closed sample
         vars(other)["question"] = question
         return other

@@ -48,9 +48,8 @@ def parse_choice(text: str, n_choices: int, rule: str = "llava") -> int | None:
     stop and a space, or exactly one "The answer is X" with any character after the letter.
     ``"simignore"`` (``eval_scienceqa.py`` of Simignore) accepts also "X)", "(X)", "The correct
     answer is (X", and a text with exactly one letter in brackets. Neither accepts small letters,
-    nor "B." alone, and space before the letter or behind a bare one makes it unread, as in the
-    scripts, whose answers came without. What is unread, or beyond the options, is wrong; the line
-    of the scripts that would guess at random is never reached.
+    nor "B." alone, nor space before the letter or behind a bare one. What is unread, or beyond the
+    options, is wrong; the scripts' line that would guess at random is never reached.
 
     Returns:
         Index of the chosen option, or ``None`` where the rule finds none among the options.
@@ -129,7 +128,6 @@ class ScienceQA(Task):
     shapes_tokens = 4
 
     def read(self, sample: Sample, text: str) -> tuple[str | None, float, dict[str, Any]]:
-        """Read a letter, or ``None``; see :meth:`Task.details`."""
         index = parse_choice(text, len(sample.choices), self.rule)
         letter = None if index is None else LETTERS[index]
         return letter, float(letter == sample.answer), {"unparsed": letter is None}

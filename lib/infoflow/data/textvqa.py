@@ -190,7 +190,6 @@ class TextVQA(Task):
     shapes_tokens = 6
 
     def read(self, sample: Sample, text: str) -> tuple[str | None, float, dict[str, Any]]:
-        """Normalise the answer; see :meth:`Task.details`."""
         return normalise_answer(text), vqa_accuracy(text, sample.answers), {}
 
     def summary(self, rows: pd.DataFrame) -> dict[str, float]:

@@ -17,7 +17,6 @@ class ByOptions:
     simignore: Simignore  # all other settings; its text is replaced
 
     def of(self, lvlm: LVLM, sample: Sample) -> Simignore:
-        """The settings for one sample."""
         if not sample.choices:
             raise InfoflowError(f"{sample.id} has no options to compare the image with.")
         begin = lvlm.tokenizer.bos_token_id

@@ -78,7 +78,6 @@ def check_model(
 
 
 def _carried(prompt: Prompt) -> str:
-    """What a prompt of the model carries beside embeddings."""
     axes = 0 if prompt.position_ids is None else len(prompt.position_ids)
     carried = {
         f"positions on {axes} axes": axes > 1,
@@ -139,7 +138,6 @@ def _cam(lvlm: LVLM, prompt: Prompt) -> float:
 
 
 def _decoding(lvlm: LVLM, prompt: Prompt) -> float:
-    """Whether some token is another one."""
     lengths = {"max_new_tokens": N_TOKENS, "min_new_tokens": N_TOKENS, "do_sample": False}
     ids = prompt.input_ids[None]
     given = {"input_ids": ids, "attention_mask": torch.ones_like(ids), **prompt.inputs}

@@ -179,7 +179,6 @@ def costs_table(models: Sequence[str]) -> list[tuple[str, ...]]:
 
 
 def _in_words(seconds: float) -> str:
-    """A time in the largest unit of which there are two or more."""
     for unit, size in (("days", 86400), ("h", 3600), ("min", 60)):
         if seconds >= 2 * size:
             return f"{seconds / size:.1f} {unit}"

@@ -75,7 +75,6 @@ def lens_by_depth(lvlm: LVLM, task: Task, sample: Sample) -> list[Row]:
 
 
 def _sinks(lvlm: LVLM, prompt: Prompt, ids: Tensor) -> Tensor:
-    """How dense sinks are, and what they get of each token's look at the image: (L + 1, T, 2)."""
     image, even = prompt.spans.image, even_strengths(prompt.spans)
 
     def of_layer(layer: int, call: Attention) -> Tensor:

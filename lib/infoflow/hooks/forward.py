@@ -247,7 +247,6 @@ def _hooks_of(lvlm: LVLM) -> _Hooks:
 def _attend(
     module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Any, **options: Any
 ) -> tuple[Tensor, None]:
-    """Hand an attention call to the decoder's observer; transformers' attention interface."""
     n_keys = key.shape[2]
     unfollowed = [f"uses {name}" for name in _UNFOLLOWED if options.get(name) is not None]
     if mask is not None:  # one for all sequences and heads: they differ in their images alone

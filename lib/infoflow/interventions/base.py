@@ -71,8 +71,7 @@ def intervene(lvlm: LVLM, *interventions: Intervention) -> Iterator[None]:
     Inside, ``lvlm.answer``, ``lvlm.generate`` and ``lvlm.logits``, given a prompt, are of the
     changed model, and methods measure it. Interventions compose, and so do nested contexts, in any
     order: a token is hidden if one intervention hides it; attention is replaced after hiding, and
-    tokens are ranked by the attention that results. None at all is the ordinary model. However the
-    context ends, the model is left as it was found.
+    tokens are ranked by the attention that results. However it ends, the model is as it was.
 
     Args:
         lvlm: The model.
@@ -116,7 +115,6 @@ class _Interventions:
             self._effects = []
 
     def modify(self, layer: int, call: Attention) -> Attention:
-        """Hide tokens from a layer's call and, while the prompt is read, set its weights."""
         if not self._effects:
             lacking = "inside intervene embeddings alone do not say where the image is"
             raise InfoflowError(f"{lacking}; valid: a prompt, as in lvlm.logits(prompt).")

@@ -104,11 +104,10 @@ def plant(lvlm: LVLM, name: str, seed: int = 0) -> LVLM:
     Args:
         lvlm: The model, its weights whole and not quantised.
         name: ``"blind"``: from a layer on, attention gives zero. ``"cut"``: a head in the last
-            third of the layers gives zero. ``"decoy"``: the same head does, and looks at the region
-            that holds the answer. ``"sink"``: it looks at the first or last image token instead.
-            ``"shuffled"``: two quarters of the image tokens change places. ``"swapped"``: two
-            colour words change places in what is read and in what is said. ``"scaled"``: a layer's
-            first norm is four times as large.
+            third of the layers gives zero. ``"decoy"``: the same, and it looks at the region that
+            holds the answer; ``"sink"``: at the first or last image token. ``"shuffled"``: two
+            quarters of the image tokens change places; ``"swapped"``: two colour words, in what is
+            read and in what is said. ``"scaled"``: a layer's first norm is four times as large.
         seed: Of what is drawn: layer and head, places or words.
 
     Returns:

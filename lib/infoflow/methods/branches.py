@@ -176,7 +176,6 @@ class BranchCache:
         return cascade_attention(call, self.shared, self.own[..., : self.length, :], bias)
 
     def keep(self, branches: Tensor) -> None:
-        """Drop all branches but those that a mask, or places, choose."""
         branches = branches.to(self.bias.device)
         self.own, self.bias = self.own[:, branches], self.bias[branches]
 

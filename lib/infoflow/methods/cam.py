@@ -36,8 +36,8 @@ class CAM:
     Attributes:
         maps: Float32 of shape (L, h, w), not negative: raw maps, comparable between layers in
             sign and place but not in scale. Of projector and vision tower there is one: (1, h, w).
-        by_token: The same as one value an image token, float32 of shape (L, N). In most families a
-            token is a cell of the map; else maps are laid out from these. Of the tower, by patch.
+        by_token: The same as one value an image token, float32 of shape (L, N); of the tower, by
+            patch. In most families a token is a cell of the map.
         answer: The ids of the answer whose logits were summed, shape (T,).
     """
 
@@ -93,8 +93,8 @@ def llava_cam(
             of at most 32 tokens.
         site: One of ``SITES``: ``"input_layernorm"``, ``"self_attn.v_proj"``,
             ``"post_attention_layernorm"`` or ``"output"`` of every decoder layer; the
-            ``"projector"``, by which the decoder is given its image tokens; ``"vision_tower"``, the
-            encoder's last layer that they are made of (Eq. 2), by patch, also of tiles and queries.
+            ``"projector"``, by which the decoder is given its image tokens; or ``"vision_tower"``,
+            the encoder's last layer that they are made of (Eq. 2), by patch.
         weights: ``"mean"``, ``"relu-mean"`` or ``"element-wise"``; see ``activation_map``.
         n_samples: How many noisy images to average over.
         sigma: Standard deviation of the noise, pixels being in [0, 1]; 0 for no noise, whatever

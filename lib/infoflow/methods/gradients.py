@@ -1,8 +1,7 @@
 """The gradient of an answer's logit at the image tokens, everywhere in a decoder at once.
 
 One forward and one backward pass serve every layer and site: each feature is handed on with its
-gradient at the moment the backward pass reaches it, so gradients of two layers never coexist.
-Tokens before the image never see it, so many images share one pass over them.
+gradient at the moment the backward pass reaches it. Images share a pass over tokens before them.
 """
 
 from collections.abc import Callable, Iterator, Sequence

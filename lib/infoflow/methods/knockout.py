@@ -55,13 +55,11 @@ def attention_knockout(
 
     An edge is blocked in a window of layers: there no target token attends to a source; one that
     would see nothing sees itself. Equal to a full masked forward pass for each of the L windows,
-    but only rows from the first target on are computed again, each window's from its first layer
-    on. Their attention weights in one layer are held for all windows at once.
+    but only rows from the first target on are computed again, from the window's first layer on.
 
     A group is a name of :func:`token_groups`, or prompt tokens by a boolean mask (S,) or positions.
-    ``"last"`` is each row that predicts a token of the answer: the last of the prompt, then those
-    of the answer itself, so that the edge stays blocked as while decoding. They belong to
-    ``"user"``, too; masks and positions are of the prompt alone.
+    ``"last"`` is each row that predicts a token of the answer, so that the edge stays blocked as
+    while decoding. They belong to ``"user"``, too; masks and positions are of the prompt alone.
 
     Args:
         lvlm: The model.
@@ -69,8 +67,8 @@ def attention_knockout(
         answer: The answer, as text or as ids of shape (T,); a token that ends it is no part of it.
         sources: The group that is not seen.
         targets: The group that does not see it.
-        window: How many layers, the layer itself and as many on both sides, as far as there are
-            such: an odd number. None for the source's share of them, :func:`scaled_window`.
+        window: How many layers, an odd number: the layer itself and as many on both sides as there
+            are. None for the source's share of them, :func:`scaled_window`.
 
     Raises:
         InfoflowError: A group is unknown or empty, no target comes after a source, or the window is
@@ -127,7 +125,6 @@ def token_groups(prompt: Prompt, region: npt.ArrayLike | None = None) -> dict[st
 
 
 def _marked(prompt: Prompt, group: Group, n_answer: int) -> Tensor:
-    """Mark the rows of a group in the prompt and the answer's tokens that are read in."""
     named = token_groups(prompt)
     if isinstance(group, str):
         require_name(group, "token group", named)

@@ -91,9 +91,8 @@ def truncated_log_probs(
 ) -> Tensor:
     """Compute how probable an answer is under many cuts, in one pass and without decoding.
 
-    The answer is read in (teacher forcing), so each of its tokens is predicted from the prompt and
-    the answer's own tokens before it, all under the same cut. A smooth companion to the score of a
-    decoded answer, which only moves when the most probable token changes.
+    The answer is read in (teacher forcing): each of its tokens is predicted from the prompt and its
+    own tokens before it. A smooth companion to the score of a decoded answer.
 
     Args:
         lvlm: The model.
@@ -135,7 +134,6 @@ def truncated_token_log_probs(
 def _branches(
     lvlm: LVLM, prompt: Prompt, keep: int, cuts: Iterable[int] | None, ranking: Tensor | None
 ) -> list[Branch]:
-    """Check the arguments of a sweep and make a branch of every cut."""
     n_layers, n_image = lvlm.n_layers, prompt.grid.n_tokens
     keep = require_whole(keep, "keep", 0, n_image)
     if keep and prompt.deepstack:
@@ -181,7 +179,6 @@ def _by_part(
 def _answers(
     lvlm: LVLM, prompt: Prompt, branches: list[Branch], n_tokens: int
 ) -> tuple[Tensor, Tensor]:
-    """First logits (C, V), as float32, and decoded tokens (C, T), cut by cut."""
     intact, run = _run(lvlm, prompt, branches, None, room=n_tokens - 1)
     logits = lvlm.lm_head(lvlm.norm(run.hidden[:, -1]))
     if branches[-1].cut == lvlm.n_layers:
@@ -192,7 +189,6 @@ def _answers(
 
 
 def _log_probs(lvlm: LVLM, prompt: Prompt, branches: list[Branch], ids: Tensor) -> tuple[Tensor]:
-    """Log-probabilities of an answer that is read in, cut by cut: (C, T)."""
     intact, run = _run(lvlm, prompt, branches, ids, room=0)
     states = lvlm.norm(run.hidden[:, -len(ids) :])
     if branches[-1].cut == lvlm.n_layers:
@@ -205,7 +201,6 @@ def _log_probs(lvlm: LVLM, prompt: Prompt, branches: list[Branch], ids: Tensor) 
 def _run(
     lvlm: LVLM, prompt: Prompt, branches: list[Branch], ids: Tensor | None, room: int
 ) -> tuple[Tensor, Truncations]:
-    """Run the intact model, to normed hidden states (1, S, D), and the branches beside it."""
     # tokens before the image never see it, but an intervention may change them by it
     n_prefix = 0 if modifier_of(lvlm) else prompt.n_before
     n_answer = 0 if ids is None else len(ids) - 1

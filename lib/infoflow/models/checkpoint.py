@@ -144,7 +144,6 @@ def _check_numbers(checkpoint: Checkpoint) -> None:
 
 
 def _refuse_misfits(folder: Path, report: Mapping[str, Any]) -> None:
-    """Raise unless a checkpoint's tensors are exactly those of its architecture."""
     misfits = {
         "missing": report["missing_keys"],
         "unexpected": report["unexpected_keys"],

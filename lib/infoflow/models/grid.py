@@ -32,8 +32,7 @@ class Grid:
             square covers a band of the frame; a squashed one covers all of it, (0, 0, 1, 1).
         spread: What each cell takes of each token: a sparse matrix of shape (rows * cols, N), not
             negative. None if token ``i`` is cell ``i``.
-        unplaced: Why it is not known where the tokens lie on the image, if so: then they are cells
-            of one row, and no map of the image can be made.
+        unplaced: Why it is not known where the tokens lie, if so: then they are one row of cells.
     """
 
     rows: int
@@ -60,9 +59,8 @@ class Grid:
     def to_picture(self, values: npt.ArrayLike, size: tuple[int, int]) -> npt.NDArray[np.float32]:
         """Resample one value a token or a cell to one value a pixel of the original image.
 
-        Each pixel's centre is taken at its exact place in the frame, so padding needs no rounding
-        to whole cells. Values are interpolated bilinearly between cell centres and held constant
-        beyond the outermost ones.
+        Each pixel's centre is taken at its exact place in the frame. Values are interpolated
+        bilinearly between cell centres and held constant beyond the outermost ones.
 
         Args:
             values: One value a token, shape (N,), or one a cell, shape (rows, cols).
@@ -116,8 +114,7 @@ class Raster(NamedTuple):
 def stack(rasters: Sequence[Raster], n_tokens: int) -> Grid:
     """Lay several rasters of one image over each other: the mean of them all on the first's.
 
-    The others are interpolated bilinearly at the first one's cell centres, each at its exact place
-    on the image, so a map that is constant stays so. Tokens of no raster lie nowhere on the image.
+    Others are interpolated at its cell centres, so a map that is constant stays so.
     """
     finest = rasters[0].grid
     parts = [_resampled(finest, raster, n_tokens) for raster in rasters]
@@ -146,7 +143,6 @@ def _interpolation(
 
 
 def _centres(n: int) -> Floats:
-    """The centres of n pixels or cells that fill [0, 1]."""
     return (np.arange(n) + 0.5) / n
 
 

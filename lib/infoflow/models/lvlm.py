@@ -51,8 +51,7 @@ class LVLM:
         n_layers: L, the number of decoder layers.
         n_heads: H, the number of query heads in a layer.
         context_length: The longest sequence the decoder has positions for, in tokens.
-        reading: What every pass over a prompt and its answer runs inside: interventions learn by
-            it where the image is.
+        reading: What every pass over a prompt runs inside; it tells interventions of the image.
     """
 
     name: str
@@ -78,12 +77,10 @@ class LVLM:
 
     @property
     def device(self) -> torch.device:
-        """Where the model's inputs must be."""
         return torch.device(self.model.device)
 
     @property
     def dtype(self) -> torch.dtype:
-        """The type of weights and activations."""
         return cast(torch.dtype, self.decoder.dtype)
 
     @cached_property
@@ -105,8 +102,7 @@ class LVLM:
 
         Args:
             image: An image or the path of one (:func:`infoflow.data.pictures.read_image`).
-            question: The text put to the model, which may be empty; the conversation around it is
-                added.
+            question: The text, which may be empty; the conversation around it is added.
 
         Raises:
             InfoflowError: The image is missing or unreadable, the question is no text or contains
@@ -175,8 +171,7 @@ class LVLM:
         Inside ``intervene`` it takes a prompt, which knows where its image is.
 
         Raises:
-            InfoflowError: The embeddings are of another shape, type or device, not finite, or
-                longer than the context.
+            InfoflowError: Embeddings are of another shape, type or device, not finite, or too long.
         """
         given: dict[str, Any] = {}
         reading: AbstractContextManager[object] = nullcontext()
@@ -201,8 +196,7 @@ class LVLM:
         """Decode greedily: the answer's ids, shape (T,), without the token that ended it.
 
         Raises:
-            InfoflowError: The prompt is another model's, ``max_new_tokens`` is not a whole number
-                of at least 1, or the context is too short for it.
+            InfoflowError: The prompt is another model's, or ``max_new_tokens`` no number that fits.
         """
         self.require_prompt(prompt)
         max_new_tokens = require_whole(max_new_tokens, "max_new_tokens", 1)
@@ -221,7 +215,6 @@ class LVLM:
         return str(self.tokenizer.decode(ids, skip_special_tokens=True)).strip()
 
     def answer(self, prompt: Prompt, max_new_tokens: int = 32) -> str:
-        """Answer greedily, in text."""
         return self.decode(self.generate(prompt, max_new_tokens))
 
     def encode_answer(self, text: str) -> Tensor:
@@ -292,9 +285,8 @@ def load_lvlm(
 
     Args:
         name: One of ``list_models()``, or any image-text model of transformers: ``org/name`` on the
-            hub, or a folder's path (``infoflow check`` says what can be measured of it). With
-            ``name@revision``, wherever a model is named, its version can be, so that a notebook's
-            ``model`` parameter pins it, too.
+            hub, or a folder's path (``infoflow check`` says what can be measured of it);
+            ``name@revision`` pins its version, in a notebook's ``model`` parameter, too.
         checkpoint: A local folder with the model's checkpoint, in place of the hub or the zoo.
         revision: A commit, branch or tag of the hub's repository; None for its newest.
         device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``. ``"auto"`` is the first GPU that
@@ -302,18 +294,14 @@ def load_lvlm(
             far as that is not enough, main memory. Without a GPU it is the CPU.
         dtype: ``"auto"`` (float32 on a CPU; on a GPU bfloat16, or float16 where that is not
             supported), ``"float32"``, ``"bfloat16"`` or ``"float16"``.
-        quantise: ``"8bit"`` or ``"4bit"`` to quantise the weights (on a GPU, with the extra
-            ``quantised`` installed); None to leave them as they are.
-        **parts: Local folders of what some published checkpoints need beside themselves, in place
-            of the hub. Shikra's is a difference to LLaMA-7B: ``base`` is that LLaMA, ``vision``
-            the CLIP tower.
+        quantise: ``"8bit"`` or ``"4bit"``, on a GPU, with the extra ``quantised``; or None.
+        **parts: Local folders of what a published checkpoint needs beside itself, in place of the
+            hub: of Shikra, a difference, ``base`` is its LLaMA-7B, ``vision`` the CLIP tower.
 
     Raises:
-        UnknownNameError: No model has that name, or no such device, type, quantisation or part
-            exists.
-        InfoflowError: The checkpoint is missing, partial or of another architecture; the hub is
-            out of reach; a GPU is given and there is none; or the model does not fit, and then
-            the error says, before anything is loaded, what it takes in which type.
+        UnknownNameError: There is no such model, device, type, quantisation or part.
+        InfoflowError: The checkpoint is missing, partial or of another architecture; the hub is out
+            of reach; there is no such GPU; or the model does not fit: the error says what it takes.
     """
     name, revision = split_revision(name, revision)
     spec = find_model(name)

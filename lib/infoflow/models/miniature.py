@@ -106,7 +106,6 @@ class _Miniature(AutoFamily):
 
     @torch.no_grad()
     def encode(self, image: Image.Image, question: str) -> Reading:
-        """Put random words around as many image tokens as the tower makes of the pixels."""
         pixels, inputs = self.shown
         found = self.model.get_image_features(pixel_values=pixels, **inputs, return_dict=True)
         features = found.pooler_output
@@ -126,7 +125,6 @@ class _Miniature(AutoFamily):
 
 
 def _images(config: Any) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
-    """Random pixels in the forms that towers take, with what goes beside them."""
     vision = config.vision_config
     patch = first(getattr(vision, "patch_size", 14))
     side = _PATCHES * patch

@@ -49,7 +49,6 @@ def _require_tokens(family: Family, folder: Path) -> None:
 
 
 def _require_processor(family: Family, folder: Path) -> None:
-    """Raise unless images reach the tower whole, in its size, and normalised from 0 to 1."""
     processor, side = family.image_processor, family.pixels_a_side
     what = f"of the image processor in {folder}"
     with in_one_line(f"the image processor in {folder} takes no image"):

@@ -46,7 +46,6 @@ class Slider(Shown):
 
     @property
     def sheet(self) -> Table:
-        """The numbers as a table."""
         return Table(self.table, self.numbers)
 
     @property

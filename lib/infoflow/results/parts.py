@@ -109,9 +109,8 @@ def read_rows(folder: Path) -> pa.Table:
 
 def refuse_repeated(names: Iterable[str], refusal: str) -> None:
     """Refuse names of which one is there twice; the refusal ends with it."""
-    for name, count in Counter(names).items():
-        if count > 1:
-            raise InfoflowError(f"{refusal}: {name!r}.")
+    if twice := [name for name, count in Counter(names).items() if count > 1]:
+        raise InfoflowError(f"{refusal}: {twice[0]!r}.")
 
 
 def read_content(path: Path) -> bytes | None:

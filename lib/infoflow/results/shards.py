@@ -51,7 +51,6 @@ class Shard:
         return cls(int(count), int(number))
 
     def of(self, task: Task) -> Task:
-        """Take this shard's items of a task."""
         if len(task) < self.count:
             raise InfoflowError(f"{len(task)} items cannot be split into {self.count} shards.")
         places = range(self.number - 1, len(task), self.count)
@@ -59,7 +58,6 @@ class Shard:
         return replace(task, samples=own)
 
     def store(self, store: Store) -> Store:
-        """Return the store that this shard alone writes to, within another."""
         return Store(store.root / "shards" / f"{self.number}-of-{self.count}")
 
 
@@ -110,7 +108,7 @@ def _names(shards: Sequence[Mapping[str, Any]], measure: str) -> list[str]:
     lengths = [len(shard["items"]) for shard in shards]
     if lengths != [len(range(place, sum(lengths), count)) for place in range(count)]:
         have = f"the shards of {measure} have {', '.join(map(str, lengths))} items"
-        raise InfoflowError(f"{have}, not the shares of one set. Run all with the same limit.")
+        raise InfoflowError(f"{have}, which are not the shares of one set; use the same limit.")
     names = [shards[place % count]["items"][place // count] for place in range(sum(lengths))]
     refuse_repeated(names, f"an item is in two shards of {measure}")
     return names
@@ -124,7 +122,6 @@ def _own_rows(folder: Path, meta: Mapping[str, Any]) -> pa.Table:
 
 
 def _summary(meta: Mapping[str, Any]) -> dict[str, Any]:
-    """What a shard cost, and where it ran."""
     shard, provenance = meta["shard"], meta.get("provenance", {})
     costs = {n: each for n, each in meta.items() if n not in ("key", "provenance", "shard")}
     where = {name: provenance.get(name, {}) for name in ("machine", "packages")}

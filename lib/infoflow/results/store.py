@@ -87,9 +87,8 @@ class Store:
             provenance: Kept in ``meta.json``.
 
         Returns:
-            The rows, items in the order given, with the item's name in the column ``item``; the
-            same whether the items were measured in one go or in many. Their record stands in
-            ``attrs["record"]``, and in :attr:`records`.
+            The rows, items in the order given, with the item's name in the column ``item``. Their
+            record stands in ``attrs["record"]``, and in :attr:`records`.
         """
         names = [item_id(item) for item in items]
         parts.refuse_repeated(names, "two items have one name")
@@ -155,7 +154,6 @@ class Store:
         return folder
 
     def folder(self, key: Key) -> Path:
-        """Return the folder of a result."""
         measure = key.get("measure")
         if not isinstance(measure, str) or not measure.isidentifier():
             raise InfoflowError(f"a result's key needs a measure that is a name; got {dict(key)}.")

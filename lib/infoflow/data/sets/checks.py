@@ -2,6 +2,7 @@
 
 import re
 import reprlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -54,11 +55,8 @@ def require_entries(rows: Sequence[Any], kinds: Mapping[str, Kind], where: str) 
 
 def require_once(names: Iterable[int | str], what: str, where: str) -> None:
     """Raise if a name stands twice."""
-    seen: set[int | str] = set()
-    for name in names:
-        if name in seen:
-            raise InfoflowError(f"{where} holds {what} {name!r} twice.")
-        seen.add(name)
+    if twice := [name for name, count in Counter(names).items() if count > 1]:
+        raise InfoflowError(f"{where} holds {what} {twice[0]!r} twice.")
 
 
 def require_known(

@@ -137,7 +137,6 @@ class Scene:
         return _SPLIT_OF_BUCKET[zlib.crc32(repr(self).encode()) % len(_SPLIT_OF_BUCKET)]
 
     def count(self, attribute: str) -> int:
-        """How many objects have this colour or shape."""
         return sum(attribute in (o.colour, o.shape) for o in self.objects)
 
 

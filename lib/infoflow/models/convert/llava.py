@@ -112,7 +112,6 @@ def _fits(delta: Tensor, base: Tensor | None) -> bool:
 
 
 def _added(delta: Tensor, base: Tensor | None) -> Tensor:
-    """Add a base in the difference's type, as its authors do."""
     if base is None:
         return delta
     total = delta.clone()

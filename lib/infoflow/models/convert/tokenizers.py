@@ -15,11 +15,12 @@ from infoflow.models.checkpoint import in_one_line
 
 END_OF_TEXT, MESSAGE_START, MESSAGE_END = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
 IMAGE_START, IMAGE_END, IMAGE_PAD = "<img>", "</img>", "<imgpad>"
+IMAGE_TOKENS, ENDS = (IMAGE_START, IMAGE_END, IMAGE_PAD), (MESSAGE_END, MESSAGE_START, END_OF_TEXT)
 SPECIAL = (
     *(END_OF_TEXT, MESSAGE_START, MESSAGE_END),
     *(f"<|extra_{i}|>" for i in range(205)),
     *("<ref>", "</ref>", "<box>", "</box>", "<quad>", "</quad>"),
-    *(IMAGE_START, IMAGE_END, IMAGE_PAD),
+    *IMAGE_TOKENS,
 )
 """Qwen's tokens beyond its vocabulary file, in order of their ids (``tokenization_qwen.py``)."""
 
@@ -84,6 +85,5 @@ def _fields(message: bytes) -> Iterator[tuple[int, Any]]:
 
 
 def _varint(stream: BytesIO) -> int:
-    """Read a number of seven bits a byte, the lowest first."""
     byte = stream.read(1)[0]
     return byte if byte < 0x80 else byte - 0x80 + (_varint(stream) << 7)

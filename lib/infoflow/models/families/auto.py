@@ -104,7 +104,6 @@ class AutoFamily(Family):
         return Reading(ids.tolist(), pixels, inputs, spans, self._grids[key])
 
     def worded(self, question: str) -> str:
-        """Put a question into the processor's own conversation, with one image before it."""
         template = self.reader.chat_template or self.tokenizer.chat_template
         if template is None and self.model.config.model_type in _UNTALKATIVE:
             return f"{self.reader.image_token}{question}"

@@ -100,7 +100,6 @@ class Family:
 
     @classmethod
     def read(cls, folder: Path, parts: Mapping[str, Path]) -> Checkpoint:
-        """Read a checkpoint, in the layout of transformers or as it is published."""
         if (folder / "adapter_config.json").is_file():
             raise InfoflowError(
                 f"{folder} holds a LoRA adapter; merge it into its model and save the whole."
@@ -137,7 +136,6 @@ class Family:
 
     @property
     def language_model(self) -> Any:
-        """The part that generates text from embeddings: here the whole model."""
         return self.model
 
     @property
@@ -155,7 +153,6 @@ class Family:
 
     @property
     def pixels_a_side(self) -> int:
-        """The side of the square that the vision tower takes, in pixels."""
         return first(self.vision.image_size)
 
     @property
@@ -251,7 +248,6 @@ class Family:
         return [self.image_token_id] * self.n_image_tokens(size)
 
     def n_image_tokens(self, size: Size) -> int:
-        """N, the number of image tokens of an image of that size."""
         raise NotImplementedError
 
     def pixel_values(self, image: Image.Image) -> Tensor:

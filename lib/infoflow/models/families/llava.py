@@ -54,7 +54,6 @@ class VicunaFamily(Family):
 
     @classmethod
     def require_own(cls, checkpoint: Checkpoint) -> None:
-        """Raise unless the parts are of its kinds, the LLaMA tuned on Vicuna's conversation."""
         super().require_own(checkpoint)
         for name in _TEMPLATE_FILES:
             path = checkpoint.folder / name
@@ -77,7 +76,6 @@ class VicunaFamily(Family):
         return tuple(int(mean * 255) for mean in processor.image_mean) if processor.do_pad else None
 
     def pixel_values(self, image: Image.Image) -> Tensor:
-        """Pad the image to a square with the family's colour, then resize and normalise it."""
         if self.padding is not None:
             resample = self.image_processor.resample
             image = resized_square(image, self.padding, self.pixels_a_side, resample)

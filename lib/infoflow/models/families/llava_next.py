@@ -67,7 +67,6 @@ class LlavaNext(VicunaFamily):
     def encode_image(
         self, pixel_values: Tensor, input_ids: Tensor, size: Size | None
     ) -> ImageFeatures:
-        """Run the tower and the connector on all tiles and join the tiles' tokens."""
         if size is None:
             raise InfoflowError("the image is cut by its size; give size=(width, height), too.")
         down, across = self.tiling(size).tiles
@@ -76,7 +75,6 @@ class LlavaNext(VicunaFamily):
         return ImageFeatures(found.pooler_output[0])
 
     def grid(self, size: Size, image: ImageFeatures) -> Grid:
-        """Lay the raster of the tiles and that of the whole image over each other."""
         side, tiling = self.patches_a_side, self.tiling(size)
         n_tokens = side**2 + tiling.n_tokens
         base = Raster(Grid(side, side), np.arange(side**2))
@@ -93,7 +91,6 @@ class LlavaNext(VicunaFamily):
         return self.model.model.pack_image_features([patches], [size[::-1]], "", newline)[0][0]
 
     def _box(self, size: Size, tiling: Tiling) -> tuple[float, float, float, float]:
-        """Place the image's pixels in the raster of the kept tokens."""
         tall, wide = (n * self.pixels_a_side for n in tiling.tiles)
         scale, shape = min(wide / size[0], tall / size[1]), np.array([wide, tall])
         image = np.minimum(np.ceil(np.array(size) * scale), shape).astype(int)

@@ -32,7 +32,6 @@ class VisionShape:
 
     @property
     def n_queries(self) -> int:
-        """N, the number of image tokens."""
         return self.raster**2
 
 
