@@ -14,9 +14,7 @@ from infoflow.errors import InfoflowError, one_line
 
 def cache_folder() -> Path:
     """Return where what was fetched is kept: ``INFOFLOW_CACHE``, or ``~/.cache/infoflow``."""
-    if named := os.environ.get("INFOFLOW_CACHE"):
-        return Path(named)
-    return Path.home() / ".cache" / "infoflow"
+    return Path(os.environ.get("INFOFLOW_CACHE") or Path.home() / ".cache" / "infoflow")
 
 
 def read_text(path: Path) -> str:

@@ -317,7 +317,7 @@ def test_chairs_classes_must_be_those_of_the_synonyms(folder):
 
 
 def test_pictures_of_coco_are_numbered_and_stand_once(folder):
-    for number, message in ((42, "holds the picture 42 twice"), ("x", "'x' in .* is no picture")):
+    for number, message in ((42, "holds the image 42 twice"), ("x", "'x' in .* is no image")):
         rows = real_sets.chair_rows()
         rows[1]["question_id"] = str(number)
         features = Features({**real_sets.CHAIR_FEATURES, "question_id": Value("string")})
@@ -531,15 +531,15 @@ INSTANCES, CAPTIONS = "instances_val2014.json", "captions_val2014.json"
         (
             INSTANCES,
             lambda c: c["annotations"][0].update(image_id="42"),
-            "has the picture '42', which",
+            "has the image '42', which",
         ),
         (
             CAPTIONS,
             lambda c: c["annotations"][0].update(image_id="42"),
-            "has the picture '42', which",
+            "has the image '42', which",
         ),
-        (INSTANCES, lambda c: c["images"][0].update(id="42"), "has the picture 42, which"),
-        (INSTANCES, lambda c: c["images"][0].update(id=True), "has the picture 42, which"),
+        (INSTANCES, lambda c: c["images"][0].update(id="42"), "has the image 42, which"),
+        (INSTANCES, lambda c: c["images"][0].update(id=True), "has the image 42, which"),
         (
             INSTANCES,
             lambda c: c["annotations"][0].update(image_id=7),
@@ -560,7 +560,7 @@ INSTANCES, CAPTIONS = "instances_val2014.json", "captions_val2014.json"
         (
             CAPTIONS,
             lambda c: c["annotations"].pop(),
-            "picture 133, which captions_",
+            "image 133, which captions_",
         ),
         (
             CAPTIONS,
@@ -654,13 +654,13 @@ def test_a_pipe_is_not_waited_for(folder):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("42\r\n73\r\n42\r\n", "holds the picture 42 twice"),
-        ("42\nCOCO_val2014_000000000042.jpg", "holds the picture 42 twice"),
-        ("42.5", "'42.5' in .* is no picture of COCO"),
-        ("-42", "no picture of COCO"),
-        ("1_42", "no picture of COCO"),
-        ("\uff14\uff12", "no picture of COCO"),
-        ("9" * 5000, "no picture of COCO"),
+        ("42\r\n73\r\n42\r\n", "holds the image 42 twice"),
+        ("42\nCOCO_val2014_000000000042.jpg", "holds the image 42 twice"),
+        ("42.5", "'42.5' in .* is no image of COCO"),
+        ("-42", "no image of COCO"),
+        ("1_42", "no image of COCO"),
+        ("\uff14\uff12", "no image of COCO"),
+        ("9" * 5000, "no image of COCO"),
         ("\ufeff", "is empty"),
     ],
 )

@@ -44,7 +44,6 @@ COMMIT = "6e4d33c4bedf6dfcd24c61bf527f40714717be47"
 ADDRESS = f"https://raw.githubusercontent.com/LisaAnne/Hallucination/{COMMIT}/data/synonyms.txt"
 """Where the authors of CHAIR (Rohrbach et al., 2018) keep the list: 80 classes with 416 entries, of
 which two begin with a stray space, which matters to ``"original"``."""
-
 CHECKSUM = "b685537b36fe21b791c87151b96a991ceb582edff19f3da204dcc7a7905502f2"
 _MAX_BYTES = 1_000_000  # the list has four thousand
 

@@ -164,11 +164,9 @@ class Chair(Task):
     The score of one caption is the F1 of the set of objects it names against the set in the
     image, because CHAIR alone rewards silence: a caption that names nothing hallucinates nothing.
 
-    Attributes:
-        synonyms: For each class its name and then its synonyms.
     """
 
-    synonyms: Table = ()
+    synonyms: Table = ()  # for each class its name and then its synonyms
 
     name = "chair"
     rules = RULES

@@ -16,13 +16,10 @@ from infoflow.errors import InfoflowError, one_line
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF")
 """What is read. Pillow knows more formats, some of which run other programs."""
-
 MAX_PIXELS = 120_000_000
 """How many pixels an image may have: photographs of 108 million are taken."""
-
 MAX_SIDE = 32_768
 """How long an image's longer side may be: models that pad to a square see its square."""
-
 MAX_BYTES = 20_000_000  # how large a file is fetched at most
 DEADLINE = 60.0  # within how many seconds
 

@@ -69,10 +69,10 @@ def _require_answers(answers: Sequence[str]) -> None:
 
 
 def strip_punctuation(text: str, full_stop: re.Pattern[str]) -> str:
-    """Remove punctuation as VQA's evaluation does.
+    """Remove punctuation as VQA's evaluation does, and the first 32 full stops of the pattern.
 
     A mark is deleted where the text has it next to a space anywhere, or has a comma inside a
-    number; else a space takes its place. Of the full stops that the pattern finds, the first 32 go.
+    number; else a space takes its place.
     """
     stripped = text
     number = _COMMA_IN_NUMBER.search(text) is not None

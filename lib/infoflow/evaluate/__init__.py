@@ -30,7 +30,6 @@ __all__ = ["LVLM", "Row", "Sample", "Task", "measure"]
 Rows = pd.DataFrame | Iterable[Row]
 Measure = Callable[..., pd.DataFrame]
 """Takes a model, a task, a store and the measure's own settings."""
-
 REGISTERED: dict[str, Measure] = {}  # by name, the measures of all files that are imported
 
 

@@ -34,7 +34,6 @@ class Card(NamedTuple):
 
 CARDS = (Card("H100", 989e12, 3.35e12), Card("A100", 312e12, 2.04e12))
 """The cards of 80 GB, with the peaks of NVIDIA's data sheets (SXM; dense bfloat16)."""
-
 SHARE_OF_PEAK = 0.5
 SECONDS_PER_CALL = 0.8e-3  # of a layer at least, however little it computes: 25 ms a pass of 32
 N_SYSTEM = 35  # tokens before the image, as in LLaVA-1.5's prompt
@@ -127,7 +126,6 @@ N_ITEMS = {"scienceqa": 2017, "pope": 4500, "textvqa": 5000, "chair": 250}
 """Items reported on, of the hub; of POPE and CHAIR half, as the cliff is chosen on the others."""
 N_USER = {"scienceqa": 120, "pope": 25, "textvqa": 70, "chair": 15}
 """Tokens after the image, about as many as in LLaVA-1.5's wording."""
-
 HEADS = ("model", "benchmark", "items", *(card.name for card in CARDS), "memory")
 
 

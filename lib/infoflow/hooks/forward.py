@@ -23,7 +23,6 @@ from infoflow.models.lvlm import LVLM, Prompt
 
 IMPLEMENTATION = "infoflow"
 """The registered name of the attention function, and of its masks, which are those of SDPA."""
-
 _UNFOLLOWED = ("softcap", "s_aux", "position_bias")
 """Options of attention that change its weights in ways that observers do not follow."""
 
@@ -235,10 +234,9 @@ def require_whole_model(lvlm: LVLM, prompt: Prompt) -> None:
 def _hooks_of(lvlm: LVLM) -> _Hooks:
     attentions: list[Any] = [getattr(layer, "self_attn", None) for layer in lvlm.layers]
     if without := [i for i, each in enumerate(attentions) if each is None]:
-        raise InfoflowError(
-            f"{lvlm.name} cannot be observed: {len(without)} of its {lvlm.n_layers} layers have no "
-            f"self-attention (the first is a {type(lvlm.layers[without[0]]).__name__})."
-        )
+        n, kind = f"{len(without)} of its {lvlm.n_layers} layers", lvlm.layers[without[0]]
+        why = f"{n} have no self-attention (the first is a {type(kind).__name__})"
+        raise InfoflowError(f"{lvlm.name} cannot be observed: {why}.")
     if attentions[0] not in _hooks:
         _hooks.update(dict.fromkeys(attentions, _Hooks()))
     return _hooks[attentions[0]]

@@ -18,20 +18,12 @@ from infoflow.models.lvlm import LVLM, Prompt
 
 @dataclass
 class Effect:
-    """What an intervention does while one prompt is read and answered; by default nothing.
+    """What an intervention does while one prompt is read and answered; by default nothing."""
 
-    Attributes:
-        hidden: Which tokens are hidden from all others, generated ones too: boolean (S,).
-        first_layer: Where the hiding begins.
-        n_kept: How many of them stay in sight after all: those that the last prompt token attends
-            to most in the layer before, heads averaged.
-        weights: Replaces a layer's attention weights on the prompt, and there alone: (H, S, S), or
-            None to leave them.
-    """
-
-    hidden: Tensor | None = None
-    first_layer: int = 0
-    n_kept: int = 0
+    hidden: Tensor | None = None  # from all other tokens, generated ones too: boolean (S,)
+    first_layer: int = 0  # of the hiding
+    n_kept: int = 0  # of them stay: what the last prompt token looks at most in the layer before
+    # a layer's attention weights on the prompt, and there alone, (H, S, S); None: as they are
     weights: Callable[[int, Attention], Tensor | None] = lambda layer, call: None
 
     def see(self, layer: int, call: Attention) -> None:

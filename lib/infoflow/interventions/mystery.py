@@ -21,7 +21,6 @@ from infoflow.options import require_whole
 MODEL = "tiny-llava-1.5"
 FAULTS = ("blind", "decoy", "sink", "scaled")
 """The plants that lie in the decoder's layers; swapped words would show in embeddings' norms."""
-
 _LARGEST, _LOST = 10.0, 7.0  # powers of ten: of a head's size, and between a sum and what it loses
 
 

@@ -17,10 +17,8 @@ from infoflow.options import require_finite, require_whole
 
 MAX_NEW_TOKENS = 32
 """How long an answer the model gives itself if none is given."""
-
 WEIGHTS = ("mean", "relu-mean", "element-wise")
 """How gradients weight features; see ``activation_map``."""
-
 THRESHOLD = 0.5
 """The share of its maximum above which a cell is lit; below, the authors' code blanks it."""
 

@@ -27,10 +27,8 @@ SITES = (*LAYER_SITES, PROJECTOR)
 """Where features are read: four places in every decoder layer, and what the decoder is given."""
 TOWER = "vision_tower"
 """A further site: the last layer of the vision tower of which image tokens are made."""
-
 Site = tuple[str, int]
 """One of ``SITES``, or ``TOWER``, and its layer."""
-
 Consumer = Callable[[str, int, Tensor, Tensor], None]
 """Takes a site, a layer, a feature (B, N, C) and its gradient (B, N, C); must keep neither."""
 

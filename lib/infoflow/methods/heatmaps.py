@@ -39,7 +39,6 @@ class Place(NamedTuple):
 
 PAPER = Source("post_attention_layernorm", "mean")
 """The paper's site (A.1), with Grad-CAM's weights."""
-
 ATTENTION = Source("attention", "head-mean")
 RANDOM = Source("random", "none")
 CENTRE = Source("centre", "none")

@@ -86,10 +86,8 @@ def attention_knockout(
     if not edge.any():
         raise InfoflowError(f"no target ({targets!r:.40}) comes after a source ({sources!r:.40}).")
     if prompt.deepstack and edge[: prompt.spans.image.stop].any():
-        raise InfoflowError(
-            f"targets ({targets!r:.40}) reach into the image, to whose tokens {lvlm.name} adds "
-            "between layers (DeepStack); valid: targets after the image."
-        )
+        inside = f"reach into the image, to which {lvlm.name} adds inside (DeepStack)"
+        raise InfoflowError(f"targets ({targets!r:.40}) {inside}; valid: targets after it.")
     layers, half = range(lvlm.n_layers), window // 2
     windows = [layers[max(0, layer - half) : layer + half + 1] for layer in layers]
     read, what = partial(_read, lvlm, prompt, ids, edge, visible), "layers to block an edge around"

@@ -65,7 +65,7 @@ def choose_device(device: str | torch.device) -> torch.device:
     with one_line(f"there is no device {str(device)!r}", RuntimeError):
         place = torch.device(device)
     if place.type == "cuda" and (place.index or 0) >= torch.cuda.device_count():
-        there = f"this machine has {torch.cuda.device_count()} usable GPUs; valid: cpu"
+        there = f"this machine has {torch.cuda.device_count()} usable GPUs; valid: device='cpu'"
         raise InfoflowError(f"device {str(device)!r} asked for, but {there}.")
     return place
 

@@ -29,7 +29,6 @@ from infoflow.stats.intervals import Estimate
 DOTS_PER_INCH = 200
 NOT_RUN = "not run"
 """What stands in a table for a value that nobody measured; never 0, never blank."""
-
 Lines = Mapping[Any, Mapping[str, Any]] | Sequence[Mapping[str, Any]]
 
 

@@ -14,7 +14,6 @@ from matplotlib.ticker import MaxNLocator
 
 WIDTH = 6.4
 """Width of a figure in inches: two panels side by side stay legible on a phone."""
-
 _BLUE, _ORANGE, _GREEN, _RED = sns.color_palette("colorblind").as_hex()[:4]
 COLOURS = {
     **{"system": "#767676", "image": _BLUE, "user": _ORANGE},
@@ -22,7 +21,6 @@ COLOURS = {
 }
 LINES = {"system": "--", "image": "-", "user": "-."}
 """A second cue beside the colour."""
-
 TASK_TITLES = {"scienceqa": "ScienceQA", "pope": "POPE", "textvqa": "TextVQA", "chair": "CHAIR"}
 SCORE_NAMES = {
     **{"scienceqa": "accuracy", "pope": "accuracy"},

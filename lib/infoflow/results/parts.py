@@ -25,7 +25,6 @@ Row = Mapping[str, Any]
 
 ITEM = "item"
 """Column that names the item a row belongs to."""
-
 _ITEMS = b"infoflow.data.items"
 _EMPTY = pa.table({ITEM: pa.array([], pa.string())})
 _NAME = re.compile(r"\d{5,9}-[0-9a-f]{16}\.parquet")

@@ -26,7 +26,10 @@ def provenance(
     lvlm: "LVLM", task: "Task | None", parameters: Mapping[str, Any], code: str
 ) -> dict[str, Any]:
     """Record the circumstances of a measurement; no task for an image of the reader's own."""
-    data = None if task is None else _data(task)
+    data: dict[str, Any] | None = None
+    if task is not None:
+        data = {"task": task.name, "source": task.source, "split": task.split}
+        data |= {"count": len(task), "of": task.n_whole}
     device = lvlm.device
     named = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
     return {
@@ -50,11 +53,6 @@ def provenance(
         "packages": {name: version(name) for name in PACKAGES},
         "code": {"digest": code, "commit": _commit()},
     }
-
-
-def _data(task: "Task") -> dict[str, Any]:
-    items = {"count": len(task), "of": task.n_whole}
-    return {"task": task.name, "source": task.source, "split": task.split, **items}
 
 
 @cache

@@ -52,9 +52,7 @@ class OwnData(ABC):
     hub: ClassVar[str]  # the set there, of its organisation
     config: ClassVar[str | None] = None
     # the benchmark's own name of each split to choose from
-    splits: ClassVar[Mapping[str, str]] = {
-        name: name for name in ("test", "calibration", "held-out")
-    }
+    splits: ClassVar[Mapping[str, str]] = {s: s for s in ("test", "calibration", "held-out")}
     stored: ClassVar[str | None] = None  # the one split of the hub, if all are made of it
     columns: ClassVar[Mapping[str, checks.Kind]]  # of the hub's set, those needed
     marks: ClassVar[tuple[str, ...]]  # one of these files tells the originals

@@ -24,7 +24,6 @@ _READING_KINDS = ("one", "one-unseen", "one", "one-unseen", "one", "two", "one",
 
 _Plan = tuple[ask.Asker, dict[str, Any]]
 """What asks the question, and what kind of scene is drawn for it."""
-
 Change = Callable[[Scene, ask.Question], tuple[Scene, ask.Question]]
 
 

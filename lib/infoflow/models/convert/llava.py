@@ -14,7 +14,6 @@ from infoflow.models.convert.tokenizers import llama_tokenizer
 
 MARKS = ("<im_patch>", "<im_start>", "<im_end>")
 """The tokens Shikra adds to LLaMA's: in the place of each patch, and around them all."""
-
 _CONNECTOR = "model.multi_modal_projector."
 _DECODER: Rules = {
     r"model\.(embed_tokens\.weight|norm\.weight|layers\..+)": r"model.language_model.\1"
@@ -47,7 +46,6 @@ _CLIP: Rules = {
 
 _IDS = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
 """LLaMA's own ids. Configurations of early conversions name others, with which none was trained."""
-
 _TEXT = ("hidden_size", "num_attention_heads", "num_hidden_layers", "vocab_size")
 _TEXT_MAY_SAY = (
     *("intermediate_size", "num_key_value_heads", "max_position_embeddings", "rms_norm_eps"),
@@ -83,10 +81,8 @@ def convert_shikra(folder: Path, parts: Mapping[str, Path]) -> Checkpoint:
     delta, base = read_renamed(folder, _SHIKRA), read_renamed(parts["base"], _DECODER)
     decoder = {name: tensor for name, tensor in delta.items() if not name.startswith(_CONNECTOR)}
     if wrong := [name for name, own in decoder.items() if not _fits(own, base.get(name))]:
-        raise InfoflowError(
-            f"{parts['base']} is not the LLaMA that {folder} is a difference to: {len(wrong)} "
-            f"tensors are missing or of another shape ({some(sorted(wrong))})."
-        )
+        odd = f"{len(wrong)} tensors are missing or of another shape ({some(sorted(wrong))})"
+        raise InfoflowError(f"{parts['base']} is not the LLaMA of {folder}: {odd}.")
     native = _llava_config(config, -2, vision, projector_hidden_act="linear")
     # transformers' connector has a second layer; this one changes nothing
     second = {
@@ -115,7 +111,7 @@ def _added(delta: Tensor, base: Tensor | None) -> Tensor:
     if base is None:
         return delta
     total = delta.clone()
-    total[: len(base)] += base.to(delta.dtype)
+    total[: len(base)] += base.to(delta.dtype)  # in the difference's type, as its authors do
     return total
 
 

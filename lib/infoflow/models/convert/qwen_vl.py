@@ -44,11 +44,9 @@ def convert_qwen_vl(folder: Path, parts: Mapping[str, Path]) -> Checkpoint:
 
 
 def native_config(folder: Path) -> dict[str, Any]:
-    """Build the configuration from the published one.
+    """Build the configuration from the published one; the context is ``seq_length``.
 
-    The context is ``seq_length``. Up to there the published code's two ways to reach further, a
-    wider rotary base and queries scaled by the logarithm of their place, change nothing; beyond,
-    Qwen2 does not have them.
+    Only beyond it do the published code's two ways to reach further, which Qwen2 lacks, matter.
     """
     path = folder / CONFIG
     published = read_json(path)

@@ -23,7 +23,6 @@ SPECIAL = (
     *IMAGE_TOKENS,
 )
 """Qwen's tokens beyond its vocabulary file, in order of their ids (``tokenization_qwen.py``)."""
-
 SPLIT = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"

@@ -38,7 +38,6 @@ from infoflow.models.tiles import image_grid
 
 _UNTALKATIVE = ("paligemma",)
 """Kinds that were trained on the image and a text without a conversation around them."""
-
 _HYBRID = ("linear", "conv", "mamba", "recurrent", "chunked", "compress", "sparse")
 _REFUSED = {
     "kv_lora_rank": "compresses keys and values (multi-head latent attention)",

@@ -27,7 +27,6 @@ from infoflow.models.prompt import Prompt, Spans
 
 PLACEHOLDER = "<image>"
 """Stands for the image tokens in a template; the texts on its two sides are tokenised apart."""
-
 Size = tuple[int, int]
 """An image's width and height in pixels, as ``PIL.Image.size``."""
 
