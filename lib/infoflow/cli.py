@@ -167,9 +167,8 @@ def mystery(
     from infoflow.interventions.mystery import mystery_model, write_mystery
 
     if key:
-        typer.echo(
-            ", ".join(f"{name}: {value}" for name, value in mystery_model(seed).fault.items())
-        )
+        fault = mystery_model(seed).fault.items()
+        typer.echo(", ".join(f"{name}: {value}" for name, value in fault))
     else:
         write_mystery(folder, seed)
         typer.echo(folder)

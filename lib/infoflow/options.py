@@ -12,7 +12,6 @@ from infoflow.errors import InfoflowError, one_line, require_name
 from infoflow.files import parse_json
 
 Number = TypeVar("Number", int, float)
-
 KINDS: Mapping[str, tuple[type, ...]] = {
     **{"str": (str,), "bool": (bool,), "int": (int,), "float": (int, float)},
     **{"list": (list,), "dict": (dict,), "None": (type(None),), "Any": (object,)},

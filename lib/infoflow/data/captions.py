@@ -201,7 +201,7 @@ def published_synonyms() -> Path:
 def read_synonyms(path: str | Path) -> list[list[str]]:
     """Read a list of synonyms: a class a line, its name and then its synonyms, parted by ", ".
 
-    Entries stay as they stand: the original rule depends on the file's stray spaces and capitals.
+    They stay as they stand: the original rule depends on the file's stray spaces and capitals.
     """
     where = f"the list of synonyms {str(path)!r}"
     with one_line(where, InfoflowError):

@@ -25,10 +25,7 @@ def blank_pictures(task: Task) -> Task:
 
 
 def swap_pictures(task: Task, donor: Task) -> Task:
-    """Give every sample the image of another task's sample of the same number; no regions remain.
-
-    The donor is such as the calibration split of the same task.
-    """
+    """Give every sample the image of a donor's sample of the same number; no regions remain."""
     if len(donor) < len(task):
         n = f"{len(task)} items cannot get the images of {len(donor)}"
         raise InfoflowError(f"{n}; the donor must have as many.")

@@ -22,7 +22,6 @@ from infoflow.files import require_path
 from infoflow.options import kind_of, require_whole
 
 __all__ = ["Sample", "Task", "blind_guess", "list_tasks", "load_task"]
-
 BENCHMARKS: dict[str, type[Task]] = {task.name: task for task in (ScienceQA, Pope, TextVQA, Chair)}
 """The benchmarks by name, in the paper's order."""
 

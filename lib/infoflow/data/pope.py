@@ -129,10 +129,7 @@ def _name_of_image(row: Row) -> str:
 
 
 def _require_whole(rows: Sequence[Row]) -> None:
-    """Raise unless each kind asks as much about each image, half of it to be answered with yes.
-
-    Only the older release may lack questions of the random kind.
-    """
+    """Raise unless each kind asks as much of each image, half yes, but for the older release."""
     asked = (f"{row['question']} ({row['category']}, {_name_of_image(row)})" for row in rows)
     checks.require_once(asked, "the question", "POPE")
     per_image = Counter((row["category"], _name_of_image(row)) for row in rows)
@@ -149,11 +146,7 @@ def _require_whole(rows: Sequence[Row]) -> None:
 
 
 class Pope(Task):
-    """POPE (Li et al., 2023): accuracy, precision, recall and F1 with yes as positive.
-
-    An unread answer is wrong and no yes: it lowers accuracy and, but under ``"lmms-eval"``, recall
-    where yes was right.
-    """
+    """POPE (Li et al., 2023): accuracy, precision, recall, F1; what is unread is wrong, no yes."""
 
     name = "pope"
     rules = RULES

@@ -72,9 +72,8 @@ def worded(task: Task, model: str, wording: str | None = None) -> Task:
 
 def wording_family(model: str) -> str:
     """Name the family in ``WORDINGS`` that the name of a model holds."""
-    for family in WORDINGS:
-        if family in str(model):
-            return family
+    if named := [family for family in WORDINGS if family in str(model)]:
+        return named[0]
     if "/" in str(model):  # of any architecture, on the hub or in a folder
         return ANY
     raise unknown_name("family in the model's name", model, WORDINGS)

@@ -20,14 +20,12 @@ from infoflow.files import inside
 RULES = ("evalai",)
 _ENOUGH_MATCHES = 3
 _PARTS = {"validation": "val", "train": "train"}
-
 _PUNCTUATION = ';/[]"{}()=+\\_-><@`,?!'
 _COMMA_IN_NUMBER = re.compile(r"\d,\d")
 EVALAI_FULL_STOP = re.compile(r"\.(?!\d)")
 VLMEVALKIT_FULL_STOP = re.compile(r"(?<!\d)\.(?!\d)")
 # The published codes hand a flag to a substitution where the number of replacements belongs.
 _MOST_FULL_STOPS = int(re.UNICODE)
-
 _NUMBERS = "zero one two three four five six seven eight nine ten"
 _DIGITS = {"none": "0"} | {word: str(number) for number, word in enumerate(_NUMBERS.split())}
 _ARTICLES = frozenset(("a", "an", "the"))

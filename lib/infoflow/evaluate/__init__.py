@@ -1,7 +1,6 @@
 """A measure over a whole task: rows of every sample, kept in a store.
 
-A measure is one function of one sample, decorated with :func:`measure`. To add one, add a file
-to this folder.
+To add one, add a file with a function of one sample, decorated with :func:`measure`.
 """
 
 import json

@@ -94,7 +94,6 @@ def last_layer_gradients(lvlm: LVLM, task: Task, sample: Sample) -> list[Row]:
 
 
 def _described(cam: CAM, prompt: Prompt, sample: Sample) -> pd.DataFrame:
-    """One row a layer: its map, held against the regions of a sample that fits the image."""
     rows = pd.DataFrame(
         {
             "layer": range(1, len(cam.maps) + 1),

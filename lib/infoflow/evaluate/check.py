@@ -95,7 +95,6 @@ def _whole(lvlm: LVLM, prompt: Prompt) -> float:
 
 def _flow(lvlm: LVLM, prompt: Prompt) -> float:
     def difference(layer: int, call: Attention) -> Tensor:
-        """The last row's output by the weights read off, less the kernel's."""
         weights = attention_rows(call, 1)[:, 0]
         values = call.value[0].repeat_interleave(len(weights) // call.value.shape[1], dim=0)
         return torch.einsum("hk,hkd->hd", weights, values) - ordinary_attention(call)[0, -1]

@@ -37,7 +37,6 @@ CARDS = (Card("H100", 989e12, 3.35e12), Card("A100", 312e12, 2.04e12))
 SHARE_OF_PEAK = 0.5
 SECONDS_PER_CALL = 0.8e-3  # of a layer at least, however little it computes: 25 ms a pass of 32
 N_SYSTEM = 35  # tokens before the image, as in LLaVA-1.5's prompt
-
 LAYERS, WIDTH, INNER = 32, 4096, 11008  # of LLaMA-7B, whose shape the paper's decoders have
 OF_LAYER = 4 * WIDTH**2 + 3 * WIDTH * INNER  # weights
 
@@ -71,7 +70,6 @@ _CLIP = _tower(24, 1024, 4096)
 _TWO_LINEAR = 1024 * 4096 + 4096 * 4096
 _Q_FORMER = 12 * (4 * 768**2 + 2 * 768 * 3072 + 2 * 768 * 3072 + 2 * 768**2 + 2 * 1408 * 768)
 _QWEN_VL = Shape(151936, 256, _tower(48, 1664, 8192), 1024, 1664 * 4096 + 5 * 4096**2)
-
 PUBLISHED = {
     "llava-1.5-7b": Shape(32064, 576, _CLIP, 577, _TWO_LINEAR),
     # the whole image and four tiles of 336 pixels, their 48 rows with an end each

@@ -186,8 +186,7 @@ def modifier_of(lvlm: LVLM) -> Modifier | None:
 
 
 class _MaskObserver(Observer):
-    """Sees that no layer has a mask but the prompt's: methods go by that one."""
-
+    # no layer may have a mask but the prompt's: methods go by that one
     def __init__(self, prompt: Prompt) -> None:
         self._mask = prompt.visible(len(prompt))
 

@@ -86,8 +86,6 @@ def intervene(lvlm: LVLM, *interventions: Intervention) -> Iterator[None]:
 
 @dataclass(eq=False)
 class _Interventions:
-    """The interventions at work on a model, and their effects on the prompt that is being read."""
-
     lvlm: LVLM
     interventions: tuple[Intervention, ...]
     _effects: list[Effect] = field(default_factory=list)

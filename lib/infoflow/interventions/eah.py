@@ -81,10 +81,7 @@ def sink_strengths(lvlm: LVLM, prompt: Prompt, divisor: str = "exact") -> Tensor
 
 
 def even_strengths(spans: Spans, divisor: str = "exact") -> Tensor:
-    """Compute the strengths (N,) if every token attended evenly to itself and all before it.
-
-    A threshold says little that does not lie above these: they fall as a sequence gets longer.
-    """
+    """Compute the strengths (N,) of even attention, above which a threshold should lie."""
     n_tokens = spans.user.stop
     even = torch.ones(1, n_tokens, n_tokens, dtype=torch.float64).tril()
     return column_means(even / even.sum(-1, keepdim=True), spans.image, divisor)[0]

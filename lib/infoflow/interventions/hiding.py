@@ -79,8 +79,8 @@ class Simignore(Intervention):
             follows the image in the prompt.
         metric: Similarity of embeddings: ``"cosine"``, or ``"euclidean"`` or ``"manhattan"``
             distance, negative, of the embeddings as they are.
-        order: Which tokens stay, of as many: ``"most"``: those the walk meets first; ``"least"``:
-            those it meets last or not at all; ``"ends"``: half of both; ``"random"``: any.
+        order: Which tokens stay: ``"most"``: those that the walk meets first; ``"least"``: those it
+            meets last or not at all; ``"ends"``: half of both; ``"random"``: as many of any.
         seed: Of the random order.
     """
 

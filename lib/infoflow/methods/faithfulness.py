@@ -21,7 +21,6 @@ from infoflow.options import require_whole
 
 _BLUR = 0.1  # of the image's longer side
 _BATCH = 8
-
 Pixels = npt.NDArray[np.uint8]
 
 

@@ -18,7 +18,6 @@ from infoflow.models.grid import Grid
 
 Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
-
 _TOUCHES = 1e-6
 
 
@@ -106,10 +105,7 @@ def mass_inside(heat: Floats, share: Floats) -> float:
 
 
 def rank_correlation(maps: npt.ArrayLike, others: npt.ArrayLike) -> Floats:
-    """Spearman's correlation of cells, map by map: two of shape (L, h, w) to (L,).
-
-    NaN where a map is undefined or the same in every cell.
-    """
+    """Spearman's correlation of cells, map by map, NaN if there is none: (L, h, w) to (L,)."""
     pairs = zip(np.asarray(maps, dtype=float), np.asarray(others, dtype=float), strict=True)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of maps that are the same in every cell

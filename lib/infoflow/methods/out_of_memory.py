@@ -13,7 +13,6 @@ from infoflow.errors import InfoflowError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-
 _fitting: WeakKeyDictionary[nn.Module, dict[str, int]] = WeakKeyDictionary()
 """How many of each kind of item fitted into memory at once, by model."""
 

@@ -212,10 +212,7 @@ def _run(
 def _decode(
     lvlm: LVLM, prompt: Prompt, first: Tensor, branches: Truncations, n_tokens: int
 ) -> Tensor:
-    """Go on greedily from each branch's first token, shape (C,), to answers of shape (C, T).
-
-    Branches that have ended leave the batch.
-    """
+    """Go on greedily from each branch's first token, (C,), to answers (C, T)."""
     ends = torch.tensor(lvlm.eos_token_ids, device=first.device)
     tokens = torch.full((len(first), n_tokens), lvlm.eos_token_ids[0], device=first.device)
     tokens[:, 0] = first
@@ -223,7 +220,7 @@ def _decode(
     with attached(lvlm, CachedBranches(branches.caches)):
         for step in range(1, n_tokens):
             going = ~torch.isin(newest, ends)
-            if not going.all():
+            if not going.all():  # those that have ended leave the batch
                 running, newest = running[going], newest[going]
                 for cache in branches.caches:
                     cache.keep(going)

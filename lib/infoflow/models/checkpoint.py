@@ -95,10 +95,7 @@ def read_tensors(paths: Iterable[Path]) -> dict[str, Tensor]:
 def load_model(
     architecture: Any, checkpoint: Checkpoint, placement: Placement, dtype: torch.dtype
 ) -> Any:
-    """Build a model of a transformers class from a checkpoint, strictly, and freeze it.
-
-    Of the generation settings only the ids are kept: answers are greedy.
-    """
+    """Build a model of a transformers class from a checkpoint, strictly, and freeze it."""
     folder = checkpoint.folder
     with in_one_line(f"the checkpoint in {folder} cannot be loaded"):
         for name, tensor in checkpoint.tensors.items():
@@ -126,6 +123,7 @@ def load_model(
         if own := getattr(module, "config", None):
             own.return_dict = True
         if getattr(module, "generation_config", None):
+            # the ids alone: answers are greedy whatever else it asks for
             module.generation_config = GenerationConfig(eos_token_id=ids["eos_token_id"])
     return model.eval().requires_grad_(False)
 

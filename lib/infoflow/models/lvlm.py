@@ -25,7 +25,6 @@ from infoflow.models.usable import require_usable
 from infoflow.options import require_whole
 
 __all__ = ["LVLM", "Prompt", "Spans", "load_lvlm"]
-
 _WHOLE = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 _ARGUMENTS = ("checkpoint", "revision", "device", "dtype", "quantise")
 
@@ -116,19 +115,18 @@ class LVLM:
         pixel_values = read.pixel_values.to(self.device, self.dtype)
         inputs = {name: value.to(self.device) for name, value in read.inputs.items()}
         found = self.family.decoder_inputs(input_ids, pixel_values, rgb.size, inputs)
+        carried = found._asdict()
+        features = carried.pop("image")
         return Prompt(
             input_ids=input_ids,
-            inputs_embeds=found.inputs_embeds,
             pixel_values=pixel_values,
             spans=read.spans or find_spans(input_ids, self.family.image_token_id),
-            grid=read.grid or self.family.grid(rgb.size, found.image),
+            grid=read.grid or self.family.grid(rgb.size, features),
             image=rgb,
             question=question,
             model_key=self.key,
-            position_ids=found.position_ids,
-            mask=found.mask,
-            deepstack=found.deepstack,
             inputs=inputs,
+            **carried,
         )
 
     @on_own_threads

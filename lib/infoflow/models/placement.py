@@ -27,7 +27,6 @@ BYTES = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0, "8bit": 1.1, "4bit": 0
 """What a weight takes, if quantised on average: embeddings, norms and the head are not."""
 _QUANTISED = ("8bit", "4bit")
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-
 Memory = Mapping[int | str, int]
 """Free bytes, of GPUs by number and of main memory."""
 

@@ -49,10 +49,9 @@ def image_grid(
 def _cells(
     process: Process, model: Any, size: tuple[int, int], inputs: Mapping[str, Any], n_tokens: int
 ) -> Floats:
-    """What of the image each token shows: the centre's x and y, width and height, (N, 4).
+    """What each token shows: the centre's x and y, width and height, in shares of sides: (N, 4).
 
-    All are shares of the image's sides; NaN is a mark or padding. The cells of one tile are of one
-    size.
+    NaN is a mark or padding. The cells of one tile are of one size.
     """
     packs = getattr(model.model, "pack_image_features", None)  # LLaVA's tiles lose their padding
     a_tile = None

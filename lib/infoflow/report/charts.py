@@ -70,10 +70,10 @@ def layer_curves(
 def interval_rows(
     table: pd.DataFrame, lines: Mapping[str, Line], xlabel: str, *, spread: float = 0.0
 ) -> tuple[Figure, Axes]:
-    """Plot values with their intervals on rows, the first entry of the table on top.
+    """Plot values with their intervals on rows, the first entry on top, marks ``spread`` apart.
 
     The table has one row an entry, by name or by task and kind (``"all"`` stands for the task), and
-    columns as of :func:`layer_curves`. The marks of one row are ``spread`` rows apart.
+    columns as of :func:`layer_curves`.
     """
     made, (axes,) = figure(height=0.3 * len(table) * max(1, 3 * spread) + 1.1)
     shifts = np.linspace(-spread / 2, spread / 2, len(lines))

@@ -119,8 +119,8 @@ def paper_table(
 def on_source(compared: Table, source: str | Path, model: str) -> Table:
     """Name what a table of comparison sets beside the paper, where that is not Shapes.
 
-    Columns ``"ours, MODEL on Shapes"`` are then of the benchmark. If the page's model is the
-    paper's, they replace ``"ours, MODEL on the benchmark"``, the runs that the page has not made.
+    Columns ``"ours, MODEL on Shapes"`` are then of the benchmark, and replace those of runs that
+    the page has not made, ``"ours, MODEL on the benchmark"``.
     """
     if source == "shapes":
         return compared

@@ -79,10 +79,7 @@ def name_layers(axes: Axes, places: Sequence[int], cuts: Iterable[int], n_layers
 
 
 def label_ends(axes: Axes, labels: Iterable[tuple[float, str, str]], x: float) -> None:
-    """Write names beside the ends of lines, moved apart where they would overlap.
-
-    Labels are height, text and colour; the panel's vertical limits must be set before.
-    """
+    """Write height, text and colour at lines' ends, moved apart; vertical limits must be set."""
     apart = 0.09 * np.ptp(axes.get_ylim())
     placed = sorted(labels)
     heights = np.array([height for height, _, _ in placed])

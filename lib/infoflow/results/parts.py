@@ -22,13 +22,11 @@ from infoflow.errors import InfoflowError, one_line
 from infoflow.files import atomic_write
 
 Row = Mapping[str, Any]
-
 ITEM = "item"
 """Column that names the item a row belongs to."""
 _ITEMS = b"infoflow.data.items"
 _EMPTY = pa.table({ITEM: pa.array([], pa.string())})
 _NAME = re.compile(r"\d{5,9}-[0-9a-f]{16}\.parquet")
-
 logger = logging.getLogger(__name__)
 
 
@@ -88,10 +86,7 @@ def write_part(folder: Path, rows: pa.Table) -> None:
 
 
 def read_rows(folder: Path) -> pa.Table:
-    """Read all parts of a folder as one table, in order; damaged ones are set aside.
-
-    One that cannot be read, though it may be sound, is an error, as are two with the same item.
-    """
+    """Read all parts of a folder as one table, in order; damaged ones are set aside."""
     parts = []
     for path in _files(folder):
         content = read_content(path)

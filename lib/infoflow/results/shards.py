@@ -37,10 +37,7 @@ class Shard:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read a shard as it is typed: ``2/8`` for the second of eight, or ``rank``.
-
-        That is the one which a launcher (accelerate, torchrun) gave this process by ``RANK``.
-        """
+        """Read a shard as typed: ``2/8``, or ``rank``, which a launcher gave (``RANK``)."""
         rank, count = (os.environ.get(name, "") for name in ("RANK", "WORLD_SIZE"))
         if text == "rank" and rank.isdecimal():
             text = f"{int(rank) + 1}/{count}"

@@ -33,10 +33,8 @@ from infoflow.results.provenance import peak_memory
 from infoflow.results.shipped import agree, shipped_rows
 
 logger = logging.getLogger(__name__)
-
 Item = TypeVar("Item")
 Key = Mapping[str, Any]
-
 META = "meta.json"
 _PEAKS = ("peak_rss_mb", "peak_gpu_mb")
 

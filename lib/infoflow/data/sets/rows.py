@@ -19,7 +19,6 @@ from infoflow.files import inside
 IMAGE = "image"
 ImageSource = Path | Callable[[], bytes]
 Row = dict[str, Any]
-
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _SHARD = re.compile(r"-([0-9]{1,9})-of-([0-9]{1,9})")
 # a KeyError is a column that is missing
@@ -29,10 +28,7 @@ _DAMAGE = (pa.ArrowException, OSError, UnicodeDecodeError, MemoryError, Overflow
 def fetch(
     repository: str, config: str | None, revision: str | None, split: str, columns: Iterable[str]
 ) -> tuple[list[Row], str]:
-    """Fetch a split through ``datasets``: its rows, and their source.
-
-    A full commit as the revision needs no network once ``datasets`` has the split in its cache.
-    """
+    """Fetch a split through ``datasets``, from its cache if the commit is known: rows, source."""
     from datasets import load_dataset
     from huggingface_hub import HfApi
 

@@ -21,7 +21,6 @@ from infoflow.errors import require_name
 ITEMS_PER_SPLIT = 500
 _ID = "{}-{}-{:04d}"
 _READING_KINDS = ("one", "one-unseen", "one", "one-unseen", "one", "two", "one", "two-unseen")
-
 _Plan = tuple[ask.Asker, dict[str, Any]]
 """What asks the question, and what kind of scene is drawn for it."""
 Change = Callable[[Scene, ask.Question], tuple[Scene, ask.Question]]

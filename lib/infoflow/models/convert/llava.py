@@ -69,10 +69,7 @@ def convert_internvl(folder: Path, parts: Mapping[str, Path]) -> Checkpoint:
 
 
 def convert_shikra(folder: Path, parts: Mapping[str, Path]) -> Checkpoint:
-    """Read Shikra: the difference added to its LLaMA, its linear layer, and CLIP's tower.
-
-    The sum takes main memory, 13 GB for 7B, until the model is loaded.
-    """
+    """Read Shikra: the difference, added to its LLaMA in memory, its linear layer, CLIP's tower."""
     config, vision = read_json(folder / CONFIG), read_json(parts["vision"] / CONFIG)
     require_settings(config, folder / CONFIG, {"mm_vision_select_feature": "patch"})
     vision = vision.get("vision_config", vision) | {"model_type": "clip_vision_model"}

@@ -78,13 +78,11 @@ class AutoFamily(Family):
     def encode(self, image: Image.Image, question: str) -> Reading:
         """Let the processor word and encode the prompt; the image's span is first to last token.
 
-        Between image tokens there may be marks, of tiles or of rows: they are part of the span, and
-        of the image, but lie nowhere on it.
+        Marks of tiles or rows between image tokens are part of it, but lie nowhere on the image.
         """
         token = self.tokenizer.convert_ids_to_tokens(self.image_token_id)
         require_no_mark(question, (token, getattr(self.reader, "image_token", token)))
-        text = self.worded(question)
-        batch = self._processed(image, text)
+        batch = self._processed(image, text := self.worded(question))
         ids, pixels = batch.pop("input_ids")[0], batch.pop("pixel_values")
         taken = signature(type(self.model).forward).parameters
         inputs = {name: value for name, value in batch.items() if name in taken}

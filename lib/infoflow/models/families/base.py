@@ -63,9 +63,8 @@ class Family:
     """A loaded model of one architecture: the only place that knows in what architectures differ.
 
     A new architecture is a subclass: it names its classes and its prompt, encodes images, and is
-    entered in the table of ``infoflow.models.families``. What stands here is for a model whose
-    tokens are queries that read a squashed image; ``VicunaFamily`` is for models of transformers'
-    LLaVA kind, whose tokens are patches.
+    entered in the table of ``infoflow.models.families``. What stands here is for tokens that are
+    queries and read a squashed image; ``VicunaFamily`` is for LLaVA's kind, whose are patches.
     """
 
     architecture: ClassVar[Any]  #: The transformers class of the model.
@@ -268,11 +267,7 @@ class Family:
         raise NotImplementedError
 
     def grid(self, size: Size, image: ImageFeatures) -> Grid:
-        """Say where the image tokens lie on an image of that size.
-
-        Here each token gives its value to the patches it attended to, in the shares of its
-        attention; the squashed image fills the frame.
-        """
+        """Say where image tokens lie: here each gives its value to the patches it attended to."""
         if image.attention is None:
             raise InfoflowError("the attention of the image tokens was not recorded.")
         spread = sparse.csr_array(image.attention.detach().double().cpu().numpy().T)

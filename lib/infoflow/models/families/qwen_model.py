@@ -52,10 +52,7 @@ class QwenVision(nn.Module):
         self.proj = nn.Parameter(out**-0.5 * torch.randn(out, out))
 
     def forward(self, pixel_values: Tensor) -> tuple[Tensor, Tensor]:
-        """Turn an image (1, 3, image_size, image_size) into tokens (N, D) and their attention.
-
-        The attention is over the patches, the mean over the resampler's heads: (N, patches).
-        """
+        """Turn an image into tokens (N, D) and their attention, heads averaged, (N, patches)."""
         patches = self.conv1(pixel_values)
         side = patches.shape[-1]
         states = self.ln_pre(patches.flatten(2).mT + stretched(self.positional_embedding, side))
@@ -64,10 +61,7 @@ class QwenVision(nn.Module):
 
 
 class Resampler(nn.Module):
-    """Queries on a raster, each reading all patches by one cross-attention.
-
-    Positions steer what a query attends to, and are no part of what it reads.
-    """
+    """Queries on a raster, each reading all patches; positions only steer what they attend to."""
 
     def __init__(self, shape: VisionShape) -> None:
         super().__init__()
