@@ -157,7 +157,7 @@ def negative(scene: Scene, rng: np.random.Generator, kind: str) -> str:
     """Name an object that is not in the scene, chosen as POPE does (Li et al., 2023, section 4).
 
     ``"random"`` is any, ``"popular"`` one of those most frequent in the world, ``"adversarial"`` of
-    those most often seen with the scene's; ``"matched"``, for training, as often as the world has it.
+    those most often seen with the scene's; ``"matched"``, for training, as often as in the world.
     """
     names = object_names()
     present = [names.index(o.name) for o in scene.objects]
