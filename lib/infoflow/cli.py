@@ -10,7 +10,6 @@ import typer
 from infoflow.errors import InfoflowError
 
 _UsageError: Any = typer.BadParameter.__base__  # of all wrong arguments; typer exports this one
-
 Model = Annotated[
     str, typer.Argument(help="A name that `infoflow models` lists, a hub's org/name, or a folder.")
 ]
@@ -27,7 +26,6 @@ Parameters = Annotated[
     list[str] | None,
     typer.Option("--parameter", "-p", metavar="NAME=VALUE", help="Of what runs; repeats."),
 ]
-
 app = typer.Typer(
     help="Where image information flows inside large vision-language models.",
     no_args_is_help=True,

@@ -13,7 +13,6 @@ from infoflow.errors import InfoflowError, one_line, require_name
 from infoflow.files import atomic_write, cache_folder, read_text
 
 Table = Sequence[Sequence[str]]
-
 RULES = ("original", "opera", "corrected")
 
 # Rohrbach et al. (2018), utils/chair.py: words that belong together, and how they count. Its list
@@ -31,15 +30,12 @@ _COCO_DOUBLES = {
     **{f"passenger {vehicle}": vehicle for vehicle in ("jet", "train")},
     **{"bow tie": "tie", "toilet seat": "toilet", "wine glas": "wine glass"},
 }
-
 _NLTK_DATA = ("punkt_tab", "averaged_perceptron_tagger_eng", "wordnet")
 _PARTS_OF_SPEECH = {"J": "a", "V": "v", "N": "n", "R": "r"}  # of a tag's first letter, in WordNet
-
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
 _TOKEN = re.compile(r"[a-z0-9]+|[^\sa-z0-9]")
 _QUALIFIERS = ("baby", "adult", "passenger")
 _CARRIERS = ("airplane", "bus", "car", "train", "truck", "boat")
-
 COMMIT = "6e4d33c4bedf6dfcd24c61bf527f40714717be47"
 ADDRESS = f"https://raw.githubusercontent.com/LisaAnne/Hallucination/{COMMIT}/data/synonyms.txt"
 """Where the authors of CHAIR (Rohrbach et al., 2018) keep the list: 80 classes with 416 entries, of

@@ -12,7 +12,10 @@ from infoflow.models.prompt import Prompt, Spans
 
 @dataclass(frozen=True)
 class ByOptions:
-    """Simignore with each sample's options, joined by spaces, for its text, as in released code."""
+    """Simignore with each sample's options for its text, as in the released code.
+
+    They stand without letters, joined by spaces, after the token that begins a sequence, if any.
+    """
 
     simignore: Simignore  # all other settings; its text is replaced
 
@@ -29,7 +32,11 @@ class ByOptions:
 def answers(
     lvlm: LVLM, task: Task, sample: Sample, *changes: Intervention | ByOptions
 ) -> list[Row]:
-    """Answer greedily, with all the interventions at work, if any: a row of ``Task.details``."""
+    """Answer greedily: a row with the columns of :meth:`infoflow.data.task.Task.details`.
+
+    Settings:
+        *changes: Interventions, all at work at once; none for the model as it is.
+    """
     prompt = lvlm.prompt(sample.image, sample.question)
     own = (c.of(lvlm, sample) if isinstance(c, ByOptions) else c for c in changes)
     with intervene(lvlm, *own):

@@ -1,4 +1,4 @@
-"""EAH: in a shallow layer, let all heads attend as the head with the most vision sinks does."""
+"""EAH, later EVAS: in a shallow layer all heads attend as the one with the most sinks does."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

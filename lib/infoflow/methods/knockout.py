@@ -56,6 +56,7 @@ def attention_knockout(
     An edge is blocked in a window of layers: there no target token attends to a source; one that
     would see nothing sees itself. Equal to a full masked forward pass for each of the L windows,
     but only rows from the first target on are computed again, from the window's first layer on.
+    Their attention weights in one layer are held for all windows at once.
 
     A group is a name of :func:`token_groups`, or prompt tokens by a boolean mask (S,) or positions.
     ``"last"`` is each row that predicts a token of the answer, so that the edge stays blocked as

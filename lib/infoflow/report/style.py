@@ -26,7 +26,6 @@ SCORE_NAMES = {
     **{"scienceqa": "accuracy", "pope": "accuracy"},
     **{"textvqa": "soft accuracy", "chair": "F1 of named objects"},
 }
-
 _STYLE_SHEET = Path(__file__).with_name("house.mplstyle")
 HOUSE_STYLE = {
     **sns.axes_style("ticks"),

@@ -7,7 +7,6 @@ from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-
 FOLDERS = ("data", "models", "hooks", "interventions", "methods")
 """What measured numbers pass through. Not ``stats``, which reads rows, nor the modules at the top,
 which change no value: a new wording of an error must not cost the rows of days."""

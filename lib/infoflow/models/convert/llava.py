@@ -43,7 +43,6 @@ _CLIP: Rules = {
     r"vision_model\.(.+)": rf"{_NATIVE_TOWER}\1",
     r"(text_model|text_projection|visual_projection)\..+|logit_scale": "",
 }
-
 _IDS = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
 """LLaMA's own ids. Configurations of early conversions name others, with which none was trained."""
 _TEXT = ("hidden_size", "num_attention_heads", "num_hidden_layers", "vocab_size")

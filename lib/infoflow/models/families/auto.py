@@ -23,14 +23,7 @@ from transformers.video_processing_utils import BaseVideoProcessor
 
 from infoflow.errors import InfoflowError, one_line
 from infoflow.models.checkpoint import in_one_line, load_model
-from infoflow.models.families.base import (
-    DecoderInputs,
-    Family,
-    ImageFeatures,
-    Reading,
-    Size,
-    require_no_mark,
-)
+from infoflow.models.families.base import DecoderInputs, Family, ImageFeatures, Reading, Size
 from infoflow.models.grid import Grid
 from infoflow.models.placement import Placement
 from infoflow.models.prompt import Spans
@@ -81,7 +74,7 @@ class AutoFamily(Family):
         Marks of tiles or rows between image tokens are part of it, but lie nowhere on the image.
         """
         token = self.tokenizer.convert_ids_to_tokens(self.image_token_id)
-        require_no_mark(question, (token, getattr(self.reader, "image_token", token)))
+        self.require_no_mark(question, (token, getattr(self.reader, "image_token", token)))
         batch = self._processed(image, text := self.worded(question))
         ids, pixels = batch.pop("input_ids")[0], batch.pop("pixel_values")
         taken = signature(type(self.model).forward).parameters

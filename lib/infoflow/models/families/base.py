@@ -238,8 +238,19 @@ class Family:
         """Encode the whole prompt around a question, one image token id an image token."""
         before, after = self.template.format(question=question).split(PLACEHOLDER, 1)
         text = self.tokenise(after)
-        require_no_mark(question, self.marks, self.image_token_id in text)
+        self.require_no_mark(question, self.marks, self.image_token_id in text)
         return [*self.beginning, *self.tokenise(before), *self.image_ids(size), *text]
+
+    def require_no_mark(self, question: str, marks: Sequence[str], encoded: bool = False) -> None:
+        """Raise if a question holds what stands for an image, as text or once it is encoded."""
+        if (found := [mark for mark in marks if mark in question]) or encoded:
+            mark, leave = (
+                (found or marks)[0],
+                "Leave it out; the image's place in the prompt is fixed",
+            )
+            raise InfoflowError(
+                f"the question contains the image placeholder {mark!r}: {question!r}. {leave}."
+            )
 
     def image_ids(self, size: Size) -> list[int]:
         """The ids of the image tokens, and of those that always stand beside them."""
@@ -293,15 +304,6 @@ class Family:
     def require_shape(self, pixel_values: Tensor, *tiles: int) -> None:
         valid = (1, *tiles, 3, self.pixels_a_side, self.pixels_a_side)
         require_value(tuple(pixel_values.shape), "the shape of the pixel values", valid)
-
-
-def require_no_mark(question: str, marks: Sequence[str], encoded: bool = False) -> None:
-    """Raise if a question holds what stands for an image, as text or once it is encoded."""
-    if (found := [mark for mark in marks if mark in question]) or encoded:
-        raise InfoflowError(
-            f"the question contains the image placeholder {(found or marks)[0]!r}: {question!r}. "
-            "Leave it out; the image's place in the prompt is fixed."
-        )
 
 
 def first(side: Any) -> int:
