@@ -244,12 +244,9 @@ class Family:
     def require_no_mark(self, question: str, marks: Sequence[str], encoded: bool = False) -> None:
         """Raise if a question holds what stands for an image, as text or once it is encoded."""
         if (found := [mark for mark in marks if mark in question]) or encoded:
-            mark, leave = (
-                (found or marks)[0],
-                "Leave it out; the image's place in the prompt is fixed",
-            )
             raise InfoflowError(
-                f"the question contains the image placeholder {mark!r}: {question!r}. {leave}."
+                f"the question contains the image placeholder {(found or marks)[0]!r}: "
+                f"{question!r}. Leave it out; the image's place in the prompt is fixed."
             )
 
     def image_ids(self, size: Size) -> list[int]:
