@@ -150,8 +150,8 @@ def _branches(
             raise _not_swept(keep, "under an intervention, which may choose other tokens by branch")
         return [Branch(cut, keep) for cut in given]
     if shape not in ((n_image,), (n_layers, n_image)):
-        valid = f"({n_image},) or ({n_layers}, {n_image})"
-        raise InfoflowError(f"a ranking of shape {shape} does not fit; valid: shape {valid}.")
+        what = f"a ranking of shape {shape} does not fit {n_image} image tokens"
+        raise InfoflowError(f"{what}; valid: shape ({n_image},) or ({n_layers}, {n_image}).")
     # row -1, of cut 0, is any row: there the ranking is the same in all, or nothing is kept
     by_layer = torch.as_tensor(ranking).detach().expand(n_layers, -1)
     for cut in given:

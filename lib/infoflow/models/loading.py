@@ -41,7 +41,7 @@ def _fetch(
         version = f" at revision {revision!r}" if revision else ""
         raise InfoflowError(
             f"the {what} of {name} could not be fetched from the hub ({hub_id}{version}): "
-            f"{type(error).__name__}. Valid with it on this machine: {what}=folder."
+            f"{type(error).__name__}. With it on this machine: load_lvlm({name!r}, {what}=folder)."
         ) from error
 
 

@@ -63,4 +63,5 @@ def _require_processor(family: Family, folder: Path) -> None:
         require_value(tuple(image.shape[-3:]), f"the shape of an image {what}", (3, side, side))
     if not np.allclose(found[0].permute(1, 2, 0), expected, atol=1e-4):
         check = "check do_resize, do_rescale, rescale_factor, do_normalize and sizes"
-        raise InfoflowError(f"an image of the tower's size is changed {what}; {check}.")
+        given = f"the image processor in {folder} does not give the tower its image as it is"
+        raise InfoflowError(f"{given}, normalised; {check}.")

@@ -78,7 +78,8 @@ def convert_shikra(folder: Path, parts: Mapping[str, Path]) -> Checkpoint:
     decoder = {name: tensor for name, tensor in delta.items() if not name.startswith(_CONNECTOR)}
     if wrong := [name for name, own in decoder.items() if not _fits(own, base.get(name))]:
         odd = f"{len(wrong)} tensors are missing or of another shape ({some(sorted(wrong))})"
-        raise InfoflowError(f"{parts['base']} is not the LLaMA of {folder}: {odd}.")
+        what = f"{parts['base']} is not the LLaMA that {folder} is a difference to"
+        raise InfoflowError(f"{what}: {odd}.")
     native = _llava_config(config, -2, vision, projector_hidden_act="linear")
     # transformers' connector has a second layer; this one changes nothing
     second = {

@@ -59,8 +59,8 @@ class VicunaFamily(Family):
             path = checkpoint.folder / name
             text = name + read_text(path) if path.is_file() else ""
             if "chat_template" in text and not all(re.search(role, text) for role in _ROLES):
-                valid = "Vicuna's, USER: ... ASSISTANT:"
-                raise InfoflowError(f"the chat template in {path} is of another kind than {valid}.")
+                other = f"the chat template in {path} is of another conversation than this family's"
+                raise InfoflowError(f"{other}, which is Vicuna's (USER: ... ASSISTANT:).")
 
     @property
     def beginning(self) -> list[int]:
