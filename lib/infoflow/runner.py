@@ -71,7 +71,9 @@ def refresh_notebook(notebook: Path | str, *, error_page: Path | str | None = No
     return _write(notebook, kept)
 
 
-class _OwnInterpreter(AsyncKernelManager):  # whatever kernels are registered
+class _OwnInterpreter(AsyncKernelManager):
+    """Starts the interpreter that runs this very code, whatever kernels are registered."""
+
     @property
     def kernel_spec(self) -> KernelSpec:
         return KernelSpec(**get_kernel_dict(["--log-level=ERROR"]))

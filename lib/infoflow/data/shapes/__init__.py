@@ -90,6 +90,7 @@ def scene_of(task: str, split: str, index: int, world: str = "shapes") -> Scene:
 def _drawn(
     task: str, split: str, index: int, world: str
 ) -> tuple[Scene, ask.Question, np.random.Generator]:
+    """A sample's scene and question, and what its picture is drawn with."""
     require_name(task, "task", _TASKS)
     require_name(split, "split", SPLITS)
     require_name(world, "world", WORLDS)
