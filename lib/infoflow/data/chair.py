@@ -30,8 +30,8 @@ _COUNTS = ("mentions", "hallucinated", "found", "present")
 class ChairData(OwnData):
     """Images of COCO's val2014, and which objects they show.
 
-    What an image shows is, as published, the union of the classes of its instances and of those
-    that its five reference captions name. The captions are read by the same rule as the model's.
+    What an image shows is, as published, the classes of its instances and of those that its five
+    reference captions name, read by the same rule as the model's.
 
     Of COCO's files ``"test"`` is 500 images, drawn with a seed or listed in a file;
     ``"calibration"`` the next 500 drawn (papers shuffled the listing of a folder). Of rows
@@ -161,9 +161,7 @@ def _by_image(file: str, content: Any, key: str, images: Any) -> dict[int, list[
 class Chair(Task):
     """CHAIR (Rohrbach et al., 2018): hallucinated objects in captions.
 
-    The score of one caption is the F1 of the set of objects it names against the set in the
-    image, because CHAIR alone rewards silence: a caption that names nothing hallucinates nothing.
-
+    A caption's score is the F1 of the objects it names, because CHAIR alone rewards silence.
     """
 
     synonyms: Table = ()  # for each class its name and then its synonyms

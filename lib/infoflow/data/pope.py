@@ -75,9 +75,8 @@ def _is_clear(text: str, prediction: bool | None, rule: str) -> bool:
 class PopeData(OwnData):
     """POPE's three kinds of questions about the same 500 images of COCO.
 
-    ``"test"`` is all of it (3 times 3000 samples), what everyone reports. There are no others, so
-    ``"calibration"`` is half of its images, drawn with a seed, and ``"held-out"`` the other half:
-    what is chosen on the one is to be reported on the other. 128 tokens, as LLaVA's script.
+    ``"test"`` is all of it (3 times 3000 samples), what everyone reports. ``"calibration"`` is half
+    of its images, drawn with a seed; what is chosen there is reported on ``"held-out"``, the other.
     """
 
     name = "pope"

@@ -17,10 +17,8 @@ class Sample:
     Attributes:
         id: Unique within its task and split, and stable between runs.
         image: The image, RGB.
-        question: The full text put to the model; of a task that is ``bare``, the question alone
-            (:func:`infoflow.data.templates.worded` makes the one of the other).
-        answer: The reference: an option's letter (ScienceQA), ``"yes"`` or ``"no"`` (POPE), the
-            text to be read (TextVQA), a caption (CHAIR).
+        question: The full text put to the model; of a task that is ``bare``, the question alone.
+        answer: The reference: a letter, ``"yes"`` or ``"no"``, the text to be read, or a caption.
         kind: The group whose scores are reported apart, such as ``"count"`` or ``"adversarial"``.
         choices: The options in order of their letters; empty unless multiple choice.
         answers: All annotators' answers (TextVQA: ten); empty elsewhere.

@@ -65,10 +65,9 @@ def parse_choice(text: str, n_choices: int, rule: str = "llava") -> int | None:
 
 @dataclass
 class ScienceQAData(OwnData):
-    """ScienceQA's questions that come with an image.
+    """ScienceQA's questions that come with an image; ``"calibration"`` is its validation split.
 
-    Reported is ``"test"`` (2017 samples); ``"calibration"`` is the benchmark's own validation split
-    (2097). 16 tokens, as lmms-eval: room for "The answer is B.".
+    The splits have 2017 and 2097 samples. 16 tokens, as lmms-eval: room for "The answer is B.".
     """
 
     name = "scienceqa"

@@ -114,8 +114,7 @@ def vqa_accuracy(prediction: str, answers: Sequence[str]) -> float:
 class TextVQAData(OwnData):
     """TextVQA 0.5.1: questions about what is written in an image, with ten people's answers.
 
-    Reported is its validation split (5000 samples), as everyone does, for the answers of its test
-    split are not public. ``"calibration"`` is its train split. 128 tokens, as LLaVA's script.
+    Reported is its validation split (5000), as everyone does; ``"calibration"`` is its train split.
     """
 
     ocr: bool = field(default=True, kw_only=True)

@@ -57,8 +57,7 @@ def lens_by_depth(lvlm: LVLM, task: Task, sample: Sample) -> list[Row]:
 
     Returns:
         Columns ``word``, ``depth`` (layers passed, 0 to L), ``auc`` (how often a cell that touches
-        things of that name says it more than one that does not) and ``elsewhere``, the same of
-        cells that touch other things alone; NaN where there are none.
+        what has that name says it more than another) and ``elsewhere``, of cells that touch others.
     """
     prompt = lvlm.prompt(sample.image, sample.question)
     touched = {n: coverage(sample.regions[n], prompt.grid) > 0 for n in sample.objects}

@@ -17,8 +17,7 @@ class FastV(Intervention):
     """Let only the most attended image tokens be seen from layer K on (Chen et al., 2024).
 
     Tokens are ranked by the attention that the last prompt token pays them in layer K - 1, heads
-    averaged. They are masked, not dropped, which is the same to all that remain; positions stay.
-    Tokens are chosen once, on the prompt, and stay hidden while decoding.
+    averaged, and masked, not dropped: positions stay. They stay hidden while decoding.
 
     Attributes:
         k: K, how many leading layers see the whole image; 1 to L - 1.

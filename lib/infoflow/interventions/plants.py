@@ -1,7 +1,6 @@
 """Models whose answer is known: faults planted in a trained model by surgery on its weights.
 
-What an honest measure says of a plant follows from how it was made. To add one, add a function that
-changes the model it is given and says where, and name it in the table.
+To add one, add a function that changes the model and says where, and name it in the table.
 """
 
 from copy import copy, deepcopy

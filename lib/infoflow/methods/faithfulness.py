@@ -113,9 +113,8 @@ def randomised_weights(lvlm: LVLM, seed: int = 0) -> Iterator[None]:
     """Put random weights in the decoder layers and the head; after, all is as before.
 
     The sanity check of saliency maps (Adebayo et al., 2018): a map that stays the same does not
-    show what the model has learnt. Each matrix is drawn anew from a normal distribution of its own
-    mean and deviation; gains of norms and biases stay. A head that shares its weights with the
-    token embeddings changes them too. Quantised or offloaded weights are an error.
+    show what the model has learnt. Each matrix, but no gain or bias, is drawn anew from a normal
+    distribution of its own mean and deviation. Quantised or offloaded weights are an error.
     """
     generator = torch.Generator().manual_seed(seed)
     modules = [lvlm.lm_head, *lvlm.layers]

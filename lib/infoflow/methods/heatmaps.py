@@ -67,9 +67,8 @@ def heat_maps(
 ) -> dict[Source, Floats]:
     """Compute the maps of many sources: all CAMs from one backward pass a noisy image.
 
-    They have the shape (L, h, w), or (1, h, w) where there is no layer, and are NaN throughout
-    where undefined. The seed is that of the noise, see ``llava_cam``, and of the random map, which
-    is another for every question.
+    They have the shape (L, h, w), or (1, h, w) where there is no layer, NaN throughout where
+    undefined. The seed is of the noise and of the random map, another for every question.
     """
     grid = prompt.grid
     cams = [source for source in sources if source.site in (*SITES, TOWER)]

@@ -1,8 +1,7 @@
 """Is a heat map right? Maps of image tokens, held against the regions an answer depends on.
 
-Maps are float arrays, not negative, NaN throughout where undefined; an undefined map scores NaN,
-never a number. They are scored token by token: resampled to pixels, a peak inside the image would
-be blended with its neighbours and one on the border would not, and the border would win.
+Maps are not negative, or NaN throughout where undefined, and score NaN then. They are scored token
+by token: resampled to pixels, peaks inside would be blended, and those on the border would win.
 """
 
 import warnings
@@ -90,8 +89,7 @@ def tokens_on(mask: npt.ArrayLike, grid: Grid) -> Mask:
 def pointing_hit(heat: Floats, touched: Mask) -> float:
     """Play the pointing game: is the map's highest token on target (Zhang et al., 2018)?
 
-    It is if its cell touches the region: tokens cannot point more finely. Of several highest tokens
-    each counts for its part, so an even map scores as a random token does.
+    Of several highest tokens each counts for its part: an even map scores as a random token does.
     """
     if np.isnan(heat).any():
         return float("nan")

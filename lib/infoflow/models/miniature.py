@@ -1,8 +1,7 @@
 """A tiny random model of an architecture, and a prompt for it, from a configuration alone.
 
-All that makes an architecture what it is stays: kinds of layers, rotations, masks, what is added
-inside. Widths, depths and vocabularies shrink, and weights are random but large enough that every
-part matters to the logits.
+What makes an architecture what it is stays: kinds of layers, rotations, masks, features inside.
+Widths, depths and vocabularies shrink; weights are random, and large enough to matter to logits.
 """
 
 from collections.abc import Iterator, Mapping

@@ -1,8 +1,7 @@
 """Where the tokens of a processor's pixels lie on the image: found by asking the processor.
 
-It is given an image that brightens from left to right, one from top to bottom, a black and a white
-one. What comes out says which point of the image every pixel shows, whatever was resized, padded or
-cut on the way; and a token shows the points of the pixels that it is made of.
+It is given images that brighten from left to right and from top to bottom, a black and a white one.
+What comes out says which point every pixel shows, whatever was resized, padded or cut on the way.
 """
 
 from collections.abc import Callable, Mapping

@@ -43,9 +43,8 @@ def layer_curves(
 ) -> tuple[Figure, dict[str, Axes]]:
     """Plot lines over layers or cuts, one panel a task; the upper axis counts as the paper does.
 
-    The table has one row a task and ``layer`` (the paper's count, all L) or ``cut`` (to L at most;
-    then ``n_layers`` says L). It has one column a line, or one a line and statistic: ``mean``, and
-    ``low`` and ``high`` of a band. Several lines have their names at their ends.
+    The table has one row a task and ``layer`` (the paper's count, all L) or ``cut`` (then
+    ``n_layers`` says L), one column a line, or a line and statistic: ``mean``, ``low``, ``high``.
     """
     shown, by_task = panels(table.index.unique(0))
     for task, axes in by_task.items():

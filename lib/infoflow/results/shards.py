@@ -1,8 +1,7 @@
 """An evaluation in shards: each measures its share of a task in a store of its own; one merge.
 
-Shard i of N takes the items i, i + N, i + 2N and so on, not a block: benchmarks are sorted, so that
-such shares take about the same time. No shard reads or locks what another writes. A finished one
-notes so in its ``meta.json``; the merge goes by these notes, and needs neither model nor data.
+Shard i of N takes the items i, i + N, i + 2N and so on, not a block: benchmarks are sorted. No
+shard reads or locks what another writes; the merge goes by the ``meta.json`` of finished ones.
 """
 
 import os

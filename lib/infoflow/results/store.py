@@ -1,13 +1,9 @@
 """Results on disk: the rows of every item measured, and where they come from.
 
-A result lives in ``<root>/<measure>/<digest of its key>/``::
-
-    meta.json                 the key, the provenance, wall time and peak memory so far
-    00000-<digest>.parquet    one part a batch of items; its rows in the order they were measured
-
-Every file is written under another name and renamed, so a process may be killed at any moment: what
-is there is whole, and the next call measures what is missing. Every file has a digest of its
-content: what does not fit it is set aside. Reading what is all there takes no lock.
+A result lives in ``<root>/<measure>/<digest of its key>/``: ``meta.json`` has the key, provenance,
+wall time and peak memory so far, ``00000-<digest>.parquet`` the rows of a batch of items. A file is
+written under another name and renamed, so a process may be killed at any moment; what does not fit
+its digest is set aside and measured again. Reading what is all there takes no lock.
 """
 
 import json
@@ -75,8 +71,8 @@ class Store:
         """Measure every item that has not been measured yet, and return the rows of all.
 
         Args:
-            key: What the result depends on, as plain JSON values, ``"measure"`` (its name) among
-                them. Not the number of items: more items then build on fewer.
+            key: What the result depends on, as plain JSON values, the ``"measure"`` among them, but
+                not the number of items: more build on fewer.
             items: What to measure, in the order the rows are wanted in.
             measure: Gives the rows of one item; the columns are the same in every row.
             item_id: Names an item; no two items may have the same name.

@@ -1,8 +1,7 @@
 """Any image-text model of transformers, in the words and the geometry of its own processor.
 
-What its decoder is given is not computed here but taken: the untouched model runs up to the call of
-its decoder, and the embeddings, positions, masks and features of that call are what prompts carry.
-Whether that was enough, ``infoflow.hooks.forward.require_whole_model`` says.
+The untouched model runs up to the call of its decoder; the embeddings, positions, masks and
+features of that call are what prompts carry. ``require_whole_model`` says whether it was enough.
 """
 
 from collections.abc import Mapping

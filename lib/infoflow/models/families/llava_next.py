@@ -1,8 +1,7 @@
 """LLaVA-1.6 (NeXT): LLaVA that sees the whole image and, beside it, the image in tiles.
 
-An image is resized and padded to the best of a few shapes made of square tiles. The decoder gets
-the tokens of the whole image, squashed to one tile, and then those of all tiles as one raster
-without the padding, each row ended by a learned newline (Liu et al., 2024).
+The decoder gets the tokens of the whole image, squashed to one tile, and then those of all tiles as
+one raster without the padding, each row ended by a learned newline (Liu et al., 2024).
 """
 
 from typing import Any, ClassVar, NamedTuple

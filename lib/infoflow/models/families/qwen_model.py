@@ -1,7 +1,6 @@
 """Qwen-VL as one model: transformers' Qwen2 with Qwen-VL's own vision side (Bai et al., 2023).
 
-The vision side is a ViT, and a resampler whose queries read its patches. Its parameters have the
-names of the published code, ``visual.py`` of ``Qwen/Qwen-VL``.
+Its parameters have the names of the published code, ``visual.py`` of ``Qwen/Qwen-VL``.
 """
 
 from collections import OrderedDict
