@@ -2,6 +2,7 @@ from .data.load import Sample, Task, load_task
 from .errors import InfoflowError, UnknownNameError
 from .evaluate.check import check_model
 from .interventions import EAH, FastV, Simignore, Truncate, intervene
+from .interventions.plants import plant
 from .methods.cam import CAM, llava_cam
 from .methods.flow import AttentionFlow, attention_flow
 from .methods.knockout import AttentionKnockout, attention_knockout
@@ -15,7 +16,6 @@ from .methods.truncation import (
 )
 from .models.families import list_models
 from .models.lvlm import LVLM, Prompt, load_lvlm
-from .models.plants import plant
 from .results.store import Store
 from .stats.cliff import Cliff, cliff_layer
 

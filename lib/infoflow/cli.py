@@ -10,7 +10,6 @@ import typer
 from infoflow.errors import InfoflowError
 
 _UsageError: Any = typer.BadParameter.__base__  # of all wrong arguments; typer exports this one
-
 Model = Annotated[
     str, typer.Argument(help="A name that `infoflow models` lists, a hub's org/name, or a folder.")
 ]
@@ -27,7 +26,6 @@ Parameters = Annotated[
     list[str] | None,
     typer.Option("--parameter", "-p", metavar="NAME=VALUE", help="Of what runs; repeats."),
 ]
-
 app = typer.Typer(
     help="Where image information flows inside large vision-language models.",
     no_args_is_help=True,
@@ -164,12 +162,11 @@ def mystery(
     key: Annotated[bool, typer.Option("--key", help="Only print what the fault is.")] = False,
 ) -> None:
     """Write a model with one hidden fault for a student to find; the teacher's key is its seed."""
-    from infoflow.models.mystery import mystery_model, write_mystery
+    from infoflow.interventions.mystery import mystery_model, write_mystery
 
     if key:
-        typer.echo(
-            ", ".join(f"{name}: {value}" for name, value in mystery_model(seed).fault.items())
-        )
+        fault = mystery_model(seed).fault.items()
+        typer.echo(", ".join(f"{name}: {value}" for name, value in fault))
     else:
         write_mystery(folder, seed)
         typer.echo(folder)

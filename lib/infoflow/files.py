@@ -14,9 +14,7 @@ from infoflow.errors import InfoflowError, one_line
 
 def cache_folder() -> Path:
     """Return where what was fetched is kept: ``INFOFLOW_CACHE``, or ``~/.cache/infoflow``."""
-    if named := os.environ.get("INFOFLOW_CACHE"):
-        return Path(named)
-    return Path.home() / ".cache" / "infoflow"
+    return Path(os.environ.get("INFOFLOW_CACHE") or Path.home() / ".cache" / "infoflow")
 
 
 def read_text(path: Path) -> str:
@@ -52,11 +50,7 @@ def read_json(path: Path) -> Any:
 
 
 def read_yaml(path: Path) -> Any:
-    """Read a YAML file as JSON's types, without YAML's guesses and tags; each key once.
-
-    What is no number as JSON writes it, no ``true``, ``false`` or ``null`` (in whichever case) is
-    text: ``on``, ``010``, ``1:30`` and dates. Keys are text.
-    """
+    """Read a YAML file as JSON's types, each key once; all else (dates, ``on``) is text."""
     text = read_text(path)
     try:
         return yaml.load(text, _Loader)

@@ -12,7 +12,6 @@ from infoflow.errors import InfoflowError, one_line, require_name
 from infoflow.files import parse_json
 
 Number = TypeVar("Number", int, float)
-
 KINDS: Mapping[str, tuple[type, ...]] = {
     **{"str": (str,), "bool": (bool,), "int": (int,), "float": (int, float)},
     **{"list": (list,), "dict": (dict,), "None": (type(None),), "Any": (object,)},
@@ -26,10 +25,9 @@ def kind_of(annotation: Any) -> str:
 
 
 def require_kind(value: Any, kind: str, what: str) -> None:
-    """Check that a plain value is of a declared kind; ``True`` is no ``int``, and ``"1"`` neither.
+    """Check that a plain value is of a declared kind: :data:`KINDS`, ``list[int]``, ``int | None``.
 
-    Kinds are written as annotations: :data:`KINDS`, ``list[int]``, ``int | None``. No number is
-    infinite or NaN, wherever it stands.
+    ``True`` is no ``int``, and ``"1"`` neither. No number is infinite or NaN, wherever it stands.
     """
     if not _is_of(kind, value):
         got = f"{value!r:.80}, a {type(value).__name__}"
@@ -39,8 +37,7 @@ def require_kind(value: Any, kind: str, what: str) -> None:
 def read_value(text: str, kind: str, what: str) -> Any:
     """Read a value as it is typed, by its declared kind (see :func:`require_kind`).
 
-    The text stands as it is where the kind takes text, but for ``null`` and ``None`` where the kind
-    has ``None``; else it is JSON: ``3``, ``1e-3``, ``true``, ``[1, 2]``, ``["a", "b"]``.
+    Where the kind takes text, it is the text, but for ``null`` and ``None``; else it is JSON.
     """
     if text in ("null", "None") and _is_of(kind, None):
         return None
@@ -88,13 +85,9 @@ def require_finite(
 
 
 def _limited(
-    convert: Callable[[Any], Number],
-    kind: str,
-    value: Any,
-    what: str,
-    least: float | None,
-    most: float | None,
+    convert: Callable[[Any], Number], kind: str, value: Any, what: str, *bounds: float | None
 ) -> Number:
+    least, most = bounds
     low = -sys.float_info.max if least is None else least
     high = sys.float_info.max if most is None else most
     with suppress(TypeError, ValueError, OverflowError):
@@ -117,7 +110,6 @@ def _is_of(kind: str, value: Any) -> bool:
 
 
 def _is_plain(value: Any) -> bool:
-    """Whether JSON can write a value and other programs can read it: no NaN, no broken text."""
     try:
         json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
     except (TypeError, ValueError, RecursionError):

@@ -62,8 +62,7 @@ def full_set(notebook: Path, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _plain(name: str, value: Any) -> Any:
-    """Turn a value into plain JSON types; papermill would turn a tuple into a string, silently."""
-
+    # papermill would turn a tuple into a string, silently
     def other(part: Any) -> Any:
         return part.item() if isinstance(part, np.generic) else os.fspath(part)
 

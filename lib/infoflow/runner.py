@@ -35,12 +35,11 @@ def run_notebook(
     error_page: Path | str | None = None,
     title: str | None = None,
 ) -> Path:
-    """Run a notebook with parameters and write the result, which is returned, in one piece.
+    """Run a notebook with parameters and write the result, whose path is returned, in one piece.
 
-    The kernel is that of the running interpreter, in the notebook's folder, as in JupyterLab. An
-    earlier result stays until the new one is whole. A run that failed is a :class:`NotebookError`,
-    which names the cell; an HTML page shows how far it came, beside the target, with
-    ``.failed.html`` for its suffix, if no other ``error_page`` is named.
+    The kernel is that of the running interpreter, in the notebook's folder. An earlier result stays
+    until the new one is whole. A run that failed is a :class:`NotebookError`; an HTML page shows
+    how far it came: ``error_page``, or the target with the suffix ``.failed.html``.
     """
     notebook, target = Path(notebook).resolve(), Path(target).resolve()
     if target == notebook:
@@ -53,8 +52,7 @@ def run_notebook(
 def refresh_notebook(notebook: Path | str, *, error_page: Path | str | None = None) -> Path:
     """Run a notebook with its defaults on an empty result store, and keep the outputs in it.
 
-    Cells, their ids and their metadata stay as they are; new are the outputs, without what was said
-    on stderr, and the numbers of the cells. A notebook whose run fails stays untouched.
+    All else stays as it is, and what was said on stderr is left out. A failed run changes nothing.
     """
     notebook = Path(notebook).resolve()
     full_set(notebook, {})  # a notebook that could not be given parameters is refused
@@ -82,7 +80,6 @@ class _OwnInterpreter(AsyncKernelManager):
 
 
 def _with_values(notebook: NotebookNode, values: Mapping[str, Any]) -> NotebookNode:
-    """Add a cell of values behind the parameters cell, as papermill writes it."""
     tags = ["injected-parameters"]
     source = PythonTranslator.codify(values, "Parameters")
     injected = new_code_cell(source, id=tags[0], metadata={"tags": tags})
@@ -100,7 +97,6 @@ def _execute(
     title: str,
     **settings: str,
 ) -> None:
-    """Run the cells to their end, or raise and leave a page that shows how far they came."""
     page = Path(error_page or target.with_suffix(".failed.html"))
     for path in (target, page):
         require_writable(path)
@@ -128,7 +124,6 @@ def _execute(
 
 
 def _where(run: NotebookNode, begun: list[int]) -> str:
-    """Name the last code cell that was begun by its number and its first line."""
     if not begun:
         return ""
     first_line, *_ = run.cells[begun[-1]].source.strip().split("\n")

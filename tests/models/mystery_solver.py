@@ -14,8 +14,8 @@ import numpy as np
 import torch
 
 from infoflow import attention_flow, load_lvlm, load_task, truncation_sweep
+from infoflow.interventions.mystery import FAULTS, MODEL, mystery_model, write_mystery
 from infoflow.methods.localisation import coverage, target_mask
-from infoflow.models.mystery import FAULTS, MODEL, mystery_model, write_mystery
 
 READING = load_task("textvqa", limit=4)  # no colour is named in these questions
 COLOURS = [s for s in load_task("scienceqa", limit=60) if s.kind == "colour"]

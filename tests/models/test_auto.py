@@ -363,7 +363,7 @@ def test_noise_is_that_of_one_image():
 def test_costs_are_told_from_configuration_and_processor(kind, tmp_path):
     folder = tiny_auto.save(kind, tmp_path)
     lvlm, shape = load_lvlm(str(folder), device="cpu"), costs.shape_of(str(folder))
-    prompt = lvlm.prompt(Image.new("RGB", costs.PICTURE), QUESTION)
+    prompt = lvlm.prompt(Image.new("RGB", costs.IMAGE_SIZE), QUESTION)
     assert shape.image_tokens == int((prompt.input_ids == lvlm.family.image_token_id).sum())
     counted = sum(weight.numel() for weight in lvlm.model.parameters())
     assert shape.parameters == pytest.approx(counted, rel=0.01)

@@ -2,7 +2,7 @@
 
 import torch
 
-from infoflow.methods.gradients import LAYER_SITES, last_layer_gradients
+from infoflow.methods.gradients import LAYER_SITES, last_layer_gradient_maxima
 
 
 def change_there(lvlm, prompt, site):
@@ -26,7 +26,7 @@ def change_there(lvlm, prompt, site):
 
 
 def test_behind_the_last_attention_the_image_reaches_nothing(lvlm, prompt):
-    found = last_layer_gradients(lvlm, prompt)
+    found = last_layer_gradient_maxima(lvlm, prompt)
     assert set(found) == set(LAYER_SITES) - {"output"}
     for site, (at_image, at_answer) in found.items():
         reaches = site != "post_attention_layernorm"
@@ -40,7 +40,7 @@ def test_nothing_is_left_hooked_or_recording(lvlm, prompt):
     before = lvlm.logits(prompt.inputs_embeds)
     hooks = [dict(layer._forward_hooks) for layer in lvlm.layers]  # transformers leaves its own
     with torch.inference_mode():
-        last_layer_gradients(lvlm, prompt)
+        last_layer_gradient_maxima(lvlm, prompt)
     after = lvlm.logits(prompt.inputs_embeds)
     assert torch.equal(before, after)
     assert [dict(layer._forward_hooks) for layer in lvlm.layers] == hooks

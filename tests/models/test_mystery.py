@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from infoflow import InfoflowError, attention_flow, cli, load_lvlm, load_task
-from infoflow.models import plants
-from infoflow.models.mystery import MODEL, mystery_model, redraw_weights, write_mystery
+from infoflow.interventions import plants
+from infoflow.interventions.mystery import MODEL, mystery_model, redraw_weights, write_mystery
 
 SEEDS = (0, 7, 11)  # scaled, scaled, blind: quick to make; `mystery_solver.py` goes over all kinds
 SLOW_SEED = 1  # a decoy

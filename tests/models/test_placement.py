@@ -18,7 +18,7 @@ from infoflow.interventions import EAH, FastV, Simignore, Truncate, intervene, s
 from infoflow.methods.cam import llava_cams
 from infoflow.methods.faithfulness import faithfulness_curve, randomised_weights
 from infoflow.methods.flow import attention_flow, attention_matrix
-from infoflow.methods.gradients import last_layer_gradients
+from infoflow.methods.gradients import last_layer_gradient_maxima
 from infoflow.methods.truncation import truncated_log_probs, truncation_sweep
 from infoflow.models import placement
 from infoflow.models.lvlm import load_lvlm
@@ -79,7 +79,7 @@ MEASURES = {
         for result in under(lvlm, prompt, intervention)
     ],
     "last layer": lambda lvlm, prompt: [
-        torch.tensor(list(last_layer_gradients(lvlm, prompt).values()))
+        torch.tensor(list(last_layer_gradient_maxima(lvlm, prompt).values()))
     ],
     "perturbation": lambda lvlm, prompt: [
         torch.from_numpy(faithfulness_curve(lvlm, prompt, ANSWER, ramp(prompt), n_steps=2).scores)

@@ -15,9 +15,9 @@ from infoflow import (
     truncation_sweep,
 )
 from infoflow import plant as plant_in
+from infoflow.interventions import plants
+from infoflow.interventions.plants import PLANTS
 from infoflow.methods.localisation import coverage, target_mask
-from infoflow.models import plants
-from infoflow.models.plants import PLANTS
 
 TASKS = ("scienceqa", "pope", "textvqa")
 SAMPLES = [next(s for s in load_task(task, limit=4) if s.targets) for task in TASKS]

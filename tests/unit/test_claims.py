@@ -102,6 +102,14 @@ def test_rules_say_the_numbers_they_go_by(words, claims):
     assert all(words in claim.rule for claim in all_claims() if claim.id in claims)
 
 
+def test_flow_in_a_model_of_one_layer_has_verdicts_too(favourable):
+    flow = {task: rows[rows["layer"] == 1] for task, rows in favourable.flow.items()}
+    found = verdicts(Evidence("of one layer", 1, flow=flow))
+    about_flow = [claim.id for claim in all_claims() if claim.needs == "flow"]
+    assert NOT_RUN not in {found[name] for name in about_flow}
+    assert found["flow-rises-last"] == UNDEFINED
+
+
 def test_every_verdict_has_its_meaning():
     meanings = paper_values()["verdicts"]
     assert list(meanings) == [HOLDS, PARTLY, FAILS, UNDECIDED, UNDEFINED, NOT_RUN]

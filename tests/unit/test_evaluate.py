@@ -266,7 +266,7 @@ def test_swapped_items_keep_question_and_reference(task):
 
 
 def test_swapping_needs_enough_other_pictures(task):
-    with pytest.raises(InfoflowError, match="3 items cannot get the pictures of 2"):
+    with pytest.raises(InfoflowError, match="3 items cannot get the images of 2"):
         swap_pictures(task, load_task("textvqa", split="calibration", limit=2))
     with pytest.raises(InfoflowError, match="another split"):
         swap_pictures(task, task)

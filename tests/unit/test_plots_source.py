@@ -38,9 +38,9 @@ def test_another_source_is_named_with_what_it_cannot_give(source):
     told = report.source_words(source, ["scienceqa", "pope"]).text
     assert ("from the hub" if source == "hub" else "from the folder /data") in told
     assert "ScienceQA and POPE" in told
-    assert "Of POPE the held-out pictures are reported; cliffs are chosen on others." in told
+    assert "Of POPE the held-out images are reported; cliffs are chosen on others." in told
     both = report.source_words(source, ["pope", "textvqa", "chair"]).text
-    assert "Of POPE and CHAIR the held-out pictures are reported" in both
+    assert "Of POPE and CHAIR the held-out images are reported" in both
     assert "needs Shapes' masks: not run on this source" in told
     assert "held-out" not in report.source_words(source, ["scienceqa"]).text
 

@@ -167,13 +167,13 @@ def test_chair_draws_pictures_or_takes_a_list(sets, tmp_path, monkeypatch):
         rest = load_task("chair", sets / "chair" / layout, "calibration", pictures=listed)
         assert {s.id for s in rest} == {"chair-73", "chair-133"}
     listed.write_text("42\n73\n74\n133\n")
-    with pytest.raises(InfoflowError, match="all 4 pictures are for reporting, so none is left"):
+    with pytest.raises(InfoflowError, match="all 4 images are for reporting, so none is left"):
         load_task("chair", sets / "chair" / "parquet", "calibration", pictures=listed)
     listed.write_text("7")
-    with pytest.raises(InfoflowError, match="the picture 7, which the data lacks"):
+    with pytest.raises(InfoflowError, match="the image 7, which the data lacks"):
         load_task("chair", folder, pictures=listed)
     listed.write_text("the dog\n")
-    with pytest.raises(InfoflowError, match=r"'the' in .* is no picture of COCO"):
+    with pytest.raises(InfoflowError, match=r"'the' in .* is no image of COCO"):
         load_task("chair", folder, pictures=listed)
 
 

@@ -186,7 +186,7 @@ def test_a_picture_that_is_missing_or_damaged_is_named_with_its_item(name, pictu
     with pytest.raises(InfoflowError, match=f"item '{item}': .*{path.name}' cannot be read"):
         _ = task[place].image
     path.unlink()
-    message = f"pictures are missing, the first of them .*{path.name} of item '{item}'"
+    message = f"images are missing, the first of them .*{path.name} of item '{item}'"
     with pytest.raises(InfoflowError, match=message):
         load_task(name, folder)
 
@@ -280,7 +280,7 @@ def test_textvqa_without_rosettas_file_says_how_to_go_on(folder):
     real_sets.textvqa_originals(folder)
     path = folder / "TextVQA_Rosetta_OCR_v0.2_val.json"
     edit(path, lambda content: content["data"].pop())
-    with pytest.raises(InfoflowError, match=r"the picture '0054', which TextVQA_Rosetta.* lacks"):
+    with pytest.raises(InfoflowError, match=r"the image '0054', which TextVQA_Rosetta.* lacks"):
         load_task("textvqa", folder)
     path.unlink()
     with pytest.raises(InfoflowError, match=r"ocr=False .*: .* holds 0 files TextVQA_Rosetta"):
@@ -317,7 +317,7 @@ def test_chairs_classes_must_be_those_of_the_synonyms(folder):
 
 
 def test_pictures_of_coco_are_numbered_and_stand_once(folder):
-    for number, message in ((42, "holds the picture 42 twice"), ("x", "'x' in .* is no picture")):
+    for number, message in ((42, "holds the image 42 twice"), ("x", "'x' in .* is no image")):
         rows = real_sets.chair_rows()
         rows[1]["question_id"] = str(number)
         features = Features({**real_sets.CHAIR_FEATURES, "question_id": Value("string")})
@@ -501,7 +501,7 @@ def test_a_byte_order_mark_is_no_damage(folder):
     ("change", "message"),
     [
         ({"image": "../../12/image.png"}, "is no name within"),
-        ({"image": 5}, "pictures are missing, .*test/13/5 of item 'scienceqa-13'"),
+        ({"image": 5}, "images are missing, .*test/13/5 of item 'scienceqa-13'"),
         ({"hint": 5}, "'hint' of row 2 .* is 5; valid: a text, or null for none"),
         ({"answer": True}, "'answer' of row 2 .* is True"),
     ],
@@ -531,24 +531,24 @@ INSTANCES, CAPTIONS = "instances_val2014.json", "captions_val2014.json"
         (
             INSTANCES,
             lambda c: c["annotations"][0].update(image_id="42"),
-            "has the picture '42', which",
+            "has the image '42', which",
         ),
         (
             CAPTIONS,
             lambda c: c["annotations"][0].update(image_id="42"),
-            "has the picture '42', which",
+            "has the image '42', which",
         ),
-        (INSTANCES, lambda c: c["images"][0].update(id="42"), "has the picture 42, which"),
-        (INSTANCES, lambda c: c["images"][0].update(id=True), "has the picture 42, which"),
+        (INSTANCES, lambda c: c["images"][0].update(id="42"), "has the image 42, which"),
+        (INSTANCES, lambda c: c["images"][0].update(id=True), "has the image 42, which"),
         (
             INSTANCES,
             lambda c: c["annotations"][0].update(image_id=7),
-            "the picture 7, which",
+            "the image 7, which",
         ),
         (
             CAPTIONS,
             lambda c: c["annotations"][0].update(image_id=7),
-            "the picture 7, which",
+            "the image 7, which",
         ),
         (
             INSTANCES,
@@ -560,12 +560,12 @@ INSTANCES, CAPTIONS = "instances_val2014.json", "captions_val2014.json"
         (
             CAPTIONS,
             lambda c: c["annotations"].pop(),
-            "picture 133, which captions_",
+            "image 133, which captions_",
         ),
         (
             CAPTIONS,
             lambda c: c["annotations"][-1].update(caption=" "),
-            "the picture 133",
+            "the image 133",
         ),
         (
             CAPTIONS,
@@ -654,13 +654,13 @@ def test_a_pipe_is_not_waited_for(folder):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("42\r\n73\r\n42\r\n", "holds the picture 42 twice"),
-        ("42\nCOCO_val2014_000000000042.jpg", "holds the picture 42 twice"),
-        ("42.5", "'42.5' in .* is no picture of COCO"),
-        ("-42", "no picture of COCO"),
-        ("1_42", "no picture of COCO"),
-        ("\uff14\uff12", "no picture of COCO"),
-        ("9" * 5000, "no picture of COCO"),
+        ("42\r\n73\r\n42\r\n", "holds the image 42 twice"),
+        ("42\nCOCO_val2014_000000000042.jpg", "holds the image 42 twice"),
+        ("42.5", "'42.5' in .* is no image of COCO"),
+        ("-42", "no image of COCO"),
+        ("1_42", "no image of COCO"),
+        ("\uff14\uff12", "no image of COCO"),
+        ("9" * 5000, "no image of COCO"),
         ("\ufeff", "is empty"),
     ],
 )

@@ -256,7 +256,7 @@ def test_pictures_kept_as_paths_are_read_from_there(tmp_path):
             sample.image.tobytes() == load_task("scienceqa", tmp_path / "bytes")[0].image.tobytes()
         )
     (tmp_path / "elsewhere" / "2.png").unlink()
-    with pytest.raises(InfoflowError, match=r"1 of 3 pictures are missing, .* them .*2\.png"):
+    with pytest.raises(InfoflowError, match=r"1 of 3 images are missing, .* them .*2\.png"):
         load_task("scienceqa", tmp_path / "set")
 
 
@@ -264,7 +264,7 @@ def test_pictures_kept_as_paths_are_read_from_there(tmp_path):
 def test_a_relative_path_stays_in_its_folder(place, tmp_path):
     write(tmp_path / "set" / "test.parquet", [row(0, image={"bytes": None, "path": place})])
     real_sets.write_picture(tmp_path / "secret.png", 1)
-    with pytest.raises(InfoflowError, match=r"the picture .* is no name within"):
+    with pytest.raises(InfoflowError, match=r"the image .* is no name within"):
         load_task("scienceqa", tmp_path / "set")
 
 

@@ -70,6 +70,8 @@ def flow_flat_middle(evidence: Evidence, task: str) -> OnTask:
 
 def flow_rises_last(evidence: Evidence, task: str) -> OnTask:
     last = evidence.n_layers
+    if last < 2:
+        return UNDEFINED, "no layer comes before the last"
     shares = (_share(evidence, task, span) for span in ("image", "user"))
     image, user = (difference_estimate(of_span[last] - of_span[last - 1]) for of_span in shares)
     words = f"image {image.value:+.1f}, user {user.value:+.1f} points"

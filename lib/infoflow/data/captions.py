@@ -13,7 +13,6 @@ from infoflow.errors import InfoflowError, one_line, require_name
 from infoflow.files import atomic_write, cache_folder, read_text
 
 Table = Sequence[Sequence[str]]
-
 RULES = ("original", "opera", "corrected")
 
 # Rohrbach et al. (2018), utils/chair.py: words that belong together, and how they count. Its list
@@ -31,20 +30,16 @@ _COCO_DOUBLES = {
     **{f"passenger {vehicle}": vehicle for vehicle in ("jet", "train")},
     **{"bow tie": "tie", "toilet seat": "toilet", "wine glas": "wine glass"},
 }
-
 _NLTK_DATA = ("punkt_tab", "averaged_perceptron_tagger_eng", "wordnet")
 _PARTS_OF_SPEECH = {"J": "a", "V": "v", "N": "n", "R": "r"}  # of a tag's first letter, in WordNet
-
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
 _TOKEN = re.compile(r"[a-z0-9]+|[^\sa-z0-9]")
 _QUALIFIERS = ("baby", "adult", "passenger")
 _CARRIERS = ("airplane", "bus", "car", "train", "truck", "boat")
-
 COMMIT = "6e4d33c4bedf6dfcd24c61bf527f40714717be47"
 ADDRESS = f"https://raw.githubusercontent.com/LisaAnne/Hallucination/{COMMIT}/data/synonyms.txt"
 """Where the authors of CHAIR (Rohrbach et al., 2018) keep the list: 80 classes with 416 entries, of
 which two begin with a stray space, which matters to ``"original"``."""
-
 CHECKSUM = "b685537b36fe21b791c87151b96a991ceb582edff19f3da204dcc7a7905502f2"
 _MAX_BYTES = 1_000_000  # the list has four thousand
 
@@ -52,31 +47,25 @@ _MAX_BYTES = 1_000_000  # the list has four thousand
 def caption_objects(
     caption: str, synonyms: str | Path | Table, rule: str = "original"
 ) -> list[str]:
-    """List the objects that a caption mentions.
+    """List the class of each object that a caption mentions, in order, as often as it does.
 
     ``"original"`` follows the published code of CHAIR (Rohrbach et al., 2018), meant for COCO's
-    classes: every token is made singular by Pattern's rules (which TextBlob carries on), a fixed
-    list of double words is joined, and what is in the table counts. So "bus" becomes "bu" and is
-    never counted, "ties" becomes "ty", and other double words are not found. Sentences are split
-    after ".", "!" or "?" and a space, where the published code uses a trained splitter.
+    classes: every token is made singular by Pattern's rules (TextBlob), double words of a fixed
+    list are joined, and what is in the table counts. So "bus" becomes "bu" and is never counted.
+    Sentences are split at punctuation, where the published code uses a trained splitter.
 
-    ``"opera"`` follows the code of OPERA (Huang et al., 2024), which paper 1 and EAH share: as
-    ``"original"``, but every token is brought to its WordNet lemma by its part of speech, so that
-    "bus" and "ties" are counted. It needs three of NLTK's data sets.
+    ``"opera"`` follows the code of OPERA (Huang et al., 2024), which paper 1 and EAH share: every
+    token is brought to its WordNet lemma instead, so that "bus" is counted. It needs NLTK's data.
 
-    ``"corrected"`` looks for the longest entry of the table, of any number of words, at each place;
-    a word is made singular only where the table does not know it as it stands. A hyphen counts as
-    a space, and other punctuation ends an entry. The qualifiers "baby" and "adult" before an animal
-    and "passenger" before a vehicle are no persons, a toilet's seat is no chair, and a train track
-    is no train.
+    ``"corrected"`` looks for the longest entry of the table at each place; a word is made singular
+    only where the table does not know it as it stands. A hyphen counts as a space, and other
+    punctuation ends an entry. The qualifiers "baby" and "adult" before an animal and "passenger"
+    before a vehicle are no persons, a toilet's seat is no chair, and a train track is no train.
 
     Args:
         caption: The caption.
         synonyms: A file (:func:`read_synonyms`), or for each class its name and its synonyms.
         rule: ``"original"``, ``"opera"`` or ``"corrected"``.
-
-    Returns:
-        Class of each mention, in order; a class mentioned twice is listed twice.
 
     Raises:
         InfoflowError: The synonyms cannot be read, the caption is no text or too long, there is no
@@ -121,7 +110,6 @@ def _lemmas(caption: str) -> list[str]:
 
 
 def _joined(tokens: list[str]) -> list[str]:
-    """Join the double words of COCO."""
     words, i = [], 0
     while i < len(tokens):
         double = _COCO_DOUBLES.get(" ".join(tokens[i : i + 2]))
@@ -196,11 +184,8 @@ def _longest_entries(caption: str, entries: _Entries) -> list[str]:
 def published_synonyms() -> Path:
     """Return the list that CHAIR was published with, fetched once and checked by its SHA-256."""
     path = cache_folder() / f"chair-synonyms-{COMMIT[:12]}.txt"
-    failed = (
-        f"CHAIR's list of synonyms is not at hand (save {ADDRESS} as {path}; or give your own, by "
-        "load_task('chair', ..., synonyms=path) or as synonyms.txt beside the data)"
-    )
-    with one_line(failed, InfoflowError, OSError):
+    mended = f"save {ADDRESS} as {path}; or give your own: load_task('chair', ..., synonyms=path)"
+    with one_line(f"CHAIR's synonyms are not at hand ({mended})", InfoflowError, OSError):
         content = path.read_bytes() if path.is_file() else fetch(ADDRESS, _MAX_BYTES)
         if (found := hashlib.sha256(content).hexdigest()) != CHECKSUM:
             raise InfoflowError(f"it is another list, of the SHA-256 {found}, not {CHECKSUM}")
@@ -212,8 +197,7 @@ def published_synonyms() -> Path:
 def read_synonyms(path: str | Path) -> list[list[str]]:
     """Read a list of synonyms: a class a line, its name and then its synonyms, parted by ", ".
 
-    Entries stay as they stand: the original rule depends on the published file's stray spaces and
-    capitals. An error names an entry that is blank, holds a comma or stands in two classes.
+    They stay as they stand: the original rule depends on the file's stray spaces and capitals.
     """
     where = f"the list of synonyms {str(path)!r}"
     with one_line(where, InfoflowError):
@@ -224,10 +208,8 @@ def read_synonyms(path: str | Path) -> list[list[str]]:
     for number, line in enumerate(table):
         for entry in map(str.strip, line):
             if not entry or "," in entry or class_of.setdefault(entry, number) != number:
-                raise InfoflowError(
-                    f"{where} has the entry {entry!r}; valid: words, parted by a comma and a "
-                    "space, each in one class alone."
-                )
+                valid = "words, parted by a comma and a space, each in one class"
+                raise InfoflowError(f"{where} has the entry {entry!r}; valid: {valid}.")
     return table
 
 

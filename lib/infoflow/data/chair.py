@@ -30,16 +30,14 @@ _COUNTS = ("mentions", "hallucinated", "found", "present")
 class ChairData(OwnData):
     """Images of COCO's val2014, and which objects they show.
 
-    What an image shows is, as published, the union of the classes of its instances and of those
-    that its five reference captions name. The captions are read by the same rule as the model's.
+    What an image shows is, as published, the classes of its instances and of those that its five
+    reference captions name, read by the same rule as the model's.
 
     Of COCO's files ``"test"`` is 500 images, drawn with a seed or listed in a file;
-    ``"calibration"`` the next 500 drawn. Published choices differ from paper to paper: they
-    shuffled the listing of a folder. Of rows ``"test"`` is all images and ``"calibration"`` half of
-    them, drawn with the seed; if images are listed, it is others. ``"held-out"`` is what is
-    reported beside ``"calibration"``: the other half of rows, else the same as ``"test"``.
-    512 tokens, as OPERA and most later work. Without a list of synonyms, the folder's
-    ``synonyms.txt`` is taken, or the published one.
+    ``"calibration"`` the next 500 drawn (papers shuffled the listing of a folder). Of rows
+    ``"test"`` is all images, ``"calibration"`` half of them or, if images are listed, others.
+    ``"held-out"`` is what is reported beside it: the other half of rows, else as ``"test"``.
+    512 tokens, as OPERA. Synonyms are those given, the folder's ``synonyms.txt``, or the published.
     """
 
     _: KW_ONLY
@@ -61,11 +59,10 @@ class ChairData(OwnData):
     def __post_init__(self) -> None:
         self.listed = None if self.pictures is None else _read_numbers(self.pictures)
         beside = self.folder / "synonyms.txt" if self.folder else None
+        table = beside if beside and beside.is_file() else None
         if self.synonyms is not None:
             table = require_path(self.synonyms, "synonyms=")
-        else:
-            table = beside if beside and beside.is_file() else captions.published_synonyms()
-        self.table = captions.read_synonyms(table)
+        self.table = captions.read_synonyms(table or captions.published_synonyms())
         self.class_of = {entry.strip(): line[0].strip() for line in self.table for entry in line}
         self.settings = {"synonyms": self.table}
         self.label = f", synonyms {captions.synonyms_digest(self.table)[:8]}"
@@ -74,33 +71,29 @@ class ChairData(OwnData):
             self.label += f", pictures {digest[:8]}"
 
     def samples(self, rows: Sequence[Row], split: str, where: str) -> list[ClosedSample]:
-        """Make the samples of the chosen images; rows of the hub hold objects gathered already."""
         numbers = [_number(str(row["question_id"]), where) for row in rows]
-        checks.require_once(numbers, "the picture", where)
+        checks.require_once(numbers, "the image", where)
         by_number = dict(zip(numbers, rows, strict=True))
         chosen = self._chosen(numbers, split, whole=not any("captions" in row for row in rows[:1]))
         return [self._sample(number, by_number[number]) for number in chosen]
 
     def _chosen(self, numbers: Sequence[int], split: str, whole: bool) -> Sequence[int]:
-        """Numbers of a split's images, of a set that is itself a choice or of all of COCO's."""
         drawn = [int(name) for name in own.in_drawn_order(map(str, numbers))]
         if whole and self.listed is None:
             half = map(int, own.drawn_half(map(str, numbers), split))
             return numbers if split == "test" else [*half]
         test = drawn[:N_IMAGES] if self.listed is None else self.listed
-        checks.require_known("picture", test, "the list of pictures", drawn, "the data")
+        checks.require_known("image", test, "the list of images", drawn, "the data")
         if split != "calibration":
             return test
         taken = set(test)
         if not (rest := [number for number in drawn if number not in taken][:N_IMAGES]):
-            raise InfoflowError(
-                f"all {len(drawn)} pictures are for reporting, so none is left to choose on; list "
-                "fewer of them, or give COCO's own files, which have more."
-            )
+            left = "none is left to choose on; list fewer, or give COCO's own files"
+            raise InfoflowError(f"all {len(drawn)} images are for reporting, so {left}.")
         return rest
 
     def _sample(self, number: int, row: Row) -> ClosedSample:
-        texts, shown, where = row.get("captions", ()), row["gt_object"], f"picture {number}"
+        texts, shown, where = row.get("captions", ()), row["gt_object"], f"image {number}"
         checks.require_known("class", shown, where, self.class_of, "the list of synonyms")
         named = (name for text in texts for name in caption_objects(text, self.table, self.rule))
         objects = tuple(sorted({*map(self.class_of.__getitem__, shown), *named}))
@@ -114,7 +107,6 @@ class ChairData(OwnData):
         )
 
     def read_originals(self, folder: Path, split: str) -> list[Row]:
-        """Read COCO's annotations, with the images in ``val2014``."""
         content, captioned = (own.read_original(folder, name) for name in self.marks)
         images = _texts(content, "images", "file_name")
         categories = _texts(content, "categories", "name")
@@ -122,48 +114,46 @@ class ChairData(OwnData):
         texts = _by_image(_CAPTIONS, captioned, "caption", images)
         with_text = [number for number in images if "".join(texts[number]).strip()]
         shown = {category for some in instances.values() for category in some}
-        checks.require_known("picture", images, _INSTANCES, with_text, _CAPTIONS)
+        checks.require_known("image", images, _INSTANCES, with_text, _CAPTIONS)
         checks.require_known("category", shown, _INSTANCES, categories, "its list of categories")
         return [
             {
                 "question_id": number,
                 "gt_object": [categories[one] for one in instances[number]],
                 "captions": texts[number],
-                IMAGE: inside(folder / "val2014", name, "the picture"),
+                IMAGE: inside(folder / "val2014", name, "the image"),
             }
             for number, name in images.items()
         ]
 
 
-def _read_numbers(pictures: str | Path) -> list[int]:
+def _read_numbers(listed: str | Path) -> list[int]:
     """Read which images to take: a line has COCO's number of one, or its file's name."""
-    path = require_path(pictures, "pictures=")
-    where = f"the list of pictures {str(path)!r}"
+    path = require_path(listed, "pictures=")
+    where = f"the list of images {str(path)!r}"
     if not (numbers := [_number(line, where) for line in read_text(path).split()]):
         raise InfoflowError(f"{where} is empty.")
-    checks.require_once(numbers, "the picture", where)
+    checks.require_once(numbers, "the image", where)
     return numbers
 
 
 def _number(text: str, where: str) -> int:
     if not (listed := _LISTED.fullmatch(text)):
         valid = "42 or COCO_val2014_000000000042.jpg"
-        raise InfoflowError(f"{text!r} in {where} is no picture of COCO; valid: {valid}.")
+        raise InfoflowError(f"{text!r} in {where} is no image of COCO; valid: {valid}.")
     return int(listed[1])
 
 
 def _texts(content: Any, key: str, name: str) -> dict[int, str]:
-    """Read one of COCO's lists, whose entries have an id and a text."""
     checks.require_once((entry["id"] for entry in content[key]), f"an id of {key}", _INSTANCES)
     return {entry["id"]: entry[name] for entry in content[key]}
 
 
 def _by_image(file: str, content: Any, key: str, images: Any) -> dict[int, list[Any]]:
-    """Gather by image what a file's annotations have under a key."""
     found: dict[int, list[Any]] = defaultdict(list)
     for entry in content["annotations"]:
         found[entry["image_id"]].append(entry[key])
-    checks.require_known("picture", found, file, images, f"the list of images in {_INSTANCES}")
+    checks.require_known("image", found, file, images, f"the list of images in {_INSTANCES}")
     return found
 
 
@@ -171,14 +161,10 @@ def _by_image(file: str, content: Any, key: str, images: Any) -> dict[int, list[
 class Chair(Task):
     """CHAIR (Rohrbach et al., 2018): hallucinated objects in captions.
 
-    The score of one caption is the F1 of the set of objects it names against the set in the
-    image, because CHAIR alone rewards silence: a caption that names nothing hallucinates nothing.
-
-    Attributes:
-        synonyms: For each class its name and then its synonyms.
+    A caption's score is the F1 of the objects it names, because CHAIR alone rewards silence.
     """
 
-    synonyms: Table = ()
+    synonyms: Table = ()  # for each class its name and then its synonyms
 
     name = "chair"
     rules = RULES
@@ -192,11 +178,7 @@ class Chair(Task):
         caption_objects("", self.synonyms, self.rule)  # so that missing data stop it at once
 
     def read(self, sample: Sample, text: str) -> tuple[str | None, float, dict[str, Any]]:
-        """List the mentions, separated by commas; see :meth:`Task.details`.
-
-        Its own columns count ``mentions`` (a class as often as it is named), those
-        ``hallucinated``, and the distinct objects ``found`` and ``present``.
-        """
+        """List the mentions, which are counted, as are distinct objects found and present."""
         named, present = caption_objects(text, self.synonyms, self.rule), set(sample.objects)
         hallucinated = sum(name not in present for name in named)
         counts = (len(named), hallucinated, len(present.intersection(named)), len(present))
@@ -204,12 +186,10 @@ class Chair(Task):
         return ", ".join(named), score, dict(zip(_COUNTS, counts, strict=True))
 
     def summary(self, rows: pd.DataFrame) -> dict[str, float]:
-        """CHAIR's metrics (Rohrbach et al., 2018, Eq. 1 and 2); see :meth:`Task.summary`.
+        """CHAIR's metrics (Rohrbach et al., 2018, Eq. 1 and 2), pooled over captions; mean F1.
 
-        ``CHAIRs`` = captions with a hallucinated mention / captions; ``CHAIRi`` = hallucinated
-        mentions / mentions (0 where there is none); ``recall`` = distinct objects present and
-        mentioned / distinct objects present (1 where there is none); and the mean ``f1``. All but
-        the last pool the captions before dividing.
+        ``CHAIRs``: captions with a hallucinated mention; ``CHAIRi``: hallucinated mentions of all
+        (0 of none); ``recall``: distinct objects mentioned of those present (1 of none).
         """
         check_rows(rows, "score", *_COUNTS)
         mentions, hallucinated, found, present = (int(rows[column].sum()) for column in _COUNTS)

@@ -25,16 +25,12 @@ def blank_pictures(task: Task) -> Task:
 
 
 def swap_pictures(task: Task, donor: Task) -> Task:
-    """Give every sample the image of another task's sample of the same number; no regions remain.
-
-    The donor is such as the calibration split of the same task; the result of a sample then does
-    not depend on how many samples are measured.
-    """
+    """Give every sample the image of a donor's sample of the same number; no regions remain."""
     if len(donor) < len(task):
-        n = f"{len(task)} items cannot get the pictures of {len(donor)}"
+        n = f"{len(task)} items cannot get the images of {len(donor)}"
         raise InfoflowError(f"{n}; the donor must have as many.")
     if (donor.name, donor.source, donor.split) == (task.name, task.source, task.split):
-        raise InfoflowError("a task cannot swap pictures with itself; use another split.")
+        raise InfoflowError("a task cannot swap images with itself; use another split.")
     label = f"pictures of {donor.name} {donor.split}"
     return _exchanged(task, lambda place: donor.samples[place].image, label)
 

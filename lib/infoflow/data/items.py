@@ -13,13 +13,10 @@ class Items:
 
     Of POPE's own data, and of the hub's for CHAIR, the test samples are those of the held-out
     images alone: the other half is what choices are made on, on this page or another.
-
-    The model is given by its name (``lvlm.name``), the source as for
-    :func:`infoflow.data.load.load_task`.
     """
 
-    model: str
-    source: str | Path = "shapes"
+    model: str  # ``lvlm.name``
+    source: str | Path = "shapes"  # as for ``load_task``
 
     def test(self, name: str, limit: int | None = None) -> Task:
         """Load the first samples to report on; none of their images is among the others."""

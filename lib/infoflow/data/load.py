@@ -22,7 +22,6 @@ from infoflow.files import require_path
 from infoflow.options import kind_of, require_whole
 
 __all__ = ["Sample", "Task", "blind_guess", "list_tasks", "load_task"]
-
 BENCHMARKS: dict[str, type[Task]] = {task.name: task for task in (ScienceQA, Pope, TextVQA, Chair)}
 """The benchmarks by name, in the paper's order."""
 
@@ -43,7 +42,7 @@ def load_task(
     wording: str | None = None,
     **options: Any,
 ) -> Task:
-    """Load a benchmark's samples together with its way of scoring.
+    """Load a benchmark's samples, drawn or opened when they are used, with its way of scoring.
 
     Questions of a benchmark's own data are bare: :func:`infoflow.data.templates.worded` words them
     for a model. Which files a folder must hold is said on the book's page about the benchmarks.
@@ -52,28 +51,21 @@ def load_task(
         name: ``"scienceqa"``, ``"pope"``, ``"textvqa"`` or ``"chair"``.
         source: ``"shapes"``, the synthetic world, or ``"shapes-large"``, the same with larger
             things; ``"hub"``, the benchmark's own data through ``datasets``; or a folder with
-            them, as the hub's parquet files or as the originals, here or in a subfolder with the
-            benchmark's name.
+            them, or with a subfolder of the benchmark's name: parquet files or the originals.
         split: ``"test"`` is what is reported and ``"calibration"`` what choices are made on;
             Shapes has also ``"train"``, POPE and CHAIR ``"held-out"``, to report beside
-            ``"calibration"``. What they are of a benchmark's own data is said with its class, such
-            as :class:`infoflow.data.pope.PopeData`.
+            ``"calibration"`` (see classes such as :class:`infoflow.data.pope.PopeData`).
         limit: Use only the first so many samples; all where ``None`` or more than there are.
         rule: Name of the scoring rule, one of ``Task.rules``; ``None`` takes the first, and for
             captions of Shapes ``"corrected"``.
-        max_new_tokens: How many tokens an answer gets at most; ``None`` for what the published
-            scripts give.
-        wording: Name of a paper's prompt templates, one of
-            :data:`infoflow.data.templates.NAMED_WORDINGS`; ``None`` for those of the model's
-            family. For the benchmark's own data.
+        max_new_tokens: How many tokens an answer gets at most; ``None`` as in published scripts.
+        wording: Name of a paper's prompt templates for the benchmark's own data
+            (:data:`infoflow.data.templates.NAMED_WORDINGS`); ``None`` for the model's family's.
         **options: Of a benchmark's own data. On the hub, ``organisation`` (who keeps the set) and
             ``revision`` (commit, branch or tag). TextVQA: ``ocr``, whether the prompt gives the
             words that a program read in the image; ``True``, as in the published scores of
             LLaVA-1.5 and InternVL-Chat. CHAIR: ``synonyms``, a file with the list of synonyms, and
             ``pictures``, one with the images to take, a name or number of COCO a line.
-
-    Returns:
-        The task; images are drawn or opened when their sample is used.
 
     Raises:
         UnknownNameError: There is no such task, source, split, rule or wording.
@@ -104,11 +96,9 @@ def load_task(
     if is_drawn:
         drawn = shapes.samples(name, split, limit, str(source))
         settings["n_whole"] = shapes.ITEMS_PER_SPLIT
-        if task is Chair and rule not in (None, "corrected"):
-            raise InfoflowError(
-                f"CHAIR's rule {rule!r} joins words of COCO alone; valid: corrected."
-            )
         if task is Chair:
+            if rule not in (None, "corrected"):
+                raise InfoflowError(f"CHAIR's rule {rule!r} joins words of COCO; valid: corrected.")
             rule, settings["synonyms"] = "corrected", tuple((each,) for each in object_names())
         return task(drawn, str(source), split, rule or "", **settings)
     if wording is not None:  # before gigabytes are fetched for it
@@ -134,7 +124,6 @@ def _kinds(call: Any) -> dict[str, str]:
 
 
 def _folder(name: str, source: str | Path) -> Path:
-    """Find a benchmark's folder: the subfolder that bears its name, or the folder itself."""
     folder = require_path(source, "source")
     with one_line(f"the source {folder} cannot be read", OSError):
         if (folder / name).is_dir():

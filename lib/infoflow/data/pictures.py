@@ -16,13 +16,10 @@ from infoflow.errors import InfoflowError, one_line
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF")
 """What is read. Pillow knows more formats, some of which run other programs."""
-
 MAX_PIXELS = 120_000_000
 """How many pixels an image may have: photographs of 108 million are taken."""
-
 MAX_SIDE = 32_768
 """How long an image's longer side may be: models that pad to a square see its square."""
-
 MAX_BYTES = 20_000_000  # how large a file is fetched at most
 DEADLINE = 60.0  # within how many seconds
 
@@ -43,22 +40,17 @@ def read_image(image: Image.Image | str | Path) -> Image.Image:
     """Return an image as a viewer shows it, in RGB and wholly read.
 
     It is turned as its orientation tag says (EXIF), and what is transparent lies on white. The
-    upper 8 bits of 16-bit grey are kept, as Pillow does for 16-bit colour; 32-bit and real numbers
-    are refused: no file says which of them is white. Of an animation or a file of pages it is the
-    first, of an opened image the current one. Colour profiles and gamma are not applied.
-
-    An image that is given is left as it is; a file must be in one of ``FORMATS``. What is damaged,
-    truncated, or larger than ``MAX_PIXELS`` or ``MAX_SIDE`` is refused.
+    upper 8 bits of 16-bit grey are kept, as Pillow does for 16-bit colour; 32-bit numbers are
+    refused: no file says which of them is white. Of several pages it is the first. Colour profiles
+    are not applied. What is damaged, in none of ``FORMATS`` or too large is refused.
     """
     if isinstance(image, Image.Image):
-        with _reading("the picture"):
+        with _reading("the image"):
             return _as_shown(image)
     if not isinstance(image, str | Path):
         kind = type(image).__name__
-        raise InfoflowError(
-            f"a picture is a PIL image or a path, not {kind} (see fromarray of PIL)."
-        )
-    with _reading(f"the picture {str(image)!r}"):
+        raise InfoflowError(f"an image is a PIL image or a path, not {kind} (PIL: fromarray).")
+    with _reading(f"the image {str(image)!r}"):
         # opening a pipe could wait forever
         if not stat.S_ISREG(Path(image).stat().st_mode):
             raise InfoflowError("it is a folder, a pipe or a device; valid: a file.")
@@ -75,17 +67,15 @@ def open_picture(place: str | Path, max_bytes: int = MAX_BYTES) -> Image.Image:
     """Read an image as :func:`read_image`, from a path or an address that begins with ``http``."""
     if not isinstance(place, str) or "://" not in place:
         return read_image(place)
-    return decode_image(fetch(place, max_bytes), f"the picture at {place!r}")
+    return decode_image(fetch(place, max_bytes), f"the image at {place!r}")
 
 
 def fetch(address: str, max_bytes: int) -> bytes:
     """Download an address, but no more than so many bytes of it, and only from the web."""
     if not address.startswith(("http://", "https://")) or "@" in address.split("/")[2]:
         shown = address.split("@")[-1]  # before it there may be a password
-        raise InfoflowError(
-            f"nothing is fetched from {shown!r}; valid: a path, or an address that begins with "
-            "http:// or https:// and names no user."
-        )
+        valid = "a path, or an address that begins with http:// or https:// and names no user"
+        raise InfoflowError(f"nothing is fetched from {shown!r}; valid: {valid}.")
     named = {"User-Agent": "infoflow"}  # some servers refuse requests without a name
     end = time.monotonic() + DEADLINE
     content = bytearray()
@@ -121,10 +111,8 @@ def _opened(source: str | Path | BytesIO) -> Image.Image:
 
 def _as_shown(image: Image.Image) -> Image.Image:
     if not 0 < image.width * image.height <= MAX_PIXELS or max(image.size) > MAX_SIDE:
-        raise InfoflowError(
-            f"it has {image.width} x {image.height} pixels; valid: from 1 to "
-            f"{MAX_PIXELS / 1e6:.0f} million, and {MAX_SIDE} along a side"
-        )
+        valid = f"from 1 to {MAX_PIXELS / 1e6:.0f} million, and {MAX_SIDE} along a side"
+        raise InfoflowError(f"it has {image.width} x {image.height} pixels; valid: {valid}")
     image.load()  # Pillow then turns TIFF itself
     turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1))
     turned = image.copy() if turn is None else image.transpose(turn)
@@ -136,10 +124,8 @@ def _as_shown(image: Image.Image) -> Image.Image:
             raise InfoflowError("its grey is stored with white as 0 or with 12 bits; save it anew")
         turned = _upper_bits(turned)
     elif image.mode in ("I", "F"):
-        raise InfoflowError(
-            "its pixels are numbers of 32 bits, of which nothing says which is white; save it with "
-            "8 or 16 bits a channel"
-        )
+        why = "numbers of 32 bits, of which nothing says which is white"
+        raise InfoflowError(f"its pixels are {why}; save it with 8 or 16 bits a channel")
     if not turned.has_transparency_data:
         return turned if turned.mode == "RGB" else turned.convert("RGB")
     shown = Image.new("RGBA", turned.size, "white")

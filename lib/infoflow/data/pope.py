@@ -37,14 +37,9 @@ def parse_yes_no(text: str, rule: str = "official") -> bool | None:
     the words "No", "not", "no" means no, and everything else means yes, be it empty.
     ``"opera"`` (``pope_eval.py`` of OPERA, also paper 1's and EAH's) reads all of the answer:
     one of the words "No", "not", "no", "NO", or one that ends in "n't", means no, and everything
-    else yes. Either takes a word to end at a space, a full stop or a comma and nowhere else, so
-    that "No!" is a yes. ``"lmms-eval"`` wants exactly the word, in any case, with nothing but space
-    around it. ``"vlmevalkit"`` removes punctuation and wants one of the two words but not the
-    other; what VLMEvalKit may then ask a judge about stays unread.
-
-    Args:
-        text: The answer.
-        rule: ``"official"``, ``"opera"``, ``"lmms-eval"`` or ``"vlmevalkit"``.
+    else yes. Words end at a space, a full stop or a comma alone, so that "No!" is a yes.
+    ``"lmms-eval"`` wants exactly the word, in any case, with nothing but space around it.
+    ``"vlmevalkit"`` removes punctuation and wants one of the two words but not the other.
 
     Returns:
         ``True`` for yes, ``False`` for no, ``None`` where the rule finds neither.
@@ -68,7 +63,7 @@ def parse_yes_no(text: str, rule: str = "official") -> bool | None:
 
 
 def _is_clear(text: str, prediction: bool | None, rule: str) -> bool:
-    """Tell whether the rule found the word; two of them take for a yes what is no no."""
+    # two of the rules take for a yes what is no no
     if not prediction or rule in _POOLING:
         return prediction is not None
     read = text.split(".")[0] if rule == "official" else text
@@ -80,9 +75,8 @@ def _is_clear(text: str, prediction: bool | None, rule: str) -> bool:
 class PopeData(OwnData):
     """POPE's three kinds of questions about the same 500 images of COCO.
 
-    ``"test"`` is all of it (3 times 3000 samples), what everyone reports. There are no others, so
-    ``"calibration"`` is half of its images, drawn with a seed, and ``"held-out"`` the other half:
-    what is chosen on the one is to be reported on the other. 128 tokens, as LLaVA's script.
+    ``"test"`` is all of it (3 times 3000 samples), what everyone reports. ``"calibration"`` is half
+    of its images, drawn with a seed; what is chosen there is reported on ``"held-out"``, the other.
     """
 
     name = "pope"
@@ -101,11 +95,10 @@ class PopeData(OwnData):
     max_new_tokens = 128
 
     def read_originals(self, folder: Path, split: str) -> list[Row]:
-        """Read the three files of questions, with COCO's images in ``val2014``."""
         rows: list[Row] = []
         for kind, name in zip(KINDS, self.marks, strict=True):
             for line in own.read_json_lines(own.find_file(folder, name)):
-                image = inside(folder / "val2014", line["image"], "the picture")
+                image = inside(folder / "val2014", line["image"], "the image")
                 row = {"question": line["text"], "answer": line["label"], "category": kind}
                 rows.append({**line, **row, "image_source": line["image"], IMAGE: image})
         return rows
@@ -113,7 +106,7 @@ class PopeData(OwnData):
     def samples(self, rows: Sequence[Row], split: str, where: str) -> list[ClosedSample]:
         """Make the samples, the kinds in turn: any first few then hold all three."""
         _require_whole(rows)
-        images = {_picture(row) for row in rows}
+        images = {_name_of_image(row) for row in rows}
         chosen = images if split == "test" else {*own.drawn_half(images, split)}
         by_kind = [[row for row in rows if row["category"] == kind] for kind in KINDS]
         return [
@@ -126,22 +119,19 @@ class PopeData(OwnData):
             )
             for turn in zip_longest(*by_kind)
             for row in turn
-            if row and _picture(row) in chosen
+            if row and _name_of_image(row) in chosen
         ]
 
 
-def _picture(row: Row) -> str:
+def _name_of_image(row: Row) -> str:
     return PurePath(row["image_source"]).stem
 
 
 def _require_whole(rows: Sequence[Row]) -> None:
-    """Raise unless each kind asks as much about each image, half of it to be answered with yes.
-
-    Only the older release may lack questions of the random kind.
-    """
-    asked = (f"{row['question']} ({row['category']}, {_picture(row)})" for row in rows)
+    """Raise unless each kind asks as much of each image, half yes, but for the older release."""
+    asked = (f"{row['question']} ({row['category']}, {_name_of_image(row)})" for row in rows)
     checks.require_once(asked, "the question", "POPE")
-    per_image = Counter((row["category"], _picture(row)) for row in rows)
+    per_image = Counter((row["category"], _name_of_image(row)) for row in rows)
     counts = Counter((row["category"], row["answer"]) for row in rows)
     n_each = {kind: (counts[kind, "yes"], counts[kind, "no"]) for kind in KINDS}
     yes, no = n_each[KINDS[0]]
@@ -149,18 +139,13 @@ def _require_whole(rows: Sequence[Row]) -> None:
     if not (is_even and len({*per_image.values()}) < 2) and n_each != _OLDER_RELEASE:
         found = ", ".join(f"{kind} {n[0]} yes and {n[1]} no" for kind, n in n_each.items())
         raise InfoflowError(
-            f"the kinds of POPE are not equal in number, half yes, with as many questions about "
-            f"each image ({found}); valid: as many of each, such as 1500 yes and 1500 no, but for "
-            "1410 no of the random kind in the older release."
+            "the kinds of POPE are not equal in number, half yes, with as many questions about "
+            f"each image ({found}); valid: as many of each, or the counts of the older release."
         )
 
 
 class Pope(Task):
-    """POPE (Li et al., 2023): accuracy, precision, recall and F1 with yes as positive.
-
-    An unread answer is wrong and no yes: it lowers accuracy and, but under ``"lmms-eval"``, recall
-    where yes was right.
-    """
+    """POPE (Li et al., 2023): accuracy, precision, recall, F1; what is unread is wrong, no yes."""
 
     name = "pope"
     rules = RULES
@@ -168,11 +153,7 @@ class Pope(Task):
     shapes_tokens = 4
 
     def read(self, sample: Sample, text: str) -> tuple[str | None, float, dict[str, Any]]:
-        """Read ``"yes"``, ``"no"`` or ``None``; see :meth:`Task.details`.
-
-        ``unparsed`` marks an answer that the rule could not read, or took for a yes though what it
-        reads of it does not say yes, or says no as well.
-        """
+        """Read yes, no or None; ``unparsed`` is also a yes that does not say so, or says no too."""
         says_yes = parse_yes_no(text, self.rule)
         word = None if says_yes is None else ("yes" if says_yes else "no")
         unparsed = not _is_clear(text, says_yes, self.rule)
@@ -181,13 +162,11 @@ class Pope(Task):
     def summary(self, rows: pd.DataFrame) -> dict[str, float]:
         """POPE's metrics for each split and over all; see :meth:`Task.summary`.
 
-        ``accuracy``, ``precision``, ``recall``, ``f1`` and ``yes_ratio`` (the share of predictions
-        that are yes) are means over the splits, each split counting once, as published. Under
-        ``"lmms-eval"`` and ``"vlmevalkit"`` they are of all answers taken together, as these
-        programs do; under ``"lmms-eval"``, as there, an unread answer to what is yes is left out of
-        recall, and ``yes_ratio`` is the share of *labels* that are yes. ``unparsed`` is a count.
-        Precision is 0 where nothing was answered yes, recall 0 where yes was never right, F1 0
-        where both are (POPE's own script and OPERA's end in a division by zero).
+        ``accuracy``, ``precision``, ``recall``, ``f1`` and ``yes_ratio`` (of predictions) are means
+        over the splits, as published; under ``"lmms-eval"`` and ``"vlmevalkit"`` of all answers
+        together, as there. Under ``"lmms-eval"``, as there, an unread answer to what is yes is left
+        out of recall, and ``yes_ratio`` is of *labels*. ``unparsed`` is a count. What would be
+        divided by zero, as in POPE's own script, is 0.
         """
         check_rows(rows, "kind", "answer", "score", "unparsed")
         splits = {str(kind): _metrics(split, self.rule) for kind, split in rows.groupby("kind")}

@@ -17,10 +17,8 @@ class Sample:
     Attributes:
         id: Unique within its task and split, and stable between runs.
         image: The image, RGB.
-        question: The full text put to the model; of a task that is ``bare``, the question alone
-            (:func:`infoflow.data.templates.worded` makes the one of the other).
-        answer: The reference: an option's letter (ScienceQA), ``"yes"`` or ``"no"`` (POPE), the
-            text to be read (TextVQA), a caption (CHAIR).
+        question: The full text put to the model; of a task that is ``bare``, the question alone.
+        answer: The reference: a letter, ``"yes"`` or ``"no"``, the text to be read, or a caption.
         kind: The group whose scores are reported apart, such as ``"count"`` or ``"adversarial"``.
         choices: The options in order of their letters; empty unless multiple choice.
         answers: All annotators' answers (TextVQA: ten); empty elsewhere.
@@ -28,8 +26,7 @@ class Sample:
         regions: Boolean masks of shape (H, W) by name; empty where not annotated.
         targets: Names of the regions the answer can be read from; empty where not annotated.
         context: What the prompt says before the question (ScienceQA's hint); empty elsewhere.
-        ocr: Words that a program read in the image, for the prompt (TextVQA), empty where it read
-            none; ``None`` where the prompt leaves them out.
+        ocr: Words that a program read in the image (TextVQA); None where the prompt has none.
     """
 
     id: str
@@ -46,7 +43,6 @@ class Sample:
     ocr: tuple[str, ...] | None = None
 
     def with_question(self, question: str) -> Self:
-        """Return the same sample with another question."""
         other = copy(self)  # dataclasses.replace would open the image of a closed sample
         vars(other)["question"] = question
         return other

@@ -48,14 +48,8 @@ def parse_choice(text: str, n_choices: int, rule: str = "llava") -> int | None:
     stop and a space, or exactly one "The answer is X" with any character after the letter.
     ``"simignore"`` (``eval_scienceqa.py`` of Simignore) accepts also "X)", "(X)", "The correct
     answer is (X", and a text with exactly one letter in brackets. Neither accepts small letters,
-    nor "B." alone, and space before the letter or behind a bare one makes it unread, as in the
-    scripts, whose answers came without. What is unread, or beyond the options, is wrong; the line
-    of the scripts that would guess at random is never reached.
-
-    Args:
-        text: The answer.
-        n_choices: How many options there were, 2 to 5.
-        rule: ``"llava"`` or ``"simignore"``.
+    nor "B." alone, nor space before the letter or behind a bare one. What is unread, or beyond the
+    options, is wrong; the scripts' line that would guess at random is never reached.
 
     Returns:
         Index of the chosen option, or ``None`` where the rule finds none among the options.
@@ -71,10 +65,9 @@ def parse_choice(text: str, n_choices: int, rule: str = "llava") -> int | None:
 
 @dataclass
 class ScienceQAData(OwnData):
-    """ScienceQA's questions that come with an image.
+    """ScienceQA's questions that come with an image; ``"calibration"`` is its validation split.
 
-    Reported is ``"test"`` (2017 samples); ``"calibration"`` is the benchmark's own validation split
-    (2097). 16 tokens, as lmms-eval: room for "The answer is B.".
+    The splits have 2017 and 2097 samples. 16 tokens, as lmms-eval: room for "The answer is B.".
     """
 
     name = "scienceqa"
@@ -94,40 +87,35 @@ class ScienceQAData(OwnData):
     max_new_tokens = 16
 
     def read_originals(self, folder: Path, split: str) -> list[Row]:
-        """Read ``problems.json``, in the order of ``pid_splits.json``."""
         part = {"validation": "val"}.get(split, split)
         problems, splits = (own.read_original(folder, name) for name in self.marks)
         images = folder / "images" / part
         rows = [{**problems[number], "number": number} for number in splits[part]]
         for row in rows:
             name = f"{row['number']}/{row[IMAGE]}"
-            row[IMAGE] = inside(images, name, "the picture") if row[IMAGE] else None
+            row[IMAGE] = inside(images, name, "the image") if row[IMAGE] else None
         return rows
 
     def samples(self, rows: Sequence[Row], split: str, where: str) -> list[ClosedSample]:
         """Make a sample of every row with an image, named by its number: the hub names none."""
-        samples = []
-        for place, row in enumerate(rows):
-            if row[IMAGE] is None:
-                continue
-            name = f"scienceqa-{row.get('number', f'{split}-{place}')}"
-            n_choices = len(row["choices"])
-            if not 2 <= n_choices <= len(LETTERS) or row["answer"] >= n_choices:
-                raise InfoflowError(
-                    f"item {name!r} has {n_choices} choices and the answer {row['answer']}; valid: "
-                    "2 to 5, and the index of one of them."
-                )
-            sample = ClosedSample(
-                id=name,
-                origin=row[IMAGE],
-                question=row["question"],
-                answer=LETTERS[row["answer"]],
-                kind=row["subject"],
-                choices=tuple(row["choices"]),
-                context=row["hint"] or "",
-            )
-            samples.append(sample)
-        return samples
+        names = [f"scienceqa-{r.get('number', f'{split}-{place}')}" for place, r in enumerate(rows)]
+        return [_sample(name, row) for name, row in zip(names, rows, strict=True) if row[IMAGE]]
+
+
+def _sample(name: str, row: Row) -> ClosedSample:
+    n_choices, answer = len(row["choices"]), row["answer"]
+    if not 2 <= n_choices <= len(LETTERS) or answer >= n_choices:
+        has = f"has {n_choices} choices and the answer {answer}"
+        raise InfoflowError(f"item {name!r} {has}; valid: 2 to 5, and the index of one of them.")
+    return ClosedSample(
+        id=name,
+        origin=row[IMAGE],
+        question=row["question"],
+        answer=LETTERS[answer],
+        kind=row["subject"],
+        choices=tuple(row["choices"]),
+        context=row["hint"] or "",
+    )
 
 
 class ScienceQA(Task):
@@ -139,7 +127,6 @@ class ScienceQA(Task):
     shapes_tokens = 4
 
     def read(self, sample: Sample, text: str) -> tuple[str | None, float, dict[str, Any]]:
-        """Read a letter, or ``None``; see :meth:`Task.details`."""
         index = parse_choice(text, len(sample.choices), self.rule)
         letter = None if index is None else LETTERS[index]
         return letter, float(letter == sample.answer), {"unparsed": letter is None}

@@ -25,19 +25,15 @@ class Task(ABC):
         split: Which part of the source they are.
         rule: Name of the scoring rule, one of ``rules``; without one the first.
         max_new_tokens: How many tokens an answer needs at most; without one, what Shapes needs.
-        bare: Whether questions are as in the benchmark's files, to be worded for a family of models
-            before they are put to one (:func:`infoflow.data.templates.worded`).
-        wording: Name of the prompt templates to word them by
-            (:data:`infoflow.data.templates.NAMED_WORDINGS`); None for the family's own.
-        n_whole: How many samples the split has, of which a limit may have left fewer; None if that
-            is not known.
+        bare: Whether questions are yet to be worded (:func:`infoflow.data.templates.worded`).
+        wording: Name of the prompt templates to word them by; None for the family's own.
+        n_whole: How many samples the split has, of which a limit may have left fewer, if known.
         name: The benchmark.
         rules: Scoring rules of the benchmark; the first is the default.
         data: How the benchmark's own data are read.
 
     Raises:
-        InfoflowError: There are no samples.
-        UnknownNameError: The benchmark has no such rule.
+        InfoflowError: There are no samples, or no such rule.
     """
 
     samples: Sequence[Sample]
@@ -81,15 +77,10 @@ class Task(ABC):
         return float(self.details(sample, text)["score"])
 
     def details(self, sample: Sample, text: str) -> dict[str, Any]:
-        """Score one answer and keep what :meth:`summary` needs of it.
+        """Score what a model said to a sample, and keep what :meth:`summary` needs of it.
 
-        Args:
-            sample: The sample whose question it answers.
-            text: What the model said.
-
-        Returns:
-            A row of plain values: ``kind``, ``text``, ``prediction`` (how the text was read),
-            ``answer`` (the reference), ``score`` and the benchmark's own columns.
+        It is a row of plain values: ``kind``, ``text``, ``prediction`` (how the text was read),
+        ``answer`` (the reference), ``score`` and the benchmark's own columns.
         """
         prediction, score, own = self.read(sample, text)
         row = {"kind": sample.kind, "text": text, "prediction": prediction, "answer": sample.answer}
@@ -101,16 +92,9 @@ class Task(ABC):
 
     @abstractmethod
     def summary(self, rows: pd.DataFrame) -> dict[str, float]:
-        """The benchmark's own metrics over many answers.
+        """The benchmark's own metrics over rows of :meth:`details`; raises without them.
 
-        Args:
-            rows: One row of :meth:`details` an answer.
-
-        Returns:
-            Metrics by name. A metric of one kind of sample is named ``metric/kind``.
-
-        Raises:
-            InfoflowError: There is no row, or a column is missing.
+        A metric of one kind of sample is named ``metric/kind``.
         """
 
     def guesses(self, sample: Sample) -> tuple[str, Mapping[str, float]]:
@@ -130,9 +114,8 @@ class Task(ABC):
 def blind_guess(task: Task) -> float:
     """Mean score of the best guess that ignores the image, to compare no-image scores with.
 
-    The guess is one constant answer, or one for each kind of question where the wording tells the
-    kinds apart. It is chosen on the very samples it is scored on, so no blind model that answers by
-    kind alone can be expected to beat it.
+    It is one answer, or one for each kind of question where the wording tells these apart, chosen
+    on the very samples it is scored on: no blind model that goes by kind can hope to beat it.
     """
     return task.best_constant()
 
@@ -148,10 +131,8 @@ def check_rows(rows: pd.DataFrame, *columns: str) -> None:
     """Raise unless there are rows, with a value in each of these columns."""
     empty = [name for name in columns if name not in rows or rows[name].isna().any()]
     if rows.empty or empty:
-        raise InfoflowError(
-            f"{len(rows)} rows cannot be summarised; needed is at least one, each with a value in "
-            f"the column(s) {', '.join(empty or columns)}."
-        )
+        needed = f"one or more, each with a value in the column(s) {', '.join(empty or columns)}"
+        raise InfoflowError(f"{len(rows)} rows cannot be summarised; needed: {needed}.")
 
 
 def require_answer(text: Any) -> str:

@@ -44,10 +44,9 @@ def _compiled(template: str) -> jinja2.Template:
 def worded(task: Task, model: str, wording: str | None = None) -> Task:
     """Word a task's questions for a model (``lvlm.name``, or its family in :data:`WORDINGS`).
 
-    The task then fits every measure: they put ``sample.question`` to the model as it stands. Its
-    ``source`` says for which family it is worded, with a digest of the template, and so does the
-    key of every result. ``wording`` names templates to take in place of the family's own, one of
-    :data:`NAMED_WORDINGS`; None for the task's. A task that is worded already is left as it is.
+    The task then fits every measure. Its ``source`` says for which family it is worded, with a
+    digest of the template. ``wording`` names templates to take in place of the family's own
+    (:data:`NAMED_WORDINGS`); None for the task's. A task that is worded already stays as it is.
     """
     named = wording or task.wording
     if not task.bare:
@@ -73,9 +72,8 @@ def worded(task: Task, model: str, wording: str | None = None) -> Task:
 
 def wording_family(model: str) -> str:
     """Name the family in ``WORDINGS`` that the name of a model holds."""
-    for family in WORDINGS:
-        if family in str(model):
-            return family
+    if named := [family for family in WORDINGS if family in str(model)]:
+        return named[0]
     if "/" in str(model):  # of any architecture, on the hub or in a folder
         return ANY
     raise unknown_name("family in the model's name", model, WORDINGS)

@@ -20,14 +20,12 @@ from infoflow.files import inside
 RULES = ("evalai",)
 _ENOUGH_MATCHES = 3
 _PARTS = {"validation": "val", "train": "train"}
-
 _PUNCTUATION = ';/[]"{}()=+\\_-><@`,?!'
 _COMMA_IN_NUMBER = re.compile(r"\d,\d")
 EVALAI_FULL_STOP = re.compile(r"\.(?!\d)")
 VLMEVALKIT_FULL_STOP = re.compile(r"(?<!\d)\.(?!\d)")
 # The published codes hand a flag to a substitution where the number of replacements belongs.
 _MOST_FULL_STOPS = int(re.UNICODE)
-
 _NUMBERS = "zero one two three four five six seven eight nine ten"
 _DIGITS = {"none": "0"} | {word: str(number) for number, word in enumerate(_NUMBERS.split())}
 _ARTICLES = frozenset(("a", "an", "the"))
@@ -69,10 +67,10 @@ def _require_answers(answers: Sequence[str]) -> None:
 
 
 def strip_punctuation(text: str, full_stop: re.Pattern[str]) -> str:
-    """Remove punctuation as VQA's evaluation does.
+    """Remove punctuation as VQA's evaluation does, and the first 32 full stops of the pattern.
 
     A mark is deleted where the text has it next to a space anywhere, or has a comma inside a
-    number; else a space takes its place. Of the full stops that the pattern finds, the first 32 go.
+    number; else a space takes its place.
     """
     stripped = text
     number = _COMMA_IN_NUMBER.search(text) is not None
@@ -85,10 +83,9 @@ def strip_punctuation(text: str, full_stop: re.Pattern[str]) -> str:
 def normalise_answer(text: str) -> str:
     """Normalise a short answer as EvalAI's TextVQA server does; words are joined by single spaces.
 
-    As in the evaluation code of LLaVA (``m4c_evaluator.py``) and lmms-eval, quirks included. Lower
-    case; commas and question marks deleted; punctuation removed (:func:`strip_punctuation`; a full
-    stop goes unless a digit follows); number words to ten as digits; articles dropped; apostrophes
-    of contractions restored.
+    As in the code of LLaVA (``m4c_evaluator.py``) and lmms-eval, quirks included: lower case;
+    punctuation removed (:func:`strip_punctuation`; a full stop goes unless a digit follows); number
+    words to ten as digits; articles dropped; apostrophes of contractions restored.
     """
     lowered = require_answer(text).lower().replace(",", "").replace("?", "").replace("'s", " 's")
     flat = lowered.strip().replace("\n", " ").replace("\t", " ").strip()
@@ -104,13 +101,6 @@ def vqa_accuracy(prediction: str, answers: Sequence[str]) -> float:
     accuracy = mean over the answers i of min(1, matches among the answers other than i / 3).
     LLaVA's code takes exactly ten answers; lmms-eval's takes any number, as here.
 
-    Args:
-        prediction: What the model said.
-        answers: What people said, at least four; TextVQA has ten.
-
-    Returns:
-        The accuracy, from 0 to 1.
-
     Raises:
         InfoflowError: There are fewer than four answers, or something is no text.
     """
@@ -124,8 +114,7 @@ def vqa_accuracy(prediction: str, answers: Sequence[str]) -> float:
 class TextVQAData(OwnData):
     """TextVQA 0.5.1: questions about what is written in an image, with ten people's answers.
 
-    Reported is its validation split (5000 samples), as everyone does, for the answers of its test
-    split are not public. ``"calibration"`` is its train split. 128 tokens, as LLaVA's script.
+    Reported is its validation split (5000), as everyone does; ``"calibration"`` is its train split.
     """
 
     ocr: bool = field(default=True, kw_only=True)
@@ -154,7 +143,6 @@ class TextVQAData(OwnData):
         self.label = f", {'with' if self.ocr else 'without'} OCR tokens"
 
     def read_originals(self, folder: Path, split: str) -> list[Row]:
-        """Read the questions, and the words that the OCR system Rosetta read."""
         questions, rosetta = (
             f"{name}_{_PARTS[split]}.json" for name in ("TextVQA_0.5.1", "TextVQA_Rosetta_OCR_v0.2")
         )
@@ -165,15 +153,14 @@ class TextVQAData(OwnData):
                 read = own.read_original(folder, rosetta)["data"]
                 words = {entry["image_id"]: entry["ocr_tokens"] for entry in read}
                 images = (row["image_id"] for row in rows)
-                checks.require_known("picture", images, questions, words, rosetta)
+                checks.require_known("image", images, questions, words, rosetta)
         for row in rows:
             row["ocr_tokens"] = words.get(row["image_id"], [])
             image = f"{row['image_id']}.jpg"
-            row[IMAGE] = inside(folder / "train_images", image, "the picture")
+            row[IMAGE] = inside(folder / "train_images", image, "the image")
         return rows
 
     def samples(self, rows: Sequence[Row], split: str, where: str) -> list[ClosedSample]:
-        """Make a sample of every row."""
         for row in rows:
             with one_line(f"question {row['question_id']} of {where}", InfoflowError):
                 _require_answers(row["answers"])
@@ -200,7 +187,6 @@ class TextVQA(Task):
     shapes_tokens = 6
 
     def read(self, sample: Sample, text: str) -> tuple[str | None, float, dict[str, Any]]:
-        """Normalise the answer; see :meth:`Task.details`."""
         return normalise_answer(text), vqa_accuracy(text, sample.answers), {}
 
     def summary(self, rows: pd.DataFrame) -> dict[str, float]:

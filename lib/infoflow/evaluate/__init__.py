@@ -1,7 +1,6 @@
 """A measure over a whole task: rows of every sample, kept in a store.
 
-A measure is one function of one sample, decorated with :func:`measure`. To add one, add a file
-to this folder.
+To add one, add a file with a function of one sample, decorated with :func:`measure`.
 """
 
 import json
@@ -30,7 +29,6 @@ __all__ = ["LVLM", "Row", "Sample", "Task", "measure"]
 Rows = pd.DataFrame | Iterable[Row]
 Measure = Callable[..., pd.DataFrame]
 """Takes a model, a task, a store and the measure's own settings."""
-
 REGISTERED: dict[str, Measure] = {}  # by name, the measures of all files that are imported
 
 
@@ -38,15 +36,15 @@ def measure(function: Callable[..., Rows]) -> Measure:
     """Make a measure over a task of a function of one sample.
 
     Args:
-        function: Takes ``(lvlm, task, sample, **settings)`` and returns rows: a frame, or mappings.
-            Rows get the sample's ``kind`` if they have none. Its name names the results; its
-            settings, ``task.max_new_tokens`` and its code are part of their key. A further
-            parameter of the type ``Sample`` is the sample at the same place in a second task.
+        function: Takes ``(lvlm, task, sample, **settings)`` and returns rows: a frame, or mappings;
+            ``kind`` is added if they have none. Its name names the results; its settings,
+            ``task.max_new_tokens`` and its code are part of their key. A further parameter of the
+            type ``Sample`` is the sample at the same place in a second task.
 
     Returns:
-        The measure: called with a store in place of the sample, and with a task in place of each
-        further sample. It measures what the store lacks, and returns the rows of all samples with
-        the column ``item``; ``attrs["record"]`` has the result's key, provenance and cost.
+        The measure, called with a store in place of the sample, and a task in place of each further
+        one. It measures what the store lacks, and returns rows of all samples with the column
+        ``item``; ``attrs["record"]`` has the result's key, provenance and cost.
     """
     over_task = _signature_over_task(function)
 
@@ -83,8 +81,6 @@ _RUN = ("lvlm", "task", "store")
 
 
 def _signature_over_task(function: Callable[..., Rows]) -> Signature:
-    """The signature with a store in place of the sample, a task in place of further samples."""
-
     def over_task(p: Parameter) -> Parameter:
         if p.name == "sample":
             return p.replace(name="store", annotation=Store)
@@ -97,7 +93,6 @@ def _signature_over_task(function: Callable[..., Rows]) -> Signature:
 def _collect(
     function: Callable[..., Rows], given: Mapping[str, Any], rows_of: Callable[[int], list[Row]]
 ) -> pd.DataFrame:
-    """Measure what the store does not hold yet under the key of a call; return the rows of all."""
     lvlm, task, store = (given[name] for name in _RUN)
     own = {name: value for name, value in given.items() if name not in _RUN}
     own["max_new_tokens"] = task.max_new_tokens

@@ -12,16 +12,14 @@ from infoflow.models.prompt import Prompt, Spans
 
 @dataclass(frozen=True)
 class ByOptions:
-    """Simignore that compares the image with each sample's options, as the released code does.
+    """Simignore with each sample's options for its text, as in the released code.
 
-    The text is the options without their letters, joined by spaces, after the tokenizer's token
-    that begins a sequence, if it has one.
+    They stand without letters, joined by spaces, after the token that begins a sequence, if any.
     """
 
     simignore: Simignore  # all other settings; its text is replaced
 
     def of(self, lvlm: LVLM, sample: Sample) -> Simignore:
-        """The settings for one sample."""
         if not sample.choices:
             raise InfoflowError(f"{sample.id} has no options to compare the image with.")
         begin = lvlm.tokenizer.bos_token_id
@@ -34,13 +32,10 @@ class ByOptions:
 def answers(
     lvlm: LVLM, task: Task, sample: Sample, *changes: Intervention | ByOptions
 ) -> list[Row]:
-    """Answer by transformers' own greedy decoding.
+    """Answer greedily: a row with the columns of :meth:`infoflow.data.task.Task.details`.
 
     Settings:
         *changes: Interventions, all at work at once; none for the model as it is.
-
-    Returns:
-        One row a sample, with the columns of :meth:`infoflow.data.task.Task.details`.
     """
     prompt = lvlm.prompt(sample.image, sample.question)
     own = (c.of(lvlm, sample) if isinstance(c, ByOptions) else c for c in changes)

@@ -10,7 +10,7 @@ from PIL import Image
 from infoflow.data.controls import GREY
 from infoflow.evaluate import LVLM, Row, Sample, Task, measure
 from infoflow.methods.cam import CAM, llava_cam
-from infoflow.methods.gradients import last_layer_gradients as gradients_of
+from infoflow.methods.gradients import last_layer_gradient_maxima
 from infoflow.methods.heatmaps import explained_answer
 from infoflow.methods.localisation import localise, rank_correlation, target_mask
 from infoflow.models.prompt import Prompt
@@ -33,9 +33,7 @@ def cam_by_layer(
         Columns ``kind``, ``layer`` (the paper's count, 1 to L), ``peak`` (the raw maximum, in
         logits), ``entropy`` (bits), ``lit`` (share of cells above half of the peak) and, against
         the regions the answer can be read from, ``mass``, ``hit``, ``mass_chance`` and
-        ``hit_chance`` (see :class:`infoflow.methods.localisation.Localisation`). NaN where
-        undefined: all of the last layer, the shape of a map of zeros, the target of a sample
-        without regions.
+        ``hit_chance`` (see :class:`infoflow.methods.localisation.Localisation`); NaN if undefined.
     """
     prompt = lvlm.prompt(sample.image, sample.question)
     answer = explained_answer(lvlm, prompt, sample, task.max_new_tokens)
@@ -56,8 +54,7 @@ def cam_control(
     """Map the same answer to the same question on images that do not show what it is about.
 
     Settings:
-        donor: The task that the other images come from: sample n gets the image of the donor's
-            sample n, stretched to the size of its own.
+        donor: The task whose sample n lends its image, stretched to the size of sample n's own.
         n_samples: As of :func:`cam_by_layer`, and so are ``sigma`` and ``seed``.
 
     Returns:
@@ -73,14 +70,12 @@ def cam_control(
         ANOTHER: donor.image.resize(sample.image.size),
         GREY_NOISE: Image.new("RGB", sample.image.size, GREY),
     }
-    frames = []
+    frames = {}
     for name, image in images.items():
-        prompt = lvlm.prompt(image, sample.question)
-        cam = cam_of(prompt)
+        cam = cam_of(prompt := lvlm.prompt(image, sample.question))
         frame = _described(cam, prompt, sample)
-        frame.insert(0, "picture", name)
-        frames.append(frame.assign(correlation=rank_correlation(cam.maps, maps)))
-    return pd.concat(frames)
+        frames[name] = frame.assign(correlation=rank_correlation(cam.maps, maps))
+    return pd.concat(frames, names=["picture"]).reset_index("picture")
 
 
 @measure
@@ -91,8 +86,7 @@ def last_layer_gradients(lvlm: LVLM, task: Task, sample: Sample) -> list[Row]:
         Columns ``kind``, ``site``, ``at_image`` and ``at_answer``: the largest absolute gradient at
         image positions and at the last position of the prompt.
     """
-    prompt = lvlm.prompt(sample.image, sample.question)
-    found = gradients_of(lvlm, prompt)
+    found = last_layer_gradient_maxima(lvlm, lvlm.prompt(sample.image, sample.question))
     return [
         {"site": site, "at_image": at_image, "at_answer": at_answer}
         for site, (at_image, at_answer) in found.items()
@@ -100,7 +94,6 @@ def last_layer_gradients(lvlm: LVLM, task: Task, sample: Sample) -> list[Row]:
 
 
 def _described(cam: CAM, prompt: Prompt, sample: Sample) -> pd.DataFrame:
-    """One row a layer: its map, held against the regions of a sample that fits the image."""
     rows = pd.DataFrame(
         {
             "layer": range(1, len(cam.maps) + 1),

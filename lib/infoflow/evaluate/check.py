@@ -51,8 +51,7 @@ def check_model(
         seed: Of the tiny model's weights.
 
     Returns:
-        The capabilities. Where the first does not work, the whole model against the observed pass,
-        nothing else was tried.
+        The capabilities; where the first does not work, nothing else was tried.
 
     Raises:
         InfoflowError: There is no such configuration.
@@ -79,7 +78,6 @@ def check_model(
 
 
 def _carried(prompt: Prompt) -> str:
-    """What a prompt of the model carries beside embeddings."""
     axes = 0 if prompt.position_ids is None else len(prompt.position_ids)
     carried = {
         f"positions on {axes} axes": axes > 1,
@@ -97,7 +95,6 @@ def _whole(lvlm: LVLM, prompt: Prompt) -> float:
 
 def _flow(lvlm: LVLM, prompt: Prompt) -> float:
     def difference(layer: int, call: Attention) -> Tensor:
-        """The last row's output by the weights read off, less the kernel's."""
         weights = attention_rows(call, 1)[:, 0]
         values = call.value[0].repeat_interleave(len(weights) // call.value.shape[1], dim=0)
         return torch.einsum("hk,hkd->hd", weights, values) - ordinary_attention(call)[0, -1]
@@ -113,9 +110,8 @@ def _sweep(lvlm: LVLM, prompt: Prompt) -> float:
         # where two tokens are as likely but for rounding, either may be decoded
         lead = logits.amax(-1) - logits.gather(-1, tokens[:, None])[:, 0]
         lead = lead[: len(lvlm.before_eos(tokens)) + 1]  # what follows an end is no answer
-        apart.append(
-            torch.stack([(logits[0] - first).abs().max(), lead.max()]) / logits.abs().max()
-        )
+        most = torch.maximum((logits[0] - first).abs().max(), lead.max())
+        apart.append(most / logits.abs().max())
     return float(torch.stack(apart).max())
 
 
@@ -141,7 +137,6 @@ def _cam(lvlm: LVLM, prompt: Prompt) -> float:
 
 
 def _decoding(lvlm: LVLM, prompt: Prompt) -> float:
-    """Whether some token is another one."""
     lengths = {"max_new_tokens": N_TOKENS, "min_new_tokens": N_TOKENS, "do_sample": False}
     ids = prompt.input_ids[None]
     given = {"input_ids": ids, "attention_mask": torch.ones_like(ids), **prompt.inputs}

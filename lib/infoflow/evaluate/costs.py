@@ -34,11 +34,9 @@ class Card(NamedTuple):
 
 CARDS = (Card("H100", 989e12, 3.35e12), Card("A100", 312e12, 2.04e12))
 """The cards of 80 GB, with the peaks of NVIDIA's data sheets (SXM; dense bfloat16)."""
-
 SHARE_OF_PEAK = 0.5
 SECONDS_PER_CALL = 0.8e-3  # of a layer at least, however little it computes: 25 ms a pass of 32
 N_SYSTEM = 35  # tokens before the image, as in LLaVA-1.5's prompt
-
 LAYERS, WIDTH, INNER = 32, 4096, 11008  # of LLaMA-7B, whose shape the paper's decoders have
 OF_LAYER = 4 * WIDTH**2 + 3 * WIDTH * INNER  # weights
 
@@ -72,7 +70,6 @@ _CLIP = _tower(24, 1024, 4096)
 _TWO_LINEAR = 1024 * 4096 + 4096 * 4096
 _Q_FORMER = 12 * (4 * 768**2 + 2 * 768 * 3072 + 2 * 768 * 3072 + 2 * 768**2 + 2 * 1408 * 768)
 _QWEN_VL = Shape(151936, 256, _tower(48, 1664, 8192), 1024, 1664 * 4096 + 5 * 4096**2)
-
 PUBLISHED = {
     "llava-1.5-7b": Shape(32064, 576, _CLIP, 577, _TWO_LINEAR),
     # the whole image and four tiles of 336 pixels, their 48 rows with an end each
@@ -86,16 +83,13 @@ PUBLISHED = {
 """By name, from the published configurations; InstructBLIP's connector is its Q-Former."""
 
 
-PICTURE = (640, 480)
-"""An image as COCO has them: how many tokens it takes is a matter of its size."""
+IMAGE_SIZE = (640, 480)
+"""That of images in COCO: how many tokens one takes is a matter of its size."""
 
 
 @cache
 def shape_of(model: str) -> Shape:
-    """The shape of a published model or, by its configuration and processor, of any other.
-
-    Of a mixture of experts all weights are counted, though a token meets few of them.
-    """
+    """The shape of a published model or, by its configuration, of any; all experts are counted."""
     if "/" not in model:
         require_name(model, "published model", PUBLISHED)
         return PUBLISHED[model]
@@ -104,7 +98,7 @@ def shape_of(model: str) -> Shape:
     with torch.device("meta"):
         empty = architecture_of(config)(config)
     family = AutoFamily(empty, tokenizer, load_processor(folder, config.model_type, tokenizer))
-    read, text = family.encode(Image.new("RGB", PICTURE), ""), family.decoder.config
+    read, text = family.encode(Image.new("RGB", IMAGE_SIZE), ""), family.decoder.config
     layers, pixels = family.decoder.layers, read.pixel_values
     patch = first(getattr(config.vision_config, "patch_size", 14))
     head = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
@@ -130,7 +124,6 @@ N_ITEMS = {"scienceqa": 2017, "pope": 4500, "textvqa": 5000, "chair": 250}
 """Items reported on, of the hub; of POPE and CHAIR half, as the cliff is chosen on the others."""
 N_USER = {"scienceqa": 120, "pope": 25, "textvqa": 70, "chair": 15}
 """Tokens after the image, about as many as in LLaVA-1.5's wording."""
-
 HEADS = ("model", "benchmark", "items", *(card.name for card in CARDS), "memory")
 
 
@@ -145,9 +138,8 @@ def page_seconds(model: str, task: str, answer_length: int) -> dict[str, float]:
             return max(busy / SHARE_OF_PEAK, SECONDS_PER_CALL)
 
         tower = 2 * shape.tower * shape.tower_tokens / card.operations_per_second
-        a_pass = (
-            shape.layers * call(n_prompt, n_prompt * (n_prompt + 1) // 2) + tower / SHARE_OF_PEAK
-        )
+        prompt = shape.layers * call(n_prompt, n_prompt * (n_prompt + 1) // 2)
+        a_pass = prompt + tower / SHARE_OF_PEAK
         # layer after layer one branch more, in which only the tokens after the image are run again
         begun = range(1, shape.layers + 1)
         cuts = [(n * n_user, n * n_user * (N_SYSTEM + n_user)) for n in begun]
@@ -183,7 +175,6 @@ def costs_table(models: Sequence[str]) -> list[tuple[str, ...]]:
 
 
 def _in_words(seconds: float) -> str:
-    """A time in the largest unit of which there are two or more."""
     for unit, size in (("days", 86400), ("h", 3600), ("min", 60)):
         if seconds >= 2 * size:
             return f"{seconds / size:.1f} {unit}"

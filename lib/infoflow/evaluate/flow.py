@@ -25,10 +25,8 @@ def flow_by_layer(lvlm: LVLM, task: Task, sample: Sample) -> pd.DataFrame:
         Columns ``kind``, ``layer`` (the paper's count, 1 to L); the shares ``system``, ``image``
         and ``user`` of the row with heads averaged (they sum to 1); ``first``, the first token's
         share, which is part of ``system``; the three groups with the prefix ``max_`` for the
-        largest weight of any head, divided by the row's sum; ``uniform_system``, ``uniform_image``,
-        ``uniform_user``: the shares that attention spread evenly over all tokens would have; and
-        ``head_0`` to ``head_<H - 1>``: the image's share of each head. Without the prefix, the
-        image's share is the mean of those.
+        largest weight of any head, divided by the row's sum, and ``uniform_`` for attention spread
+        evenly over all tokens; and ``head_0`` to ``head_<H - 1>``: the image's share of each head.
     """
     prompt = lvlm.prompt(sample.image, sample.question)
     flow = attention_flow(lvlm, prompt)

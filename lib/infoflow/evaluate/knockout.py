@@ -30,9 +30,8 @@ def knockout_by_layer(
 
     Returns:
         Columns ``edge`` (as ``"image to last"``), ``n_sources`` (tokens), ``layer`` (the window's
-        middle in the paper's count, 1 to L), ``percent`` (change of the first answer token's
-        probability), ``nats`` (change of the log-probability, mean over the answer's tokens), and
-        ``text`` and ``score`` of the answer.
+        middle in the paper's count, 1 to L), the change of the first answer token's probability,
+        ``percent``, and of the mean log-probability, ``nats``; the answer's ``text`` and ``score``.
     """
     prompt = lvlm.prompt(sample.image, sample.question)
     answer = explained_answer(lvlm, prompt, sample, task.max_new_tokens)

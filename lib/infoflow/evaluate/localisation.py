@@ -22,9 +22,8 @@ def localisation_by_layer(
 
     Returns:
         Columns ``kind``, ``layer`` (the paper's count, 1 to L; 0 where there is none), ``site``,
-        ``weights``, ``hit`` and ``mass`` (NaN for an undefined map), and what a random token and an
-        even map score, ``hit_chance`` and ``mass_chance``; see
-        :class:`infoflow.methods.localisation.Localisation`.
+        ``weights`` and what :class:`infoflow.methods.localisation.Localisation` has: ``hit``,
+        ``mass`` (NaN for an undefined map), ``hit_chance`` and ``mass_chance``.
     """
     return _localised(lvlm, task, sample, SOURCES, (n_samples, sigma, seed))
 

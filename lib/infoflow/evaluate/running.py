@@ -58,10 +58,7 @@ def load_items(
 
 
 def check_evaluation(entry: Mapping[str, Any], place: str) -> None:
-    """Check an entry of ``evaluations.yml`` before anything is measured, loaded or fetched.
-
-    Samples of the hub are not opened; a job that lacks them says so. ``place`` begins errors.
-    """
+    """Check an entry of ``evaluations.yml`` before a measure runs; ``place`` begins errors."""
     with one_line(place, InfoflowError):
         find_model(split_revision(entry["model"], entry.get("revision"))[0])
         read_settings(entry["measure"], list(as_options(entry.get("parameters", {}))))

@@ -46,9 +46,8 @@ def topk_by_cut(
         keeps: The Ks; for 0 there is ``truncation_by_cut``.
         cuts: The cuts, each 1 to L.
         by: One of ``RANKINGS``. ``"attention"``: what the last prompt token attends to most in the
-            last layer before the cut, heads averaged (Eq. 10-11). ``"random"``: any K tokens; more
-            tokens hold those of fewer. ``"cam"``: LLaVA-CAM of the reference answer behind that
-            layer's second norm, without noise: no method but a bound, as it is given the answer.
+            last layer before the cut, heads averaged (Eq. 10-11). ``"random"``: any K tokens, more
+            of which hold fewer. ``"cam"``: LLaVA-CAM of the reference answer: a bound, no method.
         seed: Seed of the random choice; each sample has its own.
 
     Returns:

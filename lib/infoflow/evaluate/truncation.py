@@ -64,7 +64,7 @@ def frozen_by_cut(lvlm: LVLM, task: Task, sample: Sample) -> list[Row]:
     ids, image = answer_ids(lvlm, prompt, sample.answer), prompt.spans.image
     if prompt.deepstack:
         raise InfoflowError(
-            f"{lvlm.name} adds to image tokens between layers (DeepStack), so none can be frozen."
+            f"{lvlm.name} adds to image tokens inside (DeepStack): none can freeze."
         )
 
     class Freezing(Observer):
@@ -81,11 +81,7 @@ def frozen_by_cut(lvlm: LVLM, task: Task, sample: Sample) -> list[Row]:
 
 
 def scores_by_cut(rows: pd.DataFrame) -> Floats:
-    """Arrange rows of :func:`truncation_by_cut` for :func:`infoflow.stats.cliff.cliff_layer`.
-
-    Returns:
-        Scores of shape (N, L + 1): sample by cut, both in order.
-    """
+    """Arrange rows of :func:`truncation_by_cut`, sample by cut, both in order: (N, L + 1)."""
     return _samples_by_cuts(rows, rows["score"])
 
 

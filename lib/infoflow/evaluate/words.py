@@ -57,8 +57,7 @@ def lens_by_depth(lvlm: LVLM, task: Task, sample: Sample) -> list[Row]:
 
     Returns:
         Columns ``word``, ``depth`` (layers passed, 0 to L), ``auc`` (how often a cell that touches
-        things of that name says it more than one that does not) and ``elsewhere``, the same of
-        cells that touch other things alone; NaN where there are none.
+        what has that name says it more than another) and ``elsewhere``, of cells that touch others.
     """
     prompt = lvlm.prompt(sample.image, sample.question)
     touched = {n: coverage(sample.regions[n], prompt.grid) > 0 for n in sample.objects}
@@ -75,7 +74,6 @@ def lens_by_depth(lvlm: LVLM, task: Task, sample: Sample) -> list[Row]:
 
 
 def _sinks(lvlm: LVLM, prompt: Prompt, ids: Tensor) -> Tensor:
-    """How dense sinks are, and what they get of each token's look at the image: (L + 1, T, 2)."""
     image, even = prompt.spans.image, even_strengths(prompt.spans)
 
     def of_layer(layer: int, call: Attention) -> Tensor:

@@ -38,8 +38,7 @@ def ordinary_attention(call: Attention, mask: Tensor | None = None) -> Tensor:
 def attention_rows(call: Attention, n_rows: int | None = None) -> Tensor:
     """Compute the attention weights of a single sequence's last R queries, or of all: (H, R, K).
 
-    They are float32, or the model's type if that is wider; each row sums to one and is zero for
-    keys that its query does not see, which most models' are later ones.
+    They are float32, or wider; a row sums to one and is zero for keys that its query does not see.
     """
     n_rows = call.query.shape[2] if n_rows is None else n_rows
     if call.weights is not None:

@@ -23,7 +23,6 @@ from infoflow.models.lvlm import LVLM, Prompt
 
 IMPLEMENTATION = "infoflow"
 """The registered name of the attention function, and of its masks, which are those of SDPA."""
-
 _UNFOLLOWED = ("softcap", "s_aux", "position_bias")
 """Options of attention that change its weights in ways that observers do not follow."""
 
@@ -45,6 +44,20 @@ class Observer:
         self, layer: int, module: nn.Module, args: Any, kwargs: dict[str, Any], output: Tensor
     ) -> None:
         """See a decoder layer's inputs and its output (B, S, D) after it has run."""
+
+
+class Stream(Observer):
+    """Keeps states, (1, S, D) behind 0 layers to L, and what layers take beside them."""
+
+    def __init__(self) -> None:
+        self.states: list[Tensor] = []
+        self.arguments: list[dict[str, Any]] = []
+
+    def after_layer(
+        self, layer: int, module: nn.Module, args: Any, kwargs: dict[str, Any], output: Tensor
+    ) -> None:
+        self.states[layer:] = args[0], output
+        self.arguments.append(kwargs)
 
 
 class Modifier(Protocol):
@@ -78,9 +91,9 @@ def forward_pass(
 ) -> Iterator[Tensor]:
     """Run the decoder on a prompt and, teacher forcing, on an answer (T,): normed hidden states.
 
-    They have the shape (B, S + T - 1, D), and the last T predict the answer, whose last token is
-    never read in. The embeddings may be those of B prompts that differ in their images alone, after
-    what is in the cache. What interventions choose lasts as long as the context.
+    They have the shape (B, S + T - 1, D); the last T predict the answer, whose last token is never
+    read in. Embeddings may be those of B prompts that differ in their images alone, after what is
+    in the cache. What interventions choose lasts as long as the context.
     """
     lvlm.require_prompt(prompt)
     require_whole_model(lvlm, prompt)
@@ -173,17 +186,14 @@ def modifier_of(lvlm: LVLM) -> Modifier | None:
 
 
 class _MaskObserver(Observer):
-    """Sees that no layer has a mask but the prompt's: methods go by that one."""
-
+    # no layer may have a mask but the prompt's: methods go by that one
     def __init__(self, prompt: Prompt) -> None:
         self._mask = prompt.visible(len(prompt))
 
     def see(self, layer: int, call: Attention) -> None:
         if call.mask is not None and not torch.equal(call.mask, self._mask.to(call.mask.device)):
-            raise InfoflowError(
-                f"the decoder's attention uses attention_mask in layer {layer} in a way of its "
-                "own, so it cannot be observed."
-            )
+            what = f"the decoder's attention uses attention_mask in layer {layer}"
+            raise InfoflowError(f"{what} in a way of its own, so it cannot be observed.")
 
 
 @torch.no_grad()
@@ -193,9 +203,6 @@ def require_whole_model(lvlm: LVLM, prompt: Prompt) -> None:
     Ids and pixels go through the model's own forward pass; what the prompt carries of them goes
     through the decoder, observed. To compare the decoder with itself would not show what a prompt
     lacks: positions on several axes, image tokens that see ahead, features added inside.
-
-    Raises:
-        InfoflowError: The logits of some position differ, or the decoder cannot be observed.
     """
     hooks = _hooks_of(lvlm)
     if hooks.is_checked or prompt.model_key is None:  # put together by hand: no pixels to compare
@@ -205,14 +212,10 @@ def require_whole_model(lvlm: LVLM, prompt: Prompt) -> None:
         own = lvlm.with_pixels(prompt, prompt.pixel_values)
         # a method may have changed the embeddings
         given = prompt if torch.equal(own.inputs_embeds, prompt.inputs_embeds) else own
+        arguments = {"inputs_embeds": given.inputs_embeds, "use_cache": False}
+        arguments |= given.decoder_arguments(0, len(given))
         with attached(lvlm, _MaskObserver(given)):
-            observed = lvlm.lm_head(
-                lvlm.decoder(
-                    inputs_embeds=given.inputs_embeds,
-                    use_cache=False,
-                    **given.decoder_arguments(0, len(given)),
-                ).last_hidden_state
-            )
+            observed = lvlm.lm_head(lvlm.decoder(**arguments).last_hidden_state)
         with attending(lvlm, "sdpa"):
             whole = lvlm.family.whole_logits(prompt)
     finally:
@@ -230,11 +233,9 @@ def require_whole_model(lvlm: LVLM, prompt: Prompt) -> None:
 def _hooks_of(lvlm: LVLM) -> _Hooks:
     attentions: list[Any] = [getattr(layer, "self_attn", None) for layer in lvlm.layers]
     if without := [i for i, each in enumerate(attentions) if each is None]:
-        raise InfoflowError(
-            f"{lvlm.name} cannot be observed: {len(without)} of its {lvlm.n_layers} layers have no "
-            f"self-attention (the first is a {type(lvlm.layers[without[0]]).__name__} whose tokens "
-            "are mixed in another way)."
-        )
+        n, kind = f"{len(without)} of its {lvlm.n_layers} layers", lvlm.layers[without[0]]
+        why = f"{n} have no self-attention (the first is a {type(kind).__name__})"
+        raise InfoflowError(f"{lvlm.name} cannot be observed: {why}.")
     if attentions[0] not in _hooks:
         _hooks.update(dict.fromkeys(attentions, _Hooks()))
     return _hooks[attentions[0]]
@@ -243,7 +244,6 @@ def _hooks_of(lvlm: LVLM) -> _Hooks:
 def _attend(
     module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Any, **options: Any
 ) -> tuple[Tensor, None]:
-    """Hand an attention call to the decoder's observer; transformers' attention interface."""
     n_keys = key.shape[2]
     unfollowed = [f"uses {name}" for name in _UNFOLLOWED if options.get(name) is not None]
     if mask is not None:  # one for all sequences and heads: they differ in their images alone

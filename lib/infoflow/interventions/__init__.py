@@ -1,4 +1,4 @@
-"""Interventions: FastV, Simignore, EAH and truncation, at work inside ``intervene``."""
+"""What is at work inside ``intervene``: FastV, Simignore, EAH, truncation; and planted faults."""
 
 from infoflow.interventions.base import Intervention, intervene
 from infoflow.interventions.eah import EAH, even_strengths, sink_density, sink_strengths

@@ -18,20 +18,12 @@ from infoflow.models.lvlm import LVLM, Prompt
 
 @dataclass
 class Effect:
-    """What an intervention does while one prompt is read and answered; by default nothing.
+    """What an intervention does while one prompt is read and answered; by default nothing."""
 
-    Attributes:
-        hidden: Which tokens are hidden from all others, generated ones too: boolean (S,).
-        first_layer: Where the hiding begins.
-        n_kept: How many of them stay in sight after all: those that the last prompt token attends
-            to most in the layer before, heads averaged.
-        weights: Replaces a layer's attention weights on the prompt, and there alone: (H, S, S), or
-            None to leave them.
-    """
-
-    hidden: Tensor | None = None
-    first_layer: int = 0
-    n_kept: int = 0
+    hidden: Tensor | None = None  # from all other tokens, generated ones too: boolean (S,)
+    first_layer: int = 0  # of the hiding
+    n_kept: int = 0  # of them stay: what the last prompt token looks at most in the layer before
+    # a layer's attention weights on the prompt, and there alone, (H, S, S); None: as they are
     weights: Callable[[int, Attention], Tensor | None] = lambda layer, call: None
 
     def see(self, layer: int, call: Attention) -> None:
@@ -71,23 +63,19 @@ def intervene(lvlm: LVLM, *interventions: Intervention) -> Iterator[None]:
     Inside, ``lvlm.answer``, ``lvlm.generate`` and ``lvlm.logits``, given a prompt, are of the
     changed model, and methods measure it. Interventions compose, and so do nested contexts, in any
     order: a token is hidden if one intervention hides it; attention is replaced after hiding, and
-    tokens are ranked by the attention that results. None at all is the ordinary model. However the
-    context ends, the model is left as it was found.
+    tokens are ranked by the attention that results. However it ends, the model is as it was.
 
     Args:
         lvlm: The model.
         *interventions: ``FastV``, ``Simignore``, ``EAH`` or ``Truncate``, settings included.
 
     Raises:
-        InfoflowError: On entering: this is no intervention. Inside, with the first prompt: the
-            model cannot be observed; a setting is out of range for the model or the prompt;
-            embeddings come without their prompt; or several sequences are run at once.
+        InfoflowError: This is no intervention. Inside: the model cannot be observed; a setting is
+            out of range; embeddings come without their prompt, or several sequences at once.
     """
     if not all(isinstance(each, Intervention) for each in interventions):
-        raise InfoflowError(
-            f"{interventions!r}: one is no intervention; "
-            "valid: EAH(...), FastV(...), Simignore(...), Truncate(...)."
-        )
+        valid = "EAH(...), FastV(...), Simignore(...), Truncate(...)"
+        raise InfoflowError(f"{interventions!r}: one is no intervention; valid: {valid}.")
     if not interventions:
         yield
         return
@@ -98,8 +86,6 @@ def intervene(lvlm: LVLM, *interventions: Intervention) -> Iterator[None]:
 
 @dataclass(eq=False)
 class _Interventions:
-    """The interventions at work on a model, and their effects on the prompt that is being read."""
-
     lvlm: LVLM
     interventions: tuple[Intervention, ...]
     _effects: list[Effect] = field(default_factory=list)
@@ -119,12 +105,9 @@ class _Interventions:
             self._effects = []
 
     def modify(self, layer: int, call: Attention) -> Attention:
-        """Hide tokens from a layer's call and, while the prompt is read, set its weights."""
         if not self._effects:
-            raise InfoflowError(
-                "inside intervene embeddings alone do not say where the image is; valid: a prompt, "
-                "as in lvlm.logits(prompt)."
-            )
+            lacking = "inside intervene embeddings alone do not say where the image is"
+            raise InfoflowError(f"{lacking}; valid: a prompt, as in lvlm.logits(prompt).")
         n_queries, n_keys = call.query.shape[2], call.key.shape[2]
         for effect in self._effects:
             if effect.hidden is not None and layer >= effect.first_layer:

@@ -1,4 +1,4 @@
-"""EAH: in a shallow layer, let all heads attend as the head with the most vision sinks does."""
+"""EAH, later EVAS: in a shallow layer all heads attend as the one with the most sinks does."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,9 +21,8 @@ class EAH(Intervention):
     """Give all heads of a layer the attention of its head with the most sinks (Zhang et al., 2024).
 
     A vision sink is an image token whose mean attention from later tokens exceeds ``beta``. Only
-    the reading of the prompt is changed, not decoding. Unlike in the released code the first head
-    may win, too; of several heads with as many sinks the first wins. Without a sink in any head
-    nothing is changed. EVAS is the method's later name.
+    the reading of the prompt is changed, not decoding. Of several heads with as many sinks the
+    first wins (in the released code head 0 never does); without any sink nothing is changed.
 
     Attributes:
         layers: Layers to act in, counted from 0.
@@ -51,7 +50,6 @@ class EAH(Intervention):
         return Effect(weights=partial(self._broadcast, prompt.spans.image))
 
     def _broadcast(self, image: slice, layer: int, call: Attention) -> Tensor | None:
-        """The prompt's weights (H, S, S), all heads being the one with the most sinks, or None."""
         if layer not in self.layers:
             return None
         weights = attention_rows(call)
@@ -68,20 +66,13 @@ class EAH(Intervention):
 
 
 def sink_density(lvlm: LVLM, prompt: Prompt, beta: float = 0.002, divisor: str = "exact") -> Tensor:
-    """Measure which share of the image tokens are vision sinks, by layer and head: (L, H).
-
-    The threshold and divisor are those of ``EAH``; a bad one is an error, as there.
-    """
+    """Measure which share of image tokens are sinks, as of ``EAH``, by layer and head: (L, H)."""
     require_finite(beta, "beta", 0)
     return (sink_strengths(lvlm, prompt, divisor) > beta).float().mean(-1)
 
 
 def sink_strengths(lvlm: LVLM, prompt: Prompt, divisor: str = "exact") -> Tensor:
-    """Measure how much attention later tokens pay each image token: (L, H, N).
-
-    What exceeds ``beta`` is a vision sink, so one forward pass serves all thresholds. It holds the
-    attention weights of one layer at a time.
-    """
+    """Measure how much attention later tokens pay each image token, in one pass: (L, H, N)."""
 
     def strengths(layer: int, call: Attention) -> Tensor:
         return column_means(attention_rows(call), prompt.spans.image, divisor)
@@ -90,10 +81,7 @@ def sink_strengths(lvlm: LVLM, prompt: Prompt, divisor: str = "exact") -> Tensor
 
 
 def even_strengths(spans: Spans, divisor: str = "exact") -> Tensor:
-    """Compute the strengths (N,) if every token attended evenly to itself and all before it.
-
-    A threshold says little that does not lie above these: they fall as a sequence gets longer.
-    """
+    """Compute the strengths (N,) of even attention, above which a threshold should lie."""
     n_tokens = spans.user.stop
     even = torch.ones(1, n_tokens, n_tokens, dtype=torch.float64).tril()
     return column_means(even / even.sum(-1, keepdim=True), spans.image, divisor)[0]

@@ -17,8 +17,7 @@ class FastV(Intervention):
     """Let only the most attended image tokens be seen from layer K on (Chen et al., 2024).
 
     Tokens are ranked by the attention that the last prompt token pays them in layer K - 1, heads
-    averaged. They are masked, not dropped, which is the same to all that remain; positions stay.
-    Tokens are chosen once, on the prompt, and stay hidden while decoding.
+    averaged, and masked, not dropped: positions stay. They stay hidden while decoding.
 
     Attributes:
         k: K, how many leading layers see the whole image; 1 to L - 1.
@@ -68,8 +67,7 @@ class Simignore(Intervention):
     of the K best entries, K or fewer: ``Simignore(K, count="entries")``. The released code walks on
     until it has met K tokens, and reads the options alone: ``Simignore(452, start=1,
     text=options)`` for the 7B model, ``Simignore(451, stride=2, text=options)`` for the 13B. Its
-    published gain has FastV at work besides, with 144 tokens: ``FastV(k=5, ratio=0.75)``, 4 for the
-    13B.
+    published gain has ``FastV(k=5, ratio=0.75)`` at work besides, 4 for the 13B.
 
     Attributes:
         keep: K, how many ``count`` to walk for.
@@ -79,11 +77,9 @@ class Simignore(Intervention):
         text: What the image is compared with, as text or as ids of shape (M,); None for all that
             follows the image in the prompt.
         metric: Similarity of embeddings: ``"cosine"``, or ``"euclidean"`` or ``"manhattan"``
-            distance, negative. Distances are of the embeddings as they are: of normalised ones
-            the Euclidean would rank as the cosine does.
-        order: Which tokens stay, of as many: ``"most"``: those the walk meets first; ``"least"``,
-            for comparison: those it meets last or not at all; ``"ends"``: half of the first and
-            half of the last, so that those in between are hidden; ``"random"``: any.
+            distance, negative, of the embeddings as they are.
+        order: Which tokens stay: ``"most"``: those that the walk meets first; ``"least"``: those it
+            meets last or not at all; ``"ends"``: half of both; ``"random"``: as many of any.
         seed: Of the random order.
     """
 
@@ -141,8 +137,7 @@ def similarity(image: Tensor, text: Tensor, metric: str) -> Tensor:
 def steps_to_rows(similarities: Tensor, start: int, stride: int) -> Tensor:
     """Walk along a matrix's entries, (N, M), from the one of rank ``start`` down by ``stride``.
 
-    Equal entries are met in the order of the matrix. Returned is the step at which the walk first
-    meets each row, shape (N,), infinite if never.
+    Equal entries are met in order. Returns the step at which each row is met, (N,), or infinity.
     """
     n_rows, n_columns = similarities.shape
     ranked = similarities.flatten().argsort(descending=True, stable=True)

@@ -74,17 +74,16 @@ class Branches(Observer):
 
 
 class Truncations(Branches):
-    """One branch for each cut.
+    """One branch for each cut; all keep as many tokens.
 
     The branch of cut ``c`` starts before layer ``c`` with the U positions it keeps: all text after
-    the P tokens of the prefix and, of the image, the K tokens that rank highest. If there is room
-    for tokens to decode, ``caches`` holds one cache a layer.
+    the P tokens of the prefix, which are as in the intact prompt, and, of the image, the K tokens
+    that rank highest. If there is room for tokens to decode, ``caches`` holds one cache a layer.
     """
 
     def __init__(
         self, branches: list[Branch], prompt: Prompt, n_answer: int, n_prefix: int, room: int
     ) -> None:
-        """Prepare branches that all keep as many tokens; prefix tokens are as in the intact one."""
         image, embeds = prompt.spans.image, prompt.inputs_embeds
         self._rankings = {branch.cut: branch.ranking for branch in branches}
         self._keep, self._image, self._n_answer = branches[0].keep, image, n_answer
@@ -177,7 +176,6 @@ class BranchCache:
         return cascade_attention(call, self.shared, self.own[..., : self.length, :], bias)
 
     def keep(self, branches: Tensor) -> None:
-        """Drop all branches but those that a mask, or places, choose."""
         branches = branches.to(self.bias.device)
         self.own, self.bias = self.own[:, branches], self.bias[branches]
 

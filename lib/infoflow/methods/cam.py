@@ -17,10 +17,8 @@ from infoflow.options import require_finite, require_whole
 
 MAX_NEW_TOKENS = 32
 """How long an answer the model gives itself if none is given."""
-
 WEIGHTS = ("mean", "relu-mean", "element-wise")
 """How gradients weight features; see ``activation_map``."""
-
 THRESHOLD = 0.5
 """The share of its maximum above which a cell is lit; below, the authors' code blanks it."""
 
@@ -29,16 +27,15 @@ THRESHOLD = 0.5
 class CAM:
     """Class activation maps of one prompt and answer: a map for each decoder layer.
 
-    Some maps are zero whatever the answer: those from behind the last layer's attention, where
-    image tokens no longer act on it (``"post_attention_layernorm"`` and ``"output"`` of the last
-    layer), and the element-wise one of the next to last layer's ``"output"``, of which the last
-    layer's norm leaves a direction without a length. They are undefined, and all NaN.
+    Some maps are undefined, and all NaN: those from behind the last layer's attention, where image
+    tokens no longer act on the answer, and the element-wise one of the next to last layer's
+    ``"output"``, of which the last layer's norm leaves a direction without a length.
 
     Attributes:
         maps: Float32 of shape (L, h, w), not negative: raw maps, comparable between layers in
             sign and place but not in scale. Of projector and vision tower there is one: (1, h, w).
-        by_token: The same as one value an image token, float32 of shape (L, N). In most families a
-            token is a cell of the map; else maps are laid out from these. Of the tower, by patch.
+        by_token: The same as one value an image token, float32 of shape (L, N); of the tower, by
+            patch. In most families a token is a cell of the map.
         answer: The ids of the answer whose logits were summed, shape (T,).
     """
 
@@ -94,8 +91,8 @@ def llava_cam(
             of at most 32 tokens.
         site: One of ``SITES``: ``"input_layernorm"``, ``"self_attn.v_proj"``,
             ``"post_attention_layernorm"`` or ``"output"`` of every decoder layer; the
-            ``"projector"``, by which the decoder is given its image tokens; ``"vision_tower"``, the
-            encoder's last layer that they are made of (Eq. 2), by patch, also of tiles and queries.
+            ``"projector"``, by which the decoder is given its image tokens; or ``"vision_tower"``,
+            the encoder's last layer that they are made of (Eq. 2), by patch.
         weights: ``"mean"``, ``"relu-mean"`` or ``"element-wise"``; see ``activation_map``.
         n_samples: How many noisy images to average over.
         sigma: Standard deviation of the noise, pixels being in [0, 1]; 0 for no noise, whatever
@@ -106,9 +103,8 @@ def llava_cam(
         checkpointed: Recompute layers in the backward pass: the same maps in less memory.
 
     Raises:
-        UnknownNameError: There is no such site or weighting.
-        InfoflowError: A number is out of range; the answer is empty, holds ids outside the
-            vocabulary or does not fit the context.
+        InfoflowError: There is no such site or weighting; a number is out of range; the answer is
+            empty, holds ids outside the vocabulary or does not fit the context.
     """
     cams = llava_cams(
         lvlm, prompt, answer, (site,), (weights,), n_samples, sigma, seed, micro_batch, checkpointed
@@ -129,13 +125,7 @@ def llava_cams(
     micro_batch: int = 4,
     checkpointed: bool = False,
 ) -> dict[tuple[str, str], CAM]:
-    """Compute the maps of many sites and weightings at the cost of one.
-
-    Args and errors are those of ``llava_cam``.
-
-    Returns:
-        The CAM of each site and weighting, by both.
-    """
+    """Compute the maps of many sites and weightings, by both, at the cost of one ``llava_cam``."""
     keys = list(product(sites, weights))
     for site, weighting in keys:
         require_name(site, "site", (*SITES, TOWER))
@@ -183,7 +173,6 @@ def llava_cams(
 def _noisy_images(
     lvlm: LVLM, prompt: Prompt, n_samples: int, sigma: float, seed: int
 ) -> Iterator[Prompt]:
-    """Encode the prompt with noise on its image, n times."""
     # drawn on the CPU, one image at a time, so that neither device nor batch size changes the noise
     generator = torch.Generator().manual_seed(seed)
     pixels = prompt.pixel_values
@@ -197,7 +186,7 @@ def _noisy_images(
 def _is_only_normed(lvlm: LVLM, site: str, layer: int) -> bool:
     """Whether a feature acts on the answer through one norm alone, as before the last layer.
 
-    That undoes its length: the rate at which the logit grows with it is zero but for rounding.
+    It undoes their length: the rate at which the logit grows with it is zero but for rounding.
     """
     behind_a_norm = {OUTPUT: layer + 1, PROJECTOR: 0}.get(site) == lvlm.n_layers - 1
     return behind_a_norm or (site == TOWER and lvlm.family.has_queries)

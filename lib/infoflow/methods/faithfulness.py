@@ -21,7 +21,6 @@ from infoflow.options import require_whole
 
 _BLUR = 0.1  # of the image's longer side
 _BATCH = 8
-
 Pixels = npt.NDArray[np.uint8]
 
 
@@ -55,9 +54,8 @@ def faithfulness_curve(
         seed: Seed of the order of pixels that are equally hot.
 
     Raises:
-        UnknownNameError: There is no such curve.
-        InfoflowError: The map is undefined or does not fit the prompt, ``n_steps`` is not positive,
-            or the answer is not valid.
+        InfoflowError: There is no such curve; the map is undefined or does not fit the prompt;
+            ``n_steps`` is not positive; or the answer is not valid.
     """
     lvlm.require_prompt(prompt)
     pixels = np.asarray(prompt.image)
@@ -115,21 +113,13 @@ def randomised_weights(lvlm: LVLM, seed: int = 0) -> Iterator[None]:
     """Put random weights in the decoder layers and the head; after, all is as before.
 
     The sanity check of saliency maps (Adebayo et al., 2018): a map that stays the same does not
-    show what the model has learnt. Each matrix is drawn anew from a normal distribution of its own
-    mean and deviation; gains of norms and biases stay. A head that shares its weights with the
-    token embeddings changes them too.
-
-    Raises:
-        InfoflowError: Weights are quantised or offloaded.
+    show what the model has learnt. Each matrix, but no gain or bias, is drawn anew from a normal
+    distribution of its own mean and deviation. Quantised or offloaded weights are an error.
     """
     generator = torch.Generator().manual_seed(seed)
     modules = [lvlm.lm_head, *lvlm.layers]
     matrices = [m for module in modules for m in module.parameters() if m.ndim > 1]
-    if not all(m.is_floating_point() and not m.is_meta for m in matrices):
-        raise InfoflowError(
-            f"weights of {lvlm.name} are quantised or offloaded, so none can be put in their "
-            "place; load it whole onto one device, or onto GPUs that hold it."
-        )
+    lvlm.require_own_weights()
     before = [matrix.detach().to("cpu", copy=True) for matrix in matrices]
     try:
         with torch.no_grad():

@@ -49,9 +49,8 @@ def attention_flow(
             in OPERA's maps.
 
     Raises:
-        UnknownNameError: There is no such reduction.
         InfoflowError: The answer is empty, holds ids outside the vocabulary, or does not fit the
-            context with the prompt; or the model cannot be observed.
+            context; there is no such reduction; or the model cannot be observed.
     """
     require_name(head_reduce, "head reduction", ("mean", "max"))
     ids = None if answer is None else answer_ids(lvlm, prompt, answer)
@@ -71,8 +70,7 @@ def attention_flow(
 def attention_matrix(lvlm: LVLM, prompt: Prompt, layer: int) -> Tensor:
     """Read one layer's attention weights on a prompt: head, attending token, attended: (H, S, S).
 
-    Layers are counted from 0; the paper's layer is one more. Float32; rows sum to one. Inside
-    ``intervene`` a hidden token's column is zero but for the token's own row.
+    Layers are counted from 0; the paper's layer is one more. Float32; rows sum to one.
     """
     wanted = require_whole(layer, "layer", 0, lvlm.n_layers - 1)
     return record(lvlm, prompt, lambda i, call: attention_rows(call) if i == wanted else None)[0]

@@ -1,8 +1,7 @@
 """The gradient of an answer's logit at the image tokens, everywhere in a decoder at once.
 
 One forward and one backward pass serve every layer and site: each feature is handed on with its
-gradient at the moment the backward pass reaches it, so gradients of two layers never coexist.
-Tokens before the image never see it, so many images share one pass over them.
+gradient at the moment the backward pass reaches it. Images share a pass over tokens before them.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -28,10 +27,8 @@ SITES = (*LAYER_SITES, PROJECTOR)
 """Where features are read: four places in every decoder layer, and what the decoder is given."""
 TOWER = "vision_tower"
 """A further site: the last layer of the vision tower of which image tokens are made."""
-
 Site = tuple[str, int]
 """One of ``SITES``, or ``TOWER``, and its layer."""
-
 Consumer = Callable[[str, int, Tensor, Tensor], None]
 """Takes a site, a layer, a feature (B, N, C) and its gradient (B, N, C); must keep neither."""
 
@@ -49,10 +46,9 @@ def gradient_visitor(
 ) -> Callable[..., None]:
     """Prepare to hand every feature of the image tokens, with its gradient, to a consumer.
 
-    The gradient is that of the sum of the answer's logits (paper, Eq. 1-2), each read where its
-    token is predicted. What is returned visits prompts that differ from this one in their images
-    alone, in one pass. It calls the consumer once for each layer and site that reaches the answer,
-    from the last layer to the first. Not for use in inference mode.
+    The gradient is that of the answer's summed logit (Eq. 1-2). What is returned visits prompts
+    that differ from this one in their images alone, in one pass: it calls the consumer once for
+    each layer and site that reaches the answer, last layer first. Not for inference mode.
     """
     require_whole_model(lvlm, prompt)
     image, within = prompt.spans.image, [site for site in LAYER_SITES if site in sites]
@@ -132,7 +128,7 @@ def to_tower(lvlm: LVLM, prompt: Prompt, gradient: Tensor) -> tuple[Tensor, Tens
 
 
 @on_own_threads
-def last_layer_gradients(lvlm: LVLM, prompt: Prompt) -> dict[str, tuple[float, float]]:
+def last_layer_gradient_maxima(lvlm: LVLM, prompt: Prompt) -> dict[str, tuple[float, float]]:
     """Differentiate the first answer token's logit by the features of the last layer.
 
     By site, the largest absolute gradient at image positions, also where it must vanish
@@ -157,11 +153,10 @@ def last_layer_gradients(lvlm: LVLM, prompt: Prompt) -> dict[str, tuple[float, f
 def _watched(
     lvlm: LVLM, sites: Sequence[Site], watch: Callable[[Site, Tensor], None]
 ) -> Iterator[None]:
-    """Watch every site's output, once."""
     seen: set[Site] = set()
 
     def see(site: Site, module: nn.Module, args: object, output: Tensor) -> None:
-        # a checkpointed layer runs, and calls its hooks, a second time
+        # once: a checkpointed layer runs, and calls its hooks, a second time
         if site not in seen:
             seen.add(site)
             watch(site, output)
@@ -175,7 +170,6 @@ def _watched(
 
 @contextmanager
 def _checkpointing(lvlm: LVLM) -> Iterator[None]:
-    """Recompute the decoder layers during the backward pass."""
     # transformers recomputes what is in training mode: the layers alone, so that dropout stays off
     recompute = partial(checkpoint, use_reentrant=False, preserve_rng_state=False)
     settings = {"gradient_checkpointing": True, "_gradient_checkpointing_func": recompute}

@@ -34,24 +34,19 @@ class Place(NamedTuple):
 
     @property
     def source(self) -> Source:
-        """The source, without the layer."""
         return Source(self.site, self.weights)
 
 
 PAPER = Source("post_attention_layernorm", "mean")
 """The paper's site (A.1), with Grad-CAM's weights."""
-
 ATTENTION = Source("attention", "head-mean")
 RANDOM = Source("random", "none")
 CENTRE = Source("centre", "none")
 
 CAMS = tuple(Source(site, weights) for site in SITES for weights in WEIGHTS)
 LAYER_CAMS = tuple(source for source in CAMS if source.site in LAYER_SITES)
-"""CAMs of which there is one a layer."""
-
 TOWER_CAMS = tuple(Source(TOWER, weights) for weights in WEIGHTS)
 RIVALS = (*TOWER_CAMS, *(Source(name, "none") for name in MAPS if name != ATTENTION.site))
-
 SOURCES = (*CAMS, ATTENTION, RANDOM, CENTRE)
 
 
@@ -72,9 +67,8 @@ def heat_maps(
 ) -> dict[Source, Floats]:
     """Compute the maps of many sources: all CAMs from one backward pass a noisy image.
 
-    They have the shape (L, h, w), or (1, h, w) where there is no layer, and are NaN throughout
-    where undefined. The seed is that of the noise, see ``llava_cam``, and of the random map, which
-    is another for every question.
+    They have the shape (L, h, w), or (1, h, w) where there is no layer, NaN throughout where
+    undefined. The seed is of the noise and of the random map, another for every question.
     """
     grid = prompt.grid
     cams = [source for source in sources if source.site in (*SITES, TOWER)]

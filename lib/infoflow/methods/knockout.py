@@ -5,6 +5,7 @@ Truncation hides the image from all that comes after it; here a single edge is b
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy.typing as npt
 import torch
@@ -54,13 +55,12 @@ def attention_knockout(
 
     An edge is blocked in a window of layers: there no target token attends to a source; one that
     would see nothing sees itself. Equal to a full masked forward pass for each of the L windows,
-    but only rows from the first target on are computed again, each window's from its first layer
-    on. Their attention weights in one layer are held for all windows at once.
+    but only rows from the first target on are computed again, from the window's first layer on.
+    Their attention weights in one layer are held for all windows at once.
 
     A group is a name of :func:`token_groups`, or prompt tokens by a boolean mask (S,) or positions.
-    ``"last"`` is each row that predicts a token of the answer: the last of the prompt, then those
-    of the answer itself, so that the edge stays blocked as while decoding. They belong to
-    ``"user"``, too; masks and positions are of the prompt alone.
+    ``"last"`` is each row that predicts a token of the answer, so that the edge stays blocked as
+    while decoding. They belong to ``"user"``, too; masks and positions are of the prompt alone.
 
     Args:
         lvlm: The model.
@@ -68,13 +68,12 @@ def attention_knockout(
         answer: The answer, as text or as ids of shape (T,); a token that ends it is no part of it.
         sources: The group that is not seen.
         targets: The group that does not see it.
-        window: How many layers, the layer itself and as many on both sides, as far as there are
-            such: an odd number. None for the source's share of them, :func:`scaled_window`.
+        window: How many layers, an odd number: the layer itself and as many on both sides as there
+            are. None for the source's share of them, :func:`scaled_window`.
 
     Raises:
         InfoflowError: A group is unknown or empty, no target comes after a source, or the window is
-            not odd; the answer is empty, holds ids outside the vocabulary, or does not fit the
-            context; or the model cannot be observed, or an intervention is at work on it.
+            not odd; the answer is not valid; the model cannot be observed, or is intervened in.
     """
     ids = answer_ids(lvlm, prompt, answer)
     if modifier_of(lvlm):
@@ -88,17 +87,13 @@ def attention_knockout(
     if not edge.any():
         raise InfoflowError(f"no target ({targets!r:.40}) comes after a source ({sources!r:.40}).")
     if prompt.deepstack and edge[: prompt.spans.image.stop].any():
-        raise InfoflowError(
-            f"targets ({targets!r:.40}) reach into the image, to whose tokens {lvlm.name} adds "
-            "between layers (DeepStack); valid: targets after the image."
-        )
+        inside = f"reach into the image, to which {lvlm.name} adds inside (DeepStack)"
+        raise InfoflowError(f"targets ({targets!r:.40}) {inside}; valid: targets after it.")
     layers, half = range(lvlm.n_layers), window // 2
     windows = [layers[max(0, layer - half) : layer + half + 1] for layer in layers]
+    read, what = partial(_read, lvlm, prompt, ids, edge, visible), "layers to block an edge around"
     with torch.inference_mode():
-        parts = in_batches(
-            *(windows, lambda some: _read(lvlm, prompt, ids, edge, visible, some), lvlm.n_layers),
-            *(lvlm.decoder, "layers to block an edge around"),
-        )
+        parts = in_batches(windows, read, lvlm.n_layers, lvlm.decoder, what)
         intacts, *of_windows = zip(*parts, strict=True)
     log_probs, logits, tokens = map(torch.cat, of_windows)
     return AttentionKnockout(log_probs, intacts[0].clone(), logits, tokens)
@@ -129,16 +124,13 @@ def token_groups(prompt: Prompt, region: npt.ArrayLike | None = None) -> dict[st
 
 
 def _marked(prompt: Prompt, group: Group, n_answer: int) -> Tensor:
-    """Mark the rows of a group in the prompt and the answer's tokens that are read in."""
     named = token_groups(prompt)
     if isinstance(group, str):
         require_name(group, "token group", named)
         marked = named[group]
     else:
-        marked = torch.zeros_like(named["last"])
-        with one_line(
-            f"{group!r:.40} marks no token", IndexError, RuntimeError, TypeError, ValueError
-        ):
+        marked, odd = torch.zeros_like(named["last"]), (IndexError, TypeError, ValueError)
+        with one_line(f"{group!r:.40} marks no token", RuntimeError, *odd):
             marked[torch.as_tensor(group)] = True
     if not marked.any():
         raise InfoflowError(f"the group {group!r:.40} has no token in this prompt.")
@@ -177,10 +169,8 @@ class _Knockouts(Branches):
         return own.expand(sum(window.start == layer for window in self._windows), -1)
 
     def attend_in_branches(self, layer: int, call: Attention) -> Tensor:
-        prefix = (
-            self._intact.key[0, :, : self._n_prefix],
-            self._intact.value[0, :, : self._n_prefix],
-        )
+        intact = self._intact.key[0], self._intact.value[0]
+        key, value = (each[:, : self._n_prefix] for each in intact)
         in_window = [int(layer in window) for window in self._windows[: len(call.query)]]
         bias = self._bias[in_window].to(call.key.device)[:, None]
-        return cascade_attention(call, prefix, (call.key, call.value), bias)
+        return cascade_attention(call, (key, value), (call.key, call.value), bias)

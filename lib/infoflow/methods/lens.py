@@ -5,8 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from infoflow.hooks.forward import answer_ids, forward_pass
-from infoflow.methods.patching import Stream
+from infoflow.hooks.forward import Stream, answer_ids, forward_pass
 from infoflow.models.lvlm import LVLM, Prompt
 from infoflow.models.threads import on_own_threads
 

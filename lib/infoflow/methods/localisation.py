@@ -1,8 +1,7 @@
 """Is a heat map right? Maps of image tokens, held against the regions an answer depends on.
 
-Maps are float arrays, not negative, NaN throughout where undefined; an undefined map scores NaN,
-never a number. They are scored token by token: resampled to pixels, a peak inside the image would
-be blended with its neighbours and one on the border would not, and the border would win.
+Maps are not negative, or NaN throughout where undefined, and score NaN then. They are scored token
+by token: resampled to pixels, peaks inside would be blended, and those on the border would win.
 """
 
 import warnings
@@ -18,7 +17,6 @@ from infoflow.models.grid import Grid
 
 Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
-
 _TOUCHES = 1e-6
 
 
@@ -47,22 +45,15 @@ def target_mask(sample: Sample) -> Mask:
 
 
 def localise(maps: npt.ArrayLike, grid: Grid, mask: npt.ArrayLike) -> Localisation:
-    """Score maps of image tokens against a region of the image.
-
-    Args:
-        maps: One a layer, shape (L, h, w).
-        grid: Where the tokens lie on the image.
-        mask: The region, boolean of shape (H, W).
+    """Score maps of image tokens, (L, h, w), against a region of the image, boolean (H, W).
 
     Raises:
         InfoflowError: A map does not fit the grid or is negative somewhere, or the region is empty.
     """
     heats, share = np.asarray(maps, dtype=float), coverage(mask, grid)
     if heats.shape[1:] != share.shape or (heats < 0).any():
-        raise InfoflowError(
-            f"maps of shape {heats.shape} cannot be scored; valid: at least zero, and of shape "
-            f"(L, {grid.rows}, {grid.cols})."
-        )
+        valid = f"at least zero, and of shape (L, {grid.rows}, {grid.cols})"
+        raise InfoflowError(f"maps of shape {heats.shape} cannot be scored; valid: {valid}.")
     touched = share > _TOUCHES
     return Localisation(
         hits=np.array([pointing_hit(heat, touched) for heat in heats]),
@@ -79,10 +70,8 @@ def coverage(mask: npt.ArrayLike, grid: Grid) -> Floats:
     """
     region = np.asarray(mask)
     if region.ndim != 2 or region.dtype != np.bool_ or not region.any():
-        raise InfoflowError(
-            f"a mask of shape {region.shape} ({region.dtype}) marks no region; it must be boolean, "
-            "(H, W), and not empty."
-        )
+        given = f"a mask of shape {region.shape} ({region.dtype})"
+        raise InfoflowError(f"{given} marks no region; valid: boolean, (H, W), not empty.")
     left, top, right, bottom = grid.box
     over_rows = _overlaps(top, bottom, region.shape[0], grid.rows)
     over_cols = _overlaps(left, right, region.shape[1], grid.cols)
@@ -100,8 +89,7 @@ def tokens_on(mask: npt.ArrayLike, grid: Grid) -> Mask:
 def pointing_hit(heat: Floats, touched: Mask) -> float:
     """Play the pointing game: is the map's highest token on target (Zhang et al., 2018)?
 
-    It is if its cell touches the region: tokens cannot point more finely. Of several highest tokens
-    each counts for its part, so an even map scores as a random token does.
+    Of several highest tokens each counts for its part: an even map scores as a random token does.
     """
     if np.isnan(heat).any():
         return float("nan")
@@ -115,10 +103,7 @@ def mass_inside(heat: Floats, share: Floats) -> float:
 
 
 def rank_correlation(maps: npt.ArrayLike, others: npt.ArrayLike) -> Floats:
-    """Spearman's correlation of cells, map by map: two of shape (L, h, w) to (L,).
-
-    NaN where a map is undefined or the same in every cell.
-    """
+    """Spearman's correlation of cells, map by map, NaN if there is none: (L, h, w) to (L,)."""
     pairs = zip(np.asarray(maps, dtype=float), np.asarray(others, dtype=float), strict=True)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of maps that are the same in every cell

@@ -13,7 +13,6 @@ from infoflow.errors import InfoflowError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-
 _fitting: WeakKeyDictionary[nn.Module, dict[str, int]] = WeakKeyDictionary()
 """How many of each kind of item fitted into memory at once, by model."""
 
@@ -44,10 +43,9 @@ def in_batches(
             continue
         except torch.OutOfMemoryError as error:
             if len(batch) == 1:
-                raise InfoflowError(
-                    f"the GPU's memory ran out with one of the {what} at a time; a smaller type, "
-                    "quantised weights or a larger GPU would help."
-                ) from error
+                mended = "a smaller type, quantised weights or a larger GPU would help"
+                message = f"the GPU's memory ran out with one of the {what} at a time; {mended}."
+                raise InfoflowError(message) from error
         # only now that the error is gone does nothing hold the tensors of the failed batch
         torch.cuda.empty_cache()
         fitting[what] = n = len(batch) // 2

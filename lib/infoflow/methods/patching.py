@@ -1,28 +1,12 @@
 """Activation patching: which states bring a run's answer along when put into another run."""
 
-from typing import Any
-
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from infoflow.errors import InfoflowError
-from infoflow.hooks.forward import Observer, answer_ids, forward_pass, modifier_of
+from infoflow.hooks.forward import Stream, answer_ids, forward_pass, modifier_of
 from infoflow.models.lvlm import LVLM, Prompt
 from infoflow.models.threads import on_own_threads
-
-
-class Stream(Observer):
-    """Keeps states, (1, S, D) behind 0 layers to L, and what layers take beside them."""
-
-    def __init__(self) -> None:
-        self.states: list[Tensor] = []
-        self.arguments: list[dict[str, Any]] = []
-
-    def after_layer(
-        self, layer: int, module: nn.Module, args: Any, kwargs: dict[str, Any], output: Tensor
-    ) -> None:
-        self.states[layer:] = args[0], output
-        self.arguments.append(kwargs)
 
 
 @on_own_threads
@@ -47,8 +31,8 @@ def activation_patching(
         the same in both.
 
     Raises:
-        InfoflowError: The questions differ, the answers begin alike, groups have another shape, an
-            intervention is at work, or the model cannot be observed.
+        InfoflowError: The questions differ, the answers begin alike, groups have another shape, or
+            the model cannot be observed, or is intervened in.
     """
     first, second = (answer_ids(lvlm, clean, answer)[0] for answer in answers)
     if first == second or not torch.equal(clean.input_ids, other.input_ids):
@@ -58,9 +42,7 @@ def activation_patching(
         found = f"{groups.dtype}, {tuple(groups.shape)}"
         raise InfoflowError(f"groups of rows are {found}; valid: boolean, (G, {len(clean)}).")
     if other.deepstack:
-        raise InfoflowError(
-            f"{lvlm.name} adds to image tokens between layers (DeepStack); a patched run would not."
-        )
+        raise InfoflowError(f"{lvlm.name} adds to image tokens inside (DeepStack); patches do not.")
     if modifier_of(lvlm):
         raise InfoflowError("an intervention is at work; patching takes the model as it is.")
 

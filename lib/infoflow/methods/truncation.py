@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -64,18 +65,16 @@ def truncation_sweep(
             heads averaged (Eq. 10-11).
 
     Raises:
-        InfoflowError: A cut, ``keep`` or ``max_new_tokens`` is out of range, or the prompt with its
-            answer does not fit the context; the ranking has another shape, or no number where one
-            is needed; or the model cannot be observed; or an intervention is at work that cannot be
-            swept.
+        InfoflowError: A number is out of range, or the prompt with its answer longer than the
+            context; the ranking does not fit; the model cannot be observed, or an intervention at
+            work not be swept.
     """
     lvlm.require_prompt(prompt)
     max_new_tokens = require_whole(max_new_tokens, "max_new_tokens", 1, lvlm.context_length)
     lvlm.require_context(len(prompt) + max_new_tokens - 1, "the prompt with its answer")
     branches = _branches(lvlm, prompt, keep, cuts, ranking)
-    logits, tokens = _by_part(
-        lvlm, branches, lambda part: _answers(lvlm, prompt, part, max_new_tokens)
-    )
+    answers = partial(_answers, lvlm, prompt, n_tokens=max_new_tokens)
+    logits, tokens = _by_part(lvlm, branches, answers)
     best = logits.topk(2).values
     given = torch.tensor([branch.cut for branch in branches])
     return TruncationSweep(given, logits, tokens, best[:, 0] - best[:, 1])
@@ -92,25 +91,22 @@ def truncated_log_probs(
 ) -> Tensor:
     """Compute how probable an answer is under many cuts, in one pass and without decoding.
 
-    The answer is read in (teacher forcing), so each of its tokens is predicted from the prompt and
-    the answer's own tokens before it, all under the same cut. A smooth companion to the score of a
-    decoded answer, which only moves when the most probable token changes.
+    The answer is read in (teacher forcing): each of its tokens is predicted from the prompt and its
+    own tokens before it. A smooth companion to the score of a decoded answer.
 
     Args:
         lvlm: The model.
         prompt: The image and question.
         answer: The answer, as text or as ids of shape (T,); a token that ends it is no part of it.
-        keep: As for ``truncation_sweep``; the tokens kept are the same.
-        cuts: As for ``truncation_sweep``.
-        ranking: As for ``truncation_sweep``.
+        keep: As for ``truncation_sweep``, with its errors; the tokens kept are the same.
+        cuts: As there.
+        ranking: As there.
 
     Returns:
-        Float32 of shape (C,), in nats, in the order of the cuts: the sum over the answer's tokens
-        of their log-probabilities.
+        Float32 of shape (C,), in nats: the sum over the answer's tokens of their log-probabilities.
 
     Raises:
-        InfoflowError: As for ``truncation_sweep``; or the answer is empty, or holds ids outside the
-            vocabulary.
+        InfoflowError: The answer is empty, or holds ids outside the vocabulary.
     """
     by_token = truncated_token_log_probs(lvlm, prompt, answer, keep, cuts, ranking)
     return torch.stack([of_cut.sum() for of_cut in by_token])
@@ -132,21 +128,16 @@ def truncated_token_log_probs(
     """
     ids = answer_ids(lvlm, prompt, answer)
     branches = _branches(lvlm, prompt, keep, cuts, ranking)
-    (log_probs,) = _by_part(lvlm, branches, lambda part: _log_probs(lvlm, prompt, part, ids))
-    return log_probs
+    return _by_part(lvlm, branches, partial(_log_probs, lvlm, prompt, ids=ids))[0]
 
 
 def _branches(
     lvlm: LVLM, prompt: Prompt, keep: int, cuts: Iterable[int] | None, ranking: Tensor | None
 ) -> list[Branch]:
-    """Check the arguments of a sweep and make a branch of every cut."""
     n_layers, n_image = lvlm.n_layers, prompt.grid.n_tokens
     keep = require_whole(keep, "keep", 0, n_image)
     if keep and prompt.deepstack:
-        raise InfoflowError(
-            f"keep = {keep} cannot be swept in {lvlm.name}, which adds to image tokens between "
-            "layers (DeepStack); valid: keep=0, or the intervention Truncate(cut, keep)."
-        )
+        raise _not_swept(keep, f"in {lvlm.name}, which adds to image tokens inside (DeepStack)")
     shape = tuple(getattr(ranking, "shape", ()))
     first = 1 if keep and shape != (n_image,) else 0
     with one_line(f"cuts = {cuts!r} are no whole numbers", TypeError):
@@ -156,22 +147,22 @@ def _branches(
     given = [require_whole(cut, "cut", first, n_layers) for cut in given]
     if ranking is None:
         if keep and modifier_of(lvlm):
-            raise InfoflowError(
-                f"keep = {keep} cannot be swept under an intervention, which might choose other "
-                "tokens in every branch; valid: keep=0, or Truncate(cut, keep) beside it."
-            )
+            raise _not_swept(keep, "under an intervention, which may choose other tokens by branch")
         return [Branch(cut, keep) for cut in given]
     if shape not in ((n_image,), (n_layers, n_image)):
-        raise InfoflowError(
-            f"a ranking of shape {shape} does not fit {n_image} image tokens; "
-            f"valid: a tensor of shape ({n_image},) or ({n_layers}, {n_image})."
-        )
+        what = f"a ranking of shape {shape} does not fit {n_image} image tokens"
+        raise InfoflowError(f"{what}; valid: shape ({n_image},) or ({n_layers}, {n_image}).")
     # row -1, of cut 0, is any row: there the ranking is the same in all, or nothing is kept
     by_layer = torch.as_tensor(ranking).detach().expand(n_layers, -1)
     for cut in given:
         if keep and cut < n_layers and by_layer[cut - 1].isnan().any():
             raise InfoflowError(f"the ranking for cut {cut} holds NaN; valid: numbers alone.")
     return [Branch(cut, keep, by_layer[cut - 1]) for cut in given]
+
+
+def _not_swept(keep: int, where: str) -> InfoflowError:
+    valid = "keep=0, or the intervention Truncate(cut, keep)"
+    return InfoflowError(f"keep = {keep} cannot be swept {where}; valid: {valid}.")
 
 
 def _by_part(
@@ -188,7 +179,6 @@ def _by_part(
 def _answers(
     lvlm: LVLM, prompt: Prompt, branches: list[Branch], n_tokens: int
 ) -> tuple[Tensor, Tensor]:
-    """First logits (C, V), as float32, and decoded tokens (C, T), cut by cut."""
     intact, run = _run(lvlm, prompt, branches, None, room=n_tokens - 1)
     logits = lvlm.lm_head(lvlm.norm(run.hidden[:, -1]))
     if branches[-1].cut == lvlm.n_layers:
@@ -199,7 +189,6 @@ def _answers(
 
 
 def _log_probs(lvlm: LVLM, prompt: Prompt, branches: list[Branch], ids: Tensor) -> tuple[Tensor]:
-    """Log-probabilities of an answer that is read in, cut by cut: (C, T)."""
     intact, run = _run(lvlm, prompt, branches, ids, room=0)
     states = lvlm.norm(run.hidden[:, -len(ids) :])
     if branches[-1].cut == lvlm.n_layers:
@@ -212,7 +201,6 @@ def _log_probs(lvlm: LVLM, prompt: Prompt, branches: list[Branch], ids: Tensor) 
 def _run(
     lvlm: LVLM, prompt: Prompt, branches: list[Branch], ids: Tensor | None, room: int
 ) -> tuple[Tensor, Truncations]:
-    """Run the intact model, to normed hidden states (1, S, D), and the branches beside it."""
     # tokens before the image never see it, but an intervention may change them by it
     n_prefix = 0 if modifier_of(lvlm) else prompt.n_before
     n_answer = 0 if ids is None else len(ids) - 1
@@ -224,10 +212,7 @@ def _run(
 def _decode(
     lvlm: LVLM, prompt: Prompt, first: Tensor, branches: Truncations, n_tokens: int
 ) -> Tensor:
-    """Go on greedily from each branch's first token, shape (C,), to answers of shape (C, T).
-
-    Branches that have ended leave the batch.
-    """
+    """Go on greedily from each branch's first token, (C,), to answers (C, T)."""
     ends = torch.tensor(lvlm.eos_token_ids, device=first.device)
     tokens = torch.full((len(first), n_tokens), lvlm.eos_token_ids[0], device=first.device)
     tokens[:, 0] = first
@@ -235,7 +220,7 @@ def _decode(
     with attached(lvlm, CachedBranches(branches.caches)):
         for step in range(1, n_tokens):
             going = ~torch.isin(newest, ends)
-            if not going.all():
+            if not going.all():  # those that have ended leave the batch
                 running, newest = running[going], newest[going]
                 for cache in branches.caches:
                     cache.keep(going)

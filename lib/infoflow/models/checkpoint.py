@@ -95,11 +95,7 @@ def read_tensors(paths: Iterable[Path]) -> dict[str, Tensor]:
 def load_model(
     architecture: Any, checkpoint: Checkpoint, placement: Placement, dtype: torch.dtype
 ) -> Any:
-    """Build a model of a transformers class from a checkpoint, strictly, and freeze it.
-
-    Of the generation settings only the ids are kept: whatever else they ask for, such as penalties,
-    answers are greedy.
-    """
+    """Build a model of a transformers class from a checkpoint, strictly, and freeze it."""
     folder = checkpoint.folder
     with in_one_line(f"the checkpoint in {folder} cannot be loaded"):
         for name, tensor in checkpoint.tensors.items():
@@ -127,6 +123,7 @@ def load_model(
         if own := getattr(module, "config", None):
             own.return_dict = True
         if getattr(module, "generation_config", None):
+            # the ids alone: answers are greedy whatever else it asks for
             module.generation_config = GenerationConfig(eos_token_id=ids["eos_token_id"])
     return model.eval().requires_grad_(False)
 
@@ -139,14 +136,12 @@ def _check_numbers(checkpoint: Checkpoint) -> None:
             if not part.get(name, 1) > 0:
                 raise InfoflowError(f"{name} in {checkpoint.folder / CONFIG} must be positive.")
         if (n_layers := part.get("num_hidden_layers", 0)) > len(checkpoint.tensors):
-            raise InfoflowError(  # to make a billion of them would never end
-                f"{checkpoint.folder / CONFIG} asks for {n_layers} layers; the checkpoint has "
-                f"{len(checkpoint.tensors)} tensors."
-            )
+            # to make a billion of them would never end
+            few = f"{n_layers} layers; the checkpoint has {len(checkpoint.tensors)} tensors"
+            raise InfoflowError(f"{checkpoint.folder / CONFIG} asks for {few}.")
 
 
 def _refuse_misfits(folder: Path, report: Mapping[str, Any]) -> None:
-    """Raise unless a checkpoint's tensors are exactly those of its architecture."""
     misfits = {
         "missing": report["missing_keys"],
         "unexpected": report["unexpected_keys"],
@@ -165,10 +160,8 @@ def _require_finite(model: nn.Module, folder: Path) -> None:
         with align_module_device(module):
             for name, tensor in module.named_parameters(recurse=False):
                 if tensor.is_floating_point() and not all(map(isfinite, tensor.detach().aminmax())):
-                    raise InfoflowError(
-                        f"{path}.{name} in {folder} is not finite in {tensor.dtype}: the "
-                        "checkpoint is damaged or has numbers too large for that type."
-                    )
+                    where = f"{path}.{name} in {folder} is not finite in {tensor.dtype}"
+                    raise InfoflowError(f"{where}: it is damaged, or too large for that type.")
 
 
 def load_tokenizer(folder: Path) -> Any:

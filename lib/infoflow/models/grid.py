@@ -32,8 +32,7 @@ class Grid:
             square covers a band of the frame; a squashed one covers all of it, (0, 0, 1, 1).
         spread: What each cell takes of each token: a sparse matrix of shape (rows * cols, N), not
             negative. None if token ``i`` is cell ``i``.
-        unplaced: Why it is not known where the tokens lie on the image, if so: then they are cells
-            of one row, and no map of the image can be made.
+        unplaced: Why it is not known where the tokens lie, if so: then they are one row of cells.
     """
 
     rows: int
@@ -48,11 +47,7 @@ class Grid:
         return self.rows * self.cols if self.spread is None else int(self.spread.shape[1])
 
     def cells(self, values: npt.ArrayLike) -> npt.NDArray[Any]:
-        """Turn one value a token into one value a cell: (..., N) to (..., rows, cols).
-
-        Raises:
-            InfoflowError: ``values`` does not hold one value a token.
-        """
+        """Turn one value a token into one value a cell: (..., N) to (..., rows, cols)."""
         array = np.asarray(values)
         if array.ndim < 1 or array.shape[-1] != self.n_tokens:
             raise self._misfit(array.shape, f"(..., {self.n_tokens})")
@@ -64,9 +59,8 @@ class Grid:
     def to_picture(self, values: npt.ArrayLike, size: tuple[int, int]) -> npt.NDArray[np.float32]:
         """Resample one value a token or a cell to one value a pixel of the original image.
 
-        Each pixel's centre is taken at its exact place in the frame, so padding needs no rounding
-        to whole cells. Values are interpolated bilinearly between cell centres and held constant
-        beyond the outermost ones.
+        Each pixel's centre is taken at its exact place in the frame. Values are interpolated
+        bilinearly between cell centres and held constant beyond the outermost ones.
 
         Args:
             values: One value a token, shape (N,), or one a cell, shape (rows, cols).
@@ -76,14 +70,11 @@ class Grid:
             The map over the image, shape (height, width).
 
         Raises:
-            InfoflowError: ``values`` has another shape, ``size`` is not two positive numbers, or it
-                is not known where the tokens lie.
+            InfoflowError: An argument has another shape, or where the tokens lie is not known.
         """
         if self.unplaced:
-            raise InfoflowError(
-                f"where the image tokens lie on the image is not known: {self.unplaced}. Valid: "
-                "one value a token, as in CAM.by_token and AttentionFlow.rows."
-            )
+            where = "where the image tokens lie on the image is not known"
+            raise InfoflowError(f"{where}: {self.unplaced}. Valid: maps by token (CAM.by_token).")
         array = np.asarray(values, dtype=np.float32)
         if array.shape == (self.n_tokens,):
             array = self.cells(array)
@@ -123,8 +114,7 @@ class Raster(NamedTuple):
 def stack(rasters: Sequence[Raster], n_tokens: int) -> Grid:
     """Lay several rasters of one image over each other: the mean of them all on the first's.
 
-    The others are interpolated bilinearly at the first one's cell centres, each at its exact place
-    on the image, so a map that is constant stays so. Tokens of no raster lie nowhere on the image.
+    Others are interpolated at its cell centres, so a map that is constant stays so.
     """
     finest = rasters[0].grid
     parts = [_resampled(finest, raster, n_tokens) for raster in rasters]
@@ -137,9 +127,8 @@ def _resampled(finest: Grid, raster: Raster, n_tokens: int) -> sparse.csr_array:
     (left, top, right, bottom), (x, y, x_end, y_end) = finest.box, coarse.box
     across = _interpolation((left, right), finest.cols, (x, x_end), coarse.cols)
     down = _interpolation((top, bottom), finest.rows, (y, y_end), coarse.rows)
-    tokens = sparse.csr_array(
-        (np.ones(n_cells), (np.arange(n_cells), raster.tokens)), shape=(n_cells, n_tokens)
-    )
+    entries = np.ones(n_cells), (np.arange(n_cells), raster.tokens)
+    tokens = sparse.csr_array(entries, shape=(n_cells, n_tokens))
     return sparse.csr_array(sparse.kron(down, across)) @ tokens
 
 
@@ -149,14 +138,11 @@ def _interpolation(
     """Weigh an axis' cells at the cell centres of another, by where the image lies on each."""
     on_image = (_centres(n_fine) - fine[0]) / (fine[1] - fine[0])
     place = _cell_coordinates(on_image, *coarse, n_coarse)
-    cells = np.arange(n_coarse)
-    return sparse.csr_array(
-        np.stack([np.interp(place, cells, unit) for unit in np.eye(n_coarse)], axis=1)
-    )
+    weights = [np.interp(place, np.arange(n_coarse), unit) for unit in np.eye(n_coarse)]
+    return sparse.csr_array(np.stack(weights, axis=1))
 
 
 def _centres(n: int) -> Floats:
-    """The centres of n pixels or cells that fill [0, 1]."""
     return (np.arange(n) + 0.5) / n
 
 

@@ -18,10 +18,7 @@ _UNREACHED = (LocalEntryNotFoundError, OfflineModeIsEnabled, HfHubHTTPError, OSE
 def locate(
     spec: ModelSpec, given: str | Path | None, revision: str | None, what: str = "checkpoint"
 ) -> tuple[Path, str | None]:
-    """Find a model's checkpoint, or a part that it needs beside itself, with the hub's commit.
-
-    What is not given as a folder, and is not in the zoo, is fetched from the hub.
-    """
+    """Find a model's checkpoint, or a part of it, given or not, with the hub's commit."""
     if given is not None:
         return require_path(given, what), None
     if spec.family is AutoFamily and Path(spec.name).is_dir():
@@ -44,8 +41,7 @@ def _fetch(
         version = f" at revision {revision!r}" if revision else ""
         raise InfoflowError(
             f"the {what} of {name} could not be fetched from the hub ({hub_id}{version}): "
-            f"{type(error).__name__}. With it on this machine, give its folder: "
-            f"load_lvlm({name!r}, {what}=folder)."
+            f"{type(error).__name__}. With it on this machine: load_lvlm({name!r}, {what}=folder)."
         ) from error
 
 

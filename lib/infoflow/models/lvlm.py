@@ -25,7 +25,6 @@ from infoflow.models.usable import require_usable
 from infoflow.options import require_whole
 
 __all__ = ["LVLM", "Prompt", "Spans", "load_lvlm"]
-
 _WHOLE = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 _ARGUMENTS = ("checkpoint", "revision", "device", "dtype", "quantise")
 
@@ -41,7 +40,7 @@ class LVLM:
         revision: The hub's commit; None for a zoo model or a local checkpoint.
         quantise: How its weights were quantised: ``"8bit"``, ``"4bit"``, or None.
         fault: What ``plant`` did to it, and where; empty for a model as it was loaded.
-        key: What its prompts are known by; no other loaded model has it.
+        key: What its prompts are known by.
         model: The transformers model.
         tokenizer: The transformers tokenizer.
         decoder: The text model inside: embeddings (B, S, D) to normed hidden states (B, S, D).
@@ -51,8 +50,7 @@ class LVLM:
         n_layers: L, the number of decoder layers.
         n_heads: H, the number of query heads in a layer.
         context_length: The longest sequence the decoder has positions for, in tokens.
-        reading: What every pass over a prompt and its answer runs inside: interventions learn by
-            it where the image is.
+        reading: What every pass over a prompt runs inside; it tells interventions of the image.
     """
 
     name: str
@@ -78,12 +76,10 @@ class LVLM:
 
     @property
     def device(self) -> torch.device:
-        """Where the model's inputs must be."""
         return torch.device(self.model.device)
 
     @property
     def dtype(self) -> torch.dtype:
-        """The type of weights and activations."""
         return cast(torch.dtype, self.decoder.dtype)
 
     @cached_property
@@ -105,8 +101,7 @@ class LVLM:
 
         Args:
             image: An image or the path of one (:func:`infoflow.data.pictures.read_image`).
-            question: The text put to the model, which may be empty; the conversation around it is
-                added.
+            question: The text, which may be empty; the conversation around it is added.
 
         Raises:
             InfoflowError: The image is missing or unreadable, the question is no text or contains
@@ -120,19 +115,18 @@ class LVLM:
         pixel_values = read.pixel_values.to(self.device, self.dtype)
         inputs = {name: value.to(self.device) for name, value in read.inputs.items()}
         found = self.family.decoder_inputs(input_ids, pixel_values, rgb.size, inputs)
+        carried = found._asdict()
+        features = carried.pop("image")
         return Prompt(
             input_ids=input_ids,
-            inputs_embeds=found.inputs_embeds,
             pixel_values=pixel_values,
             spans=read.spans or find_spans(input_ids, self.family.image_token_id),
-            grid=read.grid or self.family.grid(rgb.size, found.image),
+            grid=read.grid or self.family.grid(rgb.size, features),
             image=rgb,
             question=question,
             model_key=self.key,
-            position_ids=found.position_ids,
-            mask=found.mask,
-            deepstack=found.deepstack,
             inputs=inputs,
+            **carried,
         )
 
     @on_own_threads
@@ -141,34 +135,21 @@ class LVLM:
         found = self.family.decoder_inputs(
             prompt.input_ids, pixel_values, prompt.image.size, prompt.inputs
         )
-        return replace(
-            prompt,
-            pixel_values=pixel_values,
-            inputs_embeds=found.inputs_embeds,
-            deepstack=found.deepstack,
-        )
+        embeds, deepstack = found.inputs_embeds, found.deepstack
+        return replace(prompt, pixel_values=pixel_values, inputs_embeds=embeds, deepstack=deepstack)
 
     @on_own_threads
     def embed(
         self, input_ids: Tensor, pixel_values: Tensor, size: tuple[int, int] | None = None
     ) -> Tensor:
-        """Embed the tokens and put the image features in their places.
+        """Embed tokens (S,) or (1, S), image features in their places: (1, S, D).
 
-        Differentiable in ``pixel_values``.
-
-        Args:
-            input_ids: Shape (S,) or (1, S).
-            pixel_values: The preprocessed image, shape (1, 3, height, width), or
-                (1, tiles, 3, height, width) for a model that cuts images into tiles.
-            size: The image's width and height, which such a model needs.
-
-        Returns:
-            Shape (1, S, D).
+        Differentiable in the pixel values, the preprocessed image: shape (1, 3, height, width), or
+        (1, tiles, 3, height, width) for a model that cuts images into tiles, which needs its size.
 
         Raises:
-            InfoflowError: The ids are no single sequence, the pixels do not fit the vision tower,
-                there is not one image token id for each image feature, an id is no token, the
-                pixels are not finite, or the size is needed or is none.
+            InfoflowError: An argument has another shape, ids are no tokens or hold not one image
+                token id for each image feature, or pixels are not finite.
         """
         if not isinstance(input_ids, Tensor) or not isinstance(pixel_values, Tensor):
             raise InfoflowError("input ids and pixel values must be tensors.")
@@ -188,26 +169,24 @@ class LVLM:
         Inside ``intervene`` it takes a prompt, which knows where its image is.
 
         Raises:
-            InfoflowError: The embeddings are of another shape, type or device, not finite, or
-                longer than the context.
+            InfoflowError: Embeddings are of another shape, type or device, not finite, or too long.
         """
+        given: dict[str, Any] = {}
+        reading: AbstractContextManager[object] = nullcontext()
         if isinstance(embeds, Prompt):
             self.require_prompt(embeds)
             given = embeds.decoder_arguments(0, embeds.inputs_embeds.shape[1])
-            with self.reading(embeds):
-                return self._logits(embeds.inputs_embeds, given)
-        if self.family.beside:
+            reading, embeds = self.reading(embeds), embeds.inputs_embeds
+        elif self.family.beside:
             raise InfoflowError(
                 f"embeddings alone lack {self.family.beside}; valid for {self.name}: a prompt."
             )
-        return self._logits(embeds, {})
-
-    def _logits(self, embeds: Tensor, given: dict[str, Any]) -> Tensor:
         self.require_embeddings(embeds, "the sequence")
         self.require_context(embeds.shape[1], "the sequence")
         if not embeds.isfinite().all():
             raise InfoflowError("the sequence has embeddings that are not finite.")
-        hidden = self.decoder(inputs_embeds=embeds, use_cache=False, **given).last_hidden_state
+        with reading:
+            hidden = self.decoder(inputs_embeds=embeds, use_cache=False, **given).last_hidden_state
         return cast(Tensor, self.lm_head(hidden))
 
     @on_own_threads
@@ -215,8 +194,7 @@ class LVLM:
         """Decode greedily: the answer's ids, shape (T,), without the token that ended it.
 
         Raises:
-            InfoflowError: The prompt is another model's, ``max_new_tokens`` is not a whole number
-                of at least 1, or the context is too short for it.
+            InfoflowError: The prompt is another model's, or ``max_new_tokens`` no number that fits.
         """
         self.require_prompt(prompt)
         max_new_tokens = require_whole(max_new_tokens, "max_new_tokens", 1)
@@ -226,11 +204,7 @@ class LVLM:
         return self.before_eos(ids)
 
     def decode(self, ids: Tensor) -> str:
-        """Turn answer ids, shape (T,), into text, up to the first token that ends an answer.
-
-        Raises:
-            InfoflowError: They are no row of tokens.
-        """
+        """Turn answer ids, shape (T,), into text, up to the first token that ends an answer."""
         if not isinstance(ids, Tensor) or ids.ndim != 1:
             raise InfoflowError("an answer is decoded from a tensor of ids, shape (T,).")
         ids = self.before_eos(ids)
@@ -239,15 +213,10 @@ class LVLM:
         return str(self.tokenizer.decode(ids, skip_special_tokens=True)).strip()
 
     def answer(self, prompt: Prompt, max_new_tokens: int = 32) -> str:
-        """Answer greedily, in text."""
         return self.decode(self.generate(prompt, max_new_tokens))
 
     def encode_answer(self, text: str) -> Tensor:
-        """Encode an answer as the model would generate it: ids of shape (T,), no end token.
-
-        Raises:
-            InfoflowError: It is no text.
-        """
+        """Encode an answer as the model would generate it: ids of shape (T,), no end token."""
         _require_text(text, "an answer")
         return torch.tensor(self.family.tokenise(text), dtype=torch.long, device=self.device)
 
@@ -257,10 +226,8 @@ class LVLM:
             kind = type(prompt).__name__
             raise InfoflowError(f"a prompt comes from lvlm.prompt(image, question); got a {kind}.")
         if prompt.model_key not in (None, self.key):
-            raise InfoflowError(
-                f"the prompt {prompt.question!r} was encoded for another model than this {self!r}; "
-                "every loaded model encodes its own."
-            )
+            question = f"the prompt {prompt.question!r}"
+            raise InfoflowError(f"{question} was encoded for another model than this {self!r}.")
         self.require_embeddings(prompt.inputs_embeds, "the prompt")
 
     def require_embeddings(self, embeds: Tensor, what: str) -> None:
@@ -270,17 +237,21 @@ class LVLM:
         if len(shape) != 3 or shape[-1] != width or 0 in shape:
             raise InfoflowError(f"{what} has embeddings of shape {shape}; valid: (1, S, {width}).")
         if (embeds.dtype, embeds.device) != (self.dtype, self.device):
+            own = f"the model is in {self.dtype} on {self.device}"
+            raise InfoflowError(f"{what} is in {embeds.dtype} on {embeds.device}; {own}.")
+
+    def require_own_weights(self) -> None:
+        """Raise if weights are quantised or offloaded, so that none can be put in their place."""
+        if not all(p.is_floating_point() and not p.is_meta for p in self.model.parameters()):
             raise InfoflowError(
-                f"{what} has embeddings in {embeds.dtype} on {embeds.device}; the model is in "
-                f"{self.dtype} on {self.device}."
+                f"weights of {self.name} are quantised or offloaded; load it whole on one device."
             )
 
     def require_context(self, length: int, what: str) -> None:
         """Raise unless a sequence of that many tokens, named so in the error, fits the context."""
         if length > self.context_length:
-            raise InfoflowError(
-                f"{what} takes {length} tokens; {self.name} has a context of {self.context_length}."
-            )
+            context = f"{self.name} has a context of {self.context_length}"
+            raise InfoflowError(f"{what} takes {length} tokens; {context}.")
 
     def require_token_ids(self, ids: Tensor, what: str) -> None:
         """Raise unless ids, named so in the error, are a row of the model's tokens."""
@@ -312,9 +283,8 @@ def load_lvlm(
 
     Args:
         name: One of ``list_models()``, or any image-text model of transformers: ``org/name`` on the
-            hub, or a folder's path (``infoflow check`` says what can be measured of it). With
-            ``name@revision``, wherever a model is named, its version can be, so that a notebook's
-            ``model`` parameter pins it, too.
+            hub, or a folder's path (``infoflow check`` says what can be measured of it);
+            ``name@revision`` pins its version, in a notebook's ``model`` parameter, too.
         checkpoint: A local folder with the model's checkpoint, in place of the hub or the zoo.
         revision: A commit, branch or tag of the hub's repository; None for its newest.
         device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:N"``. ``"auto"`` is the first GPU that
@@ -322,18 +292,14 @@ def load_lvlm(
             far as that is not enough, main memory. Without a GPU it is the CPU.
         dtype: ``"auto"`` (float32 on a CPU; on a GPU bfloat16, or float16 where that is not
             supported), ``"float32"``, ``"bfloat16"`` or ``"float16"``.
-        quantise: ``"8bit"`` or ``"4bit"`` to quantise the weights (on a GPU, with the extra
-            ``quantised`` installed); None to leave them as they are.
-        **parts: Local folders of what some published checkpoints need beside themselves, in place
-            of the hub. Shikra's is a difference to LLaMA-7B: ``base`` is that LLaMA, ``vision``
-            the CLIP tower.
+        quantise: ``"8bit"`` or ``"4bit"``, on a GPU, with the extra ``quantised``; or None.
+        **parts: Local folders of what a published checkpoint needs beside itself, in place of the
+            hub: of Shikra, a difference, ``base`` is its LLaMA-7B, ``vision`` the CLIP tower.
 
     Raises:
-        UnknownNameError: No model has that name, or no such device, type, quantisation or part
-            exists.
-        InfoflowError: The checkpoint is missing, partial or of another architecture; the hub is
-            out of reach; a GPU is given and there is none; or the model does not fit, and then
-            the error says, before anything is loaded, what it takes in which type.
+        UnknownNameError: There is no such model, device, type, quantisation or part.
+        InfoflowError: The checkpoint is missing, partial or of another architecture; the hub is out
+            of reach; there is no such GPU; or the model does not fit: the error says what it takes.
     """
     name, revision = split_revision(name, revision)
     spec = find_model(name)
@@ -354,6 +320,5 @@ def load_lvlm(
 
 
 def _require_text(text: str, what: str) -> None:
-    """Raise unless it is text that can be encoded: no bytes, no half of a character."""
     with one_line(f"{what} must be text", AttributeError, UnicodeEncodeError):
         text.encode()

@@ -1,8 +1,7 @@
 """A tiny random model of an architecture, and a prompt for it, from a configuration alone.
 
-All that makes an architecture what it is stays: kinds of layers, rotations, masks, what is added
-inside. Widths, depths and vocabularies shrink, and weights are random but large enough that every
-part matters to the logits.
+What makes an architecture what it is stays: kinds of layers, rotations, masks, features inside.
+Widths, depths and vocabularies shrink; weights are random, and large enough to matter to logits.
 """
 
 from collections.abc import Iterator, Mapping
@@ -79,12 +78,7 @@ def tiny_model(config: Any, seed: int = 0) -> Any:
 
 
 def miniature(config: Any, seed: int = 0) -> tuple[LVLM, Prompt]:
-    """Build a tiny random model of a configuration and a random prompt for it.
-
-    Raises:
-        InfoflowError: Hooks do not follow its attention; no small model of it can be built; or
-            images reach it in a way that is not known here.
-    """
+    """Build a tiny random model of a configuration, if hooks can follow it, and a prompt for it."""
     family = _Miniature(tiny_model(config, seed), seed)
     lvlm, failures = LVLM(str(config.model_type), family, Path(), None), []
     for shown in _images(family.model.config):
@@ -93,10 +87,8 @@ def miniature(config: Any, seed: int = 0) -> tuple[LVLM, Prompt]:
             return lvlm, lvlm.prompt(Image.new("RGB", (8, 8)), "random words")
         except Exception as error:  # any: models refuse pixels of another kind in many ways
             failures.append(f"{type(error).__name__}: {error}")
-    raise InfoflowError(
-        f"no prompt could be made for a {config.model_type}: its tower takes pixels in a way that "
-        f"is not known here ({failures[0]:.160})."
-    )
+    why = f"its tower takes pixels in a way that is not known here ({failures[0]:.160})"
+    raise InfoflowError(f"no prompt could be made for a {config.model_type}: {why}.")
 
 
 class _Miniature(AutoFamily):
@@ -113,7 +105,6 @@ class _Miniature(AutoFamily):
 
     @torch.no_grad()
     def encode(self, image: Image.Image, question: str) -> Reading:
-        """Put random words around as many image tokens as the tower makes of the pixels."""
         pixels, inputs = self.shown
         found = self.model.get_image_features(pixel_values=pixels, **inputs, return_dict=True)
         features = found.pooler_output
@@ -133,7 +124,6 @@ class _Miniature(AutoFamily):
 
 
 def _images(config: Any) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
-    """Random pixels in the forms that towers take, with what goes beside them."""
     vision = config.vision_config
     patch = first(getattr(vision, "patch_size", 14))
     side = _PATCHES * patch

@@ -2,8 +2,7 @@
 
 A model goes to one device. If no GPU holds it, its decoder layers are spread over several and main
 memory; all else stays on the first, on which a measure's tensors meet. Or its linear layers but the
-head are quantised by bitsandbytes, an optional extra for GPUs: flow, truncation, decoding, CAM and
-interventions work on such a model as on any other, but its weights cannot be drawn anew.
+head are quantised by bitsandbytes, an optional extra for GPUs.
 """
 
 from collections.abc import Mapping
@@ -28,7 +27,6 @@ BYTES = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0, "8bit": 1.1, "4bit": 0
 """What a weight takes, if quantised on average: embeddings, norms and the head are not."""
 _QUANTISED = ("8bit", "4bit")
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-
 Memory = Mapping[int | str, int]
 """Free bytes, of GPUs by number and of main memory."""
 
@@ -37,8 +35,7 @@ Memory = Mapping[int | str, int]
 class Placement:
     """Where a model is to be loaded: the device of all but its decoder layers.
 
-    If it may spread, it may go to another GPU; and if none holds it all, its layers to several and
-    to main memory, from which they are lent to the GPU one at a time.
+    These may be spread if no GPU holds them all; those in main memory are lent to the GPU.
     """
 
     device: torch.device
@@ -54,10 +51,8 @@ def choose_placement(device: str | torch.device, quantise: str | None) -> Placem
         if place.type != "cuda":
             raise InfoflowError(f"quantise={quantise!r} needs a GPU; the model goes to {place}.")
         if find_spec("bitsandbytes") is None:
-            raise InfoflowError(
-                f"quantise={quantise!r} needs the package bitsandbytes: "
-                "pip install 'infoflow[quantised]'."
-            )
+            install = "pip install 'infoflow[quantised]'"
+            raise InfoflowError(f"quantise={quantise!r} needs the package bitsandbytes: {install}.")
     return Placement(place, device == "auto" and place.type == "cuda", quantise)
 
 
@@ -69,10 +64,8 @@ def choose_device(device: str | torch.device) -> torch.device:
     with one_line(f"there is no device {str(device)!r}", RuntimeError):
         place = torch.device(device)
     if place.type == "cuda" and (place.index or 0) >= torch.cuda.device_count():
-        raise InfoflowError(
-            f"device {str(device)!r} asked for, but this machine has {torch.cuda.device_count()} "
-            "usable GPUs; device='cpu' always works."
-        )
+        there = f"this machine has {torch.cuda.device_count()} usable GPUs; valid: device='cpu'"
+        raise InfoflowError(f"device {str(device)!r} asked for, but {there}.")
     return place
 
 
@@ -128,10 +121,7 @@ def map_devices(
 
 
 def spread_layers(model: nn.Module, free: Memory, dtype: torch.dtype) -> dict[str, Any] | None:
-    """Spread a model's decoder layers: GPUs are filled one after the other, then main memory.
-
-    All but the layers goes to the first GPU. None if it does not fit.
-    """
+    """Spread decoder layers over GPUs, then main memory, the rest on the first; None: too large."""
     # twice: a model within the model may have a decoder of its own
     layers = model.get_decoder().get_decoder().layers  # type: ignore[operator]
     place = next(name for name, module in model.named_modules() if module is layers)

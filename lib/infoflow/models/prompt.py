@@ -27,9 +27,8 @@ class Prompt:
     Attributes:
         input_ids: Shape (S,); every image token holds the image token id.
         inputs_embeds: Shape (1, S, D): token embeddings, image features in their places.
-        pixel_values: The preprocessed image, shape (1, 3, height, width), or
-            (1, tiles, 3, height, width) for a model that cuts images into tiles; some processors
-            give (tiles, 3, height, width), or one row of numbers a patch.
+        pixel_values: The preprocessed image, (1, 3, height, width), or (1, tiles, 3, height, width)
+            for a model that cuts it into tiles; some processors give a row of numbers a patch.
         spans: Where the system, image and user tokens lie.
         grid: Where the image tokens lie on the image.
         image: The image, RGB.
@@ -58,24 +57,16 @@ class Prompt:
     inputs: Mapping[str, Any] = field(default_factory=dict)
 
     def __len__(self) -> int:
-        """Return S, the number of prompt tokens."""
         return self.input_ids.shape[0]
 
     @property
     def n_before(self) -> int:
-        """How many tokens at the beginning see nothing of the image, and so are the same for all.
-
-        They stand before it; none at all where the mask lets some of them look ahead.
-        """
+        """How many tokens at the beginning see nothing of the image, and are the same for all."""
         n = self.spans.image.start
         return 0 if self.mask is not None and bool(self.mask[:n, n:].any()) else n
 
     def positions(self, start: int, stop: int) -> Tensor:
-        """Place the tokens start to stop - 1 of the prompt and of an answer after it.
-
-        An answer goes on by one from the prompt's last token: the shape is that of
-        ``position_ids``, (1, n) or (R, 1, n).
-        """
+        """Place tokens start to stop - 1, (1, n) or (R, 1, n); an answer goes on by ones."""
         if self.position_ids is None:
             return torch.arange(start, stop, device=self.input_ids.device)[None]
         steps = torch.arange(max(0, stop - len(self)), device=self.input_ids.device)
@@ -83,10 +74,7 @@ class Prompt:
         return torch.cat([self.position_ids, after], dim=-1)[..., start:stop]
 
     def visible(self, n: int) -> Tensor:
-        """Which tokens (columns) each of the prompt's and the answer's first n (rows) may see.
-
-        Tokens of an answer see all before them, whatever the prompt's own mask is: (n, n).
-        """
+        """Which tokens (columns) the first n of prompt and answer (rows) may see: (n, n)."""
         seen = self.input_ids.new_ones(n, n, dtype=torch.bool).tril()
         if self.mask is not None:
             seen[: len(self), : len(self)] = self.mask[:n, :n]
@@ -115,8 +103,6 @@ def find_spans(input_ids: Tensor, image_token_id: int) -> Spans:
         raise InfoflowError(f"the prompt holds no image token (id {image_token_id}).")
     start, stop = int(places[0]), int(places[-1]) + 1
     if stop - start != len(places):
-        raise InfoflowError(
-            f"the {len(places)} image tokens lie scattered over {start}..{stop - 1}; "
-            "they must be one run."
-        )
+        where = f"scattered over {start}..{stop - 1}; they must be one run"
+        raise InfoflowError(f"the {len(places)} image tokens lie {where}.")
     return Spans(slice(0, start), slice(start, stop), slice(stop, len(input_ids)))

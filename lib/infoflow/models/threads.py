@@ -27,7 +27,6 @@ def n_threads(model: nn.Module) -> int:
 
 @contextmanager
 def own_threads(model: nn.Module) -> Iterator[None]:
-    """Run a model on its own number of threads; the program around it gets back what it had."""
     before = torch.get_num_threads()
     torch.set_num_threads(n_threads(model))
     try:

@@ -1,8 +1,7 @@
 """Where the tokens of a processor's pixels lie on the image: found by asking the processor.
 
-It is given an image that brightens from left to right, one from top to bottom, a black and a white
-one. What comes out says which point of the image every pixel shows, whatever was resized, padded or
-cut on the way; and a token shows the points of the pixels that it is made of.
+It is given images that brighten from left to right and from top to bottom, a black and a white one.
+What comes out says which point every pixel shows, whatever was resized, padded or cut on the way.
 """
 
 from collections.abc import Callable, Mapping
@@ -20,9 +19,7 @@ from infoflow.models.grid import Grid, Raster, stack
 
 Floats = npt.NDArray[np.float64]
 Places = npt.NDArray[np.intp]
-Process = Callable[[Image.Image], Tensor]
-"""Makes pixel values of an image."""
-
+Process = Callable[[Image.Image], Tensor]  # makes pixel values of an image
 _MIXING = ("qformer", "resampler", "perceiver", "abstractor")
 _ALIKE = 0.1  # by what share cells of one raster may differ in size
 
@@ -30,10 +27,7 @@ _ALIKE = 0.1  # by what share cells of one raster may differ in size
 def image_grid(
     process: Process, model: Any, size: tuple[int, int], inputs: Mapping[str, Any], tokens: Places
 ) -> Grid:
-    """Say where the image tokens, by their places in the image's span, lie on an image of a size.
-
-    ``inputs`` are what the processor gives the model of it beside pixels.
-    """
+    """Say where image tokens, by their places in the span, lie; inputs are beside the pixels."""
     n_span = int(tokens[-1]) + 1
     if any(part in name.lower() for name, _ in model.named_modules() for part in _MIXING):
         return Grid(1, n_span, unplaced="they are queries that read the whole of it")
@@ -54,10 +48,9 @@ def image_grid(
 def _cells(
     process: Process, model: Any, size: tuple[int, int], inputs: Mapping[str, Any], n_tokens: int
 ) -> Floats:
-    """What of the image each token shows: the centre's x and y, width and height, (N, 4).
+    """What each token shows: the centre's x and y, width and height, in shares of sides: (N, 4).
 
-    All are shares of the image's sides; NaN is a mark or padding. The cells of one tile are of one
-    size.
+    NaN is a mark or padding. The cells of one tile are of one size.
     """
     packs = getattr(model.model, "pack_image_features", None)  # LLaVA's tiles lose their padding
     a_tile = None

@@ -29,7 +29,6 @@ def require_usable(family: Family, folder: Path) -> None:
 
 
 def _require_tokens(family: Family, folder: Path) -> None:
-    """Raise unless tokens have embeddings, end answers, and none of text is the image token."""
     tokenizer, image = family.tokenizer, family.image_token_id
     vocabulary, most = tokenizer.get_vocab(), family.decoder.embed_tokens.num_embeddings - 1
     if None in family.beginning:
@@ -37,24 +36,19 @@ def _require_tokens(family: Family, folder: Path) -> None:
     tokens = {index: token for token, index in vocabulary.items()}
     taken = tokens.pop(require_whole(image, f"the image token's id in {folder}", 0), None)
     if (highest := max(tokens, default=-1)) > most:
-        raise InfoflowError(
-            f"the tokenizer in {folder} has ids up to {highest}, the model embeddings up to "
-            f"{most}: they are of different models."
-        )
+        ids = f"the tokenizer in {folder} has ids up to {highest}"
+        raise InfoflowError(f"{ids}, the model embeddings up to {most}: they are of two models.")
     others = {tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.unk_token_id}
     if taken is not None and (image in others or image not in tokenizer.added_tokens_decoder):
         raise InfoflowError(f"the image token's id {image} in {folder} is that of {taken!r}.")
     if found := [token for token in family.foreign_tokens if token in vocabulary]:
-        raise InfoflowError(
-            f"{folder} was trained on another conversation than this family's: its vocabulary has "
-            f"{', '.join(found)}."
-        )
+        kind = "was trained on another conversation than this family's: its vocabulary has"
+        raise InfoflowError(f"{folder} {kind} {', '.join(found)}.")
     for index in family.eos_token_ids or [None]:
         require_whole(index, f"the eos_token_id in {folder}", 0, most)
 
 
 def _require_processor(family: Family, folder: Path) -> None:
-    """Raise unless images reach the tower whole, in its size, and normalised from 0 to 1."""
     processor, side = family.image_processor, family.pixels_a_side
     what = f"of the image processor in {folder}"
     with in_one_line(f"the image processor in {folder} takes no image"):
@@ -68,7 +62,6 @@ def _require_processor(family: Family, folder: Path) -> None:
     for image in (found, wide):
         require_value(tuple(image.shape[-3:]), f"the shape of an image {what}", (3, side, side))
     if not np.allclose(found[0].permute(1, 2, 0), expected, atol=1e-4):
-        raise InfoflowError(
-            f"the image processor in {folder} does not give the tower an image of its size as it "
-            "is, normalised; check do_resize, do_rescale, rescale_factor, do_normalize and sizes."
-        )
+        check = "check do_resize, do_rescale, rescale_factor, do_normalize and sizes"
+        given = f"the image processor in {folder} does not give the tower its image as it is"
+        raise InfoflowError(f"{given}, normalised; {check}.")

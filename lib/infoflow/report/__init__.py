@@ -1,4 +1,4 @@
-"""Figures and tables: each with its picture, alt text, caption and the numbers behind it.
+"""Figures and tables: each with its image, alt text, caption and the numbers behind it.
 
 Nothing here runs a model: what is shown was measured by :mod:`infoflow.evaluate` or by the caller.
 """

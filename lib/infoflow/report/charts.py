@@ -43,9 +43,8 @@ def layer_curves(
 ) -> tuple[Figure, dict[str, Axes]]:
     """Plot lines over layers or cuts, one panel a task; the upper axis counts as the paper does.
 
-    The table has one row a task and ``layer`` (the paper's count, all L) or ``cut`` (to L at most;
-    then ``n_layers`` says L). It has one column a line, or one a line and statistic: ``mean``, and
-    ``low`` and ``high`` of a band. Several lines have their names at their ends.
+    The table has one row a task and ``layer`` (the paper's count, all L) or ``cut`` (then
+    ``n_layers`` says L), one column a line, or a line and statistic: ``mean``, ``low``, ``high``.
     """
     shown, by_task = panels(table.index.unique(0))
     for task, axes in by_task.items():
@@ -70,10 +69,10 @@ def layer_curves(
 def interval_rows(
     table: pd.DataFrame, lines: Mapping[str, Line], xlabel: str, *, spread: float = 0.0
 ) -> tuple[Figure, Axes]:
-    """Plot values with their intervals on rows, the first entry of the table on top.
+    """Plot values with their intervals on rows, the first entry on top, marks ``spread`` apart.
 
     The table has one row an entry, by name or by task and kind (``"all"`` stands for the task), and
-    columns as of :func:`layer_curves`. The marks of one row are ``spread`` rows apart.
+    columns as of :func:`layer_curves`.
     """
     made, (axes,) = figure(height=0.3 * len(table) * max(1, 3 * spread) + 1.1)
     shifts = np.linspace(-spread / 2, spread / 2, len(lines))
@@ -125,10 +124,7 @@ def heat_maps(
 def image_panels(
     titles: Iterable[str], sample: Sample, room: float = 0.6
 ) -> tuple[Figure, list[Axes]]:
-    """Make a figure of titled images, four in a row, the sample's target regions outlined.
-
-    So many inches are left for what is written above and below all of them.
-    """
+    """Make a figure of titled images, target regions outlined, with inches of room around them."""
     shown = list(titles)
     columns = min(len(shown), 4)
     rows = -(-len(shown) // columns)
@@ -172,7 +168,7 @@ def sample_sheet(samples: Sequence[Sample], task: str) -> Plot:
         words.text(0, 0.84, text, va="top", parse_math=False)  # dollars are dollars
     drawn = any(sample.regions for sample in samples)  # which no benchmark of photographs has
     questions = "; ".join(f"{asked(sample.question)} {sample.answer}" for sample in samples)
-    alt = f"Pictures with question and answer: {questions}"
+    alt = f"Images with question and answer: {questions}"
     if drawn:
         scenes = "; ".join(", ".join(sample.objects) for sample in samples)
         alt = f"Drawn scenes with question and answer. They show: {scenes}."

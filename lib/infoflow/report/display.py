@@ -29,7 +29,6 @@ from infoflow.stats.intervals import Estimate
 DOTS_PER_INCH = 200
 NOT_RUN = "not run"
 """What stands in a table for a value that nobody measured; never 0, never blank."""
-
 Lines = Mapping[Any, Mapping[str, Any]] | Sequence[Mapping[str, Any]]
 
 
@@ -120,8 +119,8 @@ def paper_table(
 def on_source(compared: Table, source: str | Path, model: str) -> Table:
     """Name what a table of comparison sets beside the paper, where that is not Shapes.
 
-    Columns ``"ours, MODEL on Shapes"`` are then of the benchmark. If the page's model is the
-    paper's, they replace ``"ours, MODEL on the benchmark"``, the runs that the page has not made.
+    Columns ``"ours, MODEL on Shapes"`` are then of the benchmark, and replace those of runs that
+    the page has not made, ``"ours, MODEL on the benchmark"``.
     """
     if source == "shapes":
         return compared
@@ -132,10 +131,7 @@ def on_source(compared: Table, source: str | Path, model: str) -> Table:
 
 
 def finding_table(findings: Mapping[str, Sequence[Any]], title: str) -> Table:
-    """Set claims, and where they stand, beside what was found on each model, and the verdicts.
-
-    Findings (``infoflow.claims.Finding``) are by model, or by where else they come from.
-    """
+    """Set claims, and where they stand, beside what was found on each model, and the verdicts."""
     lines = {}
     for about_one in zip(*findings.values(), strict=True):
         claim = about_one[0].claim
@@ -152,10 +148,7 @@ def finding_table(findings: Mapping[str, Sequence[Any]], title: str) -> Table:
 
 
 def numbers(model: str, found: Mapping[str, Mapping[str, Estimate | Cliff]]) -> Table:
-    """Gather a page's numbers by what they are and by task, for prose that cites them.
-
-    Scores are written in percent. The build of the book compares what pages say of one quantity.
-    """
+    """Gather a page's numbers by what they are and by task; the build compares them among pages."""
     lines = [
         {"quantity": quantity, "task": TASK_TITLES[task], **_number(it)}
         for quantity, by_task in found.items()
@@ -226,7 +219,7 @@ def source_words(source: str | Path, tasks: Sequence[str]) -> Words | None:
         return None
     origin = "from the hub" if source == "hub" else f"from the folder {literal(str(source))}"
     apart = listed_tasks(tasks, lambda task: reported_split(task) == "held-out", none="")
-    others = f" Of {apart} the held-out pictures are reported; cliffs are chosen on others."
+    others = f" Of {apart} the held-out images are reported; cliffs are chosen on others."
     return Words(
         f"This page asks about the benchmarks' own items ({listed_tasks(tasks)}, {origin}), in "
         f"place of Shapes.{others if apart else ''} Whatever is measured against the region that "

@@ -73,7 +73,6 @@ def page_parameters() -> dict[str, Any]:
 
 
 def _counts(records: Iterable[Record]) -> dict[str, int]:
-    """The items by what was measured on which set; by model, too, if there are several."""
     models = {record["provenance"]["model"]["name"] for record in records}
     counts: dict[str, int] = {}
     for record in records:
@@ -85,7 +84,6 @@ def _counts(records: Iterable[Record]) -> dict[str, int]:
 
 
 def _part(record: Record) -> str:
-    """Say that only some items of a set were measured; nothing if it is whole."""
     data, count = record["provenance"]["data"], record["n_items"]
     whole, name = data.get("of"), f"{data['task']} {data['split']}"
     if whole is None:

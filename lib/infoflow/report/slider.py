@@ -1,7 +1,6 @@
-"""Heat maps over their image: a sheet of pictures that a script makes a slider.
+"""Heat maps over their image: a sheet of frames that a script makes a slider.
 
-The frames are in the page once, drawn beforehand. Without the script (``scrubber.js`` among the
-book's static files), as in JupyterLab, the reader sees all of them side by side.
+Without the script (``scrubber.js``), as in JupyterLab, the reader sees them side by side.
 """
 
 from collections.abc import Sequence
@@ -46,7 +45,6 @@ class Slider(Shown):
 
     @property
     def sheet(self) -> Table:
-        """The numbers as a table."""
         return Table(self.table, self.numbers)
 
     @property

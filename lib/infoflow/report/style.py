@@ -14,7 +14,6 @@ from matplotlib.ticker import MaxNLocator
 
 WIDTH = 6.4
 """Width of a figure in inches: two panels side by side stay legible on a phone."""
-
 _BLUE, _ORANGE, _GREEN, _RED = sns.color_palette("colorblind").as_hex()[:4]
 COLOURS = {
     **{"system": "#767676", "image": _BLUE, "user": _ORANGE},
@@ -22,13 +21,11 @@ COLOURS = {
 }
 LINES = {"system": "--", "image": "-", "user": "-."}
 """A second cue beside the colour."""
-
 TASK_TITLES = {"scienceqa": "ScienceQA", "pope": "POPE", "textvqa": "TextVQA", "chair": "CHAIR"}
 SCORE_NAMES = {
     **{"scienceqa": "accuracy", "pope": "accuracy"},
     **{"textvqa": "soft accuracy", "chair": "F1 of named objects"},
 }
-
 _STYLE_SHEET = Path(__file__).with_name("house.mplstyle")
 HOUSE_STYLE = {
     **sns.axes_style("ticks"),
@@ -40,12 +37,9 @@ HOUSE_STYLE = {
 def figure(
     rows: int = 1, columns: int = 1, height: float = 3.0, **subplots: Any
 ) -> tuple[Figure, list[Axes]]:
-    """Make a figure as wide as the page, in the house style, and its panels row by row.
-
-    The height is in inches. No window and no ``pyplot`` knows of it; later drawing is styled, too.
-    """
-    mpl.rcParams.update(HOUSE_STYLE)
-    made = Figure(figsize=(WIDTH, height))
+    """Make a figure as wide as the page, so many inches high, and its panels row by row."""
+    mpl.rcParams.update(HOUSE_STYLE)  # for later drawing, too
+    made = Figure(figsize=(WIDTH, height))  # which no window and no pyplot knows of
     return made, list(made.subplots(rows, columns, squeeze=False, **subplots).flat)
 
 
@@ -84,10 +78,7 @@ def name_layers(axes: Axes, places: Sequence[int], cuts: Iterable[int], n_layers
 
 
 def label_ends(axes: Axes, labels: Iterable[tuple[float, str, str]], x: float) -> None:
-    """Write names beside the ends of lines, moved apart where they would overlap.
-
-    Labels are height, text and colour; the panel's vertical limits must be set before.
-    """
+    """Write height, text and colour at lines' ends, moved apart; vertical limits must be set."""
     apart = 0.09 * np.ptp(axes.get_ylim())
     placed = sorted(labels)
     heights = np.array([height for height, _, _ in placed])

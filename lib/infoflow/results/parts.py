@@ -22,14 +22,11 @@ from infoflow.errors import InfoflowError, one_line
 from infoflow.files import atomic_write
 
 Row = Mapping[str, Any]
-
 ITEM = "item"
 """Column that names the item a row belongs to."""
-
 _ITEMS = b"infoflow.data.items"
 _EMPTY = pa.table({ITEM: pa.array([], pa.string())})
 _NAME = re.compile(r"\d{5,9}-[0-9a-f]{16}\.parquet")
-
 logger = logging.getLogger(__name__)
 
 
@@ -89,11 +86,7 @@ def write_part(folder: Path, rows: pa.Table) -> None:
 
 
 def read_rows(folder: Path) -> pa.Table:
-    """Read all parts of a folder as one table, in the order they were written.
-
-    A damaged part is set aside under another name, so that its items are measured again. One that
-    cannot be read, though it may be sound, is an error, and so are two that have the same item.
-    """
+    """Read all parts of a folder as one table, in order; damaged ones are set aside."""
     parts = []
     for path in _files(folder):
         content = read_content(path)
@@ -110,9 +103,8 @@ def read_rows(folder: Path) -> pa.Table:
 
 def refuse_repeated(names: Iterable[str], refusal: str) -> None:
     """Refuse names of which one is there twice; the refusal ends with it."""
-    for name, count in Counter(names).items():
-        if count > 1:
-            raise InfoflowError(f"{refusal}: {name!r}.")
+    if twice := [name for name, count in Counter(names).items() if count > 1]:
+        raise InfoflowError(f"{refusal}: {twice[0]!r}.")
 
 
 def read_content(path: Path) -> bytes | None:
@@ -143,7 +135,6 @@ def digest(content: bytes) -> str:
 
 
 def _files(folder: Path) -> list[Path]:
-    """List the parts of a folder by their numbers."""
     with one_line(f"{folder} cannot be read", OSError), suppress(FileNotFoundError):
         found = [path for path in folder.iterdir() if _NAME.fullmatch(path.name)]
         return sorted(found, key=lambda path: (len(path.name), path.name))

@@ -1,9 +1,7 @@
 """An evaluation in shards: each measures its share of a task in a store of its own; one merge.
 
-Shard i of N takes the items i, i + N, i + 2N and so on, not a block: benchmarks are sorted, so that
-such shares take about the same time; and its share of few items is part of its share of more. No
-shard reads or locks what another writes. A finished one notes so in its ``meta.json``; the merge
-goes by these notes, and needs neither the model nor the data.
+Shard i of N takes the items i, i + N, i + 2N and so on, not a block: benchmarks are sorted. No
+shard reads or locks what another writes; the merge goes by the ``meta.json`` of finished ones.
 """
 
 import os
@@ -38,24 +36,17 @@ class Shard:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read a shard as it is typed: ``2/8`` for the second of eight, or ``rank``.
-
-        ``rank`` is the shard that a launcher of several processes (accelerate, torchrun) gave this
-        process in the environment variables ``RANK`` and ``WORLD_SIZE``.
-        """
+        """Read a shard as typed: ``2/8``, or ``rank``, which a launcher gave (``RANK``)."""
         rank, count = (os.environ.get(name, "") for name in ("RANK", "WORLD_SIZE"))
         if text == "rank" and rank.isdecimal():
             text = f"{int(rank) + 1}/{count}"
         if not re.fullmatch("[0-9]{1,9}/[0-9]{1,9}", text):
-            raise InfoflowError(
-                f"a shard is written like 2/8, the second of eight; got {text!r}. 'rank' is for "
-                "processes that `accelerate launch` or torchrun started."
-            )
+            rank = "'rank' is for processes that `accelerate launch` or torchrun started"
+            raise InfoflowError(f"a shard is written like 2/8; got {text!r}. {rank}.")
         number, count = text.split("/")
         return cls(int(count), int(number))
 
     def of(self, task: Task) -> Task:
-        """Take this shard's items of a task."""
         if len(task) < self.count:
             raise InfoflowError(f"{len(task)} items cannot be split into {self.count} shards.")
         places = range(self.number - 1, len(task), self.count)
@@ -63,7 +54,6 @@ class Shard:
         return replace(task, samples=own)
 
     def store(self, store: Store) -> Store:
-        """Return the store that this shard alone writes to, within another."""
         return Store(store.root / "shards" / f"{self.number}-of-{self.count}")
 
 
@@ -73,11 +63,10 @@ def sign(shard: Shard, store: Store, key: Mapping[str, Any], names: Sequence[str
 
 
 def merge(folders: Iterable[Path | str], store: Store) -> list[Path]:
-    """Put the rows of finished shards into one result each, as a single run would have left it.
+    """Put the rows of all shards, of one evaluation or several, into one result each.
 
-    The folders are those of all shards, of one evaluation or of several. Nothing is written before
-    all are found whole; rows that the store holds already stay, and a merge that is repeated, or
-    was killed, does no harm.
+    Nothing is written before all are found whole; rows that the store holds already stay, and a
+    merge that is repeated, or was killed, does no harm.
     """
     results: dict[Any, list[Finished]] = defaultdict(list)
     for folder in map(Path, folders):
@@ -92,7 +81,6 @@ def merge(folders: Iterable[Path | str], store: Store) -> list[Path]:
 
 
 def _whole(shards: list[Finished]) -> tuple[dict[str, Any], pa.Table, dict[str, Any]]:
-    """Check the shards of one result; return its key, its rows and what is known about it."""
     shards.sort(key=lambda finished: int(finished[1]["shard"]["number"]))
     metas = [meta for _, meta in shards]
     first = metas[0]
@@ -115,17 +103,14 @@ def _names(shards: Sequence[Mapping[str, Any]], measure: str) -> list[str]:
         raise InfoflowError(f"{measure} needs each of its {count} shards once; given: {given}.")
     lengths = [len(shard["items"]) for shard in shards]
     if lengths != [len(range(place, sum(lengths), count)) for place in range(count)]:
-        raise InfoflowError(
-            f"the shards of {measure} have {', '.join(map(str, lengths))} items, which are not the "
-            "shares of one set. Run all with the same limit."
-        )
+        have = f"the shards of {measure} have {', '.join(map(str, lengths))} items"
+        raise InfoflowError(f"{have}, which are not the shares of one set; use the same limit.")
     names = [shards[place % count]["items"][place // count] for place in range(sum(lengths))]
     refuse_repeated(names, f"an item is in two shards of {measure}")
     return names
 
 
 def _own_rows(folder: Path, meta: Mapping[str, Any]) -> pa.Table:
-    """Read the rows of a shard's own items."""
     rows, names = read_rows(folder), meta["shard"]["items"]
     if missing := sorted({*names} - {*items_of(rows)}):
         raise InfoflowError(f"{folder} lacks the rows of {missing[0]!r}; run the shard again.")
@@ -133,7 +118,6 @@ def _own_rows(folder: Path, meta: Mapping[str, Any]) -> pa.Table:
 
 
 def _summary(meta: Mapping[str, Any]) -> dict[str, Any]:
-    """What a shard cost, and where it ran."""
     shard, provenance = meta["shard"], meta.get("provenance", {})
     costs = {n: each for n, each in meta.items() if n not in ("key", "provenance", "shard")}
     where = {name: provenance.get(name, {}) for name in ("machine", "packages")}

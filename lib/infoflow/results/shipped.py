@@ -1,8 +1,7 @@
 """Rows that come with the package: what the zoo's models do on all items of Shapes.
 
-A file is named by a result's key less the digest of the code. The store measures one item anew
-before it takes the others; if its rows differ, it takes none. ``INFOFLOW_SHIPPED=no`` leaves all
-aside; ``make rows`` makes them.
+A file is named by a result's key less the digest of the code. If one item, measured anew, differs,
+the store takes none. ``INFOFLOW_SHIPPED=no`` leaves all aside; ``make rows`` makes them.
 """
 
 import os

@@ -7,7 +7,6 @@ from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-
 FOLDERS = ("data", "models", "hooks", "interventions", "methods")
 """What measured numbers pass through. Not ``stats``, which reads rows, nor the modules at the top,
 which change no value: a new wording of an error must not cost the rows of days."""
@@ -15,11 +14,10 @@ which change no value: a new wording of an error must not cost the rows of days.
 
 @cache  # what runs is the code that was there when it was loaded
 def code_digest(*modules: str, root: Path = ROOT) -> str:
-    """Digest the code that stored rows come from, in 64 hexadecimal digits.
+    """Digest the code that stored rows come from: of :data:`FOLDERS` and modules that measure.
 
-    That is :data:`FOLDERS` and the modules named, which measure: such as
-    ``"infoflow.evaluate.flow"``, or a loaded one beside a notebook, the measure of one page alone.
-    Comments, docstrings and layout do not count.
+    These are such as ``"infoflow.evaluate.flow"``, or a loaded one beside a notebook. Comments,
+    docstrings and layout do not count.
     """
     files = {path for folder in FOLDERS for path in (root / folder).rglob("*.py")}
     named = {path.relative_to(root).as_posix(): path for path in files}

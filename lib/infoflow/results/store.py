@@ -1,14 +1,9 @@
 """Results on disk: the rows of every item measured, and where they come from.
 
-A result lives in ``<root>/<measure>/<digest of its key>/``::
-
-    meta.json                 the key, the provenance, wall time and peak memory so far
-    00000-<digest>.parquet    one part a batch of items; its rows in the order they were measured
-
-Every file is written under another name and renamed, so a process may be killed at any moment: what
-is there is whole, and the next call measures only what is missing. Every file has a digest of its
-content: what does not fit it is set aside and measured again. Reading what is all there takes no
-lock and writes nothing.
+A result lives in ``<root>/<measure>/<digest of its key>/``: ``meta.json`` has the key, provenance,
+wall time and peak memory so far, ``00000-<digest>.parquet`` the rows of a batch of items. A file is
+written under another name and renamed, so a process may be killed at any moment; what does not fit
+its digest is set aside and measured again. Reading what is all there takes no lock.
 """
 
 import json
@@ -34,10 +29,8 @@ from infoflow.results.provenance import peak_memory
 from infoflow.results.shipped import agree, shipped_rows
 
 logger = logging.getLogger(__name__)
-
 Item = TypeVar("Item")
 Key = Mapping[str, Any]
-
 META = "meta.json"
 _PEAKS = ("peak_rss_mb", "peak_gpu_mb")
 
@@ -78,8 +71,8 @@ class Store:
         """Measure every item that has not been measured yet, and return the rows of all.
 
         Args:
-            key: What the result depends on, as plain JSON values, ``"measure"`` (its name) among
-                them. Not the number of items: more items then build on fewer.
+            key: What the result depends on, as plain JSON values, the ``"measure"`` among them, but
+                not the number of items: more build on fewer.
             items: What to measure, in the order the rows are wanted in.
             measure: Gives the rows of one item; the columns are the same in every row.
             item_id: Names an item; no two items may have the same name.
@@ -88,9 +81,8 @@ class Store:
             provenance: Kept in ``meta.json``.
 
         Returns:
-            The rows, items in the order given, with the item's name in the column ``item``; the
-            same whether the items were measured in one go or in many. Their record stands in
-            ``attrs["record"]``, and in :attr:`records`.
+            The rows, items in the order given, with the item's name in the column ``item``. Their
+            record stands in ``attrs["record"]``, and in :attr:`records`.
         """
         names = [item_id(item) for item in items]
         parts.refuse_repeated(names, "two items have one name")
@@ -143,10 +135,7 @@ class Store:
         return part
 
     def adopt(self, key: Key, rows: pa.Table, meta: Mapping[str, Any]) -> Path:
-        """Take over rows that were measured in shards; those of items that are there stay.
-
-        ``meta`` has their provenance, seconds and shards; the same shards again add no time.
-        """
+        """Take over rows measured in shards, with what is known; items that are there stay."""
         folder = self.folder(key)
         with _locked(folder):
             there = parts.read_rows(folder)
@@ -159,7 +148,6 @@ class Store:
         return folder
 
     def folder(self, key: Key) -> Path:
-        """Return the folder of a result."""
         measure = key.get("measure")
         if not isinstance(measure, str) or not measure.isidentifier():
             raise InfoflowError(f"a result's key needs a measure that is a name; got {dict(key)}.")
@@ -209,7 +197,6 @@ def read_meta(folder: Path) -> dict[str, Any]:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Make a result's folder, and keep others from writing to it."""
     lock = FileLock(folder / ".lock")
     with one_line(f"nothing can be written to {folder}", OSError):
         folder.mkdir(parents=True, exist_ok=True)

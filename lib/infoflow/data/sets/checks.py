@@ -2,6 +2,7 @@
 
 import re
 import reprlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -48,18 +49,14 @@ def require_entries(rows: Sequence[Any], kinds: Mapping[str, Kind], where: str) 
             if name not in row:
                 raise InfoflowError(f"row {number} of {where} lacks {name!r}.")
             if not kind.holds(row[name]):
-                found = reprlib.repr(row[name])
-                place = f"{name!r} of row {number} of {where}"
+                found, place = reprlib.repr(row[name]), f"{name!r} of row {number} of {where}"
                 raise InfoflowError(f"{place} is {found}; valid: {kind.valid}.")
 
 
 def require_once(names: Iterable[int | str], what: str, where: str) -> None:
     """Raise if a name stands twice."""
-    seen: set[int | str] = set()
-    for name in names:
-        if name in seen:
-            raise InfoflowError(f"{where} holds {what} {name!r} twice.")
-        seen.add(name)
+    if twice := [name for name, count in Counter(names).items() if count > 1]:
+        raise InfoflowError(f"{where} holds {what} {twice[0]!r} twice.")
 
 
 def require_known(
@@ -67,6 +64,5 @@ def require_known(
 ) -> None:
     """Raise if something has the name of what another lacks."""
     if unknown := sorted(set(names) - set(known)):
-        raise InfoflowError(
-            f"{where} has the {noun} {unknown[0]!r}, which {source} lacks ({len(unknown)} in all)."
-        )
+        first, count = f"the {noun} {unknown[0]!r}", f"({len(unknown)} in all)"
+        raise InfoflowError(f"{where} has {first}, which {source} lacks {count}.")

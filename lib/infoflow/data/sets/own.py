@@ -12,14 +12,7 @@ from typing import Any, ClassVar
 from infoflow.data.pictures import decode_image, read_image
 from infoflow.data.sample import Sample
 from infoflow.data.sets import checks
-from infoflow.data.sets.rows import (
-    IMAGE,
-    ImageSource,
-    Row,
-    fetch,
-    read_parquet,
-    shards_of_split,
-)
+from infoflow.data.sets.rows import IMAGE, ImageSource, Row, fetch, read_parquet, shards_of_split
 from infoflow.errors import InfoflowError, one_line
 from infoflow.files import parse_json, read_json
 
@@ -42,7 +35,7 @@ class ClosedSample(Sample):
         with one_line(f"item {self.id!r}", InfoflowError):
             if isinstance(self.origin, Path):
                 return read_image(self.origin)
-            return decode_image(self.origin(), "its picture")
+            return decode_image(self.origin(), "its image")
 
 
 @dataclass
@@ -59,9 +52,7 @@ class OwnData(ABC):
     hub: ClassVar[str]  # the set there, of its organisation
     config: ClassVar[str | None] = None
     # the benchmark's own name of each split to choose from
-    splits: ClassVar[Mapping[str, str]] = {
-        name: name for name in ("test", "calibration", "held-out")
-    }
+    splits: ClassVar[Mapping[str, str]] = {s: s for s in ("test", "calibration", "held-out")}
     stored: ClassVar[str | None] = None  # the one split of the hub, if all are made of it
     columns: ClassVar[Mapping[str, checks.Kind]]  # of the hub's set, those needed
     marks: ClassVar[tuple[str, ...]]  # one of these files tells the originals
@@ -81,10 +72,7 @@ class OwnData(ABC):
         """Make the samples of a split of rows that were checked."""
 
     def load(self, split: str) -> tuple[list[ClosedSample], str]:
-        """Read the samples of a split; and name their source: the hub's commit, or a digest.
-
-        It is of questions and references alone: hashing gigabytes of images is too slow.
-        """
+        """Read a split's samples, and name their source: the hub's commit, or a digest of texts."""
         where = f"split {split!r} of {self.name} ({self.folder or 'hub'})"
         if self.folder is None:
             given, (organisation, name) = self.organisation, self.hub.split("/")
@@ -125,14 +113,12 @@ class OwnData(ABC):
 
 def require_images(samples: Sequence[ClosedSample]) -> None:
     """Raise unless the images that are files are there; they are not opened."""
-    files = ((sample, sample.origin) for sample in samples if isinstance(sample.origin, Path))
+    files = {each.id: each.origin for each in samples if isinstance(each.origin, Path)}
     # Path.is_file raises where no file can be, as under too long a name
-    missing = [(sample, path) for sample, path in files if not os.path.isfile(path)]  # noqa: PTH113
-    if missing:
-        sample, path = missing[0]
+    if missing := [name for name, path in files.items() if not os.path.isfile(path)]:  # noqa: PTH113
         raise InfoflowError(
-            f"{len(missing)} of {len(samples)} pictures are missing, the first of them {path} of "
-            f"item {sample.id!r}."
+            f"{len(missing)} of {len(samples)} images are missing, the first of them "
+            f"{files[missing[0]]} of item {missing[0]!r}."
         )
 
 

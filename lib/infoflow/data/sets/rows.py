@@ -19,7 +19,6 @@ from infoflow.files import inside
 IMAGE = "image"
 ImageSource = Path | Callable[[], bytes]
 Row = dict[str, Any]
-
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _SHARD = re.compile(r"-([0-9]{1,9})-of-([0-9]{1,9})")
 # a KeyError is a column that is missing
@@ -29,11 +28,7 @@ _DAMAGE = (pa.ArrowException, OSError, UnicodeDecodeError, MemoryError, Overflow
 def fetch(
     repository: str, config: str | None, revision: str | None, split: str, columns: Iterable[str]
 ) -> tuple[list[Row], str]:
-    """Fetch a split through ``datasets``: its rows, and their source.
-
-    A full commit as the revision needs no network once ``datasets`` has the split in its cache;
-    ``HF_HUB_OFFLINE=1`` spares the half minute of attempts to reach one.
-    """
+    """Fetch a split through ``datasets``, from its cache if the commit is known: rows, source."""
     from datasets import load_dataset
     from huggingface_hub import HfApi
 
@@ -48,19 +43,14 @@ def fetch(
         rows = _rows(table, lambda row: _bytes(cells[row].as_py()), Path(repository))
     except Exception as error:  # the hub's clients raise errors of several HTTP libraries
         raise InfoflowError(
-            f"{repository}, revision {revision!r}, could not be fetched from the hub: "
-            f"{type(error).__name__}: {error}. Valid: another organisation= or revision=, or the "
-            "data on this machine: load_task(..., source=folder)."
+            f"{repository}, revision {revision!r}, could not be fetched: {type(error).__name__}: "
+            f"{error}. Valid: another organisation= or revision=, or source=folder."
         ) from error
     return rows, f"hub {repository}@{commit}"
 
 
 def read_parquet(paths: Sequence[Path], columns: Iterable[str]) -> list[Row]:
-    """Read the rows of some parquet files, in the order given.
-
-    An image is read with its row group, of which the last one read is kept. One whose file was
-    replaced since is refused.
-    """
+    """Read the rows of some parquet files; an image is read when it is used, with its row group."""
     rows: list[Row] = []
     for path in paths:
         with _opened(path) as (file, stamp):
@@ -112,7 +102,7 @@ def _file(path: str | None, folder: Path) -> Path | None:
     """The file of an image that a row keeps as a path: absolute, as ``datasets`` writes them."""
     if path is None:
         return None
-    return Path(path) if Path(path).is_absolute() else inside(folder, path, "the picture")
+    return Path(path) if Path(path).is_absolute() else inside(folder, path, "the image")
 
 
 def shards_of_split(files: Sequence[Path], split: str) -> list[Path]:

@@ -21,10 +21,8 @@ from infoflow.errors import require_name
 ITEMS_PER_SPLIT = 500
 _ID = "{}-{}-{:04d}"
 _READING_KINDS = ("one", "one-unseen", "one", "one-unseen", "one", "two", "one", "two-unseen")
-
 _Plan = tuple[ask.Asker, dict[str, Any]]
 """What asks the question, and what kind of scene is drawn for it."""
-
 Change = Callable[[Scene, ask.Question], tuple[Scene, ask.Question]]
 
 
@@ -65,10 +63,7 @@ _TASKS = {"scienceqa": _scienceqa, "pope": _pope, "textvqa": _textvqa, "chair": 
 def sample(
     task: str, split: str, index: int, world: str = "shapes", change: Change | None = None
 ) -> Sample:
-    """Draw the sample of a number, from 0, of a split and a world, changed first if so asked.
-
-    It is the same on every machine, and where nothing was changed pixels are the same.
-    """
+    """Draw a split's sample of a number, from 0, the same on every machine, if need be changed."""
     scene, question, rng = _drawn(task, split, index, world)
     if change is not None:
         scene, question = change(scene, question)

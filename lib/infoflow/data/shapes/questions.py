@@ -78,7 +78,6 @@ def ask_colour(scene: Scene, rng: np.random.Generator) -> Question | None:
 
 
 def choose_colour(scene: Scene, rng: np.random.Generator) -> Question | None:
-    """Colour as multiple choice."""
     return between(scene, rng, ask_colour(scene, rng), COLOURS)
 
 
@@ -94,7 +93,6 @@ def ask_count(scene: Scene, rng: np.random.Generator, number: int | None = None)
 
 
 def plural(shape: str) -> str:
-    """Plural of a shape's name."""
     return shape + ("es" if shape.endswith("s") else "s")
 
 
@@ -158,10 +156,8 @@ def between(
 def negative(scene: Scene, rng: np.random.Generator, kind: str) -> str:
     """Name an object that is not in the scene, chosen as POPE does (Li et al., 2023, section 4).
 
-    ``"random"`` draws any absent object, ``"popular"`` one of the absent objects that are most
-    frequent in the world, ``"adversarial"`` one of those most often seen together with the objects
-    of the scene. ``"matched"``, for training, draws absent objects as often as the world shows
-    them, so that a name alone does not give the answer away.
+    ``"random"`` is any, ``"popular"`` one of those most frequent in the world, ``"adversarial"`` of
+    those most often seen with the scene's; ``"matched"``, for training, as often as in the world.
     """
     names = object_names()
     present = [names.index(o.name) for o in scene.objects]
@@ -191,7 +187,6 @@ def ask_presence(present: bool, kind: str) -> Asker:
 
 
 def ask_reading(scene: Scene, rng: np.random.Generator) -> Question | None:
-    """Ask what a sign says."""
     if not scene.signs:
         return None
     sign = scene.signs[rng.integers(len(scene.signs))]

@@ -1,8 +1,7 @@
 """The synthetic world: which objects exist, which go together, and how a scene is laid out.
 
-A scene is a board of 96 x 96 pixels with coloured shapes and lettered signs. Objects are skewed and
-correlated on purpose: POPE's *popular* and *adversarial* negatives only mean something in a world
-where some objects are common and some are often seen together.
+A scene is a board of 96 x 96 pixels with coloured shapes and lettered signs. Some objects are
+common, and some often seen together, so that POPE's kinds of negatives mean something.
 """
 
 import zlib
@@ -15,13 +14,10 @@ import numpy as np
 
 SIZE = 96  # side of an image in pixels
 CELL = 12  # side of a patch; letters lie on this raster, so that each fills whole patches
-
 Box = tuple[int, int, int, int]  # left, top, right and bottom in pixels
-
 SHAPES = ("circle", "square", "triangle", "star", "heart", "moon", "cross", "ring")
 COLOURS = ("red", "green", "blue", "yellow", "purple", "orange")
 SIGNS = ("white", "black")
-
 _SHAPE_WEIGHT = np.array([5.0, 4.2, 3.6, 3.0, 2.6, 2.2, 1.8, 1.6])
 _COLOUR_WEIGHT = np.array([2.4, 1.6, 2.2, 1.8, 1.2, 1.4])
 THEMES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
@@ -33,7 +29,6 @@ THEMES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 }
 """What each kind of scene favours: shapes and colours drawn more often, and so together."""
 _FAVOUR_SHAPE, _FAVOUR_COLOUR = 3.0, 2.5
-
 LETTERS = tuple("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
 _WORDS = (
     "ANT BAG BAT BED BEE BOX BUS CAB CAR CAT COW CUP DOG EAR EGG FAN FIG FLY FOX GAS GUM HAM HAT "
@@ -43,9 +38,7 @@ _WORDS = (
 UNSEEN_WORDS = ("BUS", "CUP", "FOX", "HEN", "JAM", "KEY", "MUG", "OWL", "SKY", "TOE", "VAN", "WEB")
 """Words that stand on no sign of the training split, not even by chance."""
 WORDS = tuple(word for word in _WORDS.split() if word not in UNSEEN_WORDS)
-
 _GAP = 2
-
 SPLITS = ("train", "calibration", "test")
 _SPLIT_OF_BUCKET = ("test",) * 2 + ("calibration",) * 2 + ("train",) * 12
 
@@ -138,7 +131,6 @@ class Scene:
         return _SPLIT_OF_BUCKET[zlib.crc32(repr(self).encode()) % len(_SPLIT_OF_BUCKET)]
 
     def count(self, attribute: str) -> int:
-        """How many objects have this colour or shape."""
         return sum(attribute in (o.colour, o.shape) for o in self.objects)
 
 

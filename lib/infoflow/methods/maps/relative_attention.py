@@ -13,8 +13,7 @@ NEUTRAL = "Please describe this image in detail."
 def relative_attention(lvlm: LVLM, prompt: Prompt, answer: Tensor) -> Tensor:
     """Divide attention after the question by attention after a neutral one: (L, N).
 
-    As in the authors' code both rows are those that predict the first answer token, which a place
-    that is looked at whatever the question (a sink) does not survive. It takes two passes.
+    As in the authors' code both rows predict the first answer token. A sink does not survive it.
     """
     neutral = lvlm.prompt(prompt.image, NEUTRAL)
     here, anyway = (attention(lvlm, each, answer[:1]) for each in (prompt, neutral))

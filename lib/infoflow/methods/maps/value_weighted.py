@@ -11,8 +11,7 @@ from infoflow.models.lvlm import LVLM, Prompt
 def value_weighted(lvlm: LVLM, prompt: Prompt, answer: Tensor) -> Tensor:
     """Measure what each image token adds to the rows that predict the answer: (L, N).
 
-    That is the norm of the sum over heads of alpha_ij v_j W_O, averaged over the rows i. A token
-    that is looked at and has little to say, as a sink, adds little.
+    That is the norm of the sum over heads of alpha_ij v_j W_O, averaged over the rows i.
     """
 
     def added(layer: int, call: Attention) -> Tensor:

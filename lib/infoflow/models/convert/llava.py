@@ -9,17 +9,11 @@ from torch import Tensor
 
 from infoflow.errors import InfoflowError
 from infoflow.models.checkpoint import CONFIG, Checkpoint, read_json, require_value, some
-from infoflow.models.convert.conversion import (
-    CLIP_STATISTICS,
-    Rules,
-    read_renamed,
-    require_settings,
-)
+from infoflow.models.convert import CLIP_STATISTICS, Rules, read_renamed, require_settings
 from infoflow.models.convert.tokenizers import llama_tokenizer
 
 MARKS = ("<im_patch>", "<im_start>", "<im_end>")
 """The tokens Shikra adds to LLaMA's: in the place of each patch, and around them all."""
-
 _CONNECTOR = "model.multi_modal_projector."
 _DECODER: Rules = {
     r"model\.(embed_tokens\.weight|norm\.weight|layers\..+)": r"model.language_model.\1"
@@ -49,10 +43,8 @@ _CLIP: Rules = {
     r"vision_model\.(.+)": rf"{_NATIVE_TOWER}\1",
     r"(text_model|text_projection|visual_projection)\..+|logit_scale": "",
 }
-
 _IDS = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
 """LLaMA's own ids. Configurations of early conversions name others, with which none was trained."""
-
 _TEXT = ("hidden_size", "num_attention_heads", "num_hidden_layers", "vocab_size")
 _TEXT_MAY_SAY = (
     *("intermediate_size", "num_key_value_heads", "max_position_embeddings", "rms_norm_eps"),
@@ -76,10 +68,7 @@ def convert_internvl(folder: Path, parts: Mapping[str, Path]) -> Checkpoint:
 
 
 def convert_shikra(folder: Path, parts: Mapping[str, Path]) -> Checkpoint:
-    """Read Shikra: the difference added to its LLaMA, its linear layer, and CLIP's tower.
-
-    The sum takes main memory, 13 GB for 7B, until the model is loaded.
-    """
+    """Read Shikra: the difference, added to its LLaMA in memory, its linear layer, CLIP's tower."""
     config, vision = read_json(folder / CONFIG), read_json(parts["vision"] / CONFIG)
     require_settings(config, folder / CONFIG, {"mm_vision_select_feature": "patch"})
     vision = vision.get("vision_config", vision) | {"model_type": "clip_vision_model"}
@@ -88,10 +77,9 @@ def convert_shikra(folder: Path, parts: Mapping[str, Path]) -> Checkpoint:
     delta, base = read_renamed(folder, _SHIKRA), read_renamed(parts["base"], _DECODER)
     decoder = {name: tensor for name, tensor in delta.items() if not name.startswith(_CONNECTOR)}
     if wrong := [name for name, own in decoder.items() if not _fits(own, base.get(name))]:
-        raise InfoflowError(
-            f"{parts['base']} is not the LLaMA that {folder} is a difference to: {len(wrong)} "
-            f"tensors are missing or of another shape ({some(sorted(wrong))})."
-        )
+        odd = f"{len(wrong)} tensors are missing or of another shape ({some(sorted(wrong))})"
+        what = f"{parts['base']} is not the LLaMA that {folder} is a difference to"
+        raise InfoflowError(f"{what}: {odd}.")
     native = _llava_config(config, -2, vision, projector_hidden_act="linear")
     # transformers' connector has a second layer; this one changes nothing
     second = {
@@ -112,23 +100,21 @@ def convert_shikra(folder: Path, parts: Mapping[str, Path]) -> Checkpoint:
 
 
 def _fits(delta: Tensor, base: Tensor | None) -> bool:
-    """Whether a base can be added to a difference, whose vocabulary may have grown."""
+    # the difference's vocabulary may have grown
     return base is not None and delta.shape[1:] == base.shape[1:] and len(delta) >= len(base)
 
 
 def _added(delta: Tensor, base: Tensor | None) -> Tensor:
-    """Add a base in the difference's type, as its authors do."""
     if base is None:
         return delta
     total = delta.clone()
-    total[: len(base)] += base.to(delta.dtype)
+    total[: len(base)] += base.to(delta.dtype)  # in the difference's type, as its authors do
     return total
 
 
 def _llava_config(
     published: Mapping[str, Any], layer: int, vision: Mapping[str, Any], **settings: Any
 ) -> dict[str, Any]:
-    """Build the configuration of transformers' LLaVA, its image token's id behind all words."""
     said = [name for name in _TEXT_MAY_SAY if published.get(name) is not None]
     text = {name: published[name] for name in (*_TEXT, *said)}
     return {
@@ -143,10 +129,7 @@ def _llava_config(
 
 
 def _internvit_config(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Describe the tower, whose configuration the checkpoint does not hold, by its tensors.
-
-    The images' side is that of the positions, which are stored for the side they are used at.
-    """
+    """Describe the tower by its tensors; positions are stored for the side they are used at."""
     shapes = {name.removeprefix(_NATIVE_TOWER): tensor.shape for name, tensor in tensors.items()}
     _, places, width = shapes["embeddings.position_embeddings"]
     patch = shapes["embeddings.patch_embeddings.projection.weight"][-1]

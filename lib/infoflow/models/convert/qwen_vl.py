@@ -5,12 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from infoflow.models.checkpoint import CONFIG, GENERATION, Checkpoint, read_json, require_value
-from infoflow.models.convert.conversion import (
-    CLIP_STATISTICS,
-    Rules,
-    read_renamed,
-    require_settings,
-)
+from infoflow.models.convert import CLIP_STATISTICS, Rules, read_renamed, require_settings
 from infoflow.models.convert.tokenizers import IMAGE_START, qwen_tokenizer
 
 _POOL_HEAD_WIDTH = 128
@@ -49,11 +44,9 @@ def convert_qwen_vl(folder: Path, parts: Mapping[str, Path]) -> Checkpoint:
 
 
 def native_config(folder: Path) -> dict[str, Any]:
-    """Build the configuration from the published one.
+    """Build the configuration from the published one; the context is ``seq_length``.
 
-    The context is ``seq_length``. Up to there the published code's two ways to reach further, a
-    wider rotary base and queries scaled by the logarithm of their place, change nothing; beyond,
-    Qwen2 does not have them.
+    Only beyond it do the published code's two ways to reach further, which Qwen2 lacks, matter.
     """
     path = folder / CONFIG
     published = read_json(path)

@@ -15,14 +15,14 @@ from infoflow.models.checkpoint import in_one_line
 
 END_OF_TEXT, MESSAGE_START, MESSAGE_END = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
 IMAGE_START, IMAGE_END, IMAGE_PAD = "<img>", "</img>", "<imgpad>"
+IMAGE_TOKENS, ENDS = (IMAGE_START, IMAGE_END, IMAGE_PAD), (MESSAGE_END, MESSAGE_START, END_OF_TEXT)
 SPECIAL = (
     *(END_OF_TEXT, MESSAGE_START, MESSAGE_END),
     *(f"<|extra_{i}|>" for i in range(205)),
     *("<ref>", "</ref>", "<box>", "</box>", "<quad>", "</quad>"),
-    *(IMAGE_START, IMAGE_END, IMAGE_PAD),
+    *IMAGE_TOKENS,
 )
 """Qwen's tokens beyond its vocabulary file, in order of their ids (``tokenization_qwen.py``)."""
-
 SPLIT = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -46,7 +46,6 @@ def qwen_tokenizer(file: Path) -> PreTrainedTokenizerFast:
 class _RankConverter(TikTokenConverter):  # type: ignore[misc]
     @staticmethod
     def load_tiktoken_bpe(file: Path) -> dict[bytes, int]:
-        """Read byte strings and their ranks, which are their ids; without the package tiktoken."""
         lines = Path(file).read_bytes().splitlines()
         pairs = [line.split() for line in lines if line]
         return {base64.b64decode(token, validate=True): int(rank) for token, rank in pairs}
@@ -85,6 +84,5 @@ def _fields(message: bytes) -> Iterator[tuple[int, Any]]:
 
 
 def _varint(stream: BytesIO) -> int:
-    """Read a number of seven bits a byte, the lowest first."""
     byte = stream.read(1)[0]
     return byte if byte < 0x80 else byte - 0x80 + (_varint(stream) << 7)

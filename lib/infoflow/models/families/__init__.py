@@ -43,10 +43,7 @@ def list_models() -> list[str]:
 
 
 def find_model(name: str) -> ModelSpec:
-    """Return what is known of the model of that name, or raise an UnknownNameError.
-
-    A name with a slash is a repository on the hub, or a folder: of any architecture.
-    """
+    """Return what is known of a name; with a slash, it is a hub's repository or a folder."""
     if isinstance(name, str) and "/" in name:
         return ModelSpec(name, AutoFamily, name)
     require_name(name, "model", _BY_NAME)

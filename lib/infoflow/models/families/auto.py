@@ -1,9 +1,7 @@
 """Any image-text model of transformers, in the words and the geometry of its own processor.
 
-What its decoder is given is not computed here but taken: the untouched model runs up to the call of
-its decoder, and the embeddings, positions, masks and features of that call are what prompts carry.
-Nothing is known of an architecture by name; whether that was enough, the check of the whole model
-says (``infoflow.hooks.forward.require_whole_model``).
+The untouched model runs up to the call of its decoder; the embeddings, positions, masks and
+features of that call are what prompts carry. ``require_whole_model`` says whether it was enough.
 """
 
 from collections.abc import Mapping
@@ -32,7 +30,6 @@ from infoflow.models.tiles import image_grid
 
 _UNTALKATIVE = ("paligemma",)
 """Kinds that were trained on the image and a text without a conversation around them."""
-
 _HYBRID = ("linear", "conv", "mamba", "recurrent", "chunked", "compress", "sparse")
 _REFUSED = {
     "kv_lora_rank": "compresses keys and values (multi-head latent attention)",
@@ -45,7 +42,7 @@ _REFUSED = {
 
 
 class AutoFamily(Family):
-    """A model of ``AutoModelForImageTextToText``; see the module's text."""
+    """A model of ``AutoModelForImageTextToText``."""
 
     connector = "of its own kind"
     files = ("*.json", "*.jinja", "*.txt", "*.model", "*.safetensors")
@@ -61,7 +58,6 @@ class AutoFamily(Family):
 
     @classmethod
     def open(cls, folder: Path, placement: Placement, dtype: torch.dtype, **parts: Path) -> Self:
-        """Load a checkpoint and its processor, without code from anywhere but transformers."""
         config, checkpoint = read_config(folder), cls.read(folder, parts)
         reader = load_processor(folder, config.model_type, checkpoint.tokenizer)
         model = load_model(architecture_of(config), checkpoint, placement, dtype)
@@ -74,21 +70,11 @@ class AutoFamily(Family):
     def encode(self, image: Image.Image, question: str) -> Reading:
         """Let the processor word and encode the prompt; the image's span is first to last token.
 
-        Between image tokens there may be marks, of tiles or of rows: they are part of the span, and
-        of the image, but lie nowhere on it.
-
-        Raises:
-            InfoflowError: The question holds the placeholder of an image.
+        Marks of tiles or rows between image tokens are part of it, but lie nowhere on the image.
         """
         token = self.tokenizer.convert_ids_to_tokens(self.image_token_id)
-        for mark in (token, getattr(self.reader, "image_token", token)):
-            if mark in question:
-                raise InfoflowError(
-                    f"the question contains the image placeholder {mark!r}: {question!r}. "
-                    "Leave it out; the image's place in the prompt is fixed."
-                )
-        text = self.worded(question)
-        batch = self._processed(image, text)
+        self.require_no_mark(question, (token, getattr(self.reader, "image_token", token)))
+        batch = self._processed(image, text := self.worded(question))
         ids, pixels = batch.pop("input_ids")[0], batch.pop("pixel_values")
         taken = signature(type(self.model).forward).parameters
         inputs = {name: value for name, value in batch.items() if name in taken}
@@ -107,21 +93,16 @@ class AutoFamily(Family):
         return Reading(ids.tolist(), pixels, inputs, spans, self._grids[key])
 
     def worded(self, question: str) -> str:
-        """Put a question into the processor's own conversation, with one image before it."""
         template = self.reader.chat_template or self.tokenizer.chat_template
         if template is None and self.model.config.model_type in _UNTALKATIVE:
             return f"{self.reader.image_token}{question}"
         if template is None:
-            raise InfoflowError(
-                "the processor has no chat template, so how the model is asked is not known; save "
-                "one in its folder as chat_template.jinja."
-            )
+            how = "so how the model is asked is not known; save one as chat_template.jinja"
+            raise InfoflowError(f"the processor has no chat template, {how}.")
         content = [{"type": "image"}, {"type": "text", "text": question}]
+        worded = {"chat_template": template, "add_generation_prompt": True, "tokenize": False}
         message = {"role": "user", "content": content}
-        text = self.tokenizer.apply_chat_template(
-            [message], chat_template=template, add_generation_prompt=True, tokenize=False
-        )
-        return str(text)
+        return str(self.tokenizer.apply_chat_template([message], **worded))
 
     def _processed(self, image: Image.Image, text: str) -> dict[str, Any]:
         bos = self.tokenizer.bos_token
@@ -163,9 +144,8 @@ class AutoFamily(Family):
         if pixels.ndim > 2:
             return super().pixel_noise(pixels, sigma, generator)
         times = self.image_processor.temporal_patch_size
-        one = super().pixel_noise(
-            pixels.view(len(pixels), 3, times, -1)[:, :, :1], sigma, generator
-        )
+        frames = pixels.view(len(pixels), 3, times, -1)
+        one = super().pixel_noise(frames[:, :, :1], sigma, generator)
         return one.expand(-1, -1, times, -1).reshape(pixels.shape)
 
 
@@ -178,10 +158,8 @@ def read_config(path: str | Path) -> Any:
 def architecture_of(config: Any) -> Any:
     """Find the class of transformers for a configuration."""
     if type(config) not in CLASSES:
-        raise InfoflowError(
-            f"a {config.model_type} is no model that transformers gives images and text to "
-            "(AutoModelForImageTextToText)."
-        )
+        known = "model that transformers gives images and text to (AutoModelForImageTextToText)"
+        raise InfoflowError(f"a {config.model_type} is no {known}.")
     return CLASSES[type(config)]
 
 
@@ -200,20 +178,17 @@ def require_followed(config: Any) -> None:
 
 
 def load_processor(folder: Path, model_type: str, tokenizer: Any) -> Any:
-    """Put a processor together from its parts, with nothing for videos, which would need more.
-
-    Images are processed by Pillow, so that all machines make the same pixels of them.
-    """
+    """Put a processor together from its parts; Pillow makes the same pixels on all machines."""
+    # with nothing for videos, which would need more packages
     with in_one_line(f"the processor in {folder} cannot be made"):
         published = cast(Any, processor_class_from_name(PROCESSOR_MAPPING_NAMES[model_type]))
         unchecked = {"check_argument_for_proper_class": lambda own, name, part: type(part)}
         kind: Any = type(published.__name__, (published,), unchecked)
         settings, _ = kind.get_processor_dict(folder)
+        load_images = AutoImageProcessor.from_pretrained
         parts = {
             "tokenizer": tokenizer,
-            "image_processor": AutoImageProcessor.from_pretrained(
-                folder, backend="pil", trust_remote_code=False
-            ),
+            "image_processor": load_images(folder, backend="pil", trust_remote_code=False),
             "video_processor": BaseVideoProcessor(),
         }
         return kind.from_args_and_dict([parts[name] for name in kind.get_attributes()], settings)

@@ -1,7 +1,7 @@
 """What a family's adapter answers: everything in which architectures differ."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self, cast
 
@@ -27,7 +27,6 @@ from infoflow.models.prompt import Prompt, Spans
 
 PLACEHOLDER = "<image>"
 """Stands for the image tokens in a template; the texts on its two sides are tokenised apart."""
-
 Size = tuple[int, int]
 """An image's width and height in pixels, as ``PIL.Image.size``."""
 
@@ -64,14 +63,8 @@ class Family:
     """A loaded model of one architecture: the only place that knows in what architectures differ.
 
     A new architecture is a subclass: it names its classes and its prompt, encodes images, and is
-    entered in the table of ``infoflow.models.families``. What stands here is for a model whose
-    tokens are queries that read a squashed image; ``VicunaFamily`` is for models of transformers'
-    LLaVA kind, whose tokens are patches.
-
-    Attributes:
-        model: The loaded model, in evaluation mode, its parameters frozen.
-        tokenizer: Its tokenizer.
-        image_processor: What turns an image into pixel values.
+    entered in the table of ``infoflow.models.families``. What stands here is for tokens that are
+    queries and read a squashed image; ``VicunaFamily`` is for LLaVA's kind, whose are patches.
     """
 
     architecture: ClassVar[Any]  #: The transformers class of the model.
@@ -105,7 +98,6 @@ class Family:
 
     @classmethod
     def read(cls, folder: Path, parts: Mapping[str, Path]) -> Checkpoint:
-        """Read a checkpoint, in the layout of transformers or as it is published."""
         if (folder / "adapter_config.json").is_file():
             raise InfoflowError(
                 f"{folder} holds a LoRA adapter; merge it into its model and save the whole."
@@ -125,15 +117,12 @@ class Family:
             content = config.get(part)
             found = content.get("model_type", kind) if isinstance(content, dict) else kind
             require_value(found, f"the model_type of the {part} in {path}", kind)
-        vocabulary = checkpoint.tokenizer.get_vocab()
+        vocabulary, folder = checkpoint.tokenizer.get_vocab(), checkpoint.folder
         if missing := [token for token in (*cls.ends, *cls.tokens) if token not in vocabulary]:
-            raise InfoflowError(
-                f"the tokenizer in {checkpoint.folder} lacks the tokens {', '.join(missing)}."
-            )
+            raise InfoflowError(f"the tokenizer in {folder} lacks the tokens {', '.join(missing)}.")
 
     @classmethod
     def open(cls, folder: Path, placement: Placement, dtype: torch.dtype, **parts: Path) -> Self:
-        """Load a checkpoint, with what it needs beside itself."""
         checkpoint = cls.read(folder, parts)
         cls.require_own(checkpoint)
         with in_one_line(f"the image processor in {folder} cannot be made"):
@@ -145,33 +134,27 @@ class Family:
 
     @property
     def language_model(self) -> Any:
-        """The part that generates text from embeddings: here the whole model."""
         return self.model
 
     @property
     def decoder(self) -> Any:
-        """The text model: token embeddings to last hidden states, final norm included."""
         # twice: a model within the model may have a decoder of its own
         return self.model.get_decoder().get_decoder()
 
     @property
     def lm_head(self) -> nn.Module:
-        """Last hidden states (..., D) to logits (..., V)."""
         return cast(nn.Module, self.language_model.lm_head)
 
     @property
     def vision(self) -> Any:
-        """The vision tower's configuration, with ``image_size`` and ``patch_size``."""
         return self.model.config.vision_config
 
     @property
     def pixels_a_side(self) -> int:
-        """The side of the square that the vision tower takes, in pixels."""
         return first(self.vision.image_size)
 
     @property
     def patches_a_side(self) -> int:
-        """Patches along one side of that square."""
         return self.pixels_a_side // first(self.vision.patch_size)
 
     @property
@@ -181,7 +164,6 @@ class Family:
 
     @property
     def eos_token_ids(self) -> tuple[int, ...]:
-        """The ids that end an answer; the first one pads."""
         if self.ends:
             return tuple(self.tokenizer.convert_tokens_to_ids(list(self.ends)))
         ids = self.model.generation_config.eos_token_id
@@ -198,11 +180,9 @@ class Family:
 
     @property
     def beginning(self) -> list[int]:
-        """The ids that begin a prompt: here none."""
         return []
 
     def encode(self, image: Image.Image, question: str) -> Reading:
-        """Encode an image and a question for the model, which is not run yet."""
         ids = self.input_ids(question, image.size)
         return Reading(ids, self.pixel_values(image), self.inputs(ids, image.size))
 
@@ -213,19 +193,15 @@ class Family:
     def decoder_inputs(
         self, input_ids: Tensor, pixel_values: Tensor, size: Size | None, inputs: Mapping[str, Any]
     ) -> DecoderInputs:
-        """Embed ids (S,) and put the image features in their places; ``inputs`` as from ``encode``.
-
-        Raises:
-            InfoflowError: As for ``encode_image``, or the ids of image tokens are not as many.
-        """
+        """Embed ids (S,), image features in their places; ``inputs`` are those of ``encode``."""
         found = self.encode_image(pixel_values, input_ids, size)
         is_image = (input_ids == self.image_token_id)[None]
         # the image token's id need not be in the vocabulary
         embeds: Tensor = self.decoder.embed_tokens(input_ids[None].masked_fill(is_image, 0))
         if (n_ids := int(is_image.sum())) != len(found.features):
+            each = f"the id {self.image_token_id} must stand once for each"
             raise InfoflowError(
-                f"{n_ids} image token ids for {len(found.features)} image features; "
-                f"the id {self.image_token_id} must stand once for each."
+                f"{n_ids} image token ids for {len(found.features)} image features; {each}."
             )
         embeds = embeds.masked_scatter(is_image[..., None], found.features.to(embeds))
         return DecoderInputs(embeds, found)
@@ -239,13 +215,8 @@ class Family:
 
     def whole_logits(self, prompt: Prompt) -> Tensor:
         """Run ids and pixels through the untouched model: logits of all positions, (1, S, V)."""
-        output = self.model(
-            input_ids=prompt.input_ids[None],
-            pixel_values=prompt.pixel_values,
-            use_cache=False,
-            **prompt.inputs,
-        )
-        return cast(Tensor, output.logits)
+        given = {"input_ids": prompt.input_ids[None], "pixel_values": prompt.pixel_values}
+        return cast(Tensor, self.model(**given, use_cache=False, **prompt.inputs).logits)
 
     @torch.no_grad()
     def generate(self, prompt: Prompt, max_new_tokens: int, ends: list[int]) -> Tensor:
@@ -267,20 +238,22 @@ class Family:
         """Encode the whole prompt around a question, one image token id an image token."""
         before, after = self.template.format(question=question).split(PLACEHOLDER, 1)
         text = self.tokenise(after)
-        found = [mark for mark in self.marks if mark in question]
-        if found or self.image_token_id in text:
+        self.require_no_mark(question, self.marks, self.image_token_id in text)
+        return [*self.beginning, *self.tokenise(before), *self.image_ids(size), *text]
+
+    def require_no_mark(self, question: str, marks: Sequence[str], encoded: bool = False) -> None:
+        """Raise if a question holds what stands for an image, as text or once it is encoded."""
+        if (found := [mark for mark in marks if mark in question]) or encoded:
             raise InfoflowError(
-                f"the question contains the image placeholder {(found or self.marks)[0]!r}: "
+                f"the question contains the image placeholder {(found or marks)[0]!r}: "
                 f"{question!r}. Leave it out; the image's place in the prompt is fixed."
             )
-        return [*self.beginning, *self.tokenise(before), *self.image_ids(size), *text]
 
     def image_ids(self, size: Size) -> list[int]:
         """The ids of the image tokens, and of those that always stand beside them."""
         return [self.image_token_id] * self.n_image_tokens(size)
 
     def n_image_tokens(self, size: Size) -> int:
-        """N, the number of image tokens of an image of that size."""
         raise NotImplementedError
 
     def pixel_values(self, image: Image.Image) -> Tensor:
@@ -295,28 +268,14 @@ class Family:
     def encode_image(
         self, pixel_values: Tensor, input_ids: Tensor, size: Size | None
     ) -> ImageFeatures:
-        """Compute the image tokens' embeddings.
+        """Compute the image tokens' embeddings from pixels that the tower takes, or raise.
 
-        Args:
-            pixel_values: The preprocessed image.
-            input_ids: The prompt it belongs to, shape (S,): its text may steer the features.
-            size: The image's size; None to find it by the number of image tokens.
-
-        Raises:
-            InfoflowError: The pixels do not have the shape that the vision tower takes, or the
-                size is needed and was not given.
+        The prompt's ids (S,) are for features that its text steers, the size for tiles.
         """
         raise NotImplementedError
 
     def grid(self, size: Size, image: ImageFeatures) -> Grid:
-        """Say where the image tokens lie on an image of that size.
-
-        Here each token gives its value to the patches it attended to, in the shares of its
-        attention; the squashed image fills the frame.
-
-        Raises:
-            InfoflowError: The attention was not recorded.
-        """
+        """Say where image tokens lie: here each gives its value to the patches it attended to."""
         if image.attention is None:
             raise InfoflowError("the attention of the image tokens was not recorded.")
         spread = sparse.csr_array(image.attention.detach().double().cpu().numpy().T)
@@ -340,7 +299,6 @@ class Family:
         return list(self.tokenizer(text, add_special_tokens=False).input_ids)
 
     def require_shape(self, pixel_values: Tensor, *tiles: int) -> None:
-        """Raise unless pixels have the shape that the vision tower takes."""
         valid = (1, *tiles, 3, self.pixels_a_side, self.pixels_a_side)
         require_value(tuple(pixel_values.shape), "the shape of the pixel values", valid)
 

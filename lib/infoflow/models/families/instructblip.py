@@ -22,11 +22,7 @@ _BOUNDARY = "</s>"
 
 
 class InstructBlip(Family):
-    """InstructBLIP with a Vicuna, in the layout of ``Salesforce/instructblip-vicuna-7b``.
-
-    A token attends to patches by the mean over heads and over layers with cross-attention; the
-    class token's share is left out.
-    """
+    """InstructBLIP with a Vicuna; a query's attention is the mean over heads and layers."""
 
     architecture: ClassVar[Any] = InstructBlipForConditionalGeneration
     processor: ClassVar[Any] = BlipImageProcessorPil
@@ -66,7 +62,6 @@ class InstructBlip(Family):
     def encode_image(
         self, pixel_values: Tensor, input_ids: Tensor, size: Size | None
     ) -> ImageFeatures:
-        """Run the tower, let the queries read it and the question, and project them."""
         self.require_shape(pixel_values)
         patches = self.model.vision_model(pixel_values=pixel_values).last_hidden_state
         output = self.model.qformer(

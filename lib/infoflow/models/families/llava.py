@@ -54,16 +54,13 @@ class VicunaFamily(Family):
 
     @classmethod
     def require_own(cls, checkpoint: Checkpoint) -> None:
-        """Raise unless the parts are of its kinds, the LLaMA tuned on Vicuna's conversation."""
         super().require_own(checkpoint)
         for name in _TEMPLATE_FILES:
             path = checkpoint.folder / name
             text = name + read_text(path) if path.is_file() else ""
             if "chat_template" in text and not all(re.search(role, text) for role in _ROLES):
-                raise InfoflowError(
-                    f"the chat template in {path} is of another conversation than this family's, "
-                    "which is Vicuna's (USER: ... ASSISTANT:)."
-                )
+                other = f"the chat template in {path} is of another conversation than this family's"
+                raise InfoflowError(f"{other}, which is Vicuna's (USER: ... ASSISTANT:).")
 
     @property
     def beginning(self) -> list[int]:
@@ -79,7 +76,6 @@ class VicunaFamily(Family):
         return tuple(int(mean * 255) for mean in processor.image_mean) if processor.do_pad else None
 
     def pixel_values(self, image: Image.Image) -> Tensor:
-        """Pad the image to a square with the family's colour, then resize and normalise it."""
         if self.padding is not None:
             resample = self.image_processor.resample
             image = resized_square(image, self.padding, self.pixels_a_side, resample)
@@ -108,10 +104,7 @@ class Llava15(VicunaFamily):
 
 
 class InternVLChat(VicunaFamily):
-    """InternVL-Chat, as ``OpenGVLab/InternVL-Chat-ViT-6B-Vicuna-7B`` or transformers.
-
-    Its vocabulary has no token for the image, so the image token's id is the first one past it.
-    """
+    """InternVL-Chat, whose image token's id is the first one past its vocabulary."""
 
     kinds: ClassVar[dict[str, str]] = Family.kinds | {"vision_config": "internvl_vision"}
     tower = "model.vision_tower.encoder.layer"
@@ -123,11 +116,7 @@ class InternVLChat(VicunaFamily):
 
 
 class Shikra(VicunaFamily):
-    """Shikra, as ``shikras/shikra-7b-delta-v1`` with its LLaMA and CLIP, or transformers.
-
-    What is published is the difference of its decoder to LLaMA-7B, and the linear layer; the tower
-    is OpenAI's, which was not trained further.
-    """
+    """Shikra: published are the difference of its decoder to LLaMA-7B, and the linear layer."""
 
     processor = CLIPImageProcessorPil
     # the spaces beside the marks around the image are no tokens
@@ -153,8 +142,7 @@ def resized_square(
 ) -> Image.Image:
     """Pad an RGB image to a square and resize it, to the bit as if one after the other.
 
-    Pillow resizes rows before columns. So the padded rows can be made and resized in bands, and of
-    a long and thin image the square is never in memory.
+    Pillow resizes rows before columns: of a long and thin image the square is never in memory.
     """
     width, height = image.size
     longest = max(width, height)

@@ -1,8 +1,7 @@
 """LLaVA-1.6 (NeXT): LLaVA that sees the whole image and, beside it, the image in tiles.
 
-An image is resized and padded to the best of a few shapes made of square tiles. The decoder gets
-the tokens of the whole image, squashed to one tile, and then those of all tiles as one raster
-without the padding, each row ended by a learned newline (Liu et al., 2024).
+The decoder gets the tokens of the whole image, squashed to one tile, and then those of all tiles as
+one raster without the padding, each row ended by a learned newline (Liu et al., 2024).
 """
 
 from typing import Any, ClassVar, NamedTuple
@@ -31,8 +30,7 @@ class Tiling(NamedTuple):
 
     @property
     def n_tokens(self) -> int:
-        """How many tokens the tiles give, newlines included."""
-        return self.rows * (self.cols + 1)
+        return self.rows * (self.cols + 1)  # newlines included
 
 
 class LlavaNext(VicunaFamily):
@@ -54,7 +52,6 @@ class LlavaNext(VicunaFamily):
         return {"image_sizes": torch.tensor([size[::-1]])}
 
     def tiling(self, size: Size) -> Tiling:
-        """Say how an image of that size is cut."""
         width, height = size
         shape = select_best_resolution((height, width), self.model.config.image_grid_pinpoints)
         down, across = (int(n) // self.pixels_a_side for n in shape)
@@ -69,7 +66,6 @@ class LlavaNext(VicunaFamily):
     def encode_image(
         self, pixel_values: Tensor, input_ids: Tensor, size: Size | None
     ) -> ImageFeatures:
-        """Run the tower and the connector on all tiles and join the tiles' tokens."""
         if size is None:
             raise InfoflowError("the image is cut by its size; give size=(width, height), too.")
         down, across = self.tiling(size).tiles
@@ -78,7 +74,6 @@ class LlavaNext(VicunaFamily):
         return ImageFeatures(found.pooler_output[0])
 
     def grid(self, size: Size, image: ImageFeatures) -> Grid:
-        """Lay the raster of the tiles and that of the whole image over each other."""
         side, tiling = self.patches_a_side, self.tiling(size)
         n_tokens = side**2 + tiling.n_tokens
         base = Raster(Grid(side, side), np.arange(side**2))
@@ -95,7 +90,6 @@ class LlavaNext(VicunaFamily):
         return self.model.model.pack_image_features([patches], [size[::-1]], "", newline)[0][0]
 
     def _box(self, size: Size, tiling: Tiling) -> tuple[float, float, float, float]:
-        """Place the image's pixels in the raster of the kept tokens."""
         tall, wide = (n * self.pixels_a_side for n in tiling.tiles)
         scale, shape = min(wide / size[0], tall / size[1]), np.array([wide, tall])
         image = np.minimum(np.ceil(np.array(size) * scale), shape).astype(int)

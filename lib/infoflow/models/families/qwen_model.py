@@ -1,7 +1,6 @@
 """Qwen-VL as one model: transformers' Qwen2 with Qwen-VL's own vision side (Bai et al., 2023).
 
-The vision side is a ViT, and a resampler whose queries read its patches. Its parameters have the
-names of the published code, ``visual.py`` of ``Qwen/Qwen-VL``.
+Its parameters have the names of the published code, ``visual.py`` of ``Qwen/Qwen-VL``.
 """
 
 from collections import OrderedDict
@@ -32,7 +31,6 @@ class VisionShape:
 
     @property
     def n_queries(self) -> int:
-        """N, the number of image tokens."""
         return self.raster**2
 
 
@@ -53,10 +51,7 @@ class QwenVision(nn.Module):
         self.proj = nn.Parameter(out**-0.5 * torch.randn(out, out))
 
     def forward(self, pixel_values: Tensor) -> tuple[Tensor, Tensor]:
-        """Turn an image (1, 3, image_size, image_size) into tokens (N, D) and their attention.
-
-        The attention is over the patches, the mean over the resampler's heads: (N, patches).
-        """
+        """Turn an image into tokens (N, D) and their attention, heads averaged, (N, patches)."""
         patches = self.conv1(pixel_values)
         side = patches.shape[-1]
         states = self.ln_pre(patches.flatten(2).mT + stretched(self.positional_embedding, side))
@@ -65,10 +60,7 @@ class QwenVision(nn.Module):
 
 
 class Resampler(nn.Module):
-    """Queries on a raster, each reading all patches by one cross-attention.
-
-    Positions steer what a query attends to, and are no part of what it reads.
-    """
+    """Queries on a raster, each reading all patches; positions only steer what they attend to."""
 
     def __init__(self, shape: VisionShape) -> None:
         super().__init__()
@@ -140,10 +132,7 @@ class QwenVLForConditionalGeneration(Qwen2ForCausalLM):  # type: ignore[misc]
 
 
 def stretched(positions: Tensor, side: int) -> Tensor:
-    """Stretch the positions of a raster (n * n, C) to another one, bicubically: (side * side, C).
-
-    It is done in float32, as in the published code.
-    """
+    """Stretch the positions of a raster (n * n, C), in float32 as published: (side * side, C)."""
     n = round(len(positions) ** 0.5)
     if n == side:
         return positions

@@ -1,8 +1,7 @@
 """Qwen-VL and Qwen-VL-Chat: queries on a raster read the image for a Qwen (Bai et al., 2023).
 
-Queries also have places of their own, on a raster of 16 x 16. These only steer what a query attends
-to; what it holds comes from there, by the resampler's one attention, of which the mean over heads
-is taken.
+Queries also have places of their own, which only steer what a query attends to; what it holds comes
+from there, by the resampler's one attention, heads averaged.
 """
 
 from typing import Any, ClassVar
@@ -12,19 +11,10 @@ from transformers.models.blip.image_processing_pil_blip import BlipImageProcesso
 
 from infoflow.models.checkpoint import Checkpoint, require_value
 from infoflow.models.convert.qwen_vl import convert_qwen_vl
-from infoflow.models.convert.tokenizers import (
-    END_OF_TEXT,
-    IMAGE_END,
-    IMAGE_PAD,
-    IMAGE_START,
-    MESSAGE_END,
-    MESSAGE_START,
-)
+from infoflow.models.convert.tokenizers import END_OF_TEXT, ENDS, IMAGE_PAD, IMAGE_TOKENS
 from infoflow.models.families.base import PLACEHOLDER, Family, ImageFeatures, Size
 from infoflow.models.families.qwen_model import QwenVLForConditionalGeneration
 from infoflow.models.prompt import Prompt
-
-_IMAGE_TOKENS = (IMAGE_START, IMAGE_END, IMAGE_PAD)
 
 
 class QwenVL(Family):
@@ -32,12 +22,12 @@ class QwenVL(Family):
 
     architecture: ClassVar[Any] = QwenVLForConditionalGeneration
     processor: ClassVar[Any] = BlipImageProcessorPil
-    template = f"{IMAGE_START}{PLACEHOLDER}{IMAGE_END}{{question}}"
+    template = f"<img>{PLACEHOLDER}</img>{{question}}"
     tower = "visual.transformer.resblocks"
     connector = "resampler"
     ends: ClassVar[tuple[str, ...]] = (END_OF_TEXT,)
-    tokens = _IMAGE_TOKENS
-    marks = (PLACEHOLDER, *_IMAGE_TOKENS)
+    tokens = IMAGE_TOKENS
+    marks = (PLACEHOLDER, *IMAGE_TOKENS)
     chat_format: ClassVar[str] = "raw"  #: What the published generation settings call it.
     kinds: ClassVar[dict[str, str]] = {}
     convert = staticmethod(convert_qwen_vl)
@@ -45,7 +35,6 @@ class QwenVL(Family):
 
     @classmethod
     def require_own(cls, checkpoint: Checkpoint) -> None:
-        """Raise if the checkpoint says that it is the other of Qwen-VL and Qwen-VL-Chat."""
         super().require_own(checkpoint)
         found = checkpoint.generation.get("chat_format")
         require_value(found, f"the chat_format of {checkpoint.folder}", cls.chat_format, None)
@@ -56,7 +45,6 @@ class QwenVL(Family):
 
     @property
     def image_token_id(self) -> int:
-        """The id of ``<imgpad>``: what the published code fills an image's places with."""
         return int(self.tokenizer.convert_tokens_to_ids(IMAGE_PAD))
 
     def n_image_tokens(self, size: Size) -> int:
@@ -73,10 +61,7 @@ class QwenVL(Family):
 
 
 class QwenVLChat(QwenVL):
-    """Qwen-VL-Chat, as ``Qwen/Qwen-VL-Chat`` or in our layout; it answers in conversations.
-
-    The prompt is one message of ChatML (``qwen_generation_utils.py``), with its image named.
-    """
+    """Qwen-VL-Chat: one message of ChatML (``qwen_generation_utils.py``), with its image named."""
 
     template = (
         "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"
@@ -84,4 +69,4 @@ class QwenVLChat(QwenVL):
         "<|im_start|>assistant\n"
     )
     chat_format = "chatml"
-    ends = (MESSAGE_END, MESSAGE_START, END_OF_TEXT)
+    ends = ENDS

@@ -1,7 +1,6 @@
 """Models whose answer is known: faults planted in a trained model by surgery on its weights.
 
-What an honest measure says of a plant follows from how it was made. To add one, add a function that
-changes the model it is given and says where, and name it in the table.
+To add one, add a function that changes the model and says where, and name it in the table.
 """
 
 from copy import copy, deepcopy
@@ -18,6 +17,7 @@ from infoflow.data.sample import Sample
 from infoflow.data.shapes import samples
 from infoflow.data.shapes.world import COLOURS
 from infoflow.errors import InfoflowError, require_name
+from infoflow.hooks.forward import Stream, forward_pass
 from infoflow.models.lvlm import LVLM, Prompt
 from infoflow.models.threads import on_own_threads
 from infoflow.options import require_whole
@@ -103,24 +103,22 @@ def plant(lvlm: LVLM, name: str, seed: int = 0) -> LVLM:
     Args:
         lvlm: The model, its weights whole and not quantised.
         name: ``"blind"``: from a layer on, attention gives zero. ``"cut"``: a head in the last
-            third of the layers gives zero. ``"decoy"``: the same head does, and looks at the region
-            that holds the answer. ``"sink"``: it looks at the first or last image token instead.
-            ``"shuffled"``: two quarters of the image tokens change places. ``"swapped"``: two
-            colour words change places in what is read and in what is said. ``"scaled"``: a layer's
-            first norm is four times as large.
+            third of the layers gives zero. ``"decoy"``: the same, and it looks at the region that
+            holds the answer; ``"sink"``: at the first or last image token. ``"shuffled"``: two
+            quarters of the image tokens change places; ``"swapped"``: two colour words, in what is
+            read and in what is said. ``"scaled"``: a layer's first norm is four times as large.
         seed: Of what is drawn: layer and head, places or words.
 
     Returns:
         The copy; its ``fault`` says what was drawn, layers and heads counted from 0.
 
     Raises:
-        UnknownNameError: There is no such plant.
-        InfoflowError: The model has no place for it, or its weights are quantised or offloaded.
+        InfoflowError: There is no such plant; the model has no place for it, or its weights are
+            quantised or offloaded.
     """
     require_name(name, "plant", PLANTS)
     rng = np.random.default_rng(require_whole(seed, "seed", 0))
-    if not all(p.is_floating_point() and not p.is_meta for p in lvlm.model.parameters()):
-        raise InfoflowError(f"weights of {lvlm.name} are quantised or offloaded; load it whole.")
+    lvlm.require_own_weights()
     family = copy(lvlm.family)
     family.model = deepcopy(lvlm.model)
     planted = replace(lvlm, family=family)
@@ -133,10 +131,9 @@ def plant(lvlm: LVLM, name: str, seed: int = 0) -> LVLM:
 def _look_at(lvlm: LVLM, token: int | None, layer: int, head: int) -> None:
     """Turn a head's query and key: a prompt's end looks at an image token, or (None) the target.
 
-    RoPE turns pairs of entries by angles that grow with the distance of two tokens; its slowest
-    pairs hardly turn over a prompt: what matches there matches at any distance. They get a bilinear
-    form of their rank: reduced-rank regression, from the last token's state, of what tells the
-    wanted tokens from all others (linear discriminant).
+    RoPE's slowest pairs hardly turn over a prompt: what matches there matches at any distance. They
+    get a bilinear form of their rank: reduced-rank regression, from the last token's state, of what
+    tells the wanted tokens from all others (linear discriminant).
     """
     if lvlm.decoder.config.num_key_value_heads != lvlm.n_heads:
         raise InfoflowError(f"heads of {lvlm.name} share keys; a planted head needs its own.")
@@ -145,8 +142,8 @@ def _look_at(lvlm: LVLM, token: int | None, layer: int, head: int) -> None:
         prompt = lvlm.prompt(sample.image, sample.question)
         chosen = _target(sample, prompt) if token is None else torch.tensor([token])
         if len(chosen):
-            run = lvlm.decoder(inputs_embeds=prompt.inputs_embeds, output_hidden_states=True)
-            normed = lvlm.decoder.layers[layer].input_layernorm(run.hidden_states[layer])
+            with forward_pass(lvlm, prompt, observer=(stream := Stream())):
+                normed = lvlm.decoder.layers[layer].input_layernorm(stream.states[layer])
             states.append(normed[0].float())
             wanted.append(states[-1][prompt.spans.image][chosen].mean(0))
     tokens, ends = torch.cat(states), torch.stack([state[-1] for state in states])

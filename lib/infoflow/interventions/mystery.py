@@ -13,15 +13,14 @@ from torch import Tensor
 
 from infoflow.errors import InfoflowError
 from infoflow.files import require_path
+from infoflow.interventions.plants import plant
 from infoflow.models.checkpoint import in_one_line
 from infoflow.models.lvlm import LVLM, load_lvlm
-from infoflow.models.plants import plant
 from infoflow.options import require_whole
 
 MODEL = "tiny-llava-1.5"
 FAULTS = ("blind", "decoy", "sink", "scaled")
 """The plants that lie in the decoder's layers; swapped words would show in embeddings' norms."""
-
 _LARGEST, _LOST = 10.0, 7.0  # powers of ten: of a head's size, and between a sum and what it loses
 
 
@@ -33,11 +32,7 @@ def mystery_model(seed: int) -> LVLM:
 
 
 def write_mystery(folder: str | Path, seed: int) -> None:
-    """Write a seed's model, its weights drawn anew, and a worksheet into a new folder.
-
-    Raises:
-        InfoflowError: The folder is not empty or cannot be written, or the seed is negative.
-    """
+    """Write a seed's model, its weights drawn anew, and a worksheet into a new or empty folder."""
     place = require_path(folder, "folder")
     if place.is_file() or (place.is_dir() and any(place.iterdir())):
         raise InfoflowError(f"{place} is there and not empty; valid: a new folder.")
@@ -56,10 +51,9 @@ def write_mystery(folder: str | Path, seed: int) -> None:
 def redraw_weights(lvlm: LVLM, rng: Generator) -> None:
     """Draw a LLaVA-1.5's decoder anew, in place; what it computes stays, but for rounding.
 
-    The residual stream is rotated, each norm's gains having moved into what reads it but for one
-    drawn factor; each head gets other bases and sizes. So neither a difference to the shipped
-    weights nor the singular values of a matrix tell anything. Products of a head's two matrices
-    keep what they were, and would tell.
+    The residual stream is rotated, norms' gains move into what reads them but for a drawn factor,
+    heads get other bases and sizes: neither differences to the shipped weights nor singular values
+    tell anything. Products of a head's two matrices keep what they were, and would tell.
     """
     decoder, last = lvlm.decoder, lvlm.model.model.multi_modal_projector.linear_2
     rotation = torch.from_numpy(ortho_group.rvs(decoder.config.hidden_size, random_state=rng))
