@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from infoflow.data.sample import Sample
 from infoflow.models.prompt import Prompt
@@ -155,6 +156,7 @@ def map_sheet(
         laid = prompt.grid.to_picture(values, prompt.image.size)
         heat = axes.imshow(laid, **{"cmap": "inferno", "alpha": 0.8, **colours})
     bar: dict[str, Any] = {"location": "bottom", "shrink": 0.6, "aspect": 30, "pad": 0.02}
+    bar["ticks"] = MaxNLocator(4)  # more would touch on a scale that is not even
     made.colorbar(heat, ax=[first, *others], label=label, **bar)
     return made
 
@@ -172,7 +174,7 @@ def sample_sheet(samples: Sequence[Sample], task: str) -> Plot:
         words.text(0, 0.84, text, va="top", parse_math=False)  # dollars are dollars
     drawn = any(sample.regions for sample in samples)  # which no benchmark of photographs has
     questions = "; ".join(f"{asked(sample.question)} {sample.answer}" for sample in samples)
-    alt = f"Pictures with question and answer: {questions}"
+    alt = f"Images with question and answer: {questions}"
     if drawn:
         scenes = "; ".join(", ".join(sample.objects) for sample in samples)
         alt = f"Drawn scenes with question and answer. They show: {scenes}."
