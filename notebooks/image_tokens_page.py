@@ -224,6 +224,6 @@ def lens_plot(scores, n_pictures, model):
         f"AUC of the logit lens by layers passed, in percent: {words}.",
         f"How often a patch that touches an object says its colour (left) or its shape (right) "
         f"more than a patch that does not: {model}, {n_pictures} images; bands: 95 % intervals "
-        f"over images; dotted: chance. In percent: {words}. Green: the same words at other objects.",
+        f"over images; dotted: chance. In percent: {words}. Green: words at other objects.",
         table,
     )
