@@ -56,7 +56,7 @@ def finding(arms: list[Arm]) -> Words:
         holding = [arm.name for arm in measured if arm.found[key]["holds"]]
         lines.append(f"- **{key}, {title}**: {report.listed(holding) if holding else 'no arm'}.")
     paragraphs = [
-        f"{len(measured)} of {len(arms)} arms were trained to the end and measured. Of them show",
+        f"{len(measured)} of {len(arms)} arms were trained to the end and measured. These show",
         "\n".join(lines),
         f"**Inherited?** {inheritance(arms)}",
         f"**Whatever the projector?** {NOT_RUN}: no arm differs in it.",
