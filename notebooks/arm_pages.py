@@ -52,8 +52,9 @@ def hidden_maps(hidden, prompt, sample, model):
     question = sample.question.partition("\n")[0]
     return report.Plot(
         figure,
-        "The picture, with the hidden image tokens darkened. Hidden: "
-        f"{_listed(table['hidden %'])}."[:400],
+        f"The image, with the hidden image tokens darkened. Hidden: {_listed(table['hidden %'])}."[
+            :400
+        ],
         f"What the last layer of {model} is not shown of {sample.id} (“{question}”): dark. "
         f"White outline: the region that holds the answer, where there is one. {covered}",
         table,

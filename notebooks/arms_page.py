@@ -34,7 +34,7 @@ class Arm(NamedTuple):
 
     @property
     def measured(self) -> bool:
-        """Whether it came to pictures: others stopped at their gate."""
+        """Whether it came to images: others stopped at their gate."""
         return "tasks" in self.found
 
 
@@ -56,7 +56,7 @@ def finding(arms: list[Arm]) -> Words:
         holding = [arm.name for arm in measured if arm.found[key]["holds"]]
         lines.append(f"- **{key}, {title}**: {report.listed(holding) if holding else 'no arm'}.")
     paragraphs = [
-        f"{len(measured)} of {len(arms)} arms were trained to the end and measured. Of them show",
+        f"{len(measured)} of {len(arms)} arms were trained to the end and measured. These show",
         "\n".join(lines),
         f"**Inherited?** {inheritance(arms)}",
         f"**Whatever the projector?** {NOT_RUN}: no arm differs in it.",
@@ -70,7 +70,7 @@ def inheritance(arms: list[Arm]) -> str:
     passed = [arm for arm in texts if arm.found["gate"]["passed"]["all"]]
     controls = [arm for arm in arms if arm.kind == "control" and arm.measured]
     if not passed:
-        return "Undecided: no arm has passed its gate as a language model and then seen pictures."
+        return "Undecided: no arm has passed its gate as a language model and then seen images."
     if not controls:
         return "Undecided: no control without text was run."
 
@@ -199,7 +199,7 @@ def share_plot(arms: list[Arm], group: str) -> Plot:
 
 
 def gate_table(arms: list[Arm]) -> report.Table:
-    """What text alone had taught each arm before it saw a picture."""
+    """What text alone had taught each arm before it saw an image."""
     lines = {}
     for arm in arms:
         if arm.kind not in ("optimiser", "text"):
@@ -208,7 +208,7 @@ def gate_table(arms: list[Arm]) -> report.Table:
         lines[arm.name] = _gate_line(gate) if gate else dict.fromkeys(_GATE, NOT_RUN)
     return report.table(
         lines,
-        "The gate: calibration items answered from a description in place of the picture. Bars: "
+        "The gate: calibration items answered from a description in place of the image. Bars: "
         "95 % right in every task, a third of the heads parked on the first token, a cliff inside.",
         index="arm",
     )
@@ -267,7 +267,7 @@ def growth_plot(arms: list[Arm], task: str) -> Plot | Words:
     for measure, axes in panels.items():
         for name, line in rows[measure].groupby("arm"):
             axes.plot(line.index.get_level_values("step"), line, "-o", label=name)
-        axes.set_xlabel("training steps on pictures")
+        axes.set_xlabel("training steps on images")
     axes.legend()
     ends = rows.groupby("arm")["cliff (cut)"].last()
     words = "; ".join(f"{name}: cliff at cut {cut:.0f}" for name, cut in ends.items())

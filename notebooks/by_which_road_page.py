@@ -14,7 +14,7 @@ ROADS = {
     "question to last": Line("-.", COLOURS["user"]),
     "system to last": Line(":", COLOURS["system"]),
 }
-SAID = {"image to question": "through the question", "image to last": "to the last row itself"}
+SAID = {"image to question": "through the question", "image to last": "directly to the last token"}
 PARTS = {"object": Line("-", COLOURS["image"]), "background": Line("--", COLOURS["baseline"])}
 UNITS = {"nats": "log-probability (nats a token)", "percent": "first token's probability (%)"}
 
@@ -58,9 +58,8 @@ def finding(table):
         for edge, words in SAID.items()
         if edge in roads.values()
     ]
-    edges = (*SAID, "question to last")
     losses = report.by_task(
-        roads, lambda task: ", ".join(f"{e} {largest_words(table[task, e])}" for e in edges)
+        roads, lambda task: ", ".join(f"{e} {largest_words(table[task, e])}" for e in SAID)
     )
     return f"The image reaches the answer {report.listed(named)}", losses
 

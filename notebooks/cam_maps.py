@@ -126,7 +126,7 @@ def cam_frames(
     Maps that are undefined (NaN) or zero are not drawn and named so.
     """
     outlined = f"Outlined: {', '.join(sample.targets)}." if sample.targets else "No map yet."
-    first = f"The picture, before any map. {outlined}"
+    first = f"The image, before any map. {outlined}"
     frames = [report.Frame("picture", first, to_png(report.paint_image(prompt, sample)))]
     for (layer, line), heat in zip(numbers.iterrows(), maps, strict=True):
         name, place = f"layer {layer}", f"Layer {layer} (cut {layer - 1})"

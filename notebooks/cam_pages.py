@@ -23,6 +23,7 @@ MEASURES = {
 }
 """Columns of `cam_by_layer`, and what they are called with their units."""
 CONTROLS = {"another's": ANOTHER, "noise": GREY_NOISE}
+MOST_BANDS = 2  # lines with their intervals that one panel can hold
 DASHES = ("-", "--", "-.", ":")
 LINES = {
     "own": ("-", COLOURS["image"]),
@@ -75,8 +76,10 @@ def profiles(rows: Rows, cliffs: Mapping[str, Cliff], model: str, seed: int = 0)
             table = tables[task, name]
             cuts, band = table.index - 1, (table["low"], table["high"])
             axes.plot(cuts, table["mean"], line, color=colour)
-            axes.fill_between(cuts, *band, color=colour, alpha=0.14, linewidth=0)
-            axes.axvline(cliffs[task].cut - 0.5, color=colour, linewidth=0.8, linestyle=line)
+            if len(rows) <= MOST_BANDS:
+                axes.fill_between(cuts, *band, color=colour, alpha=0.14, linewidth=0)
+            cut = cliffs[task].cut  # of the first layer behind it
+            axes.plot(cut, table["mean"].get(cut + 1), "o", color=colour, markersize=7)
             if name == "mass":
                 mark_chance(axes, rows[task], colour)
         if name == "peak":
@@ -104,15 +107,17 @@ def profiles(rows: Rows, cliffs: Mapping[str, Cliff], model: str, seed: int = 0)
             known[task, "peak"].sort_values().iloc[[0, -1]],
         ),
     )
+    bands = len(rows) <= MOST_BANDS
+    shown = "bands: 95 % intervals" if bands else "whose intervals stand in the tables below"
     return report.Plot(
         figure,
         alt="Four panels by layer: entropy, lit cells, raw peak and share on target. From the "
         f"first layer with a map to the last: {alt or 'no map at all'}.",
         caption=f"Maps of {model} by layer, {report.counted(rows)}: means (of the raw peak the "
-        "geometric one) with 95 % intervals. The raw peak, which dividing by it hides, is in its "
-        f"highest layer so many times that in its lowest: {ratios or 'undefined'}. Vertical "
-        f"lines: the cliff (cut: {report.by_task(rows, lambda task: str(cliffs[task].cut))}), "
-        "chosen on calibration items. Dotted: what an even map has on target.",
+        f"geometric one), {shown}. Dots: the first layer behind the cliff (cut: "
+        f"{report.by_task(rows, lambda task: str(cliffs[task].cut))}). Thin dotted: what an even "
+        "map has on target. Dividing a map by its peak hides how large that is: in the highest "
+        f"layer it is so many times what it is in the lowest: {ratios or 'undefined'}.",
         table=means,
     )
 

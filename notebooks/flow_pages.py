@@ -147,7 +147,7 @@ def attention_maps(
     norm = PowerNorm(0.5, vmin=0, vmax=float(np.max(laid)))
     return report.Plot(
         report.map_sheet(maps, prompt, sample, "attention per image token (%)", norm=norm),
-        f"The picture, and its attention map in {len(layers)} layers. The image's share is largest "
+        f"The image, and its attention map in {len(layers)} layers. The image's share is largest "
         f"in layer {image.idxmax()} of those shown: {image.max():.1f} %.",
         f"Attention of the row that predicts the answer to “{report.asked(sample.question)}” "
         f"({sample.id}, {model}). Above each map: layer in the paper's count and the image's "

@@ -103,7 +103,7 @@ def largest_gap(frozen, hidden):
 
 
 def swapped_loss(lvlm, task, n_items):
-    """What reference answers lose, in nats, to the image tokens of the next item's picture."""
+    """What reference answers lose, in nats, to the image tokens of the next item's image."""
     lost = []
     for place in range(n_items):
         own, other = task[place], task[(place + 1) % len(task)]

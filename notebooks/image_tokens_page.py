@@ -16,13 +16,13 @@ from infoflow.stats.intervals import mean_estimate, percentiles, resampled_means
 STEPS = {"scienceqa": 3, "pope": 2}
 """Of how many items one has a twin; of the other tasks all have."""
 LINES = {
-    "object": ("the thing's image tokens", COLOURS["image"], "-o"),
+    "object": ("the object's image tokens", COLOURS["image"], "-o"),
     "background": ("other image tokens", COLOURS["control"], "-.^"),
-    "question": ("the question's rows", COLOURS["user"], "--s"),
-    "last": ("the last row", "#222222", ":D"),
+    "question": ("the question's tokens", COLOURS["user"], "--s"),
+    "last": ("the last token", "#222222", ":D"),
 }
 _N_RESAMPLES = 2000
-NO_PAIR = report.Words("No pair of pictures was answered right twice: there is nothing to carry.")
+NO_PAIR = report.Words("No pair of images was answered right twice: there is nothing to carry.")
 
 
 def recoveries(rows, seed):
@@ -42,7 +42,7 @@ def recoveries(rows, seed):
 
 
 def carrier_words(table, task):
-    """Say which group recovers most at which depths: "the last row (4 to 12 layers)"."""
+    """Say which group recovers most at which depths: "the last token (4 to 12 layers)"."""
     most = table.loc[task]["mean"].unstack("group").idxmax(axis=1)
     parts = []
     for group, run in groupby(most.items(), key=lambda entry: entry[1]):
@@ -52,7 +52,7 @@ def carrier_words(table, task):
 
 
 def lens_scores(rows, seed):
-    """Mean AUC by trait and depth, here and elsewhere, with intervals over pictures."""
+    """Mean AUC by trait and depth, here and elsewhere, with intervals over images."""
     traits = np.where(rows["word"].isin(COLOUR_WORDS), "colour", "shape")
     lines = {}
     for (trait, depth), part in rows.groupby([traits, "depth"]):
@@ -70,23 +70,23 @@ def finding(table, cliffs, scores, model):
     else:
         lines = [
             f"- **{TASK_TITLES[task]}**: {carrier_words(table, task)}. Truncation's cliff is "
-            f"{cliff}; there the thing's tokens still bring along {at_cut(table, task, cliff.cut)}."
+            f"{cliff}; there the object's tokens still bring {at_cut(table, task, cliff.cut)}."
             for task, cliff in cliffs.items()
             if task in table.index
         ]
         carried = (
-            f"Two pictures differ in one thing, and {model} answers both rightly. What brings the "
+            f"Two images differ in one object, and {model} answers both rightly. What brings the "
             "answer along from one to the other, by layers passed:\n\n" + "\n".join(lines)
         )
     said = "; ".join(lens_words(scores, trait) for trait in ("colour", "shape"))
     return report.Words(
-        f"**Found.** *Who needs them.* {carried}\n\n*What they say.* How often a patch of a thing "
-        f"says the thing's word more than another patch does, where half is chance: {said}."
+        f"**Found.** *Who needs them.* {carried}\n\n*What they say.* How often a patch of an "
+        f"object says its word more than another patch does, where half is chance: {said}."
     )
 
 
 def at_cut(table, task, cut):
-    """What a thing's image tokens still bring along at a cut, in percent."""
+    """What an object's image tokens still bring along at a cut, in percent."""
     if (task, "object", cut) not in table.index:
         return "nothing that could be measured, for it has no tokens of its own"
     return percent(table.loc[(task, "object", cut), "mean"])
@@ -99,7 +99,7 @@ def lens_words(scores, trait):
     more = sum(own.low > other.high for own, other in zip(of["auc"], of["elsewhere"], strict=True))
     return (
         f"its {trait} in {first} of cases before the first layer and {last} behind the last, and "
-        f"at {more} of {len(of)} depths clearly more than patches of other things say it"
+        f"at {more} of {len(of)} depths clearly more than patches of other objects say it"
     )
 
 
@@ -127,8 +127,8 @@ def recovery_plot(table, cliffs, model):
         f"Recovery by layers passed. Most of it is brought by: {words}."[:400],
         f"How much of the answer a group of rows brings along when its states are put into the "
         f"twin's run ({model}; pairs answered right twice: {counts}; bands: 95 % intervals over "
-        "pairs). States that have passed d layers enter the paper's layer d + 1. Red: the cliff of "
-        f"truncation. Other image tokens than the thing's bring {others} at most.",
+        "pairs). States that have passed d layers enter the paper's layer d + 1. Vertical line: "
+        f"truncation's cliff. Other image tokens than the object's bring {others} at most.",
         (100 * table["mean"]).unstack("depth"),
     )
 
@@ -146,7 +146,7 @@ def exactness_table(lvlm, pairs):
             lvlm, clean, other, answers, torch.stack([changed, ~changed])
         )
         apart = (clean.inputs_embeds - other.inputs_embeds)[0].norm(dim=-1)
-        none = "the thing has no token"
+        none = "the object has no token"
         line = {
             "rows that change": f"{int(changed.sum())} of {n}",
             "all of them patched, less 1": f"{(everything - 1).abs().max():.1g}",
@@ -196,8 +196,8 @@ def lens_plot(scores, n_pictures, model):
     """Plot the lens's AUC over the layers passed, for colours and shapes, and its control."""
     figure, panels = report.panels(["colour", "shape"], sharex=True)
     lines = {
-        "auc": ("patches of the thing", COLOURS["ours"], "-o"),
-        "elsewhere": ("patches of other things", COLOURS["control"], "--s"),
+        "auc": ("patches of the object", COLOURS["ours"], "-o"),
+        "elsewhere": ("patches of other objects", COLOURS["control"], "--s"),
     }
     for trait, axes in panels.items():
         axes.axhline(50, color=COLOURS["baseline"], linestyle=":", linewidth=1.4)
@@ -222,8 +222,8 @@ def lens_plot(scores, n_pictures, model):
     return report.Plot(
         figure,
         f"AUC of the logit lens by layers passed, in percent: {words}.",
-        f"How often a patch that touches a thing says its colour (left) or its shape (right) more "
-        f"than a patch that does not: {model}, {n_pictures} pictures; bands: 95 % intervals over "
-        f"pictures; dotted: chance. In percent: {words}. Green: the same words at other things.",
+        f"How often a patch that touches an object says its colour (left) or its shape (right) "
+        f"more than a patch that does not: {model}, {n_pictures} images; bands: 95 % intervals "
+        f"over images; dotted: chance. In percent: {words}. Green: words at other objects.",
         table,
     )

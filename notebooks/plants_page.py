@@ -18,7 +18,7 @@ from infoflow.methods.localisation import localise, target_mask
 from infoflow.models.grid import Grid
 
 MOST_TOKENS = 4  # of an answer: one letter here
-BLOCKS = 3  # a side, of the picture that occlusion covers block by block
+BLOCKS = 3  # a side, of the image that occlusion covers block by block
 VALUES = Source("self_attn.v_proj", "element-wise")
 PROJECTED = Source("projector", "element-wise")
 MAPS = (ATTENTION, PAPER, VALUES, PROJECTED, CENTRE)
@@ -29,7 +29,7 @@ class Measure(NamedTuple):
     """A measure's reading of a model and a sample: one number a layer, or one in all."""
 
     reading: Callable
-    has_places: bool = False  # whether it says where in the picture
+    has_places: bool = False  # whether it says where in the image
     is_causal: bool = False  # whether it changes what the model sees, and looks at the answer
 
 
@@ -88,7 +88,7 @@ def blind_control(lvlm, sample):
 
 
 def occlusion(lvlm, sample):
-    """The share on target of what the answer loses when blocks of the picture are covered."""
+    """The share on target of what the answer loses when blocks of the image are covered."""
     prompt, answer = own(lvlm, sample)
     pixels, prompts = np.asarray(sample.image), [prompt]
     rows, columns = (np.linspace(0, n, BLOCKS + 1).astype(int) for n in pixels.shape[:2])
@@ -118,7 +118,7 @@ MEASURES = {
     "truncation, right answer": Measure(partial(truncation, True), is_causal=True),
     "truncation, own answer": Measure(partial(truncation, False), is_causal=True),
     "blind control, right answer": Measure(blind_control, is_causal=True),
-    "occlusion of the picture, own answer": Measure(occlusion, True, True),
+    "occlusion of the image, own answer": Measure(occlusion, True, True),
 }
 """To add a measure, add its entry: a function of (lvlm, sample) that gives numbers from 0 to 1."""
 
@@ -140,17 +140,17 @@ def make_cases(lvlm, seed):
         f"decoy ({head})": Case(made["decoy"], cut, **same),
         f"sink ({head}, {where} token)": Case(made["sink"], cut, **same),
         "shuffled (quarters {} and {})".format(*made["shuffled"].fault["quarters"]): Case(
-            made["shuffled"], lvlm, lambda sample: sample, "the same picture, in other places", True
+            made["shuffled"], lvlm, lambda sample: sample, "the same image, in other places", True
         ),
         "swapped ({} and {})".format(*words): Case(
-            made["swapped"], lvlm, partial(exchanged, words), "the same picture, in other words"
+            made["swapped"], lvlm, partial(exchanged, words), "the same image, in other words"
         ),
     }
 
 
 @cache
 def exchanged(words, sample):
-    """The same sample in exchanged words; right is the option that names the picture's colour."""
+    """The same sample in exchanged words; right is the option that names the image's colour."""
 
     def change(text):
         other = dict(zip(words, words[::-1], strict=True))
@@ -183,7 +183,7 @@ def difference(name, case, samples):
 
 
 def compare(cases, lvlm, samples, limit):
-    """Largest differences of readings, a row a measure, a column a plant; and of a picture."""
+    """Largest differences of readings, a row a measure, a column a plant; and of an image."""
     lines = {}
     first = tuple(samples[:limit])
     moved = tuple(
@@ -194,7 +194,7 @@ def compare(cases, lvlm, samples, limit):
             title: difference(name, case, asked_of(case, samples, limit))
             for title, case in cases.items()
         }
-        lines[name]["another's picture"] = np.mean(
+        lines[name]["another's image"] = np.mean(
             [
                 np.abs(reading(name, lvlm, shown) - reading(name, lvlm, other)).max()
                 for shown, other in zip(first, moved, strict=True)
@@ -204,7 +204,7 @@ def compare(cases, lvlm, samples, limit):
 
 
 def verdicts(found):
-    """Put differences into words: fooled by a plant or not, and whether it sees the picture."""
+    """Put differences into words: fooled by a plant or not, and whether it sees the image."""
 
     def said(difference):
         if np.isnan(difference):
@@ -212,10 +212,10 @@ def verdicts(found):
         return f"{'fooled' if difference > FOOLED else 'not fooled'}: {100 * difference:.1f}"
 
     text = found.map(said)
-    sees = found["another's picture"] > FOOLED
-    text["another's picture"] = [
+    sees = found["another's image"] > FOOLED
+    text["another's image"] = [
         f"{'notices' if notices else 'does not notice'}: {100 * value:.1f}"
-        for notices, value in zip(sees, found["another's picture"], strict=True)
+        for notices, value in zip(sees, found["another's image"], strict=True)
     ]
     return text
 
@@ -223,7 +223,7 @@ def verdicts(found):
 def matrix_plot(found, caption):
     """Paint differences in points; a cross marks a measure that a plant fools."""
     figure, (axes,) = report.figure(height=0.36 * len(found) + 1.6)
-    plants = found.drop(columns="another's picture")
+    plants = found.drop(columns="another's image")
     axes.imshow(100 * plants, cmap="cividis", vmin=0, vmax=50, aspect="auto")
     for (row, column), value in np.ndenumerate(plants.to_numpy()):
         text = "-" if np.isnan(value) else f"{100 * value:.0f}{' fooled' if value > FOOLED else ''}"

@@ -1,4 +1,4 @@
-"""Is the blob in the corner a bug? Visual sinks, and the place that is looked at in any picture."""
+"""Is the blob in the corner a bug? Visual sinks, and the place that is looked at in any image."""
 
 from dataclasses import replace
 from typing import NamedTuple
@@ -59,7 +59,7 @@ def items_of(lvlm, tasks):
 
 
 class Blob(NamedTuple):
-    """The place that one layer looks at most whatever the picture, and the sinks' dimensions."""
+    """The place that one layer looks at most whatever the image, and the sinks' dimensions."""
 
     layer: int  # the paper's count
     token: int
@@ -114,7 +114,7 @@ def blob_words(rows, blob):
     """Say in a sentence whether the blob is read, and whether it is a sink."""
     more = difference_estimate(rows["loss"] - rows["other_loss"]).low > 0
     return (
-        f"The blob: layer {blob.layer} looks at one place of any picture "
+        f"*The blob*: layer {blob.layer} looks at one place of any image "
         f"{rows['attention'].mean():.1f} times as much as an even share; hiding it costs the "
         f"answer {rows['loss'].mean() + 0.0:.3f} nats a token, hiding another one "
         f"{rows['other_loss'].mean() + 0.0:.3f} "
@@ -143,7 +143,7 @@ def blob_table(lvlm, rows, blob, grid, model, seed):
     }
     return report.table(
         {name: {"measured": value} for name, value in lines.items()},
-        f"The place that draws most attention in any picture (layer {blob.layer}, {place} of "
+        f"The place that draws most attention in any image (layer {blob.layer}, {place} of "
         f"{grid.rows} x {grid.cols}; chosen on calibration items), and visual sinks by dimensions "
         f"{report.listed([str(n) for n in blob.dimensions])}: {model}, {len(rows)} test items, "
         "95 % intervals",

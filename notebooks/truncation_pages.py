@@ -68,15 +68,15 @@ def score_plot(scores, cliffs, guesses, model):
             f"{percent(cliffs[task].baseline.value)} intact"
         ),
     )
+    cuts = report.by_task(cliffs, lambda task: str(cliffs[task]))
     return report.Plot(
         figure,
         f"Mean score by cut, with the cliff of each task: {words}.",
-        f"Mean score on the test split ({one.n_test} items a task) when the image is removed from "
-        f"every layer above the cut: {model}. Grey band: the intact score give or take the margin. "
-        "Red line and bracket: the cliff and its 95 % interval, chosen on "
-        f"{one.n_calibration} calibration items. Orange diamond: the paper's reading, the best cut "
-        "on the test items themselves. Dotted: the best guess without the picture. Upper axis: the "
-        "paper's layer, cut + 1.",
+        f"The image is needed up to the cliff (vertical line; bracket: its 95 % interval): {cuts}. "
+        f"Mean score of {model} when only the first layers see the image, as many as the cut says; "
+        f"{one.n_test} test items a task, cliffs chosen on {one.n_calibration} others. Grey band: "
+        "within the margin of the intact score. Diamond: the paper's reading, the best cut on the "
+        "test items themselves. Dotted: the best guess without the image.",
         table,
     )
 
@@ -186,7 +186,7 @@ def curves_by_model(evidence):
 
 
 def control_table(rows, swapped, ordinary, guesses):
-    """Scores with another picture and without, and how often cut L differs from no truncation."""
+    """Scores with another image and without, and how often cut L differs from no truncation."""
     lines = {}
     for task, frame in rows.items():
         by_cut = frame.groupby("cut")["score"].mean()
@@ -194,13 +194,13 @@ def control_table(rows, swapped, ordinary, guesses):
         plain = ordinary[task].set_index("item")["text"]
         differ = (intact[plain.index] != plain).sum()
         lines[TASK_TITLES[task]] = {
-            "own picture %": f"{100 * by_cut.iloc[-1]:.1f}",
-            "another's picture %": f"{100 * swapped[task]['score'].mean():.1f}",
-            "no picture (cut 0) %": f"{100 * by_cut.iloc[0]:.1f}",
+            "own image %": f"{100 * by_cut.iloc[-1]:.1f}",
+            "another's image %": f"{100 * swapped[task]['score'].mean():.1f}",
+            "no image (cut 0) %": f"{100 * by_cut.iloc[0]:.1f}",
             "best blind guess %": f"{100 * guesses[task]:.1f}",
             "cut L unlike untouched model": f"{differ} of {len(plain)}",
         }
-    return report.table(lines, "Controls: what the score is without the right picture")
+    return report.table(lines, "Controls: what the score is without the right image")
 
 
 def metrics_table(metrics, columns, title):

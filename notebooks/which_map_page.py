@@ -142,12 +142,14 @@ def map_plot(choices, model):
     )
     axes.set_xlim(0, 100)
     words = "; ".join(f"{name} {100 * c.test:.1f} %" for name, c in best_first)
+    (group, first), *_ = best_first
+    best, n_items = chosen_name(group, first.place), len(first.scores)
     return report.Plot(
         figure,
         f"Hit rate of every map, the best first: {words}."[:400],
-        f"How often the peak of a map lies on the answer's region: {model}, all tasks, with 95 % "
-        "intervals. Of each kind the layer and variant are chosen on other items. Best: "
-        f"{chosen_name(best_first[0][0], best_first[0][1].place)}.",
+        f"Of all maps {best} points at the answer's region most often: {model}, {n_items} test "
+        "items of all tasks, 95 % intervals. Of each kind the layer and variant are chosen on "
+        "other items.",
         table,
     )
 

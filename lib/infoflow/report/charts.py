@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from infoflow.data.sample import Sample
 from infoflow.models.prompt import Prompt
@@ -151,6 +152,7 @@ def map_sheet(
         laid = prompt.grid.to_picture(values, prompt.image.size)
         heat = axes.imshow(laid, **{"cmap": "inferno", "alpha": 0.8, **colours})
     bar: dict[str, Any] = {"location": "bottom", "shrink": 0.6, "aspect": 30, "pad": 0.02}
+    bar["ticks"] = MaxNLocator(4)  # more would touch on a scale that is not even
     made.colorbar(heat, ax=[first, *others], label=label, **bar)
     return made
 
