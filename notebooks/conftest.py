@@ -84,7 +84,9 @@ class ForkedKernel(RunningKernel):
 
 @functools.cache
 def _import_once():
-    """Import what pages do, by a page's first lines."""
+    """Import what pages do: by a page's first lines, and where they read captions."""
+    import inflect  # noqa: F401 - two seconds, of which it checks types
+
     from infoflow import load_lvlm, report
 
     assert report.Plot
