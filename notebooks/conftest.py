@@ -84,13 +84,16 @@ class ForkedKernel(RunningKernel):
 
 @functools.cache
 def _import_once():
-    """Import what pages do: by a page's first lines, and where they read captions."""
-    import inflect  # noqa: F401 - two seconds, of which it checks types
+    """Do once what most pages do: their imports, and finding the scenes of the test splits."""
+    import inflect  # noqa: F401 - two seconds, in which it rewrites itself to check types
 
     from infoflow import load_lvlm, report
+    from infoflow.data.load import blind_guess, list_tasks, load_task
 
     assert report.Plot
     load_lvlm("tiny-llava-1.5")
+    for task in list_tasks():
+        blind_guess(load_task(task))
 
 
 def _run(connection_file: str, folder: Path, parent: int) -> None:
