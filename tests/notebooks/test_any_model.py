@@ -8,7 +8,7 @@ from cells import run_cells, small
 
 PAGES = {
     "qwen2.5-vl": ("own_picture", "fig2_attention_flow", "fig5_truncation", "fig3_cam_reasoning"),
-    "internvl3": ("own_picture",),  # which holds a map, shares and a sweep of its image in tiles
+    "internvl3": ("own_picture",),  # shares, a map and a sweep on one page
 }
 
 
