@@ -91,7 +91,7 @@ def _import_once():
     from infoflow.data.load import blind_guess, list_tasks, load_task
 
     assert report.Plot
-    load_lvlm("tiny-llava-1.5")
+    load_lvlm("tiny-llava-1.5", device="cpu")  # a GPU cannot be shared with forks
     for task in list_tasks():
         blind_guess(load_task(task))
 
