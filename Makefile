@@ -60,7 +60,7 @@ types:
 tests:
 	results=$$(mktemp -d) && trap 'rm -rf "$$results"' EXIT && \
 		OMP_NUM_THREADS=1 INFOFLOW_QUIET=1 INFOFLOW_RESULTS="$$results" \
-		$(BIN)/pytest notebooks tests --nbval --nbval-current-env --nbval-cell-timeout 300 \
+		$(BIN)/pytest notebooks tests --nbval-cell-timeout 300 \
 		-n "$$WORKERS" --dist loadfile --no-loadscope-reorder
 
 notebooks: $(INSTALLED) ## run the committed notebooks anew, keep their outputs; NOTEBOOKS="a b" WORKERS=2

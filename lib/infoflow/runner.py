@@ -1,6 +1,7 @@
 """Run a parameterised notebook; the result is whole or absent, and the same bytes every time."""
 
 import os
+import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -72,7 +73,16 @@ def refresh_notebook(notebook: Path | str, *, error_page: Path | str | None = No
 
 
 class _OwnInterpreter(AsyncKernelManager):
-    """Starts the interpreter that runs this very code, whatever kernels are registered."""
+    """Starts the interpreter that runs this very code, whatever kernels are registered.
+
+    It is spoken to through files: kernels that start together may be given the same port.
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="infoflow-")
+        transport = "tcp" if sys.platform == "win32" else "ipc"
+        file = f"{self._folder.name}/kernel.json"
+        super().__init__(transport=transport, connection_file=file, **settings)
 
     @property
     def kernel_spec(self) -> KernelSpec:

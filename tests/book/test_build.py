@@ -10,7 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from miniature import PARAMETERS, Project, files_in
+import yaml
+from miniature import PARAMETERS, ROOT, Project, files_in
+
+from infoflow.errors import InfoflowError
+from infoflow.files import read_checked
 
 RUNS = ["tiny/first", "tiny/second", "shapes/third"]
 ALL = {f"{run}.ipynb" for run in RUNS}
@@ -188,11 +192,6 @@ def test_models_of_one_build_are_added_to_the_book(project: Project) -> None:
     ("entry", "value", "message"),
     [
         ("notebooks", {"first": {"seconds": 1, "paramters": {}}}, "'paramters' was unexpected"),
-        (
-            "notebooks",
-            {"frist": {"seconds": 1}},
-            "notebooks/frist.ipynb cannot be read: No such file",
-        ),
         ("modles", ["tiny"], "'modles' was unexpected"),
         ("notebooks", {"first": {"seconds": 1, "zoo": "yes"}}, "'yes' is not of type 'boolean'"),
         ("notebooks", {"first": {"seconds": "1"}}, "first: seconds: '1' is not of type 'number'"),
@@ -203,6 +202,28 @@ def test_models_of_one_build_are_added_to_the_book(project: Project) -> None:
             "first: seconds: -1 is less than or equal to the",
         ),
         ("notebooks", {"first": {"seconds": float("nan")}}, "'.nan' is not of type 'number'"),
+    ],
+)
+def test_a_mistake_of_form_in_the_experiments_is_named(
+    tmp_path: Path, entry: str, value: object, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copy(ROOT / "experiments.schema.yml", tmp_path)
+    written = {**Project(tmp_path).experiments, entry: value}
+    (tmp_path / "experiments.yml").write_text(yaml.safe_dump(written))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InfoflowError, match=re.escape(message)):
+        read_checked("experiments")
+
+
+@pytest.mark.parametrize(
+    ("entry", "value", "message"),
+    [
+        ("notebooks", {"first": {"seconds": 0}}, "first: seconds: 0 is less than or equal to the"),
+        (
+            "notebooks",
+            {"frist": {"seconds": 1}},
+            "notebooks/frist.ipynb cannot be read: No such file",
+        ),
         ("notebooks", {"first": {"seconds": 1, "models": ["tiyn"]}}, "unknown model 'tiyn'"),
         (
             "notebooks",
@@ -213,11 +234,6 @@ def test_models_of_one_build_are_added_to_the_book(project: Project) -> None:
             "notebooks",
             {"first": {"seconds": 1, "hub": {"limit": 1.5}}},
             "first: hub: parameter 'limit' of first.ipynb is declared int; got 1.5, a float",
-        ),
-        (
-            "models",
-            ["tiyn"],
-            "unknown model 'tiyn'. Did you mean 'tiny'? Valid: from-the-hub, tiny.",
         ),
     ],
 )

@@ -39,7 +39,7 @@ def run(command: list[str], cwd: Path, failing: str, **variables: str) -> tuple[
         ("ruff check", 1),
         ("ruff format", 2),
         ("mypy", 4),  # beside the tests, which go on
-        ("pytest notebooks tests --nbval", 4),
+        ("pytest notebooks tests", 4),
     ],
 )
 def test_make_test_fails_when_a_part_of_it_fails(

@@ -10,7 +10,9 @@ import forked
 import pytest
 import yaml
 
-import infoflow.evaluate.running  # noqa: F401 - torch is imported here once, not by every fork
+from infoflow.errors import InfoflowError
+from infoflow.evaluate.running import check_evaluation
+from infoflow.files import read_checked
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = ["evaluation.smk", "evaluations.yml", "evaluations.schema.yml", "requirements.lock"]
@@ -28,6 +30,12 @@ def project(tmp_path: Path) -> Path:
 
 def write(project: Path, evaluations: object) -> None:
     (project / "evaluations.yml").write_text(yaml.safe_dump(evaluations))
+
+
+def check_all() -> None:
+    """Do what the workflow does before its first job."""
+    for name, entry in read_checked("evaluations")["evaluations"].items():
+        check_evaluation(entry, f"evaluations.yml: evaluations: {name}")
 
 
 def dry_run(project: Path, *options: str) -> subprocess.CompletedProcess[str]:
@@ -58,21 +66,34 @@ def dry_run(project: Path, *options: str) -> subprocess.CompletedProcess[str]:
     ],
 )
 def test_a_mistake_in_the_evaluations_is_named(
-    project: Path, change: dict[str, object], message: str
+    project: Path, change: dict[str, object], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.chdir(project)
     write(project, {"evaluations": {"one": ONE | change}})
-    said = dry_run(project)
-    assert said.returncode != 0
-    assert f"error: evaluations.yml: {message}" in said.stderr
-    assert "Traceback" not in said.stderr
+    with pytest.raises(InfoflowError) as caught:
+        check_all()
+    assert str(caught.value).startswith(f"evaluations.yml: {message}")
 
 
 @pytest.mark.parametrize("text", ["", "[]", "evaluations: {}\nevaluations: {}", "a: &a [*a]"])
-def test_a_file_that_is_none_is_named(project: Path, text: str) -> None:
+def test_a_file_that_is_none_is_named(
+    project: Path, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(project)
     (project / "evaluations.yml").write_text(text)
+    with pytest.raises(InfoflowError, match=r"^evaluations\.yml"):
+        read_checked("evaluations")
+
+
+@pytest.mark.parametrize("change", [{"shards": "2"}, {"model": "tiny-lava"}])
+def test_a_mistake_is_one_line_before_the_first_job(
+    project: Path, change: dict[str, object]
+) -> None:
+    """Of the schema, and of the evaluation that it describes."""
+    write(project, {"evaluations": {"one": ONE | change}})
     said = dry_run(project)
     assert said.returncode != 0
-    assert said.stderr.startswith("error: evaluations.yml")
+    assert said.stderr.startswith("error: evaluations.yml: evaluations: one")
     assert said.stderr.count("\n") == 1
 
 
@@ -100,12 +121,12 @@ def test_shards_are_jobs_with_a_gpu_each_and_one_merge(project: Path) -> None:
 
 
 @pytest.mark.slow
-def test_it_runs_here_on_two_cores_and_then_has_nothing_to_do(project: Path) -> None:
-    write(project, {"evaluations": {"one": ONE | {"limit": 3}}})
+def test_it_runs_here_and_then_has_nothing_to_do(project: Path) -> None:
+    write(project, {"evaluations": {"one": ONE | {"shards": 1, "limit": 3}}})
     run = ["--snakefile", "evaluation.smk", "--cores", "2"]
     said = forked.snakemake(run, project, os.environ)
     assert said.returncode == 0, said.stderr
-    assert "2 in this shard of only the first 3 of 500 items of pope test" in said.stderr
+    assert "3 in this shard of only the first 3 of 500 items of pope test" in said.stderr
     note = (project / "results" / "evaluations" / "one.txt").read_text().strip()
     assert len(list((project / note).glob("*.parquet"))) == 1
     again = dry_run(project)

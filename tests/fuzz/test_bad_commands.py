@@ -14,8 +14,9 @@ import pytest
 import yaml
 from nbformat.v4 import new_code_cell, new_notebook
 
-import infoflow.evaluate.running  # noqa: F401 - torch is imported here once, not by every fork
 from infoflow import Store, cli
+from infoflow.evaluate.running import check_evaluation
+from infoflow.files import read_checked
 from infoflow.results.shards import Shard, merge, sign
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -263,9 +264,10 @@ def changed(*path_and_value):
 
 
 PAGE = ("notebooks", "fig2_attention_flow")
+ONE = {"model": "tiny-llava-1.5", "task": "pope", "measure": "answers", "shards": 2}
 # what tests/book/test_build.py and test_evaluation.py do not try
 WORKFLOWS = {
-    "experiments.yml": (
+    "experiments": (
         "",
         "[]",
         "models: [tiny-llava-1.5]\nmodels: [tiny-shikra]\nnotebooks: {}",
@@ -273,41 +275,48 @@ WORKFLOWS = {
         changed("models", []),
         changed("models", [3]),
         changed("models", "tiny-llava-1.5"),
-        changed("revisions", {"tiny-llava-1.5": "0" * 40}),
         changed("revisions", {"llava-1.5-7b": "main"}),
-        changed(*PAGE, "parameters", {"limit": "many"}),
-        changed(*PAGE, "parameters", {"limit": True}),
         changed(*PAGE, "parameters", [3]),
-        changed(*PAGE, "hub", {"limt": None}),
-        changed("notebooks", "fig99", {"seconds": 3}),
         changed("notebooks", "../fig2_attention_flow", {"seconds": 3}),
     ),
-    "evaluations.yml": tuple(
-        text if isinstance(text, str) else yaml.safe_dump({"evaluations": {"one": text}})
-        for text in (
-            "evaluations: {a: 1}",
-            *(
-                {"model": "tiny-llava-1.5", "task": "pope", "measure": "answers", "shards": 2}
-                | each
-                for each in (
-                    {"model": 3},
-                    {"measure": "answer"},
-                    {"shards": 1.5},
-                    {"shards": True},
-                    {"limit": 0},
-                    {"limit": "4"},
-                    {"split": "best"},
-                    {"source": "nowhere"},
-                    {"dtype": "int8"},
-                    {"measure": "cam_by_layer", "parameters": {"sigma": float("nan")}},
-                    {"measure": "topk_by_cut", "parameters": {"keeps": ["a"], "cuts": [1]}},
-                    {"measure": "topk_by_cut"},
-                    {"task_options": {"lenght": 3}},
-                )
-            ),
-        )
+    "evaluations": (
+        "evaluations: {a: 1}",
+        *(
+            yaml.safe_dump({"evaluations": {"one": ONE | each}})
+            for each in (
+                {"model": 3},
+                {"measure": "answer"},
+                {"shards": 1.5},
+                {"shards": True},
+                {"limit": 0},
+                {"limit": "4"},
+                {"split": "best"},
+                {"source": "nowhere"},
+                {"dtype": "int8"},
+                {"measure": "cam_by_layer", "parameters": {"sigma": float("nan")}},
+                {"measure": "topk_by_cut", "parameters": {"keeps": ["a"], "cuts": [1]}},
+                {"measure": "topk_by_cut"},
+                {"task_options": {"lenght": 3}},
+            )
+        ),
     ),
 }
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [(name, text) for name, texts in WORKFLOWS.items() for text in texts]
+)
+def test_workflow_files_that_are_none(tmp_path, monkeypatch, name, text):
+    shutil.copy(ROOT / f"{name}.schema.yml", tmp_path)
+    (tmp_path / f"{name}.yml").write_text(text)
+    monkeypatch.chdir(tmp_path)
+
+    def read():
+        content = read_checked(name)
+        for one, entry in content.get("evaluations", {}).items():
+            check_evaluation(entry, f"evaluations.yml: evaluations: {one}")
+
+    assert bad.refuse(read).startswith(f"{name}.yml")
 
 
 @pytest.fixture(scope="module")
@@ -315,24 +324,29 @@ def project(tmp_path_factory):
     folder = tmp_path_factory.mktemp("project")
     for name in ("lib", "notebooks", "book"):
         (folder / name).symlink_to(ROOT / name)
-    for path in [*ROOT.glob("*.yml"), ROOT / "Snakefile", ROOT / "evaluation.smk"]:
+    for path in [*ROOT.glob("*.yml"), ROOT / "Snakefile", ROOT / "requirements.lock"]:
         shutil.copy(path, folder)
-    shutil.copy(ROOT / "requirements.lock", folder)
     return folder
 
 
 @pytest.mark.parametrize(
-    ("file", "text"), [(file, text) for file, texts in WORKFLOWS.items() for text in texts]
+    "text",
+    [
+        changed("revisions", {"tiny-llava-1.5": "0" * 40}),
+        changed(*PAGE, "parameters", {"limit": True}),
+        changed(*PAGE, "hub", {"limt": None}),
+        changed("notebooks", "fig99", {"seconds": 3}),
+    ],
+    ids=range(4),
 )
-def test_workflows_are_refused_before_the_first_job(project, file, text):
-    sound = (project / file).read_text()
-    (project / file).write_text(text)
-    snakefile = {"experiments.yml": "Snakefile", "evaluations.yml": "evaluation.smk"}[file]
-    options = ["--snakefile", snakefile, "--dry-run", "--cores", "1", "--nolock", "--quiet"]
+def test_experiments_are_refused_before_the_first_job(project, text):
+    sound = (project / "experiments.yml").read_text()
+    (project / "experiments.yml").write_text(text)
+    options = ["--snakefile", "Snakefile", "--dry-run", "--cores", "1", "--nolock", "--quiet"]
     try:
         said = forked.snakemake(options, project, os.environ)
     finally:
-        (project / file).write_text(sound)
+        (project / "experiments.yml").write_text(sound)
     assert said.returncode != 0
     assert "Traceback" not in said.stderr
     lines = [line for line in said.stderr.splitlines() if line.strip()]

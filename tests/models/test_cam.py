@@ -170,9 +170,8 @@ def scaled(module, places, factor):
         handle.remove()
 
 
-@pytest.mark.parametrize("layer", [0, 2, 4])
-def test_element_wise_maps_are_finite_differences(lvlm, prompt, cams, layer):
-    ids, step = lvlm.encode_answer(ANSWER), 1e-2
+def test_element_wise_maps_are_finite_differences(lvlm, prompt, cams):
+    ids, step, layer = lvlm.encode_answer(ANSWER), 1e-2, 2
     said = lvlm.decoder.embed_tokens(ids[:-1])[None]
     tokens = torch.arange(0, prompt.grid.n_tokens, max(1, prompt.grid.n_tokens // 64))
     embeds = torch.cat([prompt.inputs_embeds, said], dim=1).expand(len(tokens), -1, -1)
@@ -194,8 +193,6 @@ def test_element_wise_maps_are_finite_differences(lvlm, prompt, cams, layer):
     [
         (SITES, 1, False),
         (SITES, 2, True),
-        (SITES, 7, True),
-        (("self_attn.v_proj",), 1, True),
         (("output",), 2, False),
     ],
 )

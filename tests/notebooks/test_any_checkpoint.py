@@ -7,6 +7,7 @@ import checkpoints
 import pytest
 from cells import FOLDER, run_cells, small
 
+from infoflow.models import plants
 from zoo.architectures import find_architecture
 from zoo.train import export
 
@@ -33,6 +34,7 @@ def results(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFa
     shared = tmp_path_factory.getbasetemp() / "shared-results"
     monkeypatch.setenv("INFOFLOW_RESULTS", str(shared))
     monkeypatch.setenv("INFOFLOW_QUIET", "1")
+    monkeypatch.setattr(plants, "_N_EXAMPLES", 4)
 
 
 @pytest.mark.slow

@@ -6,19 +6,18 @@ import pytest
 import tiny_auto
 from cells import run_cells, small
 
-PAGES = ("own_picture", "fig2_attention_flow", "fig5_truncation", "fig3_cam_reasoning")
+PAGES = {
+    "qwen2.5-vl": ("own_picture", "fig2_attention_flow", "fig5_truncation", "fig3_cam_reasoning"),
+    "internvl3": ("own_picture",),  # shares, a map and a sweep on one page
+}
 
 
-@pytest.fixture(scope="module", params=["qwen2.5-vl", "internvl3"])
-def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_auto.save(request.param, tmp_path_factory.mktemp(request.param) / "model")
-
-
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize(("kind", "page"), [(k, page) for k, of in PAGES.items() for page in of])
 def test_a_page_runs_for_a_folder(
-    page: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kind: str, page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("INFOFLOW_RESULTS", str(tmp_path))
+    monkeypatch.setenv("INFOFLOW_RESULTS", str(tmp_path / "results"))
     monkeypatch.setenv("INFOFLOW_QUIET", "1")
+    folder = tiny_auto.save(kind, tmp_path / "model")
     shown = run_cells(page, model=str(folder), **small(page))
     assert any(text.startswith("Provenance") and str(folder) in text for text in shown)

@@ -14,8 +14,6 @@ def results(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFa
 
 
 def test_the_curves_of_all_stand_in_one_figure() -> None:
-    alone = run_cells("fig5_truncation", **small("fig5_truncation"))
-    assert any("Other models: not run." in text for text in alone)
     shown = run_cells("fig5_truncation", beside=[OTHER], **small("fig5_truncation"))
     (figure,) = (text for text in shown if "Mean score of tiny-llava-1.5 and tiny-shikra" in text)
     own = run_cells("fig5_truncation", model=OTHER, **small("fig5_truncation"))

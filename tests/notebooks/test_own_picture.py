@@ -16,8 +16,10 @@ PICTURES = {
 }
 
 
-@pytest.mark.parametrize("name", PICTURES)
-@pytest.mark.parametrize("question", ["What is this?", "", "Is there a <b>cat</b> for $5? `no` |"])
+QUESTIONS = ("What is this?", "", "Is there a <b>cat</b> for $5? `no` |")
+
+
+@pytest.mark.parametrize(("name", "question"), zip(PICTURES, QUESTIONS * 2, strict=False))
 def test_the_page_comes_to_its_end(name, question, tmp_path):
     picture = PICTURES[name]
     place = None if picture is None else str(tmp_path / f"{name.replace('/', '')}.png")

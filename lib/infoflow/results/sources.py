@@ -34,6 +34,7 @@ def code_digest(*modules: str, root: Path = ROOT) -> str:
     return digest.hexdigest()
 
 
+@cache  # the folders' files are part of every measure's digest
 def _without_docstrings(code: str) -> str:
     tree = ast.parse(code)
     documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)

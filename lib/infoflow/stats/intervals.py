@@ -1,7 +1,8 @@
 """How sure a mean over items is: of scores, and of differences between paired scores."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Self
 
 import numpy as np
@@ -16,6 +17,7 @@ Interval = tuple[float, float]
 CONFIDENCE = 0.95
 _RESAMPLES = 2000
 _RESAMPLES_AT_ONCE = 256
+_KEPT = 2**20  # numbers of a bootstrap's draws, at most
 
 
 @dataclass(frozen=True)
@@ -84,8 +86,19 @@ def finite_scores(scores: npt.ArrayLike, *least: int, name: str = "") -> Floats:
     return array
 
 
-def draws(n_items: int, n_resamples: int, seed: int) -> Iterator[Floats]:
+def draws(n_items: int, n_resamples: int, seed: int) -> Iterable[Floats]:
     """How often each item is drawn in each resample, a bounded number of resamples at a time."""
+    if n_items * n_resamples <= _KEPT:
+        return _kept_draws(n_items, n_resamples, seed)
+    return _drawn(n_items, n_resamples, seed)
+
+
+@lru_cache(maxsize=4)  # a page asks for a hundred intervals over the same number of items
+def _kept_draws(n_items: int, n_resamples: int, seed: int) -> tuple[Floats, ...]:
+    return tuple(_drawn(n_items, n_resamples, seed))
+
+
+def _drawn(n_items: int, n_resamples: int, seed: int) -> Iterator[Floats]:
     rng = np.random.default_rng(seed)
     equal = np.full(n_items, 1 / n_items)
     for start in range(0, n_resamples, _RESAMPLES_AT_ONCE):

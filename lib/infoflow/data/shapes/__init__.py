@@ -6,6 +6,7 @@ because a layout belongs to one of them (:attr:`infoflow.data.shapes.world.Scene
 
 import zlib
 from collections.abc import Callable
+from copy import deepcopy
 from functools import lru_cache, partial
 from typing import Any
 
@@ -91,6 +92,14 @@ def _drawn(
     task: str, split: str, index: int, world: str
 ) -> tuple[Scene, ask.Question, np.random.Generator]:
     """A sample's scene and question, and what its picture is drawn with."""
+    scene, question, rng = _kept_scene(task, split, index, world)
+    return scene, question, deepcopy(rng)
+
+
+@lru_cache(maxsize=8 * ITEMS_PER_SPLIT)  # without their pictures they are small, and slow to find
+def _kept_scene(
+    task: str, split: str, index: int, world: str
+) -> tuple[Scene, ask.Question, np.random.Generator]:
     require_name(task, "task", _TASKS)
     require_name(split, "split", SPLITS)
     require_name(world, "world", WORLDS)
