@@ -138,7 +138,7 @@ def family_table(findings, model):
         lines,
         f"All {len(lines)} tests on {model} and the bounds they are held against, in the units of "
         f"the rule (a loss of 1 point is -0.010): {alone} decide by themselves, {held} of them in "
-        f"the family. The chance that Holm's method lets one wrong call pass is {LEVEL:.0%} at most",
+        f"the family. Holm's method lets a wrong call pass with a chance of {LEVEL:.0%} at most",
         "test",
     )
 

@@ -1,4 +1,4 @@
-"""Many tests at once: Holm's correction, p values read off intervals, and claims judged together."""
+"""Many tests at once: Holm's method, p values read off intervals, claims judged together."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""How sure a mean over items is: of scores, and of differences between paired scores."""
+"""How sure a number over items is: means, differences of paired scores, ratios of sums."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -67,6 +67,25 @@ def difference_estimate(differences: npt.ArrayLike, seed: int = 0) -> Estimate:
     if np.isin(values, (-1, 0, 1)).all():
         return _estimate(values, _adjusted_wald(values))
     return _estimate(values, _bootstrapped(values, seed))
+
+
+def ratio_estimate(part: npt.ArrayLike, whole: npt.ArrayLike, seed: int = 0) -> Estimate:
+    """Share of all, items pooled before dividing, as of CHAIRi and recall; shapes (N,).
+
+    The 95 % interval is the percentile interval of a bootstrap over items.
+    """
+    parts, wholes = finite_scores(part, 1), finite_scores(whole, 1)
+    if len(parts) != len(wholes):
+        raise InfoflowError(f"{len(parts)} parts cannot be set over {len(wholes)} wholes.")
+    counts = np.concatenate(list(draws(len(parts), _RESAMPLES, seed)))
+    value = ratio(parts, wholes, np.ones(len(parts)))
+    return Estimate(float(value), *percentiles(ratio(parts, wholes, counts)), len(parts))
+
+
+def ratio(part: Floats, whole: Floats, counts: Floats) -> Floats:
+    """Sum of parts over sum of wholes, item i there counts[..., i] times; 0 of nothing is 0."""
+    above, below = counts @ part, counts @ whole
+    return np.divide(above, below, out=np.zeros_like(above), where=below > 0)
 
 
 def finite_scores(scores: npt.ArrayLike, *least: int, name: str = "") -> Floats:
