@@ -78,7 +78,7 @@ def paired_scores(task, rows, cut, margin, seed=0):
             change = equivalence(*by_item, margin, seed)
             test = mcnemar(*by_item) if np.isin(by_item, (0, 1)).all() else None
         else:
-            counts, test = np.concatenate(list(draws(n_items, _RESAMPLES, seed))), None
+            counts, test = draws(n_items, _RESAMPLES, seed), None
             drawn, others = (resampled(metric, x, counts) for x in pair)
             interval, ends = percentiles(drawn), percentiles(others - drawn)
             change = Equivalence(truncated - intact, *ends, n_items, margin)
