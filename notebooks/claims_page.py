@@ -169,17 +169,15 @@ def seed_words(evidence, runs):
     """Decide what cliffs alone decide for every seed that the model's recipe was run with."""
     if not runs["seeds"]:
         return "The model was trained with one seed: no verdict here was put to a second."
-    by_claim = {name: {} for name in COMPARING}
+    by_claim, bare = {name: {} for name in COMPARING}, []
     for seed, measured in runs["seeds"].items():
-        cliffs = {
-            task: replace(
-                cliff,
-                cut=measured[task]["cliff"]["cut"],
-                interval=tuple(measured[task]["cliff"]["interval"]),
-                n_calibration=runs["items"]["calibration"],
-            )
-            for task, cliff in evidence.cliffs.items()
-        }
+        cliffs = {}
+        for task, own in evidence.cliffs.items():
+            cut, interval = measured[task]["cliff"]["cut"], measured[task]["cliff"]["interval"]
+            bare += [] if interval or seed in bare else [seed]
+            ends = tuple(interval or (cut, cut))
+            n_items = runs["items"]["calibration"]
+            cliffs[task] = replace(own, cut=cut, interval=ends, n_calibration=n_items)
         for claim in all_claims():
             if claim.id in by_claim:
                 found = claim.find(replace(evidence, cliffs=cliffs))
@@ -189,10 +187,11 @@ def seed_words(evidence, runs):
         for name, by_seed in by_claim.items()
     )
     agree = sum(len(set(by_seed.values())) == 1 for by_seed in by_claim.values())
+    kept = f" No intervals were kept of seed {', '.join(bare)}: its cuts count." if bare else ""
     return (
         f"What compares cliffs can be put to {len(runs['seeds'])} seeds of one recipe, "
         f"{runs['items']['calibration']} items each: seeds agree on {agree} of {len(by_claim)} "
-        f"claims ({verdicts}). All other verdicts rest on one seed."
+        f"claims ({verdicts}).{kept} All other verdicts rest on one seed."
     )
 
 

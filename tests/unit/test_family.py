@@ -188,4 +188,7 @@ def test_seeds_are_compared_by_their_cliffs():
     words = seed_words(evidence, other)
     assert "agree on 0 of 3" in words
     assert "cliff-order: seed 0 holds, seed 1 undecided" in words
+    assert "No intervals" not in words
+    other["seeds"]["1"]["pope"]["cliff"]["interval"] = None
+    assert "No intervals were kept of seed 1" in seed_words(evidence, other)
     assert "one seed" in seed_words(evidence, {"items": {}, "seeds": {}})
