@@ -31,7 +31,7 @@ def read_experiments():
     given = {name: each for name, each in given.items() if each}
     read = read_checked("experiments", config | given)
     for name, entry in read["notebooks"].items():
-        for part in ("parameters", "hub"):
+        for part in ("parameters", "hub", "others"):
             place = f"experiments.yml: notebooks: {name}: {part}"
             with one_line(place, InfoflowError):
                 full_set(Path(f"notebooks/{name}.ipynb"), entry.get(part, {}))
@@ -103,6 +103,7 @@ def plan(notebook, model):
         if own:
             values["checkpoint"] = str(Path(own).absolute())
         first, *rest = [name for name in models_for(notebook) if name in ZOO] or [None]
+        values |= entry.get("others", {}) if model in rest else {}
         if entry.get("zoo") and model == first and rest:
             values["beside"] = others = rest
         folders = [own or f"lib/infoflow/zoo/{model}", *(f"lib/infoflow/zoo/{n}" for n in others)]

@@ -19,15 +19,21 @@ from infoflow.stats.layers import depths
 SITE_TASKS = ("scienceqa", "pope", "textvqa")
 
 
-def audit_evidence(lvlm, tasks, limit, cam_limit, site_samples, store, seed=0, source="shapes"):
+def audit_evidence(
+    lvlm, tasks, limit, cam_limit, road_limit, site_samples, store, seed=0, source="shapes"
+):
     """Measure all that the claims are decided by: :func:`truncation_evidence` and the rest.
 
-    What needs gradients, follows words, freezes or blocks takes the first ``cam_limit`` items only,
-    and ``site_samples`` noisy images an item where the sites of gradient maps are compared.
+    What needs gradients, follows words or freezes takes the first ``cam_limit`` items only, what
+    blocks attention ``road_limit``; ``site_samples`` noisy images an item are taken where the sites
+    of gradient maps are compared.
     """
     items = Items(lvlm.name, source)
     test = {name: items.test(name, limit) for name in tasks}
-    few = {name: items.test(name, min(cam_limit, len(task))) for name, task in test.items()}
+    few, blocked = (
+        {name: items.test(name, min(most, len(task))) for name, task in test.items()}
+        for most in (cam_limit, road_limit)
+    )
     regions = {name: few[name] for name in few if source == "shapes" and name in SITE_TASKS}
     masked = {name: test[name] for name in test if name == "scienceqa"}
     sunk = {name: test[name] for name in test if name in ("pope", "chair")}
@@ -37,7 +43,7 @@ def audit_evidence(lvlm, tasks, limit, cam_limit, site_samples, store, seed=0, s
     return replace(
         truncation_evidence(lvlm, tasks, limit, store, seed, source),
         flow=_rows(flow_by_layer, lvlm, test, store),
-        knockout=_rows(knockout_by_layer, lvlm, few, store),
+        knockout=_rows(knockout_by_layer, lvlm, blocked, store),
         last_layer=_rows(last_layer_gradients, lvlm, test, store),
         cam=_rows(cam_by_layer, lvlm, few, store),
         localisation=_rows(localisation_by_layer, lvlm, regions, store, n_samples=site_samples),

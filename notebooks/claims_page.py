@@ -1,21 +1,26 @@
-"""What the page on the claims adds: made-up evidence, and whether the connector moves the cliff.
+"""What the page on the claims adds: made-up evidence, tests as one family, seeds, connectors.
 
 Rules that cannot say "holds" are worth as little as rules that cannot say "fails", so they are
 tried on evidence in which the claims hold, and on its opposite.
 """
 
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
 import pandas as pd
 
-from infoflow.claims.findings import FAILS, FEWEST, HOLDS, UNDECIDED, Evidence, joined
+from infoflow import report
+from infoflow.claims import all_claims
+from infoflow.claims.findings import FAILS, FEWEST, HOLDS, UNDECIDED, Evidence, corrected, joined
 from infoflow.claims.gather import cliffs_of
 from infoflow.claims.measured import BESIDE, ORDER, SITE, WEIGHTS
+from infoflow.stats.paired import LEVEL
 
 N_LAYERS, N_ITEMS = 12, 200
 CLIFFS = dict(zip(ORDER, (2, 4, 6, 8), strict=True))
 BLIND, INTACT, TRUNCATED = 0.5, 0.7, 0.9  # mean scores: no image, all of it, cut at the cliff
+COMPARING = ("cliff-moves", "cliff-order", "tokens-several")  # claims that cliffs alone decide
 
 
 def planted(favourable):
@@ -108,6 +113,86 @@ def _scored(place, means):
     rows = _rows(place, range(len(means)), last=last)
     right = (rows["item"] < rows["last"]).astype(float)
     return rows.assign(score=right, hallucinated=1 - right)
+
+
+def family_table(findings, model):
+    """Show every test behind the verdicts, alone and as one of a family (Holm)."""
+    lines = {}
+    for alone, judged in zip(findings, corrected(findings), strict=True):
+        for task, tests in alone.decisions.items():
+            name = f"{alone.claim.id}, {report.TASK_TITLES[task]}"
+            for n, (own, held) in enumerate(zip(tests, judged.decisions[task], strict=True), 1):
+                lines[f"{name} ({n})" if len(tests) > 1 else name] = {
+                    "by itself": own.verdict,
+                    "in the family": held.verdict,
+                    "tested [95 %]": own.tested,
+                    "n": own.n_items,
+                    "p": _p_words(own.p_value),
+                    "p, Holm": _p_words(held.p_value),
+                }
+    alone, held = (
+        sum(line[of] != UNDECIDED for line in lines.values())
+        for of in ("by itself", "in the family")
+    )
+    return report.table(
+        lines,
+        f"All {len(lines)} tests on {model} and the bounds they are held against, in the units of "
+        f"the rule (a loss of 1 point is -0.010): {alone} decide by themselves, {held} of them in "
+        f"the family. Holm's method lets a wrong call pass with a chance of {LEVEL:.0%} at most",
+        "test",
+    )
+
+
+def _p_words(p_value):
+    return f"{p_value:.4f}" if p_value >= 1e-4 else "< 0.0001"
+
+
+def family_words(findings):
+    """Say which claims' verdicts change where all tests are judged as one family."""
+    pairs = zip(findings, corrected(findings), strict=True)
+    changed = [
+        f"{one.claim.id} ({one.verdict}, in the family {judged.verdict})"
+        for one, judged in pairs
+        if one.verdict != judged.verdict
+    ]
+    n_tests = sum(len(tests) for one in findings for tests in one.decisions.values())
+    without = [one.claim.id for one in findings if not one.decisions]
+    return (
+        f"The verdicts of {len(findings) - len(without)} claims rest on {n_tests} tests. Judged "
+        f"together, {', '.join(changed) or 'none'} of these verdicts "
+        f"{'change' if len(changed) > 1 else 'changes'}. No test stands behind the other "
+        f"{len(without)}: {', '.join(without)}."
+    )
+
+
+def seed_words(evidence, runs):
+    """Decide what cliffs alone decide for every seed that the model's recipe was run with."""
+    if not runs["seeds"]:
+        return "The model was trained with one seed: no verdict here was put to a second."
+    by_claim, bare = {name: {} for name in COMPARING}, []
+    for seed, measured in runs["seeds"].items():
+        cliffs = {}
+        for task, own in evidence.cliffs.items():
+            cut, interval = measured[task]["cliff"]["cut"], measured[task]["cliff"]["interval"]
+            bare += [] if interval or seed in bare else [seed]
+            ends = tuple(interval or (cut, cut))
+            n_items = runs["items"]["calibration"]
+            cliffs[task] = replace(own, cut=cut, interval=ends, n_calibration=n_items)
+        for claim in all_claims():
+            if claim.id in by_claim:
+                found = claim.find(replace(evidence, cliffs=cliffs))
+                by_claim[claim.id][f"seed {seed}"] = found.verdict
+    verdicts = "; ".join(
+        f"{name}: {', '.join(f'{seed} {verdict}' for seed, verdict in by_seed.items())}"
+        for name, by_seed in by_claim.items()
+    )
+    agree = sum(len(set(by_seed.values())) == 1 for by_seed in by_claim.values())
+    kept = f" No intervals were kept of seed {', '.join(bare)}: its cuts count." if bare else ""
+    return (
+        f"What compares cliffs can be put to {len(runs['seeds'])} seeds of one recipe, "
+        f"{runs['items']['calibration']} items each: seeds agree on {agree} of {len(by_claim)} "
+        f"claims ({verdicts}).{kept} All other verdicts rest on one seed."
+    )
 
 
 def cliff_depths(evidence, connectors, seeds):

@@ -11,7 +11,7 @@ from image_tokens_pairs import row_groups
 from infoflow import activation_patching, logit_lens, report
 from infoflow.data.shapes.world import COLOURS as COLOUR_WORDS
 from infoflow.report import COLOURS, TASK_TITLES, percent
-from infoflow.stats.intervals import mean_estimate, percentiles, resampled_means
+from infoflow.stats.intervals import mean_estimate
 
 STEPS = {"scienceqa": 3, "pope": 2}
 """Of how many items one has a twin; of the other tasks all have."""
@@ -21,7 +21,6 @@ LINES = {
     "question": ("the question's tokens", COLOURS["user"], "--s"),
     "last": ("the last token", "#222222", ":D"),
 }
-_N_RESAMPLES = 2000
 NO_PAIR = report.Words("No pair of images was answered right twice: there is nothing to carry.")
 
 
@@ -35,9 +34,8 @@ def recoveries(rows, seed):
         for group in right["group"].unique():
             of_group = right[right["group"] == group]
             values = of_group.pivot(index="item", columns="depth", values="recovery").to_numpy()
-            resampled = resampled_means(values, _N_RESAMPLES, seed)
-            ends = pd.DataFrame([*map(percentiles, resampled.T)], columns=["low", "high"])
-            found[task, group] = ends.assign(mean=values.mean(axis=0), pairs=len(values))
+            by_depth = pd.DataFrame([mean_estimate(of_depth, seed) for of_depth in values.T])
+            found[task, group] = by_depth.rename(columns={"value": "mean", "n_items": "pairs"})
     return pd.concat(found, names=["task", "group", "depth"]) if found else pd.DataFrame()
 
 

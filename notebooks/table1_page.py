@@ -6,7 +6,7 @@ import numpy as np
 
 from infoflow.claims.paper import is_twin, paper_values
 from infoflow.errors import InfoflowError, require_name
-from infoflow.stats.intervals import Estimate, draws, mean_estimate, percentiles
+from infoflow.stats.intervals import Estimate, draws, mean_estimate, percentiles, ratio
 from infoflow.stats.paired import Equivalence, McNemar, equivalence, mcnemar
 
 METRICS: dict[str, list[str]] = paper_values()["metrics"]
@@ -59,8 +59,7 @@ def resampled(metric, rows, counts):
     ratios = []
     for group in np.unique(groups):
         inside = np.asarray(groups == group)
-        up, down = counts[..., inside] @ above[inside], counts[..., inside] @ below[inside]
-        ratios.append(np.divide(up, down, out=np.zeros_like(up), where=down > 0))
+        ratios.append(ratio(above[inside], below[inside], counts[..., inside]))
     return np.mean(ratios, axis=0)
 
 
@@ -79,7 +78,7 @@ def paired_scores(task, rows, cut, margin, seed=0):
             change = equivalence(*by_item, margin, seed)
             test = mcnemar(*by_item) if np.isin(by_item, (0, 1)).all() else None
         else:
-            counts, test = np.concatenate(list(draws(n_items, _RESAMPLES, seed))), None
+            counts, test = draws(n_items, _RESAMPLES, seed), None
             drawn, others = (resampled(metric, x, counts) for x in pair)
             interval, ends = percentiles(drawn), percentiles(others - drawn)
             change = Equivalence(truncated - intact, *ends, n_items, margin)

@@ -14,7 +14,6 @@ import numpy as np
 import pandas as pd
 import torch
 import typer
-from scipy.stats import bootstrap
 
 from infoflow.data.load import Task, list_tasks, load_task
 from infoflow.data.shapes import ITEMS_PER_SPLIT
@@ -27,7 +26,7 @@ from infoflow.interventions import FastV, Simignore
 from infoflow.models.lvlm import LVLM, load_lvlm
 from infoflow.results.store import Store
 from infoflow.stats.cliff import MARGIN, cliff_layer
-from infoflow.stats.intervals import CONFIDENCE, difference_estimate, mean_estimate
+from infoflow.stats.intervals import difference_estimate, mean_estimate, ratio_estimate
 from zoo.command import ending_in_one_line
 
 HIDDEN, SEEDS = 0.25, (0, 1, 2)
@@ -236,22 +235,8 @@ def _mean_difference(values: np.ndarray) -> dict[str, Any]:
 
 
 def _ratio(part: pd.Series, whole: pd.Series) -> dict[str, Any]:
-    """Share of all, items pooled before dividing; 0 of nothing is 0, as in CHAIR."""
-
-    def share(part: np.ndarray, whole: np.ndarray, axis: int = -1) -> np.ndarray:
-        return part.sum(axis) / np.maximum(whole.sum(axis), 1)
-
-    both = (part.to_numpy(dtype=float), whole.to_numpy(dtype=float))
-    found = bootstrap(
-        both,
-        share,
-        paired=True,
-        n_resamples=2000,
-        confidence_level=CONFIDENCE,
-        method="percentile",
-        rng=np.random.default_rng(0),
-    ).confidence_interval
-    return _estimate(share(*both), (found.low, found.high), len(part))
+    share = ratio_estimate(part, whole)
+    return _estimate(share.value, share.interval, share.n_items)
 
 
 def _estimate(value: Any, interval: tuple[float, float], n_items: int) -> dict[str, Any]:

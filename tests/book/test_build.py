@@ -119,16 +119,16 @@ def test_the_first_models_page_sets_the_others_beside_it(tmp_path: Path) -> None
     project = Project(tmp_path)
     project.create()
     project.notebook(
-        "second", "print(model, beside)", parameters=f"{PARAMETERS}\nbeside: list = []"
+        "second", "print(model, beside, limit)", parameters=f"{PARAMETERS}\nbeside: list = []"
     )
     project.write("lib/infoflow/zoo/other/model.safetensors", "")
-    shown = {"second": {"seconds": 3, "zoo": True}}
+    shown = {"second": {"seconds": 3, "zoo": True, "others": {"limit": 2}}}
     project.experiments = {"models": ["other", "tiny"], "notebooks": shown}
     built = project.called("book", only=["other/second", "tiny/second"])
     assert built.returncode == 0, built.stderr
     runs = project.results()
-    assert "other ['tiny']" in runs["other/second.ipynb"].decode()
-    assert "tiny []" in runs["tiny/second.ipynb"].decode()
+    assert "other ['tiny'] 5" in runs["other/second.ipynb"].decode()
+    assert "tiny [] 2" in runs["tiny/second.ipynb"].decode()
     # it is stale when any model that it shows is
     project.write("lib/infoflow/zoo/tiny/card.json", '{"seed": 1}')
     assert project.stale() == {"other/second", "tiny/second", "book"}
@@ -234,6 +234,11 @@ def test_a_mistake_of_form_in_the_experiments_is_named(
             "notebooks",
             {"first": {"seconds": 1, "hub": {"limit": 1.5}}},
             "first: hub: parameter 'limit' of first.ipynb is declared int; got 1.5, a float",
+        ),
+        (
+            "notebooks",
+            {"first": {"seconds": 1, "others": {"limt": 3}}},
+            "experiments.yml: notebooks: first: others: unknown parameter of first.ipynb",
         ),
     ],
 )

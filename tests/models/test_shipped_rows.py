@@ -7,18 +7,20 @@ import pytest
 
 from infoflow.data.load import load_task
 from infoflow.evaluate.flow import flow_by_layer
+from infoflow.evaluate.knockout import knockout_by_layer
 from infoflow.evaluate.truncation import log_probs_by_cut, truncation_by_cut
 from infoflow.models.lvlm import load_lvlm
 from infoflow.results.store import Store
 
-PLACES = (3, 250, 499)  # the first is measured anew whenever rows are taken from the package
 SHIPPED = [
-    (truncation_by_cut, "calibration"),
-    (truncation_by_cut, "test"),
-    (log_probs_by_cut, "calibration"),
-    (log_probs_by_cut, "test"),
-    (flow_by_layer, "test"),
+    (truncation_by_cut, "calibration", 500),
+    (truncation_by_cut, "test", 500),
+    (log_probs_by_cut, "calibration", 500),
+    (log_probs_by_cut, "test", 500),
+    (flow_by_layer, "test", 500),
+    (knockout_by_layer, "test", 120),
 ]
+"""Measures, and of how many items a task the package has rows."""
 
 
 @pytest.fixture(scope="module")
@@ -27,12 +29,13 @@ def lvlm():
 
 
 @pytest.mark.parametrize("task", ["scienceqa", "pope", "textvqa", "chair"])
-@pytest.mark.parametrize(("measure", "split"), SHIPPED)
-def test_they_are_what_is_measured_here(measure, split, task, lvlm, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("measure", "split", "n_items"), SHIPPED)
+def test_they_are_what_is_measured_here(measure, split, n_items, task, lvlm, tmp_path, monkeypatch):
     whole = load_task(task, split=split)
-    some = replace(whole, samples=[whole[place] for place in PLACES])
+    places = (3, n_items // 2, n_items - 1)  # the first is measured anew whenever rows are taken
+    some = replace(whole, samples=[whole[place] for place in places])
     measured = measure(lvlm, some, Store(tmp_path / "measured"))
     monkeypatch.delenv("INFOFLOW_SHIPPED")
     taken = measure(lvlm, some, Store(tmp_path / "taken"))
-    assert taken.attrs["record"]["shipped"] == len(PLACES) - 1
+    assert taken.attrs["record"]["shipped"] == len(places) - 1
     pd.testing.assert_frame_equal(taken, measured, rtol=1e-3, atol=1e-3, check_dtype=False)

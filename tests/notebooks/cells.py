@@ -18,6 +18,7 @@ SMALL = {
     **{
         "limit": 2,
         "cam_limit": 1,
+        "road_limit": 2,
         "cliff_limit": 2,
         "lens_limit": 2,
         "n_control": 1,

@@ -202,7 +202,7 @@ def test_verdicts_add_up(several, expected):
 
 def test_an_interval_decides_only_on_one_side():
     def on(low, high, n_items=100, **bounds):
-        return decided(Estimate((low + high) / 2, low, high, n_items), **bounds)
+        return decided(Estimate((low + high) / 2, low, high, n_items), **bounds).verdict
 
     assert on(0.1, 0.2) == HOLDS
     assert on(-0.2, -0.1) == FAILS

@@ -1,14 +1,16 @@
 """The vocabulary of verdicts, how a rule comes to one, and the evidence that rules go by."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import pandas as pd
 
 from infoflow.evaluate.truncation import scores_by_cut
 from infoflow.stats.cliff import Cliff
+from infoflow.stats.family import holm, interval_p_value
 from infoflow.stats.intervals import Estimate
+from infoflow.stats.paired import LEVEL
 from infoflow.stats.selection import SelectionBias, selection_bias
 
 HOLDS, PARTLY, FAILS = "holds", "holds in part", "fails"
@@ -50,6 +52,16 @@ class Evidence:
         return selection_bias(scores, first, seed) if possible else None
 
 
+@dataclass(frozen=True)
+class Decision:
+    """A verdict that a test gave, with its two-sided p value and in words what was tested."""
+
+    verdict: str
+    p_value: float
+    n_items: int
+    tested: str
+
+
 class Finding(NamedTuple):
     """A verdict, and what was measured, with numbers; both by task where each task has its own."""
 
@@ -57,10 +69,14 @@ class Finding(NamedTuple):
     measured: str | Mapping[str, str]
     by_task: Mapping[str, str] = {}
     claim: Any = None  # that it is about, infoflow.claims.Claim
+    decisions: Mapping[str, Sequence[Decision]] = {}  # by task, where tests gave the verdict
 
 
-OnTask = tuple[str, str] | None
-"""Verdict and measurement on one task; None where it cannot tell."""
+OnTask = tuple[str | Decision | Sequence[Decision], str] | None
+"""Verdict and measurement on one task; None where it cannot tell.
+
+For the verdict may stand the test that gives it, or several, which must all be so.
+"""
 
 
 def joined(found: Mapping[str, OnTask]) -> Finding:
@@ -68,8 +84,48 @@ def joined(found: Mapping[str, OnTask]) -> Finding:
     known = {task: of_task for task, of_task in found.items() if of_task}
     if not known:
         return Finding(UNDECIDED, "nothing was measured that could tell")
-    verdicts, measured = ({task: it[i] for task, it in known.items()} for i in (0, 1))
-    return Finding(combined(verdicts.values()), measured, verdicts)
+    verdicts: dict[str, str] = {}
+    decisions: dict[str, Sequence[Decision]] = {}
+    for task, (given, _) in known.items():
+        if isinstance(given, str):
+            verdicts[task] = given
+            continue
+        decisions[task] = [given] if isinstance(given, Decision) else given
+        verdicts[task] = all_of(decisions[task])
+    measured = {task: words for task, (_, words) in known.items()}
+    return Finding(combined(verdicts.values()), measured, verdicts, decisions=decisions)
+
+
+def corrected(findings: Sequence[Finding]) -> list[Finding]:
+    """Judge all tests behind some findings as one family, by Holm's method.
+
+    Returns:
+        The findings with adjusted p values; a test that does not stand is undecided, and verdicts
+        are summed up anew. Those that no test gave stay.
+    """
+    family = [d for finding in findings for of_task in finding.decisions.values() for d in of_task]
+    if not family:
+        return list(findings)
+    adjusted = iter(holm([decision.p_value for decision in family]))
+
+    def stands(decision: Decision) -> Decision:
+        p_value = float(next(adjusted))
+        verdict = decision.verdict if p_value < LEVEL else UNDECIDED
+        return replace(decision, p_value=p_value, verdict=verdict)
+
+    judged = []
+    for finding in findings:
+        decisions = {t: [stands(d) for d in of_task] for t, of_task in finding.decisions.items()}
+        verdicts = {**finding.by_task, **{task: all_of(d) for task, d in decisions.items()}}
+        verdict = combined(verdicts.values()) if decisions else finding.verdict
+        judged.append(finding._replace(verdict=verdict, by_task=verdicts, decisions=decisions))
+    return judged
+
+
+def all_of(decisions: Sequence[Decision]) -> str:
+    """Sum up what must all be so: one that fails is enough."""
+    verdicts = [decision.verdict for decision in decisions]
+    return FAILS if FAILS in verdicts else combined(verdicts)
 
 
 def combined(verdicts: Iterable[str]) -> str:
@@ -82,14 +138,20 @@ def combined(verdicts: Iterable[str]) -> str:
     return FAILS if FAILS in found else UNDECIDED
 
 
-def decided(estimate: Estimate, above: float = 0.0, below: float | None = None) -> str:
+def decided(estimate: Estimate, above: float = 0.0, below: float | None = None) -> Decision:
     """Decide by an interval: it holds wholly above one bound, and fails wholly below another.
 
     Fewer than ``FEWEST`` items decide nothing: a bootstrap of few that happen to agree passes for
-    certainty. Where no bound to fail below is given, it is the one to hold above.
+    certainty. Where no bound to fail below is given, it is the one to hold above; it is never
+    lower, so that of the two tests at 2.5 % one at most can err.
     """
-    if estimate.n_items < FEWEST:
-        return UNDECIDED
-    if estimate.low > above:
-        return HOLDS
-    return FAILS if estimate.high < (above if below is None else below) else UNDECIDED
+    verdict, bound, p_value = UNDECIDED, above, 1.0
+    highest = above if below is None else below
+    if estimate.n_items >= FEWEST:
+        if estimate.low > above:
+            verdict = HOLDS
+        elif estimate.high < highest:
+            verdict, bound = FAILS, highest
+        p_value = interval_p_value(estimate, bound)
+    tested = f"{estimate:+z.3f} against {bound:+z.2f}"
+    return Decision(verdict, p_value, estimate.n_items, tested)

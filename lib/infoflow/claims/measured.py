@@ -4,6 +4,7 @@ Each finds verdict and measurement on one task, or None where it cannot tell; th
 tasks' cliffs find them once for all tasks.
 """
 
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -16,10 +17,10 @@ from infoflow.claims.findings import (
     PARTLY,
     UNDECIDED,
     UNDEFINED,
+    Decision,
     Evidence,
     OnTask,
     Rows,
-    combined,
     decided,
 )
 from infoflow.evaluate.knockout import changes_by_layer
@@ -75,12 +76,7 @@ def flow_rises_last(evidence: Evidence, task: str) -> OnTask:
     shares = (_share(evidence, task, span) for span in ("image", "user"))
     image, user = (difference_estimate(of_span[last] - of_span[last - 1]) for of_span in shares)
     words = f"image {image.value:+.1f}, user {user.value:+.1f} points"
-    return _all([decided(image), decided(user)]), words
-
-
-def _all(verdicts: list[str]) -> str:
-    """Sum up what must all be so: one that fails is enough."""
-    return FAILS if FAILS in verdicts else combined(verdicts)
+    return [decided(image), decided(user)], words
 
 
 def flow_below_two_percent(evidence: Evidence, task: str) -> OnTask:
@@ -109,7 +105,7 @@ def _in_third(evidence: Evidence, task: str, which: int, span: str) -> Estimate:
 def depth_shallow_read(evidence: Evidence, task: str) -> OnTask:
     shares = {span: _in_third(evidence, task, 0, span) for span in SPANS}
     words = ", ".join(f"{span} {share.value:.1f} %" for span, share in shares.items())
-    return _all([decided(share, above=BOUND_PERCENT) for share in shares.values()]), words
+    return [decided(share, above=BOUND_PERCENT) for share in shares.values()], words
 
 
 def depth_deep_unread(evidence: Evidence, task: str) -> OnTask:
@@ -143,7 +139,7 @@ def _change(evidence: Evidence, task: str, cut: int) -> Equivalence:
     return equivalence(scores[:, -1], scores[:, cut], MARGIN)
 
 
-def _no_loss(change: Equivalence) -> str:
+def _no_loss(change: Equivalence) -> Decision:
     return decided(change, above=-MARGIN, below=0.0)
 
 
@@ -154,7 +150,8 @@ def _points(change: Estimate) -> str:
 def depth_shallow_needed(evidence: Evidence, task: str) -> OnTask:
     change = _change(evidence, task, cut=0)
     unharmed = _no_loss(change)
-    return {HOLDS: FAILS, FAILS: HOLDS}.get(unharmed, unharmed), _points(change)
+    needed = {HOLDS: FAILS, FAILS: HOLDS}.get(unharmed.verdict, unharmed.verdict)
+    return replace(unharmed, verdict=needed), _points(change)
 
 
 def depth_deep_unneeded(evidence: Evidence, task: str) -> OnTask:
@@ -228,10 +225,13 @@ def cliff_best_of_all(evidence: Evidence, task: str) -> OnTask:
     if bias is None:
         return UNDECIDED, "no cut to choose from"
     shown = bias.gain > bias.chance_high and bias.n_items >= FEWEST
-    return HOLDS if shown else UNDECIDED, (
+    words = (
         f"best of {bias.n_cuts} cuts {100 * bias.gain:+.1f}, by chance up to "
         f"{100 * bias.chance_high:+.1f} points"
     )
+    tested = f"{bias.gain:+z.3f} against {bias.chance_high:+z.3f} by sign flips"
+    verdict = HOLDS if shown else UNDECIDED
+    return Decision(verdict, bias.p_value, bias.n_items, tested), words
 
 
 def cliff_moves(evidence: Evidence) -> tuple[str, dict[str, str]]:
@@ -315,7 +315,7 @@ def similar_tokens_read(evidence: Evidence, task: str) -> OnTask:
     by_item = evidence.similarity[task].groupby("item")[["attention", "gradient"]].mean()
     attention, gradient = (mean_estimate(by_item[name].dropna()) for name in by_item)
     words = f"rank correlation {attention:+.2f} with attention, {gradient:+.2f} with the gradient"
-    return _all([decided(attention), decided(gradient)]), words
+    return [decided(attention), decided(gradient)], words
 
 
 def sinks_dense_shallow(evidence: Evidence, task: str) -> OnTask:

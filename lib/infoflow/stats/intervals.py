@@ -1,9 +1,8 @@
-"""How sure a mean over items is: of scores, and of differences between paired scores."""
+"""How sure a number over items is: means, differences of paired scores, ratios of sums."""
 
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +16,6 @@ Interval = tuple[float, float]
 CONFIDENCE = 0.95
 _RESAMPLES = 2000
 _RESAMPLES_AT_ONCE = 256
-_KEPT = 2**20  # numbers of a bootstrap's draws, at most
 
 
 @dataclass(frozen=True)
@@ -71,6 +69,25 @@ def difference_estimate(differences: npt.ArrayLike, seed: int = 0) -> Estimate:
     return _estimate(values, _bootstrapped(values, seed))
 
 
+def ratio_estimate(part: npt.ArrayLike, whole: npt.ArrayLike, seed: int = 0) -> Estimate:
+    """Share of all, items pooled before dividing, as of CHAIRi and recall; shapes (N,).
+
+    The 95 % interval is the percentile interval of a bootstrap over items.
+    """
+    parts, wholes = finite_scores(part, 1), finite_scores(whole, 1)
+    if len(parts) != len(wholes):
+        raise InfoflowError(f"{len(parts)} parts cannot be set over {len(wholes)} wholes.")
+    counts = draws(len(parts), _RESAMPLES, seed)
+    value = ratio(parts, wholes, np.ones(len(parts)))
+    return Estimate(float(value), *percentiles(ratio(parts, wholes, counts)), len(parts))
+
+
+def ratio(part: Floats, whole: Floats, counts: npt.NDArray[Any]) -> Floats:
+    """Sum of parts over sum of wholes, item i there counts[..., i] times; 0 of nothing is 0."""
+    above, below = counts @ part, counts @ whole
+    return np.divide(above, below, out=np.zeros_like(above), where=below > 0)
+
+
 def finite_scores(scores: npt.ArrayLike, *least: int, name: str = "") -> Floats:
     """Check scores by item, or by item and cut: at least so many of each, all finite numbers."""
     of_name = f"{name} score".strip()
@@ -86,30 +103,25 @@ def finite_scores(scores: npt.ArrayLike, *least: int, name: str = "") -> Floats:
     return array
 
 
-def draws(n_items: int, n_resamples: int, seed: int) -> Iterable[Floats]:
-    """How often each item is drawn in each resample, a bounded number of resamples at a time."""
-    if n_items * n_resamples <= _KEPT:
-        return _kept_draws(n_items, n_resamples, seed)
-    return _drawn(n_items, n_resamples, seed)
+@lru_cache(maxsize=4)
+def draws(n_items: int, n_resamples: int, seed: int) -> npt.NDArray[np.uint16]:
+    """How often each item is drawn in each resample, shape (n_resamples, n_items).
 
-
-@lru_cache(maxsize=4)  # a page asks for a hundred intervals over the same number of items
-def _kept_draws(n_items: int, n_resamples: int, seed: int) -> tuple[Floats, ...]:
-    return tuple(_drawn(n_items, n_resamples, seed))
-
-
-def _drawn(n_items: int, n_resamples: int, seed: int) -> Iterator[Floats]:
+    To draw takes a hundred times as long as to average, and the numbers of a page are of the same
+    items: so the last draws are kept.
+    """
     rng = np.random.default_rng(seed)
-    equal = np.full(n_items, 1 / n_items)
-    for start in range(0, n_resamples, _RESAMPLES_AT_ONCE):
+    counts = np.empty((n_resamples, n_items), np.uint16)
+    for start in range(0, n_resamples, _RESAMPLES_AT_ONCE):  # as int64 they would fill memory
         size = min(_RESAMPLES_AT_ONCE, n_resamples - start)
-        yield rng.multinomial(n_items, equal, size=size).astype(np.float64)
+        counts[start : start + size] = rng.multinomial(n_items, [1 / n_items] * n_items, size=size)
+    counts.flags.writeable = False
+    return counts
 
 
 def resampled_means(scores: Floats, n_resamples: int, seed: int) -> Floats:
     """Means over items drawn with replacement, shape (n_resamples, ...); scores by item first."""
-    counts = draws(len(scores), n_resamples, seed)
-    return np.concatenate([drawn @ scores for drawn in counts]) / len(scores)
+    return draws(len(scores), n_resamples, seed) @ scores / len(scores)
 
 
 def percentiles(resampled: Floats) -> Interval:

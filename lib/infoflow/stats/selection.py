@@ -18,7 +18,8 @@ class SelectionBias:
 
     Gains are of mean scores on test items, over ``n_cuts`` truncated cuts. ``chance`` is the mean
     gain if truncating changed every item for the better as often as for the worse, ``chance_high``
-    what it stays below in 95 % of the draws. ``half_gain`` is that of the best cut where it was
+    what it stays below in 95 % of the draws; ``p_value`` is the share of draws, the data themselves
+    being one, that gain as much. ``half_gain`` is that of the best cut where it was
     chosen, on random halves of the items, ``other_half_gain`` that of the same cut elsewhere.
     """
 
@@ -26,6 +27,7 @@ class SelectionBias:
     gain: float
     chance: float
     chance_high: float
+    p_value: float
     half_gain: float
     other_half_gain: float
     n_cuts: int
@@ -56,6 +58,7 @@ def selection_bias(scores: npt.ArrayLike, first: int, seed: int = 0) -> Selectio
         gain=float(means.max()),
         chance=float(by_chance.mean()),
         chance_high=float(np.quantile(by_chance, 0.95)),
+        p_value=float(1 + (by_chance >= means.max() - _ROUNDING).sum()) / (1 + _DRAWS),
         half_gain=float(chosen.mean()),
         other_half_gain=float(elsewhere.mean()),
         n_cuts=changes.shape[1] - 1,
