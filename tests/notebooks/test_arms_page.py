@@ -4,18 +4,8 @@ import re
 from copy import deepcopy
 
 import pytest
-from arms_page import (
-    Arm,
-    finding,
-    gate_table,
-    growth_plot,
-    inheritance,
-    number_table,
-    read_arms,
-    recipe_table,
-    share_plot,
-    verdict_table,
-)
+from arms_finding import Arm, finding, inheritance, read_arms, verdict_table
+from arms_page import gate_table, growth_plot, number_table, recipe_table, share_plot
 from cells import assert_whole, plain
 
 ARMS = read_arms()
@@ -39,6 +29,13 @@ def arm(kind, pattern=(), passed=True):
         found[key]["holds"] = key in pattern
     gate = {**GATE, "passed": {"all": passed}}
     return Arm(kind, kind, "An arm.", found | ({"gate": gate} if kind == "text" else {}))
+
+
+def stopped(name, **shares):
+    """An arm of the text stage that ended at its gate; shares of attention by group and layer."""
+    return Arm(
+        name, "text", "Text.", {"recipe": {"command": "again"}, "gate": GATE | {"shares": shares}}
+    )
 
 
 @pytest.mark.parametrize(
@@ -66,8 +63,8 @@ def test_the_finding_names_the_arms_that_show_a_property():
 
 
 def test_an_arm_that_was_not_run_or_was_stopped_says_so():
-    stopped = Arm("stopped", "text", "Text.", {"recipe": {"command": "again"}, "gate": GATE})
-    arms = [arm("baseline", ["R2"]), stopped, Arm("later", "text", "Text.", {})]
+    later = Arm("later", "text", "Text.", {})
+    arms = [arm("baseline", ["R2"]), stopped("stopped", first=[0.0, 0.41]), later]
     lines = verdict_table(arms).data.T
     assert lines["stopped"].tolist() == ["stopped at its gate"] * 6
     assert lines["later"].tolist() == ["not run"] * 6
@@ -79,6 +76,28 @@ def test_an_arm_that_was_not_run_or_was_stopped_says_so():
         "first token 8 to 900, others 8 to 12",
     ]
     assert recipe_table(arms).data["run again by"].tolist()[1:] == ["again", "not run"]
+
+
+def test_an_arm_that_goes_on_from_a_stopped_one_was_not_begun():
+    arms = [stopped("first"), Arm("second", "control", "None.", {}, after="first")]
+    assert (
+        verdict_table(arms).data.T["second"].tolist()
+        == ["not begun: first stopped at its gate"] * 6
+    )
+
+
+@pytest.mark.parametrize(
+    ("image", "system", "said"),
+    [
+        ([0.5, 0.5, 0.6, 0.6, 0.6], [0.2] * 5, ("0 of its 5 layers", "1.0 times", "is not in")),
+        ([0.4, 0.4, 0.1, 0.1, 0.1], [0.5] * 5, ("5 of its 5 layers", "1.0 times", "is partly in")),
+        ([0.6, 0.2, 0.1, 0.1, 0.1], [0.3] * 5, ("4 of its 5 layers", "0.5 times", "is partly in")),
+    ],
+)
+def test_a_language_model_that_stopped_says_what_it_would_have_handed_on(image, system, said):
+    alone = stopped("alone", image=image, system=system, user=[0.1] * 5)
+    assert all(words in inheritance([alone]) for words in said)
+    assert inheritance([arm("baseline")]).endswith("then seen images.")
 
 
 def test_numbers_stand_with_intervals_that_hold_them():
