@@ -68,7 +68,7 @@ def test_items_are_said_to_be_of_shapes_only_if_they_are():
     assert drawn.alt.startswith("Drawn scenes")
     taken = report.sample_sheet([PHOTOGRAPH], "textvqa")
     assert "Shapes" not in taken.caption
-    assert taken.alt == "Pictures with question and answer: Is $5 or $6 the price? $5"
+    assert taken.alt == "Images with question and answer: Is $5 or $6 the price? $5"
     assert taken.png[:4] == b"\x89PNG"
 
 

@@ -44,7 +44,7 @@ def fetch(
     except Exception as error:  # the hub's clients raise errors of several HTTP libraries
         raise InfoflowError(
             f"{repository}, revision {revision!r}, could not be fetched: {type(error).__name__}: "
-            f"{error}. Valid: another organisation= or revision=, or source=folder."
+            f"{error}. Valid: another organisation= or revision=, or load_task(..., source=folder)."
         ) from error
     return rows, f"hub {repository}@{commit}"
 
