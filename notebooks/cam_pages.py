@@ -71,15 +71,16 @@ def profiles(rows: Rows, cliffs: Mapping[str, Cliff], model: str, seed: int = 0)
         zip(rows, zip(sns.color_palette("colorblind"), DASHES, strict=False), strict=False)
     )
     figure, panels = report.figure(2, 2, height=5.8)
+    banded = len(rows) <= MOST_BANDS
     for axes, name in zip(panels, MEASURES, strict=True):
         for task, (colour, line) in styles.items():
             table = tables[task, name]
             cuts, band = table.index - 1, (table["low"], table["high"])
             axes.plot(cuts, table["mean"], line, color=colour)
-            if len(rows) <= MOST_BANDS:
+            if banded:
                 axes.fill_between(cuts, *band, color=colour, alpha=0.14, linewidth=0)
-            cut = cliffs[task].cut  # of the first layer behind it
-            axes.plot(cut, table["mean"].get(cut + 1), "o", color=colour, markersize=7)
+            first = table["mean"].get(cliffs[task].cut + 1, np.nan)  # layer behind the cliff
+            axes.plot(cliffs[task].cut, first, "o", color=colour, markersize=7)
             if name == "mass":
                 mark_chance(axes, rows[task], colour)
         if name == "peak":
@@ -107,8 +108,7 @@ def profiles(rows: Rows, cliffs: Mapping[str, Cliff], model: str, seed: int = 0)
             known[task, "peak"].sort_values().iloc[[0, -1]],
         ),
     )
-    bands = len(rows) <= MOST_BANDS
-    shown = "bands: 95 % intervals" if bands else "whose intervals stand in the tables below"
+    shown = "bands: 95 % intervals" if banded else "whose intervals stand in the tables below"
     return report.Plot(
         figure,
         alt="Four panels by layer: entropy, lit cells, raw peak and share on target. From the "

@@ -228,6 +228,14 @@ def test_profile_plot_tells_what_normalising_hides():
     pd.testing.assert_frame_equal(shown, profile(ROWS, "entropy"))
 
 
+def test_bands_are_left_out_where_they_would_cover_each_other():
+    three, none = {"pope": ROWS, "chair": ROWS, "textvqa": ROWS}, a_cliff(L)  # no layer behind it
+    for rows in ({"pope": ROWS}, three):
+        plot = profiles(rows, dict.fromkeys(rows, none), MODEL)
+        bands = [len(axes.collections) for axes in plot.figure.axes]
+        assert any(bands) == (len(rows) == 1)
+
+
 def test_items_without_regions_say_so():
     rows = ROWS.assign(mass=NAN, hit=NAN, mass_chance=NAN, hit_chance=NAN)
     plot = profiles({"pope": rows}, {"pope": a_cliff(3)}, MODEL)
