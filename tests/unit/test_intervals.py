@@ -7,7 +7,7 @@ from scipy.stats import norm
 from table1_page import paired_scores
 
 from infoflow.errors import InfoflowError
-from infoflow.stats.intervals import difference_estimate, mean_estimate, ratio_estimate
+from infoflow.stats.intervals import difference_estimate, draws, mean_estimate, ratio_estimate
 
 N_ITEMS = 200
 
@@ -65,3 +65,13 @@ def test_pages_and_arms_have_one_interval_for_one_ratio():
 def test_what_never_fails_is_not_certain():
     assert mean_estimate(np.ones(50)).low < 0.95
     assert difference_estimate(np.zeros(50)).high > 0.01
+
+
+def test_draws_are_made_once_and_cannot_be_changed():
+    counts = draws(6, 300, seed=1)
+    assert counts.shape == (300, 6)
+    assert (counts.sum(axis=1) == 6).all()
+    assert draws(6, 300, seed=1) is counts
+    assert (draws(6, 300, seed=2) != counts).any()
+    with pytest.raises(ValueError, match="read-only"):
+        counts[0] = 1
