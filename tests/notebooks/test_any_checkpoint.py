@@ -7,7 +7,7 @@ import checkpoints
 import pytest
 from cells import FOLDER, run_cells, small
 
-from infoflow.models import plants
+from infoflow.interventions import plants
 from zoo.architectures import find_architecture
 from zoo.train import export
 
