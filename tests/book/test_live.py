@@ -467,7 +467,7 @@ def test_suggestions_and_odd_input(visit: test_browser.Visit) -> None:
 @pytest.mark.parametrize("window", [test_browser.PHONE, test_browser.DESKTOP])
 def test_it_fits(visit: test_browser.Visit, window: Any) -> None:
     visit.tab.set_viewport_size(window)
-    assert test_browser.overflow(visit.tab) == []
+    assert visit.audit("overflow") == []
     unnamed = """() => [...document.querySelectorAll("figure.live :is(button, select, input)")]
         .filter((e) => !(e.ariaLabel || e.textContent.trim() || e.closest("label")))
         .map((e) => e.outerHTML)"""
@@ -494,7 +494,7 @@ def test_without_scripts_there_is_a_still(browser: Browser, site: Path, lvlm: LV
     assert picture["width"] == pytest.approx(picture["height"])
     assert table is not None
     assert picture["width"] / 2 < table["width"] < test_browser.PHONE["width"]
-    assert test_browser.overflow(tab) == []
+    assert tab.evaluate(f"{test_browser.AUDIT.read_text('utf-8')} audit.overflow()") == []
     context.close()
 
 
