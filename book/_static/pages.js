@@ -51,6 +51,20 @@ function makeEquationsReachable() {
   });
 }
 
+// Dark colours are for screens: paper is white, and the browser leaves grounds out.
+function printInLight() {
+  const root = document.documentElement;
+  let theme;
+  window.addEventListener("beforeprint", () => {
+    theme = root.dataset.theme;
+    root.dataset.theme = "light";
+  });
+  window.addEventListener("afterprint", () => {
+    root.dataset.theme = theme;
+  });
+}
+printInLight();
+
 window.addEventListener("load", () => {
   const typeset = window.MathJax && window.MathJax.startup && window.MathJax.startup.promise;
   if (typeset) typeset.then(makeEquationsReachable);

@@ -1,7 +1,7 @@
 // What a test asks of an opened page: which boxes stick out, and which words are hard to read.
 "use strict";
 
-const audit = {
+globalThis.audit = {
   /** Let all that is folded be seen, and colours change at once. */
   prepare() {
     document.querySelectorAll("details").forEach((fold) => (fold.open = true));
@@ -68,8 +68,8 @@ const audit = {
   /** Pictures that lie on a dark ground, so that they need one of their own. */
   onDark() {
     const isWhite = (e) => getComputedStyle(e).backgroundColor === "rgb(255, 255, 255)";
-    return audit.seen(".bd-article img").filter((e) => !isWhite(e) && !isWhite(e.parentElement))
-      .map((e) => e.src);
+    const isFile = (e) => e.src.startsWith("file:");
+    return audit.seen(".bd-article img").filter((e) => isFile(e) && !isWhite(e)).map((e) => e.src);
   },
 
   seen: (selector) => [...document.querySelectorAll(selector)]

@@ -123,6 +123,8 @@ def test_every_image_is_drawn(visit: Visit) -> None:
 
 
 def test_what_we_wrote_is_accessible(visit: Visit, page: Path) -> None:
+    if page.stem == "search":
+        return  # wholly the theme's
     found = violations(visit.tab, ".bd-article")
     if page.stem == "bibliography":  # docutils gives its entries a role that was withdrawn
         found = [each for each in found if "citation" not in each[1]]
@@ -137,7 +139,7 @@ def test_every_contact_sheet_has_its_slider(visit: Visit) -> None:
 def test_solutions_of_labs_open_by_keyboard(visit: Visit, page: Path) -> None:
     if not page.stem.startswith("lab"):
         return
-    solutions = visit.tab.locator("details.hide:has(> summary:text('Show a solution'))")
+    solutions = visit.tab.locator("details", has_text="Show a solution")
     assert solutions.count() > 2
     for solution in solutions.all():
         head, code = solution.locator("summary"), solution.locator("pre").first
@@ -146,15 +148,6 @@ def test_solutions_of_labs_open_by_keyboard(visit: Visit, page: Path) -> None:
         assert code.is_visible()
         head.press("Space")
         assert not code.is_visible()
-
-
-def test_page_prints_whole(visit: Visit) -> None:
-    visit.tab.emulate_media(media="print")
-    visit.tab.set_viewport_size(PAPER)
-    assert visit.audit("cutOff") == []
-    show_in(visit, "dark")
-    assert visit.audit("faint") == [], "light words on white paper"
-    visit.tab.emulate_media(media="screen")
 
 
 @pytest.mark.parametrize("window", [PHONE, DESKTOP], ids=["phone", "desktop"])
@@ -174,6 +167,18 @@ def test_pictures_stand_out_in_the_dark(visit: Visit) -> None:
     show_in(visit, "dark")
     on_dark = [Path(unquote(urlparse(source).path)) for source in visit.audit("onDark")]
     assert [picture.name for picture in on_dark if is_transparent(picture)] == []
+
+
+def test_page_prints_whole_and_dark_on_white(visit: Visit) -> None:
+    tab = visit.tab
+    tab.emulate_media(media="print")
+    tab.set_viewport_size(PAPER)
+    assert visit.audit("cutOff") == []
+    show_in(visit, "dark")
+    tab.evaluate("window.dispatchEvent(new Event('beforeprint'))")
+    assert visit.audit("faint") == []
+    tab.evaluate("window.dispatchEvent(new Event('afterprint'))")
+    assert tab.evaluate("document.documentElement.dataset.theme") == "dark"
 
 
 def show_in(visit: Visit, theme: str) -> None:
@@ -204,14 +209,15 @@ def test_search_finds_prose_first_and_goes_by_keyboard(browser: Browser, html: P
             tab.keyboard.press("Control+k")
             tab.keyboard.type(query)
             tab.keyboard.press("Enter")
-            tab.wait_for_url("**/search.html?q=*")
-            expect(tab.locator(".search-summary")).to_contain_text("finished")
+            tab.wait_for_url(f"**/search.html?q={query}*")
+            summary = tab.locator(".search-summary")
+            expect(summary).to_contain_text("finished", timeout=30_000)
             found = [link.get_attribute("href") or "" for link in tab.locator(RESULTS).all()]
             assert [link.startswith("book/api/") for link in found[:8]] == [False] * 8, query
             assert found == sorted(found, key=lambda link: link.startswith("book/api/"))
             index = [Path(urlparse(url).path) for url in pulled if "searchindex" in url]
             assert sum(file.stat().st_size for file in index) < 1e6
-            assert [url for url in pulled if ".html" in url] == [tab.url]
+            assert len([url for url in pulled if ".html" in url]) == 1, "pages are read, too"
         for _ in range(200):  # as many stops as there may be before it
             tab.keyboard.press("Tab")
             if tab.evaluate(f"document.activeElement.matches('{RESULTS}')"):
