@@ -427,7 +427,20 @@ async function infoflowEngine({ header, bytes }, plain = false) {
       for (let h = 0; h < H; h++) {
         const rows = p + (h * MAX + start) * MAX,
           values = qkv + 2 * D + h * d;
-        product(queries + h * d, 3 * D, 1, keys + h * d * MAX, MAX, PANEL, rows, MAX, n, d, full(to), 0);
+        product(
+          queries + h * d,
+          3 * D,
+          1,
+          keys + h * d * MAX,
+          MAX,
+          PANEL,
+          rows,
+          MAX,
+          n,
+          d,
+          full(to),
+          0,
+        );
         for (let r = start; r < to; r++) {
           const [a, b] = isCut(block, l) ? hidden(edge, r >= S - 1) : [0, 0];
           softmax(p + (h * MAX + r) * MAX, [0, a, b, r + 1], full(to));

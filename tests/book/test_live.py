@@ -284,6 +284,33 @@ def test_without_webassembly_the_numbers_are_the_same(engine: Page, lvlm: LVLM) 
     assert plain["logits"] != fast["logits"][-1:], "these came from the same product"
 
 
+PRODUCTS = """
+async () => {
+  const memory = new WebAssembly.Memory({ initial: 1, maximum: 1 });
+  const F = new Float32Array(memory.buffer), products = { plain: infoflowPlainProduct(F) };
+  for (const kernel of [infoflowKernel(true), infoflowKernel(false)].filter(WebAssembly.validate)) {
+    const { instance } = await WebAssembly.instantiate(kernel, { env: { memory } });
+    products[`of ${kernel.length} bytes`] = instance.exports.product;
+  }
+  return Object.entries(products).map(([name, product]) => {
+    for (let i = 0; i < F.length; i++) F[i] = Math.sin(i);
+    product(16, 1, 7, 128, 8, 13 * 8, 1024, 16, 7, 13, 16, 1);
+    return [name, [...F.slice(1024, 1024 + 7 * 16)]];
+  });
+}"""
+
+
+def test_products_of_every_kind_agree(engine: Page) -> None:
+    numbers = torch.arange(2048, dtype=torch.float64).sin()
+    a = numbers[16 : 16 + 13 * 7].view(13, 7).T  # it lies transposed
+    b = numbers[128 : 128 + 2 * 13 * 8].view(2, 13, 8).transpose(0, 1).reshape(13, 16)
+    expected = (numbers[1024 : 1024 + 7 * 16].view(7, 16) + a @ b).float()
+    products = engine.evaluate(PRODUCTS)
+    assert len({name for name, _ in products}) > 1, "this browser has no WebAssembly with vectors"
+    for _, found in products:
+        near(found, expected, 1e-5)
+
+
 TOKENISED = (
     "Is there a red star, or 12 STARS?",
     "",
