@@ -42,7 +42,7 @@ book-all: $(INSTALLED) ## the book for all models of the zoo, the first of them 
 
 pdf: book ## the whole book as one file to print, by Chromium: _build/infoflow.pdf
 	$(BIN)/jupyter-book build . --builder singlehtml --quiet
-	# The page's links are those of a page that lies at the top, but for what we wrote ourselves.
+	# Sphinx links as if this page lay at the top, our own extensions from where it does lie.
 	sed -E -e 's|href="book/intro\.html#|href="#|g' -e 's|href="\.\./live\.html"|href="#document-book/live"|' \
 		-e 's#(src|href)="\.\./(_images|_static)/#\1="\2/#g' \
 		_build/singlehtml/book/intro.html > _build/singlehtml/book.html
