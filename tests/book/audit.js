@@ -60,7 +60,8 @@ globalThis.audit = {
     };
     const hasWords = (e) =>
       [...e.childNodes].some((node) => node.nodeType === Node.TEXT_NODE && node.data.trim());
-    return audit.seen(".bd-article *").filter((e) => hasWords(e) && !e.disabled && isFaint(e))
+    const within = document.querySelector(".bd-article") ? ".bd-article *" : "body *";
+    return audit.seen(within).filter((e) => hasWords(e) && !e.disabled && isFaint(e))
       .slice(0, 5).map((e) => `${getComputedStyle(e).color} on ${ground(e).map(Math.round)}: ` +
         audit.name(e));
   },

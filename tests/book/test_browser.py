@@ -200,6 +200,9 @@ def test_equations_are_typeset(browser: Browser, html: Path) -> None:
         assert visit.tab.locator("mjx-merror").count() == 0
 
 
+RESULTS = "#search-results li a"
+
+
 def test_search_finds_prose_first_and_goes_by_keyboard(browser: Browser, html: Path) -> None:
     with opened(browser, html / "book" / "intro.html") as visit:
         tab, pulled = visit.tab, list[str]()
@@ -228,9 +231,6 @@ def test_search_finds_prose_first_and_goes_by_keyboard(browser: Browser, html: P
         assert visit.problems == []
 
 
-RESULTS = "#search-results li a"
-
-
 @pytest.mark.parametrize("deck", sorted(LABS.glob("slides/*.html")), ids=lambda deck: deck.stem)
 def test_slides_turn_by_keyboard(browser: Browser, deck: Path) -> None:
     with opened(browser, deck) as visit:
@@ -244,6 +244,7 @@ def test_slides_turn_by_keyboard(browser: Browser, deck: Path) -> None:
         visit.tab.keyboard.press("End")
         expect(slides.last).to_be_in_viewport(ratio=0.9)
         assert violations(visit.tab) == []
+        assert visit.audit("faint") == []
         assert visit.problems == []
 
 
@@ -353,6 +354,27 @@ def page_of(folder: Path, html: str, script: str) -> Path:
         "utf-8",
     )
     return page
+
+
+def test_what_is_wrong_with_a_page_is_found(browser: Browser, tmp_path: Path) -> None:
+    Image.new("RGBA", (9, 9)).save(tmp_path / "dot.png")
+    wide = "<div style='overflow-x: auto'><table style='width: 2000px'><td>wide</td></table></div>"
+    faults = f"<p style='color: #999'>faint</p><img src='dot.png' alt=''>{wide}"
+    page = page_of(tmp_path, f"<article class='bd-article'>{faults}</article>", "pages.js")
+    with opened(browser, page) as visit:
+        assert [found.endswith("P. faint") for found in visit.audit("faint")] == [True]
+        assert visit.audit("onDark") == [(tmp_path / "dot.png").as_uri()]
+        assert is_transparent(tmp_path / "dot.png")
+        assert {found.split(".")[0] for found in visit.audit("cutOff")} == {"DIV", "TABLE", "TD"}
+        assert visit.audit("overflow") == [], "the table scrolls in its box"
+
+
+def test_folded_code_is_reached_by_keyboard(browser: Browser, tmp_path: Path) -> None:
+    code = f"<pre style='overflow: auto'>{'wide' * 200}</pre>"
+    page = page_of(tmp_path, f"<details><summary>Code</summary>{code}</details>", "pages.js")
+    with opened(browser, page) as visit:
+        visit.tab.locator("summary").press("Enter")
+        expect(visit.tab.locator("pre")).to_have_attribute("tabindex", "0")
 
 
 def test_claims_are_shown_by_verdict_and_numbers_downloaded(
