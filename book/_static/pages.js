@@ -56,18 +56,14 @@ document.addEventListener(
 );
 
 // Dark colours are for screens: paper is white, and the browser leaves grounds out.
-function printInLight() {
-  const root = document.documentElement;
-  let theme;
-  window.addEventListener("beforeprint", () => {
-    theme = root.dataset.theme;
-    root.dataset.theme = "light";
-  });
-  window.addEventListener("afterprint", () => {
-    root.dataset.theme = theme;
-  });
-}
-printInLight();
+let themeOnScreen;
+window.addEventListener("beforeprint", () => {
+  themeOnScreen = document.documentElement.dataset.theme;
+  document.documentElement.dataset.theme = "light";
+});
+window.addEventListener("afterprint", () => {
+  document.documentElement.dataset.theme = themeOnScreen;
+});
 
 window.addEventListener("load", () => {
   const typeset = window.MathJax && window.MathJax.startup && window.MathJax.startup.promise;
