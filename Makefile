@@ -42,8 +42,12 @@ book-all: $(INSTALLED) ## the book for all models of the zoo, the first of them 
 
 pdf: book ## the whole book as one file to print, by Chromium: _build/infoflow.pdf
 	$(BIN)/jupyter-book build . --builder singlehtml --quiet
+	# Sphinx links as if this page lay at the top, our own extensions from where it does lie.
+	sed -E -e 's|href="book/intro\.html#|href="#|g' -e 's|href="\.\./live\.html"|href="#document-book/live"|' \
+		-e 's#(src|href)="\.\./(_images|_static)/#\1="\2/#g' \
+		_build/singlehtml/book/intro.html > _build/singlehtml/book.html
 	chromium --headless --no-sandbox --disable-gpu --no-pdf-header-footer \
-		--print-to-pdf=_build/infoflow.pdf "file://$$PWD/_build/singlehtml/book/intro.html"
+		--print-to-pdf=_build/infoflow.pdf "file://$$PWD/_build/singlehtml/book.html"
 
 stale: $(INSTALLED) ## say what `make book` would run, and why
 	@$(SNAKEMAKE) --dry-run --quiet progress host

@@ -36,8 +36,8 @@ Row = dict[str, str]
 @cache
 def outputs(notebook: Path) -> list[Tag]:
     """Read what an executed notebook shows as HTML."""
-    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
-    shown = [output.get("data", {}) for cell in cells for output in cell.get("outputs", [])]
+    given = [output for cell in cells_of(notebook) for output in cell.get("outputs", [])]
+    shown = [output.get("data", {}) for output in given]
     return [BeautifulSoup("".join(data.get("text/html", "")), "html.parser") for data in shown]
 
 
@@ -98,29 +98,39 @@ class Published(SphinxRole):
         return [nodes.inline(str(value), str(value), classes=["published"])], []
 
 
+def notebook_of(page: str, app: Sphinx) -> Path | None:
+    """Find a page's notebook: its model's, or the one about no model; None if neither was run."""
+    runs = Path(app.srcdir) / RUNS
+    paths = (runs / model / f"{page}.ipynb" for model in (app.config.evidence_model, "shapes"))
+    return next((path for path in paths if path.is_file()), None)
+
+
+def cells_of(notebook: Path) -> list[dict[str, Any]]:
+    """Read a notebook's cells."""
+    cells: list[dict[str, Any]] = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    return cells
+
+
 class Page(SphinxRole):
-    """A link to the page of a notebook: its model's, or the one about no model."""
+    """A link to the page of a notebook."""
 
     def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
         """Link to it, if this copy has it."""
-        for model in (self.config.evidence_model, "shapes"):
-            notebook = Path(self.env.srcdir) / RUNS / model / f"{self.text}.ipynb"
-            if notebook.is_file():
-                first = "".join(
-                    json.loads(notebook.read_text(encoding="utf-8"))["cells"][0]["source"]
-                )
-                title = first.splitlines()[0].removeprefix("# ")
-                link = addnodes.pending_xref(
-                    "",
-                    nodes.inline(title, title),
-                    refdomain="std",
-                    reftype="doc",
-                    reftarget=f"/{RUNS}/{model}/{self.text}",
-                    refexplicit=True,
-                    refwarn=True,
-                )
-                return [link], []
-        return [nodes.literal(self.text, self.text), nodes.Text(f" ({NOT_RUN} in this copy)")], []
+        notebook = notebook_of(self.text, self.env.app)
+        if notebook is None:
+            absent = nodes.Text(f" ({NOT_RUN} in this copy)")
+            return [nodes.literal(self.text, self.text), absent], []
+        title = "".join(cells_of(notebook)[0]["source"]).splitlines()[0].removeprefix("# ")
+        link = addnodes.pending_xref(
+            "",
+            nodes.inline(title, title),
+            refdomain="std",
+            reftype="doc",
+            reftarget=f"/{RUNS}/{notebook.parent.name}/{self.text}",
+            refexplicit=True,
+            refwarn=True,
+        )
+        return [link], []
 
 
 class Found(SphinxDirective):
@@ -130,11 +140,11 @@ class Found(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         """Quote the page's finding, as its cell writes it."""
-        page, model = self.arguments[0], self.config.evidence_model
-        notebook = Path(self.env.srcdir) / RUNS / model / f"{page}.ipynb"
-        if not notebook.is_file():
+        page = self.arguments[0]
+        notebook = notebook_of(page, self.env.app)
+        if notebook is None:
             return self.parse_text_to_nodes(f"*The page `{page}`: {NOT_RUN} in this copy.*")
-        for cell in json.loads(notebook.read_text(encoding="utf-8"))["cells"]:
+        for cell in cells_of(notebook):
             if "finding" in cell["metadata"].get("tags", []):
                 text = "".join(cell["outputs"][-1]["data"]["text/markdown"])
                 quote = nodes.block_quote(classes=["finding"])
@@ -151,9 +161,8 @@ class PlotOf(SphinxDirective):
     def run(self) -> list[nodes.Node]:
         """Copy the figure, as that page shows it."""
         page, number = self.arguments[0], int(self.arguments[1])
-        model = self.config.evidence_model
-        notebook = Path(self.env.srcdir) / RUNS / model / f"{page}.ipynb"
-        if not notebook.is_file():
+        notebook = notebook_of(page, self.env.app)
+        if notebook is None:
             return self.parse_text_to_nodes(
                 f"*Figure of the page `{page}`: {NOT_RUN} in this copy.*"
             )

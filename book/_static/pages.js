@@ -44,16 +44,32 @@ function asCsv(table) {
   return [...table.rows].map((row) => [...row.cells].map(cell).join(",")).join("\n");
 }
 
-// An equation that is wider than its column scrolls, so the keyboard must reach it.
-function makeEquationsReachable() {
-  document.querySelectorAll('mjx-container[display="true"]').forEach((equation) => {
-    if (equation.scrollWidth > equation.clientWidth) equation.tabIndex = 0;
+// An equation, or code that was folded, scrolls if it is wider than its column: the keyboard must
+// reach it.
+function makeReachable(boxes) {
+  boxes.forEach((box) => {
+    if (box.scrollWidth > box.clientWidth) box.tabIndex = 0;
   });
 }
+document.addEventListener(
+  "toggle", ({ target }) => makeReachable(target.querySelectorAll("pre")), true // it does not bubble
+);
+
+// Dark colours are for screens: paper is white, and the browser leaves grounds out.
+let themeOnScreen;
+window.addEventListener("beforeprint", () => {
+  themeOnScreen = document.documentElement.dataset.theme;
+  document.documentElement.dataset.theme = "light";
+});
+window.addEventListener("afterprint", () => {
+  document.documentElement.dataset.theme = themeOnScreen;
+});
 
 window.addEventListener("load", () => {
   const typeset = window.MathJax && window.MathJax.startup && window.MathJax.startup.promise;
-  if (typeset) typeset.then(makeEquationsReachable);
+  if (typeset) typeset.then(() => {
+    makeReachable(document.querySelectorAll('mjx-container[display="true"]'));
+  });
 });
 
 document.addEventListener("DOMContentLoaded", () => {

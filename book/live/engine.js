@@ -26,7 +26,7 @@ async function infoflowEngine({ header, bytes }, plain = false) {
     CUTS = L + 1,
     ROWS = CUTS * QUESTION;
   let S = U; // tokens of the prompt
-  let isIntact = false; // whether the layers hold the prompt as the uncut model reads it
+  let intact = 0; // how many layers hold the rows behind the picture as the uncut model reads them
 
   // --- places in memory ------------------------------------------------------------------------
   let used = 16;
@@ -131,7 +131,8 @@ async function infoflowEngine({ header, bytes }, plain = false) {
     if (!plain)
       try {
         const memory = new WebAssembly.Memory({ initial: pages, maximum: pages });
-        const { instance } = await WebAssembly.instantiate(infoflowKernel(), { env: { memory } });
+        const kernel = [infoflowKernel(true), infoflowKernel(false)].find(WebAssembly.validate);
+        const { instance } = await WebAssembly.instantiate(kernel, { env: { memory } });
         return { F: new Float32Array(memory.buffer), product: instance.exports.product };
       } catch {
         /* no WebAssembly, or none with vectors */
@@ -303,7 +304,7 @@ async function infoflowEngine({ header, bytes }, plain = false) {
     for (let l = 0; l < tower.layers; l++) towerLayer(`tower${l}.`);
     connect();
     decode(P, U);
-    isIntact = false;
+    intact = 0;
   }
   function towerLayer(name) {
     const { x, normed, qkv, keys, p, heads, mlp } = eye,
@@ -404,39 +405,60 @@ async function infoflowEngine({ header, bytes }, plain = false) {
     return first <= l && l < stop;
   }
 
-  /** Run rows [from, to) after those before them, with an edge cut in a block of layers. */
-  function decode(from, to, edge = "", block = { first: L, stop: L }) {
-    const n = to - from,
-      { heads } = temporary;
-    layers.forEach((layer, l) => {
-      const { w, x, normed1, qkv, p, keys, mid, normed2, gateUp } = layer;
-      const next = l + 1 < L ? layers[l + 1].x : last,
-        at = qkv + from * 3 * D;
-      rmsNorm(x + from * D, w.norm1, normed1 + from * D, n);
-      linear(normed1 + from * D, w.qkv, at, n, D, 3 * D);
+  /**
+   * Run rows [from, to) after those before them, with an edge cut in a block of layers, from the
+   * layer `begin` on. Of the last layer's output only the rows that are read, the prompt's last and
+   * those behind it, are computed.
+   */
+  function decode(from, to, edge = "", block = { first: L, stop: L }, begin = 0) {
+    const { heads } = temporary;
+    for (let l = begin; l < L; l++) {
+      const { w, x, normed1, qkv, p, keys, mid, normed2, gateUp } = layers[l],
+        all = from * 3 * D;
+      rmsNorm(x + from * D, w.norm1, normed1 + from * D, to - from);
+      linear(normed1 + from * D, w.qkv, qkv + all, to - from, D, 3 * D);
       for (let r = from; r < to; r++) rotate(qkv + r * 3 * D, r);
-      toColumns(at + D, 3 * D, keys, MAX, n, from);
+      toColumns(qkv + all + D, 3 * D, keys, MAX, to - from, from);
+      const isLast = l + 1 === L,
+        next = isLast ? last : layers[l + 1].x,
+        start = isLast ? Math.min(Math.max(from, S - 1), to) : from,
+        n = to - start,
+        queries = qkv + start * 3 * D;
       for (let h = 0; h < H; h++) {
-        const rows = p + (h * MAX + from) * MAX;
-        product(at + h * d, 3 * D, 1, keys + h * d * MAX, MAX, PANEL, rows, MAX, n, d, full(to), 0);
-        for (let r = from; r < to; r++) {
+        const rows = p + (h * MAX + start) * MAX,
+          values = qkv + 2 * D + h * d;
+        product(
+          queries + h * d,
+          3 * D,
+          1,
+          keys + h * d * MAX,
+          MAX,
+          PANEL,
+          rows,
+          MAX,
+          n,
+          d,
+          full(to),
+          0,
+        );
+        for (let r = start; r < to; r++) {
           const [a, b] = isCut(block, l) ? hidden(edge, r >= S - 1) : [0, 0];
           softmax(p + (h * MAX + r) * MAX, [0, a, b, r + 1], full(to));
         }
-        product(rows, MAX, 1, qkv + 2 * D + h * d, 3 * D, PANEL, heads + h * d, D, n, to, d, 0);
+        product(rows, MAX, 1, values, 3 * D, PANEL, heads + h * d, D, n, to, d, 0);
       }
-      F.copyWithin(mid + from * D, x + from * D, x + to * D);
+      F.copyWithin(mid + start * D, x + start * D, x + to * D);
       finish(
-        layer,
+        layers[l],
         heads,
         x,
-        next + from * D,
+        next + start * D,
         n,
-        mid + from * D,
-        normed2 + from * D,
-        gateUp + from * 2 * MLP,
+        mid + start * D,
+        normed2 + start * D,
+        gateUp + start * 2 * MLP,
       );
-    });
+    }
   }
   /** Take in a question; returns the number of tokens of the prompt. */
   function ask(question) {
@@ -445,7 +467,7 @@ async function infoflowEngine({ header, bytes }, plain = false) {
       throw Error(`The question has ${ids.length} tokens; this page has room for ${QUESTION}.`);
     S = U + ids.length;
     embed(ids, U);
-    isIntact = false;
+    intact = 0;
     return S;
   }
 
@@ -456,29 +478,35 @@ async function infoflowEngine({ header, bytes }, plain = false) {
 
   /** The first token's logits and the greedy answer under each block; blocks ascend. */
   function sweep(edge, blocks) {
-    if (!isIntact) decode(U, S);
-    isIntact = true;
+    decode(U, S, "", undefined, intact);
+    intact = L;
     const start = edge.endsWith("-last") ? S - 1 : U,
       n = S - start;
     const shared = full(start),
       own = full(n),
       width = shared + own;
-    const { x, normed, heads, p, keys } = temporary;
+    const { x, normed, heads, p, keys } = temporary,
+      stride = 3 * D;
     let begun = 0;
     layers.forEach((layer, l) => {
       const { w, qkv, branch } = layer;
       for (; blocks[begun]?.first === l; begun++)
         F.copyWithin(x + begun * n * D, layer.x + start * D, layer.x + S * D);
-      const rows = begun * n;
-      if (!rows) return;
-      rmsNorm(x, w.norm1, normed, rows);
-      linear(normed, w.qkv, branch, rows, D, 3 * D);
-      for (let r = 0; r < rows; r++) rotate(branch + r * 3 * D, start + (r % n));
+      if (!begun) return;
+      rmsNorm(x, w.norm1, normed, begun * n);
+      linear(normed, w.qkv, branch, begun * n, D, stride);
+      for (let r = 0; r < begun * n; r++) rotate(branch + r * stride, start + (r % n));
+      // rows of a branch that go on; in the last layer only its last
+      const isLast = l + 1 === L,
+        m = isLast ? 1 : n,
+        skipped = n - m,
+        rows = begun * m,
+        queries = branch + skipped * stride;
       for (let h = 0; h < H; h++) {
         const values = 2 * D + h * d;
         product(
-          branch + h * d,
-          3 * D,
+          queries + h * d,
+          isLast ? n * stride : stride,
           1,
           layer.keys + h * d * MAX,
           MAX,
@@ -491,49 +519,49 @@ async function infoflowEngine({ header, bytes }, plain = false) {
           0,
         );
         for (let i = 0; i < begun; i++) {
-          const of = branch + i * n * 3 * D;
-          toColumns(of + D + h * d, 3 * D, keys, own, n, 0, d);
+          toColumns(branch + i * n * stride + D + h * d, stride, keys, own, n, 0, d);
           product(
-            of + h * d,
-            3 * D,
+            queries + i * n * stride + h * d,
+            stride,
             1,
             keys,
             own,
             PANEL,
-            p + i * n * width + shared,
+            p + i * m * width + shared,
             width,
-            n,
+            m,
             d,
             own,
             0,
           );
-          for (let r = 0; r < n; r++) {
-            const [a, b] = isCut(blocks[i], l) ? hidden(edge, r === n - 1) : [0, 0];
-            softmax(p + (i * n + r) * width, [0, a, b, start, shared, shared + r + 1], width);
+          for (let r = skipped; r < n; r++) {
+            const [a, b] = isCut(blocks[i], l) ? hidden(edge, r === n - 1) : [0, 0],
+              row = p + (i * m + r - skipped) * width;
+            softmax(row, [0, a, b, start, shared, shared + r + 1], width);
           }
         }
-        product(p, width, 1, qkv + values, 3 * D, PANEL, heads + h * d, D, rows, start, d, 0);
+        product(p, width, 1, qkv + values, stride, PANEL, heads + h * d, D, rows, start, d, 0);
         for (let i = 0; i < begun; i++)
           product(
-            p + i * n * width + shared,
+            p + i * m * width + shared,
             width,
             1,
-            branch + i * n * 3 * D + values,
-            3 * D,
+            branch + i * n * stride + values,
+            stride,
             PANEL,
-            heads + i * n * D + h * d,
+            heads + i * m * D + h * d,
             D,
-            n,
+            m,
             n,
             d,
             1,
           );
       }
+      for (let i = 0; isLast && i < begun; i++)
+        F.copyWithin(x + i * D, x + ((i + 1) * n - 1) * D, x + (i + 1) * n * D);
       finish(layer, heads, x, x, rows);
     });
-    const ended = blocks.map((_, i) =>
-      i < begun ? x + ((i + 1) * n - 1) * D : last + (S - 1) * D,
-    );
+    const ended = blocks.map((_, i) => (i < begun ? x + i * D : last + (S - 1) * D));
     const logits = head(ended);
     return { logits, answers: generate(edge, blocks, logits, start) };
   }
@@ -622,14 +650,16 @@ async function infoflowEngine({ header, bytes }, plain = false) {
   /**
    * Run the prompt and an answer with an edge cut in a block of layers, forwards and backwards.
    * Returns the first token's logits; the attention of the prompt's last token, (L, H, S); and
-   * LLaVA-CAM, of the clean picture, at post_attention_layernorm: (L - 1, patches), or null where
-   * there is no answer. Behind the last layer's attention a map is undefined.
+   * LLaVA-CAM, if wanted, of the clean picture, at post_attention_layernorm: (L - 1, patches), or
+   * null where there is no answer. Behind the last layer's attention a map is undefined.
    */
-  function read(edge, block, answer) {
+  function read(edge, block, answer, withMaps = true) {
     const end = S + Math.max(answer.length - 1, 0);
+    const begin = Math.min(block.first < block.stop ? block.first : L, intact);
+    decode(U, S, edge, block, begin);
+    intact = begin;
     embed(answer.slice(0, -1), S);
-    decode(U, end, edge, block);
-    isIntact = block.first >= block.stop;
+    decode(S, end, edge, block);
     const [logits] = head([last + (S - 1) * D]);
     const rows = layers.map(({ p }) =>
       Array.from({ length: H }, (_, h) => {
@@ -637,7 +667,7 @@ async function infoflowEngine({ header, bytes }, plain = false) {
         return F.slice(row, row + S);
       }),
     );
-    return { logits, rows, maps: answer.length ? maps(answer, end) : null };
+    return { logits, rows, maps: withMaps && answer.length ? maps(answer, end) : null };
   }
   /** The answer's logits, summed, differentiated by the image's features in every layer. */
   function maps(answer, end) {
@@ -653,6 +683,7 @@ async function infoflowEngine({ header, bytes }, plain = false) {
     for (let l = L - 1; l >= 0; l--) {
       mlpBackward(layers[l], rows);
       if (l < L - 1) found[l] = weighted(layers[l].normed2 + P * D, gradient.normed);
+      if (l === 0) break; // nothing below is asked for
       rmsBackward(layers[l].mid + P * D, layers[l].w.norm2, gradient.normed, x, rows);
       attentionBackward(layers[l], rows, end);
       rmsBackward(layers[l].x + P * D, layers[l].w.norm1, gradient.normed, x, rows);

@@ -5,8 +5,11 @@
 // its rows bk apart; a is read number by number, so it may lie transposed. n is filled up to 8s.
 "use strict";
 
-/** The module's bytes. It imports the memory as env.memory and exports the function `product`. */
-function infoflowKernel() {
+/**
+ * The module's bytes. It imports the memory as env.memory and exports the function `product`. Fused,
+ * a product and a sum are one instruction, which not every browser has.
+ */
+function infoflowKernel(isFused) {
   // a whole number in the variable-length form that WebAssembly has for all of them
   const leb = (n) => (n >= -64 && n < 64 ? [n & 127] : [(n & 127) | 128, ...leb(n >> 7)]);
   const ulong = (n) => (n < 128 ? [n] : [(n & 127) | 128, ...ulong(n >> 7)]);
@@ -30,7 +33,8 @@ function infoflowKernel() {
   const store = (place, value, offset) => [...place, ...value, ...simd(11, 0, offset)];
   const zero = simd(12, ...Array(16).fill(0));
   const plus = (x, y) => [...x, ...y, ...simd(228)];
-  const scaled = (x, y) => [...x, ...y, ...simd(230)];
+  const plusScaled = (sum, x, y) =>
+    isFused ? [...x, ...y, ...sum, ...simd(261)] : plus(sum, [...x, ...y, ...simd(230)]);
   const repeat = (...code) => [0x03, NOTHING, ...code.flat(), 0x0b];
   const whenever = (test, ...code) => [...test, 0x04, NOTHING, ...code.flat(), 0x0b];
   const again = [0x0d, 0]; // to the start of the innermost loop, if what is on the stack is not 0
@@ -51,8 +55,8 @@ function infoflowKernel() {
         set("b0", load(get("pb"), 0)), set("b1", load(get("pb"), 16)),
         each((r) => [
           ...set("s", splat(get(`p${r}`))),
-          ...set(`low${r}`, plus(low(r), scaled(get("s"), get("b0")))),
-          ...set(`high${r}`, plus(high(r), scaled(get("s"), get("b1")))),
+          ...set(`low${r}`, plusScaled(low(r), get("s"), get("b0"))),
+          ...set(`high${r}`, plusScaled(high(r), get("s"), get("b1"))),
           ...up(`p${r}`, get("ak")),
         ]),
         up("pb", get("bk")), set("i", minus(get("i"), whole(1))), get("i"), again,

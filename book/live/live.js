@@ -77,7 +77,7 @@
           return postMessage({ ready: true });
         }
         const started = performance.now(),
-          { job, pixels, question, edge, blocks, place } = data;
+          { job, pixels, question, edge, blocks, place, withMaps } = data;
         if (pixels) engine.look(pixels);
         const now = JSON.stringify([question, edge, blocks]);
         if (pixels || now !== before) {
@@ -86,7 +86,7 @@
           swept = engine.sweep(edge, blocks);
           before = now;
         }
-        const state = engine.read(edge, blocks[place], swept.answers[place]);
+        const state = engine.read(edge, blocks[place], swept.answers[place], withMaps);
         const answers = swept.answers.map((ids) => engine.tokens.decode(ids));
         postMessage({
           ...state,
@@ -263,6 +263,7 @@
         edge: is.edge.value,
         blocks: blocks(),
         place: Number(is.place.value),
+        withMaps: is.map.value === "cam", // a backward pass only where it is shown
       });
       hasNewPicture = false;
     }
@@ -278,8 +279,9 @@
       if (isWaiting) send();
       else if (job) figure.dataset.idle = job;
     };
-    for (const name of ["edge", "span", "place"]) is[name].addEventListener("input", request);
-    for (const name of ["map", "layer", "head"]) is[name].addEventListener("input", show);
+    for (const name of ["edge", "span", "place", "map"])
+      is[name].addEventListener("input", request);
+    for (const name of ["layer", "head"]) is[name].addEventListener("input", show);
 
     // --- showing ---------------------------------------------------------------------------
     const inWords = ({ first, stop }) =>
