@@ -452,7 +452,7 @@ print("around layer, from 1:      ", *[f"{layer + 1:5}" for layer in LAYERS])
 # caption: Change of the answer's probability with one road closed around a layer, for three tasks. A deep fall means that the answer comes this way.
 # alt: Three panels, one a task, each with three lines over the layers: the effect of closing image to question, image to last and question to last.
 figure, panels = plt.subplots(1, 3, figsize=(6.4, 2.4), sharey=True)
-colours = (COLOURS["image"], COLOURS["cliff"], COLOURS["user"])
+colours = (COLOURS["image"], COLOURS["control"], COLOURS["user"])
 for axes, (name, found) in zip(panels, effects.items(), strict=True):
     for row, colour, style in zip(found, colours, ("-", "--", "-."), strict=False):
         axes.plot([layer + 1 for layer in LAYERS], row, style, color=colour)
