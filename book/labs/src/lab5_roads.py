@@ -321,7 +321,8 @@ def check_effect():
 
     knockout = watched
     try:
-        found = [effect(prompt, image, question, layer) for layer in (2, 0, 11)]
+        for layer in (2, 0, 11):
+            effect(prompt, image, question, layer)
     finally:
         knockout = own
     assert len(asked) == 3, "call your own knockout, once for each effect."

@@ -133,7 +133,7 @@ def check_above():
     hits = torch.tensor([1.0, 0.0, 1.0, torch.nan])
     chances = torch.tensor([0.1, 0.2, 0.3, 0.9])
     pair = above_chance(hits, chances)
-    assert isinstance(pair, tuple), "return two numbers: the mean, and its standard error."
+    assert isinstance(pair, tuple | list), "return two numbers: the mean, and its standard error."
     mean, error = map(float, pair)
     assert mean == mean, "the item without a map makes all of it NaN: leave it out."
     zero = "an item without a map is no miss: leave it out, and do not count it."
