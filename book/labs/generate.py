@@ -44,7 +44,7 @@ BEFORE = """**What I predict**, written before the next cell runs (double-click 
 AFTER = """**What I hand in** (double-click to write):
 
 - What was found, beside what I predicted:
-- The control, and what it rules out:
+- The control, what was measured beside it, and what that rules out:
 - One thing that this does not show:"""
 
 

@@ -48,12 +48,12 @@ def _figure(png: str, notes: dict[str, str]) -> str:
 def _sections(text: str) -> Iterator[str]:
     """Make a slide of each heading: a list or a quotation whole, else three sentences.
 
-    A lab's title keeps three sentences of each paragraph: what, aims, what is needed.
+    A lab's title keeps three paragraphs: what, aims, what is needed.
     """
     for section in re.split(r"^(?=#{1,2} )", text, flags=re.MULTILINE):
         if section.startswith("#"):
             heading, *blocks = section.strip().split("\n\n")
-            kept = blocks if heading.startswith("# ") else blocks[:1]
+            kept = blocks[: 3 if heading.startswith("# ") else 1]
             short = [block if block[0] in "->" else _shortened(block) for block in kept]
             yield MarkdownIt().render(_LINK.sub(r"\1", "\n\n".join([heading, *short]))).strip()
 

@@ -58,6 +58,10 @@ def test_the_hub_reads_its_configuration() -> None:
     folder = LABS / "classroom"
     config = PyFileConfigLoader("jupyterhub_config.py", path=str(folder)).load_config()
     assert config.DockerSpawner.image in (ROOT / "Dockerfile").read_text("utf-8")
+    assert config.DockerSpawner.cmd == ["jupyterhub-singleuser"], "the image's own does not answer"
+    host = config.DockerSpawner.hub_connect_url.split(":")[1].removeprefix("//")
+    assert config.DockerSpawner.extra_host_config["extra_hosts"] == {host: "host-gateway"}
+    assert config.JupyterHub.hub_ip == "0.0.0.0", "a container is another host"
     assert config.SharedPasswordAuthenticator.user_password == "", "it comes from the environment"
     first = config.Spawner.default_url.removeprefix("/lab/tree/")
     assert (ROOT / first).is_file()

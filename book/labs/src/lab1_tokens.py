@@ -73,7 +73,9 @@ def build_row(question, n_image):
 
 # %% [check]
 def check_row():
-    row, right = list(build_row(sample.question, 64)), prompt.input_ids.tolist()
+    row, right = build_row(sample.question, 64), prompt.input_ids.tolist()
+    flat = isinstance(row, list) and all(isinstance(token, int) for token in row)
+    assert flat, "return one plain list of ids: no tensor, and no list within it."
     n_image = row.count(image_id)
     assert n_image, "there is no image token in the row: what stands in the place of <image>?"
     assert n_image == 64, (
@@ -84,7 +86,14 @@ def check_row():
     last = lvlm.tokenizer.decode(row[-1:])
     assert row[-1] == right[-1], f"the row ends in {last!r}: the model is not asked to speak yet."
     assert row.index(image_id) == right.index(image_id), "the image stands in another place."
-    assert row == right, "the row has the right parts, but some ids differ from the model's own."
+    few = build_row(sample.question, 4).count(image_id)
+    assert few == 4, f"n_image is not used: asked for 4 image tokens, you write {few}."
+    for mine, theirs in zip(row, right, strict=False):
+        here, there = lvlm.tokenizer.decode([mine]), lvlm.tokenizer.decode([theirs])
+        assert mine == theirs, (
+            f"a token is {here!r} where the model has {there!r}: is a blank lost?"
+        )
+    assert row == right, "the row has the right parts, but a token too many or too few."
     print(f"build_row is right: {len(row)} ids, {n_image} of them the image's.")
 
 
@@ -106,6 +115,23 @@ def build_row(question, n_image):
     before, after = template.format(question=question).split("<image>")
     ids = [lvlm.tokenizer(text, add_special_tokens=False).input_ids for text in (before, after)]
     return [*ids[0], *[image_id] * n_image, *ids[1]]
+
+
+# %% [wrong] White space at the ends is cut off
+# says: a token is
+def build_row(question, n_image):
+    before, after = template.format(question=question).split("<image>")
+    parts = (before.strip(), after.strip())
+    ids = [lvlm.tokenizer(text, add_special_tokens=False).input_ids for text in parts]
+    return [lvlm.tokenizer.bos_token_id, *ids[0], *[image_id] * n_image, *ids[1]]
+
+
+# %% [wrong] Always 64 image tokens
+# says: n_image is not used
+def build_row(question, n_image):
+    before, after = template.format(question=question).split("<image>")
+    ids = [lvlm.tokenizer(text, add_special_tokens=False).input_ids for text in (before, after)]
+    return [lvlm.tokenizer.bos_token_id, *ids[0], *[image_id] * 64, *ids[1]]
 
 
 # %% [wrong] The question alone behind the image, without the word that asks for an answer
@@ -141,6 +167,8 @@ def find_spans(row):
 # %% [check]
 def check_spans():
     row = build_row(sample.question, 64)
+    slices = all(isinstance(span, slice) for span in find_spans(row))
+    assert slices, "return slices, slice(start, stop): no pairs, and not the tokens themselves."
     parts = [row[span] for span in find_spans(row)]
     total = sum(map(len, parts))
     assert len(parts) == 3, f"{len(parts)} spans; wanted are system, image and user."
@@ -152,7 +180,8 @@ def check_spans():
     joined = [token for part in parts for token in part]
     assert joined == row, "the spans do not follow one another as the tokens do."
     short = build_row("", 4)
-    assert [len(short[span]) for span in find_spans(short)][1] == 4, "4 patches must work, too."
+    fixed = "a row with 4 image tokens must work, too: count them, 64 is one model's number."
+    assert [len(short[span]) for span in find_spans(short)][1] == 4, fixed
     print("find_spans is right:", *map(len, parts), "tokens of system, image and user.")
 
 
@@ -171,6 +200,13 @@ def find_spans(row):
 def find_spans(row):
     start, n_image = row.index(image_id), row.count(image_id)
     return slice(1, start), slice(start, start + n_image), slice(start + n_image, len(row))
+
+
+# %% [wrong] The tokens in place of their slices
+# says: return slices
+def find_spans(row):
+    start, stop = row.index(image_id), row.index(image_id) + row.count(image_id)
+    return row[:start], row[start:stop], row[stop:]
 
 
 # %% [markdown]
@@ -254,7 +290,7 @@ def embed_row(row, features):
 
 # %% [exercise]
 def tokens_of(region, row):
-    """List the places in the row whose patch a region, boolean of shape (96, 96), touches."""
+    """List the places in the row whose patch a region, a boolean array (96, 96), touches."""
     # solution
     touched = torch.tensor(region).view(8, 12, 8, 12).any(3).any(1)
     first = find_spans(row)[1].start
@@ -272,7 +308,10 @@ def check_tokens():
     row = build_row(sample.question, 64)
     region = torch.zeros(96, 96, dtype=torch.bool)
     region[13, 95] = True  # the second row of patches, the last column
-    found = sorted(map(int, tokens_of(region.numpy(), row)))
+    places = tokens_of(region.numpy(), row)
+    plain = not any(isinstance(place, torch.Tensor | list) for place in places)
+    assert plain, "return a list of plain numbers: `.flatten().tolist()` makes one of a tensor."
+    found = sorted(map(int, places))
     assert found != [15], (
         "that is the patch's number; its place in the row comes after the system's."
     )
@@ -303,6 +342,13 @@ def tokens_of(region, row):
 def tokens_of(region, row):
     touched = torch.tensor(region).view(8, 12, 8, 12).any(3).any(1).T
     return [29 + int(patch) for patch in touched.flatten().nonzero()]
+
+
+# %% [wrong] A tensor in place of a list
+# says: return a list of plain numbers
+def tokens_of(region, row):
+    touched = torch.tensor(region).view(8, 12, 8, 12).any(3).any(1)
+    return touched.flatten().nonzero() + find_spans(row)[1].start
 
 
 # %% [wrong] Only patches that are covered in full

@@ -70,7 +70,7 @@ def check_rows():
     assert torch.allclose(sums, torch.ones_like(sums), atol=1e-4), down
     right = attention_flow(lvlm, prompt).rows
     assert torch.allclose(rows, right, atol=1e-4), "these are another token's weights, or a mean."
-    print("answer_rows is right: it agrees with attention_flow to the fifth decimal.")
+    print("answer_rows is right: it agrees with attention_flow.")
 
 
 check_rows()
@@ -116,16 +116,22 @@ def group_shares(rows, spans):
 
 # %% [check]
 def check_shares():
-    flow = attention_flow(lvlm, prompt)
-    shares = group_shares(flow.rows, prompt.spans)
+    other = prompts[1]
+    flow = attention_flow(lvlm, other)
+    shares = group_shares(flow.rows, other.spans)
+    assert isinstance(shares, torch.Tensor), "return one tensor: torch.stack makes one of a list."
     assert tuple(shares.shape) == (lvlm.n_layers, 3), f"shape {tuple(shares.shape)}; wanted (L, 3)."
-    means = torch.stack([flow.rows.mean(1)[:, span].mean(-1) for span in prompt.spans], dim=-1)
+    means = torch.stack([flow.rows.mean(1)[:, span].mean(-1) for span in other.spans], dim=-1)
     assert not torch.allclose(shares, means), "that is the mean of a group; its share is the sum."
     sums = shares.sum(-1)
     more = (
         f"the shares of layer 1 sum to {sums[0]:.2f}: average the heads, each of which sums to one."
     )
     assert torch.allclose(sums, torch.ones_like(sums), atol=1e-4), more
+    first, last = (group_shares(attention_flow(lvlm, p).rows, p.spans) for p in prompts[:2])
+    assert not torch.equal(first, last), "two prompts give the same: use the rows that are given."
+    ordered = torch.allclose(shares.sort(-1).values, flow.shares.sort(-1).values, atol=1e-5)
+    assert ordered, f"layer 1 has {flow.shares[0]}; you give {shares[0]}."
     assert torch.allclose(shares, flow.shares, atol=1e-5), "the groups are in another order."
     print("group_shares is right.")
 
@@ -151,6 +157,13 @@ def group_shares(rows, spans):
 # says: the shares of layer 1 sum to
 def group_shares(rows, spans):
     profile = rows.sum(1)
+    return torch.stack([profile[:, span].sum(-1) for span in spans], dim=-1)
+
+
+# %% [wrong] The rows of the step before, whatever is given
+# says: two prompts give the same
+def group_shares(rows, spans):
+    profile = answer_rows(weights).mean(1)
     return torch.stack([profile[:, span].sum(-1) for span in spans], dim=-1)
 
 
@@ -193,8 +206,10 @@ def over_even(shares, spans, n_tokens):
 # %% [check]
 def check_over_even():
     sizes = torch.tensor([float(span.stop - span.start) for span in prompt.spans])
-    even = (sizes / len(prompt)).expand(lvlm.n_layers, 3)
+    even = (sizes / len(prompt)).repeat(lvlm.n_layers, 1)
+    kept = even.clone()
     found = over_even(even, prompt.spans, len(prompt))
+    assert torch.equal(even, kept), "you change the shares that were given: return new ones."
     assert tuple(found.shape) == (lvlm.n_layers, 3), "one number a layer and group: (L, 3)."
     inverse = torch.allclose(
         over_even(2 * even, prompt.spans, len(prompt)), torch.full((12, 3), 0.5)
@@ -262,24 +277,30 @@ def find_sinks(rows, spans, threshold):
 # %% [check]
 def check_sinks():
     rows = torch.zeros(4, 2, 2, len(prompt))
-    rows[:, 1, 0, 17] = 0.5  # a sink: the same in all
+    rows[:, 1, 0, 17] = torch.tensor([0.7, 0.7, 0.7, 0.1])  # a sink, though not in all
     rows[range(4), 0, 1, [40, 50, 60, 70]] = 0.9  # follows the picture
     rows[:, 0, 0, 100] = 0.8  # the question, of which we do not ask
-    found = [tuple(each) for each in find_sinks(rows, prompt.spans, 0.25)]
+    listed = list(find_sinks(rows, prompt.spans, 0.4))
+    triples = all(len(each) == 3 for each in listed)
+    assert triples, "list each sink as one triple: (layer, head, place)."
+    found = [tuple(map(int, each)) for each in listed]
     follows = any(layer == 0 and head == 1 for layer, head, _ in found)
     assert not follows, (
         "layer 0, head 1 looks elsewhere in every picture: average before you compare."
     )
     asked = any(place >= prompt.spans.user.start for _, _, place in found)
     assert not asked, "a place in the question is among them: stop at the end of the image."
-    assert found, "you find no sink where one token gets half of the weight in every prompt."
+    assert found, "you find no sink where one token gets more than half of a head's mean weight."
     assert found == [(1, 0, 17)], (
         f"the sink is (1, 0, 17), as layer, head, place; you find {found[:3]}."
     )
     shifted = torch.zeros(4, 1, 1, len(prompt))
     shifted[..., 50] = 0.5
-    in_row = "a place counts from the row's first token, also within the image."
-    assert find_sinks(shifted, prompt.spans, 0.25) == [(0, 0, 50)], in_row
+    (place,) = [int(each[2]) for each in find_sinks(shifted, prompt.spans, 0.4)]
+    in_row = f"a place counts from the row's first token: the sink is at 50; you say {place}."
+    assert place == 50, in_row
+    none = list(find_sinks(shifted, prompt.spans, 0.6))
+    assert none == [], "a mean weight of 0.5 is not above 0.6: use the threshold that is given."
     print("find_sinks is right.")
 
 
@@ -291,6 +312,20 @@ check_sinks()
 def find_sinks(rows, spans, threshold):
     strongest = rows.amax(0)[..., : spans.image.stop]
     return [tuple(map(int, found)) for found in (strongest > threshold).nonzero()]
+
+
+# %% [wrong] Above the threshold in every prompt
+# says: you find no sink
+def find_sinks(rows, spans, threshold):
+    weakest = rows.amin(0)[..., : spans.image.stop]
+    return (weakest > threshold).nonzero().tolist()
+
+
+# %% [wrong] Places counted within each span
+# says: a place counts from the row's first token
+def find_sinks(rows, spans, threshold):
+    marked = rows.mean(0) > threshold
+    return [each for span in spans[:2] for each in marked[..., span].nonzero().tolist()]
 
 
 # %% [wrong] The question's tokens among them

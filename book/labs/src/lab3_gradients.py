@@ -31,7 +31,8 @@ print(sample.question, "|", sample.answer)
 # respect to it, of the same shape. The logit is the number before the softmax, read where the answer is predicted: at the last token.
 #
 # - `layer.get_submodule(site)` is the place, such as `"post_attention_layernorm"`.
-# - `module.register_forward_hook(hook)` calls `hook(module, args, output)` after the module has run. Keep the output, and return nothing.
+# - `module.register_forward_hook(hook)` calls `hook(module, args, output)` after the module has run. Keep the output itself, and return nothing:
+#   a copy, detached or cut out, is not what the logit is computed from, so it has no gradient.
 # - `torch.autograd.grad(logit, features)` gives the gradients of a list of tensors at once.
 #
 # `embeds` below is a copy of the prompt that wants gradients, so that PyTorch follows all that is computed from it.
@@ -89,9 +90,11 @@ def check_features():
         handle.remove()
     grown, said = float((after - before)[answer]) / nudge, float(gradient.norm())
     logit = f"a step along your gradient moves the logit by {grown:.3g} a unit; its length says {said:.3g}. "
-    logit += "Is it the logit, of the right word, at the last token?"
+    logit += "Is it the logit, of the right word, at the last token, and are layers in their order?"
     assert abs(grown - said) <= 0.1 * abs(grown) + 1e-3, logit
     assert not feature.requires_grad, "detach the features: they are numbers from here on."
+    other = features_and_gradients("self_attn.o_proj")[0][4]
+    assert not torch.equal(other, feature), "another site gives the same: use the `site` given."
     print("features_and_gradients is right: a small step moves the logit as the gradient says.")
 
 
@@ -117,6 +120,19 @@ def features_and_gradients(site):
     keep = lambda module, args, output: features.append(output)  # noqa: E731
     handles = [layer.get_submodule(site).register_forward_hook(keep) for layer in lvlm.layers]
     logit = lvlm.logits(embeds)[0, image.stop, answer]
+    [handle.remove() for handle in handles]
+    gradients = torch.autograd.grad(logit, features)
+    return [f[0, image].detach() for f in features], [g[0, image] for g in gradients]
+
+
+# %% [wrong] Always the same site
+# says: another site gives the same
+def features_and_gradients(site):
+    embeds, features = prompt.inputs_embeds.detach().clone().requires_grad_(), []
+    keep = lambda module, args, output: features.append(output)  # noqa: E731
+    places = [layer.post_attention_layernorm for layer in lvlm.layers]
+    handles = [place.register_forward_hook(keep) for place in places]
+    logit = lvlm.logits(embeds)[0, -1, answer]
     [handle.remove() for handle in handles]
     gradients = torch.autograd.grad(logit, features)
     return [f[0, image].detach() for f in features], [g[0, image] for g in gradients]
@@ -165,6 +181,8 @@ def check_map():
     right = llava_cam(lvlm, prompt, sample.answer, n_samples=1, sigma=0).maps
     shape = tuple(maps[0].shape)
     assert shape == (8, 8), f"a map of shape {shape}; wanted (8, 8), one number a patch."
+    scaled = "a map is NaN: 0 / 0. Return the sums as they are; some maps are zero throughout."
+    assert not any(each.isnan().any() for each in maps), scaled
     assert all(float(each.min()) >= 0 for each in maps), "a map is negative somewhere: cut at zero."
     close = {
         layer: torch.allclose(maps[layer], right[layer], rtol=1e-3, atol=1e-9)
@@ -178,9 +196,12 @@ def check_map():
     early = (features[4] @ gradients[4].relu().mean(0)).relu().view(8, 8)
     order = "negative gradients are cut off before the mean; the equations cut the sum, at the end."
     assert not torch.allclose(maps[4], early, rtol=1e-3), order
-    assert all(close.values()), (
-        f"another map in layer {next(n + 1 for n, is_close in close.items() if not is_close)}."
-    )
+    size = maps[4].max() / right[4].max()
+    scale = f"your map is {size:.3g} times too large: weights are means over the tokens, sums over channels."
+    assert abs(size - 1) < 1e-3 or not torch.allclose(maps[4], size * right[4], rtol=1e-3), scale
+    layer = next((n + 1 for n, is_close in close.items() if not is_close), None)
+    axes = f"another map in layer {layer}: the mean is over tokens, the first axis, the sum over channels."
+    assert layer is None, axes
     print("cam_map is right: equal to llava_cam without noise.")
 
 
@@ -197,6 +218,25 @@ def cam_map(feature, gradient):
 # says: negative gradients are cut off before the mean
 def cam_map(feature, gradient):
     return (feature @ gradient.relu().mean(0)).relu().view(8, 8)
+
+
+# %% [wrong] The gradient summed over the tokens
+# says: your map is 64 times too large
+def cam_map(feature, gradient):
+    return (feature @ gradient.sum(0)).relu().view(8, 8)
+
+
+# %% [wrong] Scaled to its maximum
+# says: a map is NaN
+def cam_map(feature, gradient):
+    heat = (feature @ gradient.mean(0)).relu().view(8, 8)
+    return heat / heat.max()
+
+
+# %% [wrong] The mean over the channels
+# says: another map in layer 1
+def cam_map(feature, gradient):
+    return (feature * gradient.mean(1, keepdim=True)).sum(-1).relu().view(8, 8)
 
 
 # %% [wrong] No cut at zero
@@ -242,14 +282,26 @@ def empty_layers(site):
 
 # %% [check]
 def check_empty():
-    found = empty_layers("post_attention_layernorm")
+    global features_and_gradients
+    own = features_and_gradients
+    made = [torch.zeros(1, 2), torch.tensor([[1.0, 0.0]]), torch.tensor([[1.0, -1.0]])]
+    features_and_gradients = lambda site: (made, made)  # noqa: E731
+    try:
+        some = [int(layer) for layer in empty_layers("made up")]
+    finally:
+        features_and_gradients = own
+    found = [int(layer) for layer in empty_layers("post_attention_layernorm")]
     assert found, (
         "you find none, but the last layer's gradient is zero throughout. Count layers from 0."
     )
     assert found != [12], "count layers from 0, as Python does: the last one is 11."
     small = "a small gradient is no zero: a layer is empty only if no entry differs from 0."
     assert found == [11], f"{small} You find {found}."
-    values = empty_layers("self_attn.v_proj")
+    whole = (
+        "a gradient of 1 and 0 is not empty, nor one of 1 and -1, whose sum is 0: ask each entry."
+    )
+    assert some == [0], whole
+    values = [int(layer) for layer in empty_layers("self_attn.v_proj")]
     assert values == [], (
         f"the values of attention are read by the last token in all layers; you find {values}."
     )
@@ -266,6 +318,20 @@ for site in ("input_layernorm", "self_attn.v_proj", "post_attention_layernorm"):
 def empty_layers(site):
     _, gradients = features_and_gradients(site)
     return [layer for layer, gradient in enumerate(gradients) if gradient.abs().max() < 0.5]
+
+
+# %% [wrong] One zero is enough
+# says: a gradient of 1 and 0 is not empty
+def empty_layers(site):
+    _, gradients = features_and_gradients(site)
+    return [layer for layer, gradient in enumerate(gradients) if not gradient.all()]
+
+
+# %% [wrong] The sum is zero
+# says: a gradient of 1 and 0 is not empty
+def empty_layers(site):
+    _, gradients = features_and_gradients(site)
+    return [layer for layer, gradient in enumerate(gradients) if gradient.sum() == 0]
 
 
 # %% [wrong] Counted from 1
@@ -308,7 +374,7 @@ print("largest change of any logit:", float((after - before).abs().max()))
 #
 # Maps look convincing, also those of a model that knows nothing. A simple test: put **random weights** in the decoder. If the map stays as it was, it
 # shows the picture, not what the model learned. Compare maps by **Spearman's rank correlation**: replace the values of each by their ranks (0 for the smallest),
-# then take Pearson's correlation of the ranks. 1 is the same order, 0 none in common.
+# then take Pearson's correlation of the ranks. 1 is the same order, 0 none in common, -1 the reverse.
 
 
 # %% [exercise]
@@ -327,15 +393,21 @@ def rank_correlation(one, other):
 # %% [check]
 def check_correlation():
     values = torch.tensor([[3.0, 1.0], [2.0, 10.0]])
+    number = torch.as_tensor(rank_correlation(values, values)).numel() == 1
+    assert number, "return one number: of the 2 by 2 matrix the entry [0, 1]."
     assert abs(rank_correlation(values, values) - 1) < 1e-6, "a map and itself must give 1."
     opposite = rank_correlation(values, -values)
-    assert opposite < 0, f"a map and its negative agree in nothing; you give {opposite:.2f}."
+    assert opposite < 0, (
+        f"a map and its negative have opposite orders: -1; you give {opposite:.2f}."
+    )
     bent = rank_correlation(values, values.exp())
     assert abs(bent - 1) < 1e-6, (
         f"exp keeps the order, so it must give 1; you give {bent:.2f}: use ranks."
     )
-    one, other = torch.tensor([2.0, 0.0, 1.0, 3.0]), torch.tensor([0.0, 2.0, 3.0, 1.0])
+    one, other = torch.tensor([[2.0, 0.0], [1.0, 3.0]]), torch.tensor([[0.0, 2.0], [3.0, 1.0]])
     found = rank_correlation(one, other)
+    flat = "the ranks are those of each row: flatten the map first, its ranks run from 0 to 63."
+    assert abs(found + 1) > 1e-6, flat
     once = "argsort says which entry comes first, not which rank an entry has: apply it twice."
     assert abs(found + 0.6) < 1e-6, f"{found:.2f} where -0.60 is right. {once}"
     assert abs(opposite + 1) < 1e-6, (
@@ -353,6 +425,13 @@ def rank_correlation(one, other):
     return float(torch.corrcoef(torch.stack([one.flatten(), other.flatten()]))[0, 1])
 
 
+# %% [wrong] Ranks within each row
+# says: the ranks are those of each row
+def rank_correlation(one, other):
+    ranks = [each.argsort().argsort().double().flatten() for each in (one, other)]
+    return float(torch.corrcoef(torch.stack(ranks))[0, 1])
+
+
 # %% [wrong] One argsort only
 # says: 0.60 where -0.60 is right
 def rank_correlation(one, other):
@@ -361,31 +440,33 @@ def rank_correlation(one, other):
 
 
 # %% [wrong] The sign is lost
-# says: a map and its negative agree in nothing
+# says: a map and its negative have opposite orders
 def rank_correlation(one, other):
     ranks = [each.flatten().argsort().argsort().double() for each in (one, other)]
     return abs(float(torch.corrcoef(torch.stack(ranks))[0, 1]))
 
 
 # %% [markdown]
-# ## Hand in: one line a layer (4 minutes)
+# ## Hand in: one line a layer (8 minutes)
 #
-# For each layer: is the highest patch on the object of the question, and how much of the map's order does a model with random weights share? Hand in the
-# table, and name the layers whose map you would show in a paper. If more than one layer has no map: is the reason the same? `gradients` and the
-# sums before the cut at zero tell.
+# For each layer: is the highest patch on the object of the question, and how much of the order does a model with random weights share? Most patches of a map are tied
+# at zero and have no order, so the cell compares the sums **before** the cut. The random weights are the **control**.
+#
+# Hand in the table, and name the layers whose map you would show in a paper. If more than one layer has no map: is the reason the same? `gradients` and `sums` tell.
 
 # %% [result]
 on_object = torch.tensor(coverage(target_mask(sample), prompt.grid)) > 0
 with randomised_weights(lvlm, seed=0):
-    random = features_and_gradients("post_attention_layernorm")
-    random_maps = [cam_map(*each) for each in zip(*random, strict=True)]
+    blind = zip(*features_and_gradients("post_attention_layernorm"), strict=True)
+    blind_sums = [feature @ gradient.mean(0) for feature, gradient in blind]
+sums = [f @ gradient.mean(0) for f, gradient in zip(features, gradients, strict=True)]
 print(f"chance of a hit: {float(on_object.double().mean()):.2f}")
 for layer in range(n_layers):
     if maps[layer].max() > 0:
         hit = bool(on_object.flatten()[maps[layer].argmax()])
-        shared = rank_correlation(maps[layer], random_maps[layer])
+        shared = rank_correlation(sums[layer], blind_sums[layer])
         print(
-            f"layer {layer + 1:2}: highest patch on the object: {hit!s:5}; shared with random: {shared:.1f}"
+            f"layer {layer + 1:2}: highest patch on the object: {hit!s:5}; shared with random: {shared + 0.0:.1f}"
         )
     else:
         print(f"layer {layer + 1:2}: no map")

@@ -59,21 +59,30 @@ def truncation_mask(prompt):
 def check_mask():
     mask, (system, image, user) = truncation_mask(prompt), prompt.spans
     n = len(prompt)
+    assert isinstance(mask, torch.Tensor), "return a tensor of PyTorch's."
     assert tuple(mask.shape) == (n, n), f"shape {tuple(mask.shape)}; wanted (S, S) = {(n, n)}."
     values = (
         "an additive mask holds 0.0 and minus infinity; True and False would be added as 1 and 0."
     )
-    assert mask.dtype == torch.float32, values
-    assert set(mask.unique().tolist()) <= {0.0, -torch.inf}, values
+    assert mask.dtype == torch.float32, f"{values} Yours is of {mask.dtype}."
+    assert not mask.isnan().any(), "the mask holds NaN: 0 times minus infinity is no number."
+    finite = "the mask holds other numbers than 0.0 and minus infinity, which is -torch.inf."
+    assert set(mask.unique().tolist()) <= {0.0, -torch.inf}, finite
     open_to = mask == 0
-    assert not open_to[0, 1:].any(), "the first token looks ahead: the mask is not causal any more."
-    assert open_to[-1, system].all(), "the last token cannot see the system text."
+    ahead = "a token looks ahead: the mask is not causal any more. Row 0 is open at column 0 alone."
+    assert not open_to.triu(1).any(), ahead
     rows = "the image's rows are shut, not its columns: rows look, columns are looked at."
-    assert open_to[image.start, image.start], rows
+    assert open_to[image].any(), rows
+    first = "token 0 sees nothing: .triu(1) leaves the diagonal open, .triu() does not."
+    assert open_to[0, 0], first
+    own = "an image token cannot see itself: only tokens after the image must not look at it."
+    assert open_to.diagonal()[image].all(), own
+    shut = "a token cannot see itself: the image ends before .stop."
+    assert open_to.diagonal().all(), shut
+    assert open_to[-1, system].all(), "the last token cannot see the system text."
     assert not open_to[-1, image].any(), "the last token still sees the image."
     between = "the question's other tokens still see the image, and hand it on to the last one."
     assert not open_to[user.start : n - 1, image].any(), between
-    assert open_to.diagonal().all(), "some token cannot see itself: softmax of an empty row is NaN."
     print("truncation_mask is right.")
 
 
@@ -81,7 +90,7 @@ check_mask()
 
 
 # %% [wrong] Not causal any more
-# says: the first token looks ahead
+# says: a token looks ahead
 def truncation_mask(prompt):
     mask = torch.zeros(len(prompt), len(prompt))
     mask[prompt.spans.user, prompt.spans.image] = -torch.inf
@@ -93,6 +102,38 @@ def truncation_mask(prompt):
 def truncation_mask(prompt):
     mask = torch.full((len(prompt), len(prompt)), -torch.inf).triu(1)
     mask[prompt.spans.image] = -torch.inf
+    return mask
+
+
+# %% [wrong] The diagonal shut
+# says: token 0 sees nothing
+def truncation_mask(prompt):
+    mask = torch.full((len(prompt), len(prompt)), -torch.inf).triu()
+    mask[prompt.spans.user, prompt.spans.image] = -torch.inf
+    return mask
+
+
+# %% [wrong] The image hidden from itself
+# says: an image token cannot see itself
+def truncation_mask(prompt):
+    mask = torch.full((len(prompt), len(prompt)), -torch.inf).triu(1)
+    mask[:, prompt.spans.image] = -torch.inf
+    return mask
+
+
+# %% [wrong] One column too many
+# says: a token cannot see itself
+def truncation_mask(prompt):
+    mask, stop = torch.full((len(prompt), len(prompt)), -torch.inf).triu(1), prompt.spans.user.start
+    mask[stop:, prompt.spans.image.start : stop + 1] = -torch.inf
+    return mask
+
+
+# %% [wrong] Ones times minus infinity
+# says: the mask holds NaN
+def truncation_mask(prompt):
+    mask = torch.ones(len(prompt), len(prompt)).triu(1) * -torch.inf
+    mask[prompt.spans.user, prompt.spans.image] = -torch.inf
     return mask
 
 
@@ -171,6 +212,8 @@ def check_cut():
     )
     late = torch.allclose(found[0], right[1], atol=1e-3)
     assert not late, "one layer too many sees the image: at cut 0 it is none."
+    few = torch.allclose(found[2], right[1], atol=1e-3)
+    assert not few, "one layer too few sees the image: at cut 2 it is two, the paper's layer 3."
     for cut, (mine, theirs) in enumerate(zip(found, right, strict=True)):
         difference = float((mine - theirs).abs().max())
         assert difference < 1e-3, f"at cut {cut} the logits differ by {difference:.2g}."
@@ -201,6 +244,19 @@ def logits_at_cut(prompt, cut):
     handles = [
         layer.register_forward_pre_hook(hook, with_kwargs=True) for layer in lvlm.layers[cut + 1 :]
     ]
+    with torch.no_grad():
+        logits = lvlm.logits(prompt)[0, -1]
+    for handle in handles:
+        handle.remove()
+    return logits
+
+
+# %% [wrong] Layers counted from 1
+# says: one layer too few sees the image
+def logits_at_cut(prompt, cut):
+    hook = put_in(truncation_mask(prompt))
+    blind = lvlm.layers[max(0, cut - 1) :]
+    handles = [layer.register_forward_pre_hook(hook, with_kwargs=True) for layer in blind]
     with torch.no_grad():
         logits = lvlm.logits(prompt)[0, -1]
     for handle in handles:
@@ -269,8 +325,10 @@ def cliff(scores, margin=0.05):
 
 # %% [check]
 def check_cliff():
-    def of(*means):
-        return int(cliff(np.array([means])))
+    def of(*means, margin=0.05):
+        found = cliff(np.array([means]), margin)
+        assert found is not None, f"for the means {means} you return nothing: is no cut harmed?"
+        return int(found)
 
     assert of(0, 0.5, 1, 1) == 2, (
         f"means 0, 0.5, 1, 1 have their cliff at cut 2; you say {of(0, 0.5, 1, 1)}."
@@ -287,8 +345,12 @@ def check_cliff():
     assert none == 0, (
         f"if no cut hurts, the cliff is 0: the image was never needed; you say {none}."
     )
-    edge = of(0, 0.95, 1)
-    assert edge == 1, f"0, 0.95, 1: a loss of exactly the margin is no harm; you say {edge}."
+    edge = of(0, 0.35, 0.4)
+    assert edge == 1, (
+        f"0, 0.35, 0.4: a loss of exactly the margin is no harm, rounding aside; you say {edge}."
+    )
+    wide = of(0, 0.6, 1, margin=0.5)
+    assert wide == 1, f"0, 0.6, 1 with a margin of 0.5 has its cliff at 1; you say {wide}."
     assert cliff(scores) == cliff_layer(scores).cut, "on the real scores cliff_layer finds another."
     print("cliff is right: cut", cliff(scores))
 
@@ -315,6 +377,30 @@ def cliff(scores, margin=0.05):
 def cliff(scores, margin=0.05):
     means = scores.mean(0)
     return int(np.flatnonzero(means < means[-1] - margin - 1e-9).max(initial=0))
+
+
+# %% [wrong] The margin written into the function
+# says: 0, 0.6, 1 with a margin of 0.5
+def cliff(scores, margin=0.05):
+    means = scores.mean(0)
+    return int(np.flatnonzero(means < means[-1] - 0.05 - 1e-9).max(initial=-1)) + 1
+
+
+# %% [wrong] Rounding forgotten
+# says: 0, 0.35, 0.4: a loss of exactly the margin
+def cliff(scores, margin=0.05):
+    means = scores.mean(0)
+    return int(np.flatnonzero(means < means[-1] - margin).max(initial=-1)) + 1
+
+
+# %% [wrong] Nothing returned where no cut is harmed
+# says: for the means (1, 1, 1) you return nothing
+def cliff(scores, margin=0.05):
+    means = scores.mean(0)
+    for cut in range(len(means) - 1, -1, -1):
+        if means[cut] < means[-1] - margin - 1e-9:
+            return cut + 1
+    return None
 
 
 # %% [markdown]
@@ -353,6 +439,14 @@ def check_by_test():
     )
     assert found == 0, f"neither two nor one lost of ten is significant here; you say {found}."
     paired = np.array([[0, 0.3], [0.7, 1.0], [0.1, 0.4], [0.65, 1.0]])
+    dips = np.array([[0.0, 1, 0, 1]] * 10)
+    last = f"each question is lost at cuts 0 and 2: the cliff is 3; you say {cliff_by_test(dips)}."
+    assert cliff_by_test(dips) == 3, last
+    assert cliff_by_test(1 - dips) == 0, "a gain is no harm: only a loss counts."
+    half = np.array([[0.0, 1], [0, 1], [1, 1], [1, 1]])
+    assert cliff_by_test(half) == 0, (
+        "two lost of four is not significant: divide by n - 1 (ddof=1)."
+    )
     alone = "the losses are much alike though the questions differ: take the deviation of the losses, not of the scores."
     assert cliff_by_test(paired) == 1, alone
     print("cliff_by_test is right.")
@@ -367,6 +461,29 @@ def cliff_by_test(scores):
     loss = scores[:, -1:] - scores
     harmed = loss.mean(0) > 1.96 * loss.std(0, ddof=1) / len(loss)
     return int(np.flatnonzero(harmed).max(initial=-1)) + 1
+
+
+# %% [wrong] The deviation with n in place of n - 1
+# says: two lost of four
+def cliff_by_test(scores):
+    loss = scores[:, -1:] - scores
+    harmed = loss.mean(0) > 1.96 * loss.std(0) / np.sqrt(len(loss))
+    return int(np.flatnonzero(harmed).max(initial=-1)) + 1
+
+
+# %% [wrong] Any significant change
+# says: a gain is no harm
+def cliff_by_test(scores):
+    loss = scores[:, -1:] - scores
+    harmed = abs(loss.mean(0)) > 1.96 * loss.std(0, ddof=1) / np.sqrt(len(loss))
+    return int(np.flatnonzero(harmed).max(initial=-1)) + 1
+
+
+# %% [wrong] The first cut without a significant loss
+# says: each question is lost at cuts 0 and 2
+def cliff_by_test(scores):
+    loss = scores[:, -1:] - scores
+    return int(np.argmin(loss.mean(0) > 1.96 * loss.std(0, ddof=1) / np.sqrt(len(loss))))
 
 
 # %% [wrong] The deviation of the scores, not of the losses
@@ -386,10 +503,10 @@ def cliff_by_test(scores):
 
 
 # %% [markdown]
-# ## Hand in: two rules, four sample sizes (5 minutes)
+# ## Hand in: two rules, four sample sizes (7 minutes)
 #
 # The cell draws n of the questions, with replacement, 200 times, and averages the cliff that each rule finds. Predict for both rules
-# before you run it: does the cliff move up, move down or stay, as n grows?
+# before you run it: does the cliff move up, move down or stay, as n grows? Both rules are given the same questions, so each is the **control** of the other.
 #
 # Hand in the table and two sentences: which rule would you rather meet in a paper that shows "no significant loss", and what would you ask its authors?
 

@@ -50,13 +50,20 @@ def road_mask(n, sources, targets):
 def check_mask():
     mask = road_mask(6, slice(1, 3), slice(4, 6))
     assert tuple(mask.shape) == (6, 6), f"shape {tuple(mask.shape)}; wanted (6, 6)."
-    weights = mask.float().softmax(-1)
+    values = (
+        "an additive mask holds 0.0 and minus infinity; True and False would be added as 1 and 0."
+    )
+    assert mask.dtype == torch.float32, f"{values} Yours is of {mask.dtype}."
+    assert not mask.isnan().any(), "the mask holds NaN: 0 times minus infinity is no number."
+    first = "token 0 sees nothing: .triu(1) leaves the diagonal open, .triu() does not."
+    assert mask[0, 0] == 0, first
+    weights = mask.softmax(-1)
     exchanged = "the targets still see the sources: rows are those that read, columns what is read."
     assert not weights[4:, 1:3].any(), exchanged
     assert not weights[0, 1:].any(), "the first token sees later ones: the mask is not causal."
     assert weights[3, 1] > 0, "token 3 is no target and must see the sources."
     assert weights[4, 3] > 0, "token 4 must see token 3: only the one road is closed."
-    own = road_mask(6, slice(0, 6), slice(4, 6)).float().softmax(-1)
+    own = road_mask(6, slice(0, 6), slice(4, 6)).softmax(-1)
     assert not own.isnan().any(), "a row is shut altogether: a token always sees itself."
     print("road_mask is right.")
 
@@ -86,6 +93,22 @@ def road_mask(n, sources, targets):
     mask = torch.zeros(n, n)
     mask[targets, sources] = -torch.inf
     return mask
+
+
+# %% [wrong] A mask of True and False
+# says: an additive mask holds 0.0 and minus infinity
+def road_mask(n, sources, targets):
+    mask = torch.ones(n, n, dtype=torch.bool).tril()
+    mask[targets, sources] = False
+    return mask
+
+
+# %% [wrong] The sources hidden from all
+# says: token 3 is no target
+def road_mask(n, sources, targets):
+    mask = torch.full((n, n), -torch.inf).triu(1)
+    mask[:, sources] = -torch.inf
+    return mask.fill_diagonal_(0)
 
 
 # %% [wrong] A row without any token
@@ -122,7 +145,8 @@ def check_closes():
     right = road_mask(6, sources, targets)
     published = road_mask(6, slice(0, 0), slice(0, 0))
     published[targets, sources] = False
-    assert closes(right, sources, targets) is True, "your own mask closes the road; say True."
+    found = closes(right, sources, targets)
+    assert found is True, f"your own mask closes the road: True, a Python bool; you say {found!r}."
     assert closes(published, sources, targets) is False, (
         "the mask with False hides nothing; say False."
     )
@@ -293,11 +317,12 @@ def check_effect():
 
     def watched(prompt, sources, targets, layers):
         asked.append(list(layers))
-        return own(prompt, sources, targets, layers)
+        return own(prompt, sources, targets, [n for n in layers if 0 <= n < lvlm.n_layers])
 
     knockout = watched
     try:
-        found = [effect(prompt, image, question, layer) for layer in (2, 0, 11)]
+        for layer in (2, 0, 11):
+            effect(prompt, image, question, layer)
     finally:
         knockout = own
     assert len(asked) == 3, "call your own knockout, once for each effect."
@@ -307,14 +332,18 @@ def check_effect():
     assert asked[0] == [1, 2, 3], f"around layer 2 the window is 1, 2, 3; yours is {asked[0]}."
     ends = "around layer 0 the window is 0, 1 and around 11 it is 10, 11: there are no layers -1 and 12."
     assert asked[1:] == [[0, 1], [10, 11]], ends
+    doubtful = load_task("scienceqa")[7]
+    asked_of = lvlm.prompt(doubtful.image, doubtful.question)
+    seen, said = asked_of.spans.image, asked_of.spans.user
     with torch.no_grad():
-        p = lvlm.logits(prompt)[0, -1].softmax(-1)
-    q = knockout(prompt, image, question, [1, 2, 3]).softmax(-1)
-    right = float(100 * (q[p.argmax()] / p.max() - 1))
+        p = lvlm.logits(asked_of)[0, -1].softmax(-1)
+    q = knockout(asked_of, seen, said, range(7)).softmax(-1)
+    right, found = float(100 * (q[p.argmax()] / p.max() - 1)), effect(asked_of, seen, said, 3, 7)
     parts = (
-        f"an effect is in per cent of p: it is {right:.1f} around layer 2; you say {found[0]:.1f}."
+        f"an effect is in per cent of p: for a doubtful answer it is {right:.1f} around layer 3, "
     )
-    assert abs(found[0] - right) < 0.1, parts
+    parts += f"window 7; you say {found:.1f}."
+    assert abs(found - right) < 0.1, parts
     print("effect is right.")
 
 
@@ -326,6 +355,24 @@ check_effect()
 def effect(prompt, sources, targets, layer, window=3):
     before = lvlm.logits(prompt)[0, -1].softmax(-1)
     layers = range(layer, min(12, layer + window))
+    after = knockout(prompt, sources, targets, layers).softmax(-1)
+    return float(100 * (after[before.argmax()] / before.max() - 1))
+
+
+# %% [wrong] In points of probability
+# says: an effect is in per cent of p
+def effect(prompt, sources, targets, layer, window=3):
+    before = lvlm.logits(prompt)[0, -1].softmax(-1)
+    layers = range(max(0, layer - window // 2), min(12, layer + window // 2 + 1))
+    after = knockout(prompt, sources, targets, layers).softmax(-1)
+    return float(100 * (after[before.argmax()] - before.max()))
+
+
+# %% [wrong] A window of three, whatever is asked
+# says: an effect is in per cent of p
+def effect(prompt, sources, targets, layer, window=3):
+    before = lvlm.logits(prompt)[0, -1].softmax(-1)
+    layers = range(max(0, layer - 1), min(12, layer + 2))
     after = knockout(prompt, sources, targets, layers).softmax(-1)
     return float(100 * (after[before.argmax()] / before.max() - 1))
 
@@ -406,7 +453,7 @@ print("around layer, from 1:      ", *[f"{layer + 1:5}" for layer in LAYERS])
 # caption: Change of the answer's probability with one road closed around a layer, for three tasks. A deep fall means that the answer comes this way.
 # alt: Three panels, one a task, each with three lines over the layers: the effect of closing image to question, image to last and question to last.
 figure, panels = plt.subplots(1, 3, figsize=(6.4, 2.4), sharey=True)
-colours = (COLOURS["image"], COLOURS["cliff"], COLOURS["user"])
+colours = (COLOURS["image"], COLOURS["control"], COLOURS["user"])
 for axes, (name, found) in zip(panels, effects.items(), strict=True):
     for row, colour, style in zip(found, colours, ("-", "--", "-."), strict=False):
         axes.plot([layer + 1 for layer in LAYERS], row, style, color=colour)

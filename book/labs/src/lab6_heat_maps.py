@@ -69,8 +69,12 @@ def check_hit():
     assert tied == 0.25, (
         f"one of four highest patches is on the object: a quarter; you say {tied:.2f}."
     )
+    even = hit(torch.full((8, 8), 0.5), on_object)
+    assert abs(even - 1 / 32) < 1e-6, f"an even map scores by chance, 2 of 64; you say {even}."
     for empty in (torch.zeros(8, 8), torch.full((8, 8), torch.nan)):
-        found = float(hit(empty, on_object))
+        found = hit(empty, on_object)
+        assert found is not None, "return a number also for a map that points nowhere: NaN."
+        found = float(found)
         assert found != found, f"a map of zeros or NaN points nowhere: NaN; you say {found:.2f}."
     print("hit is right.")
 
@@ -88,6 +92,14 @@ def hit(heat, on_object):
 # says: one of four highest patches is on the object
 def hit(heat, on_object):
     return float(on_object.flatten()[heat.argmax()])
+
+
+# %% [wrong] An even map taken for none
+# says: an even map scores by chance
+def hit(heat, on_object):
+    if not heat.max() > heat.min():
+        return float("nan")
+    return float(on_object[heat == heat.max()].double().mean())
 
 
 # %% [wrong] An empty map scores by chance
@@ -120,7 +132,9 @@ def above_chance(hits, chances):
 def check_above():
     hits = torch.tensor([1.0, 0.0, 1.0, torch.nan])
     chances = torch.tensor([0.1, 0.2, 0.3, 0.9])
-    mean, error = map(float, above_chance(hits, chances))
+    pair = above_chance(hits, chances)
+    assert isinstance(pair, tuple | list), "return two numbers: the mean, and its standard error."
+    mean, error = map(float, pair)
     assert mean == mean, "the item without a map makes all of it NaN: leave it out."
     zero = "an item without a map is no miss: leave it out, and do not count it."
     as_miss, uncounted = (0.9 - 0.2 + 0.7 - 0.9) / 4, (0.9 - 0.2 + 0.7) / 4
@@ -129,7 +143,7 @@ def check_above():
     assert abs(mean - (0.5 - 0.5 + 0.5) / 3) > 1e-4, half
     assert abs(mean - 1.4 / 3) < 1e-4, f"the mean difference is 0.47 here; you say {mean:.2f}."
     right = torch.tensor([0.9, -0.2, 0.7]).std() / 3**0.5
-    spread = f"the standard error is {right:.2f} here; you say {error:.2f}: the root of the number of items that count."
+    spread = f"the standard error is {right:.2f} here; you say {error:.2f}: the deviation of the differences, over the root of the number of items that count."
     assert abs(error - right) < 1e-4, spread
     print("above_chance is right.")
 
@@ -196,7 +210,7 @@ plt.show()
 
 # %% [exercise]
 def fall(prompt, patches):
-    """How far the probability of the model's answer falls with these patches (0 to 63) blanked."""
+    """How far the answer's probability falls with patches, a list of numbers 0 to 63, blanked."""
     # solution
     embeds = prompt.inputs_embeds.detach().clone()
     embeds[0, [image.start + int(patch) for patch in patches]] = embeds[0, image].mean(0)
@@ -234,6 +248,19 @@ def check_fall():
     assert abs(found - right) < 1e-3, (
         f"the object blanked, it falls by {right:.2f}; you say {found:.2f}: {offset}"
     )
+    few = objects[5].flatten().nonzero().flatten()[:2]
+    embeds = prompts[5].inputs_embeds.clone()
+    embeds[0, image.start + few] = embeds[0, image].mean(0)
+    with torch.no_grad():
+        p, q = (lvlm.logits(e)[0, -1].softmax(-1) for e in (prompts[5].inputs_embeds, embeds))
+    right, found = float(p.max() - q[p.argmax()]), float(fall(prompts[5], few))
+    blank = (
+        f"two patches blanked, it falls by {right:.3f}; you say {found:.3f}. A blank patch holds "
+    )
+    blank += (
+        "the mean vector of the picture's 64, one number a channel; a fall is before less after."
+    )
+    assert abs(found - right) < 1e-3, blank
     assert much > 0.2, "with the whole picture blanked the answer should fall."
     print("fall is right: the object blanked, the answer falls by", round(right, 2))
 
@@ -250,6 +277,28 @@ def fall(prompt, patches):
         lvlm.logits(each)[0, -1].softmax(-1) for each in (prompt.inputs_embeds, embeds)
     )
     return float(before.max() - after[before.argmax()])
+
+
+# %% [wrong] Zeros in place of the mean
+# says: two patches blanked, it falls by
+def fall(prompt, patches):
+    embeds = prompt.inputs_embeds.detach().clone()
+    embeds[0, [image.start + int(patch) for patch in patches]] = 0
+    before, after = (
+        lvlm.logits(each)[0, -1].softmax(-1) for each in (prompt.inputs_embeds, embeds)
+    )
+    return float(before.max() - after[before.argmax()])
+
+
+# %% [wrong] In parts of the probability before
+# says: two patches blanked, it falls by
+def fall(prompt, patches):
+    embeds = prompt.inputs_embeds.detach().clone()
+    embeds[0, [image.start + int(patch) for patch in patches]] = embeds[0, image].mean(0)
+    before, after = (
+        lvlm.logits(each)[0, -1].softmax(-1) for each in (prompt.inputs_embeds, embeds)
+    )
+    return float(1 - after[before.argmax()] / before.max())
 
 
 # %% [wrong] The prompt itself is changed
@@ -287,14 +336,15 @@ def mean_fall(choose):
 falls = {"random patches": mean_fall(lambda n: torch.randperm(64, generator=generator)[:K])}
 falls["patches of the object"] = mean_fall(lambda n: objects[n].flatten().nonzero().flatten()[:K])
 for name in maps:
-    best = max(excess[name], key=lambda n: excess[name][n][0])
+    whole = [n for n in excess[name] if all(each[n].any() for each in maps[name])]
+    best = max(whole, key=lambda n: excess[name][n][0])
     hottest = [each[best].flatten().argsort(descending=True)[:K] for each in maps[name]]
     falls[f"hottest by {name}, layer {best + 1}"] = mean_fall(lambda n, hottest=hottest: hottest[n])
 for name, value in falls.items():
     print(f"{K} {name}: the answer falls by {value:.2f}")
 
 # %% [markdown]
-# The layer of each map was chosen on the very pictures it is scored on. What does lab 7 say about that?
+# The layer of each map, among those where every picture has a map, was chosen on the very pictures it is scored on. What does lab 7 say about that?
 
 # %% [markdown]
 # ## A decoy (10 minutes)

@@ -169,18 +169,23 @@ def honest_gain(calibration, test):
 
 # %% [check]
 def check_gain():
-    calibration = np.array([[0, 1, 0.5], [0, 1, 0.5]])
-    new = np.array([[1, 0.2, 0.4], [1, 0.2, 0.4], [1, 0.2, 0.4]])
-    found = float(honest_gain(calibration, new))
+    calibration = np.array([[0, 0.8, 0.6, 0.5], [1, 0.8, 0.6, 0.5]])
+    new = np.array([[0.3, 0.2, 1, 0.4]] * 3)
+    found = honest_gain(calibration, new)
+    assert np.ndim(found) == 0, "return one number: the mean over the test items."
     assert abs(found - 0.6) > 1e-9, "the cut was chosen on the test items once more."
-    assert abs(found - 0.5) > 1e-9, (
+    assert abs(found - 0.3) > 1e-9, (
         "that is the gain on the calibration items, which chose the cut."
     )
+    one = "the cut is one item's best: take the mean over the items, axis 0, before the largest."
+    assert abs(found + 0.1) > 1e-9, one
     both = (
         "compare with the intact model on the same, new items: its scores there are the baseline."
     )
     assert abs(found + 0.3) > 1e-9, both
     assert abs(found + 0.2) < 1e-9, f"the gain is -0.2 here; you say {found:+.2f}."
+    tied = honest_gain(np.array([[1.0, 1, 0]]), np.array([[0.4, 0.9, 0.5]]))
+    assert abs(tied + 0.1) < 1e-9, f"of two best cuts take the first: -0.1; you say {tied:+.2f}."
     print("honest_gain is right.")
 
 
@@ -206,6 +211,28 @@ def honest_gain(calibration, test):
 def honest_gain(calibration, test):
     cut = calibration.mean(0).argmax()
     return calibration[:, cut].mean() - calibration[:, -1].mean()
+
+
+# %% [wrong] The largest of all scores
+# says: the cut is one item's best
+def honest_gain(calibration, test):
+    cut = calibration[::-1].argmax() % calibration.shape[1]
+    return test[:, cut].mean() - test[:, -1].mean()
+
+
+# %% [wrong] The last of several best cuts
+# says: of two best cuts take the first
+def honest_gain(calibration, test):
+    means = calibration.mean(0)
+    cut = np.flatnonzero(means == means.max())[-1]
+    return test[:, cut].mean() - test[:, -1].mean()
+
+
+# %% [wrong] A number for each item
+# says: return one number
+def honest_gain(calibration, test):
+    cut = calibration.mean(0).argmax()
+    return test[:, cut] - test[:, -1]
 
 
 # %% [wrong] Compared with the intact model on other items
@@ -330,7 +357,9 @@ def scores_of(called, labels):
 def check_scores():
     truth = np.array([True, True, False, False, False])
     called = np.array([True, False, True, True, False])
-    accuracy, precision, recall, f1 = map(float, scores_of(called, truth))
+    four = scores_of(called, truth)
+    assert len(four) == 4, "return four numbers: accuracy, precision, recall and F1."
+    accuracy, precision, recall, f1 = map(float, four)
     assert abs(accuracy - 0.4) < 1e-9, f"accuracy is 2 of 5 here; you say {accuracy:.2f}."
     exchanged = "precision and recall are exchanged: precision divides by what was called so."
     assert abs(precision - 0.5) > 1e-9, exchanged
@@ -339,6 +368,8 @@ def check_scores():
     assert abs(f1 - 0.4) < 1e-9, f"F1 is 0.40 here; you say {f1:.2f}: the mean is the harmonic one."
     nothing = [float(x) for x in scores_of(np.zeros(5, dtype=bool), truth)]
     assert nothing == [0.6, 0, 0, 0], "nothing called so: accuracy 0.6, and 0 for the rest."
+    none = [float(x) for x in scores_of(called, np.zeros(5, dtype=bool))]
+    assert none == [0.4, 0, 0, 0], "nothing is so: accuracy 0.4, and 0 for the rest."
     print("scores_of is right.")
 
 
@@ -367,6 +398,17 @@ def scores_of(called, labels):
     )
 
 
+# %% [wrong] Recall divided by nothing
+# says: nothing is so
+def scores_of(called, labels):
+    hits = (called & labels).sum()
+    precision = hits / called.sum() if called.any() else 0.0
+    with np.errstate(invalid="ignore"):
+        recall = hits / labels.sum()
+    f1 = 2 * precision * recall / (precision + recall) if hits else 0.0
+    return (called == labels).mean(), precision, recall, f1
+
+
 # %% [wrong] The arithmetic mean
 # says: F1 is 0.40 here
 def scores_of(called, labels):
@@ -384,7 +426,7 @@ def scores_of(called, labels):
 
 
 # %% [markdown]
-# ## Hand in: four reports, corrected (5 minutes)
+# ## Hand in: four reports, corrected (8 minutes)
 #
 # Hand in the table, and for each report one sentence to its authors: what they did, and the smallest control that would have shown it to them.
 
