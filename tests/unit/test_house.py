@@ -99,7 +99,7 @@ def test_the_library_reads_nothing_of_the_book() -> None:
 
 
 LINES = 13_480
-"""The budget is 12,000, 700 for routes and rival maps, 700 for other architectures, and some 120 each
+"""The budget is 12,000, 700 for routes and rival maps, 700 for other architectures, and 120 each
 for the course's mystery models and the family of tests."""
 
 
