@@ -12,6 +12,7 @@ import signal
 import tempfile
 from pathlib import Path
 
+import torch
 from ipykernel.kernelapp import IPKernelApp
 from jupyter_client.blocking import BlockingKernelClient
 from jupyter_client.connect import write_connection_file
@@ -97,6 +98,9 @@ def _import_once():
 
 
 def _run(connection_file: str, folder: Path, parent: int) -> None:
+    # A fork loses torch's pool of threads. If several threads were the first to miss it, as when
+    # weights are loaded, one would find none while another makes it anew (Invalid thread pool).
+    torch.set_num_threads(torch.get_num_threads())
     os.environ.pop("INFOFLOW_SHIPPED", None)  # which the tests set for themselves
     os.environ["JPY_PARENT_PID"] = str(parent)  # it ends when its parent does
     os.chdir(folder)

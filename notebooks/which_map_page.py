@@ -129,6 +129,12 @@ def chosen_name(group, place):
     return group if place_name(place) == group else f"{group} ({place_name(place)})"
 
 
+def tested(choices):
+    """How many items the maps were tested on: a map that is undefined on one has one less."""
+    counts = sorted({len(chosen.scores) for chosen in choices.values()})
+    return f"{counts[0]} to {counts[-1]}" if len(counts) > 1 else str(counts[0])
+
+
 def map_plot(choices, model):
     """Plot how often the chosen map of every group points at the answer's region."""
     best_first = sorted(choices.items(), key=lambda item: -item[1].test)
@@ -143,13 +149,13 @@ def map_plot(choices, model):
     axes.set_xlim(0, 100)
     words = "; ".join(f"{name} {100 * c.test:.1f} %" for name, c in best_first)
     (group, first), *_ = best_first
-    best, n_items = chosen_name(group, first.place), len(first.scores)
+    best = chosen_name(group, first.place)
     return report.Plot(
         figure,
         f"Hit rate of every map, the best first: {words}."[:400],
-        f"Of all maps {best} points at the answer's region most often: {model}, {n_items} test "
-        "items of all tasks, 95 % intervals. Of each kind the layer and variant are chosen on "
-        "other items.",
+        f"Of all maps {best} points at the answer's region most often: {model}, "
+        f"{tested(choices)} test items of all tasks, 95 % intervals. Of each kind the layer and "
+        "variant are chosen on other items.",
         table,
     )
 

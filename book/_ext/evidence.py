@@ -23,6 +23,7 @@ from bs4 import BeautifulSoup, Tag
 from docutils import nodes
 from sphinx import addnodes
 from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
 from sphinx.util.docutils import SphinxDirective, SphinxRole
 
 from infoflow.claims import all_claims
@@ -98,11 +99,17 @@ class Published(SphinxRole):
         return [nodes.inline(str(value), str(value), classes=["published"])], []
 
 
-def notebook_of(page: str, app: Sphinx) -> Path | None:
-    """Find a page's notebook: its model's, or the one about no model; None if neither was run."""
-    runs = Path(app.srcdir) / RUNS
-    paths = (runs / model / f"{page}.ipynb" for model in (app.config.evidence_model, "shapes"))
-    return next((path for path in paths if path.is_file()), None)
+def notebook_of(page: str, env: BuildEnvironment) -> Path | None:
+    """Find a page's notebook: its model's, or the one about no model; None if neither was run.
+
+    What is being read is read anew when the notebook changes.
+    """
+    for model in (env.config.evidence_model, "shapes"):
+        name = f"{RUNS}/{model}/{page}.ipynb"
+        if (notebook := Path(env.srcdir) / name).is_file():
+            env.note_dependency(name)
+            return notebook
+    return None
 
 
 def cells_of(notebook: Path) -> list[dict[str, Any]]:
@@ -116,7 +123,7 @@ class Page(SphinxRole):
 
     def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
         """Link to it, if this copy has it."""
-        notebook = notebook_of(self.text, self.env.app)
+        notebook = notebook_of(self.text, self.env)
         if notebook is None:
             absent = nodes.Text(f" ({NOT_RUN} in this copy)")
             return [nodes.literal(self.text, self.text), absent], []
@@ -141,7 +148,7 @@ class Found(SphinxDirective):
     def run(self) -> list[nodes.Node]:
         """Quote the page's finding, as its cell writes it."""
         page = self.arguments[0]
-        notebook = notebook_of(page, self.env.app)
+        notebook = notebook_of(page, self.env)
         if notebook is None:
             return self.parse_text_to_nodes(f"*The page `{page}`: {NOT_RUN} in this copy.*")
         for cell in cells_of(notebook):
@@ -161,7 +168,7 @@ class PlotOf(SphinxDirective):
     def run(self) -> list[nodes.Node]:
         """Copy the figure, as that page shows it."""
         page, number = self.arguments[0], int(self.arguments[1])
-        notebook = notebook_of(page, self.env.app)
+        notebook = notebook_of(page, self.env)
         if notebook is None:
             return self.parse_text_to_nodes(
                 f"*Figure of the page `{page}`: {NOT_RUN} in this copy.*"

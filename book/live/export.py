@@ -325,7 +325,7 @@ def first_telling(lvlm: LVLM, task: str, world: str) -> int:
         blind, intact = (lvlm.decode(tokens) for tokens in cuts.tokens)
         if intact == sample.answer != blind:
             return index
-    raise InfoflowError(f"{lvlm.name} answers no item of {task} by the picture.")
+    raise InfoflowError(f"{lvlm.name} answers no item of {task} by the image.")
 
 
 # --- without scripts ------------------------------------------------------------------------------
@@ -349,10 +349,10 @@ def still(lvlm: LVLM, index: int, world: str, size: str) -> str:
     return f"""<figure class="live" data-start="{START}" data-size="{size}">
 <div class="live-still"><img src="{source}" alt="A scene with {", ".join(sample.objects)}.">
 <div class="table-scroll" tabindex="0" role="region" aria-label="Answers at every cut"><table>
-<thead><tr><th scope="col">layers that see the picture</th><th scope="col" class="words">answer</th>
+<thead><tr><th scope="col">layers that see the image</th><th scope="col" class="words">answer</th>
 <th scope="col">probability of “{answer}”</th></tr></thead><tbody>{rows}</tbody></table></div></div>
 <figcaption>{question} What <code>{lvlm.name}</code> answers when only its first layers see the
-picture, of all {lvlm.n_layers}; right is “{answer}”. Item <code>{sample.id}</code>, computed by
+image, of all {lvlm.n_layers}; right is “{answer}”. Item <code>{sample.id}</code>, computed by
 the library when this book was built; weights <code>{lvlm.digest[:12]}</code>.</figcaption></figure>
 """
 

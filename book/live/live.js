@@ -16,7 +16,7 @@
     "panel.js",
   ];
   const EDGES = {
-    picture: "the picture, from every later token",
+    picture: "the image, from every later token",
     "image-question": "image → question",
     "image-last": "image → last token",
     "question-last": "question → last token",
@@ -385,7 +385,7 @@
           ? "There is no answer to make a map of."
           : isCam && !map
             ? "Undefined: behind the last layer’s attention no token reads the image any more."
-            : "The map is empty: from here on nothing of the picture is read.";
+            : "The map is empty: from here on nothing of the image is read.";
       const says = isCam
         ? `What the answer hangs on in layer ${layer + 1}: the darker a patch, the more.`
         : `Where the last token looks in layer ${layer + 1}: ` +

@@ -44,7 +44,7 @@ const infoflowPanel = `
     </table>
     <fieldset>
       <legend>Look inside</legend>
-      <label>Map on the picture
+      <label>Map on the image
         <select data-is="map">
           <option value="attention">attention of the last token</option>
           <option value="cam">LLaVA-CAM</option>

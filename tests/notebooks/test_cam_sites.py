@@ -175,7 +175,7 @@ def test_maps_stand_best_first(chosen):
     plot = map_plot(chosen[ALL_TASKS], "toy")
     assert list(plot.table.index)[:2] == ["CAM, any site", "attention"]
     assert plot.table.loc["CAM, any site", ("test", "mean")] == pytest.approx(90)
-    assert "Best: CAM, any site (values (element-wise), layer 2)" in plot.caption
+    assert "Of all maps CAM, any site (values (element-wise), layer 2)" in plot.caption
 
 
 def test_a_file_in_the_folder_of_maps_is_a_group_of_its_own():

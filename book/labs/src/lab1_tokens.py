@@ -1,8 +1,8 @@
 # %% [markdown]
 # # Lab 1. Tokens and spans
 #
-# A vision-language model does not see a picture beside a question. It sees one row of tokens, and part of that row
-# stands for the picture. In this lab you build the row by hand and prove that you know which tokens show what.
+# A vision-language model does not see an image beside a question. It sees one row of tokens, and part of that row
+# stands for the image. In this lab you build the row by hand and prove that you know which tokens show what.
 #
 # **You will** write the prompt of LLaVA-1.5 as token ids, find the three spans that every later lab uses, put image
 # features in their places, and say which tokens show an object.
@@ -17,7 +17,7 @@
 # ## Look at what goes in (5 minutes)
 #
 # `prompt` is the row as the library builds it. You will use it to check your own. Count with the figure:
-# the picture is 96 pixels wide, and the model cuts it into 8 by 8 patches. How many tokens will it take?
+# the image is 96 pixels wide, and the model cuts it into 8 by 8 patches. How many tokens will it take?
 
 # %%
 import matplotlib.pyplot as plt
@@ -33,7 +33,7 @@ print("The model answers:", lvlm.answer(prompt))
 print(len(prompt), "tokens in the row")
 
 # %% [figure]
-# caption: The picture, with the patches that the vision tower cuts it into. Each patch becomes one image token.
+# caption: The image, with the patches that the vision tower cuts it into. Each patch becomes one image token.
 # alt: A small drawn scene with coloured shapes and a lettered sign, under a grid of eight by eight squares.
 figure, axes = plt.subplots(figsize=(3.6, 3.6))
 axes.imshow(sample.image, extent=(0, 8, 8, 0))
@@ -253,7 +253,7 @@ def check_embeds():
     assert torch.equal(embeds[place], right[place]) or not same, order
     close = torch.allclose(embeds, right)
     assert close, "the image's vectors are mixed with others: they replace the table's."
-    print("embed_row is right. The picture's vectors are in their places.")
+    print("embed_row is right. The image's vectors are in their places.")
 
 
 check_embeds()
@@ -388,7 +388,7 @@ with torch.no_grad():
 # %% [markdown]
 # ## Going further
 #
-# - Ask a question about another object of the same picture. Which tokens must you blank now?
+# - Ask a question about another object of the same image. Which tokens must you blank now?
 # - A 7B model: with a GPU, `load_lvlm("llava-1.5-7b")` has 24 by 24 patches of 14 pixels, so its row holds 576 image tokens. Change the
 #   numbers in `tokens_of` and run the lab again, on a photograph of your own. You have no outlines there: draw a box.
-# - `tiny-llava-1.6` cuts the picture into tiles and has tokens that show no patch at all. Where are they in its row?
+# - `tiny-llava-1.6` cuts the image into tiles and has tokens that show no patch at all. Where are they in its row?

@@ -5,7 +5,7 @@
 # system text, image and question. You will write it in four lines, and then find three reasons to distrust it.
 #
 # **You will** read attention weights out of a transformer, reduce them to three shares, compare them with chance, find tokens that draw
-# attention whatever the picture shows, and test whether what is read is used.
+# attention whatever the image shows, and test whether what is read is used.
 #
 # **You need** lab 1 (the three spans), softmax, and what query and key are.
 
@@ -168,7 +168,7 @@ def group_shares(rows, spans):
 
 
 # %% [figure]
-# caption: The share of the answer's attention that goes to system text, image and question, layer by layer, averaged over the pictures of this lab. Layers are counted from 1, as in the paper.
+# caption: The share of the answer's attention that goes to system text, image and question, layer by layer, averaged over the images of this lab. Layers are counted from 1, as in the paper.
 # alt: Three lines over the layers, for system text, image and user text: how the shares of attention change with depth.
 shares = torch.stack(
     [group_shares(attention_flow(lvlm, each).rows, each.spans) for each in prompts]
@@ -254,7 +254,7 @@ def over_even(shares, spans, n_tokens):
 # Some tokens draw attention in some head whatever the prompt says. Such a token is a **sink**: the head seems to have nothing to
 # do and puts its weight somewhere. It makes bright spots in attention maps, and they mean nothing.
 #
-# Find them by what defines them. The weight stays where it is when the picture changes, so it survives an average over pictures; weight that follows the picture
+# Find them by what defines them. The weight stays where it is when the image changes, so it survives an average over images; weight that follows the image
 # is spread by the average. All prompts here have the same length and the same system text.
 #
 # Return (layer, head, place) for every place *of the system or image span* whose mean weight over the prompts is above the threshold.
@@ -278,7 +278,7 @@ def find_sinks(rows, spans, threshold):
 def check_sinks():
     rows = torch.zeros(4, 2, 2, len(prompt))
     rows[:, 1, 0, 17] = torch.tensor([0.7, 0.7, 0.7, 0.1])  # a sink, though not in all
-    rows[range(4), 0, 1, [40, 50, 60, 70]] = 0.9  # follows the picture
+    rows[range(4), 0, 1, [40, 50, 60, 70]] = 0.9  # follows the image
     rows[:, 0, 0, 100] = 0.8  # the question, of which we do not ask
     listed = list(find_sinks(rows, prompt.spans, 0.4))
     triples = all(len(each) == 3 for each in listed)
@@ -286,7 +286,7 @@ def check_sinks():
     found = [tuple(map(int, each)) for each in listed]
     follows = any(layer == 0 and head == 1 for layer, head, _ in found)
     assert not follows, (
-        "layer 0, head 1 looks elsewhere in every picture: average before you compare."
+        "layer 0, head 1 looks elsewhere in every image: average before you compare."
     )
     asked = any(place >= prompt.spans.user.start for _, _, place in found)
     assert not asked, "a place in the question is among them: stop at the end of the image."
@@ -308,7 +308,7 @@ check_sinks()
 
 
 # %% [wrong] Any prompt will do
-# says: layer 0, head 1 looks elsewhere in every picture
+# says: layer 0, head 1 looks elsewhere in every image
 def find_sinks(rows, spans, threshold):
     strongest = rows.amax(0)[..., : spans.image.stop]
     return [tuple(map(int, found)) for found in (strongest > threshold).nonzero()]
@@ -353,8 +353,8 @@ for layer, head, place in find_sinks(rows, prompt.spans, 0.25):
     )
 
 # %% [markdown]
-# The last number is a control: the same questions with every picture painted grey. A sink is still there. Weight that was
-# looking for something in the picture has no reason to be.
+# The last number is a control: the same questions with every image painted grey. A sink is still there. Weight that was
+# looking for something in the image has no reason to be.
 
 # %% [markdown]
 # ## Hand in: is what is read used? (8 minutes)

@@ -1,7 +1,7 @@
 # %% [markdown]
 # # Lab 3. Gradients in a decoder
 #
-# Grad-CAM asks a network which parts of a picture would change its answer, if they changed a little. LLaVA-CAM asks it inside the
+# Grad-CAM asks a network which parts of an image would change its answer, if they changed a little. LLaVA-CAM asks it inside the
 # language model, layer by layer. You will write it, check it, and then find out why one of its maps is empty and must be.
 #
 # **You will** hold features and their gradients with hooks, turn them into a map, explain the empty layer, and put the maps to the
@@ -246,13 +246,13 @@ def cam_map(feature, gradient):
 
 
 # %% [figure]
-# caption: The picture, and your maps of four layers, each scaled to its own maximum. Layers are counted from 1. The last map is empty.
+# caption: The image, and your maps of four layers, each scaled to its own maximum. Layers are counted from 1. The last map is empty.
 # alt: A drawn scene and four heat maps of eight by eight patches, from a shallow, two middle and the last layer; the last one is blank.
 features, gradients = features_and_gradients("post_attention_layernorm")
 maps = torch.stack([cam_map(*each) for each in zip(features, gradients, strict=True)])
 figure, panels = plt.subplots(1, 5, figsize=(6.4, 1.7))
 panels[0].imshow(sample.image)
-panels[0].set_title("picture")
+panels[0].set_title("image")
 for axes, layer in zip(panels[1:], (1, 4, 8, 12), strict=True):
     axes.imshow(maps[layer - 1], cmap="viridis")
     axes.set_title(f"layer {layer}")
@@ -373,7 +373,7 @@ print("largest change of any logit:", float((after - before).abs().max()))
 # ## A map that must change (10 minutes)
 #
 # Maps look convincing, also those of a model that knows nothing. A simple test: put **random weights** in the decoder. If the map stays as it was, it
-# shows the picture, not what the model learned. Compare maps by **Spearman's rank correlation**: replace the values of each by their ranks (0 for the smallest),
+# shows the image, not what the model learned. Compare maps by **Spearman's rank correlation**: replace the values of each by their ranks (0 for the smallest),
 # then take Pearson's correlation of the ranks. 1 is the same order, 0 none in common, -1 the reverse.
 
 
@@ -474,6 +474,6 @@ for layer in range(n_layers):
 # %% [markdown]
 # ## Going further
 #
-# - Average the maps over pictures with a little noise (`llava_cam(..., n_samples=50, sigma=0.1)`). Do they get sharper, or only smoother?
+# - Average the maps over images with a little noise (`llava_cam(..., n_samples=50, sigma=0.1)`). Do they get sharper, or only smoother?
 # - Take the gradient of "no" in place of "yes". What should happen to the map, and what does?
 # - A 7B model: with a GPU, `load_lvlm("llava-1.5-7b")`, and 24 by 24 in place of 8 by 8. Which of its layers are empty? You can say so before you run it.

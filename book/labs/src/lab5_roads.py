@@ -1,7 +1,7 @@
 # %% [markdown]
 # # Lab 5. By which road?
 #
-# Truncation says until which layer the picture is needed. It does not say how its content reaches the answer: straight from the image to the last
+# Truncation says until which layer the image is needed. It does not say how its content reaches the answer: straight from the image to the last
 # token, or by way of the question's words. **Attention knockout** closes one road at a time, in a few layers, and looks at the answer.
 #
 # **You will** write the mask that closes a road, catch a published mask that closes none, measure what each road is worth, and find that
@@ -427,7 +427,7 @@ print("library", *[f"{value + 0.0:5.0f}" for value in theirs.round()])
 # The cell closes three roads at every second layer, for a few questions of three tasks: is something there (POPE), multiple choice (ScienceQA), reading a sign (TextVQA). It
 # takes some seconds. Predict first: which task cannot do without the straight road from image to last token?
 #
-# Hand in the table and, for each task, the road in words: which tokens read the picture, in which layers, and when the last token learns of it. A
+# Hand in the table and, for each task, the road in words: which tokens read the image, in which layers, and when the last token learns of it. A
 # **control** belongs to it: what does closing user to image do, which no decoder ever uses?
 
 # %% [result]

@@ -1,7 +1,7 @@
 # %% [markdown]
 # # Lab 6. Is a heat map true?
 #
-# A heat map over a picture persuades at once, whether or not it says anything about the model. In a drawn world it can be put to the test, because we know
+# A heat map over an image persuades at once, whether or not it says anything about the model. In a drawn world it can be put to the test, because we know
 # where the object is. You will score maps, compare them with knowing nothing, test whether the hot patches matter, and then build a **decoy**: attention that points at the right
 # thing and is not used at all.
 #
@@ -25,9 +25,7 @@ objects = [
     for s, p in zip(samples, prompts, strict=True)
 ]
 n_layers, image = lvlm.n_layers, prompts[0].spans.image
-print(
-    len(samples), "pictures;", samples[0].question, "Patches on the object:", int(objects[0].sum())
-)
+print(len(samples), "images;", samples[0].question, "Patches on the object:", int(objects[0].sum()))
 
 # %% [markdown]
 # ## The pointing game (10 minutes)
@@ -111,8 +109,8 @@ def hit(heat, on_object):
 # %% [markdown]
 # ## Better than knowing nothing? (10 minutes)
 #
-# A hit rate is nothing without chance. A patch taken at random hits with the probability of the object's share of the patches, which differs from picture to
-# picture. So compare **item by item**: the score less that item's chance. Return the mean of these differences and its standard error, leaving out items without a map.
+# A hit rate is nothing without chance. A patch taken at random hits with the probability of the object's share of the patches, which differs from image to
+# image. So compare **item by item**: the score less that item's chance. Return the mean of these differences and its standard error, leaving out items without a map.
 
 
 # %% [exercise]
@@ -205,7 +203,7 @@ plt.show()
 # A map can lie on the object and still say nothing about the answer, and the other way round. So ask the model: blank the k hottest patches, and see how far the
 # probability of its answer falls. The control is as many **random** patches. A map that is worth something makes the answer fall further than they do.
 #
-# To blank a patch, put the mean of the picture's 64 vectors in its place, in a copy of `prompt.inputs_embeds`, shape (1, S, D).
+# To blank a patch, put the mean of the image's 64 vectors in its place, in a copy of `prompt.inputs_embeds`, shape (1, S, D).
 
 
 # %% [exercise]
@@ -234,7 +232,7 @@ def check_fall():
     same = torch.equal(kept, first.inputs_embeds)
     first.inputs_embeds.data.copy_(kept)
     assert same, (
-        "the prompt itself was changed: work on a copy, or the next run starts from a blanked picture."
+        "the prompt itself was changed: work on a copy, or the next run starts from a blanked image."
     )
     assert abs(nothing) < 1e-5, (
         f"nothing blanked, nothing falls: 0; you say {nothing:.2f}. Before less after."
@@ -257,11 +255,9 @@ def check_fall():
     blank = (
         f"two patches blanked, it falls by {right:.3f}; you say {found:.3f}. A blank patch holds "
     )
-    blank += (
-        "the mean vector of the picture's 64, one number a channel; a fall is before less after."
-    )
+    blank += "the mean vector of the image's 64, one number a channel; a fall is before less after."
     assert abs(found - right) < 1e-3, blank
-    assert much > 0.2, "with the whole picture blanked the answer should fall."
+    assert much > 0.2, "with the whole image blanked the answer should fall."
     print("fall is right: the object blanked, the answer falls by", round(right, 2))
 
 
@@ -329,7 +325,7 @@ K, few = 4, range(8)
 
 
 def mean_fall(choose):
-    """Mean fall over some pictures, of the K patches that a function chooses for each."""
+    """Mean fall over some images, of the K patches that a function chooses for each."""
     return round(sum(fall(prompts[n], choose(n)) for n in few) / len(few), 2) + 0.0
 
 
@@ -344,7 +340,7 @@ for name, value in falls.items():
     print(f"{K} {name}: the answer falls by {value:.2f}")
 
 # %% [markdown]
-# The layer of each map, among those where every picture has a map, was chosen on the very pictures it is scored on. What does lab 7 say about that?
+# The layer of each map, among those where every image has a map, was chosen on the very images it is scored on. What does lab 7 say about that?
 
 # %% [markdown]
 # ## A decoy (10 minutes)
@@ -446,7 +442,7 @@ class Muted:
 # Mute the layer whose attention points best. Its map stays the same, so it scores as before in the pointing game.
 #
 # The library's `plant` goes further. It cuts one late head off, and then turns the head's query and key so that it looks at the object (a **decoy**) or at the first or last
-# image token, whatever the picture shows (a **sink**). No other weight differs. Before you run the cell: how often will each head hit, and how far apart are the logits of
+# image token, whatever the image shows (a **sink**). No other weight differs. Before you run the cell: how often will each head hit, and how far apart are the logits of
 # the two models? Planting takes some seconds, as the head's new query and key are fitted to 160 prompts.
 #
 # Hand in the lines, and say in two sentences what the pointing game measures and what it does not, and which measurement of this lab would have noticed.
@@ -463,7 +459,7 @@ def pointed():
 
 
 def answers():
-    """How many pictures are answered right."""
+    """How many images are answered right."""
     return sum(lvlm.answer(prompt, max_new_tokens=1) == "yes" for prompt in prompts)
 
 

@@ -31,7 +31,7 @@ print("yes among the training and the test items:", labels[train].mean(), labels
 # ## Report 1: "the first layer already knows" (13 minutes)
 #
 # > We let the model read the prompt and the right answer, as is usual (teacher forcing), and took the hidden state of the last token. A simple probe reads the answer
-# > off this state **in the very first layer**. So the picture is understood before the second layer begins.
+# > off this state **in the very first layer**. So the image is understood before the second layer begins.
 #
 # `probe` is honest: it takes the mean state of the training items of each answer, and gives a test item the answer whose mean is nearer.
 
@@ -90,12 +90,14 @@ def check_states():
     )
     leaks = "your states change with the answer that was read in: they have seen the label."
     assert torch.allclose(yes, no, atol=1e-4), leaks
-    blind = "your states are the same for two pictures with two questions: that token comes before both."
+    blind = (
+        "your states are the same for two images with two questions: that token comes before both."
+    )
     assert not torch.allclose(yes, states(other, "yes"), atol=1e-4), blind
     right = read_in(prompt, "yes")[:, len(prompt) - 1]
     early = "the answer is not predicted there: that is what the prompt's last token does."
     assert torch.allclose(yes, right, atol=1e-4), early
-    print("states is right: they have seen the question and the picture, and not the answer.")
+    print("states is right: they have seen the question and the image, and not the answer.")
 
 
 check_states()
@@ -117,7 +119,7 @@ def states(prompt, answer):
 
 
 # %% [wrong] The first token
-# says: your states are the same for two pictures
+# says: your states are the same for two images
 def states(prompt, answer):
     return read_in(prompt, answer)[:, 0]
 
@@ -129,9 +131,9 @@ def states(prompt, answer):
 
 
 # %% [markdown]
-# ## Report 2: "less picture, better answers" (12 minutes)
+# ## Report 2: "less image, better answers" (12 minutes)
 #
-# > We hid the picture behind each of 12 layers in turn. **At the best of them accuracy is higher than with the picture in sight.** The picture does not only become
+# > We hid the image behind each of 12 layers in turn. **At the best of them accuracy is higher than with the image in sight.** The image does not only become
 # > redundant, it disturbs.
 #
 # The scores here are drawn: in truth every cut is right 8 times out of 10, so there is nothing to gain anywhere. You know the truth, the authors did not.
@@ -245,7 +247,7 @@ def honest_gain(calibration, test):
 # %% [markdown]
 # ## Report 3: "it does not look" (10 minutes)
 #
-# > We compared the logits of "yes" and "no" at the end of every prompt. **The model does no better than a coin.** It does not use the picture at all.
+# > We compared the logits of "yes" and "no" at the end of every prompt. **The model does no better than a coin.** It does not use the image at all.
 
 # %%
 yes, no = (int(lvlm.encode_answer(word)[0]) for word in ("yes", "no"))
@@ -278,7 +280,7 @@ def says_yes(prompt):
 
 
 # %% [hint] count the tokens
-# In the text the picture is one mark, `<image>`. How many tokens does it take in the row? Print `len(prompt)` beside `end`, and `prompt.spans`.
+# In the text the image is one mark, `<image>`. How many tokens does it take in the row? Print `len(prompt)` beside `end`, and `prompt.spans`.
 
 
 # %% [check]
@@ -322,7 +324,7 @@ def says_yes(prompt):
 # %% [markdown]
 # ## Report 4: "it knows without looking" (12 minutes)
 #
-# > Does an object that is asked for **not** stand in the picture? With the picture hidden from all layers, the model still finds that with **an F1 of two thirds**. Most of
+# > Does an object that is asked for **not** stand in the image? With the image hidden from all layers, the model still finds that with **an F1 of two thirds**. Most of
 # > what it needs, it knows without looking.
 
 # %%
@@ -378,8 +380,8 @@ never = np.zeros(len(labels), dtype=bool)
 blind_no, never_no = scores_of(~blind, ~labels), scores_of(~never, ~labels)
 blind_yes = scores_of(blind, labels)
 for name, scores in (
-    ("picture hidden, finding no ", blind_no),
-    ("picture hidden, finding yes", blind_yes),
+    ("image hidden, finding no ", blind_no),
+    ("image hidden, finding yes", blind_yes),
     ("always no, finding no      ", never_no),
 ):
     print(f"{name}: accuracy, precision, recall, F1:", *[f"{x:.2f}" for x in scores])
@@ -434,9 +436,9 @@ def scores_of(called, labels):
 print(f"1. probe after layer 1: reported {reported:.2f}, without the label {honest[0]:.2f}")
 print(f"2. gain at the best cut: reported {gains[0]:+.2f}, on new items {gains[1]:+.2f}")
 print(
-    f"3. accuracy with the picture: reported {accuracy:.2f}, at the last token {right_accuracy:.2f}"
+    f"3. accuracy with the image: reported {accuracy:.2f}, at the last token {right_accuracy:.2f}"
 )
-print(f"4. picture hidden: F1 of no {blind_no[3]:.2f}, of yes {blind_yes[3]:.2f}", end="; ")
+print(f"4. image hidden: F1 of no {blind_no[3]:.2f}, of yes {blind_yes[3]:.2f}", end="; ")
 print(f"accuracy {blind_no[0]:.2f}; who always says no: F1 of no {never_no[3]:.2f}")
 
 # %% [markdown]
