@@ -101,7 +101,7 @@ zoo: $(INSTALLED) ## train a zoo model from scratch, or go on where it stopped; 
 	$(BIN)/python -m zoo.train $${SEED:+--seed="$$SEED"} -- $${MODEL:+"$$MODEL"}
 
 rows: $(INSTALLED) ## measure the zoo anew on all items, two hours on two cores, and ship the rows with the package
-	rm -rf _build/rows book/runs
+	rm -rf _build/rows _build/html book/runs
 	INFOFLOW_SHIPPED=no INFOFLOW_RESULTS="$$PWD/_build/rows" $(MAKE) --no-print-directory book-all
 	$(BIN)/python -m zoo.rows _build/rows
 

@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 from PIL import Image
 
-from infoflow import attention_flow, plant, report, truncated_log_probs
+from infoflow import attention_flow, attention_knockout, plant, report, truncated_log_probs
 from infoflow.methods.faithfulness import answer_probabilities, faithfulness_curve
 from infoflow.methods.heatmaps import ATTENTION, CENTRE, PAPER, Source, heat_maps
 from infoflow.methods.localisation import localise, target_mask
@@ -21,7 +21,8 @@ MOST_TOKENS = 4  # of an answer: one letter here
 BLOCKS = 3  # a side, of the image that occlusion covers block by block
 VALUES = Source("self_attn.v_proj", "element-wise")
 PROJECTED = Source("projector", "element-wise")
-MAPS = (ATTENTION, PAPER, VALUES, PROJECTED, CENTRE)
+RIVALS = ("rollout", "relevancy", "value_weighted", "token_activation")
+MAPS = (ATTENTION, PAPER, VALUES, PROJECTED, CENTRE, *(Source(name, "none") for name in RIVALS))
 FOOLED = 0.05  # of a reading, which lies between 0 and 1
 
 
@@ -80,6 +81,12 @@ def truncation(of_right, lvlm, sample):
     return truncated_log_probs(lvlm, prompt, sample.answer if of_right else answer).exp().numpy()
 
 
+def knockout(targets, lvlm, sample):
+    """The own answer's probability with an edge from the image blocked around each layer."""
+    found = attention_knockout(lvlm, *own(lvlm, sample), "image", targets)
+    return found.log_probs.sum(1).exp().numpy()
+
+
 def blind_control(lvlm, sample):
     grey = Image.new("RGB", sample.image.size, (128, 128, 128))
     prompts = [lvlm.prompt(image, sample.question) for image in (sample.image, grey)]
@@ -114,9 +121,12 @@ MEASURES = {
     "LLaVA-CAM, second norm (mean)": on_target(PAPER),
     "LLaVA-CAM, values (element-wise)": on_target(VALUES),
     "LLaVA-CAM, projector (element-wise)": on_target(PROJECTED),
+    **{name.replace("_", " "): on_target(Source(name, "none")) for name in RIVALS},
     "centre map": on_target(CENTRE),
     "truncation, right answer": Measure(partial(truncation, True), is_causal=True),
     "truncation, own answer": Measure(partial(truncation, False), is_causal=True),
+    "knockout of image to question, own answer": Measure(partial(knockout, "user"), is_causal=True),
+    "knockout of image to last, own answer": Measure(partial(knockout, "last"), is_causal=True),
     "blind control, right answer": Measure(blind_control, is_causal=True),
     "occlusion of the image, own answer": Measure(occlusion, True, True),
 }
