@@ -58,8 +58,8 @@ def test_kept_results_are_whole(path):
     kept = json.loads(path.read_text())
     assert kept["machine"]["device"] == path.stem
     names = [line["name"] for line in kept["lines"]]
-    assert len(set(names)) == len(names) == 17
-    assert sum(line["wanted"] is not None for line in kept["lines"]) == 4
+    assert len(set(names)) == len(names) == 22
+    assert sum(line["wanted"] is not None for line in kept["lines"]) == 6
     for line in kept["lines"]:
         assert line["ratio"] == pytest.approx(line["usual"] / line["ours"])
 
