@@ -60,7 +60,7 @@ def finding(arms: list[Arm]) -> Words:
         lines.append(f"- **{key}, {title}**: {report.listed(holding) if holding else 'no arm'}.")
     stopped = [arm for arm in arms if arm.found and not arm.measured]
     paragraphs = [
-        f"{len(measured)} of {len(arms)} arms were trained to the end and measured; "
+        f"**Found.** {len(measured)} of {len(arms)} arms were trained to the end and measured; "
         f"{len(stopped)} were stopped at the gate behind their text. The measured ones show",
         "\n".join(lines),
         f"**Inherited?** {inheritance(arms)}",
