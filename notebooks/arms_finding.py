@@ -91,15 +91,25 @@ def inheritance(arms: list[Arm]) -> str:
     return "Refuted here: a language model was given eyes, and the pattern did not come with it."
 
 
+def sink_layers(system: Any, image: Any, user: Any) -> int:
+    """In how many layers the system text holds the largest of the shares, each by layer."""
+    return int((np.array(system) > np.maximum(image, user)).sum())
+
+
+def remaining(share: float, first: Any) -> float:
+    """What is left of a share of attention: of its mean over the first two layers."""
+    return float(share / np.mean(first[:2]))
+
+
 def as_language_model(arm: Arm) -> str:
     """Say whether an arm that stopped after a long text stage shows the pattern on text alone."""
     if arm.kind != "text" or arm.measured or not arm.found:
         return ""
     gate = arm.found["gate"]
-    shares = {name: np.array(of) for name, of in gate["shares"].items()}
-    n_layers = len(shares["image"])
-    sink = int((shares["system"] > np.maximum(shares["image"], shares["user"])).sum())
-    early = shares["image"][round(EARLY_DEPTH * n_layers) - 1] / shares["image"][:2].mean()
+    shares, image = gate["shares"], gate["shares"]["image"]
+    n_layers = len(image)
+    sink = sink_layers(shares["system"], image, shares["user"])
+    early = remaining(image[round(EARLY_DEPTH * n_layers) - 1], image)
     scores = ", ".join(
         f"{TASK_TITLES[name]} {100 * score['mean']:.0f} %" for name, score in gate["scores"].items()
     )

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from arms_finding import Arm
+from arms_finding import Arm, remaining, sink_layers
 
 from infoflow import report
 from infoflow.report import NOT_RUN, TASK_TITLES, Line, Plot, Words
@@ -69,9 +69,8 @@ def _sink(task: dict[str, Any]) -> str:
     """In how many layers the system text holds the largest share, and at the intervals' ends."""
 
     def layers(own: str, others: str) -> int:
-        of = {name: np.array(task["shares"][name][others]) for name in ("image", "user")}
-        system = np.array(task["shares"]["system"][own])
-        return int((system > np.maximum(of["image"], of["user"])).sum())
+        image, user = (task["shares"][name][others] for name in ("image", "user"))
+        return sink_layers(task["shares"]["system"][own], image, user)
 
     return f"{layers('mean', 'mean')} [{layers('low', 'high')}, {layers('high', 'low')}]"
 
@@ -79,7 +78,7 @@ def _sink(task: dict[str, Any]) -> str:
 def _remaining(task: dict[str, Any], layer: int) -> str:
     def ratio(own: str, others: str) -> float:
         image = task["shares"]["image"]
-        return float(image[own][layer - 1] / np.mean(image[others][:2]))
+        return remaining(image[own][layer - 1], image[others])
 
     return f"{ratio('mean', 'mean'):.2f} [{ratio('low', 'high'):.2f}, {ratio('high', 'low'):.2f}]"
 

@@ -1,4 +1,4 @@
-"""Exact minimal pairs of pictures, and patching over them, for the page on image tokens."""
+"""Exact minimal pairs of images, and patching over them, for the page on image tokens."""
 
 import zlib
 from dataclasses import replace
@@ -56,7 +56,7 @@ def _change(scene: Scene, question: Question) -> tuple[Scene, Question]:
 
 @measure
 def patching_by_depth(lvlm: LVLM, task: Task, twin: Sample, sample: Sample) -> list[Row]:
-    """Put states of a picture into the run of its twin: which rows bring the answer along?
+    """Put states of an image into the run of its twin: which rows bring the answer along?
 
     Settings:
         twin: The task of the twins; there are no rows where both answers begin with one token.
@@ -82,7 +82,7 @@ def patching_by_depth(lvlm: LVLM, task: Task, twin: Sample, sample: Sample) -> l
 
 
 def row_groups(prompt, own, twin):
-    """Mark the rows of each group, those of objects being where two pictures differ."""
+    """Mark the rows of each group, those of objects being where two images differ."""
     differ = (np.asarray(own.image) != np.asarray(twin.image)).any(-1)
     marked = token_groups(prompt, differ)
     return {name: marked[name].cpu() for name in GROUPS if marked[name].any()}

@@ -3,10 +3,13 @@
 import re
 from copy import deepcopy
 
+import arms_finding
 import pytest
 from arms_finding import Arm, finding, inheritance, read_arms, verdict_table
 from arms_page import gate_table, growth_plot, number_table, recipe_table, share_plot
 from cells import assert_whole, plain
+
+from zoo import resembles
 
 ARMS = read_arms()
 MEASURED = next(arm.found for arm in ARMS if arm.measured)
@@ -98,6 +101,10 @@ def test_a_language_model_that_stopped_says_what_it_would_have_handed_on(image, 
     alone = stopped("alone", image=image, system=system, user=[0.1] * 5)
     assert all(words in inheritance([alone]) for words in said)
     assert inheritance([arm("baseline")]).endswith("then seen images.")
+
+
+def test_the_gate_and_the_verdicts_ask_at_one_depth():
+    assert arms_finding.EARLY_DEPTH == resembles.EARLY_DEPTH
 
 
 def test_numbers_stand_with_intervals_that_hold_them():
