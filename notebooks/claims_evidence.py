@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+from simignore_measure import at_share
+
 from infoflow.claims.gather import truncation_evidence
 from infoflow.claims.paper import paper_values
 from infoflow.data.items import Items
@@ -12,7 +14,7 @@ from infoflow.evaluate.knockout import knockout_by_layer
 from infoflow.evaluate.localisation import localisation_by_layer
 from infoflow.evaluate.truncation import frozen_by_cut
 from infoflow.evaluate.words import words_by_cut
-from infoflow.interventions import EAH, Simignore
+from infoflow.interventions import EAH
 from infoflow.stats.layers import depths
 
 # where sites are compared: an answer of one word can be read from one place, a caption cannot
@@ -62,8 +64,6 @@ def _rows(measure, lvlm, tasks, store, **options):
 
 def _released_mask(lvlm, task):
     """Simignore as its code was released, with the same share of this model's image tokens."""
-    first, released = task[0], paper_values()["simignore"]
-    image = lvlm.prompt(first.image, first.question).spans.image
-    setting = released["settings"][0]
-    kept = round(setting["keep"] * (image.stop - image.start) / released["n_image"])
-    return ByOptions(Simignore(kept, start=setting["start"], stride=setting["stride"]))
+    image = lvlm.prompt(task[0].image, task[0].question).spans.image
+    setting = paper_values()["simignore"]["settings"][0]
+    return ByOptions(at_share(setting, image.stop - image.start))

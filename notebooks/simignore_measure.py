@@ -1,12 +1,19 @@
-"""What the page on Simignore measures: how many image tokens its settings hide."""
+"""Simignore as its code was released, and how many image tokens settings of it hide."""
 
 from collections.abc import Sequence
 
 import torch
 
+from infoflow.claims.paper import paper_values
 from infoflow.evaluate import LVLM, Row, Sample, Task, measure
 from infoflow.evaluate.answers import ByOptions
 from infoflow.interventions import Simignore
+
+
+def at_share(setting, n_image, seed=0):
+    """A released setting, for a model of ``n_image`` tokens: the same share of them is kept."""
+    keep = round(setting["keep"] * n_image / paper_values()["simignore"]["n_image"])
+    return Simignore(keep, start=setting["start"], stride=setting["stride"], seed=seed)
 
 
 @measure
