@@ -64,7 +64,8 @@ def finding(arms: list[Arm]) -> Words:
         f"{len(stopped)} were stopped at the gate behind their text. The measured ones show",
         "\n".join(lines),
         f"**Inherited?** {inheritance(arms)}",
-        f"**Whatever the projector?** {NOT_RUN}: no arm differs in it.",
+        f"**Whatever the projector?** {NOT_RUN}: no arm differs in it alone. The zoo's models "
+        "differ in it and in more; which of them shows what stands on the page {page}`model_card`.",
     ]
     return Words("\n\n".join(paragraphs))
 
@@ -124,7 +125,9 @@ def as_language_model(arm: Arm) -> str:
     )
 
 
-def verdict_table(arms: list[Arm]) -> report.Table:
+def verdict_table(
+    arms: list[Arm], caption: str = "Which arm shows what", index: str = "arm"
+) -> report.Table:
     """One row an arm, one column a property."""
     lines = {}
     for arm in arms:
@@ -132,7 +135,7 @@ def verdict_table(arms: list[Arm]) -> report.Table:
         if arm.measured:
             line = {key: "yes" if arm.found[key]["holds"] else "no" for key in PROPERTIES}
         lines[arm.name] = {f"{key}, {PROPERTIES[key]}": value for key, value in line.items()}
-    return report.table(lines, "Which arm shows what", index="arm")
+    return report.table(lines, caption, index=index)
 
 
 def _state(arm: Arm, arms: list[Arm]) -> str:

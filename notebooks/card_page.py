@@ -1,11 +1,15 @@
-"""The model card: its measure, and two training runs that differ in nothing but their seed."""
+"""The model card: its measure, what it has of a large model, and runs with another seed."""
 
 import pandas as pd
+from arms_finding import FOLDER, Arm
 
 from infoflow import report
 from infoflow.evaluate import LVLM, Row, Sample, Task, measure
+from infoflow.files import read_json
 from infoflow.methods.truncation import truncation_sweep
+from infoflow.models.checkpoint import weights_digest
 from infoflow.report import COLOURS, TASK_TITLES, Line
+from infoflow.results.sources import ROOT
 
 
 @measure
@@ -17,6 +21,19 @@ def blind_and_intact(lvlm: LVLM, task: Task, sample: Sample) -> list[Row]:
         {"cut": int(cut), "margin": float(margin), **task.details(sample, lvlm.decode(tokens))}
         for cut, margin, tokens in zip(sweep.cuts, sweep.margins, sweep.tokens, strict=True)
     ]
+
+
+def resembling(shown):
+    """What `python -m zoo.resembles` found of the model that is shown, and of the zoo's others."""
+    others = (path for path in sorted(ROOT.glob("zoo/tiny-*")) if path.name != shown.name)
+    arms = []
+    for folder in (shown.folder, *others):
+        recipe = read_json(folder / "recipe.json")
+        file = FOLDER / f"{recipe['name']}-shapes-seed{recipe['seed']}.json"
+        found = read_json(file) if file.is_file() else {}
+        same = found.get("weights") == weights_digest([folder])
+        arms.append(Arm(recipe["name"], "shipped", "", found if same else {}))
+    return arms
 
 
 def seed_plot(two_seeds):
