@@ -110,6 +110,15 @@ def rank_correlation(maps: npt.ArrayLike, others: npt.ArrayLike) -> Floats:
         return np.array([spearmanr(one, other, axis=None).statistic for one, other in pairs])
 
 
+def auc(maps: npt.ArrayLike, inside: Mask) -> Floats:
+    """How often a cell inside is above one outside, ties half; NaN for none: (L, h, w) to (L,)."""
+    heats = np.asarray(maps)
+    if not inside.any():
+        return np.full(len(heats), np.nan)
+    lead = heats[:, inside, None] - heats[:, None, ~inside]
+    return np.asarray((1 + np.sign(lead).mean(axis=(1, 2))) / 2)
+
+
 def _overlaps(start: float, stop: float, n_pixels: int, n_cells: int) -> Floats:
     """Which part of each cell each pixel takes, along one axis: shape (n_cells, n_pixels)."""
     edges = (start + np.linspace(0, 1, n_pixels + 1) * (stop - start)) * n_cells
