@@ -19,7 +19,7 @@ from infoflow.methods.faithfulness import answer_probabilities, faithfulness_cur
 from infoflow.methods.heatmaps import ATTENTION, CENTRE, PAPER, Source, explained_answer, heat_maps
 from infoflow.methods.knockout import token_groups
 from infoflow.methods.localisation import auc, coverage, localise, target_mask
-from infoflow.methods.maps.integrated_gradients import attributions
+from infoflow.methods.maps import attributions
 from infoflow.models.grid import Grid
 
 FOOLED = 0.05  # of a reading, which lies between 0 and 1

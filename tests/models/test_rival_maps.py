@@ -8,8 +8,7 @@ from tiny_models import QUESTION, picture
 
 from infoflow.data.controls import GREY
 from infoflow.interventions import Truncate, intervene
-from infoflow.methods.maps import MAPS
-from infoflow.methods.maps.integrated_gradients import COMPLETE, integrated_gradients
+from infoflow.methods.maps import COMPLETE, MAPS, integrated_gradients
 
 MODELS = ("grouped", "qwen-vl-7b")
 RELATIVE = 1e-4
