@@ -68,10 +68,8 @@ def lens_by_depth(lvlm: LVLM, task: Task, sample: Sample) -> list[Row]:
     for word, of_word in zip(words, maps, strict=True):
         own = np.logical_or.reduce([on for name, on in touched.items() if word in name.split()])
         both = zip(auc(of_word, own), auc(of_word, anything & ~own), strict=True)
-        rows += [
-            {"word": word, "depth": depth, "auc": here, "elsewhere": elsewhere}
-            for depth, (here, elsewhere) in enumerate(both)
-        ]
+        for depth, (here, elsewhere) in enumerate(both):
+            rows.append({"word": word, "depth": depth, "auc": here, "elsewhere": elsewhere})
     return rows
 
 
