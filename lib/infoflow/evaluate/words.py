@@ -12,8 +12,9 @@ from infoflow.hooks.attention import Attention, attention_rows
 from infoflow.hooks.forward import record
 from infoflow.interventions.eah import column_means, even_strengths
 from infoflow.methods.lens import logit_lens
-from infoflow.methods.localisation import auc, coverage
+from infoflow.methods.localisation import auc
 from infoflow.methods.truncation import truncated_token_log_probs, truncation_sweep
+from infoflow.models.grid import coverage
 from infoflow.models.prompt import Prompt
 
 
