@@ -9,21 +9,35 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import torch
+from image_tokens_pairs import twins
 from PIL import Image
 
-from infoflow import attention_flow, attention_knockout, plant, report, truncated_log_probs
+import infoflow
+from infoflow import report
+from infoflow.data.controls import GREY
 from infoflow.methods.faithfulness import answer_probabilities, faithfulness_curve
-from infoflow.methods.heatmaps import ATTENTION, CENTRE, PAPER, Source, heat_maps
-from infoflow.methods.localisation import localise, target_mask
+from infoflow.methods.heatmaps import ATTENTION, CENTRE, PAPER, Source, explained_answer, heat_maps
+from infoflow.methods.knockout import token_groups
+from infoflow.methods.localisation import auc, coverage, localise, target_mask
+from infoflow.methods.maps import attributions
 from infoflow.models.grid import Grid
 
+FOOLED = 0.05  # of a reading, which lies between 0 and 1
 MOST_TOKENS = 4  # of an answer: one letter here
 BLOCKS = 3  # a side, of the image that occlusion covers block by block
-VALUES = Source("self_attn.v_proj", "element-wise")
-PROJECTED = Source("projector", "element-wise")
-RIVALS = ("rollout", "relevancy", "value_weighted", "token_activation")
-MAPS = (ATTENTION, PAPER, VALUES, PROJECTED, CENTRE, *(Source(name, "none") for name in RIVALS))
-FOOLED = 0.05  # of a reading, which lies between 0 and 1
+STEPS = 8  # of the path of integrated gradients
+ANOTHER = "another's image"  # the control: what moves there sees the image
+MAPS = {
+    "attention map": ATTENTION,
+    "LLaVA-CAM, second norm (mean)": PAPER,
+    "LLaVA-CAM, values (element-wise)": Source("self_attn.v_proj", "element-wise"),
+    "LLaVA-CAM, projector (element-wise)": Source("projector", "element-wise"),
+    "rollout": Source("rollout", "none"),
+    "relevancy": Source("relevancy", "none"),
+    "value-weighted attention": Source("value_weighted", "none"),
+    "token activation": Source("token_activation", "none"),
+    "centre map": CENTRE,
+}
 
 
 class Measure(NamedTuple):
@@ -39,8 +53,8 @@ class Case(NamedTuple):
 
     lvlm: object
     same: object  # computes the same, or the same with tokens or words renamed
-    ask: Callable  # what that model is asked instead of a sample
-    truth: str
+    truth: str = "the same logits"
+    ask: Callable = lambda sample: sample  # what that model is asked instead
     only_places: bool = False  # it renames places, so only what names places is tested
 
 
@@ -48,21 +62,25 @@ class Case(NamedTuple):
 def own(lvlm, sample):
     """The prompt, and the model's own answer."""
     prompt = lvlm.prompt(sample.image, sample.question)
-    return prompt, lvlm.generate(prompt, MOST_TOKENS)
+    return prompt, explained_answer(lvlm, prompt, sample, MOST_TOKENS)
 
 
 def attention_share(lvlm, sample):
-    return attention_flow(lvlm, own(lvlm, sample)[0]).shares[:, 1].numpy()
+    return infoflow.attention_flow(lvlm, own(lvlm, sample)[0]).shares[:, 1].numpy()
 
 
 @cache
 def maps_of(lvlm, sample):
-    return heat_maps(lvlm, *own(lvlm, sample), MAPS)
+    return heat_maps(lvlm, *own(lvlm, sample), tuple(MAPS.values()))
 
 
-def mass_on_target(source, lvlm, sample):
-    grid = own(lvlm, sample)[0].grid
-    return localise(maps_of(lvlm, sample)[source], grid, target_mask(sample)).mass
+def on_target(maps, lvlm, sample):
+    """The share of maps, (L, h, w), that lies on the region the answer can be read from."""
+    return localise(maps, own(lvlm, sample)[0].grid, target_mask(sample)).mass
+
+
+def map_on_target(source, lvlm, sample):
+    return on_target(maps_of(lvlm, sample)[source], lvlm, sample)
 
 
 def attention_cells(lvlm, sample):
@@ -70,25 +88,62 @@ def attention_cells(lvlm, sample):
 
 
 def deletion_of_late_attention(lvlm, sample):
-    prompt, answer = own(lvlm, sample)
-    late = attention_cells(lvlm, sample)[-(lvlm.n_layers // 3) :]
-    curve = faithfulness_curve(lvlm, prompt, answer, late.mean(0), n_steps=4)
+    late = attention_cells(lvlm, sample)[-(lvlm.n_layers // 3) :].mean(0)
+    curve = faithfulness_curve(lvlm, *own(lvlm, sample), late, n_steps=4)
     return np.array([np.trapezoid(curve.scores, curve.fractions)])
+
+
+@cache
+def path_of(lvlm, sample):
+    """Integrated gradients by few steps, and what part their sum misses."""
+    return attributions(lvlm, *own(lvlm, sample), STEPS)
+
+
+def integrated_gradients(lvlm, sample):
+    values = path_of(lvlm, sample)[0].relu().double().numpy()
+    return on_target(own(lvlm, sample)[0].grid.cells(values), lvlm, sample)
+
+
+def lens(lvlm, sample):
+    """How often tokens on target say the colour that is asked for more than others do."""
+    prompt, colour = own(lvlm, sample)[0], sample.targets[0].split()[0]
+    said = prompt.grid.cells(infoflow.logit_lens(lvlm, prompt, [colour])[..., 0].double().numpy())
+    return auc(said, coverage(target_mask(sample), prompt.grid) > 0)
 
 
 def truncation(of_right, lvlm, sample):
     prompt, answer = own(lvlm, sample)
-    return truncated_log_probs(lvlm, prompt, sample.answer if of_right else answer).exp().numpy()
+    said = sample.answer if of_right else answer
+    return infoflow.truncated_log_probs(lvlm, prompt, said).exp().numpy()
 
 
 def knockout(targets, lvlm, sample):
     """The own answer's probability with an edge from the image blocked around each layer."""
-    found = attention_knockout(lvlm, *own(lvlm, sample), "image", targets)
+    found = infoflow.attention_knockout(lvlm, *own(lvlm, sample), "image", targets)
     return found.log_probs.sum(1).exp().numpy()
 
 
+@cache
+def twin_image(name):
+    """The image of the item's twin: what is asked for has another colour."""
+    task = infoflow.load_task("scienceqa")
+    return twins(task)[task.ids.index(name)].image
+
+
+def patching(lvlm, sample):
+    """How much of the own answer the image's rows take along into the run of its twin, by depth."""
+    clean, answer = own(lvlm, sample)
+    other, instead = own(lvlm, replace(sample, image=twin_image(sample.id)))
+    if torch.equal(answer[:1], instead[:1]):
+        return np.zeros(lvlm.n_layers + 1)  # nothing to take along
+    answers = lvlm.decode(answer), lvlm.decode(instead)
+    rows = token_groups(clean)["image"][None]
+    found = infoflow.activation_patching(lvlm, clean, other, answers, rows)[0]
+    return found.clip(0, 1).numpy()
+
+
 def blind_control(lvlm, sample):
-    grey = Image.new("RGB", sample.image.size, (128, 128, 128))
+    grey = Image.new("RGB", sample.image.size, GREY)
     prompts = [lvlm.prompt(image, sample.question) for image in (sample.image, grey)]
     seen, unseen = answer_probabilities(lvlm, prompts, sample.answer).tolist()
     return np.array([seen - unseen])
@@ -109,51 +164,49 @@ def occlusion(lvlm, sample):
     return localise(lost, Grid(BLOCKS, BLOCKS), target_mask(sample)).mass
 
 
-def on_target(source):
-    return Measure(partial(mass_on_target, source), has_places=True)
-
-
 MEASURES = {
     "attention flow, image's share": Measure(attention_share),
     "attention map, cell by cell": Measure(attention_cells),
-    "attention map, on target": on_target(ATTENTION),
     "deletion area of the late attention map": Measure(deletion_of_late_attention),
-    "LLaVA-CAM, second norm (mean)": on_target(PAPER),
-    "LLaVA-CAM, values (element-wise)": on_target(VALUES),
-    "LLaVA-CAM, projector (element-wise)": on_target(PROJECTED),
-    **{name.replace("_", " "): on_target(Source(name, "none")) for name in RIVALS},
-    "centre map": on_target(CENTRE),
+    **{
+        f"{name}, on target": Measure(partial(map_on_target, source), has_places=True)
+        for name, source in MAPS.items()
+    },
+    "integrated gradients, on target": Measure(integrated_gradients, has_places=True),
+    "logit lens, right word on target": Measure(lens, has_places=True),
     "truncation, right answer": Measure(partial(truncation, True), is_causal=True),
     "truncation, own answer": Measure(partial(truncation, False), is_causal=True),
     "knockout of image to question, own answer": Measure(partial(knockout, "user"), is_causal=True),
     "knockout of image to last, own answer": Measure(partial(knockout, "last"), is_causal=True),
+    "patching of the image's rows, own answer": Measure(patching, is_causal=True),
     "blind control, right answer": Measure(blind_control, is_causal=True),
-    "occlusion of the image, own answer": Measure(occlusion, True, True),
+    "occlusion of the image, own answer": Measure(occlusion, has_places=True, is_causal=True),
 }
 """To add a measure, add its entry: a function of (lvlm, sample) that gives numbers from 0 to 1."""
 
 
 def make_cases(lvlm, seed):
     """Make the plants, and what each must be told apart from by no honest measure."""
-    made = {name: plant(lvlm, name, seed) for name in ("decoy", "sink", "shuffled", "swapped")}
-    cut, blind, still = (plant(lvlm, name, seed) for name in ("cut", "blind", "blind"))
+    blind, still, cut, decoy, sink, shuffled, swapped = (
+        infoflow.plant(lvlm, name, seed)
+        for name in ("blind", "blind", "cut", "decoy", "sink", "shuffled", "swapped")
+    )
     with torch.no_grad():
         for layer in still.decoder.layers[blind.fault["layer"] :]:
             for weights in layer.self_attn.q_proj.parameters():
                 weights.zero_()
-    words = tuple(made["swapped"].fault["words"])
-    same = {"truth": "the same logits", "ask": lambda sample: sample}
-    head = "layer {layer}, head {head}".format(**made["decoy"].fault)
-    where = {0: "first", -1: "last"}[made["sink"].fault["token"]]
+    words = tuple(swapped.fault["words"])
+    head = "layer {layer}, head {head}".format(**decoy.fault)
+    where = {0: "first", -1: "last"}[sink.fault["token"]]
     return {
-        f"blind (from layer {blind.fault['layer']})": Case(blind, still, **same),
-        f"decoy ({head})": Case(made["decoy"], cut, **same),
-        f"sink ({head}, {where} token)": Case(made["sink"], cut, **same),
-        "shuffled (quarters {} and {})".format(*made["shuffled"].fault["quarters"]): Case(
-            made["shuffled"], lvlm, lambda sample: sample, "the same image, in other places", True
+        f"blind (from layer {blind.fault['layer']})": Case(blind, still),
+        f"decoy ({head})": Case(decoy, cut),
+        f"sink ({head}, {where} token)": Case(sink, cut),
+        "shuffled (quarters {} and {})".format(*shuffled.fault["quarters"]): Case(
+            shuffled, lvlm, "the same image, in other places", only_places=True
         ),
         "swapped ({} and {})".format(*words): Case(
-            made["swapped"], lvlm, partial(exchanged, words), "the same image, in other words"
+            swapped, lvlm, "the same image, in other words", partial(exchanged, words)
         ),
     }
 
@@ -161,14 +214,10 @@ def make_cases(lvlm, seed):
 @cache
 def exchanged(words, sample):
     """The same sample in exchanged words; right is the option that names the image's colour."""
-
-    def change(text):
-        other = dict(zip(words, words[::-1], strict=True))
-        return re.sub("|".join(words), lambda found: other[found[0]], text)
-
+    other = dict(zip(words, words[::-1], strict=True))
+    change = partial(re.sub, "|".join(words), lambda found: other[found[0]])
     choices = tuple(map(change, sample.choices))
-    right = sample.choices["ABCD".index(sample.answer)]
-    letter = "ABCD"[choices.index(right)]
+    letter = "ABCD"[choices.index(sample.choices["ABCD".index(sample.answer)])]
     return replace(sample, question=change(sample.question), choices=choices, answer=letter)
 
 
@@ -194,46 +243,22 @@ def difference(name, case, samples):
 
 def compare(cases, lvlm, samples, limit):
     """Largest differences of readings, a row a measure, a column a plant; and of an image."""
+    asked = {title: asked_of(case, samples, limit) for title, case in cases.items()}
+    first = samples[:limit]
+    other = [replace(s, image=n.image) for s, n in zip(first, first[1:] + first[:1], strict=True)]
     lines = {}
-    first = tuple(samples[:limit])
-    moved = tuple(
-        replace(s, image=other.image) for s, other in zip(first, first[1:] + first[:1], strict=True)
-    )
     for name in MEASURES:
-        lines[name] = {
-            title: difference(name, case, asked_of(case, samples, limit))
-            for title, case in cases.items()
-        }
-        lines[name]["another's image"] = np.mean(
-            [
-                np.abs(reading(name, lvlm, shown) - reading(name, lvlm, other)).max()
-                for shown, other in zip(first, moved, strict=True)
-            ]
-        )
+        lines[name] = {title: difference(name, case, asked[title]) for title, case in cases.items()}
+        shown, moved = ([reading(name, lvlm, s) for s in each] for each in (first, other))
+        apart = np.abs(np.subtract(shown, moved)).reshape(len(first), -1)
+        lines[name][ANOTHER] = apart.max(axis=1).mean()
     return pd.DataFrame.from_dict(lines, orient="index").rename_axis("measure")
 
 
-def verdicts(found):
-    """Put differences into words: fooled by a plant or not, and whether it sees the image."""
-
-    def said(difference):
-        if np.isnan(difference):
-            return "no claim"
-        return f"{'fooled' if difference > FOOLED else 'not fooled'}: {100 * difference:.1f}"
-
-    text = found.map(said)
-    sees = found["another's image"] > FOOLED
-    text["another's image"] = [
-        f"{'notices' if notices else 'does not notice'}: {100 * value:.1f}"
-        for notices, value in zip(sees, found["another's image"], strict=True)
-    ]
-    return text
-
-
 def matrix_plot(found, caption):
-    """Paint differences in points; a cross marks a measure that a plant fools."""
+    """Paint differences in points, and name what is fooled."""
+    plants = found.drop(columns=ANOTHER)
     figure, (axes,) = report.figure(height=0.36 * len(found) + 1.6)
-    plants = found.drop(columns="another's image")
     axes.imshow(100 * plants, cmap="cividis", vmin=0, vmax=50, aspect="auto")
     for (row, column), value in np.ndenumerate(plants.to_numpy()):
         text = "-" if np.isnan(value) else f"{100 * value:.0f}{' fooled' if value > FOOLED else ''}"
@@ -244,6 +269,7 @@ def matrix_plot(found, caption):
     axes.set_xticks(range(plants.shape[1]), [name.split(" (")[0] for name in plants])
     axes.set_xlabel("plant")
     axes.set_title("Difference of readings (points)", fontsize=10)
-    fooled = {plant: list(plants.index[plants[plant] > FOOLED]) for plant in plants}
-    alt = "; ".join(f"{name}: {len(which)} measures fooled" for name, which in fooled.items())
-    return report.Plot(figure, f"A matrix of measures by plants. {alt}.", caption, plants)
+    fooled = "; ".join(
+        f"{name}: {n} measures fooled" for name, n in (plants > FOOLED).sum().items()
+    )
+    return report.Plot(figure, f"A matrix of measures by plants. {fooled}.", caption, plants)

@@ -32,7 +32,7 @@ MAP_GROUPS = {
     **{source_name(source): (source,) for source in RIVALS if source not in TOWER_CAMS},
     **{name: GROUPS[name] for name in ("centre map", "random map")},
 }
-"""Among which maps the best is chosen; a file in `methods/maps` is a group more."""
+"""Among which maps the best is chosen; a function in `methods/maps.py` is one more."""
 KEYS = ["site", "weights", "layer"]
 FREE = 0.05
 """Loss of the answer's log-probability, in nats a token, that counts as no loss."""

@@ -34,9 +34,7 @@ from infoflow.evaluate import check, costs
 from infoflow.evaluate.answers import text_only
 from infoflow.hooks import forward
 from infoflow.methods.faithfulness import answer_probabilities
-from infoflow.methods.maps.attention import attention
-from infoflow.methods.maps.integrated_gradients import integrated_gradients
-from infoflow.methods.maps.relevancy import relevancy
+from infoflow.methods.maps import attention, integrated_gradients, relevancy
 from infoflow.models.families.auto import AutoFamily
 from infoflow.models.lvlm import LVLM
 from infoflow.models.miniature import miniature

@@ -9,6 +9,7 @@ import torch
 from infoflow import (
     InfoflowError,
     UnknownNameError,
+    activation_patching,
     attention_flow,
     load_lvlm,
     load_task,
@@ -17,6 +18,7 @@ from infoflow import (
 from infoflow import plant as plant_in
 from infoflow.interventions import plants
 from infoflow.interventions.plants import PLANTS
+from infoflow.methods.knockout import token_groups
 from infoflow.methods.localisation import coverage, target_mask
 
 TASKS = ("scienceqa", "pope", "textvqa")
@@ -72,6 +74,18 @@ def test_where_a_cut_head_looks_changes_no_bit(planted, name, sample):
     assert apart[place] > 0.1
     apart[place] = 0
     assert not apart.any()
+
+
+@pytest.mark.parametrize("name", ["decoy", "sink"])
+def test_patching_says_the_same_wherever_a_cut_head_looks(planted, name):
+    sample, other = load_task("scienceqa", limit=2)
+    found = []
+    for lvlm in (planted[name], planted["cut"]):
+        pair = [lvlm.prompt(image, sample.question) for image in (sample.image, other.image)]
+        rows = token_groups(pair[0])["image"][None]
+        found.append(activation_patching(lvlm, *pair, ("A", "B"), rows)[0])
+    assert torch.equal(*found)
+    assert (found[0].diff() != 0).any()
 
 
 def test_the_decoy_looks_at_the_target(planted):

@@ -8,8 +8,7 @@ from tiny_models import QUESTION, picture
 
 from infoflow.data.controls import GREY
 from infoflow.interventions import Truncate, intervene
-from infoflow.methods.maps import MAPS
-from infoflow.methods.maps.integrated_gradients import COMPLETE, integrated_gradients
+from infoflow.methods.maps import COMPLETE, MAPS, attributions, integrated_gradients
 
 MODELS = ("grouped", "qwen-vl-7b")
 RELATIVE = 1e-4
@@ -57,6 +56,21 @@ def test_integrated_gradients_complete_or_are_undefined(in_double, given):
     assert complete
     expected = values.clamp(min=0).float()[None]
     torch.testing.assert_close(found / expected.max(), expected / expected.max(), rtol=0, atol=1e-4)
+
+
+def test_attributions_say_what_they_miss(in_double, given):
+    prompt, answer, _ = given
+    blank = in_double.prompt(Image.new("RGB", prompt.image.size, GREY), QUESTION)
+    for n_steps in (2, 8):
+        found, missed = attributions(in_double, prompt, answer, n_steps)
+        values, change = restated_maps.integrated_gradients(
+            in_double, prompt, blank, answer, n_steps
+        )
+        torch.testing.assert_close(found[0], values.float(), rtol=1e-4, atol=1e-5)
+        assert missed == pytest.approx(
+            float((values.sum() - change).abs() / change.abs()), rel=1e-4
+        )
+    assert (found < 0).any()  # what speaks against the answer, too
 
 
 def test_maps_are_of_the_model_that_an_intervention_makes(lvlm, prompt):

@@ -10,6 +10,7 @@ from infoflow.data.shapes import samples
 from infoflow.errors import InfoflowError
 from infoflow.methods.heatmaps import centre_map
 from infoflow.methods.localisation import (
+    auc,
     coverage,
     localise,
     mass_inside,
@@ -42,6 +43,14 @@ def test_a_peak_hits_a_mask_or_the_rest_of_the_picture(heat, mask):
     assert hit + pointing_hit(heat, ~mask) == pytest.approx(1)
     if (heat == heat.max()).sum() == 1:
         assert hit == mask.ravel()[heat.argmax()]
+
+
+@given(HEATS, MASKS)
+def test_auc_counts_pairs_of_cells_and_ties_by_half(heat, mask):
+    assume(not mask.all())
+    pairs = [(one > other) + (one == other) / 2 for one in heat[mask] for other in heat[~mask]]
+    assert auc(heat[None], mask) == pytest.approx(np.mean(pairs))
+    assert np.isnan(auc(heat[None], np.zeros_like(mask))).all()
 
 
 @given(HEATS, MASKS)

@@ -47,11 +47,7 @@ class ChairData(OwnData):
     name = "chair"
     hub = "tsunghanwu/mscoco_chair"
     stored = "test"
-    columns: ClassVar = {
-        IMAGE: checks.IMAGE,
-        "question_id": checks.ID,
-        "gt_object": checks.TEXTS,
-    }
+    columns: ClassVar = {IMAGE: checks.IMAGE, "question_id": checks.ID, "gt_object": checks.TEXTS}
     marks = (_INSTANCES, _CAPTIONS)
     originals = f"annotations/{_INSTANCES}, annotations/{_CAPTIONS}, val2014/COCO_val2014_*.jpg"
     max_new_tokens = 512

@@ -41,6 +41,10 @@ def parse_yes_no(text: str, rule: str = "official") -> bool | None:
     ``"lmms-eval"`` wants exactly the word, in any case, with nothing but space around it.
     ``"vlmevalkit"`` removes punctuation and wants one of the two words but not the other.
 
+    Args:
+        text: What the model said.
+        rule: One of these four.
+
     Returns:
         ``True`` for yes, ``False`` for no, ``None`` where the rule finds neither.
 

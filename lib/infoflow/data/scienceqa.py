@@ -51,6 +51,11 @@ def parse_choice(text: str, n_choices: int, rule: str = "llava") -> int | None:
     nor "B." alone, nor space before the letter or behind a bare one. What is unread, or beyond the
     options, is wrong; the scripts' line that would guess at random is never reached.
 
+    Args:
+        text: What the model said.
+        n_choices: How many options the question has, 2 to 5.
+        rule: One of these two.
+
     Returns:
         Index of the chosen option, or ``None`` where the rule finds none among the options.
 

@@ -101,6 +101,13 @@ def vqa_accuracy(prediction: str, answers: Sequence[str]) -> float:
     accuracy = mean over the answers i of min(1, matches among the answers other than i / 3).
     LLaVA's code takes exactly ten answers; lmms-eval's takes any number, as here.
 
+    Args:
+        prediction: What the model said.
+        answers: What people said, four of them at least; TextVQA has ten.
+
+    Returns:
+        The accuracy, from 0 to 1.
+
     Raises:
         InfoflowError: There are fewer than four answers, or something is no text.
     """

@@ -1,13 +1,12 @@
 """Attention knockout over a task."""
 
-import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from infoflow.evaluate import LVLM, Row, Sample, Task, measure
 from infoflow.methods.heatmaps import explained_answer
 from infoflow.methods.knockout import attention_knockout, token_groups
 from infoflow.methods.localisation import target_mask
+from infoflow.stats.intervals import Floats
 
 EDGES = (
     *(("image", target) for target in ("user", "question", "last")),
@@ -53,9 +52,7 @@ def knockout_by_layer(
     return rows
 
 
-def changes_by_layer(
-    rows: pd.DataFrame, edge: str, column: str = "nats"
-) -> npt.NDArray[np.float64]:
+def changes_by_layer(rows: pd.DataFrame, edge: str, column: str = "nats") -> Floats:
     """Arrange changes by one edge, of rows of :func:`knockout_by_layer`: shape (N, L)."""
-    table = rows[rows["edge"] == edge].pivot(index="item", columns="layer", values=column)
-    return table.to_numpy(np.float64)
+    of_edge = rows[rows["edge"] == edge]
+    return of_edge.pivot(index="item", columns="layer", values=column).to_numpy(float)

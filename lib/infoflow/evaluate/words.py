@@ -12,8 +12,9 @@ from infoflow.hooks.attention import Attention, attention_rows
 from infoflow.hooks.forward import record
 from infoflow.interventions.eah import column_means, even_strengths
 from infoflow.methods.lens import logit_lens
-from infoflow.methods.localisation import Floats, Mask, coverage
+from infoflow.methods.localisation import auc
 from infoflow.methods.truncation import truncated_token_log_probs, truncation_sweep
+from infoflow.models.grid import coverage
 from infoflow.models.prompt import Prompt
 
 
@@ -67,9 +68,9 @@ def lens_by_depth(lvlm: LVLM, task: Task, sample: Sample) -> list[Row]:
     rows: list[Row] = []
     for word, of_word in zip(words, maps, strict=True):
         own = np.logical_or.reduce([on for name, on in touched.items() if word in name.split()])
-        scores = zip(_auc(of_word, own), _auc(of_word, anything & ~own), strict=True)
-        for depth, (auc, elsewhere) in enumerate(scores):
-            rows.append({"word": word, "depth": depth, "auc": auc, "elsewhere": elsewhere})
+        both = zip(auc(of_word, own), auc(of_word, anything & ~own), strict=True)
+        for depth, (here, elsewhere) in enumerate(both):
+            rows.append({"word": word, "depth": depth, "auc": here, "elsewhere": elsewhere})
     return rows
 
 
@@ -85,11 +86,3 @@ def _sinks(lvlm: LVLM, prompt: Prompt, ids: Tensor) -> Tensor:
 
     no_layer = torch.full((1, len(ids), 2), torch.nan)
     return torch.cat([record(lvlm, prompt, of_layer, ids), no_layer])
-
-
-def _auc(maps: Floats, inside: Mask) -> Floats:
-    """How often a cell inside is above one outside: maps (L + 1, h, w) to (L + 1,)."""
-    if not inside.any():
-        return np.full(len(maps), np.nan)
-    lead = maps[:, inside, None] - maps[:, None, ~inside]
-    return np.asarray((1 + np.sign(lead).mean(axis=(1, 2))) / 2)

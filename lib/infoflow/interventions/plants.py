@@ -1,6 +1,6 @@
 """Models whose answer is known: faults planted in a trained model by surgery on its weights.
 
-To add one, add a function that changes the model and says where, and name it in the table.
+To add one, add a function that changes the model and says where, and name it in ``_PLANTS``.
 """
 
 from copy import copy, deepcopy
@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.random import Generator
-from PIL import Image
 from torch import Tensor
 
 from infoflow.data.sample import Sample
@@ -18,6 +17,7 @@ from infoflow.data.shapes import samples
 from infoflow.data.shapes.world import COLOURS
 from infoflow.errors import InfoflowError, require_name
 from infoflow.hooks.forward import Stream, forward_pass
+from infoflow.models.grid import coverage
 from infoflow.models.lvlm import LVLM, Prompt
 from infoflow.models.threads import on_own_threads
 from infoflow.options import require_whole
@@ -88,10 +88,8 @@ def _swapped(lvlm: LVLM, rng: Generator) -> Place:
     return {"words": words}
 
 
-PLANTS = {
-    **{"blind": _blind, "cut": _cut, "decoy": _decoy, "sink": _sink},
-    **{"shuffled": _shuffled, "swapped": _swapped, "scaled": _scaled},
-}
+_PLANTS = (_blind, _cut, _decoy, _sink, _shuffled, _swapped, _scaled)
+PLANTS = {each.__name__.removeprefix("_"): each for each in _PLANTS}
 """What ``plant`` knows by name."""
 
 
@@ -138,7 +136,8 @@ def _look_at(lvlm: LVLM, token: int | None, layer: int, head: int) -> None:
     if lvlm.decoder.config.num_key_value_heads != lvlm.n_heads:
         raise InfoflowError(f"heads of {lvlm.name} share keys; a planted head needs its own.")
     states, wanted = [], []
-    for sample in (each for name in _TASKS for each in samples(name, "train", _N_EXAMPLES)):
+    asked = [each for name in _TASKS for each in samples(name, "train", _N_EXAMPLES)]
+    for sample in (each for each in asked if each.targets or token is not None):
         prompt = lvlm.prompt(sample.image, sample.question)
         chosen = _target(sample, prompt) if token is None else torch.tensor([token])
         if len(chosen):
@@ -171,10 +170,7 @@ def _ridged(matrix: Tensor) -> Tensor:
 
 def _target(sample: Sample, prompt: Prompt) -> Tensor:
     """The numbers of the image tokens on the region that the answer can be read from."""
-    grid, region = prompt.grid, np.zeros(sample.image.size[::-1], np.float32)
-    for name in sample.targets:
-        region[sample.regions[name]] = 1
-    shown = Image.fromarray(region).resize((grid.cols, grid.rows), Image.Resampling.BOX)
-    cells = grid.cells(np.eye(grid.n_tokens))  # of each token: (N, rows, cols)
-    on = (cells * np.asarray(shown)).sum((1, 2)) > _COVERED * cells.sum((1, 2))
-    return torch.from_numpy(np.flatnonzero(on))
+    region = np.logical_or.reduce([sample.regions[name] for name in sample.targets])
+    cells = prompt.grid.cells(np.eye(prompt.grid.n_tokens))  # of each token: (N, rows, cols)
+    covered = (cells * coverage(region, prompt.grid)).sum((1, 2))
+    return torch.from_numpy(np.flatnonzero(covered > _COVERED * cells.sum((1, 2))))

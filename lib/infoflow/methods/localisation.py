@@ -13,9 +13,8 @@ from scipy.stats import spearmanr
 
 from infoflow.data.sample import Sample
 from infoflow.errors import InfoflowError
-from infoflow.models.grid import Grid
+from infoflow.models.grid import Floats, Grid, coverage
 
-Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 _TOUCHES = 1e-6
 
@@ -45,7 +44,12 @@ def target_mask(sample: Sample) -> Mask:
 
 
 def localise(maps: npt.ArrayLike, grid: Grid, mask: npt.ArrayLike) -> Localisation:
-    """Score maps of image tokens, (L, h, w), against a region of the image, boolean (H, W).
+    """Score maps of image tokens against a region of the image.
+
+    Args:
+        maps: One value a cell, shape (L, h, w), not negative; NaN throughout where undefined.
+        grid: Where the cells lie on the image.
+        mask: The region, boolean of shape (H, W).
 
     Raises:
         InfoflowError: A map does not fit the grid or is negative somewhere, or the region is empty.
@@ -61,21 +65,6 @@ def localise(maps: npt.ArrayLike, grid: Grid, mask: npt.ArrayLike) -> Localisati
         hit_chance=float(touched.mean()),
         mass_chance=float(share.mean()),
     )
-
-
-def coverage(mask: npt.ArrayLike, grid: Grid) -> Floats:
-    """Compute which part of each token's cell a region (H, W) of the image covers: shape (h, w).
-
-    Exact for cells that end within a pixel; padding around the image is covered by nothing.
-    """
-    region = np.asarray(mask)
-    if region.ndim != 2 or region.dtype != np.bool_ or not region.any():
-        given = f"a mask of shape {region.shape} ({region.dtype})"
-        raise InfoflowError(f"{given} marks no region; valid: boolean, (H, W), not empty.")
-    left, top, right, bottom = grid.box
-    over_rows = _overlaps(top, bottom, region.shape[0], grid.rows)
-    over_cols = _overlaps(left, right, region.shape[1], grid.cols)
-    return over_rows @ region @ over_cols.T
 
 
 def tokens_on(mask: npt.ArrayLike, grid: Grid) -> Mask:
@@ -110,9 +99,10 @@ def rank_correlation(maps: npt.ArrayLike, others: npt.ArrayLike) -> Floats:
         return np.array([spearmanr(one, other, axis=None).statistic for one, other in pairs])
 
 
-def _overlaps(start: float, stop: float, n_pixels: int, n_cells: int) -> Floats:
-    """Which part of each cell each pixel takes, along one axis: shape (n_cells, n_pixels)."""
-    edges = (start + np.linspace(0, 1, n_pixels + 1) * (stop - start)) * n_cells
-    cells = np.arange(n_cells)[:, None]
-    ends, starts = np.minimum(edges[1:], cells + 1), np.maximum(edges[:-1], cells)
-    return np.maximum(ends - starts, 0)
+def auc(maps: npt.ArrayLike, inside: Mask) -> Floats:
+    """How often a cell inside is above one outside, ties half; NaN for none: (L, h, w) to (L,)."""
+    heats = np.asarray(maps)
+    if not inside.any():
+        return np.full(len(heats), np.nan)
+    lead = heats[:, inside, None] - heats[:, None, ~inside]
+    return np.asarray((1 + np.sign(lead).mean(axis=(1, 2))) / 2)

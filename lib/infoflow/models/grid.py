@@ -104,6 +104,21 @@ def require_size(size: tuple[int, int]) -> tuple[int, int]:
     return width, height
 
 
+def coverage(mask: npt.ArrayLike, grid: Grid) -> Floats:
+    """Compute which part of each token's cell a region (H, W) of the image covers: shape (h, w).
+
+    Exact for cells that end within a pixel; padding around the image is covered by nothing.
+    """
+    region = np.asarray(mask)
+    if region.ndim != 2 or region.dtype != np.bool_ or not region.any():
+        given = f"a mask of shape {region.shape} ({region.dtype})"
+        raise InfoflowError(f"{given} marks no region; valid: boolean, (H, W), not empty.")
+    left, top, right, bottom = grid.box
+    over_rows = _overlaps(top, bottom, region.shape[0], grid.rows)
+    over_cols = _overlaps(left, right, region.shape[1], grid.cols)
+    return over_rows @ region @ over_cols.T
+
+
 class Raster(NamedTuple):
     """One of several rasters of tokens on one image: each cell of a grid is a token, by place."""
 
@@ -149,3 +164,11 @@ def _centres(n: int) -> Floats:
 def _cell_coordinates(on_image: Floats, start: float, stop: float, n_cells: int) -> Floats:
     """Place points of the image on an axis whose integers are cell centres."""
     return (start + on_image * (stop - start)) * n_cells - 0.5
+
+
+def _overlaps(start: float, stop: float, n_pixels: int, n_cells: int) -> Floats:
+    """Which part of each cell each pixel takes, along one axis: shape (n_cells, n_pixels)."""
+    edges = (start + np.linspace(0, 1, n_pixels + 1) * (stop - start)) * n_cells
+    cells = np.arange(n_cells)[:, None]
+    ends, starts = np.minimum(edges[1:], cells + 1), np.maximum(edges[:-1], cells)
+    return np.maximum(ends - starts, 0)

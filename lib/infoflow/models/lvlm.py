@@ -142,10 +142,13 @@ class LVLM:
     def embed(
         self, input_ids: Tensor, pixel_values: Tensor, size: tuple[int, int] | None = None
     ) -> Tensor:
-        """Embed tokens (S,) or (1, S), image features in their places: (1, S, D).
+        """Embed tokens, image features in their places: (1, S, D), differentiable in the pixels.
 
-        Differentiable in the pixel values, the preprocessed image: shape (1, 3, height, width), or
-        (1, tiles, 3, height, width) for a model that cuts images into tiles, which needs its size.
+        Args:
+            input_ids: Shape (S,) or (1, S), an image token's id for each image feature.
+            pixel_values: The preprocessed image, shape (1, 3, height, width), or (1, tiles, 3,
+                height, width) for a model that cuts images into tiles,
+            size: and then the image's width and height in pixels.
 
         Raises:
             InfoflowError: An argument has another shape, ids are no tokens or hold not one image
@@ -204,7 +207,11 @@ class LVLM:
         return self.before_eos(ids)
 
     def decode(self, ids: Tensor) -> str:
-        """Turn answer ids, shape (T,), into text, up to the first token that ends an answer."""
+        """Turn answer ids, shape (T,), into text, up to the first token that ends an answer.
+
+        Raises:
+            InfoflowError: These are no ids, not one sequence, or not all in the vocabulary.
+        """
         if not isinstance(ids, Tensor) or ids.ndim != 1:
             raise InfoflowError("an answer is decoded from a tensor of ids, shape (T,).")
         ids = self.before_eos(ids)
@@ -216,7 +223,11 @@ class LVLM:
         return self.decode(self.generate(prompt, max_new_tokens))
 
     def encode_answer(self, text: str) -> Tensor:
-        """Encode an answer as the model would generate it: ids of shape (T,), no end token."""
+        """Encode an answer as the model would generate it: ids of shape (T,), no end token.
+
+        Raises:
+            InfoflowError: The answer is no text.
+        """
         _require_text(text, "an answer")
         return torch.tensor(self.family.tokenise(text), dtype=torch.long, device=self.device)
 

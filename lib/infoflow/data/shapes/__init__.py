@@ -65,13 +65,13 @@ def sample(
     task: str, split: str, index: int, world: str = "shapes", change: Change | None = None
 ) -> Sample:
     """Draw a split's sample of a number, from 0, the same on every machine, if need be changed."""
-    scene, question, rng = _drawn(task, split, index, world)
+    scene, question, kept = _kept_scene(task, split, index, world)
     if change is not None:
         scene, question = change(scene, question)
     _, options = _TASKS[task](split, index, WORLDS[world])
     return Sample(
         id=_ID.format(task, split, index),
-        image=Image.fromarray(render(scene, rng)),
+        image=Image.fromarray(render(scene, deepcopy(kept))),
         question=question.text,
         answer=question.answer,
         kind=question.kind + ("-unseen" if options.get("unseen") else ""),
@@ -85,21 +85,14 @@ def sample(
 
 def scene_of(task: str, split: str, index: int, world: str = "shapes") -> Scene:
     """What the image of a sample shows (see :func:`sample`)."""
-    return _drawn(task, split, index, world)[0]
-
-
-def _drawn(
-    task: str, split: str, index: int, world: str
-) -> tuple[Scene, ask.Question, np.random.Generator]:
-    """A sample's scene and question, and what its picture is drawn with."""
-    scene, question, rng = _kept_scene(task, split, index, world)
-    return scene, question, deepcopy(rng)
+    return _kept_scene(task, split, index, world)[0]
 
 
 @lru_cache(maxsize=8 * ITEMS_PER_SPLIT)  # without their pictures they are small, and slow to find
 def _kept_scene(
     task: str, split: str, index: int, world: str
 ) -> tuple[Scene, ask.Question, np.random.Generator]:
+    """A sample's scene and question, and what its picture is drawn with, by a copy of it."""
     require_name(task, "task", _TASKS)
     require_name(split, "split", SPLITS)
     require_name(world, "world", WORLDS)

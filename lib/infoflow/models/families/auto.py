@@ -53,7 +53,7 @@ class AutoFamily(Family):
         super().__init__(model, tokenizer, reader.image_processor)
         self.reader = reader
         self._grids: dict[Any, Grid] = {}  # by what they depend on: to ask the processor takes time
-        with one_line(f"no layers of a {model.config.model_type} are found", AttributeError):
+        with one_line(f"a {model.config.model_type} has a decoder of another form", AttributeError):
             _ = self.decoder.layers, self.decoder.norm, self.decoder.embed_tokens
 
     @classmethod

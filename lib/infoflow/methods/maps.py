@@ -1,0 +1,177 @@
+"""Rival maps: how else than by LLaVA-CAM an answer can be laid onto the image tokens.
+
+Each is a function of a model, a prompt and an answer's ids (T,), without an end token. It makes
+values (L, N), not negative, one a layer and image token; or (1, N) if it has no layer, and NaN
+throughout where undefined. One more in ``MAPS`` is a map more on the page *Which map?*.
+"""
+
+from functools import partial
+
+import torch
+from captum.attr import IntegratedGradients
+from PIL import Image
+from torch import Tensor
+
+from infoflow.data.controls import GREY
+from infoflow.errors import InfoflowError
+from infoflow.hooks.attention import Attention, attention_rows
+from infoflow.hooks.forward import Observer, forward_pass, record
+from infoflow.methods.flow import attention_flow, reduce_heads
+from infoflow.methods.gradients import logit_of_features
+from infoflow.models.lvlm import LVLM, Prompt
+
+COMPLETE = 0.02
+"""By what part of the logit's change the sum of integrated gradients may miss it."""
+NEUTRAL = "Please describe this image in detail."
+"""A question about nothing in particular. The authors' own has words that the zoo does not know."""
+
+
+def attention(lvlm: LVLM, prompt: Prompt, answer: Tensor) -> Tensor:
+    """Average the rows that predict the answer over heads and tokens: (L, N) (paper, Eq. 9)."""
+    return reduce_heads(attention_flow(lvlm, prompt, answer).rows)[:, prompt.spans.image]
+
+
+def relative_attention(lvlm: LVLM, prompt: Prompt, answer: Tensor) -> Tensor:
+    """Divide attention after the question by attention after a neutral one: (L, N).
+
+    As in the authors' code (Zhang et al., ICLR 2025) both rows predict the first answer token. A
+    sink does not survive it.
+    """
+    neutral = lvlm.prompt(prompt.image, NEUTRAL)
+    here, anyway = (attention(lvlm, each, answer[:1]) for each in (prompt, neutral))
+    return here / anyway.clamp(min=torch.finfo(anyway.dtype).tiny)
+
+
+def rollout(lvlm: LVLM, prompt: Prompt, answer: Tensor) -> Tensor:
+    """Multiply (A + I) / 2 over the layers, A the mean over heads: the answer's rows, (1, N).
+
+    Only the product's image columns, (S, N), are kept, and taken on layer by layer during the pass
+    (Abnar & Zuidema, 2020).
+    """
+    reached = torch.eye(len(prompt) + len(answer) - 1)[:, prompt.spans.image]
+
+    def follow(layer: int, call: Attention) -> Tensor:
+        nonlocal reached
+        weights = attention_rows(call).mean(0)
+        reached = (weights @ reached.to(weights) + reached.to(weights)) / 2
+        return reached[-len(answer) :].mean(0)
+
+    return record(lvlm, prompt, follow, answer)[-1:]
+
+
+def value_weighted(lvlm: LVLM, prompt: Prompt, answer: Tensor) -> Tensor:
+    """Measure what each image token adds to the rows that predict the answer: (L, N).
+
+    That is the norm of the sum over heads of alpha_ij v_j W_O, averaged over the rows i: how much
+    is read, not how often (Kobayashi et al., 2020).
+    """
+
+    def added(layer: int, call: Attention) -> Tensor:
+        weights = attention_rows(call, len(answer))[..., prompt.spans.image]  # (H, T, N)
+        value = _by_head(call)[:, prompt.spans.image]
+        project = call.module.get_submodule("o_proj")
+        bias = project(value.new_zeros(1, len(weights) * value.shape[-1]))
+        mixed = (row[..., None].to(value) * value for row in weights.unbind(1))  # (H, N, d) each
+        norms = [(project(m.transpose(0, 1).flatten(1)) - bias).norm(dim=-1) for m in mixed]
+        return torch.stack(norms).float().mean(0)
+
+    return record(lvlm, prompt, added, answer)
+
+
+def _by_head(call: Attention) -> Tensor:
+    """A call's values, (H, K, d), also where several heads share a key."""
+    value = call.value[0]
+    return value.repeat_interleave(call.query.shape[1] // len(value), 0)
+
+
+def token_activation(lvlm: LVLM, prompt: Prompt, answer: Tensor) -> Tensor:
+    """Average over answer tokens their logits at image states, less what earlier words explain.
+
+    Earlier words, of the question and the answer, are weighted by the answer token's logit at their
+    own places; the least-squares share of their mixed map is taken away, and negative values become
+    zero: (1, N). The rank filter of the published maps is left out (TAM; Li et al., ICCV 2025).
+    """
+    words = torch.cat([prompt.input_ids[prompt.spans.user], answer])
+    with torch.inference_mode(), forward_pass(lvlm, prompt, answer) as states:
+        logits = (states[0] @ lvlm.lm_head.get_parameter("weight")[words].mT).float().relu()
+    at_image, at_words = logits[prompt.spans.image], logits[prompt.spans.user.start :]
+    maps = []
+    for place in range(len(words) - len(answer), len(words)):
+        others = (words[:place] != words[place]).nonzero()[:, 0]  # the other words before it
+        own, shared = at_image[:, place], at_image[:, others] @ at_words[others, place]
+        scale = own @ shared / shared.square().sum().clamp(min=torch.finfo(shared.dtype).tiny)
+        maps.append((own - scale * shared).relu())
+    return torch.stack(maps).mean(0, keepdim=True).cpu()
+
+
+class _Kept(Observer):
+    """Every layer's attention call, as a modifier leaves it, and what it gives."""
+
+    def __init__(self) -> None:
+        self.calls: list[Attention] = []
+        self.outputs: list[Tensor] = []
+
+    def see(self, layer: int, call: Attention) -> None:
+        self.calls.append(call)
+
+    def attend(self, layer: int, call: Attention) -> Tensor:
+        self.outputs.append(super().attend(layer, call))
+        return self.outputs[-1]
+
+
+def relevancy(lvlm: LVLM, prompt: Prompt, answer: Tensor) -> Tensor:
+    """Average the rows of (I + E_L) ... (I + E_1) that predict the answer: (1, N).
+
+    E is the mean over heads of the positive part of A dz/dA, z the answer's summed logit (Chefer et
+    al., ICCV 2021). The row goes through the layers from the last to the first: no such product is
+    ever made.
+    """
+    kept, row = _Kept(), torch.zeros(len(prompt) + len(answer) - 1)
+    row[-len(answer) :] = 1 / len(answer)
+    with torch.inference_mode(False), torch.enable_grad():
+        leaf = prompt.inputs_embeds[:, prompt.spans.image].detach().clone().requires_grad_()
+        z = logit_of_features(lvlm, prompt, answer, leaf, kept)
+        gradients = torch.autograd.grad(z.sum(), kept.outputs)
+    for call, gradient in zip(reversed(kept.calls), reversed(gradients), strict=True):
+        weights = attention_rows(call).detach()
+        by_weight = gradient[0].transpose(0, 1) @ _by_head(call).detach().mT  # dz/dA: (H, Q, K)
+        row = row.to(weights) + row.to(weights) @ (weights * by_weight).relu().mean(0)
+    return row[None, prompt.spans.image].cpu()
+
+
+def integrated_gradients(lvlm: LVLM, prompt: Prompt, answer: Tensor) -> Tensor:
+    """Attribute the answer's summed logit to the image tokens: what speaks for it, (1, N).
+
+    The path takes 20 steps; where they do not complete to 2 %, twice as many, up to 160. A map that
+    is not complete then is undefined.
+    """
+    for n_steps in (20, 40, 80, 160):
+        values, missed = attributions(lvlm, prompt, answer, n_steps)
+        if missed <= COMPLETE:
+            return values.relu()
+    return torch.full_like(values, torch.nan)
+
+
+def attributions(lvlm: LVLM, prompt: Prompt, answer: Tensor, n_steps: int) -> tuple[Tensor, float]:
+    """Integrate gradients from a grey image on: (1, N), and what part their sum misses, by captum.
+
+    That is of the change of the logit, which they should add up to (Sundararajan et al., 2017).
+    """
+    if prompt.deepstack:
+        raise InfoflowError(f"{lvlm.name} adds to image tokens between layers: there is no path.")
+    blank = lvlm.prompt(Image.new("RGB", prompt.image.size, GREY), prompt.question)
+    logit = partial(logit_of_features, lvlm, prompt, answer)
+    path = {"n_steps": n_steps, "method": "riemann_middle", "internal_batch_size": 4}
+    with torch.inference_mode(False):
+        start, end = (p.inputs_embeds[:, p.spans.image].detach().clone() for p in (blank, prompt))
+        with torch.no_grad():
+            change = logit(end) - logit(start)
+        values = IntegratedGradients(logit).attribute(end, start, **path).sum(-1)
+    missed = ((values.sum() - change) / change).abs().nan_to_num(0)  # nothing of nothing
+    return values.float().cpu(), float(missed)
+
+
+_OF_GRADIENTS = (integrated_gradients, relevancy)
+_MAPS = (attention, relative_attention, rollout, token_activation, value_weighted, *_OF_GRADIENTS)
+MAPS = {each.__name__: each for each in sorted(_MAPS, key=lambda each: each.__name__)}
+"""The maps by name."""
