@@ -121,7 +121,7 @@
     );
     const canvas = panel.querySelector("canvas"),
       cells = panel.querySelector(".live-map");
-    const source = [infoflowKernel, infoflowPlainProduct, infoflowTokens, infoflowEngine].join(
+    const source = [infoflowKernel, infoflowPlainKernel, infoflowTokens, infoflowEngine].join(
       "\n",
     );
     const worker = new Worker(
