@@ -32,6 +32,10 @@ def make_ids_unique(book: nodes.document) -> None:
         start, _, name = element.get("refuri", "").rpartition("#")
         if start.startswith(_PAGE):
             element["refuri"] = f"{start}#{unique(start.removeprefix(_PAGE), name)}"
+        elif element.get("refuri") == f"{_PAGE}{book['docname']}":
+            # the page that the others are joined to has no mark of its own
+            element["refid"] = book.next_node(nodes.section)["ids"][0]
+            del element["refuri"]
 
 
 def _with_pages(node: nodes.Element, page: str) -> Iterator[tuple[nodes.Element, str]]:

@@ -27,6 +27,7 @@ async function infoflowEngine({ header, bytes }, plain = false) {
     ROWS = CUTS * QUESTION;
   let S = U; // tokens of the prompt
   let intact = 0; // how many layers hold the rows behind the picture as the uncut model reads them
+  let blind = null; // what is said where no layer sees the picture: of the question alone
 
   // --- places in memory ------------------------------------------------------------------------
   let used = 16;
@@ -462,6 +463,7 @@ async function infoflowEngine({ header, bytes }, plain = false) {
     S = U + ids.length;
     embed(ids, U);
     intact = 0;
+    blind = null;
     return S;
   }
 
@@ -472,6 +474,13 @@ async function infoflowEngine({ header, bytes }, plain = false) {
 
   /** The first token's logits and the greedy answer under each block; blocks ascend. */
   function sweep(edge, blocks) {
+    const [{ first, stop }, ...others] = blocks;
+    if (edge !== "picture" || first > 0 || stop < L) return branches(edge, blocks);
+    const { logits, answers } = branches(edge, blind ? others : blocks);
+    blind ??= [logits.shift(), answers.shift()];
+    return { logits: [blind[0], ...logits], answers: [blind[1], ...answers] };
+  }
+  function branches(edge, blocks) {
     decode(U, S, "", undefined, intact);
     intact = L;
     const start = edge.endsWith("-last") ? S - 1 : U,
@@ -483,13 +492,16 @@ async function infoflowEngine({ header, bytes }, plain = false) {
       stride = 3 * D;
     let begun = 0;
     layers.forEach((layer, l) => {
-      const { w, qkv, branch } = layer;
-      for (; blocks[begun]?.first === l; begun++)
+      const { w, qkv, branch } = layer,
+        older = begun * n; // rows
+      for (; blocks[begun]?.first === l; begun++) {
         F.copyWithin(x + begun * n * D, layer.x + start * D, layer.x + S * D);
+        F.copyWithin(branch + begun * n * stride, qkv + start * stride, qkv + S * stride);
+      }
       if (!begun) return;
-      rmsNorm(x, w.norm1, normed, begun * n);
-      linear(normed, w.qkv, branch, begun * n, D, stride);
-      for (let r = 0; r < begun * n; r++) rotate(branch + r * stride, start + (r % n));
+      rmsNorm(x, w.norm1, normed, older);
+      linear(normed, w.qkv, branch, older, D, stride);
+      for (let r = 0; r < older; r++) rotate(branch + r * stride, start + (r % n));
       // rows of a branch that go on; in the last layer only its last
       const isLast = l + 1 === L,
         m = isLast ? 1 : n,

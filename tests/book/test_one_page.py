@@ -9,7 +9,7 @@ from sphinx.application import Sphinx
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "book" / "_ext"))
 
 PAGES = {
-    "one": "[far](two.md#how) of it[^note], [all](two.md)\n\n[^note]: A note.\n",
+    "one": "[far](two.md#how) of it[^note], [all](two.md), [front](index.md)\n\n[^note]: A note.\n",
     "two": "[here](#how), [label](#word)[^note]\n\n(word)=\n\n### A word\n\n[^note]: A note.\n",
 }
 
@@ -35,6 +35,7 @@ def test_pages_with_sections_of_one_name(tmp_path: Path) -> None:
     leads = {text: target for target, text in links if text != "1"}
     assert leads["mine"] == "index:how"
     assert leads["far"] == leads["here"] == "two:how"
+    assert leads["front"] == "book"
     assert leads["label"] == "word", "what is unique stays as it is"
     notes = [target for target, text in links if text == "1"]
     assert [target.split(":")[0] for target in notes] == ["one", "one", "two", "two"]
