@@ -44,16 +44,19 @@ function asCsv(table) {
   return [...table.rows].map((row) => [...row.cells].map(cell).join(",")).join("\n");
 }
 
-// An equation, or code that was folded, scrolls if it is wider than its column: the keyboard must
-// reach it.
-function makeReachable(boxes) {
-  boxes.forEach((box) => {
-    if (box.scrollWidth > box.clientWidth) box.tabIndex = 0;
-  });
+// A box that scrolls must be reached by the keyboard, and a table that does is a region with a name.
+// One that fits is neither: hundreds of regions would be no help to who goes from one to the next.
+function whileItScrolls(box, attributes) {
+  new ResizeObserver(() => {
+    const scrolls = box.scrollWidth > box.clientWidth;
+    for (const [name, value] of Object.entries(attributes))
+      if (scrolls) box.setAttribute(name, value);
+      else box.removeAttribute(name);
+  }).observe(box);
 }
-document.addEventListener(
-  "toggle", ({ target }) => makeReachable(target.querySelectorAll("pre")), true // it does not bubble
-);
+function makeReachable(selector) {
+  document.querySelectorAll(selector).forEach((box) => whileItScrolls(box, { tabindex: "0" }));
+}
 
 // Dark colours are for screens: paper is white, and the browser leaves grounds out.
 let themeOnScreen;
@@ -67,15 +70,18 @@ window.addEventListener("afterprint", () => {
 
 window.addEventListener("load", () => {
   const typeset = window.MathJax && window.MathJax.startup && window.MathJax.startup.promise;
-  if (typeset) typeset.then(() => {
-    makeReachable(document.querySelectorAll('mjx-container[display="true"]'));
-  });
+  if (typeset) typeset.then(() => makeReachable('mjx-container[display="true"]'));
 });
 
 document.addEventListener("DOMContentLoaded", () => {
   const page = location.pathname.split("/").pop().replace(".html", "");
   const findings = [...document.querySelectorAll(".table-scroll.findings")];
   if (findings.length) addVerdictFilter(findings);
+  makeReachable("details pre");
+  document.querySelectorAll(".table-scroll").forEach((box) => {
+    const label = box.getAttribute("aria-label");
+    whileItScrolls(box, { tabindex: "0", role: "region", "aria-label": label });
+  });
   document.querySelectorAll("details.rows").forEach((rows, i) => {
     addDownload(rows, rows.querySelector("pre").textContent, `${page}-figure-${i + 1}.csv`);
   });

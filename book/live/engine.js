@@ -27,6 +27,7 @@ async function infoflowEngine({ header, bytes }, plain = false) {
     ROWS = CUTS * QUESTION;
   let S = U; // tokens of the prompt
   let intact = 0; // how many layers hold the rows behind the picture as the uncut model reads them
+  let blind = null; // what is said where no layer sees the picture: of the question alone
 
   // --- places in memory ------------------------------------------------------------------------
   let used = 16;
@@ -100,10 +101,11 @@ async function infoflowEngine({ header, bytes }, plain = false) {
     p: room(seen * full(seen)),
     heads: room(seen * TD),
     mlp: room(seen * TM),
+    gates: room(seen * TM),
     out: room(patches * D),
   };
 
-  const { F, product } = await prepare();
+  const { F, product, softmax, sigmoid } = await prepare();
   unpack();
   layers.forEach(turnWeights);
   const { cos, sin } = rotation();
@@ -133,12 +135,12 @@ async function infoflowEngine({ header, bytes }, plain = false) {
         const memory = new WebAssembly.Memory({ initial: pages, maximum: pages });
         const kernel = [infoflowKernel(true), infoflowKernel(false)].find(WebAssembly.validate);
         const { instance } = await WebAssembly.instantiate(kernel, { env: { memory } });
-        return { F: new Float32Array(memory.buffer), product: instance.exports.product };
+        return { F: new Float32Array(memory.buffer), ...instance.exports };
       } catch {
         /* no WebAssembly, or none with vectors */
       }
     const floats = new Float32Array(pages * 16384);
-    return { F: floats, product: infoflowPlainProduct(floats) };
+    return { F: floats, ...infoflowPlainKernel(floats) };
   }
   /** float16 to float32, by a table of all 65536. */
   function unpack() {
@@ -234,22 +236,14 @@ async function infoflowEngine({ header, bytes }, plain = false) {
       }
   }
   /** Softmax over the spans [from, to, from, to, ...] of a row of scores; all else becomes 0. */
-  function softmax(row, spans, width, scale = SCALE) {
-    let top = -Infinity,
-      sum = 0,
-      done = row;
-    for (let s = 0; s < spans.length; s += 2)
-      for (let i = row + spans[s], end = row + spans[s + 1]; i < end; i++)
-        if (F[i] > top) top = F[i];
+  function attend(row, spans, width, scale = SCALE) {
+    let done = 0;
     for (let s = 0; s < spans.length; s += 2) {
-      const from = row + spans[s],
-        end = row + spans[s + 1];
-      if (from > done) F.fill(0, done, from);
-      for (let i = from; i < end; i++) sum += F[i] = Math.exp((F[i] - top) * scale);
-      done = end;
+      if (spans[s] > done) F.fill(-Infinity, row + done, row + spans[s]);
+      done = spans[s + 1];
     }
-    F.fill(0, done, row + width);
-    for (let i = row; i < done; i++) F[i] /= sum;
+    F.fill(-Infinity, row + done, row + width);
+    softmax(row, width, scale);
   }
   /** Rows (n, width) to columns (width, stride), beside those that are there. */
   function toColumns(rows, rowStride, columns, stride, n, first, width = D) {
@@ -271,9 +265,10 @@ async function infoflowEngine({ header, bytes }, plain = false) {
     linear(heads, w.o, mid, rows, D, D, 1);
     rmsNorm(mid, w.norm2, normed, rows);
     linear(normed, w.gateUp, gateUp, rows, D, 2 * MLP);
-    for (let r = 0, g = gateUp, to = temporary.act; r < rows; r++, g += 2 * MLP, to += MLP)
-      for (let i = 0; i < MLP; i++)
-        F[to + i] = (F[g + i] / (1 + Math.exp(-F[g + i]))) * F[g + MLP + i];
+    for (let r = 0, g = gateUp, to = temporary.act; r < rows; r++, g += 2 * MLP, to += MLP) {
+      sigmoid(g, to, MLP, 1);
+      for (let i = 0; i < MLP; i++) F[to + i] *= F[g + i] * F[g + MLP + i];
+    }
     if (y !== mid) F.copyWithin(y, mid, mid + rows * D);
     linear(temporary.act, w.down, y, rows, MLP, D, 1);
   }
@@ -307,7 +302,7 @@ async function infoflowEngine({ header, bytes }, plain = false) {
     intact = 0;
   }
   function towerLayer(name) {
-    const { x, normed, qkv, keys, p, heads, mlp } = eye,
+    const { x, normed, qkv, keys, p, heads, mlp, gates } = eye,
       affine = (from, part, to, inputs, outputs, add = 0) => {
         linear(from, W[name + part], to, seen, inputs, outputs, add);
         addBias(to, W[`${name}${part}.bias`], seen, outputs);
@@ -331,7 +326,7 @@ async function infoflowEngine({ header, bytes }, plain = false) {
         0,
       );
       for (let r = 0; r < seen; r++)
-        softmax(p + r * full(seen), [0, seen], full(seen), 1 / Math.sqrt(td));
+        attend(p + r * full(seen), [0, seen], full(seen), 1 / Math.sqrt(td));
       product(
         p,
         full(seen),
@@ -350,8 +345,8 @@ async function infoflowEngine({ header, bytes }, plain = false) {
     affine(heads, "o", x, TD, TD, 1);
     layerNorm(x, name + "norm2", normed);
     affine(normed, "mlp1", mlp, TD, TM);
-    // the quick GELU
-    for (let i = mlp; i < mlp + seen * TM; i++) F[i] /= 1 + Math.exp(-1.702 * F[i]);
+    sigmoid(mlp, gates, seen * TM, 1.702); // of the quick GELU
+    for (let i = 0; i < seen * TM; i++) F[mlp + i] *= F[gates + i];
     affine(mlp, "mlp2", x, TM, TD, 1);
   }
   function layerNorm(from, name, to) {
@@ -443,7 +438,7 @@ async function infoflowEngine({ header, bytes }, plain = false) {
         );
         for (let r = start; r < to; r++) {
           const [a, b] = isCut(block, l) ? hidden(edge, r >= S - 1) : [0, 0];
-          softmax(p + (h * MAX + r) * MAX, [0, a, b, r + 1], full(to));
+          attend(p + (h * MAX + r) * MAX, [0, a, b, r + 1], full(to));
         }
         product(rows, MAX, 1, values, 3 * D, PANEL, heads + h * d, D, n, to, d, 0);
       }
@@ -468,6 +463,7 @@ async function infoflowEngine({ header, bytes }, plain = false) {
     S = U + ids.length;
     embed(ids, U);
     intact = 0;
+    blind = null;
     return S;
   }
 
@@ -478,6 +474,13 @@ async function infoflowEngine({ header, bytes }, plain = false) {
 
   /** The first token's logits and the greedy answer under each block; blocks ascend. */
   function sweep(edge, blocks) {
+    const [{ first, stop }, ...others] = blocks;
+    if (edge !== "picture" || first > 0 || stop < L) return branches(edge, blocks);
+    const { logits, answers } = branches(edge, blind ? others : blocks);
+    blind ??= [logits.shift(), answers.shift()];
+    return { logits: [blind[0], ...logits], answers: [blind[1], ...answers] };
+  }
+  function branches(edge, blocks) {
     decode(U, S, "", undefined, intact);
     intact = L;
     const start = edge.endsWith("-last") ? S - 1 : U,
@@ -489,13 +492,16 @@ async function infoflowEngine({ header, bytes }, plain = false) {
       stride = 3 * D;
     let begun = 0;
     layers.forEach((layer, l) => {
-      const { w, qkv, branch } = layer;
-      for (; blocks[begun]?.first === l; begun++)
+      const { w, qkv, branch } = layer,
+        older = begun * n; // rows
+      for (; blocks[begun]?.first === l; begun++) {
         F.copyWithin(x + begun * n * D, layer.x + start * D, layer.x + S * D);
+        F.copyWithin(branch + begun * n * stride, qkv + start * stride, qkv + S * stride);
+      }
       if (!begun) return;
-      rmsNorm(x, w.norm1, normed, begun * n);
-      linear(normed, w.qkv, branch, begun * n, D, stride);
-      for (let r = 0; r < begun * n; r++) rotate(branch + r * stride, start + (r % n));
+      rmsNorm(x, w.norm1, normed, older);
+      linear(normed, w.qkv, branch, older, D, stride);
+      for (let r = 0; r < older; r++) rotate(branch + r * stride, start + (r % n));
       // rows of a branch that go on; in the last layer only its last
       const isLast = l + 1 === L,
         m = isLast ? 1 : n,
@@ -537,7 +543,7 @@ async function infoflowEngine({ header, bytes }, plain = false) {
           for (let r = skipped; r < n; r++) {
             const [a, b] = isCut(blocks[i], l) ? hidden(edge, r === n - 1) : [0, 0],
               row = p + (i * m + r - skipped) * width;
-            softmax(row, [0, a, b, start, shared, shared + r + 1], width);
+            attend(row, [0, a, b, start, shared, shared + r + 1], width);
           }
         }
         product(p, width, 1, qkv + values, stride, PANEL, heads + h * d, D, rows, start, d, 0);
@@ -590,7 +596,7 @@ async function infoflowEngine({ header, bytes }, plain = false) {
   function generateLayer(layer, l, edge, blocks, going, step, start) {
     const { x, normed, heads, qkv: rows, p } = temporary,
       { w, qkv, keys, branch, generated } = layer;
-    const width = MAX + newTokens,
+    const width = full(MAX + newTokens),
       n = S - start,
       stride = 3 * D;
     rmsNorm(x, w.norm1, normed, going.length);
@@ -628,7 +634,7 @@ async function infoflowEngine({ header, bytes }, plain = false) {
         if (hasBegun) dots(query, own + D + h * d, n, row + start);
         dots(query, newer + D + h * d, step, row + S);
         const [a, b] = isCut(blocks[i], l) ? hidden(edge, true) : [0, 0];
-        softmax(row, [0, a, b, S + step], S + step);
+        attend(row, [0, a, b, S + step], full(S + step));
         const output = heads + r * D + h * d,
           values = (hasBegun ? own : qkv + start * stride) + value;
         product(row + start, width, 1, values, stride, PANEL, output, D, 1, n, d, 0);
@@ -671,81 +677,83 @@ async function infoflowEngine({ header, bytes }, plain = false) {
   }
   /** The answer's logits, summed, differentiated by the image's features in every layer. */
   function maps(answer, end) {
-    const rows = end - P,
-      found = []; // only rows from the picture on carry gradients
-    const { x } = gradient;
-    F.fill(0, x, x + rows * D);
+    const found = [],
+      { x, normed } = gradient; // a row a position; only those from the picture on carry gradients
+    F.fill(0, x + P * D, x + end * D);
     answer.forEach((id, t) => {
       for (let i = 0; i < D; i++)
-        F[gradient.normed + i] = F[W.head + (id >> 3) * D * PANEL + i * PANEL + (id & 7)];
-      rmsBackward(last + (S - 1 + t) * D, W.norm, gradient.normed, x + (S - 1 + t - P) * D, 1);
+        F[normed + i] = F[W.head + (id >> 3) * D * PANEL + i * PANEL + (id & 7)];
+      rmsBackward(last + (S - 1 + t) * D, W.norm, normed, x + (S - 1 + t) * D, 1);
     });
     for (let l = L - 1; l >= 0; l--) {
-      mlpBackward(layers[l], rows);
-      if (l < L - 1) found[l] = weighted(layers[l].normed2 + P * D, gradient.normed);
-      if (l === 0) break; // nothing below is asked for
-      rmsBackward(layers[l].mid + P * D, layers[l].w.norm2, gradient.normed, x, rows);
-      attentionBackward(layers[l], rows, end);
-      rmsBackward(layers[l].x + P * D, layers[l].w.norm1, gradient.normed, x, rows);
+      const first = l + 1 === L ? S - 1 : P, // of the last layer's output few rows are read
+        stop = l ? end : U, // and below the first layer nothing is asked for
+        from = first * D;
+      mlpBackward(layers[l], first, stop);
+      if (l < L - 1) found[l] = weighted(layers[l].normed2 + P * D, normed + P * D);
+      if (l === 0) break;
+      rmsBackward(layers[l].mid + from, layers[l].w.norm2, normed + from, x + from, end - first);
+      attentionBackward(layers[l], first, end);
+      rmsBackward(layers[l].x + P * D, layers[l].w.norm1, normed + P * D, x + P * D, end - P);
     }
     return found;
   }
   /** From the gradient of a layer's output to that of the MLP's input, gradient.normed. */
-  function mlpBackward({ back, gateUp }, rows) {
-    const { x, normed, act } = gradient;
-    linear(x, back.down, act, rows, D, MLP);
-    for (
-      let r = 0, from = gateUp + P * 2 * MLP, to = gradient.gateUp;
-      r < rows;
-      r++, from += 2 * MLP, to += 2 * MLP
-    )
+  function mlpBackward({ back, gateUp }, first, end) {
+    const { x, normed, act } = gradient,
+      rows = end - first;
+    linear(x + first * D, back.down, act, rows, D, MLP);
+    for (let r = 0; r < rows; r++) {
+      const g = gateUp + (first + r) * 2 * MLP,
+        to = gradient.gateUp + r * 2 * MLP;
+      sigmoid(g, to, MLP, 1);
       for (let i = 0; i < MLP; i++) {
-        const g = F[from + i],
-          u = F[from + MLP + i],
-          s = 1 / (1 + Math.exp(-g)),
-          dy = F[act + r * MLP + i];
-        F[to + i] = dy * u * s * (1 + g * (1 - s));
-        F[to + MLP + i] = dy * g * s;
+        const s = F[to + i],
+          dy = F[act + r * MLP + i] * s;
+        F[to + i] = dy * F[g + MLP + i] * (1 + F[g + i] * (1 - s));
+        F[to + MLP + i] = dy * F[g + i];
       }
-    linear(gradient.gateUp, back.gateUp, normed, rows, 2 * MLP, D);
+    }
+    linear(gradient.gateUp, back.gateUp, normed + first * D, rows, 2 * MLP, D);
   }
-  /** The same for attention. Hidden keys need no mask: with weights of 0, their gradient is 0. */
-  function attentionBackward({ back, qkv, p }, rows, end) {
+  /**
+   * The same for attention, from the rows from `first` on to those from the picture on. Hidden keys
+   * need no mask: with weights of 0, their gradient is 0.
+   */
+  function attentionBackward({ back, qkv, p }, first, end) {
     const { x, normed, heads, values } = gradient,
-      stride = 3 * D;
-    linear(x, back.o, heads, rows, D, D);
+      stride = 3 * D,
+      n = end - first,
+      rows = end - P;
+    linear(x + first * D, back.o, heads, n, D, D);
     toColumns(qkv + 2 * D, stride, values, MAX, end, 0);
+    F.fill(0, gradient.qkv + P * stride, gradient.qkv + first * stride);
     for (let h = 0; h < H; h++) {
-      const weights = p + (h * MAX + P) * MAX,
+      const weights = p + (h * MAX + first) * MAX,
         dOut = heads + h * d,
-        to = gradient.qkv + h * d;
-      product(dOut, D, 1, values + h * d * MAX, MAX, PANEL, gradient.p, MAX, rows, d, full(end), 0);
-      product(weights + P, 1, MAX, dOut, D, PANEL, to + 2 * D, stride, rows, rows, d, 0);
-      for (let r = 0; r < rows; r++) {
+        q = h * d,
+        k = q + D,
+        v = k + D,
+        dP = gradient.p;
+      product(dOut, D, 1, values + h * d * MAX, MAX, PANEL, dP, MAX, n, d, full(end), 0);
+      toGradient(weights + P, 1, MAX, dOut, D, P, v, rows, n);
+      for (let r = 0; r < n; r++) {
         const row = weights + r * MAX,
-          dRow = gradient.p + r * MAX;
+          dRow = dP + r * MAX;
         let sum = 0;
         for (let j = 0; j < end; j++) sum += F[row + j] * F[dRow + j];
         for (let j = 0; j < end; j++) F[dRow + j] = F[row + j] * (F[dRow + j] - sum) * SCALE;
       }
-      product(gradient.p, MAX, 1, qkv + D + h * d, stride, PANEL, to, stride, rows, end, d, 0);
-      product(
-        gradient.p + P,
-        1,
-        MAX,
-        qkv + P * stride + h * d,
-        stride,
-        PANEL,
-        to + D,
-        stride,
-        rows,
-        rows,
-        d,
-        0,
-      );
+      toGradient(dP, MAX, 1, qkv + k, stride, first, q, n, end);
+      toGradient(dP + P, 1, MAX, qkv + first * stride + q, stride, P, k, rows, n);
     }
-    for (let r = 0; r < rows; r++) rotate(gradient.qkv + r * stride, P + r, -1);
-    linear(gradient.qkv, back.qkv, normed, rows, stride, D);
+    for (let r = P; r < end; r++) rotate(gradient.qkv + r * stride, r, -1);
+    linear(gradient.qkv + P * stride, back.qkv, normed + P * D, rows, stride, D);
+  }
+  /** A product of one head's width, to gradient.qkv: m rows from `row` on, at a column. */
+  function toGradient(a, am, ak, b, bk, row, column, m, k) {
+    const to = gradient.qkv + row * 3 * D + column;
+    product(a, am, ak, b, bk, PANEL, to, 3 * D, m, k, d, 0);
   }
   /** Add to dx what comes back through a norm of x, its output's gradient being dy. */
   function rmsBackward(x, weight, dy, dx, rows) {

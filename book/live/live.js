@@ -69,6 +69,7 @@
   function work() {
     let engine,
       swept,
+      asked = null,
       before = "";
     globalThis.onmessage = async ({ data }) => {
       try {
@@ -79,10 +80,14 @@
         const started = performance.now(),
           { job, pixels, question, edge, blocks, place, withMaps } = data;
         if (pixels) engine.look(pixels);
+        if (question !== asked) {
+          asked = null;
+          engine.ask(question);
+          asked = question;
+        }
         const now = JSON.stringify([question, edge, blocks]);
         if (pixels || now !== before) {
           before = "";
-          engine.ask(question);
           swept = engine.sweep(edge, blocks);
           before = now;
         }
@@ -121,7 +126,7 @@
     );
     const canvas = panel.querySelector("canvas"),
       cells = panel.querySelector(".live-map");
-    const source = [infoflowKernel, infoflowPlainProduct, infoflowTokens, infoflowEngine].join(
+    const source = [infoflowKernel, infoflowPlainKernel, infoflowTokens, infoflowEngine].join(
       "\n",
     );
     const worker = new Worker(
@@ -230,7 +235,12 @@
       );
       const { question, questions } = given;
       const values = { edge, span: "rest", place, map, layer, head: "mean", question };
-      options(is.questions, same(questions));
+      // the menu begins with what is asked, not with the context that all share
+      const asked = (text) => text.slice(text.lastIndexOf("\n", text.indexOf("?")) + 1);
+      options(
+        is.questions,
+        questions.map((text) => [text, asked(text)]),
+      );
       for (const [name, value] of Object.entries(values)) is[name].value = value;
       board.open(given);
       is[focus].focus({ preventScroll: true });
@@ -246,6 +256,7 @@
       );
     }
     function request() {
+      is.question.rows = is.question.value.split("\n").length + 1; // a line may be broken
       const strange = tokens.strange(is.question.value);
       is.unknown.textContent = strange.length
         ? `Not in the model’s vocabulary: ${strange.join(", ")}`
@@ -281,7 +292,7 @@
     };
     for (const name of ["edge", "span", "place", "map"])
       is[name].addEventListener("input", request);
-    for (const name of ["layer", "head"]) is[name].addEventListener("input", show);
+    for (const name of ["layer", "head"]) is[name].addEventListener("input", showInside);
 
     // --- showing ---------------------------------------------------------------------------
     const inWords = ({ first, stop }) =>
@@ -311,12 +322,16 @@
       is.answer.value = answer;
       showWords();
       showSweep(place);
-      showShares();
-      showMap();
+      showInside();
       is.cost.textContent =
         `${header.name}, ${header.parameters.toLocaleString("en")} parameters, ` +
         `weights ${header.digest.slice(0, 12)}, in your browser: ` +
         `${Math.round(found.ms)} ms for the last change.`;
+    }
+    function showInside() {
+      if (!found) return;
+      showShares();
+      showMap();
     }
     function showWords() {
       const ranked = softmax(found.logits)

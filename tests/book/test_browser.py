@@ -231,13 +231,14 @@ def test_search_finds_prose_first_and_goes_by_keyboard(browser: Browser, html: P
         assert visit.problems == []
 
 
+@pytest.mark.parametrize("window", [PHONE, DESKTOP], ids=["phone", "desktop"])
 @pytest.mark.parametrize("deck", sorted(LABS.glob("slides/*.html")), ids=lambda deck: deck.stem)
-def test_slides_turn_by_keyboard(browser: Browser, deck: Path) -> None:
+def test_slides_turn_by_keyboard(browser: Browser, deck: Path, window: ViewportSize) -> None:
     with opened(browser, deck) as visit:
-        visit.tab.set_viewport_size(DESKTOP)
+        visit.tab.set_viewport_size(window)
         slides = visit.tab.locator("section")
         boxes = [box for box in (slide.bounding_box() for slide in slides.all()) if box]
-        assert {round(box["height"]) for box in boxes} == {DESKTOP["height"]}, "one does not fit"
+        assert {round(box["height"]) for box in boxes} == {window["height"]}, "one does not fit"
         for key, shown in (("ArrowRight", 1), ("ArrowRight", 2), ("ArrowLeft", 1)):
             visit.tab.keyboard.press(key)
             expect(slides.nth(shown)).to_be_in_viewport(ratio=0.9)
@@ -375,6 +376,23 @@ def test_folded_code_is_reached_by_keyboard(browser: Browser, tmp_path: Path) ->
     with opened(browser, page) as visit:
         visit.tab.locator("summary").press("Enter")
         expect(visit.tab.locator("pre")).to_have_attribute("tabindex", "0")
+
+
+def test_a_table_is_a_region_while_it_scrolls(browser: Browser, tmp_path: Path) -> None:
+    table = "<table style='width: {}px'><td>wide</td></table>"
+    box = "<div class='table-scroll' role='region' tabindex='0' aria-label='{}'>{}</div>"
+    tables = (box.format(width, table.format(width)) for width in (80, 800, 8000))
+    with opened(browser, page_of(tmp_path, "".join(tables), "pages.js")) as visit:
+        regions = visit.tab.get_by_role("region")
+        for window, names in (
+            (PHONE, ["800", "8000"]),
+            (DESKTOP, ["8000"]),
+            (PHONE, ["800", "8000"]),
+        ):
+            visit.tab.set_viewport_size(window)
+            expect(regions).to_have_count(len(names))
+            assert [region.get_attribute("aria-label") for region in regions.all()] == names
+            assert visit.tab.locator("[tabindex='0']").count() == len(names)
 
 
 def test_claims_are_shown_by_verdict_and_numbers_downloaded(

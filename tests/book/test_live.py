@@ -284,31 +284,49 @@ def test_without_webassembly_the_numbers_are_the_same(engine: Page, lvlm: LVLM) 
     assert plain["logits"] != fast["logits"][-1:], "these came from the same product"
 
 
-PRODUCTS = """
+KERNELS = """
 async () => {
   const memory = new WebAssembly.Memory({ initial: 1, maximum: 1 });
-  const F = new Float32Array(memory.buffer), products = { plain: infoflowPlainProduct(F) };
+  const F = new Float32Array(memory.buffer), kernels = { plain: infoflowPlainKernel(F) };
   for (const kernel of [infoflowKernel(true), infoflowKernel(false)].filter(WebAssembly.validate)) {
     const { instance } = await WebAssembly.instantiate(kernel, { env: { memory } });
-    products[`of ${kernel.length} bytes`] = instance.exports.product;
+    kernels[`of ${kernel.length} bytes`] = instance.exports;
   }
-  return Object.entries(products).map(([name, product]) => {
+  const part = (from, n) => [...F.slice(from, from + n)];
+  return Object.entries(kernels).map(([name, { product, softmax, sigmoid }]) => {
     for (let i = 0; i < F.length; i++) F[i] = Math.sin(i);
-    product(16, 1, 7, 128, 8, 13 * 8, 1024, 16, 7, 13, 16, 1);
-    return [name, [...F.slice(1024, 1024 + 7 * 16)]];
+    const products = Array.from({ length: 13 }, (_, i) => {
+      const to = 1024 * (i + 1);
+      product(16, 1, 13, 256, 8, 13 * 8, to, 16, i + 1, 13, 16, 1);
+      return part(to, 1024);
+    });
+    F.fill(-Infinity, 20, 23);
+    F[25] = -300;
+    softmax(16, 16, 3);
+    for (let i = 0; i < 64; i++) F[64 + i] = 10 * (i - 32);
+    sigmoid(64, 128, 64, 1.702);
+    return [name, products, part(16, 16), part(128, 64)];
   });
 }"""
 
 
-def test_products_of_every_kind_agree(engine: Page) -> None:
-    numbers = torch.arange(2048, dtype=torch.float64).sin()
-    a = numbers[16 : 16 + 13 * 7].view(13, 7).T  # it lies transposed
-    b = numbers[128 : 128 + 2 * 13 * 8].view(2, 13, 8).transpose(0, 1).reshape(13, 16)
-    expected = numbers[1024 : 1024 + 7 * 16] + (a @ b).flatten()
-    products = engine.evaluate(PRODUCTS)
-    assert len({name for name, _ in products}) > 1, "this browser has no WebAssembly with vectors"
-    for _, found in products:
-        near(found, expected.float(), 1e-5)
+def test_kernels_of_every_kind_agree(engine: Page) -> None:
+    numbers = torch.arange(16384, dtype=torch.float64).sin()
+    a = numbers[16 : 16 + 13 * 13].view(13, 13).T  # it lies transposed
+    b = numbers[256 : 256 + 2 * 13 * 8].view(2, 13, 8).transpose(0, 1).reshape(13, 16)
+    scores = numbers[16:32].clone()
+    scores[4:7], scores[9] = -torch.inf, -300
+    sigmoids = (1.702 * 10 * torch.arange(-32.0, 32.0, dtype=torch.float64)).sigmoid()
+    kernels = engine.evaluate(KERNELS)
+    assert len({name for name, *_ in kernels}) > 1, "this browser has no WebAssembly with vectors"
+    for _, products, shares, gates in kernels:
+        for rows, found in enumerate(products, 1):  # no other row is written to
+            expected = numbers[1024 * rows : 1024 * (rows + 1)].clone()
+            expected[: rows * 16] += (a[:rows] @ b).flatten()
+            near(found, expected.float(), 1e-5)
+        near(shares, (3 * scores).softmax(0).float(), 3e-7)
+        assert [shares[i] for i in (4, 5, 6, 9)] == [0] * 4
+        near(gates, sigmoids.float(), 3e-7)
 
 
 TOKENISED = (

@@ -92,20 +92,23 @@ def planted(n_layers: int, fall: float, n_items: int, rng: np.random.Generator) 
 
 
 @pytest.mark.parametrize(("n_layers", "fall", "cut"), [(12, 3, 7), (24, 6, 14)])
-def test_the_rule_finds_a_planted_cliff_whatever_the_number_of_items(n_layers, fall, cut):
+def test_the_rule_finds_a_planted_cliff_unless_items_are_very_few(n_layers, fall, cut):
     rng = np.random.default_rng(0)
-    means = {}
-    for n_items in (60, 120, 250, 500):
+    held, means = {}, {}
+    for n_items in (16, 60, 120, 250, 500):
         found = [
             cliff_layer(planted(n_layers, fall, n_items, rng), n_resamples=200) for _ in range(200)
         ]
         means[n_items] = np.mean([cliff.cut for cliff in found])
-        held = np.mean([cliff.interval[0] <= cut <= cliff.interval[1] for cliff in found])
-        assert held >= 0.9, (n_items, held)
-        # one layer is the least an interval can hold, so that it holds too much where few suffice
-        assert held <= 0.99 or n_layers == 12, (n_items, held)
+        held[n_items] = np.mean([x.interval[0] <= cut <= x.interval[1] for x in found])
+    # 16 items are too few for the interval and for the mean, as book/method.md says
+    assert held.pop(16) < 0.9
+    del means[16]
+    assert min(held.values()) >= 0.9, held
+    # one layer is the least an interval can hold, so that it holds too much where few suffice
+    assert max(held.values()) <= 0.99 or n_layers == 12, held
     assert np.ptp(list(means.values())) < 1, means
-    assert abs(np.mean(list(means.values())) - cut) < 1, means
+    assert all(abs(mean - cut) < 1 for mean in means.values()), means
 
 
 def test_the_difference_is_paired():
