@@ -1,5 +1,7 @@
 """How the tests are shared out among the workers of ``make test``."""
 
+import gc
+
 import pytest
 from xdist.scheduler import LoadFileScheduling
 
@@ -10,6 +12,16 @@ def nothing_shipped():
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setenv("INFOFLOW_SHIPPED", "no")
         yield
+
+
+gc.disable()  # until all is imported and collected, which stays
+
+
+def pytest_collection_finish():
+    """Keep the garbage collector from going through what stays, again and again."""
+    gc.collect()
+    gc.freeze()
+    gc.enable()
 
 
 class Shared(LoadFileScheduling):
