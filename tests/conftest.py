@@ -14,14 +14,15 @@ def nothing_shipped():
         yield
 
 
-gc.disable()  # until all is imported and collected, which stays
-
-
-def pytest_collection_finish():
-    """Keep the garbage collector from going through what stays, again and again."""
+@pytest.hookimpl(wrapper=True)
+def pytest_collection():
+    """Keep the garbage collector from going through what is imported and collected: it stays."""
+    gc.disable()
+    collected = yield
     gc.collect()
     gc.freeze()
     gc.enable()
+    return collected
 
 
 class Shared(LoadFileScheduling):
