@@ -19,7 +19,7 @@ def examined(lvlm, task, sample, n_samples, seed):
     prompt = lvlm.prompt(sample.image, sample.question)
     flow = attention_flow(lvlm, prompt)
     sweep = truncation_sweep(lvlm, prompt, max_new_tokens=task.max_new_tokens)
-    ids = lvlm.generate(prompt, task.max_new_tokens)
+    ids = lvlm.before_eos(sweep.tokens[-1])
     rows = torch.cat([flow.rows, flow.rows.mean(1, keepdim=True)], 1)  # last: heads averaged
     item = {
         "id": sample.id,

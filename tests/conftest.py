@@ -1,5 +1,7 @@
 """How the tests are shared out among the workers of ``make test``."""
 
+import gc
+
 import pytest
 from xdist.scheduler import LoadFileScheduling
 
@@ -10,6 +12,17 @@ def nothing_shipped():
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setenv("INFOFLOW_SHIPPED", "no")
         yield
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection():
+    """Keep the garbage collector from going through what is imported and collected: it stays."""
+    gc.disable()
+    collected = yield
+    gc.collect()
+    gc.freeze()
+    gc.enable()
+    return collected
 
 
 class Shared(LoadFileScheduling):

@@ -1,13 +1,14 @@
 """Every figure and table of the paper has its page, and the page shows it."""
 
 import re
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import nbformat
 import pytest
 import yaml
-from bs4 import BeautifulSoup
+from test_pages import parse
 
 ROOT = Path(__file__).resolve().parents[2]
 ITEMS = yaml.safe_load((ROOT / "book" / "manifest.yml").read_text("utf-8"))
@@ -20,6 +21,7 @@ SHOWN_AS = {"figure": "figure img", "table": "table.dataframe"}
 each_item = pytest.mark.parametrize("entry", ITEMS, ids=[entry["item"] for entry in ITEMS])
 
 
+@cache
 def read(name: str) -> Any:
     return yaml.safe_load((ROOT / name).read_text("utf-8"))
 
@@ -54,7 +56,7 @@ def test_its_rendered_pages_show_it(entry: dict[str, Any], html: Path) -> None:
     pages = [html / "book" / "runs" / model / f"{entry['page']}.html" for model in models(entry)]
     for path in pages:
         assert path.is_file(), f"{entry['item']} has no page {path.relative_to(html)}"
-        article = BeautifulSoup(path.read_text("utf-8"), "html.parser").select_one("article")
+        article = parse(path).select_one("article")
         assert article is not None
         assert named(entry["item"], article.get_text(" "))
         for kind in entry["find"]:
@@ -68,8 +70,8 @@ def test_the_results_page_lists_every_item() -> None:
 
 
 def test_the_rendered_results_page_lists_every_item(html: Path) -> None:
-    soup = BeautifulSoup((html / "book" / "results.html").read_text("utf-8"), "html.parser")
-    cells = {cell.get_text(strip=True) for cell in soup.select("article td")}
+    shown = parse(html / "book" / "results.html").select("article td")
+    cells = {cell.get_text(strip=True) for cell in shown}
     assert {entry["item"] for entry in ITEMS} <= cells
 
 

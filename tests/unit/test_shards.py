@@ -17,11 +17,12 @@ import pytest
 import torch
 
 from infoflow.data.load import load_task
+from infoflow.data.task import Task
 from infoflow.errors import InfoflowError
 from infoflow.evaluate.flow import flow_by_layer
 from infoflow.evaluate.running import evaluate
 from infoflow.evaluate.truncation import truncation_by_cut
-from infoflow.models.lvlm import load_lvlm
+from infoflow.models.lvlm import LVLM, load_lvlm
 from infoflow.results.parts import items_of
 from infoflow.results.shards import Shard, merge, sign
 from infoflow.results.store import Store, read_meta
@@ -280,18 +281,17 @@ def test_more_shards_than_items_are_refused(task):
         Shard(8, 1).of(task)
 
 
-def _run_shard(root: Path, number: int) -> None:
+def _run_shard(lvlm: LVLM, task: Task, root: Path, number: int) -> None:
     torch.set_num_threads(1)
     Store.collect = partialmethod(Store.collect, batch=2)  # type: ignore[assignment]
-    task = load_task("pope", limit=N_ITEMS)
-    evaluate(load_lvlm(MODEL, device="cpu"), task, FLOW, {}, Store(root), Shard(2, number))
+    evaluate(lvlm, task, FLOW, {}, Store(root), Shard(2, number))
 
 
 @pytest.mark.slow
 def test_two_shards_killed_ten_times_give_the_rows_of_a_straight_run(lvlm, tmp_path, monkeypatch):
     task = load_task("pope", limit=N_ITEMS)
     expected = flow_by_layer(lvlm, task, Store(tmp_path / "straight"))
-    processes = multiprocessing.get_context("fork")  # of what has imported torch already
+    processes = multiprocessing.get_context("fork")  # of what has loaded the model already
     root, chance = tmp_path / "sharded", random.Random(0)
 
     def n_parts(number: int) -> int:
@@ -300,7 +300,7 @@ def test_two_shards_killed_ten_times_give_the_rows_of_a_straight_run(lvlm, tmp_p
     for kill in range(10):
         number = kill % 2 + 1
         goal = n_parts(number) + chance.randrange(2)
-        process = processes.Process(target=_run_shard, args=(root, number))
+        process = processes.Process(target=_run_shard, args=(lvlm, task, root, number))
         process.start()
         begun = time.monotonic()
         while process.is_alive() and n_parts(number) < goal and time.monotonic() < begun + 120:
