@@ -84,9 +84,10 @@ def score_plot(scores, cliffs, guesses, model):
 def margin_plot(scores, margin, model):
     """Plot the cliff over the margin: what another threshold would have found."""
     margins = np.linspace(0, 0.2, 201)
+    means = {task: np.mean(of_task, axis=0, keepdims=True) for task, of_task in scores.items()}
     cuts = {
-        task: [cliff_layer(of_task, margin=m, n_resamples=1).cut for m in margins]
-        for task, of_task in scores.items()
+        task: [cliff_layer(mean, margin=m, n_resamples=1).cut for m in margins]
+        for task, mean in means.items()
     }
     figure, panels = report.panels(cuts, height=2.1)
     for task, axes in panels.items():
