@@ -208,7 +208,7 @@ def main(
         int, typer.Option(min=2, max=ITEMS_PER_SPLIT, help="Items a task and split.")
     ] = ITEMS_PER_SPLIT,
 ) -> None:
-    """Measure tiny-llava-1.5 of other seeds on all items: about seven minutes a seed on one core."""
+    """Measure tiny-llava-1.5 of other seeds on all items: about seven minutes a seed."""
     torch.set_num_threads(1)
     with ending_in_one_line():
         if checking:

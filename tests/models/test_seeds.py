@@ -102,7 +102,7 @@ def test_another_name_for_the_same_weights_is_refused(folders, tmp_path):
     given = shutil.copytree(folders[0], tmp_path / "model")
     recipe = json.loads((given / "recipe.json").read_text())
     (given / "recipe.json").write_text(json.dumps(recipe | {"seed": 9}))
-    with pytest.raises(InfoflowError, match="have one weights, .*; give models of different"):
+    with pytest.raises(InfoflowError, match=r"have one weights, .*; give models of different"):
         seeds.about([folders[0], given])
 
 
@@ -113,7 +113,7 @@ def test_a_check_measures_anew_where_there_are_weights(file, folders, store, tmp
         "seed 5: no weights here, so nothing was measured anew",
         "seed 4: every fiftieth item, measured anew, has the shipped rows",
     ]
-    with pytest.raises(InfoflowError, match="is not the seed 6 that .* has rows of"):
+    with pytest.raises(InfoflowError, match=r"is not the seed 6 that .* has rows of"):
         seeds.check(file, [checkpoint(tmp_path / "six", 6)], store)
 
 
