@@ -52,7 +52,7 @@ def score_plot(scores, cliffs, guesses, model, runs):
     """
     means = {task: pd.DataFrame({"mean": 100 * x.mean(axis=0)}) for task, x in scores.items()}
     figure, panels, table = cliff_curves(
-        means, cliffs, "mean score (%)", (-22 - 5 * len(runs), 108), -12
+        means, cliffs, "mean score (%)", (-22 - 6 * len(runs), 108), -12
     )
     grey = COLOURS["baseline"]
     for task, axes in panels.items():
@@ -66,7 +66,7 @@ def score_plot(scores, cliffs, guesses, model, runs):
         for foot, one in enumerate(runs.values(), start=1):
             thin = {"color": COLOURS["control"], "linewidth": 0.9}
             axes.plot(100 * scores_by_cut(one.cuts[task]).mean(axis=0), **thin)
-            axes.plot(one.cliffs[task].interval, [-12 - 5 * foot] * 2, "-|", **thin)
+            axes.plot(one.cliffs[task].interval, [-14 - 6 * foot] * 2, "-|", **thin)
         axes.set_title(f"{TASK_TITLES[task]}: {SCORE_NAMES[task]}")
         axes.set_yticks(range(0, 101, 20))
     one = next(iter(cliffs.values()))

@@ -24,6 +24,7 @@ from truncation_pages import score_plot
 
 from infoflow import report
 from infoflow.claims import findings_of
+from infoflow.claims.gather import cliffs_of
 from infoflow.errors import InfoflowError
 from infoflow.evaluate.truncation import scores_by_cut
 from infoflow.report import NOT_RUN
@@ -44,8 +45,11 @@ def rows_of(evidence):
 
 
 def whole(favourable):
-    made = planted(favourable)
-    return replace(made, model="tiny-llava-1.5", calibration=made.cuts)
+    """A model whose calibration items have the names of its test items, but other scores."""
+    made, turned = planted(favourable), {f"item-{i:03}": f"item-{199 - i:03}" for i in range(200)}
+    others = {t: rows.assign(item=rows["item"].map(turned)) for t, rows in made.cuts.items()}
+    cliffs = cliffs_of(others, made.cuts, seed=0)
+    return replace(made, model="tiny-llava-1.5", calibration=others, cliffs=cliffs)
 
 
 OWN, OPPOSITE = whole(True), whole(False)
@@ -193,7 +197,7 @@ def test_the_card_lists_seeds_and_what_is_known_without_rows(apart, ship, tmp_pa
     (tmp_path / "second_seed.json").write_text(json.dumps(bare))
     (tmp_path / "recipe.json").write_text('{"seed": 0}')
     rows = seed_table(OWN, {}, tmp_path).data.loc["POPE"].set_index("seed")
-    assert rows.loc["seed 1, of which no rows were kept"].tolist() == [
+    assert rows.loc["seed 1, an earlier run without rows"].tolist() == [
         "77.2",
         "cut 5, interval not known",
     ]
