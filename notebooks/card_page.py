@@ -3,7 +3,7 @@
 import json
 
 import pyarrow.parquet as pq
-from seed_pages import FILE, spread
+from seed_pages import FILE, spread, spread_over
 
 from infoflow import report
 from infoflow.evaluate import LVLM, Row, Sample, Task, measure
@@ -32,7 +32,7 @@ def seed_table(own, runs, folder):
         cells = {n: (f"{100 * c.baseline:.1f}", str(c)) for n, c in cliffs.items()}
         intact = [100 * c.baseline.value for c in cliffs.values()]
         spreads = spread(intact, "{:.1f}"), spread([c.cut for c in cliffs.values()])
-        cells |= _without_answers(folder, task) | {"spread over seeds": spreads}
+        cells |= _without_answers(folder, task) | {spread_over(runs): spreads}
         names = ("intact % [95 %]", "cliff [95 %]")
         lines += [
             {"task": title, "seed": n, **dict(zip(names, cell, strict=True))}

@@ -70,11 +70,16 @@ def _same_items(rows, task, split, like, place, quantities):
 
 
 def spread(values, form="{}"):
-    """Smallest and largest of several seeds' values, and their standard deviation."""
+    """Smallest and largest of several seeds' values, and their standard deviation (SD)."""
     if len(values) < 2:
         return NOT_RUN
     ends = dict.fromkeys(form.format(end) for end in (min(values), max(values)))
-    return f"{' to '.join(ends)} (SD {np.std(values, ddof=1):.1f}, {len(values)} seeds)"
+    return f"{' to '.join(ends)}, SD {np.std(values, ddof=1):.1f}"
+
+
+def spread_over(runs):
+    """What a column or row of spreads is called."""
+    return f"spread over {1 + len(runs)} seeds" if runs else "spread over seeds"
 
 
 def cuts_of(task, own, runs):
@@ -91,7 +96,7 @@ def seed_words(own, runs):
     if not runs:
         return f"What another seed of the training would change: {NOT_RUN}."
     words = report.by_task(own.cliffs, lambda task: spread(cuts_of(task, own, runs)))
-    return f"Trained with other seeds, the recipe puts the cliff at these cuts: {words}."
+    return f"Over {1 + len(runs)} seeds of the training it lies at these cuts: {words}."
 
 
 def cliff_table(evidence, runs):
@@ -104,15 +109,15 @@ def cliff_table(evidence, runs):
     shown = {own.model: own, **{f"{own.model}, {name}": run for name, run in runs.items()}}
     lines = {name: _cliffs(one) for name, one in shown.items()}
     over = {title: spread(cuts_of(task, own, runs)) for task, title in _titles(own)}
-    lines[f"{own.model}, spread over seeds"] = {"layers": own.n_layers, **over, "items": "-"}
+    lines[f"{own.model}, {spread_over(runs)}"] = {**over, "items": "-", "of layers": own.n_layers}
     lines |= {one.model: _cliffs(one) for one in others}
     nothing = dict.fromkeys(lines[own.model], NOT_RUN)
     lines |= {name: nothing for name in zoo if name not in lines}
     return report.table(
         lines,
-        "Cliffs of the zoo: chosen on calibration items, with the 95 % interval over items. Spread "
-        "over seeds: smallest and largest cut, with the standard deviation. `make book-all` runs "
-        "all models",
+        "Cliffs of the zoo, chosen on so many calibration items, with the 95 % interval over "
+        "items. Spread over seeds: smallest and largest cut, and the standard deviation. What is "
+        "not run here, make book-all runs",
         "zoo model",
     )
 
@@ -124,7 +129,7 @@ def _titles(own):
 def _cliffs(one):
     (n_items,) = {c.n_calibration for c in one.cliffs.values()}
     cells = {title: str(one.cliffs[task]) for task, title in _titles(one)}
-    return {"layers": one.n_layers, **cells, "items": n_items}
+    return {**cells, "items": n_items, "of layers": one.n_layers}
 
 
 def cliffs_by_seed(runs):
@@ -138,7 +143,7 @@ def change_table(own, runs):
     for task, title in _titles(own):
         changes = {n: 100 * one.cliffs[task].difference for n, one in _with_own(own, runs).items()}
         line = {f"{name}: points [95 %]": f"{change:+.1f}" for name, change in changes.items()}
-        line["spread over seeds"] = spread([change.value for change in changes.values()], "{:+.1f}")
+        line[spread_over(runs)] = spread([change.value for change in changes.values()], "{:+.1f}")
         lines[title] = line
     return report.table(
         lines, "Mean score truncated less intact, each seed of the recipe at its own cliff"
@@ -161,6 +166,8 @@ def verdicts_by_seed(own, runs):
 
 def with_seeds(table, verdicts, model):
     """Add to a table of findings whether the seeds agree, by :func:`verdicts_by_seed`."""
+    if not verdicts:
+        return replace(table, caption=f"{table.caption}. Other seeds: {NOT_RUN}")
     data = table.data.copy()
     place = data.columns.get_loc(f"verdict, {model}") + 1
     words = [_agreement(verdicts.get(claim, {})) for claim in data.index]

@@ -71,7 +71,7 @@ def test_whether_seeds_agree_must_agree(notebook):
 def test_a_cliff_is_one_on_the_pages_of_all_models(own, of_seed, n_found, tmp_path):
     quantities = ["cliff", "cliff, seed 1", "score"]
     numbers = {"quantity": quantities, "task": "POPE", "value": ["cut 4", "cut 5", "9 %"]}
-    names = ["tiny", "tiny, seed 1", "tiny, spread over seeds", "other"]
+    names = ["tiny", "tiny, seed 1", "tiny, spread over 2 seeds", "other"]
     zoo = {"zoo model": names, "POPE": [own, of_seed, "4 to 5", "not run"]}
     for folder, table in (("tiny", numbers), ("other", zoo)):
         html = pd.DataFrame(table).to_html(index=False)

@@ -117,21 +117,23 @@ def test_without_rows_nothing_is_said_of_seeds(tmp_path, ship):
     for words in (seed_words(OWN, runs), agreement_words(verdicts_by_seed(OWN, runs), runs)):
         assert words.endswith(f": {NOT_RUN}.")
     table = report.finding_table({OWN.model: findings_of("fig5_truncation", OWN)}, "")
-    shown = with_seeds(table, verdicts_by_seed(OWN, runs), OWN.model).data
-    assert set(shown["seeds, tiny-llava-1.5"]) == {NOT_RUN}
+    shown = with_seeds(table, verdicts_by_seed(OWN, runs), OWN.model)
+    assert shown.caption.endswith(f"Other seeds: {NOT_RUN}")
+    assert list(shown.data) == list(table.data)
     assert set(change_table(OWN, runs).data["spread over seeds"]) == {NOT_RUN}
 
 
 def test_spread_is_that_of_the_seeds_alone():
     assert spread([8]) == NOT_RUN
-    assert spread([8, 5, 5]) == "5 to 8 (SD 1.7, 3 seeds)"
-    assert spread([4, 4]) == "4 (SD 0.0, 2 seeds)"
-    assert spread([0.2, -1.0], "{:+.1f}") == "-1.0 to +0.2 (SD 0.8, 2 seeds)"
+    assert spread([8, 5, 5]) == "5 to 8, SD 1.7"
+    assert spread([4, 4]) == "4, SD 0.0"
+    assert spread([0.2, -1.0], "{:+.1f}") == "-1.0 to +0.2, SD 0.8"
 
 
 def test_a_seed_with_other_rows_changes_what_is_said(alike, apart):
-    assert "POPE 6 (SD 0.0, 3 seeds)" in seed_words(OWN, alike)
-    assert "POPE 6 to 12 (SD 3.5, 3 seeds)" in seed_words(OWN, apart)
+    assert seed_words(OWN, alike).startswith("Over 3 seeds of the training")
+    assert "POPE 6, SD 0.0" in seed_words(OWN, alike)
+    assert "POPE 6 to 12, SD 3.5" in seed_words(OWN, apart)
     agreed, differing = (verdicts_by_seed(OWN, runs) for runs in (alike, apart))
     assert len(agreed) == len(differing) >= 17
     assert f"agree on {len(agreed)} and differ on none" in agreement_words(agreed, alike)
@@ -150,7 +152,7 @@ def test_a_change_is_that_of_each_seed_at_its_own_cliff(apart):
     line = change_table(OWN, apart).data.loc["POPE"]
     assert line["own: points [95 %]"] == line["seed 1: points [95 %]"]
     assert line["seed 2: points [95 %]"].startswith("+0.0 ")
-    assert line["spread over seeds"].startswith("+0.0 to +20.0 (SD ")
+    assert line["spread over 3 seeds"].startswith("+0.0 to +20.0, SD ")
 
 
 def test_the_zoo_stands_in_one_table(apart):
@@ -160,7 +162,7 @@ def test_the_zoo_stands_in_one_table(apart):
         "tiny-llava-1.5",
         "tiny-llava-1.5, seed 1",
         "tiny-llava-1.5, seed 2",
-        "tiny-llava-1.5, spread over seeds",
+        "tiny-llava-1.5, spread over 3 seeds",
         "tiny-shikra",
     ]
     pope = CLIFFS["pope"]
@@ -190,8 +192,8 @@ def test_the_card_lists_seeds_and_what_is_known_without_rows(apart, ship, tmp_pa
     folder = ship(seed1=OWN)
     assert about_seeds(folder).data.loc["seed 1"].tolist() == ["cpu", "d1"]
     rows = seed_table(OWN, apart, folder).data.loc["POPE"].set_index("seed")
-    assert list(rows.index) == ["seed 0", "seed 1", "seed 2", "spread over seeds"]
-    assert rows.loc["spread over seeds", "cliff [95 %]"] == "6 to 12 (SD 3.5, 3 seeds)"
+    assert list(rows.index) == ["seed 0", "seed 1", "seed 2", "spread over 3 seeds"]
+    assert rows.loc["spread over 3 seeds", "cliff [95 %]"] == "6 to 12, SD 3.5"
     known = {"mean_score": [0.1, 0.772], "cliff": {"cut": 5, "interval": None}}
     bare = {"seeds": {"1": dict.fromkeys(OWN.cliffs, known)}}
     (tmp_path / "second_seed.json").write_text(json.dumps(bare))
