@@ -100,7 +100,7 @@ def seed_words(own, runs):
 
 
 def cliff_table(evidence, runs):
-    """Cliffs of the zoo by model and task; with those of a model's other seeds, and their spread.
+    """Cliffs by model and task, of all models of the zoo; with those of a model's other seeds, and their spread.
 
     `evidence` has the page's own model first; `runs` are the other seeds of it.
     """
@@ -115,7 +115,7 @@ def cliff_table(evidence, runs):
     lines |= {name: nothing for name in zoo if name not in lines}
     return report.table(
         lines,
-        "Cliffs of the zoo, chosen on so many calibration items, with the 95 % interval over "
+        "Cliffs by model, chosen on so many calibration items, with the 95 % interval over "
         "items. Spread over seeds: smallest and largest cut, and the standard deviation. What is "
         "not run here, make book-all runs",
         "zoo model",
@@ -127,9 +127,9 @@ def _titles(own):
 
 
 def _cliffs(one):
-    (n_items,) = {c.n_calibration for c in one.cliffs.values()}
     cells = {title: str(one.cliffs[task]) for task, title in _titles(one)}
-    return {**cells, "items": n_items, "of layers": one.n_layers}
+    n_items = dict.fromkeys(str(c.n_calibration) for c in one.cliffs.values())
+    return {**cells, "items": ", ".join(n_items), "of layers": one.n_layers}
 
 
 def cliffs_by_seed(runs):
@@ -179,7 +179,7 @@ def _agreement(by_seed):
     if not by_seed:
         return NOT_RUN
     if len({*by_seed.values()}) == 1:
-        return f"all {len(by_seed)} agree"
+        return f"{len(by_seed)} of {len(by_seed)} agree"
     return "; ".join(f"{name} {verdict}" for name, verdict in by_seed.items())
 
 

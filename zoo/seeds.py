@@ -219,8 +219,8 @@ def main(
             raise InfoflowError("no models of other seeds; give the folders that `make zoo` wrote.")
         n_items = len(folders) * len(TASKS) * len(SPLITS) * limit
         typer.echo(
-            f"{len(folders)} seeds, {len(TASKS)} tasks, {limit} items of each of {len(SPLITS)} "
-            f"splits: at most {n_items * SECONDS_AN_ITEM / 60:.0f} minutes on one core, less what "
+            f"Other seeds: {len(folders)}; {len(TASKS)} tasks, {limit} items of each of "
+            f"{len(SPLITS)} splits: at most {n_items * SECONDS_AN_ITEM / 60:.0f} minutes on one core, less what "
             "the store holds."
         )
         sink = pa.BufferOutputStream()

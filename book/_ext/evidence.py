@@ -9,7 +9,7 @@ In a Markdown page, of the model that ``evidence_model`` in the configuration na
 - ``{page}`fig5_truncation``` becomes a link to a page, by its title;
 - ``{found} fig5_truncation`` quotes what a page says first;
 - ``{plot} fig5_truncation 1`` becomes the first figure of a page, with its caption and a link;
-- ``{shown} fig5_truncation Cliffs of the zoo`` becomes its table whose caption begins like that.
+- ``{shown} fig5_truncation Cliffs by model`` becomes its table whose caption begins like that.
 
 What no page of this copy has is "not run".
 """

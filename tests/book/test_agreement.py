@@ -59,7 +59,7 @@ def test_other_claims_and_models_may_differ(notebook):
 
 
 def test_whether_seeds_agree_must_agree(notebook):
-    notebook("fig1", "all 3 agree", head="seeds, tiny")
+    notebook("fig1", "3 of 3 agree", head="seeds, tiny")
     notebook("fig2", "own holds; seed 1 fails", head="seeds, tiny")
     (found,) = notebook.pages()
     assert "'It falls.', seeds, tiny" in found

@@ -151,7 +151,7 @@ def test_the_command_says_its_cost_and_goes_on_from_the_store(
     monkeypatch.setenv("INFOFLOW_RESULTS", str(store.root))
     before = {path: path.stat().st_mtime_ns for path in store.root.rglob("*.parquet")}
     seeds.main(folders, target=tmp_path / "seeds.parquet", limit=LIMIT)
-    assert f"2 seeds, 4 tasks, {LIMIT} items of each of 2 splits" in capsys.readouterr().out
+    assert f"Other seeds: 2; 4 tasks, {LIMIT} items of each of 2 splits" in capsys.readouterr().out
     pd.testing.assert_frame_equal(
         pq.read_table(tmp_path / "seeds.parquet").to_pandas(), table.to_pandas()
     )

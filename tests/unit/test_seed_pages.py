@@ -141,7 +141,7 @@ def test_a_seed_with_other_rows_changes_what_is_said(alike, apart):
     table = report.finding_table({OWN.model: findings_of(None, OWN)}, "")
     before, after = (with_seeds(table, v, OWN.model).data for v in (agreed, differing))
     sentence = "Where the cliff lies depends on the task."
-    assert before["seeds, tiny-llava-1.5"][sentence] == "all 3 agree"
+    assert before["seeds, tiny-llava-1.5"][sentence] == "3 of 3 agree"
     assert after["seeds, tiny-llava-1.5"][sentence] == "own holds; seed 1 holds; seed 2 fails"
     # nobody measured maps for the seeds
     maps = next(claim for claim in before.index if "gradient map" in claim)
@@ -168,7 +168,7 @@ def test_the_zoo_stands_in_one_table(apart):
     pope = CLIFFS["pope"]
     assert data.loc["tiny-llava-1.5", "POPE"] == f"cut {pope} [{pope}, {pope}]"
     assert data.loc["tiny-shikra", "POPE"] == "no cliff [12, 12]"
-    assert data.loc["tiny-llava-1.5", "items"] == N_ITEMS
+    assert data.loc["tiny-llava-1.5", "items"] == str(N_ITEMS)
     assert set(data.loc["tiny-qwen-vl"]) == {NOT_RUN}
 
 
