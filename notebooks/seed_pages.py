@@ -100,7 +100,7 @@ def seed_words(own, runs):
 
 
 def cliff_table(evidence, runs):
-    """Cliffs by model and task, of all models of the zoo; with those of a model's other seeds, and their spread.
+    """Cliffs by model and task, of all of the zoo; of the first also by seed, with their spread.
 
     `evidence` has the page's own model first; `runs` are the other seeds of it.
     """
@@ -165,9 +165,12 @@ def verdicts_by_seed(own, runs):
 
 
 def with_seeds(table, verdicts, model):
-    """Add to a table of findings whether the seeds agree, by :func:`verdicts_by_seed`."""
+    """Add to a table of findings, if there are seeds, whether they agree.
+
+    `verdicts` are those of :func:`verdicts_by_seed`.
+    """
     if not verdicts:
-        return replace(table, caption=f"{table.caption}. Other seeds: {NOT_RUN}")
+        return table
     data = table.data.copy()
     place = data.columns.get_loc(f"verdict, {model}") + 1
     words = [_agreement(verdicts.get(claim, {})) for claim in data.index]

@@ -220,8 +220,8 @@ def main(
         n_items = len(folders) * len(TASKS) * len(SPLITS) * limit
         typer.echo(
             f"Other seeds: {len(folders)}; {len(TASKS)} tasks, {limit} items of each of "
-            f"{len(SPLITS)} splits: at most {n_items * SECONDS_AN_ITEM / 60:.0f} minutes on one core, less what "
-            "the store holds."
+            f"{len(SPLITS)} splits: at most {n_items * SECONDS_AN_ITEM / 60:.0f} minutes on one "
+            "core, less what the store holds."
         )
         sink = pa.BufferOutputStream()
         table = measure_seeds(folders, Store(), limit)
