@@ -5,14 +5,14 @@ CORES ?= all
 WORKERS ?= 2
 GPUS ?= 1
 ZOO := tiny-llava-1.5 $(filter-out tiny-llava-1.5,$(sort $(notdir $(wildcard lib/infoflow/zoo/tiny-*))))
-SECOND ?= zoo-training/tiny-llava-1.5/seed1/model
+SEEDS ?= $(wildcard zoo-training/tiny-llava-1.5/seed[1-9]*/model)
 BIN := .venv/bin
 INSTALLED := .venv/installed
 TORCH := 2.13.0
 
 # What is given arrives byte for byte, in the environment: make would expand a `$` in it, and a shell
 # line all the rest.
-GIVEN := CORES WORKERS GPUS MODELS CHECKPOINT SOURCE NOTEBOOKS MODEL SEED SECOND SIZE OUTPUT
+GIVEN := CORES WORKERS GPUS MODELS CHECKPOINT SOURCE NOTEBOOKS MODEL SEED SEEDS SIZE OUTPUT
 $(foreach name,$(GIVEN),$(eval override $(name) := $$(value $(name))))
 export $(GIVEN)
 
@@ -105,8 +105,8 @@ rows: $(INSTALLED) ## measure the zoo anew on all items, two hours on two cores,
 	INFOFLOW_SHIPPED=no INFOFLOW_RESULTS="$$PWD/_build/rows" $(MAKE) --no-print-directory book-all
 	$(BIN)/python -m zoo.rows _build/rows
 
-seeds: $(INSTALLED) ## measure how far scores and cliffs move with the training's seed; SECOND=folder
-	$(BIN)/python -m zoo.seeds -- "$$SECOND"
+seeds: $(INSTALLED) ## measure what the training's seed alone moves, and ship the rows; SEEDS="folder folder"
+	@set -f; $(BIN)/python -m zoo.seeds -- $$SEEDS
 
 benchmarks: $(INSTALLED) ## measure the fast paths against the naive ones; SIZE=quick OUTPUT=file
 	$(BIN)/python -m benchmarks $${SIZE:+--size="$$SIZE"} $${OUTPUT:+--output="$$OUTPUT"}

@@ -1,14 +1,17 @@
 """The model card: its measure, what it has of a large model, and runs with another seed."""
 
-import pandas as pd
+import json
+
+import pyarrow.parquet as pq
 from arms_finding import FOLDER, Arm
+from seed_pages import FILE, spread, spread_over
 
 from infoflow import report
 from infoflow.evaluate import LVLM, Row, Sample, Task, measure
 from infoflow.files import read_json
 from infoflow.methods.truncation import truncation_sweep
 from infoflow.models.checkpoint import weights_digest
-from infoflow.report import COLOURS, TASK_TITLES, Line
+from infoflow.report import TASK_TITLES
 from infoflow.results.sources import ROOT
 
 
@@ -36,66 +39,40 @@ def resembling(shown):
     return arms
 
 
-def seed_plot(two_seeds):
-    """Plot the mean score at every cut for each training seed, with the cliffs below."""
-    seeds, n_items = two_seeds["seeds"], two_seeds["items"]
-    tasks = list(next(iter(seeds.values())))
-    curves = {
-        (f"seed {seed}", task): 100 * pd.Series(of[task]["mean_score"])
-        for seed, of in seeds.items()
-        for task in tasks
+def seed_table(own, runs, folder):
+    """Intact score and cliff of each task, seed by seed, and how far they spread."""
+    by_seed = {f"seed {read_json(folder / 'recipe.json')['seed']}": own, **runs}
+    lines = []
+    for task, title in ((task, TASK_TITLES[task]) for task in own.cliffs):
+        cliffs = {name: one.cliffs[task] for name, one in by_seed.items()}
+        cells = {n: (f"{100 * c.baseline:.1f}", str(c)) for n, c in cliffs.items()}
+        intact = [100 * c.baseline.value for c in cliffs.values()]
+        spreads = spread(intact, "{:.1f}"), spread([c.cut for c in cliffs.values()])
+        cells |= _without_answers(folder, task) | {spread_over(runs): spreads}
+        names = ("intact % [95 %]", "cliff [95 %]")
+        lines += [
+            {"task": title, "seed": n, **dict(zip(names, cell, strict=True))}
+            for n, cell in cells.items()
+        ]
+    n_items = next(iter(own.cliffs.values())).n_test
+    return report.table(lines, f"One recipe, trained with several seeds; {n_items} items a task")
+
+
+def _without_answers(folder, task):
+    """What is known of a second seed whose answers were not kept: means on all items alone."""
+    path = folder / "second_seed.json"
+    if not path.is_file():
+        return {}
+    known = read_json(path)["seeds"]["1"][task]
+    cut = f"cut {known['cliff']['cut']}, interval not known"
+    return {"seed 1, an earlier run without rows": (f"{100 * known['mean_score'][-1]:.1f}", cut)}
+
+
+def about_seeds(folder):
+    """Digest of the weights, and the recipe, of each seed whose rows lie beside a model."""
+    known = json.loads(pq.read_schema(folder / FILE).metadata[b"infoflow.seeds"])["seeds"]
+    lines = {
+        f"seed {name}": {"trained on": of["recipe"]["device"], "weights digest": of["digest"]}
+        for name, of in known.items()
     }
-    table = pd.concat(curves, names=["seed", "task", "cut"]).unstack("seed").loc[tasks]
-    styles = (Line("-o", COLOURS["ours"]), Line("--s", COLOURS["paper"]))
-    lines = {f"seed {seed}": style for seed, style in zip(seeds, styles, strict=True)}
-    figure, panels = report.layer_curves(
-        table,
-        lines,
-        "mean score (%)",
-        below="cut: layers that see the image",
-        ylim=(-28, 108),
-        n_layers=int(table.index.get_level_values("cut").max()),
-    )
-    for task, axes in panels.items():
-        axes.set_yticks(range(0, 101, 20))
-        for of, line, foot in zip(seeds.values(), lines.values(), (-10, -20), strict=True):
-            cliff = of[task]["cliff"]
-            ends = cliff["interval"] or [cliff["cut"]] * 2
-            axes.plot(ends, (foot, foot), "-|", color=line.colour, markersize=7)
-            axes.plot(cliff["cut"], foot, line.style[-1], color=line.colour, markersize=5)
-
-    cuts = {task: [of[task]["cliff"]["cut"] for of in seeds.values()] for task in tasks}
-    moves = pd.Series({TASK_TITLES[task]: max(c) - min(c) for task, c in cuts.items()})
-    finding = "The cliff lies at the same cut with each seed, in every task."
-    if moves.any():
-        finding = (
-            f"The cliff moves with the seed in {(moves > 0).sum()} of {len(moves)} tasks, at most "
-            f"by {moves.max()} {'cut' if moves.max() == 1 else 'cuts'} ({moves.idxmax()})."
-        )
-    words = report.by_task(tasks, lambda task: f"cuts {' and '.join(map(str, cuts[task]))}")
-    return report.Plot(
-        figure,
-        f"Mean score by cut for seeds {' and '.join(seeds)}, with their cliffs: {words}.",
-        f"Mean score on {n_items['test']} test items a task, for the same recipe with seeds "
-        f"{' and '.join(seeds)}. {finding} Brackets below: each seed's cliff and its 95 % "
-        f"interval, chosen on {n_items['calibration']} calibration items; without one, the cut was "
-        "found on the test means of a run whose answers were not kept. Upper axis: the paper's "
-        "layer, cut + 1.",
-        table,
-    )
-
-
-def seed_table(two_seeds):
-    """Intact score and cliff of each task, seed by seed."""
-    lines = {}
-    for seed, results in two_seeds["seeds"].items():
-        for task, of in results.items():
-            ends = of["cliff"]["interval"] or "interval not known"
-            lines.setdefault(TASK_TITLES[task], {}).update(
-                {
-                    f"seed {seed}: intact %": f"{100 * of['mean_score'][-1]:.1f}",
-                    f"seed {seed}: cliff": f"cut {of['cliff']['cut']} {ends}",
-                }
-            )
-    counts = ", ".join(f"{n} {split}" for split, n in two_seeds["items"].items())
-    return report.table(lines, f"Two training runs with different seeds ({counts} items a task)")
+    return report.table(lines, "The other seeds, whose weights are not shipped", "seed")

@@ -1,17 +1,15 @@
-"""What the page on the claims adds: made-up evidence, tests as one family, seeds, connectors.
+"""What the page on the claims adds: made-up evidence, tests as one family, connectors.
 
 Rules that cannot say "holds" are worth as little as rules that cannot say "fails", so they are
 tried on evidence in which the claims hold, and on its opposite.
 """
 
-from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
 import pandas as pd
 
 from infoflow import report
-from infoflow.claims import all_claims
 from infoflow.claims.findings import FAILS, FEWEST, HOLDS, UNDECIDED, Evidence, corrected, joined
 from infoflow.claims.gather import cliffs_of
 from infoflow.claims.measured import BESIDE, ORDER, SITE, WEIGHTS
@@ -20,7 +18,6 @@ from infoflow.stats.paired import LEVEL
 N_LAYERS, N_ITEMS = 12, 200
 CLIFFS = dict(zip(ORDER, (2, 4, 6, 8), strict=True))
 BLIND, INTACT, TRUNCATED = 0.5, 0.7, 0.9  # mean scores: no image, all of it, cut at the cliff
-COMPARING = ("cliff-moves", "cliff-order", "tokens-several")  # claims that cliffs alone decide
 
 
 def planted(favourable):
@@ -165,54 +162,21 @@ def family_words(findings):
     )
 
 
-def seed_words(evidence, runs):
-    """Decide what cliffs alone decide for every seed that the model's recipe was run with."""
-    if not runs["seeds"]:
-        return "The model was trained with one seed: no verdict here was put to a second."
-    by_claim, bare = {name: {} for name in COMPARING}, []
-    for seed, measured in runs["seeds"].items():
-        cliffs = {}
-        for task, own in evidence.cliffs.items():
-            cut, interval = measured[task]["cliff"]["cut"], measured[task]["cliff"]["interval"]
-            bare += [] if interval or seed in bare else [seed]
-            ends = tuple(interval or (cut, cut))
-            n_items = runs["items"]["calibration"]
-            cliffs[task] = replace(own, cut=cut, interval=ends, n_calibration=n_items)
-        for claim in all_claims():
-            if claim.id in by_claim:
-                found = claim.find(replace(evidence, cliffs=cliffs))
-                by_claim[claim.id][f"seed {seed}"] = found.verdict
-    verdicts = "; ".join(
-        f"{name}: {', '.join(f'{seed} {verdict}' for seed, verdict in by_seed.items())}"
-        for name, by_seed in by_claim.items()
-    )
-    agree = sum(len(set(by_seed.values())) == 1 for by_seed in by_claim.values())
-    kept = f" No intervals were kept of seed {', '.join(bare)}: its cuts count." if bare else ""
-    return (
-        f"What compares cliffs can be put to {len(runs['seeds'])} seeds of one recipe, "
-        f"{runs['items']['calibration']} items each: seeds agree on {agree} of {len(by_claim)} "
-        f"claims ({verdicts}).{kept} All other verdicts rest on one seed."
-    )
-
-
-def cliff_depths(evidence, connectors, seeds):
+def cliff_depths(evidence, connectors, runs):
     """Gather cliffs as shares of their models' layers, models with one kind of connector together.
 
-    `seeds` is what was measured where a recipe was run with other seeds (`zoo.seeds`), its own
-    first: the strictest control, for nothing differs but chance.
+    `runs` are the other seeds of a model's recipe, by model and seed: the strictest control, for
+    nothing differs but chance.
     """
     lines = []
     for model in sorted(evidence, key=connectors.get):
-        own, runs = evidence[model], seeds.get(model, {"seeds": {}})
-        for task, c in own.cliffs.items():
-            cliffs = {model: (c.n_calibration, c.cut, *c.interval)}
-            for seed, of in [*runs["seeds"].items()][1:]:
-                cliff, n_items = of[task]["cliff"], runs["items"]["calibration"]
-                ends = cliff["interval"] or [cliff["cut"]] * 2
-                cliffs[f"{model}, seed {seed}"] = (n_items, cliff["cut"], *ends)
-            for name, (n_items, *cuts) in cliffs.items():
-                depths = np.array(cuts) / own.n_layers
-                lines.append((task, name, connectors[model], *depths, n_items))
+        own = evidence[model]
+        seeds = {f"{model}, {seed}": one for seed, one in runs.get(model, {}).items()}
+        for task in own.cliffs:
+            for name, one in {model: own, **seeds}.items():
+                c = one.cliffs[task]
+                depths = np.array((c.cut, *c.interval)) / own.n_layers
+                lines.append((task, name, connectors[model], *depths, c.n_calibration))
     names = ["task", "model", "connector", "depth", "low", "high", "n_items"]
     by_task = pd.DataFrame(lines, columns=names).groupby("task", sort=False)
     return pd.concat(of_task for _, of_task in by_task)

@@ -45,10 +45,15 @@ def cliff_curves(means, cliffs, ylabel, ylim, foot):
     return figure, panels, table["mean"]
 
 
-def score_plot(scores, cliffs, guesses, model):
-    """Plot the mean score at every cut (the paper's Figure 5); scores of shape (M, L + 1)."""
+def score_plot(scores, cliffs, guesses, model, runs):
+    """Plot the mean score at every cut (the paper's Figure 5); scores of shape (M, L + 1).
+
+    `runs` has the evidence of the recipe's other seeds, by name.
+    """
     means = {task: pd.DataFrame({"mean": 100 * x.mean(axis=0)}) for task, x in scores.items()}
-    figure, panels, table = cliff_curves(means, cliffs, "mean score (%)", (-22, 108), -12)
+    figure, panels, table = cliff_curves(
+        means, cliffs, "mean score (%)", (-22 - 6 * len(runs), 108), -12
+    )
     grey = COLOURS["baseline"]
     for task, axes in panels.items():
         cliff, guess, last = cliffs[task], 100 * guesses[task], means[task].index[-1]
@@ -58,6 +63,10 @@ def score_plot(scores, cliffs, guesses, model):
         axes.text(last, guess + 2, "blind guess", ha="right", color="#595959", fontsize=9)
         hollow = {"color": COLOURS["paper"], "ms": 8, "mfc": "none", "mew": 1.8}
         axes.plot(cliff.best, 100 * cliff.best_score, "D", **hollow)
+        for foot, one in enumerate(runs.values(), start=1):
+            thin = {"color": COLOURS["control"], "linewidth": 0.9}
+            axes.plot(100 * scores_by_cut(one.cuts[task]).mean(axis=0), **thin)
+            axes.plot(one.cliffs[task].interval, [-14 - 6 * foot] * 2, "-|", **thin)
         axes.set_title(f"{TASK_TITLES[task]}: {SCORE_NAMES[task]}")
         axes.set_yticks(range(0, 101, 20))
     one = next(iter(cliffs.values()))
@@ -69,6 +78,7 @@ def score_plot(scores, cliffs, guesses, model):
         ),
     )
     cuts = report.by_task(cliffs, lambda task: str(cliffs[task]))
+    others = f" Thin: the same recipe with {report.listed([*runs])}." if runs else ""
     return report.Plot(
         figure,
         f"Mean score by cut, with the cliff of each task: {words}.",
@@ -76,7 +86,7 @@ def score_plot(scores, cliffs, guesses, model):
         f"Mean score of {model} when only the first layers see the image, as many as the cut says; "
         f"{one.n_test} test items a task, cliffs chosen on {one.n_calibration} others. Grey band: "
         "within the margin of the intact score. Diamond: the paper's reading, the best cut on the "
-        "test items themselves. Dotted: the best guess without the image.",
+        f"test items themselves. Dotted: the best guess without the image.{others}",
         table,
     )
 

@@ -2,12 +2,12 @@
 
 Pages that speak of a claim show what was measured for it, task by task, with its numbers of items;
 a page's table of numbers has its scores and cliffs. The same claim, or quantity, on the same model
-and task must read the same on all of them.
+and task must read the same on all of them; a cliff also where another model's page shows it.
 """
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from evidence import table_rows
 from sphinx.application import Sphinx
 from sphinx.util import logging
 
-from infoflow.report import TASK_TITLES
+from infoflow.report import NOT_RUN, TASK_TITLES
 
 _TASK = re.compile(rf"(?:^|; )({'|'.join(TASK_TITLES.values())}) (?:[a-z ]+: )?")
 Statement = tuple[str, str, str, str]
@@ -26,7 +26,7 @@ def statements(notebook: Path) -> Iterator[Statement]:
     """Read off an executed notebook what its tables of findings and of numbers say."""
     for row in table_rows(notebook, "claim"):
         for head, words in row.items():
-            if head.startswith("ours, "):
+            if head.startswith(("ours, ", "seeds, ")):
                 yield from ((row["claim"], head, *part) for part in _by_task(words))
     for row in table_rows(notebook, "quantity"):
         yield row["quantity"], "ours", row["task"], f"{row['value']} ({row['items']} items)"
@@ -40,11 +40,25 @@ def _by_task(words: str) -> Iterator[tuple[str, str]]:
     yield from zip(others[::2], others[1::2], strict=True)
 
 
-def disagreements(notebooks: Iterable[Path]) -> list[str]:
-    """Say what pages of one model print differently."""
+def cliffs(notebook: Path) -> Iterator[Statement]:
+    """Read off a model's executed notebook cliffs, of its own model and of those beside it."""
+    for row in table_rows(notebook, "quantity"):
+        if row["quantity"].startswith("cliff"):  # of the model, or behind a comma of another seed
+            whose = notebook.parent.name + row["quantity"].removeprefix("cliff")
+            yield "cliff", whose, row["task"], row["value"]
+    for row in table_rows(notebook, "zoo model"):
+        for title in set(row) & set(TASK_TITLES.values()):
+            if row[title] != NOT_RUN:
+                yield "cliff", row["zoo model"], title, row[title]
+
+
+def disagreements(
+    notebooks: Iterable[Path], said_by: Callable[[Path], Iterator[Statement]] = statements
+) -> list[str]:
+    """Say what pages print differently; by default pages of one model, of all that they say."""
     said: dict[tuple[str, str, str], dict[str, str]] = defaultdict(dict)
     for notebook in sorted(notebooks):
-        for claim, whose, task, words in statements(notebook):
+        for claim, whose, task, words in said_by(notebook):
             said[claim, whose, task].setdefault(words, notebook.stem)
     return [
         f"{claim!r}, {whose} {task}: " + "; ".join(f"{page} says {w!r}" for w, page in by.items())
@@ -54,11 +68,12 @@ def disagreements(notebooks: Iterable[Path]) -> list[str]:
 
 
 def _check(app: Sphinx, _env: Any) -> None:
-    for folder in sorted(
-        path for path in (Path(app.srcdir) / "book/runs").glob("*") if path.is_dir()
-    ):
-        for line in disagreements(folder.glob("*.ipynb")):
-            logging.getLogger(__name__).warning("pages disagree: %s", line)
+    runs = Path(app.srcdir) / "book/runs"
+    lines = disagreements(runs.glob("*/*.ipynb"), cliffs)
+    for folder in sorted(path for path in runs.glob("*") if path.is_dir()):
+        lines += disagreements(folder.glob("*.ipynb"))
+    for line in lines:
+        logging.getLogger(__name__).warning("pages disagree: %s", line)
 
 
 def setup(app: Sphinx) -> dict[str, Any]:

@@ -8,7 +8,8 @@ In a Markdown page, of the model that ``evidence_model`` in the configuration na
 - ``{published}`no_image.0.accuracy``` becomes a value of ``paper_values.yml``;
 - ``{page}`fig5_truncation``` becomes a link to a page, by its title;
 - ``{found} fig5_truncation`` quotes what a page says first;
-- ``{plot} fig5_truncation 1`` becomes the first figure of a page, with its caption and a link.
+- ``{plot} fig5_truncation 1`` becomes the first figure of a page, with its caption and a link;
+- ``{shown} fig5_truncation Cliffs by model`` becomes its table whose caption begins like that.
 
 What no page of this copy has is "not run".
 """
@@ -180,6 +181,29 @@ class PlotOf(SphinxDirective):
         return [raw, *self.parse_text_to_nodes(f"The page behind this figure: {{page}}`{page}`")]
 
 
+class TableOf(SphinxDirective):
+    """A table of another page; arguments: the page, and how the table's caption begins."""
+
+    required_arguments = 2
+    final_argument_whitespace = True
+
+    def run(self) -> list[nodes.Node]:
+        """Copy the table, as that page shows it."""
+        page, begins = self.arguments
+        notebook = notebook_of(page, self.env)
+        if notebook is None:
+            return self.parse_text_to_nodes(
+                f"*Table of the page `{page}`: {NOT_RUN} in this copy.*"
+            )
+        tables = (table for shown in outputs(notebook) for table in shown.select(".table-scroll"))
+        for table in tables:
+            if str(table["aria-label"]).startswith(begins):
+                raw = nodes.raw("", str(table), format="html")
+                link = self.parse_text_to_nodes(f"The page behind this table: {{page}}`{page}`")
+                return [raw, *link]
+        raise self.error(f"{page} has no table whose caption begins with {begins!r}.")
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register the extension with Sphinx."""
     app.add_config_value("evidence_model", "", "env", str)
@@ -189,4 +213,5 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_role("page", Page())
     app.add_directive("plot", PlotOf)
     app.add_directive("found", Found)
+    app.add_directive("shown", TableOf)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from card_page import seed_plot, seed_table
 from matrix_page import group_shares, matrix_pair, vanishing_plot
 from PIL import Image
 from truncation_pages import (
@@ -83,18 +82,6 @@ def evidence(model, cliff, n_layers):
     return Evidence(model, n_layers, cliffs, {t: cut_rows(array) for t, array in scores.items()})
 
 
-def two_seeds(*cuts):
-    """Two runs on two tasks: the cliffs of POPE are at the cuts given, TextVQA's at 2."""
-    pope = [
-        {"mean_score": [0.5, 0.75, 1.0], "cliff": {"cut": cut, "interval": [0, 2]}} for cut in cuts
-    ]
-    reading = {"mean_score": [0.0, 0.125, 0.25], "cliff": {"cut": 2, "interval": [1, 2]}}
-    return {
-        "items": {"calibration": 300, "test": 400},
-        "seeds": {str(seed): {"pope": p, "textvqa": reading} for seed, p in enumerate(pope)},
-    }
-
-
 def all_plots():
     scores = {task: step(2 + i) for i, task in enumerate(TASKS)}
     cliffs = {task: cliff_layer(array) for task, array in scores.items()}
@@ -104,12 +91,11 @@ def all_plots():
     rows = dict.fromkeys(TASKS, cut_rows(step(3, high=0.9)))
     matrix = some_matrix()
     return {
-        "scores": score_plot(scores, cliffs, dict.fromkeys(TASKS, 0.25), MODEL),
+        "scores": score_plot(scores, cliffs, dict.fromkeys(TASKS, 0.25), MODEL, {}),
         "log-probabilities": log_prob_plot(per_token, log_cliffs, cliffs, MODEL),
         "models": curves_by_model({n: evidence(n, d // 2, d) for n, d in (("a", 6), ("b", 12))}),
         "matrix": matrix_pair(matrix, without_image(matrix), PROMPT, 3, MODEL),
         "vanishing": vanishing_plot(flow, rows, MODEL),
-        "seeds": seed_plot(two_seeds(2, 0)),
     }
 
 
@@ -132,7 +118,7 @@ def test_a_plot_has_the_same_bytes_when_made_again(made):
     assert again.png == made["matrix"].png
 
 
-@pytest.mark.parametrize("name", ["scores", "log-probabilities", "seeds"])
+@pytest.mark.parametrize("name", ["scores", "log-probabilities"])
 def test_axes_count_cuts_below_and_the_papers_layers_above(made, name):
     for axes in made[name].figure.axes:
         cuts = [int(label.get_text()) for label in axes.get_xticklabels()]
@@ -144,7 +130,7 @@ def test_scores_are_means_and_cliffs_are_named():
     scores = step(3, high=0.9)
     cliff = cliff_layer(scores)
     assert cliff.cut == 3
-    plot = score_plot({"pope": scores}, {"pope": cliff}, {"pope": 0.5}, MODEL)
+    plot = score_plot({"pope": scores}, {"pope": cliff}, {"pope": 0.5}, MODEL, {})
     assert list(plot.table["mean"]["pope"]) == pytest.approx([0] * 3 + [90] * 4)
     assert "POPE cut 3 [3, 3], 90.0 % against 90.0 % intact" in plot.alt
     assert "cut 3 [3, 3]" in [text.get_text() for text in plot.figure.axes[0].texts]
@@ -204,20 +190,6 @@ def test_vanishing_attention_stands_beside_the_lost_score(made):
     assert list(table.loc["pope"]["score"]) == pytest.approx([90] * 3 + [0] * 3)
     assert list(table.loc["pope"]["attention"]) == pytest.approx(np.linspace(60, 10, L))
     assert "POPE 60.0 % vanish at cut 0, which costs 90.0 points" in made["vanishing"].caption
-
-
-def test_seeds_tell_how_far_the_cliff_moves(made):
-    plot = made["seeds"]
-    assert plot.table.loc["pope", "seed 1"].tolist() == [50, 75, 100]
-    assert "in 1 of 2 tasks, at most by 2 cuts (POPE)" in plot.caption
-    assert "400 test items" in plot.caption
-    assert "300 calibration items" in plot.caption
-    assert "POPE cuts 2 and 0; TextVQA cuts 2 and 2" in plot.alt
-    assert "the same cut with each seed, in every task" in seed_plot(two_seeds(1, 1)).caption
-    assert seed_table(two_seeds(2, 0)).data.loc["POPE"].tolist() == [
-        *("100.0", "cut 2 [0, 2]"),
-        *("100.0", "cut 0 [0, 2]"),
-    ]
 
 
 def test_intervals_stand_on_rows_under_their_task():

@@ -83,12 +83,12 @@ def test_cliffs_are_shares_of_a_models_own_layers_and_one_kind_stands_together(d
 
 
 def test_a_second_seed_stands_behind_its_model_and_counts_as_one_kind(evidence, depths):
-    far = {"cliff": {"cut": 12, "interval": [11, 12]}}
-    two_seeds = {
-        "items": {"calibration": 90, "test": 70},
-        "seeds": {"0": {}, "1": dict.fromkeys(CLIFFS, far)},
+    own = evidence["x"]
+    far = {
+        task: replace(cliff, cut=12, interval=(11, 12), n_calibration=90)
+        for task, cliff in own.cliffs.items()
     }
-    beside = cliff_depths(evidence, CONNECTORS, {"x": two_seeds})
+    beside = cliff_depths(evidence, CONNECTORS, {"x": {"seed 1": replace(own, cliffs=far)}})
     pope = beside[beside["task"] == "pope"]
     assert list(pope["model"]) == ["y", "x", "x, seed 1", "z"]
     assert pope.iloc[2].to_list() == ["pope", "x, seed 1", MLP, 1.0, 11 / 12, 1.0, 90]

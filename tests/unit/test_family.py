@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from claims_page import family_table, family_words, planted, seed_words
+from claims_page import family_table, family_words, planted
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest, ttest_1samp
@@ -173,22 +173,3 @@ def test_the_page_shows_every_test_and_says_what_changes():
     weak = [one._replace(**just) for one in found]
     assert "flow-falls-early (holds, in the family undecided)" in family_words(weak)
     assert (family_table(weak, "a model").data["in the family"] == UNDECIDED).all()
-
-
-def test_seeds_are_compared_by_their_cliffs():
-    evidence = planted(True)
-
-    def run(cuts):
-        return {t: {"cliff": {"cut": c, "interval": [c, c]}} for t, c in cuts.items()}
-
-    own = {task: cliff.cut for task, cliff in evidence.cliffs.items()}
-    same = {"items": {"calibration": 500}, "seeds": {"0": run(own), "1": run(own)}}
-    assert "agree on 3 of 3" in seed_words(evidence, same)
-    other = {**same, "seeds": {"0": run(own), "1": run(dict.fromkeys(own, 3))}}
-    words = seed_words(evidence, other)
-    assert "agree on 0 of 3" in words
-    assert "cliff-order: seed 0 holds, seed 1 undecided" in words
-    assert "No intervals" not in words
-    other["seeds"]["1"]["pope"]["cliff"]["interval"] = None
-    assert "No intervals were kept of seed 1" in seed_words(evidence, other)
-    assert "one seed" in seed_words(evidence, {"items": {}, "seeds": {}})
