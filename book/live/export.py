@@ -15,6 +15,7 @@ import json
 import shutil
 import sys
 from collections.abc import Iterator
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -284,8 +285,8 @@ class Recorder:
 
 def recorded(task: str, index: int, world: str) -> dict[str, Any]:
     """Give an item of the test split with all that its picture is drawn from, noise included."""
-    scene, question, rng = shapes._drawn(task, "test", index, world)
-    recorder = Recorder(rng)
+    scene, question, rng = shapes._kept_scene(task, "test", index, world)
+    recorder = Recorder(deepcopy(rng))
     render(scene, recorder)
     grey, tints, shade, *rest = recorder.drawn
     noise = np.asarray(rest.pop(), np.float32)
