@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from sphinx.application import Sphinx
+from sphinx.util.docutils import docutils_namespace
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "book" / "_ext"))
 
@@ -25,8 +26,8 @@ def test_pages_with_sections_of_one_name(tmp_path: Path) -> None:
         "myst_footnote_transition": False,
     }
     folders = (str(tmp_path), None, str(tmp_path / "one"), str(tmp_path / "trees"))
-    app = Sphinx(*folders, "singlehtml", settings, status=None, warningiserror=True)
-    app.build()
+    with docutils_namespace():  # what is registered here would be there twice in another test
+        Sphinx(*folders, "singlehtml", settings, status=None, warningiserror=True).build()
     page = (tmp_path / "one" / "index.html").read_text("utf-8").split('role="main"')[1]
     ids = re.findall(r'\bid="([^"]+)"', page)
     assert len(ids) == len(set(ids))

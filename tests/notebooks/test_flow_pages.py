@@ -1,5 +1,6 @@
 """What the pages on attention draw and say: right numbers, words and edge cases."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -65,7 +66,7 @@ def on_fig2(cell, rows, **scope):
     """Run a cell of fig. 2 on rows by task, with what the cells before it make of them."""
     every = pd.concat(rows, names=["task"])
     shares = 100 * every.groupby(["task", "layer"], sort=False)["image"].mean()
-    lvlm = SimpleNamespace(n_layers=rows["pope"]["layer"].max(), n_heads=2)
+    lvlm = SimpleNamespace(n_layers=rows["pope"]["layer"].max(), n_heads=2, folder=Path("none"))
     known = {
         "rows": rows,
         "every": every,
