@@ -4,6 +4,7 @@ import re
 from copy import deepcopy
 
 import arms_finding
+import numpy as np
 import pytest
 from arms_finding import Arm, finding, inheritance, read_arms, verdict_table
 from arms_page import gate_table, growth_plot, number_table, recipe_table, share_plot
@@ -125,6 +126,16 @@ def test_shares_are_drawn_of_every_measured_arm():
     assert plot.table.loc[("pope", 3), ("text", "mean")] == pytest.approx(
         100 * MEASURED["tasks"]["pope"]["shares"]["image"]["mean"][2]
     )
+
+
+def test_an_arm_of_fewer_layers_keeps_its_name_in_the_plot():
+    shallow, deep = arm("baseline"), arm("depth")
+    for task in deep.found["tasks"].values():
+        shares = task["shares"]["image"]
+        shares |= {name: 2 * shares[name] for name in ("mean", "low", "high")}
+    for axes in share_plot([shallow, deep], "image").figure.axes:
+        assert {text.get_text() for text in axes.texts} >= {"baseline", "depth"}
+        assert all(np.isfinite(text.xy).all() for text in axes.texts)
 
 
 def test_a_cliff_in_training_is_drawn_where_it_was_watched():

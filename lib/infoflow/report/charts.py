@@ -59,9 +59,10 @@ def layer_curves(
             if (name, "low") in part:
                 band = (part[name, "low"], part[name, "high"])
                 axes.fill_between(cuts, *band, color=colour, alpha=0.18, linewidth=0)
-            ends.append((float(mean.iloc[-1]), name, colour))
+            if len(known := mean.dropna()):  # a shallower model's line ends before the panel does
+                ends.append((float(known.iloc[-1]), name, colour))
         count_layers(axes, n_layers or len(cuts), int(cuts[-1]), below=below)
-        if len(ends) > 1:
+        if len(lines) > 1:
             label_ends(axes, ends, float(cuts[-1]))
     shown.supylabel(ylabel, fontsize=10)
     return shown, by_task
