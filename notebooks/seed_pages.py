@@ -115,9 +115,9 @@ def cliff_table(evidence, runs):
     lines |= {name: nothing for name in zoo if name not in lines}
     return report.table(
         lines,
-        "Cliffs by model, chosen on so many calibration items, with the 95 % interval over "
-        "items. Spread over seeds: smallest and largest cut, and the standard deviation. What is "
-        "not run here, make book-all runs",
+        "Cliffs by model, chosen on as many calibration items as stand beside, with the 95 % "
+        "interval over items. Spread over seeds: smallest and largest cut, and the standard "
+        "deviation. What is not run here, make book-all runs",
         "zoo model",
     )
 
