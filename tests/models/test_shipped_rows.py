@@ -32,7 +32,7 @@ def lvlm():
 @pytest.mark.parametrize(("measure", "split", "n_items"), SHIPPED)
 def test_they_are_what_is_measured_here(measure, split, n_items, task, lvlm, tmp_path, monkeypatch):
     whole = load_task(task, split=split)
-    places = (n_items // 2, n_items - 1)  # the first is measured anew whenever rows are taken
+    places = (3, n_items // 2, n_items - 1)  # the first is measured anew whenever rows are taken
     some = replace(whole, samples=[whole[place] for place in places])
     measured = measure(lvlm, some, Store(tmp_path / "measured"))
     monkeypatch.delenv("INFOFLOW_SHIPPED")

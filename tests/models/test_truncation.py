@@ -18,7 +18,7 @@ from infoflow.methods.truncation import (
 )
 
 MODELS = CORNERS
-N_TOKENS = 8
+N_TOKENS = 16
 N_IMAGE = 64
 """Image tokens of a prompt, at least."""
 TOLERANCE = 5e-5
