@@ -20,9 +20,9 @@ from infoflow.models.lvlm import load_lvlm
 from zoo.architectures import find_architecture
 
 ZOO = [name for name in list_models() if find_model(name).hub_id is None]
-N_ITEMS = {"scienceqa": 24, "pope": 40, "textvqa": 24, "chair": 6}
-MORE = {"tiny-qwen-vl": {"chair": 24}}
-"""Where one mistake among the first items would miss a bar that all 500 reach."""
+N_ITEMS = {"scienceqa": 40, "pope": 70, "textvqa": 40, "chair": 24}
+MORE = {"tiny-internvl": {"pope": 100}, "tiny-qwen-vl": {"chair": 60}}
+"""Where one mistake more among the first items would miss a bar that all 500 reach."""
 BARS = {
     "pope": {"accuracy": 0.97},
     "scienceqa": {
