@@ -100,9 +100,12 @@ lab: $(INSTALLED) ## open the notebooks in JupyterLab
 zoo: $(INSTALLED) ## train a zoo model from scratch, or go on where it stopped; MODEL=name SEED=0
 	$(BIN)/python -m zoo.train $${SEED:+--seed="$$SEED"} -- $${MODEL:+"$$MODEL"}
 
-rows: $(INSTALLED) ## measure the zoo anew on all items, two hours on two cores, and ship the rows with the package
+rows: export INFOFLOW_SHIPPED := no
+rows: export INFOFLOW_RESULTS := $(CURDIR)/_build/rows
+rows: $(INSTALLED) ## measure the zoo anew on all items, hours on two cores, and ship the rows with the package
 	rm -rf _build/rows _build/html book/runs
-	INFOFLOW_SHIPPED=no INFOFLOW_RESULTS="$$PWD/_build/rows" $(MAKE) --no-print-directory book-all
+	$(MAKE) --no-print-directory book-all
+	printf '%s\n' $(ZOO) | xargs -P "$$WORKERS" -I NAME $(BIN)/python -m zoo.resembles NAME
 	$(BIN)/python -m zoo.rows _build/rows
 
 seeds: $(INSTALLED) ## measure what the training's seed alone moves, and ship the rows; SEEDS="folder folder"

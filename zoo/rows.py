@@ -1,6 +1,7 @@
-"""Ship the rows of the zoo's models: ``python -m zoo.rows RESULTS`` after the pages have run.
+"""Ship the rows of the zoo's models: ``python -m zoo.rows RESULTS`` after all is measured.
 
-``make rows`` does both. Results of other models, or of other data than Shapes, stay where they are.
+``make rows`` does both; the pages and ``zoo.resembles`` measure. Results of other models, or of
+other data than Shapes, stay where they are.
 """
 
 from pathlib import Path

@@ -11,6 +11,7 @@ from infoflow.evaluate.knockout import knockout_by_layer
 from infoflow.evaluate.truncation import log_probs_by_cut, truncation_by_cut
 from infoflow.models.lvlm import load_lvlm
 from infoflow.results.store import Store
+from zoo.architectures import ARCHITECTURES
 
 SHIPPED = [
     (truncation_by_cut, "calibration", 500),
@@ -23,19 +24,37 @@ SHIPPED = [
 """Measures, and of how many items a task the package has rows."""
 
 
+OF_THE_ZOO = [(truncation_by_cut, "calibration"), (log_probs_by_cut, "calibration")]
+OF_THE_ZOO += [(log_probs_by_cut, "test")]
+"""Of all 500 items of every zoo model; ``test_resembling.py`` looks at the other rows of these."""
+TASKS = ["scienceqa", "pope", "textvqa", "chair"]
+
+
 @pytest.fixture(scope="module")
 def lvlm():
     return load_lvlm("tiny-llava-1.5", device="cpu")
 
 
-@pytest.mark.parametrize("task", ["scienceqa", "pope", "textvqa", "chair"])
-@pytest.mark.parametrize(("measure", "split", "n_items"), SHIPPED)
-def test_they_are_what_is_measured_here(measure, split, n_items, task, lvlm, tmp_path, monkeypatch):
-    whole = load_task(task, split=split)
-    places = (3, n_items // 2, n_items - 1)  # the first is measured anew whenever rows are taken
+def require_same(measure, whole, places, lvlm, tmp_path, monkeypatch):
     some = replace(whole, samples=[whole[place] for place in places])
     measured = measure(lvlm, some, Store(tmp_path / "measured"))
     monkeypatch.delenv("INFOFLOW_SHIPPED")
     taken = measure(lvlm, some, Store(tmp_path / "taken"))
     assert taken.attrs["record"]["shipped"] == len(places) - 1
     pd.testing.assert_frame_equal(taken, measured, rtol=1e-3, atol=1e-3, check_dtype=False)
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize(("measure", "split", "n_items"), SHIPPED)
+def test_they_are_what_is_measured_here(measure, split, n_items, task, lvlm, tmp_path, monkeypatch):
+    whole = load_task(task, split=split)
+    places = (3, n_items // 2, n_items - 1)  # the first is measured anew whenever rows are taken
+    require_same(measure, whole, places, lvlm, tmp_path, monkeypatch)
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize(("measure", "split"), OF_THE_ZOO)
+@pytest.mark.parametrize("name", [name for name in ARCHITECTURES if name != "tiny-llava-1.5"])
+def test_so_are_those_of_the_zoos_others(name, measure, split, task, tmp_path, monkeypatch):
+    whole, lvlm = load_task(task, split=split), load_lvlm(name, device="cpu")
+    require_same(measure, whole, (3, len(whole) // 2), lvlm, tmp_path, monkeypatch)
