@@ -104,9 +104,11 @@ def plan(notebook, model):
             values["checkpoint"] = str(Path(own).absolute())
         first, *rest = [name for name in models_for(notebook) if name in ZOO] or [None]
         values |= entry.get("others", {}) if model in rest else {}
-        if entry.get("zoo") and model == first and rest:
-            values["beside"] = others = rest
-        folders = [own or f"lib/infoflow/zoo/{model}", *(f"lib/infoflow/zoo/{n}" for n in others)]
+        shown = {"built": rest, "all": sorted(ZOO - {model})}.get(entry.get("zoo"))
+        if shown and model == first:
+            values["beside"], others = shown, rest
+        beside = values.get("beside", [])
+        folders = [own or f"lib/infoflow/zoo/{model}", *(f"lib/infoflow/zoo/{n}" for n in beside)]
     in_zoo = model in {SHAPES, *ZOO}
     if SOURCE != SHAPES and not in_zoo and "source" in notebook_parameters(path):
         values |= entry.get("hub", {}) if SOURCE == "hub" else {}

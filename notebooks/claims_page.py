@@ -1,16 +1,14 @@
-"""What the page on the claims adds: made-up evidence, tests as one family, connectors.
+"""What the page on the claims adds: made-up evidence, and tests as one family.
 
 Rules that cannot say "holds" are worth as little as rules that cannot say "fails", so they are
 tried on evidence in which the claims hold, and on its opposite.
 """
 
-from itertools import combinations
-
 import numpy as np
 import pandas as pd
 
 from infoflow import report
-from infoflow.claims.findings import FAILS, FEWEST, HOLDS, UNDECIDED, Evidence, corrected, joined
+from infoflow.claims.findings import UNDECIDED, Evidence, corrected
 from infoflow.claims.gather import cliffs_of
 from infoflow.claims.measured import BESIDE, ORDER, SITE, WEIGHTS
 from infoflow.stats.paired import LEVEL
@@ -160,48 +158,3 @@ def family_words(findings):
         f"{'change' if len(changed) > 1 else 'changes'}. No test stands behind the other "
         f"{len(without)}: {', '.join(without)}."
     )
-
-
-def cliff_depths(evidence, connectors, runs):
-    """Gather cliffs as shares of their models' layers, models with one kind of connector together.
-
-    `runs` are the other seeds of a model's recipe, by model and seed: the strictest control, for
-    nothing differs but chance.
-    """
-    lines = []
-    for model in sorted(evidence, key=connectors.get):
-        own = evidence[model]
-        seeds = {f"{model}, {seed}": one for seed, one in runs.get(model, {}).items()}
-        for task in own.cliffs:
-            for name, one in {model: own, **seeds}.items():
-                c = one.cliffs[task]
-                depths = np.array((c.cut, *c.interval)) / own.n_layers
-                lines.append((task, name, connectors[model], *depths, c.n_calibration))
-    names = ["task", "model", "connector", "depth", "low", "high", "n_items"]
-    by_task = pd.DataFrame(lines, columns=names).groupby("task", sort=False)
-    return pd.concat(of_task for _, of_task in by_task)
-
-
-def depends_on_connector(depths):
-    """Decide by task whether cliffs differ between kinds of connectors more than within one.
-
-    Holds if some two models of different kinds have intervals apart, and no two of one kind have;
-    fails if all cliffs are known to lie at one depth. A difference within a kind shows that other
-    things move the cliff as well, and then nothing can be put down to the connector.
-    """
-    by_task = depths.groupby("task", sort=False)
-    return joined({task: _decide(of_task) for task, of_task in by_task})
-
-
-def _decide(depths):
-    if depths["connector"].nunique() < 2:
-        return UNDECIDED, "one kind of connector only"
-    if depths["n_items"].min() < FEWEST:
-        return UNDECIDED, "too few items"
-    if len({*depths["low"], *depths["high"]}) == 1:
-        return FAILS, "all at one depth"
-    pairs = combinations(depths.itertuples(), 2)
-    apart = [(a, b) for a, b in pairs if a.high < b.low or b.high < a.low]
-    within = sum(a.connector == b.connector for a, b in apart)
-    words = f"pairs of models apart: {len(apart) - within} of different connectors, {within} of one"
-    return HOLDS if apart and not within else UNDECIDED, words

@@ -122,7 +122,7 @@ def test_the_first_models_page_sets_the_others_beside_it(tmp_path: Path) -> None
         "second", "print(model, beside, limit)", parameters=f"{PARAMETERS}\nbeside: list = []"
     )
     project.write("lib/infoflow/zoo/other/model.safetensors", "")
-    shown = {"second": {"seconds": 3, "zoo": True, "others": {"limit": 2}}}
+    shown = {"second": {"seconds": 3, "zoo": "built", "others": {"limit": 2}}}
     project.experiments = {"models": ["other", "tiny"], "notebooks": shown}
     built = project.called("book", only=["other/second", "tiny/second"])
     assert built.returncode == 0, built.stderr
@@ -135,6 +135,19 @@ def test_the_first_models_page_sets_the_others_beside_it(tmp_path: Path) -> None
     project.write("lib/infoflow/zoo/tiny/card.json", "{}")
     project.write("lib/infoflow/zoo/other/model.safetensors", "other weights")
     assert project.stale() == {"other/second", "book"}
+
+
+def test_rows_that_are_shipped_are_shown_of_models_that_are_not_built(tmp_path: Path) -> None:
+    project = Project(tmp_path)
+    project.create()
+    project.notebook("second", "print(beside)", parameters=f"{PARAMETERS}\nbeside: list = []")
+    project.write("lib/infoflow/zoo/other/model.safetensors", "")
+    project.experiments["notebooks"] = {"second": {"seconds": 3, "zoo": "all"}}
+    built = project.called("book", only=["tiny/second"])
+    assert built.returncode == 0, built.stderr
+    assert "['other']" in project.results()["tiny/second.ipynb"].decode()
+    project.write("lib/infoflow/zoo/other/model.safetensors", "other weights")
+    assert project.stale() == {"tiny/second", "book"}
 
 
 def test_book_all_is_the_book_for_the_whole_zoo(tmp_path: Path) -> None:
@@ -193,7 +206,7 @@ def test_models_of_one_build_are_added_to_the_book(project: Project) -> None:
     [
         ("notebooks", {"first": {"seconds": 1, "paramters": {}}}, "'paramters' was unexpected"),
         ("modles", ["tiny"], "'modles' was unexpected"),
-        ("notebooks", {"first": {"seconds": 1, "zoo": "yes"}}, "'yes' is not of type 'boolean'"),
+        ("notebooks", {"first": {"seconds": 1, "zoo": "yes"}}, "not one of ['built', 'all']"),
         ("notebooks", {"first": {"seconds": "1"}}, "first: seconds: '1' is not of type 'number'"),
         ("notebooks", {"first": {"parameters": {}}}, "'seconds' is a required property"),
         (

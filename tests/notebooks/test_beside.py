@@ -13,7 +13,7 @@ def results(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFa
     monkeypatch.setenv("INFOFLOW_QUIET", "1")
 
 
-def test_the_curves_of_all_stand_in_one_figure() -> None:
+def test_curves_and_connectors_of_all_stand_in_one_figure() -> None:
     shown = run_cells("fig5_truncation", beside=[OTHER], **small("fig5_truncation"))
     (figure,) = (text for text in shown if "Mean score of tiny-llava-1.5 and tiny-shikra" in text)
     own = run_cells("fig5_truncation", model=OTHER, **small("fig5_truncation"))
@@ -23,6 +23,9 @@ def test_the_curves_of_all_stand_in_one_figure() -> None:
     (zoo,) = (text for text in shown if text.startswith("Cliffs by model"))
     (line,) = (line for line in zoo.splitlines() if line.startswith(OTHER))
     assert f" cut {cliff} [" in line
+    (asked,) = (text for text in shown if "Does the cliff depend on the connector?" in text)
+    assert f"{OTHER} " in asked
+    assert "one kind of connector only" not in asked
 
 
 def test_table_1_has_a_row_of_each() -> None:
@@ -31,10 +34,3 @@ def test_table_1_has_a_row_of_each() -> None:
     rows = [line for line in table.splitlines() if f"{OTHER}: " in line]
     assert rows
     assert all(line.startswith("Shikra") for line in rows)
-
-
-def test_claims_ask_whether_their_connectors_matter() -> None:
-    shown = run_cells("claims", beside=[OTHER], **small("claims"))
-    (asked,) = (text for text in shown if "Does the cliff depend on the connector?" in text)
-    assert f"{OTHER} " in asked
-    assert "one kind of connector only" not in asked

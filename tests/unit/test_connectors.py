@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pandas as pd
 import pytest
-from claims_page import CLIFFS, N_LAYERS, cliff_depths, depends_on_connector, planted
+from claims_page import CLIFFS, N_LAYERS, planted
+from connectors_page import cliff_depths, depends_on_connector
 
 from infoflow.claims.findings import FAILS, HOLDS, UNDECIDED
 from infoflow.models.families import find_model, list_models
