@@ -8,6 +8,7 @@ import pandas as pd
 from infoflow import report
 from infoflow.claims.findings import FAILS, FEWEST, HOLDS, UNDECIDED, joined
 from infoflow.models.families import find_model
+from infoflow.report import COLOURS
 
 
 def cliff_depths(evidence, connectors, runs):
@@ -59,22 +60,23 @@ def connector_plot(evidence, runs):
     """Draw the cliffs of models by connector, with the verdict; arguments of `cliff_depths`."""
     connectors = {name: find_model(name).family.connector for name in evidence}
     depths = cliff_depths(evidence, connectors, runs)
+    by_task = dict(iter(depths.groupby("task", sort=False)))
+    n_rows = len(by_task[next(iter(by_task))])
+    figure, panels = report.panels(by_task, height=0.36 * n_rows + 0.6, columns=len(by_task))
+    for task, axes in panels.items():
+        rows = by_task[task]
+        arms = rows["depth"] - rows["low"], rows["high"] - rows["depth"]
+        axes.errorbar(rows["depth"], range(n_rows), xerr=arms, fmt="o", color=COLOURS["cliff"])
+        axes.set_yticks(range(n_rows), rows["model"] + "\n" + rows["connector"], fontsize=8)
+        axes.set(xlim=(-0.05, 1.05), xticks=(0, 0.5, 1))
+        axes.grid(axis="x")
+    axes.invert_yaxis()
+    figure.supxlabel("cliff (cut / number of layers)", fontsize=10)
     found = depends_on_connector(depths)
     caption = (
         f"Does the cliff depend on the connector? {report.finding_words(found)}. Verdict: "
-        f"{found.verdict}. Dots: the cliff, with its interval over n calibration items, a row a "
-        "model."
+        f"{found.verdict}. Dots: the cliff, with its interval over calibration items, a row a "
+        "model, one kind of connector together."
     )
-    titles = depths["task"].map(report.TASK_TITLES)
-    ends = depths[["depth", "low", "high"]].set_axis(["mean", "low", "high"], axis=1)
-    table = pd.concat({"cliff": ends}, axis=1)
-    about = depths["connector"] + ", n = " + depths["n_items"].astype(str)
-    table.index = titles + ": " + depths["model"] + "\n" + about
-    line = {"cliff": report.Line("o", report.COLOURS["cliff"])}
-    figure, axes = report.interval_rows(table, line, "cliff (cut / number of layers)")
-    axes.set_xlim(-0.03, 1.03)
-    axes.tick_params(axis="y", labelsize=8)
-    of_task = (depths["model"] + depths["depth"].map(" {:.2f}".format)).groupby(titles, sort=False)
-    shown = "; ".join(f"{title}: {', '.join(cliffs)}" for title, cliffs in of_task)
-    alt = f"Dots with bars, a row a model. {shown}. {caption}"
-    return report.Plot(figure, alt, caption, table)
+    table = depths.set_index(["task", "model"])
+    return report.Plot(figure, f"Dots with bars, a panel a task. {caption}", caption, table)
