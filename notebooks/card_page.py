@@ -48,7 +48,7 @@ def seed_table(own, runs, folder):
         cells = {n: (f"{100 * c.baseline:.1f}", str(c)) for n, c in cliffs.items()}
         intact = [100 * c.baseline.value for c in cliffs.values()]
         spreads = spread(intact, "{:.1f}"), spread([c.cut for c in cliffs.values()])
-        cells |= _without_answers(folder, task) | {spread_over(runs): spreads}
+        cells[spread_over(runs)] = spreads
         names = ("intact % [95 %]", "cliff [95 %]")
         lines += [
             {"task": title, "seed": n, **dict(zip(names, cell, strict=True))}
@@ -56,16 +56,6 @@ def seed_table(own, runs, folder):
         ]
     n_items = next(iter(own.cliffs.values())).n_test
     return report.table(lines, f"One recipe, trained with several seeds; {n_items} items a task")
-
-
-def _without_answers(folder, task):
-    """What is known of a second seed whose answers were not kept: means on all items alone."""
-    path = folder / "second_seed.json"
-    if not path.is_file():
-        return {}
-    known = read_json(path)["seeds"]["1"][task]
-    cut = f"cut {known['cliff']['cut']}, interval not known"
-    return {"seed 1, an earlier run without rows": (f"{100 * known['mean_score'][-1]:.1f}", cut)}
 
 
 def about_seeds(folder):

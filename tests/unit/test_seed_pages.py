@@ -1,6 +1,5 @@
 """What pages say of other seeds comes of the rows beside the weights, planted here."""
 
-import json
 from dataclasses import replace
 
 import pandas as pd
@@ -186,19 +185,12 @@ def test_figures_show_every_seed(apart):
     assert n_lines[1] == n_lines[0] + 2 * len(apart)
 
 
-def test_the_card_lists_seeds_and_what_is_known_without_rows(apart, ship, tmp_path):
+def test_the_card_lists_seeds_and_their_spread(apart, ship):
     folder = ship(seed1=OWN)
     assert about_seeds(folder).data.loc["seed 1"].tolist() == ["cpu", "d1"]
     rows = seed_table(OWN, apart, folder).data.loc["POPE"].set_index("seed")
     assert list(rows.index) == ["seed 0", "seed 1", "seed 2", "spread over 3 seeds"]
     assert rows.loc["spread over 3 seeds", "cliff [95 %]"] == "6 to 12, SD 3.5"
-    known = {"mean_score": [0.1, 0.772], "cliff": {"cut": 5, "interval": None}}
-    bare = {"seeds": {"1": dict.fromkeys(OWN.cliffs, known)}}
-    (tmp_path / "second_seed.json").write_text(json.dumps(bare))
-    (tmp_path / "recipe.json").write_text('{"seed": 0}')
-    rows = seed_table(OWN, {}, tmp_path).data.loc["POPE"].set_index("seed")
-    assert rows.loc["seed 1, an earlier run without rows"].tolist() == [
-        "77.2",
-        "cut 5, interval not known",
-    ]
+    rows = seed_table(OWN, {}, folder).data.loc["POPE"].set_index("seed")
+    assert list(rows.index) == ["seed 0", "spread over seeds"]
     assert set(rows.loc["spread over seeds"]) == {NOT_RUN}
