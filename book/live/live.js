@@ -282,8 +282,8 @@
       if (isWaiting) send(); // and what is left of the older change is dropped
       else if (part) worker.postMessage({}); // the next part
       else isBusy = false;
-      if (error) fail(error);
-      else if (part) show(part, ms);
+      if (part) show(part, ms);
+      else if (error && !isBusy) fail(error);
       if (!isBusy && job) figure.dataset.idle = job;
     };
     for (const name of ["edge", "span", "place", "map"])
