@@ -63,12 +63,13 @@ async ([items, plain, other]) => {
     // the page reads before it sweeps, and again where the slider is moved
     const before = withMaps && read();
     const swept = engine.sweep("picture", cuts.slice(plain ? -1 : 0));
+    const after = withMaps && read();
     const cut = engine.sweep(edge, [{ first, stop }, { first: L, stop: L }]);
     return {
       pixels: btoa(String.fromCharCode(...pixels)),
       logits: lists(swept.logits), said: swept.answers.map(engine.tokens.decode),
-      cutLogits: [...cut.logits[0]], cutSaid: engine.tokens.decode(cut.answers[0]),
-      read: withMaps ? [before, read()] : [],
+      cutLogits: lists(cut.logits), cutSaid: engine.tokens.decode(cut.answers[0]),
+      read: withMaps ? [before, after] : [],
     };
   });
 }""".replace("NEW", str(NEW))
@@ -179,9 +180,10 @@ def check_item(page: dict[str, Any], item: dict[str, Any], lvlm: LVLM, sample: S
     """Hold all cuts of an item, and its edge, to the library's numbers."""
     prompt = lvlm.prompt(sample.image, sample.question)
     check_sweep(page, lvlm, prompt, NEW)
+    uncut = torch.tensor(page["logits"][-1])  # it is found again, whatever was cut before
     with cut_edge(lvlm, item["edge"], item["first"], item["stop"]):
         logits = lvlm.logits(prompt)[0, -1]
-        near(page["cutLogits"], logits, LOGITS)
+        near(page["cutLogits"], torch.stack([logits, uncut]), LOGITS)
         if item["withMaps"]:
             answer = lvlm.generate(prompt, NEW)
             assert page["cutSaid"] == lvlm.decode(answer), (sample.id, item["edge"])
