@@ -659,11 +659,11 @@ async function infoflowEngine({ header, bytes }, plain = false) {
    * (L, H, S); and LLaVA-CAM, layer by layer: what maps() yields, until the next call of anything.
    */
   function read(edge, block) {
-    const begin = Math.min(block.first < block.stop ? block.first : L, intact),
+    const uncut = block.first < block.stop ? block.first : L, // so many layers
       answer = [];
     let logits;
-    decode(U, S, edge, block, begin);
-    intact = begin;
+    decode(U, S, edge, block, Math.min(uncut, intact));
+    intact = uncut;
     for (let row = S - 1; answer.length < newTokens; row++) {
       const [scores] = head([last + row * D]),
         token = best(scores);
