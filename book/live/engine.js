@@ -114,8 +114,8 @@ async function infoflowEngine({ header, bytes }, plain = false) {
   return {
     look,
     ask,
-    sweep,
     read,
+    sweep,
     tokens,
     layers: L,
     heads: H,
@@ -654,30 +654,41 @@ async function infoflowEngine({ header, bytes }, plain = false) {
 
   // --- one state, looked into --------------------------------------------------------------------
   /**
-   * Run the prompt and an answer with an edge cut in a block of layers, forwards and backwards.
-   * Returns the first token's logits; the attention of the prompt's last token, (L, H, S); and
-   * LLaVA-CAM, if wanted, of the clean picture, at post_attention_layernorm: (L - 1, patches), or
-   * null where there is no answer. Behind the last layer's attention a map is undefined.
+   * Run the prompt and its greedy answer with an edge cut in a block of layers. Returns the first
+   * token's logits; the answer without the end token; the attention of the prompt's last token,
+   * (L, H, S); and LLaVA-CAM, layer by layer: what maps() yields, until the next call of anything.
    */
-  function read(edge, block, answer, withMaps = true) {
-    const end = S + Math.max(answer.length - 1, 0);
-    const begin = Math.min(block.first < block.stop ? block.first : L, intact);
-    decode(U, S, edge, block, begin);
-    intact = begin;
-    embed(answer.slice(0, -1), S);
-    decode(S, end, edge, block);
-    const [logits] = head([last + (S - 1) * D]);
+  function read(edge, block) {
+    const uncut = block.first < block.stop ? block.first : L, // so many layers
+      answer = [];
+    let logits;
+    decode(U, S, edge, block, Math.min(uncut, intact));
+    intact = uncut;
+    for (let row = S - 1; answer.length < newTokens; row++) {
+      const [scores] = head([last + row * D]),
+        token = best(scores);
+      logits ??= scores;
+      if (ends.includes(token)) break;
+      answer.push(token);
+      embed([token], row + 1);
+      decode(row + 1, row + 2, edge, block);
+    }
     const rows = layers.map(({ p }) =>
       Array.from({ length: H }, (_, h) => {
         const row = p + (h * MAX + S - 1) * MAX;
         return F.slice(row, row + S);
       }),
     );
-    return { logits, rows, maps: withMaps && answer.length ? maps(answer, end) : null };
+    return { logits, answer, rows, maps: maps(answer) };
   }
-  /** The answer's logits, summed, differentiated by the image's features in every layer. */
-  function maps(answer, end) {
-    const found = [],
+  /**
+   * The answer's logits, summed, differentiated by the image's features, of the clean picture, at
+   * post_attention_layernorm: a map (patches,) a layer, from the last but one down to the first.
+   * Behind the last layer's attention a map is undefined; without an answer all are.
+   */
+  function* maps(answer) {
+    if (!answer.length) return;
+    const end = S + answer.length - 1,
       { x, normed } = gradient; // a row a position; only those from the picture on carry gradients
     F.fill(0, x + P * D, x + end * D);
     answer.forEach((id, t) => {
@@ -690,13 +701,12 @@ async function infoflowEngine({ header, bytes }, plain = false) {
         stop = l ? end : U, // and below the first layer nothing is asked for
         from = first * D;
       mlpBackward(layers[l], first, stop);
-      if (l < L - 1) found[l] = weighted(layers[l].normed2 + P * D, normed + P * D);
-      if (l === 0) break;
+      if (l < L - 1) yield weighted(layers[l].normed2 + P * D, normed + P * D);
+      if (l === 0) return;
       rmsBackward(layers[l].mid + from, layers[l].w.norm2, normed + from, x + from, end - first);
       attentionBackward(layers[l], first, end);
       rmsBackward(layers[l].x + P * D, layers[l].w.norm1, normed + P * D, x + P * D, end - P);
     }
-    return found;
   }
   /** From the gradient of a layer's output to that of the MLP's input, gradient.normed. */
   function mlpBackward({ back, gateUp }, first, end) {

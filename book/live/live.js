@@ -47,63 +47,49 @@
   };
   const options = (select, entries) =>
     select.replaceChildren(...entries.map(([value, text]) => new Option(text, value)));
-  /** A table row: a heading, then cells of text or elements. */
-  const row = (heading, ...cells) => {
-    const made = document.createElement("tr"),
-      first = Object.assign(document.createElement("th"), { scope: "row" });
-    first.append(heading);
-    made.append(
-      first,
-      ...cells.map((cell) => {
-        const td = document.createElement("td");
-        td.append(...[cell].flat());
-        return td;
-      }),
-    );
-    return made;
+  /** Set a bar and the number beside it. */
+  const measure = (cell, share) => {
+    cell.firstChild.style.setProperty("--share", share);
+    cell.lastChild.textContent = share.toFixed(3);
   };
-  const bar = (share, group = "") =>
-    Object.assign(document.createElement("i"), { className: group, style: `--share: ${share}` });
 
-  /** What the worker does: it takes in what has changed, sweeps the cuts if need be, reads one. */
+  /**
+   * What the worker does: of each change first what is looked at, then, part by part and only as
+   * long as the page asks for more, the maps of other layers and the sweep of cuts.
+   */
   function work() {
-    let engine,
-      swept,
-      asked = null,
-      before = "";
-    globalThis.onmessage = async ({ data }) => {
+    let engine, parts, asked, swept, before;
+    function* compute({ pixels, question, edge, blocks, place, layer, withMaps }) {
+      const now = JSON.stringify([question, edge, blocks]);
+      if (pixels || now !== before) swept = null;
+      before = now;
+      if (pixels) engine.look(pixels);
+      if (question !== asked) engine.ask(question);
+      asked = question;
+      const { maps: down, ...state } = engine.read(edge, blocks[place]);
+      const maps = [],
+        take = (above, lowest) => {
+          for (let l = above - 1; l >= lowest; l--) maps[l] = down.next().value;
+        };
+      if (withMaps) take(engine.layers - 1, layer);
+      const answer = engine.tokens.decode(state.answer);
+      yield { ...state, answer, edge, blocks, place, maps, image: engine.image, ...swept };
+      if (withMaps) {
+        take(layer, 0);
+        yield { maps };
+      }
+      if (swept) return;
+      const { logits, answers } = engine.sweep(edge, blocks);
+      swept = { swept: logits, answers: answers.map((ids) => engine.tokens.decode(ids)) };
+      yield swept;
+    }
+    globalThis.onmessage = async ({ data: { weights, change } }) => {
       try {
-        if (data.weights) {
-          engine = await infoflowEngine(data.weights);
-          return postMessage({ ready: true });
-        }
+        if (weights) engine = await infoflowEngine(weights);
+        if (change) parts = compute(change);
         const started = performance.now(),
-          { job, pixels, question, edge, blocks, place, withMaps } = data;
-        if (pixels) engine.look(pixels);
-        if (question !== asked) {
-          asked = null;
-          engine.ask(question);
-          asked = question;
-        }
-        const now = JSON.stringify([question, edge, blocks]);
-        if (pixels || now !== before) {
-          before = "";
-          swept = engine.sweep(edge, blocks);
-          before = now;
-        }
-        const state = engine.read(edge, blocks[place], swept.answers[place], withMaps);
-        const answers = swept.answers.map((ids) => engine.tokens.decode(ids));
-        postMessage({
-          ...state,
-          job,
-          edge,
-          blocks,
-          place,
-          answers,
-          swept: swept.logits,
-          image: engine.image,
-          ms: performance.now() - started,
-        });
+          part = parts?.next().value;
+        postMessage({ part, ms: performance.now() - started });
       } catch (error) {
         postMessage({ error: error.message });
       }
@@ -121,6 +107,7 @@
       className: "live-panel",
       innerHTML: infoflowPanel,
     });
+    panel.toggleAttribute("data-pending", true);
     const is = Object.fromEntries(
       [...panel.querySelectorAll("[data-is]")].map((element) => [element.dataset.is, element]),
     );
@@ -137,6 +124,7 @@
     let noise,
       pixels,
       found = null,
+      spent = [], // milliseconds, of each part of what is found
       isBusy = true,
       isWaiting = false,
       hasNewPicture = true,
@@ -163,6 +151,15 @@
     options(is.layer, numbers(layers));
     options(is.head, [["mean", "mean of all"], ...numbers(heads)]);
     is.place.max = layers;
+    is.words.innerHTML = infoflowRows.words.repeat(5);
+    is.sweep.innerHTML = infoflowRows.sweep.repeat(layers + 1);
+    is.shares.innerHTML = infoflowRows.shares.repeat(layers);
+    [...is.sweep.rows].forEach((row, at) =>
+      row.querySelector("button").addEventListener("click", () => {
+        is.place.value = at;
+        request();
+      }),
+    );
 
     // --- scene and question ----------------------------------------------------------------
     const board = infoflowScene(
@@ -268,27 +265,26 @@
       [isBusy, isWaiting] = [true, false];
       figure.dataset.job = ++job;
       worker.postMessage({
-        job,
-        pixels: hasNewPicture ? pixels : null,
-        question: is.question.value,
-        edge: is.edge.value,
-        blocks: blocks(),
-        place: Number(is.place.value),
-        withMaps: is.map.value === "cam", // a backward pass only where it is shown
+        change: {
+          pixels: hasNewPicture ? pixels : null,
+          question: is.question.value,
+          edge: is.edge.value,
+          blocks: blocks(),
+          place: Number(is.place.value),
+          layer: Number(is.layer.value),
+          withMaps: is.map.value === "cam", // a backward pass only where it is shown
+        },
       });
       hasNewPicture = false;
     }
-    worker.onmessage = ({ data }) => {
-      isBusy = false;
-      if (data.error) {
-        is.unknown.textContent = data.error;
-        hasNewPicture = true; // it may not have been taken in
-      } else if (!data.ready) {
-        found = data;
-        show();
-      }
-      if (isWaiting) send();
-      else if (job) figure.dataset.idle = job;
+    worker.onmessage = ({ data: { part, ms, error } }) => {
+      if (error) hasNewPicture = true; // it may not have been taken in
+      if (isWaiting) send(); // and what is left of the older change is dropped
+      else if (part) worker.postMessage({}); // the next part
+      else isBusy = false;
+      if (part) show(part, ms);
+      else if (error && !isBusy) fail(error);
+      if (!isBusy && job) figure.dataset.idle = job;
     };
     for (const name of ["edge", "span", "place", "map"])
       is[name].addEventListener("input", request);
@@ -309,10 +305,33 @@
         [from, to] = found.image;
       return [sum(values.slice(0, from)), sum(values.slice(from, to)), sum(values.slice(to))];
     }
-    function show() {
-      if (!found) return;
+    function show(part, ms) {
+      const isChange = "rows" in part; // else what was still to come of the last one
+      found = isChange ? part : { ...found, ...part };
+      spent = isChange ? [ms] : [...spent, ms];
+      if (isChange) {
+        showAnswer();
+        showWords();
+        showShares();
+      }
+      showMap();
+      showSweep();
+      const [first, all] = [spent[0], spent.reduce((a, b) => a + b)].map(Math.round);
+      is.cost.textContent =
+        `${header.name}, ${header.parameters.toLocaleString("en")} parameters, ` +
+        `weights ${header.digest.slice(0, 12)}, in your browser: ` +
+        `the answer to the last change after ${first} ms, all of it after ${all} ms.`;
+    }
+    /** Say what is wrong, and show no numbers: they would be those of an earlier state. */
+    function fail(error) {
+      found = null;
+      panel.toggleAttribute("data-pending", true);
+      is.place.removeAttribute("aria-valuetext");
+      is.unknown.textContent = error;
+    }
+    function showAnswer() {
       const { place, edge } = found,
-        answer = found.answers[place] || "(nothing)",
+        answer = found.answer || "(nothing)",
         cut = inWords(found.blocks[place]);
       is.told.textContent =
         cut === "none"
@@ -320,13 +339,7 @@
           : `Hidden in layer${cut.includes("to") ? "s" : ""} ${cut} of ${layers}: ${EDGES[edge]}.`;
       is.place.setAttribute("aria-valuetext", `${is.told.textContent} Answer: ${answer}`);
       is.answer.value = answer;
-      showWords();
-      showSweep(place);
-      showInside();
-      is.cost.textContent =
-        `${header.name}, ${header.parameters.toLocaleString("en")} parameters, ` +
-        `weights ${header.digest.slice(0, 12)}, in your browser: ` +
-        `${Math.round(found.ms)} ms for the last change.`;
+      panel.toggleAttribute("data-pending", false);
     }
     function showInside() {
       if (!found) return;
@@ -336,49 +349,39 @@
     function showWords() {
       const ranked = softmax(found.logits)
         .map((share, id) => [share, id])
-        .sort((a, b) => b[0] - a[0])
-        .slice(0, 5);
-      is.words.replaceChildren(
-        is.words.caption,
-        ...ranked.map(([share, id]) =>
-          row(header.tokens.vocabulary[id], [bar(share), share.toFixed(3)]),
-        ),
-      );
+        .sort((a, b) => b[0] - a[0]);
+      [...is.words.rows].forEach(({ cells: [word, cell] }, i) => {
+        const [share, id] = ranked[i];
+        word.textContent = header.tokens.vocabulary[id];
+        measure(cell, share);
+      });
     }
-    function showSweep(place) {
-      const uncut = found.swept.at(-1),
-        word = uncut.indexOf(Math.max(...uncut)),
-        body = is.sweep.tBodies[0];
-      const focused = [...body.rows].findIndex((each) => each.contains(document.activeElement));
-      body.replaceChildren(
-        ...found.blocks.map((block, at) => {
-          const press = Object.assign(document.createElement("button"), {
-            type: "button",
-            textContent: inWords(block),
-          });
-          press.setAttribute("aria-pressed", at === place);
-          press.addEventListener("click", () => {
-            is.place.value = at;
-            request();
-          });
-          const share = softmax(found.swept[at])[word];
-          return row(press, found.answers[at] || "(nothing)", [bar(share), share.toFixed(3)]);
-        }),
-      );
-      if (focused >= 0) body.rows[focused].querySelector("button").focus();
+    /** The table of cuts; hidden until the numbers of this state are there. */
+    function showSweep() {
+      const { blocks, place, swept, answers } = found;
+      is.sweep.toggleAttribute("data-pending", !swept);
+      const uncut = swept?.at(-1),
+        word = uncut?.indexOf(Math.max(...uncut));
+      [...is.sweep.rows].forEach(({ cells: [cut, answer, cell] }, at) => {
+        const press = cut.firstChild;
+        press.textContent = inWords(blocks[at]);
+        press.setAttribute("aria-pressed", at === place);
+        if (!swept) return;
+        answer.textContent = answers[at] || "(nothing)";
+        measure(cell, softmax(swept[at])[word]);
+      });
     }
     function showShares() {
-      const percent = (share) => `${Math.round(100 * share)} %`;
-      is.shares.tBodies[0].replaceChildren(
-        ...found.rows.map((_, layer) => {
-          const parts = shares(layer),
-            strip = Object.assign(document.createElement("span"), { className: "live-strip" });
-          strip.append(...["system", "image", "user"].map((group, i) => bar(parts[i], group)));
-          const made = row(`${layer + 1}`, strip, parts.map(percent).join(" · "));
-          made.classList.toggle("shown", layer === Number(is.layer.value));
-          return made;
-        }),
-      );
+      [...is.shares.rows].forEach((row, layer) => {
+        const [name, strip, numbers] = row.cells,
+          parts = shares(layer);
+        name.textContent = layer + 1;
+        [...strip.firstChild.children].forEach((bar, i) =>
+          bar.style.setProperty("--share", parts[i]),
+        );
+        numbers.textContent = parts.map((share) => `${Math.round(100 * share)} %`).join(" · ");
+        row.classList.toggle("shown", layer === Number(is.layer.value));
+      });
     }
     function showMap() {
       const kind = is.map.value,
@@ -388,19 +391,22 @@
         kind === "none"
           ? null
           : isCam
-            ? found.maps?.[layer]
+            ? found.maps[layer]
             : attention(layer).slice(...found.image);
       const peak = map ? Math.max(...map) : 0;
       [...cells.children].forEach((cell, i) => {
         cell.style.opacity = peak ? (0.8 * map[i]) / peak : 0;
       });
       is.head.disabled = isCam;
-      const empty =
-        isCam && !found.maps
+      const empty = !isCam
+        ? "The map is empty: from here on nothing of the image is read."
+        : !found.answer
           ? "There is no answer to make a map of."
-          : isCam && !map
+          : layer === layers - 1
             ? "Undefined: behind the last layer’s attention no token reads the image any more."
-            : "The map is empty: from here on nothing of the image is read.";
+            : map
+              ? "The map is empty: nothing in the image speaks for the answer here."
+              : "Being computed.";
       const says = isCam
         ? `What the answer hangs on in layer ${layer + 1}: the darker a patch, the more.`
         : `Where the last token looks in layer ${layer + 1}: ` +

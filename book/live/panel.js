@@ -1,4 +1,5 @@
-// The controls of the live page and the places of what it shows, each with its name in data-is.
+// The controls of the live page and the places of what it shows, each with its name in data-is;
+// and a row of each table, as the number of rows is the model's.
 "use strict";
 
 const infoflowPanel = `
@@ -39,8 +40,9 @@ const infoflowPanel = `
       <p data-is="told"></p>
     </fieldset>
     <p class="live-answer" aria-live="polite">Answer: <output data-is="answer"></output></p>
-    <table data-is="words">
+    <table>
       <caption>First token of the answer: the five most probable</caption>
+      <tbody data-is="words"></tbody>
     </table>
     <fieldset>
       <legend>Look inside</legend>
@@ -56,22 +58,30 @@ const infoflowPanel = `
   </div>
   <div class="live-tables">
     <div>
-      <table data-is="sweep">
+      <table>
         <caption>The same question under every cut (press one to see it); probability: of the first
           token of the uncut answer</caption>
         <thead><tr>
           <th scope="col">cut in layers</th><th scope="col">answer</th>
           <th scope="col">probability</th>
         </tr></thead>
-        <tbody></tbody>
+        <tbody data-is="sweep"></tbody>
       </table>
     </div>
     <div>
-      <table data-is="shares">
+      <table>
         <caption>Attention of the last token, by layer: <b class="system">system text</b>,
           <b class="image">image</b>, <b class="user">question</b></caption>
-        <tbody></tbody>
+        <tbody data-is="shares"></tbody>
       </table>
     </div>
   </div>
   <p class="live-note" data-is="cost"></p>`;
+
+const infoflowRows = {
+  words: `<tr><th scope="row"></th><td><i></i><span></span></td></tr>`,
+  sweep: `<tr><th scope="row"><button type="button"></button></th><td></td>
+    <td><i></i><span></span></td></tr>`,
+  shares: `<tr><th scope="row"></th><td><span class="live-strip"><i class="system"></i>
+    <i class="image"></i><i class="user"></i></span></td><td></td></tr>`,
+};

@@ -55,18 +55,22 @@ async ([items, plain, other]) => {
     const pixels = render(scene, new Float32Array(bytes(scene.noise).buffer));
     engine.look(pixels);
     engine.ask(scene.question);
+    const read = () => {
+      const { logits, answer, rows, maps } = engine.read(edge, { first, stop });
+      return { logits: [...logits], said: engine.tokens.decode(answer), rows: rows.map(lists),
+        maps: lists([...maps].reverse()) };
+    };
+    // the page reads before it sweeps, and again where the slider is moved
+    const before = withMaps && read();
     const swept = engine.sweep("picture", cuts.slice(plain ? -1 : 0));
+    const after = withMaps && read();
     const cut = engine.sweep(edge, [{ first, stop }, { first: L, stop: L }]);
-    const found = {
+    return {
       pixels: btoa(String.fromCharCode(...pixels)),
       logits: lists(swept.logits), said: swept.answers.map(engine.tokens.decode),
-      cutLogits: [...cut.logits[0]], cutSaid: engine.tokens.decode(cut.answers[0]),
+      cutLogits: lists(cut.logits), cutSaid: engine.tokens.decode(cut.answers[0]),
+      read: withMaps ? [before, after] : [],
     };
-    if (!withMaps) return found;
-    const { logits, rows, maps } = engine.read(edge, { first, stop }, cut.answers[0]);
-    const again = engine.sweep("picture", cuts.slice(-1)); // the intact prompt is found again
-    const read = { readLogits: [...logits], rows: rows.map(lists), maps: maps && lists(maps) };
-    return { ...found, ...read, intact: [...again.logits[0]] };
   });
 }""".replace("NEW", str(NEW))
 PAGE = """() => {
@@ -74,9 +78,10 @@ PAGE = """() => {
   return {
     pixels: btoa(String.fromCharCode(...pixels)),
     place: found.place, edge: found.edge, block: found.blocks[found.place],
-    said: found.answers, logits: found.swept.map((row) => [...row]), read: [...found.logits],
+    answer: found.answer, read: [...found.logits],
+    said: found.answers, logits: found.swept.map((row) => [...row]),
     shares: found.rows.map((_, layer) => shares(layer)),
-    maps: found.maps && found.maps.map((map) => [...map]),
+    maps: found.maps.map((map) => [...map]),
   };
 }"""
 
@@ -175,15 +180,17 @@ def check_item(page: dict[str, Any], item: dict[str, Any], lvlm: LVLM, sample: S
     """Hold all cuts of an item, and its edge, to the library's numbers."""
     prompt = lvlm.prompt(sample.image, sample.question)
     check_sweep(page, lvlm, prompt, NEW)
+    uncut = torch.tensor(page["logits"][-1])  # it is found again, whatever was cut before
     with cut_edge(lvlm, item["edge"], item["first"], item["stop"]):
         logits = lvlm.logits(prompt)[0, -1]
-        near(page["cutLogits"], logits, LOGITS)
+        near(page["cutLogits"], torch.stack([logits, uncut]), LOGITS)
         if item["withMaps"]:
             answer = lvlm.generate(prompt, NEW)
             assert page["cutSaid"] == lvlm.decode(answer), (sample.id, item["edge"])
-            near(page["readLogits"], logits, LOGITS)
-            check_inside(page["rows"], page["maps"], lvlm, prompt, answer)
-            near(page["intact"], torch.tensor(page["logits"][-1]), LOGITS)
+            for read in page["read"]:
+                assert read["said"] == page["cutSaid"]
+                near(read["logits"], logits, LOGITS)
+                check_inside(read["rows"], read["maps"], lvlm, prompt, answer)
 
 
 def test_a_model_of_other_sizes(engine: Page, tmp_path: Path) -> None:
@@ -266,8 +273,8 @@ def check_inside(rows: Any, maps: Any, lvlm: LVLM, prompt: Prompt, answer: torch
 
 
 def check_maps(maps: Any, lvlm: LVLM, prompt: Prompt, answer: torch.Tensor) -> None:
-    assert (maps is None) == (not len(answer))
-    if maps is not None:
+    assert len(maps) == (lvlm.n_layers - 1 if len(answer) else 0)
+    if maps:
         expected = llava_cam(lvlm, prompt, answer, n_samples=1, sigma=0.0).by_token[:-1]
         peaks = expected.amax(1, keepdim=True)
         apart = (torch.tensor(maps) - expected).abs()
@@ -280,7 +287,7 @@ def test_without_webassembly_the_numbers_are_the_same(engine: Page, lvlm: LVLM) 
     (plain,) = engine.evaluate(COMPUTE, [[item], True, None])
     assert plain["said"] == fast["said"][-1:]  # so slow that one cut must do
     near(plain["logits"], torch.tensor(fast["logits"][-1:]), LOGITS)
-    near(plain["rows"], torch.tensor(fast["rows"]), 10 * SHARES)
+    near(plain["read"][0]["rows"], torch.tensor(fast["read"][0]["rows"]), 10 * SHARES)
     assert plain["logits"] != fast["logits"][-1:], "these came from the same product"
 
 
@@ -375,8 +382,8 @@ def held_to_python(tab: Page, lvlm: LVLM, question: str) -> dict[str, Any]:
         if tab.locator("[data-is=map]").input_value() == "cam":
             check_maps(page["maps"], lvlm, prompt, answer)
         else:
-            assert page["maps"] is None
-    assert page["said"][page["place"]] == lvlm.decode(answer)
+            assert page["maps"] == []
+    assert page["said"][page["place"]] == page["answer"] == lvlm.decode(answer)
     assert tab.locator("[data-is=answer]").inner_text() == (lvlm.decode(answer) or "(nothing)")
     return page
 
@@ -504,6 +511,8 @@ def test_suggestions_and_odd_input(visit: test_browser.Visit) -> None:
         tab.locator("[data-is=question]").fill(question)
         settled(tab)
         assert message in note.inner_text()
+        is_refused = "vocabulary" not in message  # and the numbers of what was asked before go
+        assert tab.locator("[data-is=answer]").is_visible() != is_refused
     tab.locator("[data-is=question]").fill("Is there a red star?")
     settled(tab)
     assert note.inner_text() == ""
@@ -511,6 +520,52 @@ def test_suggestions_and_odd_input(visit: test_browser.Visit) -> None:
         tab.locator("[data-is=add-shape]").click()
     assert "things touch" in tab.locator("[data-is=strange]").inner_text()
     settled(tab)
+
+
+HOLD = """() => {
+  const send = Worker.prototype.postMessage;
+  const sent = (globalThis.sent = []); // what the page asks of the worker; a wish for more is held
+  Worker.prototype.postMessage = function (message) {
+    sent.push(message.change ? "change" : "more");
+    const go = () => send.call(this, message);
+    if (message.change || sent.isFree) return go();
+    globalThis.release = () => {
+      sent.isFree = true;
+      go();
+    };
+  };
+}"""
+
+
+def test_what_is_still_to_come_is_not_shown(visit: test_browser.Visit, lvlm: LVLM) -> None:
+    """The answer comes first, then the rest; a newer change goes before it."""
+    tab = visit.tab
+    start_again(tab)
+    tab.locator("[data-is=map]").select_option("cam")
+    tab.locator("[data-is=layer]").select_option(index=5)
+    settled(tab)
+    tab.evaluate(HOLD)
+    question = "Is there a green square?"
+    tab.locator("[data-is=question]").fill(question)
+    tab.wait_for_function("globalThis.release !== undefined")
+    first = "document.querySelector('figure.live').live.found"
+    known = f"Object.keys({first}.maps).map(Number)"
+    assert tab.evaluate(known) == list(range(5, lvlm.n_layers - 1))
+    assert tab.evaluate(f"{first}.swept ?? null") is None
+    assert tab.locator("[data-is=answer]").is_visible()
+    of_older = tab.locator("[data-is=sweep] td")
+    assert of_older.count()
+    assert not any(cell.is_visible() for cell in of_older.all())
+    tab.locator("[data-is=layer]").select_option(index=2)
+    assert tab.locator("[data-is=legend]").inner_text() == "Being computed."
+    cells = "[...document.querySelectorAll('.live-map i')].every((i) => i.style.opacity === '0')"
+    assert tab.evaluate(cells)
+    tab.locator("[data-is=place]").fill("3")
+    tab.evaluate("release()")
+    settled(tab)
+    assert tab.evaluate("sent") == ["change", "more", "change", "more", "more", "more"]
+    assert held_to_python(tab, lvlm, question)["place"] == 3
+    assert all(cell.is_visible() for cell in of_older.all())
 
 
 @pytest.mark.parametrize("window", [test_browser.PHONE, test_browser.DESKTOP])
