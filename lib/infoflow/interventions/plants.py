@@ -63,7 +63,7 @@ def _sink(lvlm: LVLM, rng: Generator) -> Place:
 
 
 def _shuffled(lvlm: LVLM, rng: Generator) -> Place:
-    one, other = (int(quarter) for quarter in rng.choice(4, 2, replace=False))
+    one, other = rng.choice(4, 2, replace=False).tolist()
     encode = lvlm.family.encode_image
 
     def encode_shuffled(*args: Any) -> Any:
@@ -78,7 +78,7 @@ def _shuffled(lvlm: LVLM, rng: Generator) -> Place:
 
 
 def _swapped(lvlm: LVLM, rng: Generator) -> Place:
-    words = [str(word) for word in rng.choice(COLOURS, 2, replace=False)]
+    words = rng.choice(COLOURS, 2, replace=False).tolist()
     ids = torch.cat([lvlm.encode_answer(word) for word in words])
     if len(ids) != len(words):
         raise InfoflowError(f"{lvlm.name} has no single tokens for {words[0]} and {words[1]}.")
@@ -90,7 +90,6 @@ def _swapped(lvlm: LVLM, rng: Generator) -> Place:
 
 _PLANTS = (_blind, _cut, _decoy, _sink, _shuffled, _swapped, _scaled)
 PLANTS = {each.__name__.removeprefix("_"): each for each in _PLANTS}
-"""What ``plant`` knows by name."""
 
 
 @on_own_threads
@@ -99,16 +98,13 @@ def plant(lvlm: LVLM, name: str, seed: int = 0) -> LVLM:
     """Plant a known fault in a copy of a model; the given model stays as it is.
 
     Args:
-        lvlm: The model, its weights whole and not quantised.
+        lvlm: The model.
         name: ``"blind"``: from a layer on, attention gives zero. ``"cut"``: a head in the last
             third of the layers gives zero. ``"decoy"``: the same, and it looks at the region that
             holds the answer; ``"sink"``: at the first or last image token. ``"shuffled"``: two
             quarters of the image tokens change places; ``"swapped"``: two colour words, in what is
             read and in what is said. ``"scaled"``: a layer's first norm is four times as large.
-        seed: Of what is drawn: layer and head, places or words.
-
-    Returns:
-        The copy; its ``fault`` says what was drawn, layers and heads counted from 0.
+        seed: Of what is drawn, which is said by the copy's ``fault``: layers count from 0.
 
     Raises:
         InfoflowError: There is no such plant; the model has no place for it, or its weights are
@@ -129,9 +125,9 @@ def plant(lvlm: LVLM, name: str, seed: int = 0) -> LVLM:
 def _look_at(lvlm: LVLM, token: int | None, layer: int, head: int) -> None:
     """Turn a head's query and key: a prompt's end looks at an image token, or (None) the target.
 
-    RoPE's slowest pairs hardly turn over a prompt: what matches there matches at any distance. They
-    get a bilinear form of their rank: reduced-rank regression, from the last token's state, of what
-    tells the wanted tokens from all others (linear discriminant).
+    What matches in RoPE's slowest pairs matches at any distance. They get a bilinear form of their
+    rank: reduced-rank regression, from the last token's state, of what tells the wanted tokens from
+    all others (linear discriminant).
     """
     if lvlm.decoder.config.num_key_value_heads != lvlm.n_heads:
         raise InfoflowError(f"heads of {lvlm.name} share keys; a planted head needs its own.")

@@ -16,8 +16,8 @@ def activation_patching(
     """Put the clean run's states of a group of rows into the other run, behind 0 layers to L.
 
     recovery = (m_patched - m_other) / (m_clean - m_other), m the logit of the clean prompt's answer
-    less that of the other's, by their first tokens (Basu et al., arXiv 2406.04236; NOTICE, arXiv
-    2406.16320). A patched run goes on from the other's states, bit by bit as a whole pass.
+    less that of the other's, by their first tokens (arXiv 2406.04236; NOTICE, arXiv 2406.16320). A
+    patched run goes on from the other's states, bit by bit as a whole pass.
 
     Args:
         lvlm: The model.
@@ -39,8 +39,8 @@ def activation_patching(
         asked = f"{clean.question!r} and {other.question!r}, answered {answers}"
         raise InfoflowError(f"{asked}; valid: one question, answers that begin otherwise.")
     if groups.dtype != torch.bool or groups.shape[1:] != clean.input_ids.shape:
-        found = f"{groups.dtype}, {tuple(groups.shape)}"
-        raise InfoflowError(f"groups of rows are {found}; valid: boolean, (G, {len(clean)}).")
+        given = f"groups of rows are {groups.dtype}, {tuple(groups.shape)}"
+        raise InfoflowError(f"{given}; valid: boolean, (G, {len(clean)}).")
     if other.deepstack:
         raise InfoflowError(f"{lvlm.name} adds to image tokens inside (DeepStack); patches do not.")
     if modifier_of(lvlm):
