@@ -132,7 +132,7 @@ def _look_at(lvlm: LVLM, token: int | None, layer: int, head: int) -> None:
     if lvlm.decoder.config.num_key_value_heads != lvlm.n_heads:
         raise InfoflowError(f"heads of {lvlm.name} share keys; a planted head needs its own.")
     states, wanted = [], []
-    asked = [each for name in _TASKS for each in samples(name, "train", _N_EXAMPLES)]
+    asked = (each for name in _TASKS for each in samples(name, "train", _N_EXAMPLES))
     for sample in (each for each in asked if each.targets or token is not None):
         prompt = lvlm.prompt(sample.image, sample.question)
         chosen = _target(sample, prompt) if token is None else torch.tensor([token])
