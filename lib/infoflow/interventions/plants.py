@@ -125,9 +125,8 @@ def plant(lvlm: LVLM, name: str, seed: int = 0) -> LVLM:
 def _look_at(lvlm: LVLM, token: int | None, layer: int, head: int) -> None:
     """Turn a head's query and key: a prompt's end looks at an image token, or (None) the target.
 
-    What matches in RoPE's slowest pairs matches at any distance. They get a bilinear form of their
-    rank: reduced-rank regression, from the last token's state, of what tells the wanted tokens from
-    all others (linear discriminant).
+    RoPE's slowest pairs, which match at any distance, get a bilinear form of their rank: reduced-
+    rank regression, from the last token's state, of the wanted tokens' linear discriminant.
     """
     if lvlm.decoder.config.num_key_value_heads != lvlm.n_heads:
         raise InfoflowError(f"heads of {lvlm.name} share keys; a planted head needs its own.")

@@ -64,7 +64,10 @@ def value_weighted(lvlm: LVLM, prompt: Prompt, answer: Tensor) -> Tensor:
     image = prompt.spans.image
 
     def added(layer: int, call: Attention) -> Tensor:
-        weights, value = attention_rows(call, len(answer))[..., image], _by_head(call)[:, image]
+        weights, value = (
+            attention_rows(call, len(answer))[..., image],
+            call.values_by_head[:, image],
+        )
         project = call.module.get_submodule("o_proj")
         bias = project(value.new_zeros(1, len(weights) * value.shape[-1]))
         mixed = (row[..., None].to(value) * value for row in weights.unbind(1))  # (H, N, d) each
@@ -72,12 +75,6 @@ def value_weighted(lvlm: LVLM, prompt: Prompt, answer: Tensor) -> Tensor:
         return torch.stack(norms).float().mean(0)
 
     return record(lvlm, prompt, added, answer)
-
-
-def _by_head(call: Attention) -> Tensor:
-    """A call's values, (H, K, d), also where several heads share a key."""
-    value = call.value[0]
-    return value.repeat_interleave(call.query.shape[1] // len(value), 0)
 
 
 def token_activation(lvlm: LVLM, prompt: Prompt, answer: Tensor) -> Tensor:
@@ -124,7 +121,7 @@ def relevancy(lvlm: LVLM, prompt: Prompt, answer: Tensor) -> Tensor:
         gradients = torch.autograd.grad(z.sum(), outputs)
     for call, gradient in zip(calls[::-1], gradients[::-1], strict=True):
         weights = attention_rows(call).detach()
-        by_weight = gradient[0].transpose(0, 1) @ _by_head(call).detach().mT  # dz/dA: (H, Q, K)
+        by_weight = gradient[0].transpose(0, 1) @ call.values_by_head.detach().mT  # dz/dA
         row = row.to(weights) + row.to(weights) @ (weights * by_weight).relu().mean(0)
     return row[None, prompt.spans.image].cpu()
 

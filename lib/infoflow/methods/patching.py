@@ -27,8 +27,7 @@ def activation_patching(
         groups: Rows that are patched together: boolean of shape (G, S).
 
     Returns:
-        Float64 of shape (G, L + 1): 0 is as the other run, 1 as the clean one; not finite if m is
-        the same in both.
+        Recovery, float64 of shape (G, L + 1): not finite if m is the same in both runs.
 
     Raises:
         InfoflowError: The questions differ, the answers begin alike, groups have another shape, or
