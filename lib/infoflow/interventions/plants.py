@@ -24,8 +24,6 @@ from infoflow.options import require_whole
 
 Place = dict[str, Any]
 _TASKS, _N_EXAMPLES = ("scienceqa", "pope", "textvqa", "chair"), 40
-_COVERED = 0.3  # of a token's cells: from there on it is one of a region
-_RIDGE = 0.1  # of the mean variance: how far least squares are drawn towards zero
 _FADED, _SHARPNESS = 0.2, 8.0  # a planted head: what its own part keeps; its scores' deviation
 
 
@@ -160,12 +158,13 @@ def _look_at(lvlm: LVLM, token: int | None, layer: int, head: int) -> None:
 
 
 def _ridged(matrix: Tensor) -> Tensor:
-    return matrix + _RIDGE * matrix.diagonal().mean() * torch.eye(len(matrix)).to(matrix)
+    """Draw least squares towards zero, by a tenth of the mean variance."""
+    return matrix + 0.1 * matrix.diagonal().mean() * torch.eye(len(matrix)).to(matrix)
 
 
 def _target(sample: Sample, prompt: Prompt) -> Tensor:
-    """The numbers of the image tokens on the region that the answer can be read from."""
+    """The image tokens of which the region with the answer covers more than 0.3, by number."""
     region = np.logical_or.reduce([sample.regions[name] for name in sample.targets])
     cells = prompt.grid.cells(np.eye(prompt.grid.n_tokens))  # of each token: (N, rows, cols)
     covered = (cells * coverage(region, prompt.grid)).sum((1, 2))
-    return torch.from_numpy(np.flatnonzero(covered > _COVERED * cells.sum((1, 2))))
+    return torch.from_numpy(np.flatnonzero(covered > 0.3 * cells.sum((1, 2))))

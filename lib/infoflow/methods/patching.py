@@ -51,8 +51,8 @@ def activation_patching(
         return float(logits[first] - logits[second])
 
     def patched_lead(depth: int, rows: Tensor) -> float:
-        own = theirs.states[depth]
-        states = torch.where(rows.to(own.device)[:, None], ours.states[depth].to(own.device), own)
+        source, own = ours.states[depth], theirs.states[depth]  # both where the layer is
+        states = torch.where(rows.to(own.device)[:, None], source, own)
         for layer, arguments in zip(lvlm.layers[depth:], theirs.arguments[depth:], strict=True):
             states = layer.forward(states, **arguments)  # not layer(...), which is watched
         return lead(lvlm.norm(states))
