@@ -92,7 +92,10 @@ class Task(ABC):
 
     @abstractmethod
     def summary(self, rows: pd.DataFrame) -> dict[str, float]:
-        """The benchmark's own metrics over rows of :meth:`details`; of a kind, ``metric/kind``."""
+        """The benchmark's own metrics over rows of :meth:`details`; raises without them.
+
+        A metric of one kind of sample is named ``metric/kind``.
+        """
 
     def guesses(self, sample: Sample) -> tuple[str, Mapping[str, float]]:
         """Which samples share a guess with this one, by group, and what each guess scores on it."""

@@ -64,10 +64,8 @@ def value_weighted(lvlm: LVLM, prompt: Prompt, answer: Tensor) -> Tensor:
     image = prompt.spans.image
 
     def added(layer: int, call: Attention) -> Tensor:
-        weights, value = (
-            attention_rows(call, len(answer))[..., image],
-            call.values_by_head[:, image],
-        )
+        weights = attention_rows(call, len(answer))[..., image]  # (H, T, N)
+        value = call.values_by_head[:, image]
         project = call.module.get_submodule("o_proj")
         bias = project(value.new_zeros(1, len(weights) * value.shape[-1]))
         mixed = (row[..., None].to(value) * value for row in weights.unbind(1))  # (H, N, d) each
