@@ -27,6 +27,7 @@ MOST_TOKENS = 4  # of an answer: one letter here
 BLOCKS = 3  # a side, of the image that occlusion covers block by block
 STEPS = 8  # of the path of integrated gradients
 ANOTHER = "another's image"  # the control: what moves there sees the image
+PATH = Source("integrated_gradients", f"{STEPS} steps")
 MAPS = {
     "attention map": ATTENTION,
     "LLaVA-CAM, second norm (mean)": PAPER,
@@ -37,6 +38,7 @@ MAPS = {
     "value-weighted attention": Source("value_weighted", "none"),
     "token activation": Source("token_activation", "none"),
     "centre map": CENTRE,
+    "integrated gradients": PATH,
 }
 
 
@@ -65,43 +67,29 @@ def own(lvlm, sample):
     return prompt, explained_answer(lvlm, prompt, sample, MOST_TOKENS)
 
 
-def attention_share(lvlm, sample):
-    return infoflow.attention_flow(lvlm, own(lvlm, sample)[0]).shares[:, 1].numpy()
-
-
-@cache
-def maps_of(lvlm, sample):
-    return heat_maps(lvlm, *own(lvlm, sample), tuple(MAPS.values()))
-
-
-def on_target(maps, lvlm, sample):
-    """The share of maps, (L, h, w), that lies on the region the answer can be read from."""
-    return localise(maps, own(lvlm, sample)[0].grid, target_mask(sample)).mass
-
-
-def map_on_target(source, lvlm, sample):
-    return on_target(maps_of(lvlm, sample)[source], lvlm, sample)
-
-
-def attention_cells(lvlm, sample):
-    return maps_of(lvlm, sample)[ATTENTION]
-
-
-def deletion_of_late_attention(lvlm, sample):
-    late = attention_cells(lvlm, sample)[-(lvlm.n_layers // 3) :].mean(0)
-    curve = faithfulness_curve(lvlm, *own(lvlm, sample), late, n_steps=4)
-    return np.array([np.trapezoid(curve.scores, curve.fractions)])
-
-
 @cache
 def path_of(lvlm, sample):
     """Integrated gradients by few steps, and what part their sum misses."""
     return attributions(lvlm, *own(lvlm, sample), STEPS)
 
 
-def integrated_gradients(lvlm, sample):
-    values = path_of(lvlm, sample)[0].relu().double().numpy()
-    return on_target(own(lvlm, sample)[0].grid.cells(values), lvlm, sample)
+@cache
+def maps_of(lvlm, sample):
+    prompt, answer = own(lvlm, sample)
+    maps = heat_maps(lvlm, prompt, answer, [source for source in MAPS.values() if source != PATH])
+    return {**maps, PATH: prompt.grid.cells(path_of(lvlm, sample)[0].relu().double().numpy())}
+
+
+def on_target(source, lvlm, sample):
+    """The share of a map, in each layer, on the region that the answer can be read from."""
+    grid, maps = own(lvlm, sample)[0].grid, maps_of(lvlm, sample)[source]
+    return localise(maps, grid, target_mask(sample)).mass
+
+
+def deletion_of_late_attention(lvlm, sample):
+    late = maps_of(lvlm, sample)[ATTENTION][-(lvlm.n_layers // 3) :].mean(0)
+    curve = faithfulness_curve(lvlm, *own(lvlm, sample), late, n_steps=4)
+    return np.trapezoid(curve.scores, curve.fractions)
 
 
 def lens(lvlm, sample):
@@ -111,10 +99,13 @@ def lens(lvlm, sample):
     return auc(said, coverage(target_mask(sample), prompt.grid) > 0)
 
 
-def truncation(of_right, lvlm, sample):
-    prompt, answer = own(lvlm, sample)
-    said = sample.answer if of_right else answer
-    return infoflow.truncated_log_probs(lvlm, prompt, said).exp().numpy()
+def truncation_of_right(lvlm, sample):
+    prompt, _ = own(lvlm, sample)
+    return infoflow.truncated_log_probs(lvlm, prompt, sample.answer).exp().numpy()
+
+
+def truncation_of_own(lvlm, sample):
+    return infoflow.truncated_log_probs(lvlm, *own(lvlm, sample)).exp().numpy()
 
 
 def knockout(targets, lvlm, sample):
@@ -138,15 +129,14 @@ def patching(lvlm, sample):
         return np.zeros(lvlm.n_layers + 1)  # nothing to take along
     answers = lvlm.decode(answer), lvlm.decode(instead)
     rows = token_groups(clean)["image"][None]
-    found = infoflow.activation_patching(lvlm, clean, other, answers, rows)[0]
-    return found.clip(0, 1).numpy()
+    return infoflow.activation_patching(lvlm, clean, other, answers, rows)[0].clip(0, 1).numpy()
 
 
 def blind_control(lvlm, sample):
     grey = Image.new("RGB", sample.image.size, GREY)
     prompts = [lvlm.prompt(image, sample.question) for image in (sample.image, grey)]
     seen, unseen = answer_probabilities(lvlm, prompts, sample.answer).tolist()
-    return np.array([seen - unseen])
+    return seen - unseen
 
 
 def occlusion(lvlm, sample):
@@ -165,17 +155,15 @@ def occlusion(lvlm, sample):
 
 
 MEASURES = {
-    "attention flow, image's share": Measure(attention_share),
-    "attention map, cell by cell": Measure(attention_cells),
+    "attention flow, image's share": Measure(
+        lambda lvlm, s: infoflow.attention_flow(lvlm, own(lvlm, s)[0]).shares[:, 1].numpy()
+    ),
+    "attention map, cell by cell": Measure(lambda lvlm, s: maps_of(lvlm, s)[ATTENTION]),
     "deletion area of the late attention map": Measure(deletion_of_late_attention),
-    **{
-        f"{name}, on target": Measure(partial(map_on_target, source), has_places=True)
-        for name, source in MAPS.items()
-    },
-    "integrated gradients, on target": Measure(integrated_gradients, has_places=True),
+    **{f"{n}, on target": Measure(partial(on_target, m), has_places=True) for n, m in MAPS.items()},
     "logit lens, right word on target": Measure(lens, has_places=True),
-    "truncation, right answer": Measure(partial(truncation, True), is_causal=True),
-    "truncation, own answer": Measure(partial(truncation, False), is_causal=True),
+    "truncation, right answer": Measure(truncation_of_right, is_causal=True),
+    "truncation, own answer": Measure(truncation_of_own, is_causal=True),
     "knockout of image to question, own answer": Measure(partial(knockout, "user"), is_causal=True),
     "knockout of image to last, own answer": Measure(partial(knockout, "last"), is_causal=True),
     "patching of the image's rows, own answer": Measure(patching, is_causal=True),
@@ -187,10 +175,9 @@ MEASURES = {
 
 def make_cases(lvlm, seed):
     """Make the plants, and what each must be told apart from by no honest measure."""
-    blind, still, cut, decoy, sink, shuffled, swapped = (
-        infoflow.plant(lvlm, name, seed)
-        for name in ("blind", "blind", "cut", "decoy", "sink", "shuffled", "swapped")
-    )
+    names = ("blind", "blind", "cut", "decoy", "sink", "shuffled", "swapped")
+    planted = (infoflow.plant(lvlm, name, seed) for name in names)
+    blind, still, cut, decoy, sink, shuffled, swapped = planted
     with torch.no_grad():
         for layer in still.decoder.layers[blind.fault["layer"] :]:
             for weights in layer.self_attn.q_proj.parameters():
@@ -198,16 +185,14 @@ def make_cases(lvlm, seed):
     words = tuple(swapped.fault["words"])
     head = "layer {layer}, head {head}".format(**decoy.fault)
     where = {0: "first", -1: "last"}[sink.fault["token"]]
+    moved = Case(shuffled, lvlm, "the same image, in other places", only_places=True)
+    renamed = Case(swapped, lvlm, "the same image, in other words", partial(exchanged, words))
     return {
         f"blind (from layer {blind.fault['layer']})": Case(blind, still),
         f"decoy ({head})": Case(decoy, cut),
         f"sink ({head}, {where} token)": Case(sink, cut),
-        "shuffled (quarters {} and {})".format(*shuffled.fault["quarters"]): Case(
-            shuffled, lvlm, "the same image, in other places", only_places=True
-        ),
-        "swapped ({} and {})".format(*words): Case(
-            swapped, lvlm, "the same image, in other words", partial(exchanged, words)
-        ),
+        "shuffled (quarters {} and {})".format(*shuffled.fault["quarters"]): moved,
+        "swapped ({} and {})".format(*words): renamed,
     }
 
 
@@ -269,7 +254,6 @@ def matrix_plot(found, caption):
     axes.set_xticks(range(plants.shape[1]), [name.split(" (")[0] for name in plants])
     axes.set_xlabel("plant")
     axes.set_title("Difference of readings (points)", fontsize=10)
-    fooled = "; ".join(
-        f"{name}: {n} measures fooled" for name, n in (plants > FOOLED).sum().items()
-    )
+    counts = (plants > FOOLED).sum().items()
+    fooled = "; ".join(f"{name}: {n} measures fooled" for name, n in counts)
     return report.Plot(figure, f"A matrix of measures by plants. {fooled}.", caption, plants)

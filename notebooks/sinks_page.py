@@ -11,7 +11,7 @@ from PIL import Image
 
 from infoflow import report
 from infoflow.data.controls import GREY
-from infoflow.hooks.forward import Observer, forward_pass
+from infoflow.hooks.forward import Stream, forward_pass
 from infoflow.methods.faithfulness import answer_probabilities
 from infoflow.methods.heatmaps import explained_answer
 from infoflow.methods.maps import MAPS
@@ -19,14 +19,6 @@ from infoflow.stats.intervals import difference_estimate
 
 THRESHOLD, WIDTH, N_DIMENSIONS = 20, 4096, 2
 """Kang et al. (arXiv 2503.03321): for models as wide as that, with so many dimensions."""
-
-
-class _States(Observer):
-    def __init__(self):
-        self.states = []
-
-    def after_layer(self, layer, module, args, kwargs, output):
-        self.states.append(output[0].cpu())
 
 
 class Looked(NamedTuple):
@@ -40,10 +32,9 @@ class Looked(NamedTuple):
 
 def look(lvlm, prompt, answer):
     """Run a prompt once for its states, and make the two maps that are compared."""
-    watch, image = _States(), prompt.spans.image
-    with torch.no_grad(), forward_pass(lvlm, prompt, answer, watch):
-        pass
-    states = torch.stack(watch.states).float()
+    stream, image = Stream(), prompt.spans.image
+    with torch.no_grad(), forward_pass(lvlm, prompt, answer, stream):
+        states = torch.cat([layer.cpu() for layer in stream.states[1:]]).float()
     sizes = (states * states.square().mean(-1, keepdim=True).add(1e-6).rsqrt()).abs()
     maps = (MAPS[name](lvlm, prompt, answer) for name in ("attention", "value_weighted"))
     shares = (values / values.sum(-1, keepdim=True) for values in maps)
@@ -91,15 +82,16 @@ def blob_rows(lvlm, tasks, blob, seed):
             shown.append(replace(prompt, inputs_embeds=embeds))
         log_probs = answer_probabilities(lvlm, shown, answer).double().log()
         is_sink = seen.sizes[..., blob.dimensions].amax(-1) > bound
+        loss, other_loss = (log_probs[0] - log_probs[1:]).tolist()
         rows.append(
             {
                 "attention": n_tokens * float(seen.attention[at]),
                 "values": n_tokens * float(seen.values[at]),
-                "loss": float(log_probs[0] - log_probs[1]),
-                "other_loss": float(log_probs[0] - log_probs[2]),
+                "loss": loss,
+                "other_loss": other_loss,
                 "first": float(seen.first[:, blob.dimensions].max()),
-                "sinks": float(is_sink.double().mean()),
-                "sink_attention": float((is_sink * seen.attention).sum(-1).mean()),
+                "sinks": 100 * float(is_sink.double().mean()),
+                "sink_attention": 100 * float((is_sink * seen.attention).sum(-1).mean()),
             }
         )
     return pd.DataFrame(rows)
@@ -112,15 +104,16 @@ def threshold(lvlm):
 
 def blob_words(rows, blob):
     """Say in a sentence whether the blob is read, and whether it is a sink."""
-    more = difference_estimate(rows["loss"] - rows["other_loss"]).low > 0
+    mean, is_more = (
+        rows.mean() + 0.0,
+        difference_estimate(rows["loss"] - rows["other_loss"]).low > 0,
+    )
+    more = "more than chance tells apart" if is_more else "no difference that chance would not give"
     return (
-        f"*The blob*: layer {blob.layer} looks at one place of any image "
-        f"{rows['attention'].mean():.1f} times as much as an even share; hiding it costs the "
-        f"answer {rows['loss'].mean() + 0.0:.3f} nats a token, hiding another one "
-        f"{rows['other_loss'].mean() + 0.0:.3f} "
-        f"({'more than chance tells apart' if more else 'no difference that chance would not give'}"
-        "). "
-        f"{100 * rows['sinks'].mean():.1f} % of image tokens are visual sinks."
+        f"*The blob*: layer {blob.layer} looks at one place of any image {mean['attention']:.1f} "
+        f"times as much as an even share; hiding it costs the answer {mean['loss']:.3f} nats a "
+        f"token, hiding another one {mean['other_loss']:.3f} ({more}). {mean['sinks']:.1f} % of "
+        "image tokens are visual sinks."
     )
 
 
@@ -136,9 +129,9 @@ def blob_table(lvlm, rows, blob, grid, model, seed):
         "loss if another token is grey": with_interval(rows["other_loss"], seed, "+.3f"),
         "first token: largest size": with_interval(rows["first"], seed, ".2f"),
         "size that makes a sink": f"{threshold(lvlm):.2f}",
-        "image tokens that are sinks, %": with_interval(100 * rows["sinks"], seed, ".2f"),
+        "image tokens that are sinks, %": with_interval(rows["sinks"], seed, ".2f"),
         "their part of the image's attention, %": with_interval(
-            100 * rows["sink_attention"], seed, ".2f"
+            rows["sink_attention"], seed, ".2f"
         ),
     }
     return report.table(

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial
+from time import perf_counter
 
 import numpy as np
 
@@ -27,19 +28,14 @@ def faithfulness_of_maps(
 ) -> list[Row]:
     """Delete from, and insert into, the image what maps show hottest (RISE), and draw weights anew.
 
-    Followed is the probability of the answer to the whole image, which is explained by random
-    weights in decoder and head, too (Adebayo et al.). Samples without target regions have no rows.
-
-    Settings:
-        places: Which maps; that of the target itself is added.
-        n_steps: In how many steps an image goes.
-        n_samples: As of :func:`infoflow.methods.cam.llava_cam`, and so is ``sigma``.
-        seed: Seed of noise, weights, random maps and the order of equally hot pixels.
+    Followed is the probability of the answer to the whole image, in so many steps; random weights,
+    in decoder and head, explain the same answer (Adebayo et al.). Noise, weights, random maps and
+    the order of equally hot pixels have one seed. Samples without target regions have no rows.
 
     Returns:
-        Columns ``kind``, ``site``, ``weights``, ``layer``; ``deletion`` and ``insertion``, the
-        areas under the curves; ``correlation`` (Spearman's, of cells) with the map of random
-        weights, and that one's ``random_hit`` in the pointing game. NaN where a map is undefined.
+        Of each place and of the target itself ``deletion`` and ``insertion``, the areas under the
+        curves; ``correlation`` (Spearman's, of cells) with the map of random weights, and that
+        one's ``random_hit`` in the pointing game. NaN where a map is undefined.
     """
     if not sample.targets:
         return []
@@ -63,3 +59,16 @@ def faithfulness_of_maps(
         alike = {"correlation": rank_correlation(heat, other)[0], "random_hit": hit}
         rows.append({**place._asdict(), **areas, **alike})
     return rows
+
+
+def seconds_of(lvlm, task, sources, smoothing, n_items=2):
+    """Time a map of every source: seconds an item, answer given, the mean over a few items."""
+    totals = dict.fromkeys(sources, 0.0)
+    for sample in list(task)[:n_items]:
+        prompt = lvlm.prompt(sample.image, sample.question)
+        answer = explained_answer(lvlm, prompt, sample, task.max_new_tokens)
+        for source in sources:
+            start = perf_counter()
+            heat_maps(lvlm, prompt, answer, [source], **smoothing)
+            totals[source] += perf_counter() - start
+    return {source: total / n_items for source, total in totals.items()}

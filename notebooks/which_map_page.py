@@ -1,7 +1,6 @@
 """What the page on trust in maps draws: gradient maps, attention, their rivals, and no map."""
 
 from dataclasses import dataclass
-from time import perf_counter
 
 import numpy as np
 import pandas as pd
@@ -11,16 +10,7 @@ from which_map_measure import CURVES, TRUTH
 
 from infoflow import report
 from infoflow.errors import InfoflowError
-from infoflow.methods.heatmaps import (
-    ATTENTION,
-    CENTRE,
-    PAPER,
-    RIVALS,
-    TOWER_CAMS,
-    Place,
-    explained_answer,
-    heat_maps,
-)
+from infoflow.methods.heatmaps import ATTENTION, CENTRE, PAPER, RIVALS, TOWER_CAMS, Place
 from infoflow.report import COLOURS, NOT_RUN, TASK_TITLES, Line
 from infoflow.stats.cliff import cliff_layer
 from infoflow.stats.intervals import Estimate, difference_estimate
@@ -57,14 +47,11 @@ def rival_curves(rows, chosen, model):
     figure, panels = report.panels(rows)
     tables = {}
     for task, axes in panels.items():
-        rates = hit_rates(rows[task])
+        rates, by_chance = hit_rates(rows[task]), 100 * rows[task]["hit_chance"].mean()
         table = pd.DataFrame({name: rates.loc[line[0]].drop(0) for name, line in lines.items()})
         for name, (_, line, colour) in lines.items():
             axes.plot(table.index - 1, table[name], line, color=colour, label=name)
-        grey = {
-            "random token": 100 * rows[task]["hit_chance"].mean(),
-            "centre": rates.loc[CENTRE, 0],
-        }
+        grey = {"random token": by_chance, "centre": rates.loc[CENTRE, 0]}
         for (name, level), line in zip(grey.items(), (":", "--"), strict=True):
             axes.axhline(level, linestyle=line, color=COLOURS["baseline"], lw=1.2, label=name)
         tables[task] = table.assign(**grey)
@@ -77,9 +64,8 @@ def rival_curves(rows, chosen, model):
         rows,
         lambda t: ", ".join(f"{n} {x:.1f} % (layer {at:.0f})" for n, (x, at) in peaks[t].items()),
     )
-    ahead = sum(
-        peak.loc["max", "attention"] >= peak.loc["max", "paper's CAM"] for peak in peaks.values()
-    )
+    highest = [peak.loc["max"] for peak in peaks.values()]
+    ahead = sum(one["attention"] >= one["paper's CAM"] for one in highest)
     return report.Plot(
         figure,
         f"Hit rate by layer. Highest points: {words}.",
@@ -102,10 +88,9 @@ def free_layer_table(flow, log_probs, hits, chosen):
         cut, n_layers = cliff_layer(scores, margin=FREE, n_resamples=1).cut, scores.shape[1] - 1
         share = 100 * flow[task].groupby("layer")["image"].mean()
         rates = hit_rates(hits[task])
+        layers = f"{cut + 1} to {n_layers}" if cut < n_layers else "none"
         lines[TASK_TITLES[task]] = {
-            "layers that need not see the image": f"{cut + 1} to {n_layers}"
-            if cut < n_layers
-            else "none",
+            "layers that need not see the image": layers,
             "loss, nats a token": f"{np.mean(scores[:, -1] - scores[:, cut]):.3f}",
             "image's share of attention there %": least_to_most(share.loc[cut + 1 :]),
             "in the layers before %": least_to_most(share.loc[:cut]),
@@ -141,11 +126,8 @@ def map_plot(choices, model):
     columns = pd.MultiIndex.from_product([["test"], ["mean", "low", "high"]])
     values = [[100 * x for x in (c.test, *c.interval)] for _, c in best_first]
     table = pd.DataFrame(values, [name for name, _ in best_first], columns)
-    figure, axes = report.interval_rows(
-        table,
-        {"test": Line("o", COLOURS["image"])},
-        "peak on the answer's region (% of test items)",
-    )
+    mark, label = Line("o", COLOURS["image"]), "peak on the answer's region (% of test items)"
+    figure, axes = report.interval_rows(table, {"test": mark}, label)
     axes.set_xlim(0, 100)
     words = "; ".join(f"{name} {100 * c.test:.1f} %" for name, c in best_first)
     (group, first), *_ = best_first
@@ -162,29 +144,16 @@ def map_plot(choices, model):
 
 @dataclass(frozen=True, eq=False)
 class TimedTable:
-    """A table with seconds, which are in its HTML alone: no re-run has the same."""
+    """A table whose last column, seconds, is in its HTML alone: no re-run has the same."""
 
     data: pd.DataFrame
     caption: str
-    seconds: str
 
     def _repr_mimebundle_(self, include=None, exclude=None):
-        shown = report.Table(self.data, self.caption)._repr_mimebundle_()
-        lasting = report.Table(self.data.drop(columns=self.seconds), self.caption)
-        return shown | {"text/plain": lasting.plain}
-
-
-def seconds_of(lvlm, task, sources, smoothing, n_items=2):
-    """Time a map of every source: seconds an item, answer given, the mean over a few items."""
-    totals = dict.fromkeys(sources, 0.0)
-    for sample in list(task)[:n_items]:
-        prompt = lvlm.prompt(sample.image, sample.question)
-        answer = explained_answer(lvlm, prompt, sample, task.max_new_tokens)
-        for source in sources:
-            start = perf_counter()
-            heat_maps(lvlm, prompt, answer, [source], **smoothing)
-            totals[source] += perf_counter() - start
-    return {source: total / n_items for source, total in totals.items()}
+        shown, lasting = (
+            report.Table(d, self.caption) for d in (self.data, self.data.iloc[:, :-1])
+        )
+        return shown._repr_mimebundle_() | {"text/plain": lasting.plain}
 
 
 def map_table(choices, rows, faithful, seconds, model, seed):
@@ -198,8 +167,7 @@ def map_table(choices, rows, faithful, seconds, model, seed):
             "chosen map": place_name(place),
             "hit %": f"{100 * Estimate(chosen.test, *chosen.interval, len(chosen.scores)):.1f}",
             "mass inside %": with_interval(100 * own["mass"], seed, ".1f"),
-            "deletion": with_interval(used["deletion"], seed, ".2f"),
-            "insertion": with_interval(used["insertion"], seed, ".2f"),
+            **{name: with_interval(used[name], seed, ".2f") for name in CURVES},
             "random weights: correlation": with_interval(used["correlation"], seed, "+.2f"),
             "random weights: hit %": f"{100 * used['random_hit'].mean():.1f}",
             "seconds an item": f"{seconds[place.source]:.2f}",
@@ -207,8 +175,7 @@ def map_table(choices, rows, faithful, seconds, model, seed):
     truth = _of_place(changed, TRUTH)
     lines["the region itself"] = dict.fromkeys(lines[group], "-") | {
         "chosen map": "no map of the model",
-        "deletion": with_interval(truth["deletion"], seed, ".2f"),
-        "insertion": with_interval(truth["insertion"], seed, ".2f"),
+        **{name: with_interval(truth[name], seed, ".2f") for name in CURVES},
     }
     table = pd.DataFrame.from_dict(lines, orient="index").rename_axis("map")
     areas = {name: changed.groupby(KEYS)[name].mean().drop(tuple(TRUTH)) for name in CURVES}
@@ -222,7 +189,6 @@ def map_table(choices, rows, faithful, seconds, model, seed):
         f"weights on {changed['item'].nunique()} of them. Smallest area of deletion: "
         f"{place_name(Place(*low))}; largest of insertion: {place_name(Place(*high))}. "
         "95 % intervals",
-        "seconds an item",
     )
 
 
@@ -238,6 +204,7 @@ def rival_table(choices, paper_model, model, seed):
             chosen = groups[group]
             test = 100 * Estimate(chosen.test, *chosen.interval, len(chosen.scores))
             gain = 100 * difference_estimate(chosen.scores - groups["attention"].scores, seed)
+            less = "the rival" if group == "attention" else f"{gain:+.1f}"
             line = {
                 "task": TASK_TITLES.get(task, task),
                 "maps": group,
@@ -245,7 +212,7 @@ def rival_table(choices, paper_model, model, seed):
                 f"ours, {paper_model} on the benchmarks": NOT_RUN,
                 f"ours, {model}: map": place_name(chosen.place),
                 "test %": f"{test:.1f}",
-                "less attention, points": "the rival" if group == "attention" else f"{gain:+.1f}",
+                "less attention, points": less,
             }
             lines.append(line)
     cam, paper, attention = (choices[ALL_TASKS][name] for name in PAPER_GROUPS)

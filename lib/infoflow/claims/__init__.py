@@ -75,10 +75,7 @@ def findings_of(page: str | None, evidence: Evidence | None = None) -> list[Find
 def findings_beside(
     page: str, evidence: Evidence, paper_model: str, source: Any
 ) -> dict[str, list[Finding]]:
-    """Decide a page's claims by model: its own, and the paper's, which nobody has run here.
-
-    The second is left out where the page itself runs the paper's model on the benchmarks.
-    """
+    """Decide a page's claims by model: its own, and the paper's where the page does not run it."""
     found = {evidence.model: findings_of(page, evidence)}
     if source == "shapes" or evidence.model != paper_model:
         nobody = Evidence(paper_model, evidence.n_layers)

@@ -12,10 +12,7 @@ _HALF = Fraction("0.005")  # a percentage of two decimals is rounded by so much 
 
 
 def counts_printed_as(percent: float, n_items: int) -> list[int]:
-    """Every count k of n items that 100 k / n rounds to a printed percentage, ascending.
-
-    A value half-way between two may go either way.
-    """
+    """Every count k of n items, ascending, whose 100 k / n may be printed as a percentage."""
     first, last = (n_items * (Fraction(str(percent)) + off) / 100 for off in (-_HALF, _HALF))
     return list(range(max(ceil(first), 0), min(floor(last), n_items) + 1))
 

@@ -22,10 +22,7 @@ Rows = Mapping[str, pd.DataFrame]
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """What was measured on one model, by task; what was not is empty, its claims "not run".
-
-    Rows are those of the measure named beside them, of test items unless said otherwise.
-    """
+    """Rows by task of the measures named beside them, of test items; empty: claims "not run"."""
 
     model: str
     n_layers: int

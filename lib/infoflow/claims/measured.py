@@ -235,7 +235,7 @@ def cliff_best_of_all(evidence: Evidence, task: str) -> OnTask:
 
 
 def cliff_moves(evidence: Evidence) -> tuple[str, dict[str, str]]:
-    pairs, words = _in_order(evidence), _cuts_of(evidence)
+    pairs, words = _in_order(evidence)
     if any(_before(*pair) or _before(*reversed(pair)) for pair in pairs):
         return HOLDS, words
     ends = {end for pair in pairs for cliff in pair for end in (cliff.cut, *cliff.interval)}
@@ -243,22 +243,18 @@ def cliff_moves(evidence: Evidence) -> tuple[str, dict[str, str]]:
 
 
 def cliff_order(evidence: Evidence) -> tuple[str, dict[str, str]]:
-    pairs, words = _in_order(evidence), _cuts_of(evidence)
+    pairs, words = _in_order(evidence)
     if any(_before(later, earlier) for earlier, later in pairs):
         return FAILS, words
     return HOLDS if pairs and all(_before(*pair) for pair in pairs) else UNDECIDED, words
 
 
-def _cuts_of(evidence: Evidence) -> dict[str, str]:
-    cliffs = evidence.cliffs.items()
-    return {task: str(cliff) for task, cliff in cliffs}
-
-
-def _in_order(evidence: Evidence) -> list[tuple[Cliff, Cliff]]:
-    """Pairs of cliffs in the paper's order of tasks; none if items are too few for an interval."""
+def _in_order(evidence: Evidence) -> tuple[list[tuple[Cliff, Cliff]], dict[str, str]]:
+    """Pairs in the paper's order of tasks, none if items are too few; and all cliffs in words."""
     cliffs = [evidence.cliffs[task] for task in ORDER if task in evidence.cliffs]
     few = any(cliff.n_calibration < FEWEST for cliff in cliffs)
-    return [] if few else list(combinations(cliffs, 2))
+    words = {task: str(cliff) for task, cliff in evidence.cliffs.items()}
+    return [] if few else list(combinations(cliffs, 2)), words
 
 
 def _before(one: Cliff, other: Cliff) -> bool:

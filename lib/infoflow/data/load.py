@@ -1,7 +1,4 @@
-"""The four benchmarks of the paper: ScienceQA, POPE, TextVQA and CHAIR.
-
-A task holds samples and scores answers; it never runs a model.
-"""
+"""The four benchmarks of the paper: ScienceQA, POPE, TextVQA and CHAIR."""
 
 from inspect import signature
 from pathlib import Path

@@ -96,8 +96,8 @@ def _whole(lvlm: LVLM, prompt: Prompt) -> float:
 def _flow(lvlm: LVLM, prompt: Prompt) -> float:
     def difference(layer: int, call: Attention) -> Tensor:
         weights = attention_rows(call, 1)[:, 0]
-        values = call.value[0].repeat_interleave(len(weights) // call.value.shape[1], dim=0)
-        return torch.einsum("hk,hkd->hd", weights, values) - ordinary_attention(call)[0, -1]
+        read = torch.einsum("hk,hkd->hd", weights, call.values_by_head)
+        return read - ordinary_attention(call)[0, -1]
 
     return float(record(lvlm, prompt, difference).abs().max())
 

@@ -22,33 +22,30 @@ def knockout_by_layer(
 ) -> list[Row]:
     """Block every edge of ``EDGES`` around every layer, the model's own answer being read in.
 
-    Edges from a group that is empty have no rows, nor those from objects without target regions.
-
     Settings:
         window: An odd number of layers; None for the source's share of them.
 
     Returns:
-        Columns ``edge`` (as ``"image to last"``), ``n_sources`` (tokens), ``layer`` (the window's
-        middle in the paper's count, 1 to L), the change of the first answer token's probability,
-        ``percent``, and of the mean log-probability, ``nats``; the answer's ``text`` and ``score``.
+        Columns ``edge`` (as ``"image to last"``; none from an empty group), ``n_sources`` (tokens),
+        ``layer`` (the window's middle in the paper's count, 1 to L), the change of the first answer
+        token's probability, ``percent``, and of the mean log-probability, ``nats``; the answer's
+        ``text`` and ``score``.
     """
     prompt = lvlm.prompt(sample.image, sample.question)
     answer = explained_answer(lvlm, prompt, sample, task.max_new_tokens)
     details = task.details(sample, lvlm.decode(answer))
-    said = {name: details[name] for name in ("text", "score")}
+    said = {"text": details["text"], "score": details["score"]}
     groups = token_groups(prompt, target_mask(sample) if sample.targets else None)
     rows: list[Row] = []
     for source, target in EDGES:
-        if source not in groups or not groups[source].any():
-            continue
-        blocked = attention_knockout(lvlm, prompt, answer, groups[source], target, window)
-        changes = (blocked.log_probs - blocked.intact).double()
-        about = {"edge": f"{source} to {target}", "n_sources": int(groups[source].sum())}
-        both = zip(100 * changes[:, 0].expm1(), changes.mean(-1), strict=True)
-        rows += [
-            {**about, "layer": layer, "percent": float(percent), "nats": float(nats), **said}
-            for layer, (percent, nats) in enumerate(both, start=1)
-        ]
+        if n_sources := int(groups[source].sum()) if source in groups else 0:
+            blocked = attention_knockout(lvlm, prompt, answer, groups[source], target, window)
+            changes = (blocked.log_probs - blocked.intact).double()
+            about = {"edge": f"{source} to {target}", "n_sources": n_sources}
+            both = zip(100 * changes[:, 0].expm1(), changes.mean(-1), strict=True)
+            for layer, (percent, nats) in enumerate(both, start=1):
+                change = {"percent": float(percent), "nats": float(nats)}
+                rows.append({**about, "layer": layer, **change, **said})
     return rows
 
 

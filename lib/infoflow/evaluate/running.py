@@ -1,7 +1,4 @@
-"""The measures by name, as the command line and the workflow run them: settings, items, shards.
-
-From Python the measures themselves are called.
-"""
+"""The measures by name, as the command line and the workflow run them: settings, items, shards."""
 
 import os
 from collections.abc import Mapping, Sequence

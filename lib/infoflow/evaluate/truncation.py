@@ -63,9 +63,7 @@ def frozen_by_cut(lvlm: LVLM, task: Task, sample: Sample) -> list[Row]:
     prompt = lvlm.prompt(sample.image, sample.question)
     ids, image = answer_ids(lvlm, prompt, sample.answer), prompt.spans.image
     if prompt.deepstack:
-        raise InfoflowError(
-            f"{lvlm.name} adds to image tokens inside (DeepStack): none can freeze."
-        )
+        raise InfoflowError(f"{lvlm.name} adds to image tokens inside (DeepStack): none freezes.")
 
     class Freezing(Observer):
         def after_layer(

@@ -5,6 +5,7 @@ from itertools import pairwise
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from infoflow.errors import require_name
 from infoflow.evaluate import LVLM, Row, Sample, Task, measure
@@ -29,17 +30,16 @@ def words_by_cut(lvlm: LVLM, task: Task, sample: Sample, said_at: int) -> list[R
         Columns ``token`` (from 0), ``text``, ``object`` (whose mention the token completes, by the
         task's rule, or ``""``), ``true`` (the image has it), ``cut``, ``log_prob`` (in nats) and,
         of layer ``cut + 1`` (NaN at cut L), ``dense``, the share of image tokens that are sinks,
-        and ``sunk``, which share of what the row before the token pays the image goes to them. A
-        sink gets more from later tokens than even attention would give it; heads are averaged.
+        and ``sunk``, their share of what the row before the token pays the image. A sink gets more
+        from later tokens than even attention would give it; heads are averaged.
     """
     require_name(task.name, "task of captions", ("chair",))
     prompt = lvlm.prompt(sample.image, sample.question)
     said = truncation_sweep(lvlm, prompt, cuts=[said_at], max_new_tokens=task.max_new_tokens)
     if not len(ids := lvlm.before_eos(said.tokens[0]).to(lvlm.device)):
         return []
-    by_token, by_layer = truncated_token_log_probs(lvlm, prompt, ids), _sinks(lvlm, prompt, ids)
-    log_probs, sinks = by_token.double().tolist(), by_layer.double().tolist()
-    rows: list[Row] = []
+    log_probs = truncated_token_log_probs(lvlm, prompt, ids).double().tolist()
+    sinks, rows = _sinks(lvlm, prompt, ids).double().tolist(), list[Row]()
     read = (task.details(sample, lvlm.decode(ids[:n])) for n in range(len(ids) + 1))
     for n, (before, now) in enumerate(pairwise(read)):
         names = now["mentions"] > before["mentions"]
@@ -84,5 +84,5 @@ def _sinks(lvlm: LVLM, prompt: Prompt, ids: Tensor) -> Tensor:
         sunk = (looks * sinks[:, None]).sum((0, 2)) / looks.sum((0, 2))
         return torch.stack([sinks.to(sunk).mean().expand_as(sunk), sunk], dim=-1)
 
-    no_layer = torch.full((1, len(ids), 2), torch.nan)
-    return torch.cat([record(lvlm, prompt, of_layer, ids), no_layer])
+    # no layer comes after cut L
+    return pad(record(lvlm, prompt, of_layer, ids), (0, 0, 0, 0, 0, 1), value=torch.nan)

@@ -22,6 +22,11 @@ class Attention(NamedTuple):
     weights: Tensor | None = None  # (H, Q, K)
     mask: Tensor | None = None  # boolean (Q, K): what queries see; None: all up to themselves
 
+    @property
+    def values_by_head(self) -> Tensor:
+        """The values of a single sequence, (H, K, d), also where several heads share a key."""
+        return self.value[0].repeat_interleave(self.query.shape[1] // self.value.shape[1], 0)
+
 
 def ordinary_attention(call: Attention, mask: Tensor | None = None) -> Tensor:
     """Attend as transformers' SDPA path does, by the call's own mask or another: (B, Q, H, d)."""

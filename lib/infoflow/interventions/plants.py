@@ -24,8 +24,6 @@ from infoflow.options import require_whole
 
 Place = dict[str, Any]
 _TASKS, _N_EXAMPLES = ("scienceqa", "pope", "textvqa", "chair"), 40
-_COVERED = 0.3  # of a token's cells: from there on it is one of a region
-_RIDGE = 0.1  # of the mean variance: how far least squares are drawn towards zero
 _FADED, _SHARPNESS = 0.2, 8.0  # a planted head: what its own part keeps; its scores' deviation
 
 
@@ -63,7 +61,7 @@ def _sink(lvlm: LVLM, rng: Generator) -> Place:
 
 
 def _shuffled(lvlm: LVLM, rng: Generator) -> Place:
-    one, other = (int(quarter) for quarter in rng.choice(4, 2, replace=False))
+    one, other = rng.choice(4, 2, replace=False).tolist()
     encode = lvlm.family.encode_image
 
     def encode_shuffled(*args: Any) -> Any:
@@ -78,7 +76,7 @@ def _shuffled(lvlm: LVLM, rng: Generator) -> Place:
 
 
 def _swapped(lvlm: LVLM, rng: Generator) -> Place:
-    words = [str(word) for word in rng.choice(COLOURS, 2, replace=False)]
+    words = rng.choice(COLOURS, 2, replace=False).tolist()
     ids = torch.cat([lvlm.encode_answer(word) for word in words])
     if len(ids) != len(words):
         raise InfoflowError(f"{lvlm.name} has no single tokens for {words[0]} and {words[1]}.")
@@ -90,7 +88,6 @@ def _swapped(lvlm: LVLM, rng: Generator) -> Place:
 
 _PLANTS = (_blind, _cut, _decoy, _sink, _shuffled, _swapped, _scaled)
 PLANTS = {each.__name__.removeprefix("_"): each for each in _PLANTS}
-"""What ``plant`` knows by name."""
 
 
 @on_own_threads
@@ -99,16 +96,13 @@ def plant(lvlm: LVLM, name: str, seed: int = 0) -> LVLM:
     """Plant a known fault in a copy of a model; the given model stays as it is.
 
     Args:
-        lvlm: The model, its weights whole and not quantised.
+        lvlm: The model.
         name: ``"blind"``: from a layer on, attention gives zero. ``"cut"``: a head in the last
             third of the layers gives zero. ``"decoy"``: the same, and it looks at the region that
             holds the answer; ``"sink"``: at the first or last image token. ``"shuffled"``: two
             quarters of the image tokens change places; ``"swapped"``: two colour words, in what is
             read and in what is said. ``"scaled"``: a layer's first norm is four times as large.
-        seed: Of what is drawn: layer and head, places or words.
-
-    Returns:
-        The copy; its ``fault`` says what was drawn, layers and heads counted from 0.
+        seed: Of what is drawn, which is said by the copy's ``fault``: layers count from 0.
 
     Raises:
         InfoflowError: There is no such plant; the model has no place for it, or its weights are
@@ -129,14 +123,13 @@ def plant(lvlm: LVLM, name: str, seed: int = 0) -> LVLM:
 def _look_at(lvlm: LVLM, token: int | None, layer: int, head: int) -> None:
     """Turn a head's query and key: a prompt's end looks at an image token, or (None) the target.
 
-    RoPE's slowest pairs hardly turn over a prompt: what matches there matches at any distance. They
-    get a bilinear form of their rank: reduced-rank regression, from the last token's state, of what
-    tells the wanted tokens from all others (linear discriminant).
+    RoPE's slowest pairs, which match at any distance, get a bilinear form of their rank: reduced-
+    rank regression, from the last token's state, of the wanted tokens' linear discriminant.
     """
     if lvlm.decoder.config.num_key_value_heads != lvlm.n_heads:
         raise InfoflowError(f"heads of {lvlm.name} share keys; a planted head needs its own.")
     states, wanted = [], []
-    asked = [each for name in _TASKS for each in samples(name, "train", _N_EXAMPLES)]
+    asked = (each for name in _TASKS for each in samples(name, "train", _N_EXAMPLES))
     for sample in (each for each in asked if each.targets or token is not None):
         prompt = lvlm.prompt(sample.image, sample.question)
         chosen = _target(sample, prompt) if token is None else torch.tensor([token])
@@ -165,12 +158,13 @@ def _look_at(lvlm: LVLM, token: int | None, layer: int, head: int) -> None:
 
 
 def _ridged(matrix: Tensor) -> Tensor:
-    return matrix + _RIDGE * matrix.diagonal().mean() * torch.eye(len(matrix)).to(matrix)
+    """Draw least squares towards zero, by a tenth of the mean variance."""
+    return matrix + 0.1 * matrix.diagonal().mean() * torch.eye(len(matrix)).to(matrix)
 
 
 def _target(sample: Sample, prompt: Prompt) -> Tensor:
-    """The numbers of the image tokens on the region that the answer can be read from."""
+    """The image tokens of which the region with the answer covers more than 0.3, by number."""
     region = np.logical_or.reduce([sample.regions[name] for name in sample.targets])
     cells = prompt.grid.cells(np.eye(prompt.grid.n_tokens))  # of each token: (N, rows, cols)
     covered = (cells * coverage(region, prompt.grid)).sum((1, 2))
-    return torch.from_numpy(np.flatnonzero(covered > _COVERED * cells.sum((1, 2))))
+    return torch.from_numpy(np.flatnonzero(covered > 0.3 * cells.sum((1, 2))))

@@ -34,10 +34,7 @@ Consumer = Callable[[str, int, Tensor, Tensor], None]
 
 
 def reaches_answer(lvlm: LVLM, site: str, layer: int) -> bool:
-    """Say whether image tokens act on the answer from a site of a layer on.
-
-    Behind the last layer's attention they do not: no token reads another one any more.
-    """
+    """Say whether image tokens act on the answer from there on: not behind the last attention."""
     return site not in ("post_attention_layernorm", OUTPUT) or layer < lvlm.n_layers - 1
 
 

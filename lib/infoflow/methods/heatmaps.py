@@ -88,10 +88,7 @@ def heat_maps(
 
 
 def centre_map(grid: Grid) -> Floats:
-    """Draw a Gaussian about the middle of the image, where photographs have their subject: (h, w).
-
-    Its standard deviation is a quarter of the image's side.
-    """
+    """Draw a Gaussian about the image's middle, its deviation a quarter of the side: (h, w)."""
     left, top, right, bottom = grid.box
     x = ((np.arange(grid.cols) + 0.5) / grid.cols - left) / (right - left)
     y = ((np.arange(grid.rows) + 0.5) / grid.rows - top) / (bottom - top)

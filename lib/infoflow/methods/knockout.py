@@ -1,11 +1,7 @@
-"""Attention knockout: by which road does information reach the answer (arXiv 2411.18620)?
-
-Truncation hides the image from all that comes after it; here a single edge is blocked.
-"""
+"""Attention knockout: by which road does information reach the answer (arXiv 2411.18620)?"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy.typing as npt
 import torch
@@ -15,6 +11,7 @@ from torch.nn.functional import pad
 from infoflow.errors import InfoflowError, one_line, require_name
 from infoflow.hooks.attention import Attention
 from infoflow.hooks.forward import answer_ids, forward_pass, modifier_of
+from infoflow.interventions.base import image_mask
 from infoflow.methods.branches import Branches, cascade_attention
 from infoflow.methods.localisation import tokens_on
 from infoflow.methods.out_of_memory import in_batches
@@ -53,14 +50,14 @@ def attention_knockout(
 ) -> AttentionKnockout:
     """Read an answer in with an edge of the prompt blocked around every layer, in one pass.
 
-    An edge is blocked in a window of layers: there no target token attends to a source; one that
-    would see nothing sees itself. Equal to a full masked forward pass for each of the L windows,
-    but only rows from the first target on are computed again, from the window's first layer on.
-    Their attention weights in one layer are held for all windows at once.
+    In a window of layers no target token attends to a source; one that would see nothing sees
+    itself. Equal to a full masked forward pass for each of the L windows, but only rows from the
+    first target on are computed again, from the window's first layer on. Their attention weights
+    in one layer are held for all windows at once.
 
     A group is a name of :func:`token_groups`, or prompt tokens by a boolean mask (S,) or positions.
-    ``"last"`` is each row that predicts a token of the answer, so that the edge stays blocked as
-    while decoding. They belong to ``"user"``, too; masks and positions are of the prompt alone.
+    ``"last"`` is each row that predicts a token of the answer, as while decoding. They belong to
+    ``"user"``, too; masks and positions are of the prompt alone.
 
     Args:
         lvlm: The model.
@@ -69,7 +66,7 @@ def attention_knockout(
         sources: The group that is not seen.
         targets: The group that does not see it.
         window: How many layers, an odd number: the layer itself and as many on both sides as there
-            are. None for the source's share of them, :func:`scaled_window`.
+            are. None for :func:`scaled_window`.
 
     Raises:
         InfoflowError: A group is unknown or empty, no target comes after a source, or the window is
@@ -91,12 +88,24 @@ def attention_knockout(
         raise InfoflowError(f"targets ({targets!r:.40}) {inside}; valid: targets after it.")
     layers, half = range(lvlm.n_layers), window // 2
     windows = [layers[max(0, layer - half) : layer + half + 1] for layer in layers]
-    read, what = partial(_read, lvlm, prompt, ids, edge, visible), "layers to block an edge around"
+
+    def read(windows: list[range]) -> tuple[Tensor, ...]:
+        """What :class:`AttentionKnockout` has, of some of the windows; intact is (1, T)."""
+        branches = _Knockouts(windows, edge, visible, prompt)
+        with forward_pass(lvlm, prompt, ids, branches) as intact:
+            states = [intact[0, -len(ids) :], *lvlm.norm(branches.hidden[:, -len(ids) :])]
+        found = []
+        for rows in states:  # one window at a time: logits of all of them at once would be large
+            logits = lvlm.lm_head(rows).float()
+            log_probs = logits.log_softmax(-1).gather(-1, ids[:, None])[:, 0]
+            found.append((log_probs, logits[0].clone(), logits.argmax(-1)))
+        log_probs, firsts, tokens = (torch.stack(part).cpu() for part in zip(*found, strict=True))
+        return log_probs[1:], log_probs[:1], firsts[1:], tokens[1:]
+
     with torch.inference_mode():
-        parts = in_batches(windows, read, lvlm.n_layers, lvlm.decoder, what)
-        intacts, *of_windows = zip(*parts, strict=True)
-    log_probs, logits, tokens = map(torch.cat, of_windows)
-    return AttentionKnockout(log_probs, intacts[0].clone(), logits, tokens)
+        parts = [*in_batches(windows, read, lvlm.n_layers, lvlm.decoder, "windows of layers")]
+    log_probs, intact, logits, tokens = map(torch.cat, zip(*parts, strict=True))
+    return AttentionKnockout(log_probs, intact[0], logits, tokens)
 
 
 def scaled_window(n_layers: int) -> int:
@@ -107,8 +116,8 @@ def scaled_window(n_layers: int) -> int:
 def token_groups(prompt: Prompt, region: npt.ArrayLike | None = None) -> dict[str, Tensor]:
     """Mark groups by name, boolean (S,): the spans, the ``"last"`` token, and ``"question"``.
 
-    That is the rest of the ``"user"`` span, whose last token predicts the answer. Of an image's
-    region (H, W) its tokens are the ``"object"``, the image's other ones the ``"background"``.
+    That is the rest of the ``"user"`` span, whose last token predicts the answer. Image tokens on
+    a region (H, W) are the ``"object"``, the others the ``"background"``.
     """
     places = torch.arange(len(prompt), device=prompt.inputs_embeds.device)
     spans = prompt.spans._asdict().items()
@@ -116,10 +125,8 @@ def token_groups(prompt: Prompt, region: npt.ArrayLike | None = None) -> dict[st
     last = places == len(prompt) - 1
     named |= {"question": named["user"] & ~last, "last": last}
     if region is not None:
-        named["object"] = torch.zeros_like(last)
         on = torch.as_tensor(tokens_on(region, prompt.grid), device=last.device)
-        named["object"][prompt.spans.image] = on
-        named["background"] = named["image"] & ~named["object"]
+        named |= {"object": image_mask(prompt, on), "background": image_mask(prompt, ~on)}
     return named
 
 
@@ -135,21 +142,6 @@ def _marked(prompt: Prompt, group: Group, n_answer: int) -> Tensor:
     if not marked.any():
         raise InfoflowError(f"the group {group!r:.40} has no token in this prompt.")
     return pad(marked, (0, n_answer), value=isinstance(group, str) and bool(marked[-1]))
-
-
-def _read(
-    lvlm: LVLM, prompt: Prompt, ids: Tensor, edge: Tensor, visible: Tensor, windows: list[range]
-) -> tuple[Tensor, ...]:
-    """Intact log-probabilities (T,); by window these, first logits and most probable tokens."""
-    branches, found = _Knockouts(windows, edge, visible, prompt), []
-    with forward_pass(lvlm, prompt, ids, branches) as intact:
-        states = [intact[0, -len(ids) :], *lvlm.norm(branches.hidden[:, -len(ids) :])]
-    for rows in states:  # one window at a time: logits of all of them at once would be large
-        logits = lvlm.lm_head(rows).float()
-        log_probs = logits.log_softmax(-1).gather(-1, ids[:, None])[:, 0]
-        found.append((log_probs, logits[0], logits.argmax(-1)))
-    log_probs, firsts, tokens = (torch.stack(part).cpu() for part in zip(*found, strict=True))
-    return log_probs[0], log_probs[1:], firsts[1:], tokens[1:]
 
 
 class _Knockouts(Branches):
@@ -169,8 +161,8 @@ class _Knockouts(Branches):
         return own.expand(sum(window.start == layer for window in self._windows), -1)
 
     def attend_in_branches(self, layer: int, call: Attention) -> Tensor:
-        intact = self._intact.key[0], self._intact.value[0]
-        key, value = (each[:, : self._n_prefix] for each in intact)
+        n, intact = self._n_prefix, self._intact
         in_window = [int(layer in window) for window in self._windows[: len(call.query)]]
         bias = self._bias[in_window].to(call.key.device)[:, None]
-        return cascade_attention(call, (key, value), (call.key, call.value), bias)
+        shared = intact.key[0, :, :n], intact.value[0, :, :n]
+        return cascade_attention(call, shared, (call.key, call.value), bias)

@@ -18,8 +18,7 @@ def logit_lens(lvlm: LVLM, prompt: Prompt, words: Sequence[str]) -> Tensor:
     layer: what early states hold in another form, the lens misses (arXiv 2602.00462).
 
     Returns:
-        In nats, float32 of shape (L + 1, N, W): behind 0 layers (embeddings) to L, of each word's
-        first token.
+        In nats, float32 (L + 1, N, W): behind 0 (embeddings) to L layers, of words' first tokens.
 
     Raises:
         InfoflowError: A word is empty or no text, or the model cannot be observed.

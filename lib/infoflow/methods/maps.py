@@ -2,7 +2,7 @@
 
 Each is a function of a model, a prompt and an answer's ids (T,), without an end token. It makes
 values (L, N), not negative, one a layer and image token; or (1, N) if it has no layer, and NaN
-throughout where undefined. One more in ``MAPS`` is a map more on the page *Which map?*.
+throughout where undefined. The page *Which map?* shows all that stand in ``MAPS``.
 """
 
 from functools import partial
@@ -20,10 +20,8 @@ from infoflow.methods.flow import attention_flow, reduce_heads
 from infoflow.methods.gradients import logit_of_features
 from infoflow.models.lvlm import LVLM, Prompt
 
-COMPLETE = 0.02
-"""By what part of the logit's change the sum of integrated gradients may miss it."""
-NEUTRAL = "Please describe this image in detail."
-"""A question about nothing in particular. The authors' own has words that the zoo does not know."""
+COMPLETE = 0.02  # of the logit's change: by what the sum of integrated gradients may miss it
+NEUTRAL = "Please describe this image in detail."  # the authors' has words the zoo does not know
 
 
 def attention(lvlm: LVLM, prompt: Prompt, answer: Tensor) -> Tensor:
@@ -34,8 +32,7 @@ def attention(lvlm: LVLM, prompt: Prompt, answer: Tensor) -> Tensor:
 def relative_attention(lvlm: LVLM, prompt: Prompt, answer: Tensor) -> Tensor:
     """Divide attention after the question by attention after a neutral one: (L, N).
 
-    As in the authors' code (Zhang et al., ICLR 2025) both rows predict the first answer token. A
-    sink does not survive it.
+    As in the authors' code (Zhang et al., ICLR 2025) both rows predict the first answer token.
     """
     neutral = lvlm.prompt(prompt.image, NEUTRAL)
     here, anyway = (attention(lvlm, each, answer[:1]) for each in (prompt, neutral))
@@ -45,8 +42,7 @@ def relative_attention(lvlm: LVLM, prompt: Prompt, answer: Tensor) -> Tensor:
 def rollout(lvlm: LVLM, prompt: Prompt, answer: Tensor) -> Tensor:
     """Multiply (A + I) / 2 over the layers, A the mean over heads: the answer's rows, (1, N).
 
-    Only the product's image columns, (S, N), are kept, and taken on layer by layer during the pass
-    (Abnar & Zuidema, 2020).
+    Of the product only the image's columns, (S, N), are kept (Abnar & Zuidema, 2020).
     """
     reached = torch.eye(len(prompt) + len(answer) - 1)[:, prompt.spans.image]
 
@@ -65,10 +61,11 @@ def value_weighted(lvlm: LVLM, prompt: Prompt, answer: Tensor) -> Tensor:
     That is the norm of the sum over heads of alpha_ij v_j W_O, averaged over the rows i: how much
     is read, not how often (Kobayashi et al., 2020).
     """
+    image = prompt.spans.image
 
     def added(layer: int, call: Attention) -> Tensor:
-        weights = attention_rows(call, len(answer))[..., prompt.spans.image]  # (H, T, N)
-        value = _by_head(call)[:, prompt.spans.image]
+        weights = attention_rows(call, len(answer))[..., image]  # (H, T, N)
+        value = call.values_by_head[:, image]
         project = call.module.get_submodule("o_proj")
         bias = project(value.new_zeros(1, len(weights) * value.shape[-1]))
         mixed = (row[..., None].to(value) * value for row in weights.unbind(1))  # (H, N, d) each
@@ -76,12 +73,6 @@ def value_weighted(lvlm: LVLM, prompt: Prompt, answer: Tensor) -> Tensor:
         return torch.stack(norms).float().mean(0)
 
     return record(lvlm, prompt, added, answer)
-
-
-def _by_head(call: Attention) -> Tensor:
-    """A call's values, (H, K, d), also where several heads share a key."""
-    value = call.value[0]
-    return value.repeat_interleave(call.query.shape[1] // len(value), 0)
 
 
 def token_activation(lvlm: LVLM, prompt: Prompt, answer: Tensor) -> Tensor:
@@ -104,37 +95,31 @@ def token_activation(lvlm: LVLM, prompt: Prompt, answer: Tensor) -> Tensor:
     return torch.stack(maps).mean(0, keepdim=True).cpu()
 
 
-class _Kept(Observer):
-    """Every layer's attention call, as a modifier leaves it, and what it gives."""
-
-    def __init__(self) -> None:
-        self.calls: list[Attention] = []
-        self.outputs: list[Tensor] = []
-
-    def see(self, layer: int, call: Attention) -> None:
-        self.calls.append(call)
-
-    def attend(self, layer: int, call: Attention) -> Tensor:
-        self.outputs.append(super().attend(layer, call))
-        return self.outputs[-1]
-
-
 def relevancy(lvlm: LVLM, prompt: Prompt, answer: Tensor) -> Tensor:
     """Average the rows of (I + E_L) ... (I + E_1) that predict the answer: (1, N).
 
     E is the mean over heads of the positive part of A dz/dA, z the answer's summed logit (Chefer et
-    al., ICCV 2021). The row goes through the layers from the last to the first: no such product is
-    ever made.
+    al., ICCV 2021). A row goes through the layers, last to first: no such product is ever made.
     """
-    kept, row = _Kept(), torch.zeros(len(prompt) + len(answer) - 1)
+    calls, outputs = list[Attention](), list[Tensor]()
+
+    class Keep(Observer):
+        def see(self, layer: int, call: Attention) -> None:
+            calls.append(call)
+
+        def attend(self, layer: int, call: Attention) -> Tensor:
+            outputs.append(super().attend(layer, call))
+            return outputs[-1]
+
+    row = torch.zeros(len(prompt) + len(answer) - 1)
     row[-len(answer) :] = 1 / len(answer)
     with torch.inference_mode(False), torch.enable_grad():
         leaf = prompt.inputs_embeds[:, prompt.spans.image].detach().clone().requires_grad_()
-        z = logit_of_features(lvlm, prompt, answer, leaf, kept)
-        gradients = torch.autograd.grad(z.sum(), kept.outputs)
-    for call, gradient in zip(reversed(kept.calls), reversed(gradients), strict=True):
+        z = logit_of_features(lvlm, prompt, answer, leaf, Keep())
+        gradients = torch.autograd.grad(z.sum(), outputs)
+    for call, gradient in zip(calls[::-1], gradients[::-1], strict=True):
         weights = attention_rows(call).detach()
-        by_weight = gradient[0].transpose(0, 1) @ _by_head(call).detach().mT  # dz/dA: (H, Q, K)
+        by_weight = gradient[0].transpose(0, 1) @ call.values_by_head.detach().mT  # dz/dA
         row = row.to(weights) + row.to(weights) @ (weights * by_weight).relu().mean(0)
     return row[None, prompt.spans.image].cpu()
 
@@ -142,8 +127,8 @@ def relevancy(lvlm: LVLM, prompt: Prompt, answer: Tensor) -> Tensor:
 def integrated_gradients(lvlm: LVLM, prompt: Prompt, answer: Tensor) -> Tensor:
     """Attribute the answer's summed logit to the image tokens: what speaks for it, (1, N).
 
-    The path takes 20 steps; where they do not complete to 2 %, twice as many, up to 160. A map that
-    is not complete then is undefined.
+    Where 20 steps do not complete to 2 %, twice as many are taken, up to 160; a map that is not
+    complete then is undefined.
     """
     for n_steps in (20, 40, 80, 160):
         values, missed = attributions(lvlm, prompt, answer, n_steps)
@@ -153,9 +138,9 @@ def integrated_gradients(lvlm: LVLM, prompt: Prompt, answer: Tensor) -> Tensor:
 
 
 def attributions(lvlm: LVLM, prompt: Prompt, answer: Tensor, n_steps: int) -> tuple[Tensor, float]:
-    """Integrate gradients from a grey image on: (1, N), and what part their sum misses, by captum.
+    """Integrate gradients from a grey image on: (1, N), and how far their sum is off, by captum.
 
-    That is of the change of the logit, which they should add up to (Sundararajan et al., 2017).
+    They should add up to the logit's change, of which that is a part (Sundararajan et al., 2017).
     """
     if prompt.deepstack:
         raise InfoflowError(f"{lvlm.name} adds to image tokens between layers: there is no path.")
@@ -171,7 +156,6 @@ def attributions(lvlm: LVLM, prompt: Prompt, answer: Tensor, n_steps: int) -> tu
     return values.float().cpu(), float(missed)
 
 
-_OF_GRADIENTS = (integrated_gradients, relevancy)
-_MAPS = (attention, relative_attention, rollout, token_activation, value_weighted, *_OF_GRADIENTS)
-MAPS = {each.__name__: each for each in sorted(_MAPS, key=lambda each: each.__name__)}
-"""The maps by name."""
+_BY_LAYER = (attention, relative_attention, value_weighted)
+_WHOLE = (integrated_gradients, relevancy, rollout, token_activation)
+MAPS = {each.__name__: each for each in sorted((*_BY_LAYER, *_WHOLE), key=lambda m: m.__name__)}

@@ -16,8 +16,8 @@ def activation_patching(
     """Put the clean run's states of a group of rows into the other run, behind 0 layers to L.
 
     recovery = (m_patched - m_other) / (m_clean - m_other), m the logit of the clean prompt's answer
-    less that of the other's, by their first tokens (Basu et al., arXiv 2406.04236; NOTICE, arXiv
-    2406.16320). A patched run goes on from the other's states, bit by bit as a whole pass.
+    less that of the other's, by their first tokens (arXiv 2406.04236; NOTICE, arXiv 2406.16320). A
+    patched run goes on from the other's states, bit by bit as a whole pass.
 
     Args:
         lvlm: The model.
@@ -27,8 +27,7 @@ def activation_patching(
         groups: Rows that are patched together: boolean of shape (G, S).
 
     Returns:
-        Float64 of shape (G, L + 1): 0 is as the other run, 1 as the clean one; not finite if m is
-        the same in both.
+        Recovery, float64 of shape (G, L + 1): not finite if m is the same in both runs.
 
     Raises:
         InfoflowError: The questions differ, the answers begin alike, groups have another shape, or
@@ -39,8 +38,8 @@ def activation_patching(
         asked = f"{clean.question!r} and {other.question!r}, answered {answers}"
         raise InfoflowError(f"{asked}; valid: one question, answers that begin otherwise.")
     if groups.dtype != torch.bool or groups.shape[1:] != clean.input_ids.shape:
-        found = f"{groups.dtype}, {tuple(groups.shape)}"
-        raise InfoflowError(f"groups of rows are {found}; valid: boolean, (G, {len(clean)}).")
+        given = f"groups of rows are {groups.dtype}, {tuple(groups.shape)}"
+        raise InfoflowError(f"{given}; valid: boolean, (G, {len(clean)}).")
     if other.deepstack:
         raise InfoflowError(f"{lvlm.name} adds to image tokens inside (DeepStack); patches do not.")
     if modifier_of(lvlm):
@@ -52,8 +51,8 @@ def activation_patching(
         return float(logits[first] - logits[second])
 
     def patched_lead(depth: int, rows: Tensor) -> float:
-        own = theirs.states[depth]
-        states = torch.where(rows.to(own.device)[:, None], ours.states[depth].to(own.device), own)
+        source, own = ours.states[depth], theirs.states[depth]  # both where the layer is
+        states = torch.where(rows.to(own.device)[:, None], source, own)
         for layer, arguments in zip(lvlm.layers[depth:], theirs.arguments[depth:], strict=True):
             states = layer.forward(states, **arguments)  # not layer(...), which is watched
         return lead(lvlm.norm(states))

@@ -229,11 +229,7 @@ def source_words(source: str | Path, tasks: Sequence[str]) -> Words | None:
 
 @dataclass(frozen=True)
 class ProvenanceBox(Shown):
-    """Where a page's numbers come from, folded away under one line.
-
-    Another run of the page must reproduce what is lasting. Circumstances (machine, versions, cost)
-    may differ and stand in the HTML alone.
-    """
+    """Where a page's numbers come from: what lasts, and in the HTML alone what may differ."""
 
     summary: str
     lasting: Mapping[str, str]

@@ -70,10 +70,7 @@ def difference_estimate(differences: npt.ArrayLike, seed: int = 0) -> Estimate:
 
 
 def ratio_estimate(part: npt.ArrayLike, whole: npt.ArrayLike, seed: int = 0) -> Estimate:
-    """Share of all, items pooled before dividing, as of CHAIRi and recall; shapes (N,).
-
-    The 95 % interval is the percentile interval of a bootstrap over items.
-    """
+    """Share of all, items (N,) pooled before dividing, as CHAIRi; the interval is a bootstrap's."""
     parts, wholes = finite_scores(part, 1), finite_scores(whole, 1)
     if len(parts) != len(wholes):
         raise InfoflowError(f"{len(parts)} parts cannot be set over {len(wholes)} wholes.")

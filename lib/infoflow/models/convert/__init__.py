@@ -1,7 +1,4 @@
-"""Published checkpoints that transformers does not read, converted when they are loaded.
-
-Here is what conversions share: tensors renamed by rules, settings checked.
-"""
+"""Published checkpoints that transformers does not read, converted when they are loaded."""
 
 import re
 from collections.abc import Mapping
