@@ -60,10 +60,16 @@ globalThis.audit = {
     };
     const hasWords = (e) =>
       [...e.childNodes].some((node) => node.nodeType === Node.TEXT_NODE && node.data.trim());
-    const within = document.querySelector(".bd-article") ? ".bd-article *" : "body *";
-    return audit.seen(within).filter((e) => hasWords(e) && !e.disabled && isFaint(e))
+    return audit.written("*").filter((e) => hasWords(e) && !e.disabled && isFaint(e))
       .slice(0, 5).map((e) => `${getComputedStyle(e).color} on ${ground(e).map(Math.round)}: ` +
         audit.name(e));
+  },
+
+  /** Links that nothing but their colour tells from the words around them. */
+  hiddenLinks() {
+    const isUnderlined = (e) => getComputedStyle(e).textDecorationLine.includes("underline");
+    return audit.written("a[href]").filter((e) => e.textContent.trim() && !isUnderlined(e))
+      .map(audit.name);
   },
 
   /** Pictures that lie on a dark ground, so that they need one of their own. */
@@ -73,6 +79,9 @@ globalThis.audit = {
     return audit.seen(".bd-article img").filter((e) => isFile(e) && !isWhite(e)).map((e) => e.src);
   },
 
+  /** What is seen of a page's article, or of all of a page that has none. */
+  written: (selector) => audit.seen(
+    `${document.querySelector(".bd-article") ? ".bd-article" : "body"} ${selector}`),
   seen: (selector) => [...document.querySelectorAll(selector)]
     .filter((e) => e.checkVisibility({ opacityProperty: true, visibilityProperty: true })),
   right: (e) => e.getBoundingClientRect().right,

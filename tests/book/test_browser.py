@@ -109,8 +109,9 @@ def visit(one_tab: Visit, page: Path) -> Visit:
 
 
 def violations(tab: Page, context: str | None = None) -> list[tuple[str, str]]:
-    """Let axe look at a page. Contrast, on which it spends most of its time, is measured apart."""
-    rules = {"color-contrast": {"enabled": False}}
+    """Let axe look at a page. Colours, on which it spends most of its time, are audited apart."""
+    apart = ("color-contrast", "link-in-text-block")
+    rules = {rule: {"enabled": False} for rule in apart}
     options = {"resultTypes": ["violations"], "rules": rules, "preload": False}
     found = Axe().run(tab, context=context, options=options).response["violations"]
     return [(each["id"], node["html"]) for each in found for node in each["nodes"][:1]]
@@ -164,6 +165,7 @@ def test_page_does_not_scroll_sideways(visit: Visit, window: ViewportSize) -> No
 def test_words_stand_out(visit: Visit, theme: str) -> None:
     show_in(visit, theme)
     assert visit.audit("faint") == []
+    assert visit.audit("hiddenLinks") == []
 
 
 def test_pictures_stand_out_in_the_dark(visit: Visit) -> None:
@@ -248,6 +250,7 @@ def test_slides_turn_by_keyboard(browser: Browser, deck: Path, window: ViewportS
         expect(slides.last).to_be_in_viewport(ratio=0.9)
         assert violations(visit.tab) == []
         assert visit.audit("faint") == []
+        assert visit.audit("hiddenLinks") == []
         assert visit.problems == []
 
 
@@ -362,10 +365,12 @@ def page_of(folder: Path, html: str, script: str) -> Path:
 def test_what_is_wrong_with_a_page_is_found(browser: Browser, tmp_path: Path) -> None:
     Image.new("RGBA", (9, 9)).save(tmp_path / "dot.png")
     wide = "<div style='overflow-x: auto'><table style='width: 2000px'><td>wide</td></table></div>"
-    faults = f"<p style='color: #999'>faint</p><img src='dot.png' alt=''>{wide}"
+    links = "<p>A <a href='#'>link</a>, <a href='#' style='text-decoration: none'>another</a>.</p>"
+    faults = f"<p style='color: #999'>faint</p><img src='dot.png' alt=''>{wide}{links}"
     page = page_of(tmp_path, f"<article class='bd-article'>{faults}</article>", "pages.js")
     with opened(browser, page) as visit:
         assert [found.endswith("P. faint") for found in visit.audit("faint")] == [True]
+        assert visit.audit("hiddenLinks") == ["A. another"]
         assert visit.audit("onDark") == [(tmp_path / "dot.png").as_uri()]
         assert is_transparent(tmp_path / "dot.png")
         assert {found.split(".")[0] for found in visit.audit("cutOff")} == {"DIV", "TABLE", "TD"}

@@ -37,6 +37,14 @@ TOKENS = {
 MEGABYTE = 1e6
 
 
+@pytest.fixture(scope="module", autouse=True)
+def few_pictures():
+    """Features are set to scale by those of eight pictures; training takes 64."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr("zoo.tower.BATCH", 8)
+        yield
+
+
 @pytest.fixture(scope="module", params=ARCHITECTURES)
 def architecture(request):
     return find_architecture(request.param)

@@ -20,9 +20,9 @@ def n_threads(model: nn.Module) -> int:
     if given := os.environ.get("INFOFLOW_THREADS"):
         with one_line("INFOFLOW_THREADS", ValueError):
             return int(given)
-    small = sum(p.numel() for p in model.parameters()) < _SMALL
-    on_cpu = next(model.parameters()).device.type == "cpu"
-    return 1 if small and on_cpu else torch.get_num_threads()
+    threads = torch.get_num_threads()
+    small = threads > 1 and sum(p.numel() for p in model.parameters()) < _SMALL
+    return 1 if small and next(model.parameters()).device.type == "cpu" else threads
 
 
 @contextmanager

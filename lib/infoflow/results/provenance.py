@@ -4,10 +4,9 @@ import os
 import platform
 import resource
 import subprocess
-import sys
 from collections.abc import Mapping
 from functools import cache
-from importlib.metadata import version
+from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from infoflow.models.lvlm import LVLM
 
 PACKAGES = ("infoflow", "torch", "transformers", "tokenizers", "numpy", "pandas", "pillow")
+_version = cache(metadata.version)  # which reads a file
 
 
 def provenance(
@@ -50,7 +50,7 @@ def provenance(
             "system": platform.system(),
             "python": platform.python_version(),
         },
-        "packages": {name: version(name) for name in PACKAGES},
+        "packages": {name: _version(name) for name in PACKAGES},
         "code": {"digest": code, "commit": _commit()},
     }
 
@@ -73,7 +73,7 @@ def _commit() -> str | None:
 
 def peak_memory() -> dict[str, float]:
     """Read how much memory this process has needed at most so far, in units of 10^6 bytes."""
-    unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss: bytes on macOS, else KiB
+    unit = 1 if platform.system() == "Darwin" else 1024  # ru_maxrss: bytes on macOS, else KiB
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
     memory = {"peak_rss_mb": round(peak / 1e6, 1)}
     if torch.cuda.is_available() and (used := torch.cuda.max_memory_allocated()):
