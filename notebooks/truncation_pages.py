@@ -193,6 +193,8 @@ def curves_by_model(evidence):
 
 def _first_and_last(evidence, task):
     depths = pd.Series({model: e.cliffs[task].cut / e.n_layers for model, e in evidence.items()})
+    if depths.nunique() == 1:
+        return f"{depths.iloc[0]:.2f} (all)"
     ends = (f"{depths[model]:.2f} ({model})" for model in (depths.idxmin(), depths.idxmax()))
     return " to ".join(ends)
 

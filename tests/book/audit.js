@@ -58,9 +58,7 @@ globalThis.audit = {
       const behind = light(ground(e)), word = light(over(colour(color), ground(e)));
       return Math.max(word / behind, behind / word) < (isLarge ? 3 : 4.5);
     };
-    const hasWords = (e) =>
-      [...e.childNodes].some((node) => node.nodeType === Node.TEXT_NODE && node.data.trim());
-    return audit.written("*").filter((e) => hasWords(e) && !e.disabled && isFaint(e))
+    return audit.written("*").filter((e) => audit.hasWords(e) && !e.disabled && isFaint(e))
       .slice(0, 5).map((e) => `${getComputedStyle(e).color} on ${ground(e).map(Math.round)}: ` +
         audit.name(e));
   },
@@ -68,8 +66,8 @@ globalThis.audit = {
   /** Links that nothing but their colour tells from the words around them. */
   hiddenLinks() {
     const isUnderlined = (e) => getComputedStyle(e).textDecorationLine.includes("underline");
-    return audit.written("a[href]").filter((e) => e.textContent.trim() && !isUnderlined(e))
-      .map(audit.name);
+    return audit.written("a[href]").filter((e) => e.textContent.trim())
+      .filter((e) => audit.hasWords(e.parentElement) && !isUnderlined(e)).map(audit.name);
   },
 
   /** Pictures that lie on a dark ground, so that they need one of their own. */
@@ -84,6 +82,8 @@ globalThis.audit = {
     `${document.querySelector(".bd-article") ? ".bd-article" : "body"} ${selector}`),
   seen: (selector) => [...document.querySelectorAll(selector)]
     .filter((e) => e.checkVisibility({ opacityProperty: true, visibilityProperty: true })),
+  hasWords: (e) =>
+    [...e.childNodes].some((node) => node.nodeType === Node.TEXT_NODE && node.data.trim()),
   right: (e) => e.getBoundingClientRect().right,
   name: (e) => `${e.tagName}.${e.className} ${e.textContent.trim().slice(0, 60)}`,
 };

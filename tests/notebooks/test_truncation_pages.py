@@ -151,7 +151,7 @@ def test_log_probs_are_means_with_intervals_and_tell_where_the_cliffs_lie():
 
 def test_models_of_any_depth_share_the_axis_and_keep_their_own_cliffs(made):
     plot = made["models"]
-    assert "POPE a 3 of 6 and b 6 of 12" in plot.alt
+    assert "POPE 0.50 (all)" in plot.alt
     axes = plot.figure.axes[1]
     for line in axes.lines[1::2]:
         assert list(line.get_xdata()) == [0.5], "both cliffs are half way up"
