@@ -42,7 +42,7 @@ def link_first_uses(doctree: nodes.document, known: dict[str, str]) -> None:
             continue
         if _within(text, _UNTOUCHED):
             continue
-        words = "|".join(sorted(map(re.escape, left), key=len, reverse=True))
+        words = "|".join(sorted(map(re.escape, known), key=len, reverse=True))
         parts = re.split(rf"\b({words})\b", text.astext(), flags=re.IGNORECASE)
         made: list[nodes.Node] = []
         for number, part in enumerate(parts):
