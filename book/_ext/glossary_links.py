@@ -42,11 +42,14 @@ def link_first_uses(doctree: nodes.document, known: dict[str, str]) -> None:
             continue
         if _within(text, _UNTOUCHED):
             continue
-        words = "|".join(sorted(map(re.escape, left), key=len, reverse=True))
+        words = "|".join(sorted(map(re.escape, known), key=len, reverse=True))
         parts = re.split(rf"\b({words})\b", text.astext(), flags=re.IGNORECASE)
         made: list[nodes.Node] = []
         for number, part in enumerate(parts):
-            if number % 2 and (term := left.pop(part.lower(), None)):
+            named = part.lower() if number % 2 else ""
+            if left.get(named, "").istitle() and part.islower():
+                named = ""  # Shapes is a name, shapes are not
+            if term := left.pop(named, None):
                 link = addnodes.pending_xref(
                     "",
                     nodes.inline(part, part, classes=["std-term"]),

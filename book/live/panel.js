@@ -71,7 +71,8 @@ const infoflowPanel = `
     <div>
       <table>
         <caption>Attention of the last token, by layer: <b class="system">system text</b>,
-          <b class="image">image</b>, <b class="user">question</b></caption>
+          <b class="image">image</b>, <b class="user">question</b>
+          and the last token itself</caption>
         <tbody data-is="shares"></tbody>
       </table>
     </div>
