@@ -117,7 +117,7 @@ def cliff_table(evidence, runs):
         lines,
         "Cliffs by model, chosen on as many calibration items as stand beside, with the 95 % "
         "interval over items. Spread over seeds: smallest and largest cut, and the standard "
-        "deviation. What is not run, `beside` can name",
+        "deviation",
         "zoo model",
     )
 
