@@ -45,6 +45,9 @@ def cliff_curves(means, cliffs, ylabel, ylim, foot):
     return figure, panels, table["mean"]
 
 
+_DASHES = {"--": "dashed", "-.": "dash-dotted"}
+
+
 def score_plot(scores, cliffs, guesses, model, runs):
     """Plot the mean score at every cut (the paper's Figure 5); scores of shape (M, L + 1).
 
@@ -63,9 +66,9 @@ def score_plot(scores, cliffs, guesses, model, runs):
         axes.text(last, guess + 2, "blind guess", ha="right", color="#595959", fontsize=9)
         hollow = {"color": COLOURS["paper"], "ms": 8, "mfc": "none", "mew": 1.8}
         axes.plot(cliff.best, 100 * cliff.best_score, "D", **hollow)
-        for foot, one in enumerate(runs.values(), start=1):
+        for foot, (one, style) in enumerate(zip(runs.values(), cycle(_DASHES)), start=1):
             thin = {"color": COLOURS["control"], "linewidth": 0.9}
-            axes.plot(100 * scores_by_cut(one.cuts[task]).mean(axis=0), **thin)
+            axes.plot(100 * scores_by_cut(one.cuts[task]).mean(axis=0), style, **thin)
             axes.plot(one.cliffs[task].interval, [-14 - 6 * foot] * 2, "-|", **thin)
         axes.set_title(f"{TASK_TITLES[task]}: {SCORE_NAMES[task]}")
         axes.set_yticks(range(0, 101, 20))
@@ -78,7 +81,11 @@ def score_plot(scores, cliffs, guesses, model, runs):
         ),
     )
     cuts = report.by_task(cliffs, lambda task: str(cliffs[task]))
-    others = f" Thin: the same recipe with {report.listed([*runs])}." if runs else ""
+    thin = [f"{name} ({dash})" for name, dash in zip(runs, cycle(_DASHES.values()))]
+    others = (
+        f" Thin: the same recipe with {report.listed(thin)}; brackets below, in this order: the "
+        "intervals of their cliffs."
+    )
     return report.Plot(
         figure,
         f"Mean score by cut, with the cliff of each task: {words}.",
@@ -86,7 +93,7 @@ def score_plot(scores, cliffs, guesses, model, runs):
         f"Mean score of {model} when only the first layers see the image, as many as the cut says; "
         f"{one.n_test} test items a task, cliffs chosen on {one.n_calibration} others. Grey band: "
         "within the margin of the intact score. Diamond: the paper's reading, the best cut on the "
-        f"test items themselves. Dotted: the best guess without the image.{others}",
+        f"test items themselves. Dotted: the best guess without the image.{others if runs else ''}",
         table,
     )
 
