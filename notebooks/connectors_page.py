@@ -79,4 +79,8 @@ def connector_plot(evidence, runs):
         "model, one kind of connector together."
     )
     table = depths.set_index(["task", "model"])
-    return report.Plot(figure, f"Dots with bars, a panel a task. {caption}", caption, table)
+    shown = report.by_task(
+        panels, lambda task: ", ".join(f"{m} {d:.2f}" for m, d in table["depth"][task].items())
+    )
+    alt = f"Dots with bars, a panel a task. {shown}. {caption}"
+    return report.Plot(figure, alt, caption, table)

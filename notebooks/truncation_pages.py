@@ -186,14 +186,20 @@ def curves_by_model(evidence):
             axes.tick_params(labelleft=True)
             table[task, model] = pd.Series(means)
     figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=3)
-    words = report.by_task(tasks, lambda task: _first_and_last(evidence, task))
+    words = report.by_task(
+        tasks,
+        lambda task: report.listed(
+            [f"{model} {e.cliffs[task].cut} of {e.n_layers}" for model, e in evidence.items()]
+        ),
+    )
+    ends = report.by_task(tasks, lambda task: _first_and_last(evidence, task))
     first = next(iter(evidence.values())).cliffs[tasks[0]]
     return report.Plot(
         figure,
-        f"Mean score by depth, a line a model. First and last cliff: {words}.",
+        f"Mean score by depth, a line a model. Cliffs, as cuts: {words}.",
         f"Mean score of {report.listed(list(evidence))} on {first.n_test} test items a task, "
         "against the share of their layers that see the image. Hollow mark: the cliff, chosen on "
-        f"{first.n_calibration} calibration items. The first and the last: {words}.",
+        f"{first.n_calibration} calibration items. The first and the last: {ends}.",
         pd.concat(table, names=["task", "model", "cut"]).to_frame("score"),
     )
 

@@ -35,6 +35,8 @@ def terms(file: Path) -> dict[str, str]:
 def link_first_uses(doctree: nodes.document, known: dict[str, str]) -> None:
     """Turn the first use of every term in running text into a link."""
     left = dict(known)
+    names = "|".join(sorted(map(re.escape, known), key=len, reverse=True))
+    terms_in = re.compile(rf"\b({names})\b", flags=re.IGNORECASE)
     for text in list(doctree.findall(nodes.Text)):
         if not left:
             return
@@ -42,10 +44,8 @@ def link_first_uses(doctree: nodes.document, known: dict[str, str]) -> None:
             continue
         if _within(text, _UNTOUCHED):
             continue
-        words = "|".join(sorted(map(re.escape, known), key=len, reverse=True))
-        parts = re.split(rf"\b({words})\b", text.astext(), flags=re.IGNORECASE)
         made: list[nodes.Node] = []
-        for number, part in enumerate(parts):
+        for number, part in enumerate(terms_in.split(text.astext())):
             named = part.lower() if number % 2 else ""
             if left.get(named, "").istitle() and part.islower():
                 named = ""  # Shapes is a name, shapes are not

@@ -15,14 +15,16 @@ def results(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFa
 
 def test_curves_and_connectors_of_all_stand_in_one_figure() -> None:
     shown = run_cells("fig5_truncation", beside=[OTHER], **small("fig5_truncation"))
-    assert any("Mean score of tiny-llava-1.5 and tiny-shikra" in text for text in shown)
+    (figure,) = (text for text in shown if "Mean score of tiny-llava-1.5 and tiny-shikra" in text)
     own = run_cells("fig5_truncation", model=OTHER, **small("fig5_truncation"))
     (curve,) = (text for text in own if f"Mean score of {OTHER} when" in text)
     cliff = curve.partition("ScienceQA cut ")[2].split()[0]
+    assert f"{OTHER} {cliff} of 12" in figure
     (zoo,) = (text for text in shown if text.startswith("Cliffs by model"))
     (line,) = (line for line in zoo.splitlines() if line.startswith(OTHER))
     assert f" cut {cliff} [" in line
     (asked,) = (text for text in shown if "Does the cliff depend on the connector?" in text)
+    assert f"{OTHER} " in asked
     assert "one kind of connector only" not in asked
 
 

@@ -151,11 +151,14 @@ def test_log_probs_are_means_with_intervals_and_tell_where_the_cliffs_lie():
 
 def test_models_of_any_depth_share_the_axis_and_keep_their_own_cliffs(made):
     plot = made["models"]
-    assert "POPE 0.50 (all)" in plot.alt
+    assert "POPE a 3 of 6 and b 6 of 12" in plot.alt
+    assert "POPE 0.50 (all)" in plot.caption
     axes = plot.figure.axes[1]
     for line in axes.lines[1::2]:
         assert list(line.get_xdata()) == [0.5], "both cliffs are half way up"
     assert plot.table.loc["pope", "b", 12]["score"] == 100
+    apart = curves_by_model({n: evidence(n, c, d) for n, c, d in (("a", 1, 4), ("b", 6, 12))})
+    assert "POPE 0.25 (a) to 0.50 (b)" in apart.caption
 
 
 def test_controls_count_answers_that_differ():
