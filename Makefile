@@ -5,14 +5,13 @@ CORES ?= all
 WORKERS ?= 2
 GPUS ?= 1
 ZOO := tiny-llava-1.5 $(filter-out tiny-llava-1.5,$(sort $(notdir $(wildcard lib/infoflow/zoo/tiny-*))))
-SEEDS ?= $(wildcard zoo-training/tiny-llava-1.5/seed[1-9]*/model)
 BIN := .venv/bin
 INSTALLED := .venv/installed
 TORCH := 2.13.0
 
 # What is given arrives byte for byte, in the environment: make would expand a `$` in it, and a shell
 # line all the rest.
-GIVEN := CORES WORKERS GPUS MODELS CHECKPOINT SOURCE NOTEBOOKS MODEL SEED SEEDS SIZE OUTPUT
+GIVEN := CORES WORKERS GPUS MODELS CHECKPOINT SOURCE NOTEBOOKS MODEL SEED SIZE OUTPUT
 $(foreach name,$(GIVEN),$(eval override $(name) := $$(value $(name))))
 export $(GIVEN)
 
@@ -20,7 +19,7 @@ export $(GIVEN)
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help book book-all pdf stale test types tests notebooks labs classroom evaluation lab zoo rows seeds benchmarks lock clean
+.PHONY: help book book-all pdf stale test types tests notebooks labs classroom evaluation lab zoo rows benchmarks lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 18
@@ -107,9 +106,6 @@ rows: $(INSTALLED) ## measure the zoo anew on all items, hours on two cores, and
 	$(MAKE) --no-print-directory book-all
 	printf '%s\n' $(ZOO) | xargs -P "$$WORKERS" -I NAME $(BIN)/python -m zoo.resembles NAME
 	$(BIN)/python -m zoo.rows _build/rows
-
-seeds: $(INSTALLED) ## measure what the training's seed alone moves, and ship the rows; SEEDS="folder folder"
-	@set -f; $(BIN)/python -m zoo.seeds -- $$SEEDS
 
 benchmarks: $(INSTALLED) ## measure the fast paths against the naive ones; SIZE=quick OUTPUT=file
 	$(BIN)/python -m benchmarks $${SIZE:+--size="$$SIZE"} $${OUTPUT:+--output="$$OUTPUT"}

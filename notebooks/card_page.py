@@ -1,10 +1,7 @@
 """The model card: its measure, what it has of a large model, and runs with another seed."""
 
-import json
-
-import pyarrow.parquet as pq
 from arms_finding import FOLDER, Arm
-from seed_pages import FILE, spread, spread_over
+from seed_pages import spread, spread_over
 
 from infoflow import report
 from infoflow.evaluate import LVLM, Row, Sample, Task, measure
@@ -58,11 +55,10 @@ def seed_table(own, runs, folder):
     return report.table(lines, f"One recipe, trained with several seeds; {n_items} items a task")
 
 
-def about_seeds(folder):
-    """Digest of the weights, and the recipe, of each seed whose rows lie beside a model."""
-    known = json.loads(pq.read_schema(folder / FILE).metadata[b"infoflow.seeds"])["seeds"]
+def about_seeds(models):
+    """Name the folder of each other seed's model, and the digest of its weights."""
     lines = {
-        f"seed {name}": {"trained on": of["recipe"]["device"], "weights digest": of["digest"]}
-        for name, of in known.items()
+        name: {"folder": "/".join(one.folder.parts[-2:]), "weights digest": one.digest}
+        for name, one in models.items()
     }
-    return report.table(lines, "The other seeds, whose weights are not shipped", "seed")
+    return report.table(lines, "The other seeds, shipped beside it", "seed")

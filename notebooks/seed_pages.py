@@ -1,8 +1,7 @@
-"""What the seed of the training alone moves: other seeds on the items of a page.
+"""What the seed of the training alone moves: models of one recipe on the items of a page.
 
-`zoo.seeds` measures models of one recipe and ships their rows beside the weights, the shipped model
-keeps its own. What a page says of the seeds comes of these rows by the page's own rules. The spread
-over seeds and the interval over items are two things and stand beside each other.
+A page measures them as it measures its own model. The spread over seeds and the interval over items
+are two things and stand beside each other.
 """
 
 from dataclasses import replace
@@ -10,63 +9,21 @@ from itertools import cycle
 
 import numpy as np
 import pandas as pd
-import pyarrow.parquet as pq
 
-from infoflow import report
-from infoflow.claims import Evidence, all_claims, findings_of
-from infoflow.errors import InfoflowError
-from infoflow.evaluate.flow import SPANS
-from infoflow.evaluate.truncation import scores_by_cut
+from infoflow import load_lvlm, report
+from infoflow.claims import all_claims, findings_of
+from infoflow.files import read_json
 from infoflow.models.families import find_model, list_models
 from infoflow.report import COLOURS, NOT_RUN, TASK_TITLES, Line
-from infoflow.stats.cliff import cliff_layer
-
-FILE = "seeds.parquet"
 
 
-def other_seeds(own, folder, source="shapes", seed=0):
-    """Gather what other seeds of a model did, by seed (`"seed 1"`), on the items of its evidence.
+def seed_models(lvlm, source="shapes"):
+    """Load the models of other seeds that lie beside a zoo model's weights, by name: `"seed 1"`.
 
-    Cliffs are chosen by the page's margin, with its `seed` of the bootstrap. Empty where no rows
-    lie beside the weights, and on other sources than Shapes.
+    None lie beside other models, and none are put to other sources than Shapes.
     """
-    path = folder / FILE
-    if source != "shapes" or not path.is_file():
-        return {}
-    rows = pq.read_table(path).to_pandas()
-    runs = rows.groupby("seed", observed=True)
-    return {f"seed {name}": _evidence(own, name, of_seed, seed) for name, of_seed in runs}
-
-
-def _evidence(own, name, rows, seed):
-    calibration, cuts = (
-        {t: _same_items(rows, t, split, like, "cut", ["score"]) for t, like in part.items()}
-        for split, part in (("calibration", own.calibration), ("test", own.cuts))
-    )
-    cliffs = {}
-    for task, c in own.cliffs.items():
-        both = scores_by_cut(calibration[task]), scores_by_cut(cuts[task])
-        cliffs[task] = cliff_layer(*both, margin=c.margin, seed=seed)
-    flow = {}
-    for task, like in own.flow.items():
-        shares = _same_items(rows, task, "test", like, "layer", [*SPANS])
-        even = like.filter(["item", "layer", "uniform_image"])  # the prompts are the same
-        flow[task] = shares.merge(even, on=["item", "layer"])
-    whose = f"{own.model}, seed {name}"
-    return Evidence(whose, own.n_layers, cliffs, cuts, calibration, own.guesses, flow)
-
-
-def _same_items(rows, task, split, like, place, quantities):
-    """Rows in the form of a measure, of the items that it was put to; refuse if one is missing."""
-    items = like["item"].unique()
-    of_task = rows[(rows["task"] == task) & (rows["split"] == split) & rows["item"].isin(items)]
-    kept = of_task[of_task["quantity"].isin(quantities)]
-    if missing := sorted({*items} - {*kept["item"]}):
-        raise InfoflowError(
-            f"{FILE} has no {quantities[0]} of {missing[0]}; `make seeds` measures all items."
-        )
-    wide = kept.pivot_table("value", ["item", "at"], "quantity", observed=True).reset_index()
-    return wide.rename(columns={"at": place}).astype(dict.fromkeys(quantities, float))
+    recipes = sorted(lvlm.folder.glob("seed*/recipe.json")) if source == "shapes" else []
+    return {f"seed {read_json(r)['seed']}": load_lvlm(lvlm.name, r.parent) for r in recipes}
 
 
 def spread(values, form="{}"):
@@ -154,9 +111,7 @@ def verdicts_by_seed(own, runs):
     """Decide the claims that all seeds were measured for, by sentence: the model's own first."""
     if not runs:
         return {}
-    parts = (own.cliffs, own.cuts, own.calibration, own.guesses, own.flow)
-    alike = _with_own(Evidence(own.model, own.n_layers, *parts), runs)
-    found = {name: findings_of(None, one) for name, one in alike.items()}
+    found = {name: findings_of(None, one) for name, one in _with_own(own, runs).items()}
     by_claim = {
         of_claim[0].claim.claim: {n: f.verdict for n, f in zip(found, of_claim, strict=True)}
         for of_claim in zip(*found.values(), strict=True)
@@ -194,8 +149,7 @@ def agreement_words(verdicts, runs):
     differ = [names[claim] for claim, of in verdicts.items() if len({*of.values()}) > 1]
     return (
         f"{len(verdicts)} claims were put to {1 + len(runs)} seeds of one recipe: the seeds agree "
-        f"on {len(verdicts) - len(differ)} and differ on {report.listed(differ) or 'none'}. All "
-        "other verdicts rest on one seed."
+        f"on {len(verdicts) - len(differ)} and differ on {report.listed(differ) or 'none'}."
     )
 
 

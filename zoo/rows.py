@@ -21,7 +21,7 @@ from zoo.command import ending_in_one_line
 
 def ship(results: Path) -> list[Path]:
     """Write one file for each result of a zoo model on Shapes that a store holds."""
-    models = {weights_digest([path]) for path in ROOT.glob("zoo/tiny-*")}
+    models = {weights_digest([path.parent]) for path in ROOT.glob("zoo/**/model.safetensors")}
     written: dict[Path, Path] = {}
     for result in sorted(path.parent for path in results.glob("*/*/meta.json")):
         key = read_meta(result)["key"]

@@ -58,3 +58,10 @@ def test_they_are_what_is_measured_here(measure, split, n_items, task, lvlm, tmp
 def test_so_are_those_of_the_zoos_others(name, measure, split, task, tmp_path, monkeypatch):
     whole, lvlm = load_task(task, split=split), load_lvlm(name, device="cpu")
     require_same(measure, whole, (3, len(whole) // 2), lvlm, tmp_path, monkeypatch)
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("seed", ["seed1", "seed2"])
+def test_so_are_those_of_other_seeds(seed, task, lvlm, tmp_path, monkeypatch):
+    whole, other = load_task(task), load_lvlm(lvlm.name, lvlm.folder / seed, device="cpu")
+    require_same(truncation_by_cut, whole, (3, len(whole) // 2), other, tmp_path, monkeypatch)

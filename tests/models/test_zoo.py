@@ -21,6 +21,9 @@ from infoflow.results.store import Store
 from zoo.architectures import find_architecture
 
 ZOO = [name for name in list_models() if find_model(name).hub_id is None]
+ROOT = Path(infoflow.__file__).with_name("zoo")
+SEEDS = sorted(path.parent for path in ROOT.glob("*/seed*/recipe.json"))
+FOLDERS = [*(ROOT / name for name in ZOO), *SEEDS]
 BARS = {
     "pope": {"accuracy": 0.97},
     "scienceqa": {
@@ -68,17 +71,37 @@ def summaries(lvlm, answers):
     }
 
 
-def test_weights_are_small_and_in_half_precision(lvlm):
-    files = [file for file in lvlm.folder.rglob("*") if file.is_file()]
-    assert sum(file.stat().st_size for file in files) <= 8_000_000
-    tensors = load_file(lvlm.folder / "model.safetensors").values()
-    assert {tensor.dtype for tensor in tensors} == {torch.float16}
+def test_a_model_has_twelve_layers(lvlm):
     assert lvlm.n_layers == 12
 
 
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.relative_to(ROOT).as_posix())
+def test_weights_are_small_and_in_half_precision(folder):
+    assert size_of(folder) <= 8_000_000
+    tensors = load_file(folder / "model.safetensors").values()
+    assert {tensor.dtype for tensor in tensors} == {torch.float16}
+
+
+def size_of(folder):
+    """Bytes of a model, those of other seeds beside it left out."""
+    files = [file for file in folder.rglob("*") if file.is_file()]
+    others = [file for path in folder.glob("seed*") for file in path.rglob("*")]
+    return sum(file.stat().st_size for file in {*files} - {*others})
+
+
 def test_the_zoo_is_small():
-    files = [file for file in Path(infoflow.__file__).with_name("zoo").rglob("*") if file.is_file()]
-    assert sum(file.stat().st_size for file in files) <= 45_000_000
+    assert sum(size_of(ROOT / name) for name in ZOO) <= 45_000_000
+
+
+@pytest.mark.parametrize("folder", SEEDS, ids=lambda folder: folder.name)
+def test_another_seed_is_of_the_same_recipe(folder):
+    own, other = (
+        json.loads((path / "recipe.json").read_text()) for path in (folder.parent, folder)
+    )
+    assert folder.name == f"seed{other['seed']}"
+    differ = {name for name in {*own, *other} if own.get(name) != other.get(name)}
+    assert "seed" in differ
+    assert differ <= {"seed", "command", "device"}
 
 
 def test_the_recipe_is_told_as_it_is_run(lvlm):

@@ -9,7 +9,7 @@ from infoflow.data.load import blind_guess
 from infoflow.evaluate.truncation import scores_by_cut, truncation_by_cut
 from infoflow.models.lvlm import LVLM
 from infoflow.results.store import Store
-from infoflow.stats.cliff import Cliff, cliff_layer
+from infoflow.stats.cliff import MARGIN, Cliff, cliff_layer
 
 
 def truncation_evidence(
@@ -19,6 +19,7 @@ def truncation_evidence(
     store: Store,
     seed: int = 0,
     source: str | Path = "shapes",
+    margin: float = MARGIN,
 ) -> Evidence:
     """Measure the scores at every cut, with the cliffs chosen on calibration items.
 
@@ -33,14 +34,12 @@ def truncation_evidence(
         {name: truncation_by_cut(lvlm, task, store) for name, task in part.items()}
         for part in (test, chosen_on)
     )
-    cliffs = cliffs_of(calibration, cuts, seed)
+    cliffs = cliffs_of(calibration, cuts, seed, margin)
     guesses = {name: blind_guess(task) for name, task in test.items()}
     return Evidence(lvlm.name, lvlm.n_layers, cliffs, cuts, calibration, guesses)
 
 
-def cliffs_of(calibration: Rows, cuts: Rows, seed: int) -> dict[str, Cliff]:
+def cliffs_of(calibration: Rows, cuts: Rows, seed: int, margin: float = MARGIN) -> dict[str, Cliff]:
     """The cliff of each task, chosen on the one and reported on the other rows."""
-    return {
-        name: cliff_layer(scores_by_cut(calibration[name]), scores_by_cut(rows), seed=seed)
-        for name, rows in cuts.items()
-    }
+    chosen_on, scores = ({n: scores_by_cut(r) for n, r in of.items()} for of in (calibration, cuts))
+    return {n: cliff_layer(chosen_on[n], s, margin=margin, seed=seed) for n, s in scores.items()}
