@@ -32,10 +32,8 @@ def audit_evidence(
     """
     items = Items(lvlm.name, source)
     test = {name: items.test(name, limit) for name in tasks}
-    few, blocked = (
-        {name: items.test(name, min(most, len(task))) for name, task in test.items()}
-        for most in (cam_limit, road_limit)
-    )
+    few = {name: items.test(name, min(cam_limit, len(task))) for name, task in test.items()}
+    blocked = {name: items.test(name, min(road_limit, len(task))) for name, task in test.items()}
     regions = {name: few[name] for name in few if source == "shapes" and name in SITE_TASKS}
     masked = {name: test[name] for name in test if name == "scienceqa"}
     sunk = {name: test[name] for name in test if name in ("pope", "chair")}

@@ -50,17 +50,8 @@ def _analysed(favourable):
     """Evidence of the analysis claims: similarity, sinks of a caption's words, frozen states."""
     sign, cuts = (1 if favourable else -1), np.arange(N_LAYERS)
     similarity = _rows("layer", [1], attention=0.3 * sign, gradient=0.2 * sign)
-    words = [
-        _rows(
-            "cut",
-            cuts,
-            dense=0.5 - 0.03 * sign * cuts,
-            object="o",
-            true=t,
-            sunk=0.5 - 0.1 * t * sign,
-        )
-        for t in (True, False)
-    ]
+    said = {"object": "o", "dense": 0.5 - 0.03 * sign * cuts}
+    words = [_rows("cut", cuts, true=t, sunk=0.5 - 0.1 * t * sign, **said) for t in (True, False)]
     lost = np.where((np.arange(N_LAYERS + 1) < N_LAYERS) & (not favourable), -1.0, 0.0)
     frozen = _rows("cut", np.arange(N_LAYERS + 1), log_prob=lost, n_tokens=1)
     return {
@@ -125,10 +116,8 @@ def family_table(findings, model):
                     "p": _p_words(own.p_value),
                     "p, Holm": _p_words(held.p_value),
                 }
-    alone, held = (
-        sum(line[of] != UNDECIDED for line in lines.values())
-        for of in ("by itself", "in the family")
-    )
+    judged = pd.DataFrame.from_dict(lines, "index", columns=["by itself", "in the family"])
+    alone, held = (judged != UNDECIDED).sum()
     return report.table(
         lines,
         f"All {len(lines)} tests on {model} and the bounds they are held against, in the units of "
