@@ -94,6 +94,20 @@ def cliffs_by_seed(runs):
     return {f"cliff, {name}": one.cliffs for name, one in runs.items()}
 
 
+def cliff_numbers(own, runs):
+    """A page's table of numbers: its model's cliffs and scores, and the cliffs of other seeds."""
+    cliffs = own.cliffs
+    return report.numbers(
+        own.model,
+        {
+            "cliff": cliffs,
+            **cliffs_by_seed(runs),
+            "score, intact": {name: c.baseline for name, c in cliffs.items()},
+            "score, at the cliff": {name: c.score for name, c in cliffs.items()},
+        },
+    )
+
+
 def change_table(own, runs):
     """What truncating at its own cliff does to each seed, and how far that spreads."""
     lines = {}

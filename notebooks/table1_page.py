@@ -56,11 +56,8 @@ def resampled(metric, rows, counts):
     """A score when item i is there counts[..., i] times; a ratio of nothing is 0."""
     above, below = (x.astype(float) for x in np.broadcast_arrays(*_PARTS[metric](rows)))
     groups = rows["kind"] if metric == "f1" else np.zeros(len(rows))  # POPE's: a mean of its splits
-    ratios = []
-    for group in np.unique(groups):
-        inside = np.asarray(groups == group)
-        ratios.append(ratio(above[inside], below[inside], counts[..., inside]))
-    return np.mean(ratios, axis=0)
+    parts = [np.asarray(groups == group) for group in np.unique(groups)]
+    return np.mean([ratio(above[x], below[x], counts[..., x]) for x in parts], axis=0)
 
 
 def paired_scores(task, rows, cut, margin, seed=0):
