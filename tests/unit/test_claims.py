@@ -1,6 +1,7 @@
 """Every claim has one rule, tried on planted evidence, and one verdict, as tables show it."""
 
 import inspect
+import re
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -108,6 +109,21 @@ def test_flow_in_a_model_of_one_layer_has_verdicts_too(favourable):
     about_flow = [claim.id for claim in all_claims() if claim.needs == "flow"]
     assert NOT_RUN not in {found[name] for name in about_flow}
     assert found["flow-rises-last"] == UNDEFINED
+
+
+def test_losses_that_differ_are_told_apart_in_words(favourable):
+    for nats, words in ((1.0, "1.00 by"), (4e-5, "0.00004 by"), (0.0, "0.00 by")):
+        rows = {task: r.assign(nats=nats * r["nats"]) for task, r in favourable.knockout.items()}
+        found = by_claim(replace(favourable, knockout=rows))["road-deep-text"]
+        assert found.measured["textvqa"].startswith(f"nats a token lost, {words} question to last")
+        lost, other = re.findall(r"[\d.]+(?= by)", found.measured["textvqa"])
+        assert (lost == other) == (nats == 0)
+
+
+def test_blocked_edges_of_a_model_of_one_layer_have_a_verdict_too(favourable):
+    knockout = {task: rows[rows["layer"] == 1] for task, rows in favourable.knockout.items()}
+    found = verdicts(Evidence("of one layer", 1, knockout=knockout))
+    assert found["road-shallow-read"] == UNDECIDED
 
 
 def test_every_verdict_has_its_meaning():

@@ -123,14 +123,15 @@ def road_deep_text(evidence: Evidence, task: str) -> OnTask:
 
 def _more_lost(evidence: Evidence, task: str, *roads: tuple[str, int]) -> OnTask:
     """Whether blocking an edge in one third of the layers loses more than another elsewhere."""
-    losses, words = [], []
+    losses = []
     for edge, which in roads:
         third = depths(evidence.n_layers)[which]
         changes = changes_by_layer(evidence.knockout[task], edge)[:, third.first - 1 : third.last]
-        losses.append(-changes.mean(1))
-        words.append(f"{losses[-1].mean():z.2f} by {edge} in {third.name} layers")
-    more = difference_estimate(losses[0] - losses[1])
-    return decided(more), f"nats a token lost, {', '.join(words)} ({more.n_items} items)"
+        losses.append((-changes.mean(1), f"{edge} in {third.name} layers"))
+    more = difference_estimate(losses[0][0] - losses[1][0])
+    digits = next((n for n in range(2, 7) if abs(more.value) > 10**-n), 2)  # tell the two apart
+    words = ", ".join(f"{lost.mean():z.{digits}f} by {road}" for lost, road in losses)
+    return decided(more), f"nats a token lost, {words} ({more.n_items} items)"
 
 
 def _change(evidence: Evidence, task: str, cut: int) -> Equivalence:
@@ -230,8 +231,7 @@ def cliff_best_of_all(evidence: Evidence, task: str) -> OnTask:
         f"{100 * bias.chance_high:+.1f} points"
     )
     tested = f"{bias.gain:+z.3f} against {bias.chance_high:+z.3f} by sign flips"
-    verdict = HOLDS if shown else UNDECIDED
-    return Decision(verdict, bias.p_value, bias.n_items, tested), words
+    return Decision(HOLDS if shown else UNDECIDED, bias.p_value, bias.n_items, tested), words
 
 
 def cliff_moves(evidence: Evidence) -> tuple[str, dict[str, str]]:
