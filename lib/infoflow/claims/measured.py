@@ -36,6 +36,7 @@ FLAT = 0.25  # what part of its movement over all layers the share may make wher
 BOUND_PERCENT = 2.0  # the paper's bound: less attention than this is as good as none
 WHOLE = 1e-4  # how far three shares may be from a whole by rounding
 SMALL_GAIN = 0.01  # a gain below this counts as none
+SMALL_LOSS = 0.01  # so does a loss, in nats a token
 ORDER = ("scienceqa", "textvqa", "pope", "chair")  # from the earliest cliff to the latest
 ONE_TOKEN = ("scienceqa", "pope")  # a letter, or yes or no; words read and captions have several
 # where the paper reads the features, the place before it, and how it weights them
@@ -123,15 +124,15 @@ def road_deep_text(evidence: Evidence, task: str) -> OnTask:
 
 def _more_lost(evidence: Evidence, task: str, *roads: tuple[str, int]) -> OnTask:
     """Whether blocking an edge in one third of the layers loses more than another elsewhere."""
-    losses = []
+    losses, words = [], []
     for edge, which in roads:
         third = depths(evidence.n_layers)[which]
         changes = changes_by_layer(evidence.knockout[task], edge)[:, third.first - 1 : third.last]
-        losses.append((-changes.mean(1), f"{edge} in {third.name} layers"))
-    more = difference_estimate(losses[0][0] - losses[1][0])
-    digits = next((n for n in range(2, 7) if abs(more.value) > 10**-n), 2)  # tell the two apart
-    words = ", ".join(f"{lost.mean():z.{digits}f} by {road}" for lost, road in losses)
-    return decided(more), f"nats a token lost, {words} ({more.n_items} items)"
+        losses.append(-changes.mean(1))
+        words.append(f"{losses[-1].mean():z.2f} by {edge} in {third.name} layers")
+    more = difference_estimate(losses[0] - losses[1])
+    verdict = decided(more, above=SMALL_LOSS)
+    return verdict, f"nats a token lost, {', '.join(words)} ({more.n_items} items)"
 
 
 def _change(evidence: Evidence, task: str, cut: int) -> Equivalence:
