@@ -13,7 +13,7 @@ from image_tokens_pairs import twins
 from PIL import Image
 
 import infoflow
-from infoflow import report
+from infoflow import plant, report
 from infoflow.data.controls import GREY
 from infoflow.methods.faithfulness import answer_probabilities, faithfulness_curve
 from infoflow.methods.heatmaps import ATTENTION, CENTRE, PAPER, Source, explained_answer, heat_maps
@@ -47,7 +47,6 @@ class Measure(NamedTuple):
 
     reading: Callable
     has_places: bool = False  # whether it says where in the image
-    is_causal: bool = False  # whether it changes what the model sees, and looks at the answer
 
 
 class Case(NamedTuple):
@@ -58,6 +57,15 @@ class Case(NamedTuple):
     truth: str = "the same logits"
     ask: Callable = lambda sample: sample  # what that model is asked instead
     only_places: bool = False  # it renames places, so only what names places is tested
+
+    def runs(self, samples, limit):
+        """Model and sample, of the plant and of its like, for the first samples that it is asked.
+
+        Swapped words are asked about where the options hold both.
+        """
+        words = set(self.lvlm.fault.get("words", []))
+        asked = [s for s in samples if words <= set(s.choices)][:limit]
+        return [((self.lvlm, s), (self.same, self.ask(s))) for s in asked]
 
 
 @cache
@@ -99,13 +107,9 @@ def lens(lvlm, sample):
     return auc(said, coverage(target_mask(sample), prompt.grid) > 0)
 
 
-def truncation_of_right(lvlm, sample):
-    prompt, _ = own(lvlm, sample)
-    return infoflow.truncated_log_probs(lvlm, prompt, sample.answer).exp().numpy()
-
-
-def truncation_of_own(lvlm, sample):
-    return infoflow.truncated_log_probs(lvlm, *own(lvlm, sample)).exp().numpy()
+def truncation(lvlm, sample, answer):
+    """An answer's probability by how many layers see the image."""
+    return infoflow.truncated_log_probs(lvlm, own(lvlm, sample)[0], answer).exp().numpy()
 
 
 def knockout(targets, lvlm, sample):
@@ -143,11 +147,11 @@ def occlusion(lvlm, sample):
     """The share on target of what the answer loses when blocks of the image are covered."""
     prompt, answer = own(lvlm, sample)
     pixels, prompts = np.asarray(sample.image), [prompt]
-    rows, columns = (np.linspace(0, n, BLOCKS + 1).astype(int) for n in pixels.shape[:2])
-    for cell in range(BLOCKS**2):
-        covered, (row, column) = pixels.copy(), divmod(cell, BLOCKS)
-        part = slice(*rows[row : row + 2]), slice(*columns[column : column + 2])
-        covered[part] = pixels.mean((0, 1))
+    down, across = (np.linspace(0, n, BLOCKS + 1).astype(int) for n in pixels.shape[:2])
+    for row, column in np.ndindex(BLOCKS, BLOCKS):
+        covered = pixels.copy()
+        block = slice(*down[row : row + 2]), slice(*across[column : column + 2])
+        covered[block] = pixels.mean((0, 1))
         prompts.append(lvlm.prompt(Image.fromarray(covered), sample.question))
     scores = answer_probabilities(lvlm, prompts, answer).double().numpy()
     lost = np.clip(scores[0] - scores[1:], 0, None).reshape(1, BLOCKS, BLOCKS)
@@ -162,13 +166,13 @@ MEASURES = {
     "deletion area of the late attention map": Measure(deletion_of_late_attention),
     **{f"{n}, on target": Measure(partial(on_target, m), has_places=True) for n, m in MAPS.items()},
     "logit lens, right word on target": Measure(lens, has_places=True),
-    "truncation, right answer": Measure(truncation_of_right, is_causal=True),
-    "truncation, own answer": Measure(truncation_of_own, is_causal=True),
-    "knockout of image to question, own answer": Measure(partial(knockout, "user"), is_causal=True),
-    "knockout of image to last, own answer": Measure(partial(knockout, "last"), is_causal=True),
-    "patching of the image's rows, own answer": Measure(patching, is_causal=True),
-    "blind control, right answer": Measure(blind_control, is_causal=True),
-    "occlusion of the image, own answer": Measure(occlusion, has_places=True, is_causal=True),
+    "truncation, right answer": Measure(lambda lvlm, s: truncation(lvlm, s, s.answer)),
+    "truncation, own answer": Measure(lambda lvlm, s: truncation(lvlm, s, own(lvlm, s)[1])),
+    "knockout of image to question, own answer": Measure(partial(knockout, "user")),
+    "knockout of image to last, own answer": Measure(partial(knockout, "last")),
+    "patching of the image's rows, own answer": Measure(patching),
+    "blind control, right answer": Measure(blind_control),
+    "occlusion of the image, own answer": Measure(occlusion, has_places=True),
 }
 """To add a measure, add its entry: a function of (lvlm, sample) that gives numbers from 0 to 1."""
 
@@ -176,8 +180,7 @@ MEASURES = {
 def make_cases(lvlm, seed):
     """Make the plants, and what each must be told apart from by no honest measure."""
     names = ("blind", "blind", "cut", "decoy", "sink", "shuffled", "swapped")
-    planted = (infoflow.plant(lvlm, name, seed) for name in names)
-    blind, still, cut, decoy, sink, shuffled, swapped = planted
+    blind, still, cut, decoy, sink, shuffled, swapped = (plant(lvlm, n, seed) for n in names)
     with torch.no_grad():
         for layer in still.decoder.layers[blind.fault["layer"] :]:
             for weights in layer.self_attn.q_proj.parameters():
@@ -206,34 +209,28 @@ def exchanged(words, sample):
     return replace(sample, question=change(sample.question), choices=choices, answer=letter)
 
 
-def asked_of(case, samples, limit):
-    """The first samples that a plant is asked: of swapped words those whose options hold both."""
-    words = case.lvlm.fault.get("words", [])
-    return [s for s in samples if set(words) <= set(s.choices)][:limit]
-
-
 @cache  # references are shared between plants
 def reading(name, lvlm, sample):
     """A measure's reading; what is undefined counts as nothing."""
     return np.nan_to_num(MEASURES[name].reading(lvlm, sample))
 
 
-def difference(name, case, samples):
+def difference(name, case, samples, limit):
     """The largest difference of a measure's readings at any layer; NaN where none is claimed."""
     if case.only_places and not MEASURES[name].has_places:
         return np.nan
-    pairs = [(reading(name, case.lvlm, s), reading(name, case.same, case.ask(s))) for s in samples]
-    return np.abs(np.mean([told - true for told, true in pairs], axis=0)).max()
+    runs = case.runs(samples, limit)
+    apart = [reading(name, *planted) - reading(name, *same) for planted, same in runs]
+    return np.abs(np.mean(apart, axis=0)).max()
 
 
 def compare(cases, lvlm, samples, limit):
     """Largest differences of readings, a row a measure, a column a plant; and of an image."""
-    asked = {title: asked_of(case, samples, limit) for title, case in cases.items()}
     first = samples[:limit]
     other = [replace(s, image=n.image) for s, n in zip(first, first[1:] + first[:1], strict=True)]
     lines = {}
     for name in MEASURES:
-        lines[name] = {title: difference(name, case, asked[title]) for title, case in cases.items()}
+        lines[name] = {title: difference(name, c, samples, limit) for title, c in cases.items()}
         shown, moved = ([reading(name, lvlm, s) for s in each] for each in (first, other))
         apart = np.abs(np.subtract(shown, moved)).reshape(len(first), -1)
         lines[name][ANOTHER] = apart.max(axis=1).mean()
@@ -254,6 +251,6 @@ def matrix_plot(found, caption):
     axes.set_xticks(range(plants.shape[1]), [name.split(" (")[0] for name in plants])
     axes.set_xlabel("plant")
     axes.set_title("Difference of readings (points)", fontsize=10)
-    counts = (plants > FOOLED).sum().items()
-    fooled = "; ".join(f"{name}: {n} measures fooled" for name, n in counts)
+    counts = (plants > FOOLED).sum()
+    fooled = "; ".join(f"{name}: {n} measures fooled" for name, n in counts.items())
     return report.Plot(figure, f"A matrix of measures by plants. {fooled}.", caption, plants)
