@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-import torch
 from image_tokens_pairs import twins
 from PIL import Image
 
@@ -23,9 +22,7 @@ from infoflow.methods.maps import attributions
 from infoflow.models.grid import Grid
 
 FOOLED = 0.05  # of a reading, which lies between 0 and 1
-MOST_TOKENS = 4  # of an answer: one letter here
-BLOCKS = 3  # a side, of the image that occlusion covers block by block
-STEPS = 8  # of the path of integrated gradients
+BLOCKS, STEPS = 3, 8  # a side, of an image under occlusion; of the path of integrated gradients
 ANOTHER = "another's image"  # the control: what moves there sees the image
 PATH = Source("integrated_gradients", f"{STEPS} steps")
 MAPS = {
@@ -33,8 +30,7 @@ MAPS = {
     "LLaVA-CAM, second norm (mean)": PAPER,
     "LLaVA-CAM, values (element-wise)": Source("self_attn.v_proj", "element-wise"),
     "LLaVA-CAM, projector (element-wise)": Source("projector", "element-wise"),
-    "rollout": Source("rollout", "none"),
-    "relevancy": Source("relevancy", "none"),
+    **{name: Source(name, "none") for name in ("rollout", "relevancy")},
     "value-weighted attention": Source("value_weighted", "none"),
     "token activation": Source("token_activation", "none"),
     "centre map": CENTRE,
@@ -72,7 +68,7 @@ class Case(NamedTuple):
 def own(lvlm, sample):
     """The prompt, and the model's own answer."""
     prompt = lvlm.prompt(sample.image, sample.question)
-    return prompt, explained_answer(lvlm, prompt, sample, MOST_TOKENS)
+    return prompt, explained_answer(lvlm, prompt, sample, max_new_tokens=4)  # one letter here
 
 
 @cache
@@ -118,18 +114,13 @@ def knockout(targets, lvlm, sample):
     return found.log_probs.sum(1).exp().numpy()
 
 
-@cache
-def twin_image(name):
-    """The image of the item's twin: what is asked for has another colour."""
-    task = infoflow.load_task("scienceqa")
-    return twins(task)[task.ids.index(name)].image
-
-
 def patching(lvlm, sample):
     """How much of the own answer the image's rows take along into the run of its twin, by depth."""
     clean, answer = own(lvlm, sample)
-    other, instead = own(lvlm, replace(sample, image=twin_image(sample.id)))
-    if torch.equal(answer[:1], instead[:1]):
+    others = twins(infoflow.load_task("scienceqa"))  # what is asked for has another colour there
+    twin = others[others.ids.index(sample.id)]
+    other, instead = own(lvlm, replace(sample, image=twin.image))
+    if answer[0] == instead[0]:
         return np.zeros(lvlm.n_layers + 1)  # nothing to take along
     answers = lvlm.decode(answer), lvlm.decode(instead)
     rows = token_groups(clean)["image"][None]
@@ -147,11 +138,10 @@ def occlusion(lvlm, sample):
     """The share on target of what the answer loses when blocks of the image are covered."""
     prompt, answer = own(lvlm, sample)
     pixels, prompts = np.asarray(sample.image), [prompt]
-    down, across = (np.linspace(0, n, BLOCKS + 1).astype(int) for n in pixels.shape[:2])
+    y, x = (np.linspace(0, n, BLOCKS + 1).astype(int) for n in pixels.shape[:2])
     for row, column in np.ndindex(BLOCKS, BLOCKS):
         covered = pixels.copy()
-        block = slice(*down[row : row + 2]), slice(*across[column : column + 2])
-        covered[block] = pixels.mean((0, 1))
+        covered[y[row] : y[row + 1], x[column] : x[column + 1]] = pixels.mean((0, 1))
         prompts.append(lvlm.prompt(Image.fromarray(covered), sample.question))
     scores = answer_probabilities(lvlm, prompts, answer).double().numpy()
     lost = np.clip(scores[0] - scores[1:], 0, None).reshape(1, BLOCKS, BLOCKS)
@@ -181,19 +171,17 @@ def make_cases(lvlm, seed):
     """Make the plants, and what each must be told apart from by no honest measure."""
     names = ("blind", "blind", "cut", "decoy", "sink", "shuffled", "swapped")
     blind, still, cut, decoy, sink, shuffled, swapped = (plant(lvlm, n, seed) for n in names)
-    with torch.no_grad():
-        for layer in still.decoder.layers[blind.fault["layer"] :]:
-            for weights in layer.self_attn.q_proj.parameters():
-                weights.zero_()
+    for layer in still.decoder.layers[blind.fault["layer"] :]:
+        for weights in layer.self_attn.q_proj.parameters():
+            weights.detach().zero_()
     words = tuple(swapped.fault["words"])
     head = "layer {layer}, head {head}".format(**decoy.fault)
-    where = {0: "first", -1: "last"}[sink.fault["token"]]
     moved = Case(shuffled, lvlm, "the same image, in other places", only_places=True)
     renamed = Case(swapped, lvlm, "the same image, in other words", partial(exchanged, words))
     return {
         f"blind (from layer {blind.fault['layer']})": Case(blind, still),
         f"decoy ({head})": Case(decoy, cut),
-        f"sink ({head}, {where} token)": Case(sink, cut),
+        f"sink ({head}, {'last' if sink.fault['token'] else 'first'} token)": Case(sink, cut),
         "shuffled (quarters {} and {})".format(*shuffled.fault["quarters"]): moved,
         "swapped ({} and {})".format(*words): renamed,
     }
@@ -202,8 +190,7 @@ def make_cases(lvlm, seed):
 @cache
 def exchanged(words, sample):
     """The same sample in exchanged words; right is the option that names the image's colour."""
-    other = dict(zip(words, words[::-1], strict=True))
-    change = partial(re.sub, "|".join(words), lambda found: other[found[0]])
+    change = partial(re.sub, "|".join(words), lambda one: words[one[0] == words[0]])  # the other
     choices = tuple(map(change, sample.choices))
     letter = "ABCD"[choices.index(sample.choices["ABCD".index(sample.answer)])]
     return replace(sample, question=change(sample.question), choices=choices, answer=letter)
@@ -219,21 +206,19 @@ def difference(name, case, samples, limit):
     """The largest difference of a measure's readings at any layer; NaN where none is claimed."""
     if case.only_places and not MEASURES[name].has_places:
         return np.nan
-    runs = case.runs(samples, limit)
-    apart = [reading(name, *planted) - reading(name, *same) for planted, same in runs]
+    apart = [reading(name, *a) - reading(name, *b) for a, b in case.runs(samples, limit)]
     return np.abs(np.mean(apart, axis=0)).max()
 
 
 def compare(cases, lvlm, samples, limit):
     """Largest differences of readings, a row a measure, a column a plant; and of an image."""
-    first = samples[:limit]
-    other = [replace(s, image=n.image) for s, n in zip(first, first[1:] + first[:1], strict=True)]
+    first, others = samples[:limit], samples[1:limit] + samples[:1]
+    pairs = [(s, replace(s, image=o.image)) for s, o in zip(first, others, strict=True)]
     lines = {}
     for name in MEASURES:
         lines[name] = {title: difference(name, c, samples, limit) for title, c in cases.items()}
-        shown, moved = ([reading(name, lvlm, s) for s in each] for each in (first, other))
-        apart = np.abs(np.subtract(shown, moved)).reshape(len(first), -1)
-        lines[name][ANOTHER] = apart.max(axis=1).mean()
+        apart = [reading(name, lvlm, a) - reading(name, lvlm, b) for a, b in pairs]
+        lines[name][ANOTHER] = np.mean([np.abs(each).max() for each in apart])
     return pd.DataFrame.from_dict(lines, orient="index").rename_axis("measure")
 
 
@@ -246,11 +231,8 @@ def matrix_plot(found, caption):
         text = "-" if np.isnan(value) else f"{100 * value:.0f}{' fooled' if value > FOOLED else ''}"
         colour = "white" if np.isnan(value) or value < 0.25 else "black"
         axes.text(column, row, text, ha="center", va="center", fontsize=8, color=colour)
-    axes.set_facecolor("0.6")
     axes.set_yticks(range(len(plants)), plants.index)
     axes.set_xticks(range(plants.shape[1]), [name.split(" (")[0] for name in plants])
-    axes.set_xlabel("plant")
-    axes.set_title("Difference of readings (points)", fontsize=10)
-    counts = (plants > FOOLED).sum()
-    fooled = "; ".join(f"{name}: {n} measures fooled" for name, n in counts.items())
+    axes.set(xlabel="plant", title="Difference of readings (points)", facecolor="0.6")
+    fooled = "; ".join(f"{t}: {n} measures fooled" for t, n in (plants > FOOLED).sum().items())
     return report.Plot(figure, f"A matrix of measures by plants. {fooled}.", caption, plants)
