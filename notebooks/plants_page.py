@@ -55,7 +55,7 @@ class Case(NamedTuple):
     only_places: bool = False  # it renames places, so only what names places is tested
 
     def runs(self, samples, limit):
-        """Model and sample, of the plant and of its like, for the first samples that it is asked.
+        """Pairs of (model, sample): what the plant and its like are asked, for the first samples.
 
         Swapped words are asked about where the options hold both.
         """
@@ -118,8 +118,7 @@ def patching(lvlm, sample):
     """How much of the own answer the image's rows take along into the run of its twin, by depth."""
     clean, answer = own(lvlm, sample)
     others = twins(infoflow.load_task("scienceqa"))  # what is asked for has another colour there
-    twin = others[others.ids.index(sample.id)]
-    other, instead = own(lvlm, replace(sample, image=twin.image))
+    other, instead = own(lvlm, replace(sample, image=others[others.ids.index(sample.id)].image))
     if answer[0] == instead[0]:
         return np.zeros(lvlm.n_layers + 1)  # nothing to take along
     answers = lvlm.decode(answer), lvlm.decode(instead)
@@ -190,7 +189,8 @@ def make_cases(lvlm, seed):
 @cache
 def exchanged(words, sample):
     """The same sample in exchanged words; right is the option that names the image's colour."""
-    change = partial(re.sub, "|".join(words), lambda one: words[one[0] == words[0]])  # the other
+    other = dict(zip(words, words[::-1], strict=True))
+    change = partial(re.sub, "|".join(words), lambda found: other[found[0]])
     choices = tuple(map(change, sample.choices))
     letter = "ABCD"[choices.index(sample.choices["ABCD".index(sample.answer)])]
     return replace(sample, question=change(sample.question), choices=choices, answer=letter)
