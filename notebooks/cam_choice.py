@@ -1,17 +1,19 @@
 """What pages on heat maps share: their names, and the best place, chosen on calibration samples."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from infoflow import LVLM, Store, load_task
 from infoflow.errors import InfoflowError
 from infoflow.methods.cam import WEIGHTS
 from infoflow.methods.heatmaps import ATTENTION, CAMS, CENTRE, PAPER, RANDOM, Place, Source
-from infoflow.stats.intervals import Interval, mean_estimate
+from infoflow.report import TASK_TITLES
+from infoflow.stats.intervals import Estimate, Interval, mean_estimate
 
 Floats = npt.NDArray[np.float64]
 
@@ -92,6 +94,35 @@ def hit_rates(rows: pd.DataFrame) -> pd.DataFrame:
     return 100 * means.unstack("layer").sort_index(axis=1)
 
 
+def localised(
+    measures: Sequence[Callable[..., pd.DataFrame]],
+    lvlm: LVLM,
+    tasks: Sequence[str],
+    limit: int,
+    store: Store,
+    **smoothing: float,
+) -> list[dict[str, pd.DataFrame]]:
+    """Score maps on the first samples of two splits: rows by task, to choose by and to report."""
+    splits = (
+        {name: load_task(name, split=split, limit=limit) for name in tasks}
+        for split in ("calibration", "test")
+    )
+    return [
+        {
+            name: pd.concat([measure(lvlm, task, store, **smoothing) for measure in measures])
+            for name, task in split.items()
+        }
+        for split in splits
+    ]
+
+
+def of_all_tasks(rows: Mapping[Any, pd.DataFrame]) -> pd.DataFrame:
+    """Join the tasks' rows, an item's name being its own only within its task."""
+    if all(frame.empty for frame in rows.values()):
+        raise InfoflowError("no item names a region that its answer could be read from.")
+    return pd.concat([f.assign(item=f"{task} " + f["item"]) for task, f in rows.items()])
+
+
 class ChosenPlace(NamedTuple):
     """The best place of some sources: chosen on calibration samples, scored on test samples."""
 
@@ -102,6 +133,16 @@ class ChosenPlace(NamedTuple):
     scores: Floats  # the test samples' scores, shape (M,)
     best: Place  # with the best mean on the test samples themselves, which flatters it
     best_score: float
+
+    @property
+    def name(self) -> str:
+        """The place in a page's words."""
+        return place_name(self.place)
+
+    @property
+    def estimate(self) -> Estimate:
+        """The mean score on the test samples in percent, with its interval."""
+        return 100 * Estimate(self.test, *self.interval, len(self.scores))
 
 
 def choose_place(
@@ -121,7 +162,7 @@ def choose_place(
     A sample on which all the sources' maps are undefined does not count.
 
     Raises:
-        InfoflowError: A frame has no rows, or the sources have no map that is defined for all.
+        InfoflowError: No frame has rows, or the sources have no map that is defined for all.
     """
     places, known = _by_place(calibration, sources, score)
     _, scores = _by_place(test, sources, score)
@@ -144,15 +185,46 @@ def choices(
     return {name: choose_place(calibration, test, sources) for name, sources in groups.items()}
 
 
+def choices_by_task(
+    calibration: Mapping[str, pd.DataFrame],
+    test: Mapping[str, pd.DataFrame],
+    groups: Mapping[str, Sequence[Source]] = GROUPS,
+) -> dict[str, dict[str, ChosenPlace]]:
+    """Choose for every task by itself, and for all of them together."""
+    by_task = {name: choices([calibration[name]], [test[name]], groups) for name in test}
+    return by_task | {ALL_TASKS: choices([*calibration.values()], [*test.values()], groups)}
+
+
+def chosen_name(group: str, chosen: ChosenPlace) -> str:
+    """Name a group and the map that was chosen of it, if it has several."""
+    return group if chosen.name == group else f"{group} ({chosen.name})"
+
+
+def tested(chosen: Mapping[str, ChosenPlace]) -> str:
+    """How many samples the maps were tested on: one that is undefined on one has one less."""
+    counts = sorted({len(one.scores) for one in chosen.values()})
+    return f"{counts[0]} to {counts[-1]}" if len(counts) > 1 else str(counts[0])
+
+
+def choice_lines(
+    by_task: Mapping[str, Mapping[str, ChosenPlace]],
+    groups: Sequence[str],
+    line: Callable[[Mapping[str, ChosenPlace], str], Mapping[str, str]],
+) -> list[dict[str, str]]:
+    """Lines of a table of choices, by task and group; ``line`` is given a task's and the group."""
+    return [
+        {"task": TASK_TITLES.get(task, task), "maps": group, **line(chosen, group)}
+        for task, chosen in by_task.items()
+        for group in groups
+    ]
+
+
 def _by_place(
     frames: Sequence[pd.DataFrame], sources: Sequence[Source], score: str
 ) -> tuple[list[Place], Floats]:
     """Scores of the samples of all frames by place, (N, C), NaN where undefined."""
-    if any(frame.empty for frame in frames):
-        raise InfoflowError("no item names a region that its answer could be read from.")
-    keys = ["site", "weights", "layer"]
-    rows = pd.concat([frame.assign(frame=number) for number, frame in enumerate(frames)])
+    keys, rows = ["site", "weights", "layer"], of_all_tasks(dict(enumerate(frames)))
     known = (Place(*key) for key in rows[keys].drop_duplicates().itertuples(index=False))
     places = [place for place in known if place.source in sources]
-    table = rows.set_index(["frame", "item", *keys])[score].unstack(keys)
+    table = rows.set_index(["item", *keys])[score].unstack(keys)
     return places, table[[tuple(place) for place in places]].to_numpy(dtype=np.float64)

@@ -4,14 +4,21 @@ from itertools import product
 
 import pandas as pd
 import seaborn as sns
-from cam_choice import ALL_TASKS, SITE_NAMES, choose_place, hit_rates, place_name
+from cam_choice import (
+    ALL_TASKS,
+    SITE_NAMES,
+    choice_lines,
+    choose_place,
+    hit_rates,
+    place_name,
+    tested,
+)
 
 from infoflow import report
 from infoflow.methods.cam import WEIGHTS
 from infoflow.methods.gradients import LAYER_SITES, SITES
 from infoflow.methods.heatmaps import PAPER, Source
 from infoflow.report import TASK_TITLES
-from infoflow.stats.intervals import Estimate
 
 
 def site_grid(rows, model):
@@ -52,27 +59,22 @@ def site_grid(rows, model):
 
 def choice_table(choices):
     """List the best map of every group, chosen on calibration items and scored on test items."""
-    lines = []
-    for task, groups in choices.items():
-        for group, chosen in groups.items():
-            test = 100 * Estimate(chosen.test, *chosen.interval, len(chosen.scores))
-            line = {
-                "task": TASK_TITLES.get(task, task),
-                "maps": group,
-                "chosen": place_name(chosen.place),
-                "calibration %": f"{100 * chosen.calibration:.1f}",
-                "test %": f"{test:.1f}",
-                "best on the test items themselves": f"{place_name(chosen.best)}: "
-                f"{100 * chosen.best_score:.1f}",
-            }
-            lines.append(line)
+
+    def line(groups, group):
+        chosen = groups[group]
+        return {
+            "chosen": chosen.name,
+            "calibration %": f"{100 * chosen.calibration:.1f}",
+            "test %": f"{chosen.estimate:.1f}",
+            "best on the test items themselves": f"{place_name(chosen.best)}: "
+            f"{100 * chosen.best_score:.1f}",
+        }
+
     every = choices[ALL_TASKS]
     words = "; ".join(f"{group} {100 * c.test:.1f} %" for group, c in every.items())
-    counts = [
-        f"{len(g['attention'].scores)} of {TASK_TITLES.get(t, t)}" for t, g in choices.items()
-    ]
+    counts = [f"{tested(groups)} of {TASK_TITLES.get(t, t)}" for t, groups in choices.items()]
     return report.table(
-        lines,
+        choice_lines(choices, list(every), line),
         f"Peak on the answer's region, all tasks together: {words}. Each is the best map of its "
         f"group, chosen on calibration items (test items: {report.listed(counts)}; 95 % intervals)",
     )

@@ -8,12 +8,11 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-import torch
 from image_tokens_pairs import twins
 from PIL import Image
 
 import infoflow
-from infoflow import report
+from infoflow import plant, report
 from infoflow.data.controls import GREY
 from infoflow.methods.faithfulness import answer_probabilities, faithfulness_curve
 from infoflow.methods.heatmaps import ATTENTION, CENTRE, PAPER, Source, explained_answer, heat_maps
@@ -23,9 +22,7 @@ from infoflow.methods.maps import attributions
 from infoflow.models.grid import Grid
 
 FOOLED = 0.05  # of a reading, which lies between 0 and 1
-MOST_TOKENS = 4  # of an answer: one letter here
-BLOCKS = 3  # a side, of the image that occlusion covers block by block
-STEPS = 8  # of the path of integrated gradients
+BLOCKS, STEPS = 3, 8  # a side, of an image under occlusion; of the path of integrated gradients
 ANOTHER = "another's image"  # the control: what moves there sees the image
 PATH = Source("integrated_gradients", f"{STEPS} steps")
 MAPS = {
@@ -33,8 +30,7 @@ MAPS = {
     "LLaVA-CAM, second norm (mean)": PAPER,
     "LLaVA-CAM, values (element-wise)": Source("self_attn.v_proj", "element-wise"),
     "LLaVA-CAM, projector (element-wise)": Source("projector", "element-wise"),
-    "rollout": Source("rollout", "none"),
-    "relevancy": Source("relevancy", "none"),
+    **{name: Source(name, "none") for name in ("rollout", "relevancy")},
     "value-weighted attention": Source("value_weighted", "none"),
     "token activation": Source("token_activation", "none"),
     "centre map": CENTRE,
@@ -47,7 +43,6 @@ class Measure(NamedTuple):
 
     reading: Callable
     has_places: bool = False  # whether it says where in the image
-    is_causal: bool = False  # whether it changes what the model sees, and looks at the answer
 
 
 class Case(NamedTuple):
@@ -59,12 +54,21 @@ class Case(NamedTuple):
     ask: Callable = lambda sample: sample  # what that model is asked instead
     only_places: bool = False  # it renames places, so only what names places is tested
 
+    def runs(self, samples, limit):
+        """Pairs of (model, sample): what the plant and its like are asked, for the first samples.
+
+        Swapped words are asked about where the options hold both.
+        """
+        words = set(self.lvlm.fault.get("words", []))
+        asked = [s for s in samples if words <= set(s.choices)][:limit]
+        return [((self.lvlm, s), (self.same, self.ask(s))) for s in asked]
+
 
 @cache
 def own(lvlm, sample):
     """The prompt, and the model's own answer."""
     prompt = lvlm.prompt(sample.image, sample.question)
-    return prompt, explained_answer(lvlm, prompt, sample, MOST_TOKENS)
+    return prompt, explained_answer(lvlm, prompt, sample, max_new_tokens=4)  # one letter here
 
 
 @cache
@@ -99,13 +103,9 @@ def lens(lvlm, sample):
     return auc(said, coverage(target_mask(sample), prompt.grid) > 0)
 
 
-def truncation_of_right(lvlm, sample):
-    prompt, _ = own(lvlm, sample)
-    return infoflow.truncated_log_probs(lvlm, prompt, sample.answer).exp().numpy()
-
-
-def truncation_of_own(lvlm, sample):
-    return infoflow.truncated_log_probs(lvlm, *own(lvlm, sample)).exp().numpy()
+def truncation(lvlm, sample, answer):
+    """An answer's probability by how many layers see the image."""
+    return infoflow.truncated_log_probs(lvlm, own(lvlm, sample)[0], answer).exp().numpy()
 
 
 def knockout(targets, lvlm, sample):
@@ -114,18 +114,12 @@ def knockout(targets, lvlm, sample):
     return found.log_probs.sum(1).exp().numpy()
 
 
-@cache
-def twin_image(name):
-    """The image of the item's twin: what is asked for has another colour."""
-    task = infoflow.load_task("scienceqa")
-    return twins(task)[task.ids.index(name)].image
-
-
 def patching(lvlm, sample):
     """How much of the own answer the image's rows take along into the run of its twin, by depth."""
     clean, answer = own(lvlm, sample)
-    other, instead = own(lvlm, replace(sample, image=twin_image(sample.id)))
-    if torch.equal(answer[:1], instead[:1]):
+    others = twins(infoflow.load_task("scienceqa"))  # what is asked for has another colour there
+    other, instead = own(lvlm, replace(sample, image=others[others.ids.index(sample.id)].image))
+    if answer[0] == instead[0]:
         return np.zeros(lvlm.n_layers + 1)  # nothing to take along
     answers = lvlm.decode(answer), lvlm.decode(instead)
     rows = token_groups(clean)["image"][None]
@@ -143,11 +137,10 @@ def occlusion(lvlm, sample):
     """The share on target of what the answer loses when blocks of the image are covered."""
     prompt, answer = own(lvlm, sample)
     pixels, prompts = np.asarray(sample.image), [prompt]
-    rows, columns = (np.linspace(0, n, BLOCKS + 1).astype(int) for n in pixels.shape[:2])
-    for cell in range(BLOCKS**2):
-        covered, (row, column) = pixels.copy(), divmod(cell, BLOCKS)
-        part = slice(*rows[row : row + 2]), slice(*columns[column : column + 2])
-        covered[part] = pixels.mean((0, 1))
+    y, x = (np.linspace(0, n, BLOCKS + 1).astype(int) for n in pixels.shape[:2])
+    for row, column in np.ndindex(BLOCKS, BLOCKS):
+        covered = pixels.copy()
+        covered[y[row] : y[row + 1], x[column] : x[column + 1]] = pixels.mean((0, 1))
         prompts.append(lvlm.prompt(Image.fromarray(covered), sample.question))
     scores = answer_probabilities(lvlm, prompts, answer).double().numpy()
     lost = np.clip(scores[0] - scores[1:], 0, None).reshape(1, BLOCKS, BLOCKS)
@@ -162,13 +155,13 @@ MEASURES = {
     "deletion area of the late attention map": Measure(deletion_of_late_attention),
     **{f"{n}, on target": Measure(partial(on_target, m), has_places=True) for n, m in MAPS.items()},
     "logit lens, right word on target": Measure(lens, has_places=True),
-    "truncation, right answer": Measure(truncation_of_right, is_causal=True),
-    "truncation, own answer": Measure(truncation_of_own, is_causal=True),
-    "knockout of image to question, own answer": Measure(partial(knockout, "user"), is_causal=True),
-    "knockout of image to last, own answer": Measure(partial(knockout, "last"), is_causal=True),
-    "patching of the image's rows, own answer": Measure(patching, is_causal=True),
-    "blind control, right answer": Measure(blind_control, is_causal=True),
-    "occlusion of the image, own answer": Measure(occlusion, has_places=True, is_causal=True),
+    "truncation, right answer": Measure(lambda lvlm, s: truncation(lvlm, s, s.answer)),
+    "truncation, own answer": Measure(lambda lvlm, s: truncation(lvlm, s, own(lvlm, s)[1])),
+    "knockout of image to question, own answer": Measure(partial(knockout, "user")),
+    "knockout of image to last, own answer": Measure(partial(knockout, "last")),
+    "patching of the image's rows, own answer": Measure(patching),
+    "blind control, right answer": Measure(blind_control),
+    "occlusion of the image, own answer": Measure(occlusion, has_places=True),
 }
 """To add a measure, add its entry: a function of (lvlm, sample) that gives numbers from 0 to 1."""
 
@@ -176,21 +169,18 @@ MEASURES = {
 def make_cases(lvlm, seed):
     """Make the plants, and what each must be told apart from by no honest measure."""
     names = ("blind", "blind", "cut", "decoy", "sink", "shuffled", "swapped")
-    planted = (infoflow.plant(lvlm, name, seed) for name in names)
-    blind, still, cut, decoy, sink, shuffled, swapped = planted
-    with torch.no_grad():
-        for layer in still.decoder.layers[blind.fault["layer"] :]:
-            for weights in layer.self_attn.q_proj.parameters():
-                weights.zero_()
+    blind, still, cut, decoy, sink, shuffled, swapped = (plant(lvlm, n, seed) for n in names)
+    for layer in still.decoder.layers[blind.fault["layer"] :]:
+        for weights in layer.self_attn.q_proj.parameters():
+            weights.detach().zero_()
     words = tuple(swapped.fault["words"])
     head = "layer {layer}, head {head}".format(**decoy.fault)
-    where = {0: "first", -1: "last"}[sink.fault["token"]]
     moved = Case(shuffled, lvlm, "the same image, in other places", only_places=True)
     renamed = Case(swapped, lvlm, "the same image, in other words", partial(exchanged, words))
     return {
         f"blind (from layer {blind.fault['layer']})": Case(blind, still),
         f"decoy ({head})": Case(decoy, cut),
-        f"sink ({head}, {where} token)": Case(sink, cut),
+        f"sink ({head}, {'last' if sink.fault['token'] else 'first'} token)": Case(sink, cut),
         "shuffled (quarters {} and {})".format(*shuffled.fault["quarters"]): moved,
         "swapped ({} and {})".format(*words): renamed,
     }
@@ -206,37 +196,29 @@ def exchanged(words, sample):
     return replace(sample, question=change(sample.question), choices=choices, answer=letter)
 
 
-def asked_of(case, samples, limit):
-    """The first samples that a plant is asked: of swapped words those whose options hold both."""
-    words = case.lvlm.fault.get("words", [])
-    return [s for s in samples if set(words) <= set(s.choices)][:limit]
-
-
 @cache  # references are shared between plants
 def reading(name, lvlm, sample):
     """A measure's reading; what is undefined counts as nothing."""
     return np.nan_to_num(MEASURES[name].reading(lvlm, sample))
 
 
-def difference(name, case, samples):
+def difference(name, case, samples, limit):
     """The largest difference of a measure's readings at any layer; NaN where none is claimed."""
     if case.only_places and not MEASURES[name].has_places:
         return np.nan
-    pairs = [(reading(name, case.lvlm, s), reading(name, case.same, case.ask(s))) for s in samples]
-    return np.abs(np.mean([told - true for told, true in pairs], axis=0)).max()
+    apart = [reading(name, *a) - reading(name, *b) for a, b in case.runs(samples, limit)]
+    return np.abs(np.mean(apart, axis=0)).max()
 
 
 def compare(cases, lvlm, samples, limit):
     """Largest differences of readings, a row a measure, a column a plant; and of an image."""
-    asked = {title: asked_of(case, samples, limit) for title, case in cases.items()}
-    first = samples[:limit]
-    other = [replace(s, image=n.image) for s, n in zip(first, first[1:] + first[:1], strict=True)]
+    first, others = samples[:limit], samples[1:limit] + samples[:1]
+    pairs = [(s, replace(s, image=o.image)) for s, o in zip(first, others, strict=True)]
     lines = {}
     for name in MEASURES:
-        lines[name] = {title: difference(name, case, asked[title]) for title, case in cases.items()}
-        shown, moved = ([reading(name, lvlm, s) for s in each] for each in (first, other))
-        apart = np.abs(np.subtract(shown, moved)).reshape(len(first), -1)
-        lines[name][ANOTHER] = apart.max(axis=1).mean()
+        lines[name] = {title: difference(name, c, samples, limit) for title, c in cases.items()}
+        apart = [reading(name, lvlm, a) - reading(name, lvlm, b) for a, b in pairs]
+        lines[name][ANOTHER] = np.mean([np.abs(each).max() for each in apart])
     return pd.DataFrame.from_dict(lines, orient="index").rename_axis("measure")
 
 
@@ -249,11 +231,8 @@ def matrix_plot(found, caption):
         text = "-" if np.isnan(value) else f"{100 * value:.0f}{' fooled' if value > FOOLED else ''}"
         colour = "white" if np.isnan(value) or value < 0.25 else "black"
         axes.text(column, row, text, ha="center", va="center", fontsize=8, color=colour)
-    axes.set_facecolor("0.6")
     axes.set_yticks(range(len(plants)), plants.index)
     axes.set_xticks(range(plants.shape[1]), [name.split(" (")[0] for name in plants])
-    axes.set_xlabel("plant")
-    axes.set_title("Difference of readings (points)", fontsize=10)
-    counts = (plants > FOOLED).sum().items()
-    fooled = "; ".join(f"{name}: {n} measures fooled" for name, n in counts)
+    axes.set(xlabel="plant", title="Difference of readings (points)", facecolor="0.6")
+    fooled = "; ".join(f"{t}: {n} measures fooled" for t, n in (plants > FOOLED).sum().items())
     return report.Plot(figure, f"A matrix of measures by plants. {fooled}.", caption, plants)

@@ -1,9 +1,5 @@
 """Does a map say what the model uses? What the page on maps measures, with changed images."""
 
-from collections.abc import Sequence
-from functools import partial
-from time import perf_counter
-
 import numpy as np
 
 from infoflow.evaluate import LVLM, Row, Sample, Task, measure
@@ -20,7 +16,7 @@ def faithfulness_of_maps(
     lvlm: LVLM,
     task: Task,
     sample: Sample,
-    places: Sequence[Place],
+    places: list[Place],
     n_steps: int = 6,
     n_samples: int = 1,
     sigma: float = 0.0,
@@ -41,11 +37,10 @@ def faithfulness_of_maps(
         return []
     prompt, mask = lvlm.prompt(sample.image, sample.question), target_mask(sample)
     answer = explained_answer(lvlm, prompt, sample, task.max_new_tokens)
-    sources = list(dict.fromkeys(place.source for place in places))
-    maps_of = partial(heat_maps, lvlm, prompt, answer, sources, n_samples, sigma, seed)
-    trained = maps_of()
+    asked = lvlm, prompt, answer, [place.source for place in places], n_samples, sigma, seed
+    trained = heat_maps(*asked)
     with randomised_weights(lvlm, seed=seed):
-        drawn = maps_of()
+        drawn = heat_maps(*asked)
     trained[TRUTH.source] = drawn[TRUTH.source] = coverage(mask, prompt.grid)[None]
     rows: list[Row] = []
     for place in (*places, TRUTH):
@@ -59,16 +54,3 @@ def faithfulness_of_maps(
         alike = {"correlation": rank_correlation(heat, other)[0], "random_hit": hit}
         rows.append({**place._asdict(), **areas, **alike})
     return rows
-
-
-def seconds_of(lvlm, task, sources, smoothing, n_items=2):
-    """Time a map of every source: seconds an item, answer given, the mean over a few items."""
-    totals = dict.fromkeys(sources, 0.0)
-    for sample in list(task)[:n_items]:
-        prompt = lvlm.prompt(sample.image, sample.question)
-        answer = explained_answer(lvlm, prompt, sample, task.max_new_tokens)
-        for source in sources:
-            start = perf_counter()
-            heat_maps(lvlm, prompt, answer, [source], **smoothing)
-            totals[source] += perf_counter() - start
-    return {source: total / n_items for source, total in totals.items()}

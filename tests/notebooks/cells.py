@@ -25,7 +25,6 @@ SMALL = {
         "n_samples": 1,
         "site_samples": 1,
         "n_perturbed": 1,
-        "blob_items": 1,
         "n_shown": 1,
         "per_task": 1,
     },

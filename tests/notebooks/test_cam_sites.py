@@ -3,14 +3,13 @@
 import numpy as np
 import pandas as pd
 import pytest
-from cam_choice import ALL_TASKS, choices
+from cam_choice import ALL_TASKS, choices, of_all_tasks
 from cam_sites import choice_table, site_grid, site_paper_table
 from which_map_page import (
     MAP_GROUPS,
     free_layer_table,
     map_plot,
     map_table,
-    of_all_tasks,
     rival_curves,
     rival_table,
 )

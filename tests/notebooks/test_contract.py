@@ -13,7 +13,7 @@ FOLDER = Path(__file__).resolve().parents[2] / "notebooks"
 ALL = sorted(FOLDER.glob("*.ipynb"))
 NAMES = (
     *("a2", "by_", "claims", "eah", "fig", "frozen"),
-    *("printed", "simignore", "table1", "which", "words"),
+    *("printed", "simignore", "sinks", "table1", "which", "words"),
 )
 RESULTS = [path for path in ALL if path.stem.startswith(NAMES)]
 SECTIONS = [
@@ -64,6 +64,7 @@ def test_all_notebooks_are_here():
         "printed_numbers",
         "shapes_datasheet",
         "simignore",
+        "sinks",
         "table1",
         "which_map",
         "words",

@@ -23,7 +23,7 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 BENCHMARKS = ("scienceqa", "pope", "textvqa", "chair")
 SHAPES_ONLY = {
     *("any_model", "arms", "fig7_cam_sites", "frozen", "image_tokens", "model_card", "own_picture"),
-    *("plants", "printed_numbers", "shapes_datasheet", "which_map", "words"),
+    *("plants", "printed_numbers", "shapes_datasheet", "sinks", "which_map", "words"),
 }
 ALL = sorted(path.stem for path in FOLDER.glob("*.ipynb"))
 QUICK = ["scienceqa", "pope"]  # whose answers are short

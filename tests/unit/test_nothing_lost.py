@@ -17,7 +17,8 @@ PAGES = """
     a2_topk any_model arms by_which_road claims eah explorer fig1_flow_overview
     fig2_attention_flow fig3_cam_reasoning fig4_cam_presence fig5_truncation
     fig6_truncation_matrix fig7_cam_sites fig8_cam_more fig9_without_picture frozen image_tokens
-    model_card own_picture plants printed_numbers shapes_datasheet simignore table1 which_map words
+    model_card own_picture plants printed_numbers shapes_datasheet simignore sinks table1 which_map
+    words
 """
 COMMANDS = "answer check costs evaluate merge models mystery refresh run"
 NAMES = """
