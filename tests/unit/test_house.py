@@ -114,7 +114,6 @@ def test_sizes() -> None:
 
 PAGES = sorted((ROOT / "notebooks").glob("*.ipynb"))
 HELPERS = {path.stem: path.read_text("utf-8") for path in (ROOT / "notebooks").glob("*_*.py")}
-STILL_LONG = {"claims", "fig5_truncation", "table1"}  # to be emptied
 
 
 @cache
@@ -154,8 +153,7 @@ def test_a_page_is_short(path: Path) -> None:
     assert "page_parameters = {" not in "\n".join(lines)
     others = [helpers_of(cells_of(page)) for page in PAGES if page != path]
     own = helpers_of(cells_of(path)).difference(*others)
-    if path.stem not in STILL_LONG:
-        assert len(lines) + sum(code_lines(HELPERS[name]) for name in own) <= 260
+    assert len(lines) + sum(code_lines(HELPERS[name]) for name in own) <= 260
 
 
 @pytest.mark.parametrize("name", sorted(HELPERS))
