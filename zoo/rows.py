@@ -7,6 +7,7 @@ other data than Shapes, stay where they are.
 from pathlib import Path
 from typing import Annotated
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import typer
 
@@ -31,9 +32,22 @@ def ship(results: Path) -> list[Path]:
         if path in written:
             raise InfoflowError(f"{written[path]} and {result} differ in their code; keep one.")
         path.parent.mkdir(parents=True, exist_ok=True)
-        pq.write_table(read_rows(result), path, compression="zstd", compression_level=19)
+        _pack(read_rows(result), path)
         written[path] = result
     return list(written)
+
+
+def _pack(rows: pa.Table, path: Path) -> None:
+    """Write rows small: what is split by bytes, the numbers, packs to two thirds."""
+    split = {field.name: pa.types.is_floating(field.type) for field in rows.schema}
+    pq.write_table(
+        rows,
+        path,
+        compression="zstd",
+        compression_level=19,
+        use_dictionary=[name for name, number in split.items() if not number],
+        use_byte_stream_split=[name for name, number in split.items() if number],
+    )
 
 
 def main(
