@@ -43,6 +43,14 @@ def test_items_are_the_same_every_time_and_differ_from_each_other(task):
     assert not np.array_equal(np.asarray(first.image), np.asarray(other.image))
 
 
+def test_an_image_is_drawn_once_and_not_before_it_is_looked_at():
+    item = sample("pope", "test", 5)
+    asked = item.with_question("Why?")
+    assert "image" not in vars(item)
+    assert item.image is item.image
+    assert np.array_equal(np.asarray(asked.image), np.asarray(item.image))
+
+
 def test_a_known_item_does_not_drift():
     # the trained weights belong to exactly this world
     item = sample("chair", "test", 0)

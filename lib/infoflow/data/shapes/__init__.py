@@ -7,7 +7,7 @@ because a layout belongs to one of them (:attr:`infoflow.data.shapes.world.Scene
 import zlib
 from collections.abc import Callable
 from copy import deepcopy
-from functools import lru_cache, partial
+from functools import cached_property, lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -61,6 +61,19 @@ def _chair(split: str, index: int, world: World) -> _Plan:
 _TASKS = {"scienceqa": _scienceqa, "pope": _pope, "textvqa": _textvqa, "chair": _chair}
 
 
+class _Undrawn(Sample):
+    """A sample whose image is drawn when it is first looked at: of most, only the words are."""
+
+    draw: Callable[[], np.ndarray]
+
+    def __init__(self, **fields: Any) -> None:
+        vars(self).update(fields)
+
+    @cached_property
+    def image(self) -> Image.Image:
+        return Image.fromarray(self.draw())
+
+
 def sample(
     task: str, split: str, index: int, world: str = "shapes", change: Change | None = None
 ) -> Sample:
@@ -69,9 +82,9 @@ def sample(
     if change is not None:
         scene, question = change(scene, question)
     _, options = _TASKS[task](split, index, WORLDS[world])
-    return Sample(
+    return _Undrawn(
+        draw=lambda: render(scene, deepcopy(kept)),
         id=_ID.format(task, split, index),
-        image=Image.fromarray(render(scene, deepcopy(kept))),
         question=question.text,
         answer=question.answer,
         kind=question.kind + ("-unseen" if options.get("unseen") else ""),

@@ -166,10 +166,10 @@ def co_occurrence() -> np.ndarray:
 
 def _overlaps(box: Box, others: list[Box]) -> bool:
     left, top, right, bottom = box
-    return any(
-        left < r + _GAP and l < right + _GAP and top < b + _GAP and t < bottom + _GAP
-        for l, t, r, b in others  # noqa: E741
-    )
+    for l, t, r, b in others:  # noqa: E741 - any() takes twice as long
+        if left < r + _GAP and l < right + _GAP and top < b + _GAP and t < bottom + _GAP:
+            return True
+    return False
 
 
 @cache
@@ -226,17 +226,17 @@ def _place_objects(
     rng: np.random.Generator, n: int, signs: list[Sign], world: World
 ) -> list[Object] | None:
     objects: list[Object] = []
-    centres: list[float] = []
+    near: set[int] = set()  # twice the columns that no centre may lie in
     taken = [sign.box for sign in signs]
     for colour, shape in _draw_names(rng, n):
         size = world.object_sizes[rng.integers(len(world.object_sizes))]
         for _ in range(15):
             left, top = int(rng.integers(SIZE - size + 1)), int(rng.integers(SIZE - size + 1))
-            centre, box = left + size / 2, (left, top, left + size, top + size)
+            middle, box = 2 * left + size, (left, top, left + size, top + size)
             # captions name objects from left to right: keep the order unambiguous
-            if all(abs(centre - c) >= 4 for c in centres) and not _overlaps(box, taken):
+            if middle not in near and not _overlaps(box, taken):
                 objects.append(Object(colour, shape, left, top, size))
-                centres.append(centre)
+                near.update(range(middle - 7, middle + 8))
                 taken.append(box)
                 break
         else:
