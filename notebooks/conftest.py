@@ -87,8 +87,6 @@ class ForkedKernel(RunningKernel):
 @functools.cache
 def _import_once():
     """Do once what most pages do: imports, the digest of the code, and finding the test scenes."""
-    import inflect  # noqa: F401 - two seconds, in which it rewrites itself to check types
-
     from infoflow import load_lvlm, report
     from infoflow.data import shapes
     from infoflow.data.load import list_tasks, load_task

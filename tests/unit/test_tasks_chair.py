@@ -69,6 +69,7 @@ def test_what_both_rules_find_in_a_caption(caption, objects):
     [
         ("a bus", [], ["bus"]),
         ("two buses", ["bus"], ["bus"]),
+        ("a buss", ["bus"], []),
         ("two ties", [], ["tie"]),
         ("a stove top oven", ["oven", "oven"], ["oven"]),
         ("an iPhone", [], ["cell phone"]),

@@ -5,7 +5,9 @@ import re
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+import inflect
 
 from infoflow.data.pictures import fetch
 from infoflow.data.task import require_answer
@@ -33,6 +35,7 @@ _COCO_DOUBLES = {
 _NLTK_DATA = ("punkt_tab", "averaged_perceptron_tagger_eng", "wordnet")
 _PARTS_OF_SPEECH = {"J": "a", "V": "v", "N": "n", "R": "r"}  # of a tag's first letter, in WordNet
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
+_NOUNS = inflect.engine()
 _TOKEN = re.compile(r"[a-z0-9]+|[^\sa-z0-9]")
 _QUALIFIERS = ("baby", "adult", "passenger")
 _CARRIERS = ("airplane", "bus", "car", "train", "truck", "boat")
@@ -119,15 +122,9 @@ def _joined(tokens: list[str]) -> list[str]:
 
 
 @cache
-def _inflection() -> Any:
-    import inflect  # takes seconds, and only words that a table lacks need it
-
-    return inflect.engine()
-
-
-@cache
 def _singular(word: str) -> str:
-    return _inflection().singular_noun(word) or word if word.isalpha() else word
+    known = word.isalpha() and not word.endswith("ss")  # inflect would make "glas" of "glass"
+    return (known and _NOUNS.singular_noun(word)) or word
 
 
 class _Entries(NamedTuple):
