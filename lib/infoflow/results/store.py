@@ -35,6 +35,11 @@ META = "meta.json"
 _PEAKS = ("peak_rss_mb", "peak_gpu_mb")
 
 
+class _Record(dict[str, Any]):
+    def __deepcopy__(self, memo: Any) -> "_Record":
+        return self  # pandas copies what stands in attrs at every step
+
+
 class DamagedMetaError(InfoflowError):
     """What is known about a result cannot be trusted; its rows can."""
 
@@ -110,7 +115,7 @@ class Store:
                         parts.write_part(folder, part)
                         self.note(key, seconds=time.perf_counter() - began, **peak_memory())
         frame: pd.DataFrame = select(rows, names).to_pandas()
-        record = {**self.meta(key), "n_items": frame[ITEM].nunique()}
+        record = _Record({**self.meta(key), "n_items": frame[ITEM].nunique()})
         frame.attrs["record"] = record
         most = max(record["n_items"], self._handed_out.get(folder, record)["n_items"])
         self._handed_out[folder] = {**record, "n_items": most}
