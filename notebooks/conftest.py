@@ -13,7 +13,6 @@ import signal
 import tempfile
 from pathlib import Path
 
-import torch
 from ipykernel.kernelapp import IPKernelApp
 from jupyter_client.blocking import BlockingKernelClient
 from jupyter_client.connect import write_connection_file
@@ -105,6 +104,8 @@ def _import_once():
 
 
 def _run(connection_file: str, folder: Path, parent: int) -> None:
+    import torch  # not above: who only shares out the tests can do without
+
     # A fork loses torch's pool of threads. If several threads were the first to miss it, as when
     # weights are loaded, one would find none while another makes it anew (Invalid thread pool).
     torch.set_num_threads(torch.get_num_threads())
