@@ -85,16 +85,17 @@ class ForkedKernel(RunningKernel):
 
 @functools.cache
 def _import_once():
-    """Do once what most pages do: imports, the digest of the code, and finding the test scenes."""
-    from infoflow import load_lvlm, report
+    """Do once what most pages do: imports, reading, a first figure, and finding the test scenes."""
+    from infoflow import load_lvlm
+    from infoflow.claims.paper import paper_values
     from infoflow.data import shapes
     from infoflow.data.load import list_tasks, load_task
-    from infoflow.report import display
+    from infoflow.report import Plot, style
     from infoflow.results.sources import code_digest
 
-    assert report.Plot
-    display.DOTS_PER_INCH = 50  # pictures are not compared
     code_digest()
+    paper_values()
+    assert Plot(style.figure()[0], "", "", None).png
     load_lvlm("tiny-llava-1.5", device="cpu")  # a GPU cannot be shared with forks
     for task in list_tasks():
         for number in range(len(load_task(task))):
@@ -106,6 +107,11 @@ def _import_once():
 def _run(connection_file: str, folder: Path, parent: int) -> None:
     import torch  # not above: who only shares out the tests can do without
 
+    from infoflow.report import display, style
+
+    # pictures are drawn, but not compared: nobody sees how sharp they are, and laid out how
+    display.SAVED = {"dpi": 50}
+    style.HOUSE_STYLE["figure.constrained_layout.use"] = False
     # A fork loses torch's pool of threads. If several threads were the first to miss it, as when
     # weights are loaded, one would find none while another makes it anew (Invalid thread pool).
     torch.set_num_threads(torch.get_num_threads())

@@ -26,7 +26,7 @@ from infoflow.report.style import HOUSE_STYLE, TASK_TITLES, listed_tasks
 from infoflow.stats.cliff import Cliff
 from infoflow.stats.intervals import Estimate
 
-DOTS_PER_INCH = 200
+SAVED: dict[str, Any] = {"dpi": 200, "bbox_inches": "tight"}
 NOT_RUN = "not run"
 """What stands in a table for a value that nobody measured; never 0, never blank."""
 Lines = Mapping[Any, Mapping[str, Any]] | Sequence[Mapping[str, Any]]
@@ -71,9 +71,8 @@ class Plot(Shown):
         """The image, with the same bytes in every run on one machine."""
         sink = BytesIO()
         with mpl.rc_context(HOUSE_STYLE):
-            size: dict[str, Any] = {"dpi": DOTS_PER_INCH, "bbox_inches": "tight"}
             same = {"Software": None}  # matplotlib's version would be part of the bytes
-            self.figure.savefig(sink, format="png", facecolor="white", metadata=same, **size)
+            self.figure.savefig(sink, format="png", facecolor="white", metadata=same, **SAVED)
         return sink.getvalue()
 
     @property
