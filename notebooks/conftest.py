@@ -109,7 +109,7 @@ def _run(connection_file: str, folder: Path, parent: int) -> None:
 
     from infoflow.report import display, style
 
-    # pictures are drawn, but not compared: nobody sees how sharp they are, and laid out how
+    # pictures are drawn, but not compared: nobody sees how sharp they are, or how laid out
     display.SAVED = {"dpi": 50}
     style.HOUSE_STYLE["figure.constrained_layout.use"] = False
     # A fork loses torch's pool of threads. If several threads were the first to miss it, as when

@@ -56,6 +56,11 @@ def test_seeds_lie_beside_the_weights_of_their_model():
     assert not seed_models(load_lvlm("tiny-shikra"))
 
 
+def test_cliffs_are_chosen_by_the_margin_of_the_page():
+    cliffs = cliffs_of(OWN.calibration, OWN.cuts, seed=0, margin=0.9)
+    assert {cliff.cut for cliff in cliffs.values()} == {0}
+
+
 def test_without_seeds_nothing_is_said_of_them():
     for words in (seed_words(OWN, {}), agreement_words(verdicts_by_seed(OWN, {}), {})):
         assert words.endswith(f": {NOT_RUN}.")

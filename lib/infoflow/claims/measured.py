@@ -23,6 +23,7 @@ from infoflow.claims.findings import (
     Rows,
     decided,
 )
+from infoflow.evaluate.flow import SPANS
 from infoflow.evaluate.knockout import changes_by_layer
 from infoflow.evaluate.truncation import log_probs_per_token, scores_by_cut
 from infoflow.stats.cliff import MARGIN, Cliff, cliff_layer
@@ -41,7 +42,6 @@ ORDER = ("scienceqa", "textvqa", "pope", "chair")  # from the earliest cliff to 
 ONE_TOKEN = ("scienceqa", "pope")  # a letter, or yes or no; words read and captions have several
 # where the paper reads the features, the place before it, and how it weights them
 SITE, BESIDE, WEIGHTS = "post_attention_layernorm", "input_layernorm", "mean"
-SPANS = ("system", "image", "user")
 TOO_SHALLOW = (UNDECIDED, "too few layers")
 
 
