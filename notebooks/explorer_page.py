@@ -10,11 +10,15 @@ import numpy as np
 import torch
 
 from infoflow import attention_flow, llava_cam, report, truncation_sweep
+from infoflow.evaluate import LVLM, Row, Sample, Task, measure
 from infoflow.methods.flow import group_shares
 from infoflow.report import TASK_TITLES
 
 
-def examined(lvlm, task, sample, n_samples, seed):
+@measure
+def examined(
+    lvlm: LVLM, task: Task, sample: Sample, n_samples: int = 4, seed: int = 0
+) -> list[Row]:
     """Measure an item: answers by cut, attention by layer and head, gradient maps by layer."""
     prompt = lvlm.prompt(sample.image, sample.question)
     flow = attention_flow(lvlm, prompt)
@@ -36,7 +40,7 @@ def examined(lvlm, task, sample, n_samples, seed):
     if len(ids):
         cam = llava_cam(lvlm, prompt, ids, n_samples=n_samples, seed=seed)
         item["cam"] = _packed(np.nan_to_num(cam.maps.numpy()))
-    return item
+    return [{"examined": json.dumps(item)}]
 
 
 def _image(image):

@@ -8,12 +8,14 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+import seaborn as sns
 from image_tokens_pairs import twins
 from PIL import Image
 
 import infoflow
 from infoflow import plant, report
 from infoflow.data.controls import GREY
+from infoflow.evaluate import LVLM, Row, Sample, Task, measure
 from infoflow.methods.faithfulness import answer_probabilities, faithfulness_curve
 from infoflow.methods.heatmaps import ATTENTION, CENTRE, PAPER, Source, explained_answer, heat_maps
 from infoflow.methods.knockout import token_groups
@@ -23,8 +25,8 @@ from infoflow.models.grid import Grid
 
 FOOLED = 0.05  # of a reading, which lies between 0 and 1
 BLOCKS, STEPS = 3, 8  # a side, of an image under occlusion; of the path of integrated gradients
+MISSED = "part of integrated gradients that their sum misses"
 ANOTHER = "another's image"  # the control: what moves there sees the image
-PATH = Source("integrated_gradients", f"{STEPS} steps")
 MAPS = {
     "attention map": ATTENTION,
     "LLaVA-CAM, second norm (mean)": PAPER,
@@ -34,7 +36,6 @@ MAPS = {
     "value-weighted attention": Source("value_weighted", "none"),
     "token activation": Source("token_activation", "none"),
     "centre map": CENTRE,
-    "integrated gradients": PATH,
 }
 
 
@@ -55,13 +56,13 @@ class Case(NamedTuple):
     only_places: bool = False  # it renames places, so only what names places is tested
 
     def runs(self, samples, limit):
-        """Pairs of (model, sample): what the plant and its like are asked, for the first samples.
+        """The plant and its like, and the first samples that each is asked.
 
         Swapped words are asked about where the options hold both.
         """
         words = set(self.lvlm.fault.get("words", []))
         asked = [s for s in samples if words <= set(s.choices)][:limit]
-        return [((self.lvlm, s), (self.same, self.ask(s))) for s in asked]
+        return (self.lvlm, asked), (self.same, [*map(self.ask, asked)])
 
 
 @cache
@@ -79,15 +80,18 @@ def path_of(lvlm, sample):
 
 @cache
 def maps_of(lvlm, sample):
-    prompt, answer = own(lvlm, sample)
-    maps = heat_maps(lvlm, prompt, answer, [source for source in MAPS.values() if source != PATH])
-    return {**maps, PATH: prompt.grid.cells(path_of(lvlm, sample)[0].relu().double().numpy())}
+    return heat_maps(lvlm, *own(lvlm, sample), [*MAPS.values()])
 
 
 def on_target(source, lvlm, sample):
     """The share of a map, in each layer, on the region that the answer can be read from."""
     grid, maps = own(lvlm, sample)[0].grid, maps_of(lvlm, sample)[source]
     return localise(maps, grid, target_mask(sample)).mass
+
+
+def path_on_target(lvlm, sample):
+    grid, values = own(lvlm, sample)[0].grid, path_of(lvlm, sample)[0]
+    return localise(grid.cells(values.relu().double().numpy()), grid, target_mask(sample)).mass
 
 
 def deletion_of_late_attention(lvlm, sample):
@@ -118,7 +122,8 @@ def patching(lvlm, sample):
     """How much of the own answer the image's rows take along into the run of its twin, by depth."""
     clean, answer = own(lvlm, sample)
     others = twins(infoflow.load_task("scienceqa"))  # what is asked for has another colour there
-    other, instead = own(lvlm, replace(sample, image=others[others.ids.index(sample.id)].image))
+    twin = others[others.ids.index(sample.id.split(",")[0])]
+    other, instead = own(lvlm, replace(sample, image=twin.image))
     if answer[0] == instead[0]:
         return np.zeros(lvlm.n_layers + 1)  # nothing to take along
     answers = lvlm.decode(answer), lvlm.decode(instead)
@@ -154,6 +159,7 @@ MEASURES = {
     "attention map, cell by cell": Measure(lambda lvlm, s: maps_of(lvlm, s)[ATTENTION]),
     "deletion area of the late attention map": Measure(deletion_of_late_attention),
     **{f"{n}, on target": Measure(partial(on_target, m), has_places=True) for n, m in MAPS.items()},
+    "integrated gradients, on target": Measure(path_on_target, has_places=True),
     "logit lens, right word on target": Measure(lens, has_places=True),
     "truncation, right answer": Measure(lambda lvlm, s: truncation(lvlm, s, s.answer)),
     "truncation, own answer": Measure(lambda lvlm, s: truncation(lvlm, s, own(lvlm, s)[1])),
@@ -170,6 +176,7 @@ def make_cases(lvlm, seed):
     """Make the plants, and what each must be told apart from by no honest measure."""
     names = ("blind", "blind", "cut", "decoy", "sink", "shuffled", "swapped")
     blind, still, cut, decoy, sink, shuffled, swapped = (plant(lvlm, n, seed) for n in names)
+    still.digest += "-still"
     for layer in still.decoder.layers[blind.fault["layer"] :]:
         for weights in layer.self_attn.q_proj.parameters():
             weights.detach().zero_()
@@ -193,46 +200,56 @@ def exchanged(words, sample):
     change = partial(re.sub, "|".join(words), lambda found: other[found[0]])
     choices = tuple(map(change, sample.choices))
     letter = "ABCD"[choices.index(sample.choices["ABCD".index(sample.answer)])]
-    return replace(sample, question=change(sample.question), choices=choices, answer=letter)
+    new = {"id": f"{sample.id}, {' for '.join(words)}", "question": change(sample.question)}
+    return replace(sample, **new, choices=choices, answer=letter)
 
 
-@cache  # references are shared between plants
-def reading(name, lvlm, sample):
-    """A measure's reading; what is undefined counts as nothing."""
-    return np.nan_to_num(MEASURES[name].reading(lvlm, sample))
+@measure
+def readings_of_plants(lvlm: LVLM, task: Task, sample: Sample) -> list[Row]:
+    """What each measure reads, a row a place; what is undefined counts as nothing."""
+    read = {name: np.nan_to_num(each.reading(lvlm, sample)) for name, each in MEASURES.items()}
+    read[MISSED] = np.array(path_of(lvlm, sample)[1])
+    flat = {(name, i): value for name, of in read.items() for i, value in enumerate(of.flat)}
+    return [{"measure": n, "place": i, "value": float(value)} for (n, i), value in flat.items()]
 
 
-def difference(name, case, samples, limit):
-    """The largest difference of a measure's readings at any layer; NaN where none is claimed."""
-    if case.only_places and not MEASURES[name].has_places:
-        return np.nan
-    apart = [reading(name, *a) - reading(name, *b) for a, b in case.runs(samples, limit)]
-    return np.abs(np.mean(apart, axis=0)).max()
+def readings(lvlm, samples, store):
+    """What measures read of a model and samples, in their order."""
+    task = infoflow.load_task("scienceqa")
+    return readings_of_plants(lvlm, replace(task, samples=samples), store)
 
 
-def compare(cases, lvlm, samples, limit):
-    """Largest differences of readings, a row a measure, a column a plant; and of an image."""
+def compare(cases, lvlm, samples, limit, store):
+    """Largest differences of readings, a row a measure, a column a plant; and of an image.
+
+    With them comes what integrated gradients missed, a number a run.
+    """
+    columns, missed = {}, []
+    for title, case in cases.items():
+        both = [readings(*run, store) for run in case.runs(samples, limit)]
+        plant, same = (one.groupby(["measure", "place"])["value"].mean() for one in both)
+        columns[title] = (plant - same).abs().groupby("measure").max()
+        unclaimed = [n for n, each in MEASURES.items() if case.only_places and not each.has_places]
+        columns[title][unclaimed] = np.nan
+        missed += [one.loc[one["measure"] == MISSED, "value"] for one in both]
     first, others = samples[:limit], samples[1:limit] + samples[:1]
-    pairs = [(s, replace(s, image=o.image)) for s, o in zip(first, others, strict=True)]
-    lines = {}
-    for name in MEASURES:
-        lines[name] = {title: difference(name, c, samples, limit) for title, c in cases.items()}
-        apart = [reading(name, lvlm, a) - reading(name, lvlm, b) for a, b in pairs]
-        lines[name][ANOTHER] = np.mean([np.abs(each).max() for each in apart])
-    return pd.DataFrame.from_dict(lines, orient="index").rename_axis("measure")
+    pairs = zip(first, others, strict=True)
+    shown = [replace(s, id=f"{s.id}, image of {o.id}", image=o.image) for s, o in pairs]
+    intact, moved = (readings(lvlm, each, store) for each in (first, shown))
+    apart = (intact["value"] - moved["value"]).abs().groupby([intact["item"], intact["measure"]])
+    columns[ANOTHER] = apart.max().groupby("measure").mean()
+    return pd.DataFrame(columns).loc[[*MEASURES]], pd.concat(missed)
 
 
 def matrix_plot(found, caption):
-    """Paint differences in points, and name what is fooled."""
-    plants = found.drop(columns=ANOTHER)
+    """Paint differences in points, and name what is fooled; the control cannot fool."""
+    points = (100 * found).round(1)
+    fooled = (found > FOOLED).assign(**{ANOTHER: False})
+    texts = points.map("{:.0f}".format) + fooled.map({True: " fooled", False: ""}.get)
     figure, (axes,) = report.figure(height=0.36 * len(found) + 1.6)
-    axes.imshow(100 * plants, cmap="cividis", vmin=0, vmax=50, aspect="auto")
-    for (row, column), value in np.ndenumerate(plants.to_numpy()):
-        text = "-" if np.isnan(value) else f"{100 * value:.0f}{' fooled' if value > FOOLED else ''}"
-        colour = "white" if np.isnan(value) or value < 0.25 else "black"
-        axes.text(column, row, text, ha="center", va="center", fontsize=8, color=colour)
-    axes.set_yticks(range(len(plants)), plants.index)
-    axes.set_xticks(range(plants.shape[1]), [name.split(" (")[0] for name in plants])
-    axes.set(xlabel="plant", title="Difference of readings (points)", facecolor="0.6")
-    fooled = "; ".join(f"{t}: {n} measures fooled" for t, n in (plants > FOOLED).sum().items())
-    return report.Plot(figure, f"A matrix of measures by plants. {fooled}.", caption, plants)
+    scale = {"cmap": "cividis", "vmin": 0, "vmax": 50, "cbar": False, "yticklabels": True}
+    sns.heatmap(points, annot=texts, fmt="", annot_kws={"size": 8}, **scale, ax=axes)
+    axes.set(ylabel="", title="Difference of readings (points)", facecolor="0.6")
+    axes.set(xlabel="plant", xticklabels=[name.split(" (")[0] for name in points])
+    counts = "; ".join(f"{name}: {n} measures fooled" for name, n in fooled.sum().items())
+    return report.Plot(figure, f"A matrix of measures by plants. {counts}.", caption, points)

@@ -1,6 +1,7 @@
 """The digest of the code behind a result, and what importing the package costs and gives."""
 
 import ast
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -61,6 +62,23 @@ def test_measures_have_digests_of_their_own(root: Path) -> None:
     assert code_digest("evaluate.cam", root=root) == code_digest(*names[2], root=root)
     with pytest.raises(FileNotFoundError, match="delta"):
         code_digest("infoflow.evaluate.delta")
+
+
+def test_a_measure_beside_a_notebook_goes_by_the_files_that_it_imports(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    beside = tmp_path / "beside"
+    write(beside / "my_measure.py", "from my_pairs import pairs\n")
+    write(beside / "my_pairs.py", "pairs = 1\n")
+    write(beside / "my_other.py", "other = 1\n")
+    monkeypatch.syspath_prepend(beside)
+    monkeypatch.delitem(sys.modules, "my_measure", raising=False)
+    importlib.import_module("my_measure")
+    before = code_digest("my_measure", root=root)
+    write(beside / "my_other.py", "other = 2\n")
+    assert code_digest.__wrapped__("my_measure", root=root) == before
+    write(beside / "my_pairs.py", "pairs = 2\n")
+    assert code_digest.__wrapped__("my_measure", root=root) != before
 
 
 def test_finding_what_is_stale_and_running_a_notebook_need_not_wait_for_torch() -> None:

@@ -16,8 +16,8 @@ which change no value: a new wording of an error must not cost the rows of days.
 def code_digest(*modules: str, root: Path = ROOT) -> str:
     """Digest the code that stored rows come from: of :data:`FOLDERS` and modules that measure.
 
-    These are such as ``"infoflow.evaluate.flow"``, or a loaded one beside a notebook. Comments,
-    docstrings and layout do not count.
+    These are such as ``"infoflow.evaluate.flow"``, or a loaded one beside a notebook, with the files
+    beside it that it names. Comments, docstrings and layout do not count.
     """
     files = {path for folder in FOLDERS for path in (root / folder).rglob("*.py")}
     named = {path.relative_to(root).as_posix(): path for path in files}
@@ -26,7 +26,9 @@ def code_digest(*modules: str, root: Path = ROOT) -> str:
         base = root.joinpath(*name.split("."))
         named[name] = base / "__init__.py" if base.is_dir() else base.with_suffix(".py")
         if not named[name].exists() and module in sys.modules:
-            named[name] = Path(str(sys.modules[module].__file__))
+            named[name] = own = Path(str(sys.modules[module].__file__))
+            code = own.read_text(encoding="utf-8")
+            named |= {p.stem: p for p in own.parent.glob("*.py") if f"{p.stem} import" in code}
     digest = hashlib.sha256()
     for name, path in sorted(named.items()):
         digest.update(name.encode())
