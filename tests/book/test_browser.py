@@ -244,7 +244,7 @@ def test_slides_fit_and_turn_by_keyboard(one_tab: Visit, deck: Path) -> None:
         const { top, height } = slide.getBoundingClientRect();
         return [Math.round(top), Math.round(height)];
     })"""
-    for window in (PHONE, DESKTOP):
+    for window in (DESKTOP, PHONE):  # words are looked at where they are smallest
         tab.set_viewport_size(window)
         tab.keyboard.press("Home")
         heights = [height for _, height in tab.evaluate(boxes)]
