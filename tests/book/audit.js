@@ -28,6 +28,19 @@ globalThis.audit = {
     return audit.seen(`.bd-article :is(${kinds})`).filter(lost).slice(0, 5).map(audit.name);
   },
 
+  /** What axe finds wrong within the boxes of a kind. Colours, on which it spends most of its time,
+   *  are audited apart, and of a part of a page not how all of it is laid out. It is told of the
+   *  whole page: asked about a part, it spends most of its time on which elements that has. */
+  async violations(within) {
+    const apart = ["color-contrast", "link-in-text-block"];
+    if (within !== ":root") apart.push("bypass", "region");
+    const rules = Object.fromEntries(apart.map((rule) => [rule, { enabled: false }]));
+    const options = { resultTypes: ["violations"], rules, preload: false, elementRef: true };
+    const { violations } = await axe.run(options);
+    return violations.flatMap(({ id, nodes }) =>
+      nodes.filter(({ element }) => element.closest(within)).slice(0, 1).map((n) => [id, n.html]));
+  },
+
   /** Words with less contrast than WCAG 2's level AA asks for. */
   faint() {
     const paint = document.createElement("canvas").getContext("2d", { willReadFrequently: true });

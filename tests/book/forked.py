@@ -13,20 +13,29 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import IO
 
 
 def snakemake(
     arguments: Sequence[str], folder: Path, environment: Mapping[str, str]
 ) -> subprocess.CompletedProcess[str]:
     """Run ``python -m snakemake`` with some arguments; give what it said and how it ended."""
-    _import_once()
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
-        given = (arguments, folder, dict(environment), out.fileno(), err.fileno())
-        process = multiprocessing.get_context("fork").Process(target=_run, args=given)
-        process.start()
+        process = started(arguments, folder, environment, out, err)
         process.join()
         said = [file.read() for file in (out, err) if file.seek(0) == 0]
     return subprocess.CompletedProcess(arguments, process.exitcode or 0, *said)
+
+
+def started(
+    arguments: Sequence[str], folder: Path, environment: Mapping[str, str], out: IO, err: IO
+) -> multiprocessing.process.BaseProcess:
+    """Start the same, and lead a group of all the processes that it starts in turn."""
+    _import_once()
+    given = (arguments, folder, dict(environment), out.fileno(), err.fileno())
+    process = multiprocessing.get_context("fork").Process(target=_run, args=given)
+    process.start()
+    return process
 
 
 @functools.cache
@@ -43,6 +52,7 @@ def _import_once() -> None:
 def _run(
     arguments: Sequence[str], folder: Path, environment: dict[str, str], out: int, err: int
 ) -> None:
+    os.setsid()
     os.dup2(out, 1)
     os.dup2(err, 2)
     sys.stdout, sys.stderr = (os.fdopen(number, "w", buffering=1) for number in (1, 2))

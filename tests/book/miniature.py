@@ -68,8 +68,8 @@ class Project:
         self.experiments = {
             "models": ["tiny"],
             "notebooks": {
-                "first": {"seconds": 2, "parameters": {"limit": 3}},
-                "second": {"seconds": 3, "models": ["tiny", "from-the-hub"]},
+                "first": {"seconds": 2, "parameters": {"limit": 3}, "models": ["tiny"]},
+                "second": {"seconds": 3},
                 "third": {"seconds": 4, "models": []},
             },
         }
@@ -151,6 +151,12 @@ class Project:
             only: Runs to make instead of the book: ``"tiny/first"``.
             variables: Of the Makefile.
         """
+        return forked.snakemake(*self.call(target, *options, only=only, **variables))
+
+    def call(
+        self, target: str, *options: str, only: Sequence[str] = (), **variables: str
+    ) -> tuple[list[str], Path, dict[str, str]]:
+        """Snakemake's arguments, folder and environment in that call."""
         command = self.command(target, **variables | {"BIN": str(self.recorder())})
         environment = self.environment()
         done = subprocess.run(
@@ -161,7 +167,7 @@ class Project:
         environment = dict(each.split("=", 1) for each in given.split("\0") if each)
         runs = (f"book/runs/{run}.ipynb" for run in only)
         arguments = call.split("\0")[2:-1]  # without -m snakemake
-        return forked.snakemake([*runs, *arguments, *options], self.root, environment)
+        return [*runs, *arguments, *options], self.root, environment
 
     def recorder(self) -> Path:
         """A folder whose Python only writes down how it was called."""

@@ -4,11 +4,11 @@ import os
 import re
 import shutil
 import signal
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+import forked
 import pytest
 import yaml
 from miniature import PARAMETERS, ROOT, Project, files_in
@@ -118,17 +118,16 @@ def test_a_change_makes_stale_what_depends_on_it_and_no_more(
 def test_the_first_models_page_sets_the_others_beside_it(tmp_path: Path) -> None:
     project = Project(tmp_path)
     project.create()
-    project.notebook(
-        "second", "print(model, beside, limit)", parameters=f"{PARAMETERS}\nbeside: list = []"
-    )
+    project.record_instead_of_running()
+    project.notebook("second", parameters=f"{PARAMETERS}\nbeside: list = []")
     project.write("lib/infoflow/zoo/other/model.safetensors", "")
     shown = {"second": {"seconds": 3, "zoo": "built", "others": {"limit": 2}}}
     project.experiments = {"models": ["other", "tiny"], "notebooks": shown}
     built = project.called("book", only=["other/second", "tiny/second"])
     assert built.returncode == 0, built.stderr
-    runs = project.results()
-    assert "other ['tiny'] 5" in runs["other/second.ipynb"].decode()
-    assert "tiny [] 2" in runs["tiny/second.ipynb"].decode()
+    others = {"checkpoint": None, "beside": ["tiny"], "limit": 5}
+    assert project.given("other/second") == {"model": "other", **others}
+    assert project.given("tiny/second") == {"model": "tiny", **others, "beside": [], "limit": 2}
     # it is stale when any model that it shows is
     project.write("lib/infoflow/zoo/tiny/card.json", '{"seed": 1}')
     assert project.stale() == {"other/second", "tiny/second", "book"}
@@ -140,12 +139,13 @@ def test_the_first_models_page_sets_the_others_beside_it(tmp_path: Path) -> None
 def test_rows_that_are_shipped_are_shown_of_models_that_are_not_built(tmp_path: Path) -> None:
     project = Project(tmp_path)
     project.create()
-    project.notebook("second", "print(beside)", parameters=f"{PARAMETERS}\nbeside: list = []")
+    project.record_instead_of_running()
+    project.notebook("second", parameters=f"{PARAMETERS}\nbeside: list = []")
     project.write("lib/infoflow/zoo/other/model.safetensors", "")
     project.experiments["notebooks"] = {"second": {"seconds": 3, "zoo": "all"}}
     built = project.called("book", only=["tiny/second"])
     assert built.returncode == 0, built.stderr
-    assert "['other']" in project.results()["tiny/second.ipynb"].decode()
+    assert project.given("tiny/second")["beside"] == ["other"]
     project.write("lib/infoflow/zoo/other/model.safetensors", "other weights")
     assert project.stale() == {"tiny/second", "book"}
 
@@ -177,12 +177,12 @@ def test_stale_notebooks_are_run_and_the_other_left_alone(project: Project) -> N
     before = project.stamps()
     change_helper(project)
     change_parameter(project)
+    project.record_instead_of_running()
     said = project.called("book", only=RUNS)
     assert said.returncode == 0, said.stderr
     assert "2 of 3 notebooks to run, 5 s of one core expected" in said.stdout
     assert "notebooks/drawing.py" in said.stdout
-    assert b"tiny 3 20" in project.results()["tiny/first.ipynb"]
-    assert b"tiny 7 20" in project.results()["tiny/second.ipynb"]
+    assert [project.given(f"tiny/{name}")["limit"] for name in ("first", "second")] == [3, 7]
     after = project.stamps()
     assert {name for name in after if after[name] != before[name]} == {"first", "second"}
     assert project.stale() == {"book"}
@@ -195,10 +195,10 @@ def test_models_of_one_build_are_added_to_the_book(project: Project) -> None:
     assert said.returncode == 0, said.stderr
     after = project.results()
     assert {name: after[name] for name in ALL} == before
-    assert set(after) - ALL == {"from-the-hub/first.ipynb", "from-the-hub/second.ipynb"}
-    run = after["from-the-hub/first.ipynb"].decode()
+    assert set(after) - ALL == {"from-the-hub/second.ipynb"}, "the first is about one of the zoo"
+    run = after["from-the-hub/second.ipynb"].decode()
     assert f'checkpoint = \\"{project.root / "notebooks"}\\"' in run
-    assert (project.root / "_build/html/book/runs/from-the-hub/first.html").exists()
+    assert (project.root / "_build/html/book/runs/from-the-hub/second.html").exists()
 
 
 @pytest.mark.parametrize(
@@ -293,26 +293,22 @@ def test_a_failed_notebook_fails_the_build_and_leaves_its_page_aside(project: Pr
 
 def build_and_kill(project: Project, sign: Path) -> None:
     """Begin to make the book, and kill all of it without warning when a sign appears."""
-    with subprocess.Popen(
-        project.command("book"),
-        cwd=project.root,
-        env=project.environment(),
-        start_new_session=True,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    ) as build:
+    with Path(os.devnull).open("w") as unheard:
+        build = forked.started(*project.call("book"), unheard, unheard)
         deadline = time.monotonic() + 300
         while not sign.exists() and time.monotonic() < deadline:
             time.sleep(0.05)
+        assert sign.exists()
         os.killpg(build.pid, signal.SIGKILL)
-    assert sign.exists()
+        build.join()
 
 
 def test_killed_in_the_middle_it_goes_on_to_the_same_results(
-    original: Project, tmp_path: Path
+    original: Project, project: Project
 ) -> None:
-    project = Project(tmp_path)
-    project.create()
+    (project.root / "book" / "runs" / "tiny" / "first.ipynb").unlink()
+    shutil.rmtree(project.root / "_build")
+    before = project.stamps()
     hold, held = (project.root / "notebooks" / name for name in ("hold", "held"))
     hold.touch()
     build_and_kill(project, held)
@@ -322,6 +318,7 @@ def test_killed_in_the_middle_it_goes_on_to_the_same_results(
     hold.unlink()
     assert project.called("book", only=RUNS).returncode == 0
     assert project.results() == expected
+    assert before.items() <= project.stamps().items(), "one is run again that was whole"
     assert project.stale() == {"book"}
 
 

@@ -37,10 +37,10 @@ WORLD = "shapes"
 NEW = 12
 LOGITS, SHARES, OF_PEAK = 1e-4, 2e-6, 2e-4
 ITEMS = [
-    *(("pope", i) for i in range(20)),
-    *(("textvqa", i) for i in range(17)),
-    *(("scienceqa", i) for i in range(10)),
-    *(("chair", i) for i in range(3)),
+    *(("pope", i) for i in range(8)),
+    *(("textvqa", i) for i in range(7)),
+    *(("scienceqa", i) for i in range(3)),
+    *(("chair", i) for i in range(2)),
 ]
 WITH_MAPS = 4  # of every so many items
 COMPUTE = """
@@ -63,6 +63,8 @@ async ([items, plain, other]) => {
     // the page reads before it sweeps, and again where the slider is moved
     const before = withMaps && read();
     const swept = engine.sweep("picture", cuts.slice(plain ? -1 : 0));
+    if (plain) return { logits: lists(swept.logits), said: swept.answers.map(engine.tokens.decode),
+      read: [before] }; // so slow that this must do
     const after = withMaps && read();
     const cut = engine.sweep(edge, [{ first, stop }, { first: L, stop: L }]);
     return {
@@ -153,7 +155,7 @@ def visit(browser: Browser, site: Path) -> Iterator[test_browser.Visit]:
 
 
 def questioned(lvlm: LVLM) -> list[dict[str, Any]]:
-    """Fifty items, each with an edge to cut in some layers; edges and layers take turns."""
+    """Twenty items, each with an edge to cut in some layers; edges and layers take turns."""
     found = []
     for number, (task, index) in enumerate(ITEMS):
         first = number % lvlm.n_layers
@@ -166,7 +168,7 @@ def questioned(lvlm: LVLM) -> list[dict[str, Any]]:
     return found
 
 
-def test_fifty_scenes_all_cuts_and_every_edge(engine: Page, lvlm: LVLM) -> None:
+def test_twenty_scenes_all_cuts_and_every_edge(engine: Page, lvlm: LVLM) -> None:
     items = questioned(lvlm)
     assert {item["edge"] for item in items if item["withMaps"]} == set(EDGES)
     pages = engine.evaluate(COMPUTE, [items, False, None])
@@ -285,7 +287,7 @@ def test_without_webassembly_the_numbers_are_the_same(engine: Page, lvlm: LVLM) 
     (item,) = questioned(lvlm)[:1]
     (fast,) = engine.evaluate(COMPUTE, [[item], False, None])
     (plain,) = engine.evaluate(COMPUTE, [[item], True, None])
-    assert plain["said"] == fast["said"][-1:]  # so slow that one cut must do
+    assert plain["said"] == fast["said"][-1:]
     near(plain["logits"], torch.tensor(fast["logits"][-1:]), LOGITS)
     near(plain["read"][0]["rows"], torch.tensor(fast["read"][0]["rows"]), 10 * SHARES)
     assert plain["logits"] != fast["logits"][-1:], "these came from the same product"

@@ -19,6 +19,7 @@ def project(tmp_path: Path) -> Project:
     project.notebook("second", parameters=f"{parameters}\nsource: str = 'shapes'")
     project.record_instead_of_running()
     project.experiments["models"] = ["tiny", "from-the-hub"]
+    del project.experiments["notebooks"]["first"]["models"]
     project.experiments["notebooks"]["second"]["hub"] = {"limit": None}
     return project
 
@@ -80,13 +81,8 @@ def test_if_it_is_not_said_it_is_where_the_weights_come_from(
 TYPED = (
     # one in the other: none of these tells where another ends, so that each must arrive
     "run #2/2024_11/1e3/null/[a, b]/a: b/a=b/100%s/-dash/~/ünï 図/trailing ",
-    'it\'s "quoted"',
-    "'quoted'",
-    "$HOME $(touch pwned) `touch pwned` $$x",
-    "; touch pwned; #",
-    "two\nlines",
-    "back\\slash\\n",
-    "n" * 250,
+    "$HOME $(touch pwned) `touch pwned` $$x/; touch pwned; #",
+    "it's \"quoted\"/'quoted'/back\\slash\\n/two\nlines/" + "n" * 250,
 )
 
 
