@@ -30,7 +30,7 @@ TEXT = {
 
 def resident() -> int:
     """Bytes without pages of mapped files, which the system takes back when it needs them."""
-    with open("/proc/self/status") as status:
+    with Path("/proc/self/status").open() as status:
         return next(int(line.split()[1]) * 1024 for line in status if line.startswith("RssAnon"))
 
 
