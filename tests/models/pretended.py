@@ -90,7 +90,7 @@ def _run(function, args, kwargs):
     if asked is not None:
         inner[1]["device"] = torch.device("cpu") if asked.type == "cpu" else asked
     result = function(*inner[0], **inner[1])
-    return _claimed(function, result, args, device)
+    return _claimed(result, tensors, device)
 
 
 def _indexes_from_cpu(function, args, found):
@@ -109,9 +109,9 @@ def _main(args, found):
     return next(iter(found))
 
 
-def _claimed(function, result, args, device):
+def _claimed(result, tensors, device):
     """Say of each new tensor that it lies there; what was changed in place stays what it was."""
-    originals = [x for x in tree_flatten(args)[0] if isinstance(x, Pretended)]
+    originals = [x for x in tensors if isinstance(x, Pretended)]
 
     def claim(x):
         if not isinstance(x, torch.Tensor) or isinstance(x, Pretended):
@@ -124,4 +124,4 @@ def _claimed(function, result, args, device):
         with torch.inference_mode(False):  # views of it may be wanted elsewhere
             return Pretended(x, device)
 
-    return tree_map(claim, result)
+    return claim(result) if isinstance(result, torch.Tensor) else tree_map(claim, result)

@@ -20,7 +20,7 @@ def architecture(request):
 
 @pytest.fixture(autouse=True)
 def small_batches(monkeypatch):
-    monkeypatch.setattr(bridge, "BATCH", 8)
+    monkeypatch.setattr(bridge, "BATCH", 4)
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def test_it_lowers_the_loss_and_goes_on_where_it_stopped(
     architecture, model, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(fit, "_WARM_UP", 2)
-    batch = PatchBatches(1, 8)[0]
+    batch = PatchBatches(1, 4)[0]
 
     def loss(of):
         torch.manual_seed(0)  # of the read-outs
@@ -79,10 +79,10 @@ def test_it_lowers_the_loss_and_goes_on_where_it_stopped(
 
     train_bridge(architecture, model, fit.Stage(0, 1, tmp_path / "bridge.pt"))
     first = loss(model)
-    train_bridge(architecture, model, fit.Stage(0, 8, tmp_path / "bridge.pt"))
+    train_bridge(architecture, model, fit.Stage(0, 5, tmp_path / "bridge.pt"))
     assert loss(model) < 0.9 * first
     finished = weights(model)
     train_bridge(
-        architecture, model, fit.Stage(0, 8, tmp_path / "bridge.pt")
+        architecture, model, fit.Stage(0, 5, tmp_path / "bridge.pt")
     )  # nothing is left to do
     assert all(value.equal(finished[name]) for name, value in weights(model).items())

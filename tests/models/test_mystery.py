@@ -94,7 +94,7 @@ def test_the_solver_finds_it_and_subtracted_weights_do_not(healthy, folders, see
 
 
 def test_the_solver_finds_a_planted_head(healthy, tmp_path, monkeypatch):
-    monkeypatch.setattr(plants, "_N_EXAMPLES", 20)
+    monkeypatch.setattr(plants, "_N_EXAMPLES", 10)
     student = mystery_solver.opened(SLOW_SEED, tmp_path / "model")
     found = mystery_solver.solve(healthy, student)
     monkeypatch.setattr(plants, "_look_at", lambda *place, **more: None)  # the key does without

@@ -47,7 +47,7 @@ def under(lvlm, prompt, intervention):
 
 def under_fastv(lvlm, prompt):
     with intervene(lvlm, FastV(k=2, ratio=0.5)):
-        sweep = truncation_sweep(lvlm, prompt, max_new_tokens=3)
+        sweep = truncation_sweep(lvlm, prompt, max_new_tokens=2)
         return sweep.logits, sweep.tokens, attention_flow(lvlm, prompt).rows
 
 
@@ -57,13 +57,13 @@ def cams(lvlm, prompt, checkpointed):
 
 
 def sweep(lvlm, prompt, keep):
-    found = truncation_sweep(lvlm, prompt, keep, max_new_tokens=4)
+    found = truncation_sweep(lvlm, prompt, keep, max_new_tokens=2)
     return found.logits, found.tokens
 
 
 MEASURES = {
     "logits": lambda lvlm, prompt: [lvlm.logits(prompt)],
-    "generation": lambda lvlm, prompt: [lvlm.generate(prompt, 6)],
+    "generation": lambda lvlm, prompt: [lvlm.generate(prompt, 3)],
     "flow": lambda lvlm, prompt: [attention_flow(lvlm, prompt, ANSWER).rows],
     "matrix": lambda lvlm, prompt: [attention_matrix(lvlm, prompt, lvlm.n_layers - 1)],
     "sweep": lambda lvlm, prompt: sweep(lvlm, prompt, keep=0),
@@ -85,6 +85,8 @@ MEASURES = {
         torch.from_numpy(faithfulness_curve(lvlm, prompt, ANSWER, ramp(prompt), n_steps=2).scores)
     ],
 }
+GRADIENTS = {"CAM", "CAM, checkpointed", "last layer"}
+"""What rounds otherwise where it is watched."""
 OF_EACH_FAMILY = ("flow", "sweep that keeps tokens")
 
 
@@ -130,7 +132,13 @@ def whole(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def in_parts(whole):
+def expected(whole):
+    # before the model is spread: while it is, all that runs is watched, at twice the time
+    return measured(whole, MEASURES.keys() - GRADIENTS)
+
+
+@pytest.fixture(scope="module")
+def in_parts(whole, expected):
     with spread(whole) as other:
         yield other
 
@@ -150,7 +158,7 @@ def assert_same(in_parts, measure, expected):
 
 
 def test_each_family_can_be_spread(lvlm):
-    # before the others: while ``in_parts`` lives, all that runs is watched, at twice the time
+    # before the others, while nothing is watched
     found = placement.spread_layers(lvlm.model, two_gpus(lvlm, 2, 2, 9), torch.float32)
     check_device_map(lvlm.model, found)  # each weight has its place
     prefix = next(name for name, m in lvlm.model.named_modules() if m is lvlm.decoder.layers)
@@ -166,8 +174,8 @@ def test_each_family_can_be_spread(lvlm):
 
 
 @pytest.mark.parametrize("measure", MEASURES)
-def test_a_spread_model_measures_the_same(whole, in_parts, measure):
-    assert_same(in_parts, measure, measured(whole, [measure])[measure])
+def test_a_spread_model_measures_the_same(whole, expected, in_parts, measure):
+    assert_same(in_parts, measure, expected.get(measure) or measured(whole, [measure])[measure])
 
 
 def test_weights_that_are_elsewhere_cannot_be_drawn_anew(in_parts):

@@ -33,7 +33,7 @@ def intact():
 @pytest.fixture(scope="module")
 def planted(intact):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plants, "_N_EXAMPLES", 20)  # enough to look, and quick
+        patch.setattr(plants, "_N_EXAMPLES", 10)  # enough to look, and quick
         return {name: plant_in(intact, name, seed=2) for name in PLANTS}
 
 

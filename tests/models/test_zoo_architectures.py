@@ -185,8 +185,9 @@ def test_pixels_are_those_of_the_image_processor(architecture, lvlm):
 
 
 @pytest.mark.parametrize("name", ["tiny-llava-1.5", "tiny-instructblip"])
-def test_training_lowers_the_loss_of_a_batch(name, tmp_path):
+def test_training_lowers_the_loss_of_a_batch(name, tmp_path, monkeypatch):
     """Of a model whose tokens are the image's, and of one that asks the question for them."""
+    monkeypatch.setattr(fit, "_WARM_UP", 2)
 
     class Repeated(torch.utils.data.Dataset):
         def __init__(self, batch):
@@ -200,7 +201,7 @@ def test_training_lowers_the_loss_of_a_batch(name, tmp_path):
     reader = PatchReader(architecture, architecture.tower(model))
     seen = Repeated(PatchBatches(1, 2)[0])
     before = reader.loss(seen[0])[0].item()
-    fit.fit(reader, reader.loss, seen, 6, 0.45, tmp_path / "tower.pt")
+    fit.fit(reader, reader.loss, seen, 2, 0.45, tmp_path / "tower.pt")
     assert reader.loss(seen[0])[0].item() < 0.98 * before
     rescale_tower(architecture, architecture.tower(model), 1)
     statistics = feature_statistics(architecture, architecture.tower(model), 1)
@@ -209,7 +210,7 @@ def test_training_lowers_the_loss_of_a_batch(name, tmp_path):
     architecture.adapter(model).decoder.set_attn_implementation(ATTENTION)
     questions = Repeated(PackedBatches(architecture, 1, 1)[0])
     before = answerer.loss(questions[0])[0].item()
-    fit.fit(answerer, answerer.loss, questions, 6, 1.0, tmp_path / "language.pt")
+    fit.fit(answerer, answerer.loss, questions, 2, 1.0, tmp_path / "language.pt")
     assert answerer.loss(questions[0])[0].item() < 0.98 * before
 
 
@@ -282,7 +283,7 @@ def test_a_decoder_begins_with_heads_that_look_back_and_heads_that_match(archite
 
 def test_little_room_in_the_slots_is_wasted(architecture):
     for number in (first for first, _ in CURRICULUM):
-        batch = PackedBatches(architecture, 0, 12)[number]
+        batch = PackedBatches(architecture, 0, 6)[number]
         asked = [len(set(s.flatten().tolist()) - {-1}) for s in batch.slots]
         assert sum(asked) / len(asked) > 8
         assert (batch.slots >= 0).float().mean() > 0.7

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+import pytest
 from PIL import Image
 
+from infoflow.data.load import BENCHMARKS
 from infoflow.report import Plot
 
 FOLDER = Path(__file__).resolve().parents[2] / "notebooks"
@@ -111,6 +113,14 @@ def small(name: str, n_tasks: int | None = 1) -> dict[str, Any]:
     own = parameters_of(name)
     chosen = {key: value for key, value in SMALL.items() if key in own}
     return chosen | ({"tasks": own["tasks"][:n_tasks]} if "tasks" in own else {})
+
+
+def say_little(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cut answers short: random weights seldom end one."""
+    for task in BENCHMARKS.values():
+        monkeypatch.setattr(task, "shapes_tokens", 4)
+        monkeypatch.setattr(task.data, "max_new_tokens", 4)
+    monkeypatch.setattr("infoflow.methods.cam.MAX_NEW_TOKENS", 4)
 
 
 def _cells(name: str, *, tagged: bool) -> list[str]:

@@ -1,7 +1,7 @@
 """Pages that set other models beside their own: each is measured as on its own page."""
 
 import pytest
-from cells import run_cells, small
+from cells import SMALL, run_cells, small
 
 OTHER = "tiny-shikra"
 
@@ -11,6 +11,7 @@ def results(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFa
     shared = tmp_path_factory.getbasetemp() / "beside-results"
     monkeypatch.setenv("INFOFLOW_RESULTS", str(shared))
     monkeypatch.setenv("INFOFLOW_QUIET", "1")
+    monkeypatch.setitem(SMALL, "limit", 1)
 
 
 def test_curves_and_connectors_of_all_stand_in_one_figure() -> None:

@@ -2,13 +2,14 @@
 
 import json
 import re
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import checkpoints
 import pytest
 import yaml
-from cells import FOLDER, parameters_of, run_cells, small
+from cells import FOLDER, parameters_of, run_cells, say_little, small
 from real_sets import MAKERS
 from transformers import LlamaConfig
 
@@ -27,6 +28,7 @@ SHAPES_ONLY = {
 }
 ALL = sorted(path.stem for path in FOLDER.glob("*.ipynb"))
 QUICK = ["scienceqa", "pope"]  # whose answers are short
+load_once = cache(infoflow.load_lvlm)
 COMPARED = re.compile(r"on (Shapes|the benchmark)")
 FITTED = re.compile(r"paper_table\(|on_source\(|if source ==")
 """A cell that names a source in a table of comparison asks which it is."""
@@ -57,6 +59,8 @@ def surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempP
     monkeypatch.setenv("INFOFLOW_RESULTS", str(shared))
     monkeypatch.setenv("INFOFLOW_QUIET", "1")
     monkeypatch.setattr(chair_data, "N_IMAGES", 2)
+    monkeypatch.setattr(infoflow, "load_lvlm", load_once)
+    say_little(monkeypatch)
 
 
 def run(name: str, checkpoint: Path, source: str | Path, **changed: Any) -> list[str]:
@@ -82,7 +86,7 @@ def test_attention_flow_on_all_four_with_a_pinned_model(
     checkpoint: Path, benchmarks: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def unpinned(name: str, **given: Any) -> LVLM:
-        return infoflow.models.lvlm.load_lvlm(name.removesuffix(f"@{COMMIT}"), **given)
+        return load_once(name.removesuffix(f"@{COMMIT}"), **given)
 
     monkeypatch.setattr(infoflow, "load_lvlm", unpinned)
     shown = run("fig2_attention_flow", checkpoint, benchmarks, model=f"{MODEL}@{COMMIT}")

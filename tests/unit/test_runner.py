@@ -1,5 +1,6 @@
 """A notebook run: whole or absent, the same bytes each time, and only with fitting parameters."""
 
+import inspect
 import signal
 import sys
 from pathlib import Path
@@ -52,29 +53,44 @@ def target(tmp_path: Path) -> Path:
     return tmp_path / "runs" / "tiny" / "page.ipynb"
 
 
-def test_two_runs_give_the_same_bytes(tmp_path: Path, target: Path) -> None:
-    source = write(
-        tmp_path / "a {braced} name.ipynb",
-        "import time\nfor i in range(4):\n    print(i, flush=True)\n    time.sleep(0.03)",
-        "print(model, checkpoint, limit, share, cuts, seed)",
-    )
+GIVEN = {"limit": 7, "cuts": [3]}
+CELLS = (
+    "import time\nfor i in range(4):\n    print(i, flush=True)\n    time.sleep(0.03)",
+    "print(model, checkpoint, limit, share, cuts, seed)",
+    "import os, sys\nprint(sys.executable, os.getcwd(), os.environ['INFOFLOW_QUIET'])",
+    # not imported, as that takes seconds
+    f"from typing import Any\n{inspect.getsource(page_parameters)}limit += 1",
+    "print(page_parameters())",
+)
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write(tmp_path_factory.mktemp("source") / "a {braced} name.ipynb", *CELLS)
+
+
+@pytest.fixture(scope="module")
+def page(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of the notebook."""
     before = source.read_bytes()
-    first = run_notebook(source, target, {"limit": 7}).read_bytes()
-    second = run_notebook(source, target.with_name("b.ipynb"), {"limit": 7}).read_bytes()
-    assert first == second
-    assert printed(target) == "0\n1\n2\n3\ntiny None 7 0.5 [1, 2] 0\n"
+    page = run_notebook(source, tmp_path_factory.mktemp("runs") / "page.ipynb", GIVEN)
     assert source.read_bytes() == before
-    assert sorted(path.name for path in target.parent.iterdir()) == ["b.ipynb", "page.ipynb"]
+    return page
 
 
-def test_a_run_shows_its_full_set_of_parameters_and_its_progress(
-    tmp_path: Path, target: Path, capfd: pytest.CaptureFixture[str]
+def test_a_second_run_gives_the_same_bytes_and_shows_its_progress(
+    source: Path, page: Path, target: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    run_notebook(write(tmp_path / "a.ipynb"), target, {"seed": 4}, title="tiny/page")
+    assert run_notebook(source, target, GIVEN, title="tiny/page").read_bytes() == page.read_bytes()
+    assert printed(page).startswith("0\n1\n2\n3\ntiny None 7 0.5 [3] 0\n")
+    assert list(target.parent.iterdir()) == [target]
     said = capfd.readouterr().err
     assert "tiny/page: 100%" in said
     assert "WARNING" not in said
-    injected = nbformat.read(target, as_version=4).cells[2]
+
+
+def test_a_run_shows_its_full_set_of_parameters(page: Path) -> None:
+    injected = nbformat.read(page, as_version=4).cells[2]
     assert "injected-parameters" in injected.metadata.tags
     values: dict[str, Any] = {}
     exec(injected.source, values)
@@ -82,29 +98,23 @@ def test_a_run_shows_its_full_set_of_parameters_and_its_progress(
     assert values == {
         "model": "tiny",
         "checkpoint": None,
-        "limit": 3,
+        "limit": 7,
         "share": 0.5,
-        "cuts": [1, 2],
-        "seed": 4,
+        "cuts": [3],
+        "seed": 0,
     }
 
 
 def test_the_kernel_is_this_interpreter_in_the_notebooks_folder_and_quiet(
-    tmp_path: Path, target: Path
+    source: Path, page: Path
 ) -> None:
-    cell = "import os, sys\nprint(sys.executable, os.getcwd(), os.environ['INFOFLOW_QUIET'])"
-    run_notebook(write(tmp_path / "a.ipynb", cell), target)
-    assert printed(target).split() == [sys.executable, str(tmp_path), "1"]
+    assert f"{sys.executable} {source.parent} 1" in printed(page).splitlines()
 
 
-def test_a_page_knows_its_parameters(tmp_path: Path, target: Path) -> None:
-    cell = (
-        "from infoflow.report.provenance import page_parameters\n"
-        "limit += 1\nprint(page_parameters())"
-    )
-    run_notebook(write(tmp_path / "a.ipynb", cell), target, {"limit": 7, "cuts": [3]})
+def test_a_page_knows_its_parameters(page: Path) -> None:
     values = {"model": "tiny", "checkpoint": None, "limit": 8, "share": 0.5, "cuts": [3]}
-    assert printed(target) == f"{values}\n", "those with a type, as every page's have"
+    said = printed(page).splitlines()[-1]
+    assert said == f"{values}", "those with a type, as every page's have"
     assert page_parameters() == {}, "outside IPython"
 
 
@@ -167,34 +177,35 @@ def test_what_is_no_notebook_is_refused(tmp_path: Path, target: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("cell", "message"),
+    ("cell", "message", "page"),
     [
-        ("raise KeyError('lost')", r"cell 4 \(raise KeyError\('lost'\)\): KeyError: 'lost'"),
-        ("import os; os.kill(os.getpid(), 9)", r"cell 4 \(import os; .*DeadKernelError"),
-        ("import sys; sys.exit(0)", r"cell 4 \(import sys; .*SystemExit: 0"),
+        (
+            "raise KeyError('lost')",
+            r"cell 4 \(raise KeyError\('lost'\)\): KeyError: 'lost'",
+            "failed/a.html",
+        ),
+        ("import os; os.kill(os.getpid(), 9)", r"cell 4 \(import os; .*DeadKernelError", None),
+        ("import sys; sys.exit(0)", r"cell 4 \(import sys; .*SystemExit: 0", None),
     ],
 )
 def test_a_failed_run_leaves_the_target_as_it_was(
-    tmp_path: Path, target: Path, cell: str, message: str
+    tmp_path: Path, target: Path, cell: str, message: str, page: str | None
 ) -> None:
     source = write(tmp_path / "a.ipynb", "print('so far')", cell, "print('never')")
     target.parent.mkdir(parents=True)
     target.write_text("an earlier run")
-    page = tmp_path / "failed" / "a.html"
+    told = tmp_path / page if page else target.with_suffix(".failed.html")
     with pytest.raises(NotebookError, match=message):
-        run_notebook(source, target, error_page=page)
+        run_notebook(source, target, error_page=page and told)
     assert target.read_text() == "an earlier run"
-    assert list(target.parent.iterdir()) == [target]
-    assert "so far" in page.read_text()
+    assert {*target.parent.iterdir()} - {told} == {target}
+    assert "so far" in told.read_text()
 
 
 def test_a_run_that_succeeds_takes_the_error_page_away(tmp_path: Path, target: Path) -> None:
-    source = write(tmp_path / "a.ipynb", "assert limit == 3")
-    with pytest.raises(NotebookError, match="AssertionError"):
-        run_notebook(source, target, {"limit": 4})
-    page = target.with_suffix(".failed.html")
-    assert page.exists()
-    run_notebook(source, target)
+    target.parent.mkdir(parents=True)
+    target.with_suffix(".failed.html").write_text("of an earlier run")
+    run_notebook(write(tmp_path / "a.ipynb", "assert limit == 3"), target)
     assert [path.name for path in target.parent.iterdir()] == ["page.ipynb"]
 
 

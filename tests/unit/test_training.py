@@ -1,6 +1,7 @@
 """The recipe: packing changes nothing but the speed, and an interrupted run loses nothing."""
 
 import json
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -116,8 +117,9 @@ def test_every_patch_of_a_letter_is_labelled_with_it(world):
         assert set(on_signs.tolist()) == {SIGNS.index(sign.colour) for sign in signs}
 
 
-def test_the_loss_of_llava_is_what_it_was_before_there_were_others():
+def test_the_loss_of_llava_is_what_it_was_before_there_were_others(monkeypatch):
     """The recipe as it was written for LLaVA-1.5 alone, of which the shipped model comes."""
+    monkeypatch.setattr(tower, "BATCH", 8)
     model = LLAVA.new_model(3)
     vision, project = model.model.vision_tower, model.model.multi_modal_projector
     torch.manual_seed(3)
@@ -172,6 +174,14 @@ class Numbered(torch.utils.data.Dataset):
         return torch.randn(8, 4, generator=torch.Generator().manual_seed(number))
 
 
+@pytest.fixture
+def drawn_here(monkeypatch):
+    """Batches drawn in this very process, without forks of it."""
+    monkeypatch.setattr(
+        fit, "stream", lambda batches, i, n, _: map(batches.__getitem__, range(i, n))
+    )
+
+
 def test_an_interrupted_run_ends_where_a_straight_one_does(tmp_path, monkeypatch):
     monkeypatch.setattr(fit, "CHECKPOINT_EVERY", 5)
     straight = Line()
@@ -196,6 +206,7 @@ def test_an_interrupted_run_ends_where_a_straight_one_does(tmp_path, monkeypatch
     assert torch.equal(straight.inner.bias, resumed.inner.bias)
 
 
+@pytest.mark.usefixtures("drawn_here")
 def test_a_run_that_is_gone_on_from_says_so(tmp_path):
     def run(steps):
         line = Line()
@@ -207,6 +218,7 @@ def test_a_run_that_is_gone_on_from_says_so(tmp_path):
         run(5)
 
 
+@pytest.mark.usefixtures("drawn_here")
 @pytest.mark.parametrize(
     ("word", "still"), [("inner.bias", {"bias"}), ("inner", {"bias", "weight"})]
 )
@@ -241,9 +253,15 @@ def test_little_room_in_the_slots_is_wasted(number):
     assert (batch.slots >= 0).float().mean() > 0.75
 
 
-def test_training_counts_to_four_not_much_less_often_than_to_one():
+@pytest.fixture(scope="module")
+def scenes():
     rng = np.random.default_rng(0)
-    asked = [ask_count(training_scene(rng), rng) for _ in range(600)]
+    return [training_scene(rng) for _ in range(250)]
+
+
+def test_training_counts_to_four_not_much_less_often_than_to_one(scenes):
+    rng = np.random.default_rng(0)
+    asked = [ask_count(scene, rng) for scene in scenes for _ in range(2)]
     numbers = Counter(question.answer for question in asked if question)
     assert set(numbers) == set(NUMBERS)
     assert max(numbers.values()) < 4 * min(numbers.values())  # the world: one 8 times as often
@@ -273,10 +291,9 @@ def test_the_curriculum_turns_from_looking_up_to_choosing_to_counting():
     assert counting.count("How many") > choosing.count("How many")
 
 
-def test_nearly_every_training_picture_has_something_to_read():
-    rng = np.random.default_rng(0)
-    signs = Counter(len(training_scene(rng).signs) for _ in range(400))
-    assert signs[1] + signs[2] > 0.85 * 400
+def test_nearly_every_training_picture_has_something_to_read(scenes):
+    signs = Counter(len(scene.signs) for scene in scenes)
+    assert signs[1] + signs[2] > 0.85 * len(scenes)
     assert signs[2] > signs[1]  # twice the chance to mistake one for the other
 
 
@@ -288,13 +305,26 @@ def test_an_options_mark_starts_as_the_letter_that_answers_with_it():
 
 
 @pytest.fixture
-def small(monkeypatch, tmp_path):
-    """Arguments of a run that takes a second; it is one step a stage on two pictures."""
+def small(tmp_path, monkeypatch):
+    """Arguments of a run that takes a second; it is one step a stage on one picture."""
+    return short_run(tmp_path, monkeypatch)
+
+
+def short_run(work, monkeypatch):
     for stage in (tower, bridge, language):
-        monkeypatch.setattr(stage, "BATCH", 2)
-    places = {"device": "cpu", "work": tmp_path, "target": None, "tower": None}
+        monkeypatch.setattr(stage, "BATCH", 1)
+    places = {"device": "cpu", "work": work, "target": None, "tower": None}
     steps = {"tower_steps": 1, "bridge_steps": 1, "language_steps": 1}
     return {**places, **steps, "compiled": False}
+
+
+@pytest.fixture(scope="module")
+def run_before(tmp_path_factory):
+    """What a run of tiny-llava-1.5 leaves."""
+    work = tmp_path_factory.mktemp("work")
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        train(model="tiny-llava-1.5", seed=0, loaders=1, **short_run(work, monkeypatch))
+    return work
 
 
 def test_a_run_is_told_by_model_and_seed_and_not_repeated(small, tmp_path, monkeypatch, capsys):
@@ -316,19 +346,16 @@ def test_a_run_is_told_by_model_and_seed_and_not_repeated(small, tmp_path, monke
     assert "tiny-qwen-vl (seed 4) written to" in capsys.readouterr().out
 
 
-def test_a_run_in_another_world_stands_apart_and_says_so(small, tmp_path):
-    run = {"model": "tiny-llava-1.5", "seed": 0, "loaders": 1}
-    train(**run, **small)
-    train(**run, **small, world="shapes-large")
-    folders = [
-        tmp_path / name / "seed0" for name in ("tiny-llava-1.5", "tiny-llava-1.5-shapes-large")
-    ]
+def test_a_run_in_another_world_stands_apart_and_says_so(run_before, small, tmp_path):
+    train(model="tiny-llava-1.5", seed=0, loaders=1, **small, world="shapes-large")
+    folders = [run_before / "tiny-llava-1.5/seed0", tmp_path / "tiny-llava-1.5-shapes-large/seed0"]
     recipes = [json.loads((folder / "model/recipe.json").read_text()) for folder in folders]
     assert [recipe.get("world") for recipe in recipes] == [None, "shapes-large"]
     assert (folders[0] / "tower.pt").read_bytes() != (folders[1] / "tower.pt").read_bytes()
 
 
-def test_a_deeper_decoder_has_about_as_many_weights(small, tmp_path):
+def test_a_deeper_decoder_has_about_as_many_weights(small, tmp_path, monkeypatch):
+    monkeypatch.setattr("zoo.train.train_language", lambda *_: [])
     train(model="tiny-llava-1.5", seed=0, loaders=1, **small, arm="deep", deep=True)
     deep = load_lvlm("tiny-llava-1.5", checkpoint=tmp_path / "tiny-llava-1.5/seed0/deep/model")
     usual = LLAVA.adapter(LLAVA.build()).decoder
@@ -337,20 +364,22 @@ def test_a_deeper_decoder_has_about_as_many_weights(small, tmp_path):
     assert 0.8 < weights[0] / weights[1] < 1.25
 
 
-def test_a_model_learns_to_answer_for_as_long_as_it_needs(small, tmp_path, monkeypatch):
-    monkeypatch.setattr(type(LLAVA), "language_steps", 2)
-    train(model="tiny-llava-1.5", seed=0, loaders=1, **small | {"language_steps": None})
+def test_a_model_learns_to_answer_for_as_long_as_it_needs(run_before, small, tmp_path, monkeypatch):
+    shutil.copytree(run_before, tmp_path, dirs_exist_ok=True)
     file = tmp_path / "tiny-llava-1.5/seed0/model/recipe.json"
     recipe = json.loads(file.read_text())
-    assert recipe["language_steps"] == 2
+    assert recipe["language_steps"] == 1
     assert "language_plans" not in recipe
-    train(model="tiny-llava-1.5", seed=0, loaders=1, **small | {"language_steps": 3})
-    assert json.loads(file.read_text())["language_plans"] == [[0, 2], [2, 3]]
+    monkeypatch.setattr(type(LLAVA), "language_steps", 2)
+    train(model="tiny-llava-1.5", seed=0, loaders=1, **small | {"language_steps": None})
+    recipe = json.loads(file.read_text())
+    assert recipe["language_steps"] == 2
+    assert recipe["language_plans"] == [[0, 1], [1, 2]]
 
 
 def test_a_tower_is_shared_between_models_that_have_the_same(small, tmp_path):
     reader = tower.PatchReader(LLAVA, LLAVA.tower(LLAVA.new_model(7)))
-    fit.fit(reader, reader.loss, PatchBatches(7, 2), 1, 1.0, tmp_path / "tower.pt")
+    fit.fit(reader, reader.loss, PatchBatches(7, 1), 1, 1.0, tmp_path / "tower.pt")
     shared = small | {"tower": tmp_path / "tower.pt"}
     train(model="tiny-shikra", seed=0, loaders=1, **shared)
     assert not (tmp_path / "tiny-shikra/seed0/bridge.pt").exists(), "each patch is a token"
