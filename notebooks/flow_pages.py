@@ -140,14 +140,14 @@ def attention_maps(
 
     All layers share one colour scale, so a layer that hardly attends to the image is dark.
     """
-    table = map_table(flow, prompt, sample).loc[list(layers)]
+    table = map_table(flow, prompt, sample).loc[[*dict.fromkeys(layers)]]
     image, profile = table["image %"], 100 * _on_image(flow, prompt)
     maps = {f"layer {layer}: {image[layer]:.1f} %": profile[layer - 1] for layer in layers}
     laid = [prompt.grid.to_picture(values, prompt.image.size) for values in maps.values()]
     norm = PowerNorm(0.5, vmin=0, vmax=float(np.max(laid)))
     return report.Plot(
         report.map_sheet(maps, prompt, sample, "attention per image token (%)", norm=norm),
-        f"The image, and its attention map in {len(layers)} layers. The image's share is largest "
+        f"The image, and its attention map in {len(maps)} layers. The image's share is largest "
         f"in layer {image.idxmax()} of those shown: {image.max():.1f} %.",
         f"Attention of the row that predicts the answer to “{report.asked(sample.question)}” "
         f"({sample.id}, {model}). Above each map: layer in the paper's count and the image's "

@@ -98,6 +98,13 @@ def test_plots_leave_no_global_state(made):
     assert plt.get_fignums() == []
 
 
+def test_a_layer_that_is_named_twice_is_shown_once():
+    sample, prompt = item_with_target()  # a page on two layers names its first, middle and last
+    plot = attention_maps(flow_on(prompt, slice(0, 8)), prompt, sample, [2, 1, 2], MODEL)
+    assert [*plot.table.index] == [2, 1]
+    assert "in 2 layers" in plot.alt
+
+
 def test_map_table_measures_attention_on_the_target():
     sample, prompt = item_with_target()
     inside = np.logical_or.reduce([sample.regions[name] for name in sample.targets])
