@@ -16,8 +16,8 @@ which change no value: a new wording of an error must not cost the rows of days.
 def code_digest(*modules: str, root: Path = ROOT) -> str:
     """Digest the code that stored rows come from: of :data:`FOLDERS` and modules that measure.
 
-    These are such as ``"infoflow.evaluate.flow"``, or a loaded one beside a notebook, with the files
-    beside it that it names. Comments, docstrings and layout do not count.
+    These are such as ``"infoflow.evaluate.flow"``, or a loaded one beside a notebook, with the
+    files there that it imports. Comments, docstrings and layout do not count.
     """
     files = {path for folder in FOLDERS for path in (root / folder).rglob("*.py")}
     named = {path.relative_to(root).as_posix(): path for path in files}
