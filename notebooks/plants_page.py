@@ -249,7 +249,8 @@ def matrix_plot(found, caption):
     figure, (axes,) = report.figure(height=0.36 * len(found) + 1.6)
     scale = {"cmap": "cividis", "vmin": 0, "vmax": 50, "cbar": False, "yticklabels": True}
     sns.heatmap(points, annot=texts, fmt="", annot_kws={"size": 8}, **scale, ax=axes)
-    axes.set(ylabel="", title="Difference of readings (points)", facecolor="0.6")
-    axes.set(xlabel="plant", xticklabels=[name.split(" (")[0] for name in points])
+    axes.set(xlabel="plant", ylabel="", title="Difference of readings (points)", facecolor="white")
+    names = [name.split(" (")[0].replace(" ", "\n") for name in points]
+    axes.set_xticklabels(names, rotation=0, fontsize=8.5)
     counts = "; ".join(f"{name}: {n} measures fooled" for name, n in fooled.sum().items())
     return report.Plot(figure, f"A matrix of measures by plants. {counts}.", caption, points)
