@@ -122,6 +122,7 @@ def patching(lvlm, sample):
     """How much of the own answer the image's rows take along into the run of its twin, by depth."""
     clean, answer = own(lvlm, sample)
     others = twins(infoflow.load_task("scienceqa"))  # what is asked for has another colour there
+    # an id names the item first, and then what was exchanged in it
     twin = others[others.ids.index(sample.id.split(",")[0])]
     other, instead = own(lvlm, replace(sample, image=twin.image))
     if answer[0] == instead[0]:
