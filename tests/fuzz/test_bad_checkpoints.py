@@ -70,6 +70,7 @@ CONFIG = [
     put("text_config", "head_dim", 16),
     put("text_config", None),
     put("text_config", []),
+    put("vision_config", None),
     put("vision_config", "clip"),
     put("text_config", {}),
     put("vision_config", {}),
@@ -194,7 +195,7 @@ def test_damage_is_refused_or_changes_nothing(tmp_path, name):
     """Some bytes of a settings file changed, or a value dropped or replaced by another."""
     chance = random.Random(name)
     refused = 0
-    for number in range(6):
+    for number in range(12):
         folder = copied(name, tmp_path / str(number))
         path = chance.choice([f for f in sorted(folder.glob("*.json")) if "card" not in f.name])
         content = bytearray(path.read_bytes())

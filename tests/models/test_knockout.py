@@ -70,10 +70,9 @@ def agree(lvlm, prompt, ids, edge, window, layers):
 @pytest.mark.every_family
 def test_every_edge_and_layer_equal_their_masked_forward_passes(lvlm, prompt):
     ids = lvlm.encode_answer("two red circle")
-    for place, edge in enumerate(EDGES):
-        if token_groups(prompt)[edge[0]].any():  # each layer with every third edge
-            layers = range(place % 3, lvlm.n_layers, 3)
-            found = agree(lvlm, prompt, ids, edge, 3, layers)
+    for edge in EDGES:
+        if token_groups(prompt)[edge[0]].any():
+            found = agree(lvlm, prompt, ids, edge, 3, range(lvlm.n_layers))
             assert (found.log_probs - found.intact).abs().amax(-1).min() > 10 * TOLERANCE
         else:
             with pytest.raises(InfoflowError, match="'system' has no token in this prompt"):

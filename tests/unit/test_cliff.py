@@ -97,7 +97,7 @@ def test_the_rule_finds_a_planted_cliff_unless_items_are_very_few(n_layers, fall
     held, means = {}, {}
     for n_items in (16, 60, 120, 250, 500):
         found = [
-            cliff_layer(planted(n_layers, fall, n_items, rng), n_resamples=100) for _ in range(150)
+            cliff_layer(planted(n_layers, fall, n_items, rng), n_resamples=200) for _ in range(200)
         ]
         means[n_items] = np.mean([cliff.cut for cliff in found])
         held[n_items] = np.mean([x.interval[0] <= cut <= x.interval[1] for x in found])

@@ -125,14 +125,14 @@ def right_option(item):
 
 
 def test_scienceqa_options_hold_the_answer_once_and_no_letter_is_a_good_guess():
-    items = samples("scienceqa", "test")[:120]
+    items = samples("scienceqa", "test")[:240]
     for item in items:
         assert len(set(item.choices)) == 4
         listed = " ".join(f"({x}) {c}" for x, c in zip("ABCD", item.choices, strict=True))
         assert f"Options: {listed}\n" in item.question
     for kind in ("colour", "count", "relation"):
         letters = Counter(item.answer for item in items if item.kind == kind)
-        assert letters == dict.fromkeys("ABCD", 10)
+        assert letters == dict.fromkeys("ABCD", 20)
 
 
 def test_scienceqa_answers_are_true_of_the_scene():
@@ -169,7 +169,7 @@ def test_every_number_stands_at_every_letter_equally_often():
 
 
 def test_directions_have_no_favourite():
-    relations = samples("scienceqa", "test")[2:240:3]
+    relations = samples("scienceqa", "test")[2:500:3]
     directions = Counter(
         word
         for item in relations
@@ -226,10 +226,10 @@ def test_colour_options_include_the_other_colours_of_the_scene():
 
 
 def test_pope_is_balanced_and_its_negatives_are_absent():
-    items = samples("pope", "test")[:150]
+    items = samples("pope", "test")[:300]
     for kind in questions.POPE_KINDS:
         answers = Counter(item.answer for item in items if item.kind == kind)
-        assert answers == {"yes": 25, "no": 25}
+        assert answers == {"yes": 50, "no": 50}
     for item in items:
         asked = next(name for name in object_names() if name in item.question)
         assert (asked in item.objects) == (item.answer == "yes")

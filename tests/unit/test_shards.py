@@ -31,7 +31,7 @@ torch.set_num_threads(1)
 
 MODEL = "tiny-llava-1.5"
 FLOW = "flow_by_layer"
-N_ITEMS = 40
+N_ITEMS = 120
 
 
 @pytest.fixture(scope="module")
@@ -287,7 +287,8 @@ def _run_shard(lvlm: LVLM, task: Task, root: Path, number: int) -> None:
     evaluate(lvlm, task, FLOW, {}, Store(root), Shard(2, number))
 
 
-def test_two_shards_killed_four_times_give_the_rows_of_a_straight_run(lvlm, tmp_path, monkeypatch):
+@pytest.mark.slow
+def test_two_shards_killed_ten_times_give_the_rows_of_a_straight_run(lvlm, tmp_path, monkeypatch):
     task = load_task("pope", limit=N_ITEMS)
     expected = flow_by_layer(lvlm, task, Store(tmp_path / "straight"))
     processes = multiprocessing.get_context("fork")  # of what has loaded the model already
@@ -296,7 +297,7 @@ def test_two_shards_killed_four_times_give_the_rows_of_a_straight_run(lvlm, tmp_
     def n_parts(number: int) -> int:
         return len(list((root / "shards" / f"{number}-of-2").rglob("0*.parquet")))
 
-    for kill in range(4):
+    for kill in range(10):
         number = kill % 2 + 1
         goal = n_parts(number) + chance.randrange(2)
         process = processes.Process(target=_run_shard, args=(lvlm, task, root, number))
@@ -304,7 +305,7 @@ def test_two_shards_killed_four_times_give_the_rows_of_a_straight_run(lvlm, tmp_
         begun = time.monotonic()
         while process.is_alive() and n_parts(number) < goal and time.monotonic() < begun + 120:
             time.sleep(0.02)
-        time.sleep(chance.random() * 0.03)  # anywhere in an item, or in the writing of a batch
+        time.sleep(chance.random() * 0.1)  # anywhere in an item, or in the writing of a batch
         os.kill(process.pid or 0, signal.SIGKILL)
         process.join()
         assert process.exitcode == -signal.SIGKILL, "it was done before it could be killed"

@@ -64,7 +64,7 @@ def test_measures_have_digests_of_their_own(root: Path) -> None:
         code_digest("infoflow.evaluate.delta")
 
 
-def test_a_measure_beside_a_notebook_goes_by_the_files_that_it_imports(
+def test_a_measure_beside_a_notebook_goes_by_the_files_that_it_names(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     beside = tmp_path / "beside"

@@ -17,7 +17,7 @@ def code_digest(*modules: str, root: Path = ROOT) -> str:
     """Digest the code that stored rows come from: of :data:`FOLDERS` and modules that measure.
 
     These are such as ``"infoflow.evaluate.flow"``, or a loaded one beside a notebook, with the
-    files there that it imports. Comments, docstrings and layout do not count.
+    files there that it names. Comments, docstrings and layout do not count.
     """
     files = {path for folder in FOLDERS for path in (root / folder).rglob("*.py")}
     named = {path.relative_to(root).as_posix(): path for path in files}
@@ -28,7 +28,7 @@ def code_digest(*modules: str, root: Path = ROOT) -> str:
         if not named[name].exists() and module in sys.modules:
             named[name] = own = Path(str(sys.modules[module].__file__))
             code = own.read_text(encoding="utf-8")
-            named |= {p.stem: p for p in own.parent.glob("*.py") if f"{p.stem} import" in code}
+            named |= {p.stem: p for p in own.parent.glob("*.py") if p.stem in code}
     digest = hashlib.sha256()
     for name, path in sorted(named.items()):
         digest.update(name.encode())
