@@ -213,7 +213,7 @@ def test_search_finds_prose_first_and_goes_by_keyboard(browser: Browser, html: P
         tab, pulled = visit.tab, list[str]()
         tab.on("request", lambda request: pulled.append(request.url))
         tab.set_viewport_size(DESKTOP)
-        for query in ("truncation", "POPE"):  # a page of the reference is called so, too
+        for query in ("cliff", "attention", "truncation", "POPE"):
             pulled.clear()
             tab.keyboard.press("Control+k")
             tab.keyboard.type(query)
@@ -244,7 +244,7 @@ def test_slides_fit_and_turn_by_keyboard(one_tab: Visit, deck: Path) -> None:
         const { top, height } = slide.getBoundingClientRect();
         return [Math.round(top), Math.round(height)];
     })"""
-    for window in (DESKTOP, PHONE):  # words are looked at where they are smallest
+    for window in (PHONE, DESKTOP):
         tab.set_viewport_size(window)
         tab.keyboard.press("Home")
         heights = [height for _, height in tab.evaluate(boxes)]
@@ -252,9 +252,9 @@ def test_slides_fit_and_turn_by_keyboard(one_tab: Visit, deck: Path) -> None:
         for key, shown in (("ArrowRight", 1), ("ArrowRight", 2), ("ArrowLeft", 1), ("End", -1)):
             tab.keyboard.press(key)
             assert tab.evaluate(boxes)[shown][0] == 0, "another slide is shown"
-    assert violations(tab) == []
-    assert one_tab.audit("faint") == []
-    assert one_tab.audit("hiddenLinks") == []
+        assert violations(tab) == []
+        assert one_tab.audit("faint") == []
+        assert one_tab.audit("hiddenLinks") == []
     assert one_tab.problems == []
 
 

@@ -37,10 +37,10 @@ WORLD = "shapes"
 NEW = 12
 LOGITS, SHARES, OF_PEAK = 1e-4, 2e-6, 2e-4
 ITEMS = [
-    *(("pope", i) for i in range(8)),
-    *(("textvqa", i) for i in range(7)),
-    *(("scienceqa", i) for i in range(3)),
-    *(("chair", i) for i in range(2)),
+    *(("pope", i) for i in range(20)),
+    *(("textvqa", i) for i in range(17)),
+    *(("scienceqa", i) for i in range(10)),
+    *(("chair", i) for i in range(3)),
 ]
 WITH_MAPS = 4  # of every so many items
 COMPUTE = """
@@ -155,7 +155,7 @@ def visit(browser: Browser, site: Path) -> Iterator[test_browser.Visit]:
 
 
 def questioned(lvlm: LVLM) -> list[dict[str, Any]]:
-    """Twenty items, each with an edge to cut in some layers; edges and layers take turns."""
+    """Fifty items, each with an edge to cut in some layers; edges and layers take turns."""
     found = []
     for number, (task, index) in enumerate(ITEMS):
         first = number % lvlm.n_layers
@@ -168,7 +168,7 @@ def questioned(lvlm: LVLM) -> list[dict[str, Any]]:
     return found
 
 
-def test_twenty_scenes_all_cuts_and_every_edge(engine: Page, lvlm: LVLM) -> None:
+def test_fifty_scenes_all_cuts_and_every_edge(engine: Page, lvlm: LVLM) -> None:
     items = questioned(lvlm)
     assert {item["edge"] for item in items if item["withMaps"]} == set(EDGES)
     pages = engine.evaluate(COMPUTE, [items, False, None])

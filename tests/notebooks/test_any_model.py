@@ -6,16 +6,11 @@ import pytest
 import tiny_auto
 from cells import run_cells, say_little, small
 
+PAGES = ("own_picture", "fig2_attention_flow", "fig5_truncation", "fig3_cam_reasoning")
 
-@pytest.mark.parametrize(
-    ("kind", "page"),
-    [
-        ("qwen2.5-vl", "own_picture"),
-        ("qwen2.5-vl", "fig5_truncation"),
-        ("internvl3", "fig2_attention_flow"),
-        ("internvl3", "fig3_cam_reasoning"),
-    ],
-)
+
+@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("kind", ["qwen2.5-vl", "internvl3"])
 def test_a_page_runs_for_a_folder(
     kind: str, page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
